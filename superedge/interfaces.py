@@ -1,0 +1,138 @@
+"""The interfaces between layers and towards plugins.
+
+A plugin is an object in a module of the ``twisted.plugins`` package that provides one of the
+``I...Plugin`` interfaces here; the configuration names it by its ``name``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.interfaces import (
+    IReactorCore,
+    IReactorFDSet,
+    IReactorPluggableNameResolver,
+    IReactorTCP,
+    IReactorThreads,
+    IReactorTime,
+    IReactorUDP,
+    IReactorUNIX,
+    ITransport,
+)
+from twisted.plugin import IPlugin
+from zope.interface import Attribute, Interface
+
+
+class IReactor(
+    IReactorCore,
+    IReactorTime,
+    IReactorTCP,
+    IReactorUDP,
+    IReactorUNIX,
+    IReactorFDSet,
+    IReactorThreads,
+    IReactorPluggableNameResolver,
+):
+    """What SuperEdge asks of a reactor: Linux, file descriptors, time, TCP, UDP, Unix sockets, names."""
+
+
+# -- cache stores --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One durable record: ``kind`` groups records ("object", "view", ...), ``key`` is unique in its kind.
+
+    ``key`` is a tuple of text parts, outermost first, so that a store can lay records out in a tree that
+    a person can read; ``value`` is opaque bytes.
+    """
+
+    kind: str
+    key: tuple[str, ...]
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Put (``value`` is bytes) or delete (``value`` is None) one record."""
+
+    kind: str
+    key: tuple[str, ...]
+    value: bytes | None
+
+
+class ICacheStore(Interface):
+    """Durable records of lite-apiserver's cache.
+
+    ``apply`` is one atomic batch: after a crash at any instant a later ``load`` sees all of a batch or
+    nothing of it, and at most the last batch that was not acknowledged is lost.
+    """
+
+    async def load() -> Sequence[Entry]:
+        """Read every whole record. Corrupt ones are dropped alone, logged and counted."""
+
+    async def apply(changes: Sequence[Change]) -> None:
+        """Make the changes durable, all or none. Raises OSError when the medium refuses them."""
+
+    async def close() -> None:
+        """Release files; nothing may be called afterwards."""
+
+
+class ICacheStorePlugin(IPlugin):
+    """Makes a cache store; found by ``name``, e.g. ``file``."""
+
+    name: str = Attribute("The name used in lite_apiserver.cache.store.")
+
+    def create(reactor: IReactor, path: str, options: Mapping[str, Any]) -> ICacheStore:
+        """Return a store under the directory ``path``."""
+
+
+# -- tunnel --------------------------------------------------------------------------------------
+
+
+class IStreamHandler(IPlugin):
+    """Serves one kind of tunnel stream on the edge; ``kind`` is what the prologue names, e.g. ``tcp``."""
+
+    kind: str = Attribute("The prologue's kind.")
+
+    async def connect(reactor: IReactor, request: Mapping[str, Any], timeout: float) -> ITransport:
+        """Return the connected, paused transport that the stream is spliced to."""
+
+
+class ITunnelListener(IPlugin):
+    """Makes a cloud listener; ``kind`` is the listener table's kind, e.g. ``connect``."""
+
+    kind: str = Attribute("The listener's kind in tunnel_cloud.listeners.")
+
+    def create(reactor: IReactor, options: Any, tunnel: Any) -> IService:
+        """Return the service that listens; ``tunnel.open(node, address, timeout=...)`` gives streams."""
+
+
+# -- lite-apiserver ------------------------------------------------------------------------------
+
+
+class IResponseFilter(IPlugin):
+    """Sees decoded objects of chosen resources on get, list and watch, online and offline."""
+
+    name: str = Attribute("The name used in lite_apiserver.filters.")
+
+    def resources() -> Sequence[tuple[str, str]]:
+        """(group, resource) pairs that the filter wants to see."""
+
+    def filter(group: str, resource: str, item: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the object, changed or not, or None to hide it from the client."""
+
+
+# -- whole services ------------------------------------------------------------------------------
+
+
+class IServicePlugin(IPlugin):
+    """Adds a whole service to the tree when the configuration has a section of its name."""
+
+    name: str = Attribute("The section's name below [plugins], e.g. plugins.mine.")
+
+    def create(reactor: IReactor, options: Mapping[str, Any]) -> IService:
+        """Return the service for the section's options."""
