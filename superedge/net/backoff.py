@@ -1,0 +1,42 @@
+"""Delays between attempts: exponential, jittered, forgiving after a stable time."""
+
+from __future__ import annotations
+
+from random import Random
+
+
+class Backoff:
+    """How long to wait before the next attempt.
+
+    Args:
+        initial: first delay, seconds.
+        maximum: no delay is longer, seconds.
+        stable: a connection that lasted this many seconds resets the delay.
+        random: source of jitter; each delay is drawn from the upper half of its range.
+    """
+
+    def __init__(
+        self,
+        initial: float = 1.0,
+        maximum: float = 60.0,
+        stable: float = 60.0,
+        random: Random | None = None,
+    ) -> None:
+        self._initial = initial
+        self._maximum = maximum
+        self._stable = stable
+        self._random = random or Random()
+        self._next = initial
+        self._connected_at: float | None = None
+
+    def connected(self, now: float) -> None:
+        """Note that an attempt succeeded."""
+        self._connected_at = now
+
+    def failed(self, now: float) -> float:
+        """Note that the attempt or the connection failed; the delay before the next, seconds."""
+        if self._connected_at is not None and now - self._connected_at >= self._stable:
+            self._next = self._initial
+        self._connected_at = None
+        ceiling, self._next = self._next, min(self._next * 2, self._maximum)
+        return ceiling * (0.5 + 0.5 * self._random.random())

@@ -1,0 +1,327 @@
+"""Listening and dialling: endpoints that give the transports of `superedge.net.transport`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Protocol as TypingProtocol
+from typing import cast
+
+from twisted.internet import abstract
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IListeningPort,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from superedge.interfaces import IReactor
+from superedge.net.addresses import Address, TCPAddress, UnixAddress
+from superedge.net.errors import ConnectError, ConnectionRefused, ConnectTimeout, TLSError
+from superedge.net.listener import ListeningSocket, bind
+from superedge.net.resolve import resolve
+from superedge.net.transport import StreamTransport, TLSTransport, socket_address
+
+HANDSHAKE_TIMEOUT = 10.0
+"""Seconds a connected client has to finish the TLS handshake."""
+
+_log = Logger()
+
+TLSFailureHook = Callable[[IAddress, str], None]
+
+
+class ContextSource(TypingProtocol):
+    """Gives the TLS context for the next connection."""
+
+    def current(self) -> ssl.SSLContext:
+        """The context to use now."""
+
+
+def log_tls_failure(peer: IAddress, reason: str) -> None:
+    """Say that a client's handshake failed; the default of ``ServerEndpoint``."""
+    _log.info("refused TLS connection from {peer}: {reason}", peer=peer, reason=reason)
+
+
+class _Handshake(Protocol):
+    """Stands in for the real protocol until the TLS handshake is done."""
+
+    transport: TLSTransport
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        build: Callable[[IAddress], IProtocol | None],
+        failed: Callable[[IAddress, str], None],
+        timeout: float,
+    ) -> None:
+        self._build = build
+        self._failed = failed
+        self._timeout = timeout
+        self._deadline: IDelayedCall | None = reactor.callLater(timeout, self._timed_out)
+
+    def _timed_out(self) -> None:
+        self._deadline = None
+        self.transport.failure_text = f"no TLS handshake within {self._timeout:g} s"
+        self.transport.abortConnection()
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def established(self) -> None:
+        """Hand the transport to the protocol it is for."""
+        self._cancel_deadline()
+        transport = self.transport
+        protocol = self._build(transport.getPeer())
+        if protocol is None:
+            transport.abortConnection()
+            return
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The handshake failed."""
+        self._cancel_deadline()
+        text = self.transport.failure_text or "the peer closed during the TLS handshake"
+        self._failed(self.transport.getPeer(), text)
+
+
+def _begin_handshake(sock: ssl.SSLSocket, handshake: _Handshake, reactor: IReactor) -> TLSTransport:
+    transport = TLSTransport(sock, handshake, reactor, handshake.established)
+    handshake.makeConnection(transport)
+    return transport
+
+
+@implementer(IStreamServerEndpoint)
+class ServerEndpoint:
+    """Listens on ``address``; with ``tls``, protocols see only connections whose handshake succeeded.
+
+    A Unix socket is made with ``mode`` and replaces a stale one that nobody answers on.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        address: Address,
+        tls: ContextSource | None = None,
+        on_tls_failure: TLSFailureHook = log_tls_failure,
+        mode: int = 0o660,
+        backlog: int = 1024,
+        reuse_port: bool = False,
+    ) -> None:
+        self._reactor = reactor
+        self._address = address
+        self._tls = tls
+        self._on_tls_failure = on_tls_failure
+        self._mode = mode
+        self._backlog = backlog
+        self._reuse_port = reuse_port
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Start listening; fails with ConnectError naming the address when that is not possible."""
+        done: Deferred[IListeningPort] = Deferred()
+
+        def accepted(sock: socket.socket) -> None:
+            self._accept(sock, protocolFactory)
+
+        try:
+            sock = bind(self._address, self._backlog, self._mode, self._reuse_port)
+        except OSError as problem:
+            done.errback(ConnectError(f"cannot listen on {self._address}: {problem.strerror or problem}"))
+        else:
+            port = ListeningSocket(sock, self._address, self._reactor, protocolFactory, accepted)
+            port.startListening()
+            done.callback(port)
+        return done
+
+    def _accept(self, sock: socket.socket, factory: IProtocolFactory) -> None:
+        if self._tls is not None:
+            secured = self._tls.current().wrap_socket(
+                sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
+            )
+            handshake = _Handshake(
+                self._reactor, factory.buildProtocol, self._on_tls_failure, HANDSHAKE_TIMEOUT
+            )
+            _begin_handshake(secured, handshake, self._reactor).startReading()
+            return
+        peer = socket_address(sock.getpeername(), sock.family)
+        protocol = factory.buildProtocol(peer)
+        if protocol is None:
+            sock.close()
+            return
+        transport = StreamTransport(sock, protocol, self._reactor)
+        transport.startReading()
+        protocol.makeConnection(transport)
+
+
+class _Connecting(abstract.FileDescriptor):
+    """A socket on its way to be connected."""
+
+    def __init__(self, reactor: IReactor, address: Address) -> None:
+        abstract.FileDescriptor.__init__(self, reactor)
+        self.done: Deferred[socket.socket] = Deferred(self._cancelled)
+        if isinstance(address, UnixAddress):
+            self._target: object = address.path
+            family = socket.AF_UNIX
+        else:
+            self._target = (address.host, address.port)
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        self._address = address
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setblocking(False)
+        self.fileno = self._socket.fileno  # type: ignore[method-assign]
+        self.connected = 1
+
+    def start(self) -> None:
+        problem = self._socket.connect_ex(cast(tuple[str, int], self._target))
+        if problem in (errno.EINPROGRESS, errno.EAGAIN) and self._socket.family != socket.AF_UNIX:
+            self.startWriting()
+        else:
+            self._finish(problem)
+
+    def doWrite(self) -> None:
+        self._finish(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def doRead(self) -> None:
+        """Only writability says how connecting ended."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._finish(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNREFUSED)
+
+    def _finish(self, problem: int) -> None:
+        if not self.connected:
+            return
+        self.connected = 0
+        self.stopWriting()
+        if problem:
+            self._socket.close()
+            self.done.errback(ConnectionRefused(f"cannot connect to {self._address}: {os.strerror(problem)}"))
+        else:
+            self.done.callback(self._socket)
+
+    def _cancelled(self, _done: Deferred[socket.socket]) -> None:
+        self.connected = 0
+        self.stopWriting()
+        self._socket.close()
+
+
+@implementer(IStreamClientEndpoint)
+class ClientEndpoint:
+    """Dials ``address``; with ``tls``, also verifies that the peer is ``server_name``.
+
+    Each address of a name is tried in turn within ``timeout`` seconds for everything together.
+    Failures are `superedge.net.errors.ConnectError`.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        address: Address,
+        tls: ContextSource | None = None,
+        server_name: str | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        self._reactor = reactor
+        self._address = address
+        self._tls = tls
+        self._server_name = server_name or (address.host if isinstance(address, TCPAddress) else "localhost")
+        self._timeout = timeout
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect and return the connected protocol; cancellable."""
+        attempt = Deferred.fromCoroutine(self._connect(protocolFactory))
+        outcome: Deferred[IProtocol] = Deferred(lambda _: attempt.cancel())
+        timed_out = False
+
+        def expire() -> None:
+            nonlocal timed_out
+            timed_out = True
+            attempt.cancel()
+
+        deadline = self._reactor.callLater(self._timeout, expire)
+
+        def finished(result: IProtocol | Failure) -> None:
+            if deadline.active():
+                deadline.cancel()
+            if timed_out and isinstance(result, Failure):
+                result = Failure(ConnectTimeout(f"{self._address} did not answer within {self._timeout:g} s"))
+            if outcome.called:  # cancelled by the caller, who has the CancelledError
+                return
+            if isinstance(result, Failure):
+                outcome.errback(result)
+            else:
+                outcome.callback(result)
+
+        attempt.addBoth(finished)
+        return outcome
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        sock = await self._connected_socket()
+        factory.doStart()
+        if self._tls is None:
+            protocol = self._built(factory, sock)
+            transport = StreamTransport(sock, protocol, self._reactor)
+            transport.startReading()
+            protocol.makeConnection(transport)
+            return protocol
+        return await self._secured(sock, factory, self._tls)
+
+    def _built(self, factory: IProtocolFactory, sock: socket.socket) -> IProtocol:
+        protocol = factory.buildProtocol(socket_address(sock.getpeername(), sock.family))
+        if protocol is None:
+            sock.close()
+            raise ConnectError(f"no protocol for {self._address}")
+        return protocol
+
+    async def _connected_socket(self) -> socket.socket:
+        if isinstance(self._address, UnixAddress):
+            targets: list[Address] = [self._address]
+        else:
+            hosts = await resolve(self._reactor, self._address.host)
+            targets = [TCPAddress(host, self._address.port) for host in hosts]
+        for number, target in enumerate(targets, 1):
+            connecting = _Connecting(self._reactor, target)
+            connecting.start()
+            try:
+                return await connecting.done
+            except ConnectError:
+                if number == len(targets):
+                    raise
+        raise ConnectError(f"{self._address} has no address")
+
+    async def _secured(self, sock: socket.socket, factory: IProtocolFactory, tls: ContextSource) -> IProtocol:
+        ready: Deferred[IProtocol] = Deferred(lambda _: transport.abortConnection())
+
+        def build(_peer: IAddress) -> IProtocol | None:
+            protocol = self._built(factory, sock_tls)
+            self._reactor.callLater(0, ready.callback, protocol)
+            return protocol
+
+        def failed(_peer: IAddress, reason: str) -> None:
+            if not ready.called:
+                ready.errback(TLSError(f"{self._address}: {reason}"))
+
+        sock_tls = tls.current().wrap_socket(
+            sock,
+            server_hostname=self._server_name,
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=False,
+        )
+        handshake = _Handshake(self._reactor, build, failed, self._timeout)
+        transport = _begin_handshake(sock_tls, handshake, self._reactor)
+        outcome = transport.handshake()
+        if outcome is not None:
+            transport.connectionLost(Failure(outcome))
+        return await ready

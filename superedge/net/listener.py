@@ -1,0 +1,151 @@
+"""A listening stream socket, TCP or Unix."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet import abstract
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from superedge.interfaces import IReactor
+from superedge.net.addresses import Address, UnixAddress
+from superedge.net.transport import socket_address
+
+ACCEPTS_A_ROUND = 64
+EXHAUSTED_PAUSE = 0.5
+"""Seconds without accepting after the process or the system ran out of descriptors or memory."""
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_log = Logger()
+
+
+def bind(address: Address, backlog: int, mode: int, reuse_port: bool) -> socket.socket:
+    """A listening, non-blocking socket. Raises OSError."""
+    if isinstance(address, UnixAddress):
+        return _bind_unix(address.path, backlog, mode)
+    found = socket.getaddrinfo(
+        address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    family, kind, number, _, sockaddr = found[0]
+    sock = socket.socket(family, kind, number)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(sockaddr)
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
+
+
+def _bind_unix(path: str, backlog: int, mode: int) -> socket.socket:
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # Linux gives the file the socket's own mode, so it is never wider than asked for.
+        os.fchmod(sock.fileno(), mode)
+        sock.bind(path)
+        os.chmod(path, mode)
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Delete a socket file on which nobody answers; leave anything else for bind to refuse."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.setblocking(False)
+                if probe.connect_ex(path) == errno.ECONNREFUSED:
+                    os.unlink(path)
+
+
+@implementer(IListeningPort)
+class ListeningSocket(abstract.FileDescriptor):
+    """Accepts connections and gives each to ``accepted``."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        address: Address,
+        reactor: IReactor,
+        factory: IProtocolFactory,
+        accepted: Callable[[socket.socket], None],
+    ) -> None:
+        abstract.FileDescriptor.__init__(self, reactor)
+        self._socket = sock
+        self._address = address
+        self._factory = factory
+        self._accepted = accepted
+        self.fileno = sock.fileno  # type: ignore[method-assign]
+        self.connected = 1
+
+    def startListening(self) -> None:
+        """Begin to accept."""
+        self._factory.doStart()
+        self.startReading()
+
+    def doRead(self) -> None:
+        """Accept what waits, a bounded number at a time."""
+        for _ in range(ACCEPTS_A_ROUND):
+            try:
+                sock, _ = self._socket.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as problem:
+                if problem.errno in _EXHAUSTED:
+                    _log.error(
+                        "cannot accept on {address}: {problem}", address=self._address, problem=problem
+                    )
+                    self.stopReading()
+                    cast(IReactor, self.reactor).callLater(EXHAUSTED_PAUSE, self._accept_again)
+                    return
+                continue  # the peer gave up while it waited
+            try:
+                self._accepted(sock)
+            except Exception:
+                _log.failure("connection on {address} dropped", address=self._address)
+                sock.close()
+
+    def _accept_again(self) -> None:
+        if self.connected:
+            self.startReading()
+
+    def stopListening(self) -> Deferred[None]:
+        """Close the socket; connections already accepted go on."""
+        if not self.connected:
+            return succeed(None)
+        self.connectionLost(Failure(ConnectionAbortedError()))
+        return succeed(None)
+
+    def connectionLost(self, reason: Any) -> None:
+        """Release the socket and its file."""
+        if not self.connected:
+            return
+        abstract.FileDescriptor.connectionLost(self, reason)
+        if isinstance(self._address, UnixAddress):
+            with contextlib.suppress(OSError):
+                os.unlink(self._address.path)
+        self._socket.close()
+        self._factory.doStop()
+
+    def getHost(self) -> Any:
+        """The address bound, with the true port when 0 was asked for."""
+        return socket_address(self._socket.getsockname(), self._socket.family)

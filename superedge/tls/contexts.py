@@ -1,0 +1,149 @@
+"""TLS contexts built from files, replaced whole when the files change.
+
+A connection keeps the context it was made with; the next one gets the new.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from superedge.errors import IdentityError
+from superedge.tls.identity import load_certificates, load_identity
+
+ClientCertificate = Literal["required", "optional", "none"]
+
+
+class _Source:
+    """Builds a context at once and again on ``reload`` when a file has changed."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = tuple(files)
+        self._stamp = self._read_stamp()
+        self._context = self._build()
+
+    def current(self) -> ssl.SSLContext:
+        """The context for the next connection."""
+        return self._context
+
+    def reload(self) -> bool:
+        """Take changed files into use; whether there was a change.
+
+        Raises IdentityError when the files are not usable; the context before stays in use, and the
+        next call tries again.
+        """
+        stamp = self._read_stamp()
+        if stamp == self._stamp:
+            return False
+        self._context = self._build()
+        self._stamp = stamp
+        return True
+
+    def _build(self) -> ssl.SSLContext:
+        raise NotImplementedError
+
+    def _read_stamp(self) -> tuple[object, ...]:
+        return tuple(file_stamp(path) for path in self.files)
+
+
+def file_stamp(path: Path) -> object:
+    """Changes when the file's content was replaced or rewritten; None while it cannot be read."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+class ServerContextSource(_Source):
+    """Contexts for a listener: its certificate, and which clients it lets in.
+
+    ``client_ca`` are the files whose CAs may have signed a client's certificate.
+    """
+
+    def __init__(
+        self,
+        certificate: Path,
+        key: Path,
+        client_ca: Sequence[Path] = (),
+        client_certificate: ClientCertificate = "none",
+        alpn: Sequence[str] = (),
+    ) -> None:
+        if client_certificate != "none" and not client_ca:
+            raise ValueError("client certificates need at least one client CA")
+        self._certificate = certificate
+        self._key = key
+        self._client_ca = tuple(client_ca)
+        self._client_certificate = client_certificate
+        self._alpn = tuple(alpn)
+        super().__init__([certificate, key, *client_ca])
+
+    def _build(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        _harden(context)
+        _load_pair(context, self._certificate, self._key)
+        if self._client_certificate != "none":
+            _load_authorities(context, self._client_ca)
+            required = self._client_certificate == "required"
+            context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+        if self._alpn:
+            context.set_alpn_protocols(list(self._alpn))
+        context.sni_callback = _remember_server_name
+        return context
+
+
+class ClientContextSource(_Source):
+    """Contexts for dialling: whom to trust, and which certificate to show (none without a pair).
+
+    The server's certificate is always verified, its name included.
+    """
+
+    def __init__(
+        self,
+        ca: Sequence[Path],
+        certificate: Path | None = None,
+        key: Path | None = None,
+        alpn: Sequence[str] = (),
+    ) -> None:
+        self._ca = tuple(ca)
+        self._pair = (certificate, key) if certificate is not None and key is not None else None
+        self._alpn = tuple(alpn)
+        super().__init__([*ca, *(self._pair or ())])
+
+    def _build(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        _harden(context)
+        _load_authorities(context, self._ca)
+        if self._pair:
+            _load_pair(context, *self._pair)
+        if self._alpn:
+            context.set_alpn_protocols(list(self._alpn))
+        return context
+
+
+def _harden(context: ssl.SSLContext) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+
+
+def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    load_identity(certificate, key)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (ssl.SSLError, OSError) as problem:
+        raise IdentityError(certificate, f"cannot be used for TLS: {problem}") from problem
+
+
+def _load_authorities(context: ssl.SSLContext, files: Sequence[Path]) -> None:
+    for path in files:
+        load_certificates(path)
+        try:
+            context.load_verify_locations(path)
+        except (ssl.SSLError, OSError) as problem:
+            raise IdentityError(path, f"cannot be used as CA: {problem}") from problem
+
+
+def _remember_server_name(sock: Any, name: str | None, _context: ssl.SSLContext) -> None:
+    sock.requested_name = name

@@ -1,0 +1,76 @@
+"""Notices changed files, symlink swaps of Kubernetes volumes included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from superedge.errors import SuperEdgeError
+from superedge.tls.contexts import ClientContextSource, ServerContextSource, file_stamp
+
+_log = Logger()
+
+
+class FileWatcher(Service):
+    """Calls back when a watched file was replaced, rewritten, made or removed.
+
+    It compares `stat` every ``interval`` seconds: inotify sees neither bind mounts nor the way
+    Kubernetes swaps a volume's symlink reliably.
+    """
+
+    name = "file-watcher"
+
+    def __init__(self, reactor: IReactorTime, interval: float = 5.0) -> None:
+        self._interval = interval
+        self._watched: list[tuple[tuple[Path, ...], Callable[[], object]]] = []
+        self._stamps: dict[Path, object] = {}
+        self._loop = LoopingCall(self.check)
+        self._loop.clock = reactor
+
+    def watch(self, paths: Sequence[Path], changed: Callable[[], object]) -> None:
+        """Call ``changed`` after any of ``paths`` changed. What it raises is logged."""
+        self._watched.append((tuple(paths), changed))
+        for path in paths:
+            self._stamps.setdefault(path, file_stamp(path))
+
+    def watch_context(self, source: ServerContextSource | ClientContextSource) -> None:
+        """Reload a TLS context when its files change; a broken pair leaves the old one in use."""
+
+        def reload() -> None:
+            if source.reload():
+                _log.info("reloaded TLS files {files}", files=[str(path) for path in source.files])
+
+        self.watch(source.files, reload)
+
+    def check(self) -> None:
+        """Look once, now."""
+        changed = set()
+        for path, before in self._stamps.items():
+            stamp = file_stamp(path)
+            if stamp != before:
+                changed.add(path)
+                self._stamps[path] = stamp
+        for paths, callback in self._watched:
+            if changed.intersection(paths):
+                try:
+                    callback()
+                except SuperEdgeError as problem:
+                    _log.error("kept what was in use: {problem}", problem=problem)
+                except Exception:
+                    _log.failure("could not follow a change of {paths}", paths=[str(path) for path in paths])
+
+    def startService(self) -> None:
+        """Begin to look."""
+        super().startService()
+        self._loop.start(self._interval, now=False)
+
+    def stopService(self) -> None:
+        """Look no more."""
+        super().stopService()
+        if self._loop.running:
+            self._loop.stop()

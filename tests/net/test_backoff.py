@@ -1,0 +1,28 @@
+"""Delays grow, stay bounded, spread, and reset only after a stable time."""
+
+from __future__ import annotations
+
+from random import Random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.net.backoff import Backoff
+
+
+class BackoffTests(SynchronousTestCase):
+    def test_grows_to_the_maximum(self) -> None:
+        backoff = Backoff(1, 8, 60, Random(1))
+        delays = [backoff.failed(0) for _ in range(20)]
+        for delay, ceiling in zip(delays, [1, 2, 4, 8, 8, 8], strict=False):
+            self.assertTrue(ceiling / 2 <= delay <= ceiling, delays)
+        self.assertLessEqual(max(delays), 8)
+        self.assertGreater(len(set(delays[3:])), 10)
+
+    def test_resets_after_a_stable_connection_only(self) -> None:
+        backoff = Backoff(1, 64, 60, Random(1))
+        for _ in range(5):
+            backoff.failed(0)
+        backoff.connected(100)
+        self.assertGreater(backoff.failed(159), 8)
+        backoff.connected(200)
+        self.assertLessEqual(backoff.failed(260), 1)

@@ -1,0 +1,331 @@
+"""Endpoints and transports on real loopback sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+
+from superedge.interfaces import IReactor
+from superedge.net.addresses import Address, TCPAddress, UnixAddress
+from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
+from superedge.net.errors import ConnectError, ConnectionRefused, ConnectTimeout, ResolveError, TLSError
+from superedge.tls.authority import Authority
+from superedge.tls.contexts import ClientContextSource, ServerContextSource
+from superedge.tls.identity import Identity
+
+reactor = cast(IReactor, _reactor)
+BIG = os.urandom(1024) * 4096
+
+
+@implementer(IHalfCloseableProtocol)
+class Collector(Protocol):
+    """Keeps what it receives; ``ended`` fires at the peer's FIN, ``lost`` at the end."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.ended: Deferred[bytes] = Deferred()
+        self.lost: Deferred[object] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.chunks.append(data)
+
+    def readConnectionLost(self) -> None:
+        self.ended.callback(b"".join(self.chunks))
+
+    def writeConnectionLost(self) -> None:
+        pass
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.ended.called:
+            self.ended.callback(b"".join(self.chunks))
+        self.lost.callback(reason.value)
+
+
+class Echo(Protocol):
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(data)
+
+
+class EndpointCase(TestCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        self.ports: list[IListeningPort] = []
+        self.refused: list[str] = []
+
+    async def tearDown(self) -> None:
+        for port in self.ports:
+            await port.stopListening()
+
+    async def listen(
+        self, protocol: type[Protocol], tls: Any = None, address: Address | None = None
+    ) -> Address:
+        endpoint = ServerEndpoint(
+            reactor,
+            address or TCPAddress("127.0.0.1", 0),
+            tls,
+            on_tls_failure=lambda _peer, reason: self.refused.append(reason),
+        )
+        self.accepted: list[Any] = []
+
+        class Recording(Factory):
+            noisy = False
+
+            def buildProtocol(factory, addr: Any) -> Any:
+                instance = protocol()
+                self.accepted.append(instance)
+                return instance
+
+        port = await endpoint.listen(Recording())
+        self.ports.append(port)
+        return address or TCPAddress("127.0.0.1", cast(Any, port.getHost()).port)
+
+    async def dial(
+        self, address: Address, tls: Any = None, name: str | None = None, timeout: float = 5
+    ) -> Any:
+        endpoint = ClientEndpoint(reactor, address, tls, name, timeout)
+        return await endpoint.connect(cast(Any, Factory.forProtocol(Collector)))
+
+    def authority(self, name: str = "ca") -> Authority:
+        return Authority.create(self.directory / name)
+
+    def server_tls(self, ca: Authority, identity: Identity | None = None, wanted: Any = "required") -> Any:
+        pair = identity or ca.issue("server", dns=["localhost"], ips=["127.0.0.1"], directory=self.directory)
+        return ServerContextSource(pair.certificate, pair.key, [ca.path], wanted, ["test/1"])
+
+    def client_tls(self, ca: Authority, pair: Identity | None = None) -> ClientContextSource:
+        if pair is None:
+            return ClientContextSource([ca.path], alpn=["test/1"])
+        return ClientContextSource([ca.path], pair.certificate, pair.key, ["test/1"])
+
+
+class PlainTests(EndpointCase):
+    async def test_echo_and_close(self) -> None:
+        client = await self.dial(await self.listen(Echo))
+        client.transport.write(BIG)
+        while sum(map(len, client.chunks)) < len(BIG):
+            await self.turn()
+        client.transport.loseConnection()
+        reason = await client.lost
+        self.assertIsInstance(reason, ConnectionDone)
+        self.assertEqual(b"".join(client.chunks), BIG)
+
+    def turn(self) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        reactor.callLater(0, done.callback, None)
+        return done
+
+    async def test_half_close_delivers_everything_both_ways(self) -> None:
+        address = await self.listen(Collector)
+        client = await self.dial(address)
+        client.transport.write(BIG)
+        client.transport.loseWriteConnection()
+        while not self.accepted:
+            await self.turn()
+        server = self.accepted[0]
+        self.assertEqual(await server.ended, BIG)
+        server.transport.write(BIG[::-1])
+        server.transport.loseConnection()
+        self.assertEqual(await client.ended, BIG[::-1])
+        client.transport.loseConnection()
+        await client.lost
+        await server.lost
+
+    async def test_slow_reader_pauses_the_producer(self) -> None:
+        class Producer:
+            paused = 0
+
+            def pauseProducing(self) -> None:
+                self.paused += 1
+
+            def resumeProducing(self) -> None:
+                pass
+
+            def stopProducing(self) -> None:
+                pass
+
+        client = await self.dial(await self.listen(Collector))
+        while not self.accepted:
+            await self.turn()
+        self.accepted[0].transport.pauseProducing()
+        producer = Producer()
+        client.transport.registerProducer(producer, True)
+        for _ in range(8):
+            client.transport.write(BIG)
+        self.assertGreater(producer.paused, 0)
+        client.transport.abortConnection()
+        await client.lost
+        self.accepted[0].transport.resumeProducing()
+        await self.accepted[0].lost
+
+    async def test_write_to_a_dead_peer_reports_the_loss_later(self) -> None:
+        client = await self.dial(await self.listen(Collector))
+        while not self.accepted:
+            await self.turn()
+        client.transport.socket.shutdown(socket.SHUT_RDWR)
+        client.transport.write(b"x")
+        self.assertFalse(client.lost.called)
+        await client.lost
+        self.accepted[0].transport.abortConnection()
+        await self.accepted[0].lost
+
+    async def test_refused_names_the_address(self) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            address = TCPAddress("127.0.0.1", unused.getsockname()[1])
+            problem = await self.assertFailure(Deferred.fromCoroutine(self.dial(address)), ConnectionRefused)
+        self.assertIn(str(address), str(problem))
+
+    async def test_unknown_name(self) -> None:
+        address = TCPAddress("no-such-host.invalid", 1)
+        await self.assertFailure(Deferred.fromCoroutine(self.dial(address)), ResolveError, ConnectTimeout)
+
+    async def test_address_in_use(self) -> None:
+        address = await self.listen(Echo)
+        problem = await self.assertFailure(
+            Deferred.fromCoroutine(self.listen(Echo, address=address)), ConnectError
+        )
+        self.assertIn(f"cannot listen on {address}", str(problem))
+
+    async def test_unix_socket_mode_and_stale_file(self) -> None:
+        path = str(self.directory.resolve() / "s")
+        if len(path) > 100:
+            path = f"/tmp/superedge-test-{os.getpid()}.sock"
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(path)
+        address = await self.listen(Collector, address=UnixAddress(path))
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o660)
+        client = await self.dial(address)
+        client.transport.write(b"hello")
+        client.transport.loseConnection()
+        await client.lost
+        while not self.accepted:
+            await self.turn()
+        self.assertEqual(await self.accepted[0].ended, b"hello")
+        self.accepted[0].transport.loseConnection()
+        await self.accepted[0].lost
+        await self.ports.pop().stopListening()
+        self.assertFalse(os.path.exists(path))
+
+
+class TLSTests(EndpointCase):
+    async def test_both_names_are_known(self) -> None:
+        ca = self.authority()
+        address = await self.listen(Echo, self.server_tls(ca))
+        pair = ca.issue("system:node:edge-1", ["system:nodes"], directory=self.directory)
+        client = await self.dial(address, self.client_tls(ca, pair), "localhost")
+        self.assertEqual(client.transport.peer_common_name, "server")
+        self.assertEqual(client.transport.alpn, "test/1")
+        client.transport.write(BIG)
+        while sum(map(len, client.chunks)) < len(BIG):
+            await self.turn()
+        self.assertEqual(b"".join(client.chunks), BIG)
+        server = self.accepted[0].transport
+        self.assertEqual(server.peer_common_name, "system:node:edge-1")
+        self.assertEqual(server.server_name, "localhost")
+        client.transport.loseConnection()
+        await client.lost
+
+    turn = PlainTests.turn
+
+    async def test_half_close(self) -> None:
+        ca = self.authority()
+        address = await self.listen(Collector, self.server_tls(ca, wanted="none"))
+        client = await self.dial(address, self.client_tls(ca))
+        client.transport.write(BIG)
+        client.transport.loseWriteConnection()
+        while not self.accepted:
+            await self.turn()
+        server = self.accepted[0]
+        self.assertEqual(await server.ended, BIG)
+        server.transport.write(BIG)
+        server.transport.loseConnection()
+        self.assertEqual(await client.ended, BIG)
+        client.transport.loseConnection()
+        await client.lost
+        await server.lost
+
+    async def test_client_of_another_authority_is_refused(self) -> None:
+        ca, other = self.authority(), self.authority("other")
+        address = await self.listen(Echo, self.server_tls(ca))
+        stranger = other.issue("system:node:edge-1", directory=self.directory / "other")
+        client = await self.dial(address, self.client_tls(ca, stranger))
+        await client.lost
+        self.assertEqual(self.accepted, [])
+        self.assertIn("certificate not accepted", self.refused[0])
+        self.assertIn("alert", client.transport.failure_text)
+
+    async def test_expired_client_is_refused(self) -> None:
+        ca = self.authority()
+        address = await self.listen(Echo, self.server_tls(ca))
+        old = ca.issue("system:node:edge-1", directory=self.directory, lifetime=timedelta(seconds=1))
+        client = await self.dial(address, self.client_tls(ca, old))
+        await client.lost
+        self.assertIn("expired", self.refused[0])
+
+    async def test_missing_client_certificate_is_refused(self) -> None:
+        ca = self.authority()
+        client = await self.dial(await self.listen(Echo, self.server_tls(ca)), self.client_tls(ca))
+        await client.lost
+        self.assertEqual(self.accepted, [])
+        self.assertEqual(len(self.refused), 1)
+
+    async def test_server_of_another_name_or_authority_is_refused(self) -> None:
+        ca, other = self.authority(), self.authority("other")
+        address = await self.listen(Echo, self.server_tls(ca, wanted="none"))
+        for trusted, name in ((ca, "elsewhere.example"), (other, "localhost")):
+            problem = await self.assertFailure(
+                Deferred.fromCoroutine(self.dial(address, self.client_tls(trusted), name)), TLSError
+            )
+            self.assertIn("certificate not accepted", str(problem))
+
+    async def test_garbage_instead_of_tls(self) -> None:
+        class Garbage(Protocol):
+            def connectionMade(self) -> None:
+                assert self.transport is not None
+                self.transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        ca = self.authority()
+        address = await self.listen(Garbage)
+        await self.assertFailure(Deferred.fromCoroutine(self.dial(address, self.client_tls(ca))), TLSError)
+        server = await self.listen(Echo, self.server_tls(ca))
+        plain = await self.dial(server)
+        plain.transport.write(b"GET / HTTP/1.1\r\n\r\n")
+        await plain.lost
+        self.assertEqual(len(self.refused), 1)
+
+    async def test_silent_server_times_out(self) -> None:
+        ca = self.authority()
+        address = await self.listen(Protocol)
+        await self.assertFailure(
+            Deferred.fromCoroutine(self.dial(address, self.client_tls(ca), timeout=0.05)), ConnectTimeout
+        )
+
+    async def test_reload_serves_the_new_certificate(self) -> None:
+        ca = self.authority()
+        pair = ca.issue("first", dns=["localhost"], directory=self.directory, name="server")
+        source = self.server_tls(ca, pair, "none")
+        address = await self.listen(Echo, source)
+        self.assertFalse(source.reload())
+        ca.issue("second", dns=["localhost"], directory=self.directory, name="server")
+        self.assertTrue(source.reload())
+        client = await self.dial(address, self.client_tls(ca), "localhost")
+        self.assertEqual(client.transport.peer_common_name, "second")
+        client.transport.loseConnection()
+        await client.lost

@@ -1,0 +1,105 @@
+"""Identities and authorities on disk."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.errors import IdentityError
+from superedge.tls.authority import Authority
+from superedge.tls.contexts import ClientContextSource, ServerContextSource
+from superedge.tls.identity import load_identity
+from superedge.tls.reload import FileWatcher
+
+
+class IdentityTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.ca = Authority.create(self.directory)
+
+    def test_name_is_the_common_name(self) -> None:
+        pair = self.ca.issue("system:node:edge-1", ["system:nodes"], directory=self.directory)
+        self.assertEqual(pair.name, "system:node:edge-1")
+        self.assertEqual(load_identity(pair.certificate, pair.key), pair)
+        self.assertEqual(stat.S_IMODE(pair.key.stat().st_mode), 0o600)
+
+    def test_combined_file(self) -> None:
+        pair = self.ca.issue("a", directory=self.directory)
+        combined = self.directory / "combined.pem"
+        combined.write_bytes(pair.certificate.read_bytes() + pair.key.read_bytes())
+        self.assertEqual(load_identity(combined, combined).name, "a")
+
+    def test_unusable_files_are_named(self) -> None:
+        one = self.ca.issue("one", directory=self.directory)
+        two = self.ca.issue("two", directory=self.directory)
+        garbage = self.directory / "garbage"
+        garbage.write_text("no PEM here")
+        for certificate, key, culprit, text in (
+            (one.certificate, two.key, two.key, "is not the key of"),
+            (garbage, one.key, garbage, "holds no PEM certificate"),
+            (one.certificate, garbage, garbage, "private key"),
+            (self.directory / "missing", one.key, self.directory / "missing", "cannot be read"),
+        ):
+            problem = self.assertRaises(IdentityError, load_identity, certificate, key)
+            self.assertEqual(problem.path, culprit)
+            self.assertIn(text, str(problem))
+
+    def test_loaded_authority_issues_for_the_same_trust(self) -> None:
+        again = Authority.load(self.directory)
+        pair = again.issue("late", directory=self.directory)
+        ClientContextSource([self.ca.path], pair.certificate, pair.key)
+        self.assertEqual(again.path, self.ca.path)
+
+    def test_server_that_wants_client_certificates_needs_a_ca(self) -> None:
+        pair = self.ca.issue("s", directory=self.directory)
+        self.assertRaises(ValueError, ServerContextSource, pair.certificate, pair.key, (), "required")
+
+
+class WatcherTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.ca = Authority.create(self.directory)
+        self.clock = Clock()
+        self.watcher = FileWatcher(self.clock, interval=5)
+        self.watcher.startService()
+        self.addCleanup(self.watcher.stopService)
+
+    def test_calls_back_once_a_change(self) -> None:
+        file = self.directory / "file"
+        calls: list[int] = []
+        self.watcher.watch([file], lambda: calls.append(1))
+        self.clock.advance(5)
+        self.assertEqual(len(calls), 0)
+        file.write_text("made")
+        self.clock.advance(5)
+        self.clock.advance(5)
+        self.assertEqual(len(calls), 1)
+        file.unlink()
+        self.clock.advance(5)
+        self.assertEqual(len(calls), 2)
+
+    def test_one_failing_callback_does_not_stop_the_others(self) -> None:
+        file = self.directory / "file"
+        calls: list[int] = []
+        self.watcher.watch([file], lambda: 1 / 0)
+        self.watcher.watch([file], lambda: calls.append(1))
+        file.write_text("made")
+        self.clock.advance(5)
+        self.assertEqual(len(calls), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_broken_pair_keeps_the_context_until_mended(self) -> None:
+        pair = self.ca.issue("s", directory=self.directory)
+        source = ServerContextSource(pair.certificate, pair.key)
+        self.watcher.watch_context(source)
+        before = source.current()
+        good = pair.key.read_bytes()
+        pair.key.write_text("half a ke")
+        self.clock.advance(5)
+        self.assertIs(source.current(), before)
+        pair.key.write_bytes(good)
+        self.clock.advance(5)
+        self.assertIsNot(source.current(), before)
