@@ -83,6 +83,7 @@ class StreamTransport(abstract.FileDescriptor):
         self._family = sock.family
         self._peer = _peer_of(sock)
         self._reading = False
+        self._read_closed = False
         self.connected = 1
 
     # -- reading
@@ -177,6 +178,7 @@ class StreamTransport(abstract.FileDescriptor):
         """The peer will send no more."""
         if self.disconnected:
             return
+        self._read_closed = True
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is None:
             self.connectionLost(reason)
@@ -217,7 +219,7 @@ class StreamTransport(abstract.FileDescriptor):
 
     def resumeProducing(self) -> None:
         """Read again, unless the connection is closing."""
-        if self.connected and not self.disconnecting and not self._aborting:
+        if self.connected and not (self.disconnecting or self._aborting or self._read_closed):
             self.startReading()
 
     # -- ITCPTransport

@@ -69,9 +69,14 @@ class EndpointCase(TestCase):
         self.ports: list[IListeningPort] = []
         self.refused: list[str] = []
 
-    async def tearDown(self) -> None:
+    def tearDown(self) -> None:
         for port in self.ports:
-            await port.stopListening()
+            port.stopListening()
+
+    def turn(self) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        reactor.callLater(0, done.callback, None)
+        return done
 
     async def listen(
         self, protocol: type[Protocol], tls: Any = None, address: Address | None = None
@@ -125,11 +130,6 @@ class PlainTests(EndpointCase):
         reason = await client.lost
         self.assertIsInstance(reason, ConnectionDone)
         self.assertEqual(b"".join(client.chunks), BIG)
-
-    def turn(self) -> Deferred[None]:
-        done: Deferred[None] = Deferred()
-        reactor.callLater(0, done.callback, None)
-        return done
 
     async def test_half_close_delivers_everything_both_ways(self) -> None:
         address = await self.listen(Collector)
@@ -220,7 +220,7 @@ class PlainTests(EndpointCase):
         self.assertEqual(await self.accepted[0].ended, b"hello")
         self.accepted[0].transport.loseConnection()
         await self.accepted[0].lost
-        await self.ports.pop().stopListening()
+        self.ports.pop().stopListening()
         self.assertFalse(os.path.exists(path))
 
 
@@ -241,8 +241,6 @@ class TLSTests(EndpointCase):
         self.assertEqual(server.server_name, "localhost")
         client.transport.loseConnection()
         await client.lost
-
-    turn = PlainTests.turn
 
     async def test_half_close(self) -> None:
         ca = self.authority()

@@ -1,0 +1,107 @@
+"""Joins two connected transports: what one receives the other sends, ends included.
+
+A FIN passes as a FIN after every byte before it, a reset as a reset, and a full send buffer on one
+side pauses reading on the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+
+@implementer(IProtocol, IHalfCloseableProtocol)
+class SpliceEnd:
+    """The protocol of one of the two transports."""
+
+    def __init__(self, splice: Splice) -> None:
+        self._splice = splice
+        self.transport: Any = None
+        self.other: SpliceEnd
+        self.finished_reading = False
+        self.lost = False
+
+    def makeConnection(self, transport: Any) -> None:
+        """Take the transport; data flows once both ends have theirs."""
+        self.transport = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        """Begin when the other end is there too."""
+        if self.other.transport is None:
+            self.transport.pauseProducing()
+        else:
+            self._splice.begin()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Replaced by the other transport's ``write`` as soon as there is one."""
+        self.other.transport.write(data)
+
+    def readConnectionLost(self) -> None:
+        """The peer sends no more: tell the other side's peer."""
+        self.finished_reading = True
+        other = self.other
+        if other.lost:
+            self.transport.loseConnection()
+            return
+        other.transport.unregisterProducer()
+        if other.finished_reading:
+            other.transport.loseConnection()
+            self.transport.loseConnection()
+        else:
+            other.transport.loseWriteConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Our FIN is sent; reading goes on."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """This side is gone: end the other in the same manner."""
+        self.lost = True
+        other = self.other
+        if other.transport is not None and not other.lost:
+            other.transport.unregisterProducer()
+            if reason.check(ConnectionDone):
+                other.transport.loseConnection()
+            else:
+                other.transport.abortConnection()
+        elif not self._splice.done.called:
+            self._splice.done.callback(None)
+
+
+class Splice:
+    """Make one, connect a transport to ``left`` and another to ``right``; ``done`` fires at the end."""
+
+    def __init__(self) -> None:
+        self.left = SpliceEnd(self)
+        self.right = SpliceEnd(self)
+        self.left.other, self.right.other = self.right, self.left
+        self.done: Deferred[None] = Deferred()
+
+    def begin(self) -> None:
+        """Start the flow both ways."""
+        for end, other in ((self.left, self.right), (self.right, self.left)):
+            end.dataReceived = other.transport.write  # type: ignore[method-assign]
+            other.transport.registerProducer(end.transport, True)
+        for end in (self.left, self.right):
+            end.transport.resumeProducing()
+
+    def abort(self) -> None:
+        """Reset both sides."""
+        for end in (self.left, self.right):
+            if end.transport is not None and not end.lost:
+                end.transport.abortConnection()
+
+
+def splice(left: Any, right: Any) -> Deferred[None]:
+    """Splice two transports whose protocol may be replaced by assignment; fires when both are gone."""
+    pair = Splice()
+    for transport, end in ((left, pair.left), (right, pair.right)):
+        transport.protocol = end
+        end.makeConnection(transport)
+    return pair.done
