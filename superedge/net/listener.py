@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.interfaces import IReactor
-from superedge.net.addresses import Address, UnixAddress
+from superedge.config.addresses import Address, UnixAddress
 from superedge.net.transport import socket_address
 
 ACCEPTS_A_ROUND = 64

@@ -19,7 +19,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from superedge.interfaces import IReactor
-from superedge.net.addresses import Address, TCPAddress, UnixAddress
+from superedge.config.addresses import Address, TCPAddress, UnixAddress
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError, ConnectionRefused, ConnectTimeout, ResolveError, TLSError
 from superedge.tls.authority import Authority

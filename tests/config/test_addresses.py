@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.net.addresses import TCPAddress, UnixAddress, parse_address
+from superedge.config.addresses import TCPAddress, UnixAddress, parse_address
 
 
 class AddressTests(SynchronousTestCase):

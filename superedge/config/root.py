@@ -1,0 +1,29 @@
+"""The whole configuration: one optional table per component."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from superedge.config.liteapiserver import LiteAPIServerConfig
+from superedge.config.log import LogConfig
+from superedge.config.ops import OpsConfig
+from superedge.config.tunnel import TunnelCloudConfig, TunnelEdgeConfig
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A component runs when its table is there; one process may run any mix."""
+
+    #: Log lines.
+    log: LogConfig = msgspec.field(default_factory=LogConfig)
+    #: Metrics, health and status over HTTP.
+    ops: OpsConfig | None = None
+    #: The tunnel's cloud end.
+    tunnel_cloud: TunnelCloudConfig | None = None
+    #: The tunnel's edge end.
+    tunnel_edge: TunnelEdgeConfig | None = None
+    #: The node's caching API server.
+    lite_apiserver: LiteAPIServerConfig | None = None
+    #: Services of installed packages: `[plugins.NAME]` is given to the plugin of that name.
+    plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)

@@ -1,0 +1,41 @@
+"""Plugins: found through Twisted's plugin system, named in the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
+
+from twisted.plugin import IPlugin, getPlugins
+from twisted.python.reflect import namedAny
+from zope.interface import Interface, implementer
+
+from superedge.errors import PluginError
+from superedge.interfaces import ICacheStore, ICacheStorePlugin, IReactor
+
+T = TypeVar("T")
+
+
+def find_plugin(interface: type[Interface], name: str, attribute: str = "name") -> Any:
+    """The one installed plugin of ``interface`` whose ``attribute`` is ``name``. Raises PluginError."""
+    installed = list(getPlugins(interface))
+    found = [plugin for plugin in installed if getattr(plugin, attribute) == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise PluginError(f"two installed plugins are called {name!r}: {found[0]!r} and {found[1]!r}")
+    names = ", ".join(sorted(getattr(plugin, attribute) for plugin in installed)) or "none"
+    raise PluginError(f"no plugin is called {name!r}; installed are: {names}")
+
+
+@implementer(IPlugin, ICacheStorePlugin)
+class StoreMaker:
+    """A cache store whose module is imported only when the configuration names it."""
+
+    def __init__(self, name: str, factory: str) -> None:
+        """``factory`` is the dotted name of a callable with the arguments of ``create``."""
+        self.name = name
+        self._factory = factory
+
+    def create(self, reactor: IReactor, path: str, options: Mapping[str, Any]) -> ICacheStore:
+        """Import and call the factory."""
+        return cast(ICacheStore, namedAny(self._factory)(reactor, path, options))

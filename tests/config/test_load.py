@@ -1,0 +1,103 @@
+"""Every fault of a configuration file is one sentence with file, key and what is accepted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.config.load import load_config
+from superedge.errors import ConfigError
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the tables below."""
+
+
+class Tcp(Strict, tag="tcp", tag_field="kind"):
+    listen: str
+    target: str = ""
+
+
+class Tls(Strict, tag="tls", tag_field="kind"):
+    listen: str
+    ports: dict[str, str] = {}
+
+
+class Inner(Strict):
+    count: int = 1
+    mode: Literal["a", "b"] = "a"
+    file: Path | None = None
+    listeners: list[Tcp | Tls] = []
+
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            raise ValueError("count must not be negative")
+
+
+class Root(Strict):
+    inner: Inner = Inner()
+    needed: int = 0
+
+
+class LoadTests(SynchronousTestCase):
+    def load(self, text: str, *overrides: str) -> Root:
+        self.path = Path(self.mktemp())
+        self.path.write_text(text)
+        return load_config(Root, self.path, overrides)
+
+    def refused(self, text: str, *overrides: str) -> ConfigError:
+        return self.assertRaises(ConfigError, self.load, text, *overrides)
+
+    def test_values_defaults_and_relative_files(self) -> None:
+        config = self.load('[inner]\ncount = 3\nfile = "x/y.crt"\n')
+        self.assertEqual((config.inner.count, config.inner.mode), (3, "a"))
+        self.assertEqual(config.inner.file, self.path.parent / "x/y.crt")
+        self.assertEqual(self.load('inner.file = "/etc/a"').inner.file, Path("/etc/a"))
+
+    def test_overrides(self) -> None:
+        config = self.load("[inner]\ncount = 3\n", "inner.count=5", "inner.mode=b", 'inner.file="/a=b"')
+        self.assertEqual((config.inner.count, config.inner.mode), (5, "b"))
+        self.assertEqual(config.inner.file, Path("/a=b"))
+
+    def test_bad_overrides(self) -> None:
+        for override in ("inner.count", "=3", "inner..count=3", "inner.count.x=1"):
+            self.assertIn("--set", str(self.refused("[inner]\ncount = 3\n", override)))
+
+    def test_unknown_key_names_what_is_accepted(self) -> None:
+        error = self.refused("[inner]\ncuont = 3\n")
+        self.assertEqual(error.key, "inner.cuont")
+        self.assertEqual(
+            str(error),
+            f"{self.path}: inner.cuont: unknown key, did you mean count?;"
+            " accepted are count, mode, file, listeners",
+        )
+
+    def test_unknown_key_in_a_tagged_table(self) -> None:
+        error = self.refused('[[inner.listeners]]\nkind = "tls"\nlisten = "x"\ntraget = "y"\n')
+        self.assertEqual(error.key, "inner.listeners[0].traget")
+        self.assertIn("ports", str(error))
+
+    def test_unknown_section(self) -> None:
+        self.assertIn("accepted are inner, needed", str(self.refused("[other]\n")))
+
+    def test_wrong_type_choice_and_meaning(self) -> None:
+        for text, key, part in (
+            ('[inner]\ncount = "x"\n', "inner.count", "expected `int`, got `str`"),
+            ('[inner]\nmode = "c"\n', "inner.mode", "invalid enum value 'c'; accepted are a, b"),
+            ("[inner]\ncount = -1\n", "inner", "count must not be negative"),
+            ("[inner]\nfile = 3\n", "inner.file", "expected `str"),
+            ('[[inner.listeners]]\nkind = "tcp"\n', "inner.listeners[0].listen", "is required"),
+            ('[[inner.listeners]]\nkind = "ftp"\n', "inner.listeners[0].kind", "invalid value 'ftp'; accepted are tcp, tls"),
+        ):
+            error = self.refused(text)
+            self.assertEqual(error.key, key)
+            self.assertIn(part, error.message)
+
+    def test_not_toml_and_not_there(self) -> None:
+        self.assertIn("is not TOML", str(self.refused("[inner\n")))
+        missing: Any = Path(self.mktemp())
+        error = self.assertRaises(ConfigError, load_config, Root, missing)
+        self.assertIn("cannot be read: No such file", str(error))

@@ -1,0 +1,19 @@
+"""Twisted plugins of SuperEdge. Kept free of imports that cost time: twistd reads this on every start."""
+
+from twisted.application.service import ServiceMaker
+
+from superedge.plugin import StoreMaker
+
+superedge_cloud = ServiceMaker(
+    "SuperEdge cloud",
+    "superedge.tap.cloud",
+    "SuperEdge in the cloud: where edge nodes dial in.",
+    "superedge-cloud",
+)
+superedge_edge = ServiceMaker(
+    "SuperEdge edge",
+    "superedge.tap.edge",
+    "SuperEdge on an edge node: tunnel and local API server.",
+    "superedge-edge",
+)
+file_store = StoreMaker("file", "superedge.liteapiserver.stores.file.create")
