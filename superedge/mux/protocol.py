@@ -1,0 +1,193 @@
+"""The session on a Twisted connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from superedge.mux.errors import ProtocolError
+from superedge.mux.frames import NORMAL, PROTOCOL_ERROR
+from superedge.mux.session import Session, Stats, Stream
+from superedge.mux.settings import MuxSettings
+from superedge.mux.stream import MuxStream
+
+FLUSH_SIZE = 256 * 1024
+"""Bytes given to the transport in one write."""
+
+
+@implementer(IPushProducer)
+class MuxConnection(Protocol):
+    """One connection's streams. ``accept`` is given each stream the peer opens and must not block."""
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        *,
+        dialer: bool,
+        settings: MuxSettings,
+        accept: Callable[[MuxStream], None],
+    ) -> None:
+        self.reactor = reactor
+        self.settings = settings
+        self._accept_stream = accept
+        self.session = Session(dialer, settings, self._accepted, reactor.seconds())
+        self.peer: Any = None
+        self.host: Any = None
+        self.on_going_away: Callable[[], None] | None = None
+        """Called once when the peer says that it takes no more streams."""
+        self._flush_scheduled = False
+        self._receiving = False
+        self._full = False
+        self._close_reason: str | None = None
+        self._ended: str | None = None
+        self._closed: list[Deferred[str]] = []
+        self._keepalive = LoopingCall(self._tick)
+        self._keepalive.clock = reactor
+
+    @property
+    def rtt(self) -> float | None:
+        """Seconds of the last ping."""
+        return self.session.rtt
+
+    @property
+    def stream_count(self) -> int:
+        """Streams open now."""
+        return self.session.stream_count
+
+    @property
+    def stats(self) -> Stats:
+        """Counters."""
+        return self.session.stats
+
+    # -- use
+
+    def open(self) -> MuxStream:
+        """A new stream. Raises StreamRefused or SessionClosed."""
+        stream = MuxStream(self, self.session.open())
+        self.wake()
+        return stream
+
+    def go_away(self) -> None:
+        """Ask the peer to open no more; streams that are open finish."""
+        if not self.session.closed:
+            self.session.go_away()
+            self.wake()
+
+    def close(self, reason: str) -> None:
+        """Say goodbye, send what the transport takes, and end the session."""
+        if self._ended is None:
+            self._close_reason = self._close_reason or reason
+            self._say_goodbye(NORMAL)
+            self._end(reason)
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection at once."""
+        if self._ended is None:
+            self._close_reason = self._close_reason or reason
+            self._transport.abortConnection()
+            self._end(reason)
+
+    def when_closed(self) -> Deferred[str]:
+        """Fires with the reason when the session has ended."""
+        if self._ended is not None:
+            return succeed(self._ended)
+        done: Deferred[str] = Deferred()
+        self._closed.append(done)
+        return done
+
+    # -- Protocol
+
+    def connectionMade(self) -> None:
+        """Start pinging: the first answer gives the RTT that windows grow by."""
+        transport: Any = self.transport
+        self._transport = transport
+        self.peer, self.host = transport.getPeer(), transport.getHost()
+        transport.registerProducer(self, True)
+        self._keepalive.start(self.settings.ping_interval, now=True)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes; what they lead to leaves in one write."""
+        if self._ended is not None:
+            return
+        going_away = self.session.going_away
+        self._receiving = True
+        try:
+            self.session.receive(data, self.reactor.seconds())
+        except ProtocolError as problem:
+            self._receiving = False
+            self._close_reason = f"protocol error: {problem}"
+            self._say_goodbye(PROTOCOL_ERROR)
+            self._end(self._close_reason)
+            return
+        self._receiving = False
+        if self.session.has_output:
+            self._flush()
+        if self.session.going_away and not going_away and self.on_going_away is not None:
+            self.on_going_away()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone, and with it every stream."""
+        self._end(self._close_reason or reason.getErrorMessage())
+
+    def _end(self, reason: str) -> None:
+        if self._ended is not None:
+            return
+        self._ended = reason
+        if self._keepalive.running:
+            self._keepalive.stop()
+        self.session.close(f"the session ended: {reason}")
+        waiting, self._closed = self._closed, []
+        for done in waiting:
+            done.callback(reason)
+
+    def _say_goodbye(self, code: int) -> None:
+        self.session.go_away(code)
+        self._flush()
+        self._transport.unregisterProducer()
+        self._transport.loseConnection()
+
+    def _accepted(self, state: Stream) -> None:
+        self._accept_stream(MuxStream(self, state))
+
+    def _tick(self) -> None:
+        if not self.session.tick(self.reactor.seconds()):
+            self.abort(f"no answer to a ping for {self.settings.ping_timeout:g} s")
+        else:
+            self.wake()
+
+    # -- sending
+
+    def wake(self) -> None:
+        """Something may be ready to be sent: send it at the end of this reactor turn."""
+        if not (self._flush_scheduled or self._receiving or self._full) and self.session.has_output:
+            self._flush_scheduled = True
+            self.reactor.callLater(0, self._flush_turn)
+
+    def _flush_turn(self) -> None:
+        self._flush_scheduled = False
+        self._flush()
+
+    def _flush(self) -> None:
+        session = self.session
+        while not self._full and session.has_output and self._ended is None:
+            self._transport.writeSequence(session.pull(FLUSH_SIZE))
+
+    def pauseProducing(self) -> None:
+        """The connection's send buffer is full."""
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        """The connection's send buffer has room."""
+        self._full = False
+        self._flush()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; connectionLost follows."""
+        self._full = True

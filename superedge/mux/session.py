@@ -1,0 +1,414 @@
+"""The session: streams, credit and keepalive, without sockets or clocks.
+
+Bytes come in by ``receive``; ``pull`` gives the bytes to send. What happens to a stream is told to
+its ``StreamEvents``. Times are arguments, seconds on any steady clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from superedge.mux.errors import ProtocolError, SessionClosed, StreamRefused
+from superedge.mux.frames import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    NORMAL,
+    PING,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+    FrameReader,
+    header,
+)
+from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
+from superedge.mux.windows import Allowance, ReceiveWindow
+
+MAX_CREDIT = 0xFFFF_FFFF
+NOISE_LIMIT = 20_000
+NOISE_DECAY = 2_000
+"""Frames that carry nothing (empty data, pings, streams reset at once): more than NOISE_LIMIT ahead of
+NOISE_DECAY a second end the session."""
+
+
+class StreamEvents(Protocol):
+    """What a stream's owner is told."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes in order; call ``Session.consumed`` when they are out of memory."""
+
+    def fin_received(self) -> None:
+        """The peer sends no more."""
+
+    def was_reset(self, reason: str) -> None:
+        """The stream is gone; nothing more happens to it."""
+
+    def drained(self) -> None:
+        """Unsent bytes fell below the mark at which writing was to stop."""
+
+    def finished(self) -> None:
+        """Both FINs have passed; the stream is gone."""
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counters of one session."""
+
+    bytes_in: int = 0
+    bytes_out: int = 0
+    streams_opened: int = 0
+    streams_accepted: int = 0
+    streams_refused: int = 0
+    window_stalls: int = 0
+    resets: dict[str, int] = field(default_factory=dict)
+
+    def count_reset(self, reason: str) -> None:
+        """Count one reset: ``local``, ``peer`` or ``session``."""
+        self.resets[reason] = self.resets.get(reason, 0) + 1
+
+
+class Stream:
+    """One stream's state. ``events`` is set by whoever opens or accepts it, before anything happens."""
+
+    __slots__ = (
+        "events",
+        "fin_queued",
+        "fin_received",
+        "fin_sent",
+        "flags",
+        "gone",
+        "id",
+        "pending",
+        "queued",
+        "receive",
+        "send_window",
+        "unsent",
+    )
+
+    events: StreamEvents
+
+    def __init__(self, id: int, flags: int, allowance: Allowance) -> None:
+        self.id = id
+        self.flags = flags
+        """SYN or ACK, to go out with the next frame."""
+        self.receive = ReceiveWindow(allowance)
+        self.send_window = INITIAL_WINDOW
+        self.pending: deque[bytes | memoryview] = deque()
+        self.unsent = 0
+        self.queued = False
+        self.fin_queued = self.fin_sent = self.fin_received = self.gone = False
+
+
+class Session:
+    """One end of a connection. The dialer opens odd stream ids, the acceptor even ones."""
+
+    def __init__(
+        self,
+        dialer: bool,
+        settings: MuxSettings,
+        accept: Callable[[Stream], None],
+        now: float,
+    ) -> None:
+        self._settings = settings
+        self._accept = accept
+        self._next_id = 1 if dialer else 2
+        self._peer_parity = 0 if dialer else 1
+        self._allowance = Allowance(settings)
+        max_frame = max(settings.max_window, INITIAL_WINDOW)
+        self._reader = FrameReader(self._frame, self._payload, max_frame)
+        self._streams: dict[int, Stream] = {}
+        self._accepted = 0
+        self._last_peer_id = 0
+        self._current: Stream | None = None
+        self._current_fin = False
+        self._control: list[bytes] = []
+        self._ready: deque[Stream] = deque()
+        self._now = now
+        self._last_received = now
+        self._ping_sent: float | None = None
+        self._ping_id = 0
+        self._noise = 0.0
+        self._noise_at = now
+        self.rtt: float | None = None
+        """Seconds of the last ping, None before the first answer."""
+        self.going_away = False
+        """The peer takes no more streams."""
+        self.closed = False
+        self.stats = Stats()
+
+    @property
+    def stream_count(self) -> int:
+        """Streams open now, both ways."""
+        return len(self._streams)
+
+    # -- opening and sending
+
+    def open(self) -> Stream:
+        """A new stream; its SYN leaves with its first frame. Raises StreamRefused or SessionClosed."""
+        if self.closed:
+            raise SessionClosed("the session is closed")
+        if self.going_away:
+            raise StreamRefused("the peer takes no more streams")
+        if len(self._streams) - self._accepted >= self._settings.max_streams:
+            raise StreamRefused(f"{self._settings.max_streams} streams are open on this session")
+        if self._next_id > 0xFFFF_FFFF:
+            raise StreamRefused("the session has used up its stream ids")
+        stream = Stream(self._next_id, SYN, self._allowance)
+        self._next_id += 2
+        self._streams[stream.id] = stream
+        self.stats.streams_opened += 1
+        self._enqueue(stream)
+        return stream
+
+    def send(self, stream: Stream, data: bytes) -> bool:
+        """Queue bytes; whether the stream can take more before it should pause."""
+        stream.pending.append(data)
+        stream.unsent += len(data)
+        if not stream.queued and stream.send_window:
+            self._enqueue(stream)
+        return stream.unsent < self._settings.stream_buffer
+
+    def send_fin(self, stream: Stream) -> None:
+        """No more bytes after those queued."""
+        if not (stream.fin_queued or stream.gone):
+            stream.fin_queued = True
+            self._enqueue(stream)
+
+    def reset(self, stream: Stream) -> None:
+        """Cut the stream now; queued bytes are dropped."""
+        if not stream.gone:
+            self._forget(stream)
+            self.stats.count_reset("local")
+            self._control.append(header(WINDOW_UPDATE, RST | stream.flags, stream.id, 0))
+
+    def consumed(self, stream: Stream, count: int) -> None:
+        """Give credit for bytes that left memory."""
+        if stream.fin_received or stream.gone:
+            return
+        credit = stream.receive.consume(count, self._now, self.rtt)
+        if credit:
+            flags, stream.flags = stream.flags, 0
+            self._control.append(header(WINDOW_UPDATE, flags, stream.id, credit))
+
+    def go_away(self, code: int = NORMAL) -> None:
+        """Ask the peer to open no more streams."""
+        self._control.append(header(GO_AWAY, 0, 0, code))
+
+    def _enqueue(self, stream: Stream) -> None:
+        if not stream.queued:
+            stream.queued = True
+            self._ready.append(stream)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether ``pull`` would give bytes."""
+        return bool(self._control or self._ready)
+
+    def pull(self, limit: int) -> list[bytes | memoryview]:
+        """Frames to send, about ``limit`` bytes at most: control first, then the streams in turn."""
+        out: list[bytes | memoryview] = []
+        out.extend(self._control)
+        self._control.clear()
+        size, ready = 0, self._ready
+        while ready and size < limit:
+            stream = ready.popleft()
+            stream.queued = False
+            if not stream.gone:
+                size += self._pull_stream(stream, out)
+        self.stats.bytes_out += size
+        return out
+
+    def _pull_stream(self, stream: Stream, out: list[bytes | memoryview]) -> int:
+        quantum = min(self._settings.write_quantum, stream.send_window)
+        size = 0
+        if stream.unsent and quantum:
+            place = len(out)
+            out.append(b"")
+            size = _take(stream.pending, quantum, out)
+            out[place] = header(DATA, stream.flags, stream.id, size)
+            stream.flags = 0
+            stream.send_window -= size
+            was_full = stream.unsent >= self._settings.stream_buffer
+            stream.unsent -= size
+            if stream.unsent and not stream.send_window:
+                self.stats.window_stalls += 1
+            if not stream.unsent or (was_full and stream.unsent < self._settings.stream_buffer):
+                stream.events.drained()
+        if not stream.unsent and stream.fin_queued and not stream.fin_sent:
+            stream.fin_sent = True
+            # A FIN of its own: Go's yamux may show the end before a data frame's payload.
+            out.append(header(WINDOW_UPDATE, stream.flags | FIN, stream.id, 0))
+            stream.flags = 0
+            if stream.fin_received:
+                self._finish(stream)
+        elif stream.flags:
+            out.append(header(WINDOW_UPDATE, stream.flags, stream.id, 0))
+            stream.flags = 0
+        if stream.unsent and stream.send_window:
+            self._enqueue(stream)
+        return size
+
+    # -- receiving
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take bytes from the connection. Raises ProtocolError, after which the session is useless."""
+        self._now = self._last_received = now
+        self.stats.bytes_in += len(data)
+        self._reader.feed(data)
+
+    def _frame(self, kind: int, flags: int, id: int, length: int) -> bool:
+        if kind == PING:
+            self._ping(flags, length)
+            return False
+        if kind == GO_AWAY:
+            if length != NORMAL:
+                raise ProtocolError(f"the peer ended the session with code {length}")
+            self.going_away = True
+            return False
+        if flags & SYN:
+            self._accept_stream(id)
+        stream = self._streams.get(id)
+        if stream is None:
+            if id & 1 != self._peer_parity and id >= self._next_id:
+                raise ProtocolError(f"frame for stream {id}, which was never opened")
+            return False
+        if flags & RST:
+            self._note_noise()
+            self._forget(stream)
+            self.stats.count_reset("peer")
+            stream.events.was_reset("the peer reset the stream")
+            return False
+        if kind == WINDOW_UPDATE:
+            if length:
+                self._credit(stream, length)
+            elif not flags:
+                self._note_noise()
+            if flags & FIN:
+                self._fin(stream)
+            return False
+        if stream.fin_received:
+            raise ProtocolError(f"data on stream {id} after its end")
+        if not length:
+            self._note_noise()
+            if flags & FIN:
+                self._fin(stream)
+            return False
+        stream.receive.available -= length
+        if stream.receive.available < 0:
+            raise ProtocolError(f"stream {id} was sent more than its window")
+        self._current = stream
+        self._current_fin = bool(flags & FIN)
+        return True
+
+    def _payload(self, piece: bytes, last: bool) -> None:
+        stream = self._current
+        assert stream is not None
+        if not stream.gone:
+            stream.events.data_received(piece)
+        if last:
+            self._current = None
+            if self._current_fin and not stream.gone:
+                self._fin(stream)
+
+    def _credit(self, stream: Stream, credit: int) -> None:
+        if stream.send_window + credit > MAX_CREDIT:
+            raise ProtocolError(f"stream {stream.id} was given more credit than a window holds")
+        stream.send_window += credit
+        if stream.unsent:
+            self._enqueue(stream)
+
+    def _fin(self, stream: Stream) -> None:
+        if stream.fin_received:
+            return
+        stream.fin_received = True
+        stream.events.fin_received()
+        if stream.fin_sent and not stream.gone:
+            self._finish(stream)
+
+    def _accept_stream(self, id: int) -> None:
+        if id & 1 != self._peer_parity:
+            raise ProtocolError(f"the peer opened stream {id}, an id of ours")
+        if id <= self._last_peer_id:
+            raise ProtocolError(f"the peer opened stream {id} again")
+        self._last_peer_id = id
+        if self._accepted >= self._settings.max_streams or self.closed:
+            self.stats.streams_refused += 1
+            self._note_noise()
+            self._control.append(header(WINDOW_UPDATE, RST, id, 0))
+            return
+        stream = Stream(id, ACK, self._allowance)
+        self._streams[id] = stream
+        self._accepted += 1
+        self.stats.streams_accepted += 1
+        self._enqueue(stream)
+        self._accept(stream)
+
+    def _ping(self, flags: int, value: int) -> None:
+        if flags & SYN:
+            self._note_noise()
+            self._control.append(header(PING, ACK, 0, value))
+        elif flags & ACK and self._ping_sent is not None and value == self._ping_id:
+            self.rtt = self._now - self._ping_sent
+            self._ping_sent = None
+
+    def _note_noise(self) -> None:
+        self._noise = max(0.0, self._noise - (self._now - self._noise_at) * NOISE_DECAY) + 1
+        self._noise_at = self._now
+        if self._noise > NOISE_LIMIT:
+            raise ProtocolError("the peer floods the session with frames that carry nothing")
+
+    # -- keepalive and end
+
+    def tick(self, now: float) -> bool:
+        """Send a ping if none is under way; False when the peer is dead."""
+        self._now = now
+        if self._ping_sent is None:
+            self._ping_sent = now
+            self._ping_id = (self._ping_id + 1) & 0xFFFF_FFFF
+            self._control.append(header(PING, SYN, 0, self._ping_id))
+            return True
+        silent = now - max(self._last_received, self._ping_sent)
+        return silent < self._settings.ping_timeout
+
+    def close(self, reason: str) -> None:
+        """End every stream; the session is of no further use."""
+        if self.closed:
+            return
+        self.closed = True
+        for stream in list(self._streams.values()):
+            self._forget(stream)
+            self.stats.count_reset("session")
+            stream.events.was_reset(reason)
+
+    def _finish(self, stream: Stream) -> None:
+        self._forget(stream)
+        stream.events.finished()
+
+    def _forget(self, stream: Stream) -> None:
+        stream.gone = True
+        stream.pending.clear()
+        stream.unsent = 0
+        stream.receive.release()
+        if self._streams.pop(stream.id, None) is not None and stream.id & 1 == self._peer_parity:
+            self._accepted -= 1
+
+
+def _take(pending: deque[bytes | memoryview], limit: int, out: list[bytes | memoryview]) -> int:
+    """Move up to ``limit`` bytes from ``pending`` to ``out``; the number moved."""
+    size = 0
+    while pending and size < limit:
+        piece = pending[0]
+        room = limit - size
+        if len(piece) <= room:
+            out.append(pending.popleft())
+            size += len(piece)
+        else:
+            view = memoryview(piece)
+            out.append(view[:room])
+            pending[0] = view[room:]
+            size += room
+    return size

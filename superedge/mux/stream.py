@@ -1,0 +1,247 @@
+"""A stream as a full Twisted transport: half-close, producers and consumers, back-pressure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IPushProducer,
+    ITransport,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from superedge.mux.errors import StreamReset
+from superedge.mux.session import Stream
+
+if TYPE_CHECKING:
+    from superedge.mux.protocol import MuxConnection
+
+_log = Logger()
+
+
+@implementer(ITransport, IConsumer, IPushProducer)
+class MuxStream:
+    """Bytes received before ``connect`` wait, at most a window of them."""
+
+    disconnecting = False
+    """``loseConnection`` was called."""
+
+    def __init__(self, connection: MuxConnection, state: Stream) -> None:
+        self._connection = connection
+        self._session = connection.session
+        self._state = state
+        state.events = self
+        self._protocol: Any = None
+        self._half: IHalfCloseableProtocol | None = None
+        self._waiting: deque[bytes] = deque()
+        self._paused = True
+        self._fin_waiting = False
+        self._closed: Failure | None = None
+        self._told = False
+        self._producer: Any = None
+        self._streaming = True
+        self._producer_paused = False
+        self._deadline: IDelayedCall | None = None
+
+    @property
+    def id(self) -> int:
+        """The stream's number in its session."""
+        return self._state.id
+
+    # -- the protocol's side
+
+    @property
+    def protocol(self) -> Any:
+        """Who receives; assign to hand the stream to another protocol."""
+        return self._protocol
+
+    @protocol.setter
+    def protocol(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._half = IHalfCloseableProtocol(protocol, None)
+
+    def connect(self, protocol: IProtocol) -> None:
+        """Make ``protocol`` the receiver and deliver what has come in already."""
+        self.protocol = protocol
+        self._paused = False
+        protocol.makeConnection(self)
+        self._deliver()
+
+    def resumeProducing(self) -> None:
+        """Go on delivering."""
+        if self._paused:
+            self._paused = False
+            self._deliver()
+
+    def pauseProducing(self) -> None:
+        """Deliver nothing; the peer may fill the window, then it waits."""
+        self._paused = True
+
+    def stopProducing(self) -> None:
+        """The consumer is gone."""
+        self.loseConnection()
+
+    def _deliver(self) -> None:
+        while self._waiting and not self._paused and self._protocol is not None:
+            self._hand_over(self._waiting.popleft())
+        if self._waiting or self._paused or self._protocol is None:
+            return
+        if self._fin_waiting:
+            self._fin_waiting = False
+            self._tell_fin()
+        if self._closed is not None:
+            self._tell_lost(self._closed)
+
+    def _hand_over(self, data: bytes) -> None:
+        if not self.disconnecting:
+            try:
+                self._protocol.dataReceived(data)
+            except Exception:
+                _log.failure("protocol of stream {id} failed", id=self.id)
+                self.abortConnection()
+                return
+        self._session.consumed(self._state, len(data))
+        self._connection.wake()
+
+    def _tell_fin(self) -> None:
+        if self._half is None or self.disconnecting:
+            self.loseConnection()
+            return
+        try:
+            self._half.readConnectionLost()
+        except Exception:
+            _log.failure("protocol of stream {id} failed", id=self.id)
+            self.abortConnection()
+
+    def _tell_lost(self, reason: Failure) -> None:
+        if self._told or self._protocol is None:
+            return
+        self._told = True
+        self._waiting.clear()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()
+        protocol, self._protocol = self._protocol, None
+        self._half = None
+        protocol.connectionLost(reason)
+
+    # -- ITransport and IConsumer
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the peer."""
+        state = self._state
+        if not data or state.gone or state.fin_queued:
+            return
+        if not self._session.send(state, data):
+            producer = self._producer
+            if producer is not None and self._streaming and not self._producer_paused:
+                self._producer_paused = True
+                producer.pauseProducing()
+        self._connection.wake()
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """Queue the chunks as one."""
+        self.write(b"".join(iovec))
+
+    def loseWriteConnection(self) -> None:
+        """Send FIN after everything queued; reading goes on."""
+        self._session.send_fin(self._state)
+        self._connection.wake()
+
+    def loseConnection(self) -> None:
+        """Send what is queued, then FIN, and end when the peer's FIN is there too, or by reset."""
+        if self.disconnecting or self._state.gone:
+            return
+        self.disconnecting = True
+        self._paused = False
+        self._session.send_fin(self._state)
+        self._connection.wake()
+        if not self._state.gone:
+            self._deadline = self._connection.reactor.callLater(
+                self._connection.settings.close_timeout, self._close_timed_out
+            )
+        self._deliver()
+
+    def _close_timed_out(self) -> None:
+        self._deadline = None
+        self.abortConnection()
+
+    def abortConnection(self) -> None:
+        """Reset the stream; the protocol is told in the next reactor turn."""
+        if self._state.gone:
+            return
+        self._session.reset(self._state)
+        self._connection.wake()
+        self._closed = Failure(ConnectionAborted())
+        self._waiting.clear()
+        self._paused = False
+        self._connection.reactor.callLater(0, self._deliver)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Pause and resume ``producer`` as the peer takes the bytes."""
+        if self._producer is not None:
+            raise RuntimeError("a producer is registered already")
+        if self._state.gone:
+            producer.stopProducing()
+            return
+        self._producer, self._streaming, self._producer_paused = producer, streaming, False
+        if not streaming:
+            producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        """The producer has no more."""
+        self._producer = None
+
+    def getPeer(self) -> Any:
+        """The address of the connection that carries the stream."""
+        return self._connection.peer
+
+    def getHost(self) -> Any:
+        """The local address of the connection that carries the stream."""
+        return self._connection.host
+
+    # -- StreamEvents
+
+    def data_received(self, data: bytes) -> None:
+        """Deliver, or keep while paused."""
+        if self._paused or self._waiting:
+            self._waiting.append(data)
+        else:
+            self._hand_over(data)
+
+    def fin_received(self) -> None:
+        """Tell the protocol once everything before is delivered."""
+        self._fin_waiting = True
+        self._deliver()
+
+    def drained(self) -> None:
+        """Let the producer go on."""
+        producer = self._producer
+        if producer is not None and (self._producer_paused or not self._streaming):
+            self._producer_paused = False
+            producer.resumeProducing()
+
+    def was_reset(self, reason: str) -> None:
+        """The stream was cut: what still waits is dropped."""
+        self._closed = Failure(StreamReset(reason))
+        self._waiting.clear()
+        self._fin_waiting = False
+        self._paused = False
+        self._deliver()
+
+    def finished(self) -> None:
+        """Both directions have ended in order."""
+        self._closed = Failure(ConnectionDone())
+        self._deliver()

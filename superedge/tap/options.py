@@ -1,0 +1,66 @@
+"""Command line of both twistd commands."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from twisted.python import usage
+
+from superedge.config.load import load_config
+from superedge.config.root import Config
+from superedge.errors import SuperEdgeError
+from superedge.ops.logs import make_observer
+
+
+class BaseOptions(usage.Options):
+    """Reads the configuration, so that a fault ends the command before anything is started."""
+
+    command = ""
+    default_config = ""
+    config: Config
+
+    optFlags = [
+        ["check", None, "Check the configuration and exit: 0 when it is good, 1 with a sentence when not."]
+    ]
+
+    def __init__(self) -> None:
+        self["set"] = []
+        self["config"] = self.default_config
+        super().__init__()
+
+    def opt_config(self, path: str) -> None:
+        """The TOML configuration file."""
+        self["config"] = path
+
+    opt_c = opt_config
+
+    def opt_set(self, assignment: str) -> None:
+        """Override one value, section.key=value; may be given more than once."""
+        self["set"].append(assignment)
+
+    def postOptions(self) -> None:
+        """Load the configuration and take over logging."""
+        try:
+            self.config = load_config(Config, Path(self["config"]), self["set"])
+        except SuperEdgeError as problem:
+            sys.exit(f"{self.command}: {problem}")
+        if self["check"]:
+            print(f"{self.command}: {self['config']} is good")  # noqa: T201
+            sys.exit(0)
+        self._take_over_logging()
+
+    def _take_over_logging(self) -> None:
+        parent: Any = self.parent
+        if parent is None or parent.get("logger") or parent.get("syslog"):
+            return  # the user chose twistd's own way
+        logfile = parent.get("logfile")
+        if logfile and logfile != "-":
+            stream = partial(open, logfile, "a", buffering=1, encoding="utf-8")
+        elif parent.get("nodaemon"):
+            stream = partial(getattr, sys, "stdout")
+        else:
+            return  # daemon without a file: twistd's rotated twistd.log
+        parent["logger"] = lambda: make_observer(self.config.log, stream())

@@ -1,0 +1,223 @@
+"""Two sessions under random use: every byte in order, no window exceeded, nothing left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.mux.errors import ProtocolError, StreamRefused
+from superedge.mux.frames import ACK, DATA, FIN, PING, RST, SYN, WINDOW_UPDATE, header
+from superedge.mux.session import NOISE_LIMIT, Session, Stream
+from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
+
+
+class Reader:
+    """A stream's owner that gives credit as told."""
+
+    def __init__(self, session: Session, stream: Stream) -> None:
+        self.session, self.stream = session, stream
+        self.got = b""
+        self.unread = 0
+        self.fin = False
+        self.end = ""
+        stream.events = self
+
+    def data_received(self, data: bytes) -> None:
+        assert not self.fin and not self.end
+        self.got += data
+        self.unread += len(data)
+        assert self.unread <= self.stream.receive.size
+
+    def read(self) -> None:
+        count, self.unread = self.unread, 0
+        self.session.consumed(self.stream, count)
+
+    def fin_received(self) -> None:
+        self.fin = True
+
+    def was_reset(self, reason: str) -> None:
+        self.end = reason
+
+    def drained(self) -> None:
+        pass
+
+    def finished(self) -> None:
+        self.end = "done"
+
+
+class Link:
+    def __init__(self, limits: MuxSettings | None = None) -> None:
+        self.now = 0.0
+        self.readers: list[Reader] = []
+        limits = limits or MuxSettings()
+        self.a = Session(True, limits, lambda stream: self.fail(), 0.0)
+        self.b = Session(False, limits, self.accept, 0.0)
+
+    def fail(self) -> None:
+        raise AssertionError("the dialer was given a stream")
+
+    def accept(self, stream: Stream) -> None:
+        self.readers.append(Reader(self.b, stream))
+
+    def carry(self, limit: int = 1 << 20) -> None:
+        for source, target in ((self.a, self.b), (self.b, self.a)):
+            target.receive(b"".join(source.pull(limit)), self.now)
+
+    def settle(self) -> None:
+        while self.a.has_output or self.b.has_output:
+            self.carry()
+
+
+class SessionTests(SynchronousTestCase):
+    @given(
+        st.lists(
+            st.tuples(
+                st.integers(0, 3),
+                st.sampled_from(["write", "write", "read", "carry", "fin", "big"]),
+                st.integers(1, 9000),
+            ),
+            max_size=60,
+        )
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_random_interleavings(self, actions: list[tuple[int, str, int]]) -> None:
+        link = Link()
+        streams = [link.a.open() for _ in range(4)]
+        openers = [Reader(link.a, stream) for stream in streams]
+        sent = [b""] * 4
+        for index, action, size in actions:
+            stream = streams[index]
+            if action in ("write", "big") and not stream.fin_queued:
+                data = bytes([index + size % 7]) * (size * (40 if action == "big" else 1))
+                sent[index] += data
+                link.a.send(stream, data)
+            elif action == "fin":
+                link.a.send_fin(stream)
+            elif action == "read":
+                for reader in link.readers[index : index + 1]:
+                    reader.read()
+            link.carry(size)
+        for stream in streams:
+            link.a.send_fin(stream)
+        for _ in range(200):
+            link.settle()
+            for reader in link.readers:
+                reader.read()
+        self.assertEqual([reader.got for reader in link.readers], sent)
+        self.assertTrue(all(reader.fin for reader in link.readers))
+        for reader in link.readers:
+            link.b.send_fin(reader.stream)
+        link.settle()
+        self.assertEqual((link.a.stream_count, link.b.stream_count), (0, 0))
+        self.assertEqual({reader.end for reader in link.readers + openers}, {"done"})
+
+    def test_streams_share_the_connection_in_turns(self) -> None:
+        link = Link()
+        for value in (b"a", b"b", b"c"):
+            stream = link.a.open()
+            Reader(link.a, stream)
+            link.a.send(stream, value * 100_000)
+        order = [bytes(piece[:1]) for piece in link.a.pull(1 << 20) if len(piece) > 12]
+        self.assertEqual(order[:6], [b"a", b"b", b"c", b"a", b"b", b"c"])
+
+    def test_a_reader_that_does_not_read_stops_at_its_window(self) -> None:
+        link = Link()
+        stalled, lively = link.a.open(), link.a.open()
+        Reader(link.a, stalled)
+        Reader(link.a, lively)
+        link.a.send(stalled, b"x" * 2_000_000)
+        link.settle()
+        self.assertEqual(len(link.readers[0].got), INITIAL_WINDOW)
+        self.assertEqual(link.a.stats.window_stalls, 1)
+        link.a.send(lively, b"y" * 1000)
+        link.settle()
+        self.assertEqual(link.readers[1].got, b"y" * 1000)
+
+    def test_windows_grow_with_a_long_path_and_share_the_allowance(self) -> None:
+        limits = MuxSettings(max_window=4 << 20, session_buffer=6 << 20)
+        link = Link(limits)
+        streams = [link.a.open() for _ in range(3)]
+        for stream in streams:
+            Reader(link.a, stream)
+            link.a.send(stream, b"z" * (40 << 20))
+        link.b.tick(0.0)
+        ping = b"".join(link.b.pull(100))
+        link.a.receive(ping, 0.05)
+        link.b.receive(b"".join(link.a.pull(1)), 0.1)
+        self.assertAlmostEqual(link.b.rtt or 0, 0.1)
+        for round_trip in range(40):
+            link.now = 0.1 * round_trip
+            link.carry(8 << 20)
+            for reader in link.readers:
+                reader.read()
+        sizes = [reader.stream.receive.size for reader in link.readers]
+        self.assertGreater(max(sizes), INITIAL_WINDOW)
+        self.assertLessEqual(max(sizes), 4 << 20)
+        self.assertLessEqual(sum(sizes), (6 << 20) + 3 * INITIAL_WINDOW)
+
+    def test_more_streams_than_allowed_are_reset(self) -> None:
+        link = Link(MuxSettings(max_streams=2))
+        for _ in range(2):
+            Reader(link.a, link.a.open())
+        self.assertRaises(StreamRefused, link.a.open)
+        link.settle()
+        link.b.receive(header(WINDOW_UPDATE, SYN, 5, 0), 0)
+        self.assertEqual(b"".join(link.b.pull(100)), header(WINDOW_UPDATE, RST, 5, 0))
+        self.assertEqual(link.b.stream_count, 2)
+
+    def test_violations_end_the_session(self) -> None:
+        opened = header(WINDOW_UPDATE, SYN, 1, 0)
+        for wire in (
+            opened + header(DATA, 0, 1, INITIAL_WINDOW + 1),
+            opened + opened,
+            header(WINDOW_UPDATE, SYN, 2, 0),
+            header(DATA, 0, 8, 0),
+            opened + header(WINDOW_UPDATE, 0, 1, 0xFFFFFFFF),
+            opened + header(WINDOW_UPDATE, FIN, 1, 0) + header(DATA, 0, 1, 1) + b"x",
+            header(PING, SYN, 0, 1) * (NOISE_LIMIT + 1),
+            opened + header(DATA, 0, 1, 0) * (NOISE_LIMIT + 1),
+        ):
+            self.assertRaises(ProtocolError, Link().b.receive, wire, 0.0)
+
+    def test_reset_flood(self) -> None:
+        wire = b"".join(
+            header(WINDOW_UPDATE, SYN, id, 0) + header(WINDOW_UPDATE, RST, id, 0)
+            for id in range(1, 2 * NOISE_LIMIT + 4, 2)
+        )
+        link = Link()
+        self.assertRaises(ProtocolError, link.b.receive, wire, 0.0)
+        self.assertLessEqual(link.b.stream_count, 1)
+
+    def test_late_frames_of_a_stream_that_is_gone_are_ignored(self) -> None:
+        link = Link()
+        stream = link.a.open()
+        Reader(link.a, stream)
+        link.settle()
+        link.a.reset(stream)
+        link.a.receive(header(DATA, 0, 1, 3) + b"abc" + header(WINDOW_UPDATE, FIN, 1, 7), 0)
+        self.assertEqual(link.a.stream_count, 0)
+
+    def test_ping_and_silence(self) -> None:
+        link = Link()
+        self.assertTrue(link.a.tick(0))
+        link.now = 0.25
+        link.carry()
+        link.carry()
+        self.assertEqual(link.a.rtt, 0.25)
+        self.assertTrue(link.a.tick(10))
+        self.assertTrue(link.a.tick(29))
+        self.assertFalse(link.a.tick(30))
+
+    def test_ack_leaves_although_nothing_is_written(self) -> None:
+        link = Link()
+        link.b.receive(header(WINDOW_UPDATE, SYN, 1, 0), 0)
+        self.assertEqual(b"".join(link.b.pull(100)), header(WINDOW_UPDATE, ACK, 1, 0))
+
+    def test_closing_tells_every_stream(self) -> None:
+        link = Link()
+        events: Any = Reader(link.a, link.a.open())
+        link.a.close("gone")
+        self.assertEqual(events.end, "gone")

@@ -1,0 +1,196 @@
+"""Streams behave as Twisted transports."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.protocol import Protocol
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.mux.errors import SessionClosed, StreamRefused, StreamReset
+from superedge.mux.settings import INITIAL_WINDOW
+from tests.mux.pair import Pair, Recorder
+
+BIG = os.urandom(1000) * 3000
+
+
+class StreamTests(SynchronousTestCase):
+    def joined(self, chunk: int = 1 << 30) -> tuple[Pair, Any, Any, Recorder, Recorder]:
+        pair = Pair(chunk=chunk)
+        near_protocol, far_protocol = Recorder(), Recorder()
+        near, far = pair.streams(far_protocol, near_protocol)
+        return pair, near, far, near_protocol, far_protocol
+
+    def test_bytes_and_half_close_both_ways(self) -> None:
+        pair, near, far, near_protocol, far_protocol = self.joined(chunk=1009)
+        near.write(BIG)
+        near.loseWriteConnection()
+        pair.pump()
+        self.assertTrue(far_protocol.data == BIG and far_protocol.fin)
+        self.assertIsNone(far_protocol.lost)
+        far.write(BIG[::-1])
+        far.loseConnection()
+        pair.pump()
+        self.assertTrue(near_protocol.data == BIG[::-1] and near_protocol.fin)
+        self.assertIsInstance(near_protocol.lost, ConnectionDone)
+        self.assertIsInstance(far_protocol.lost, ConnectionDone)
+        self.assertEqual((pair.dialer.stream_count, pair.acceptor.stream_count), (0, 0))
+
+    def test_written_and_closed_at_once_loses_no_tail(self) -> None:
+        pair = Pair()
+        near = pair.dialer.open()
+        near.connect(Recorder())
+        near.write(b"tail" * 10_000)
+        near.loseConnection()
+        pair.pump()
+        far = Recorder()
+        pair.accepted[0].connect(far)
+        pair.pump()
+        self.assertTrue(far.data == b"tail" * 10_000 and far.fin)
+
+    def test_a_protocol_without_half_close_is_closed_at_fin(self) -> None:
+        lost = []
+
+        class Plain(Protocol):
+            def connectionLost(self, reason: Any = None) -> None:
+                lost.append(reason.type)
+
+        pair = Pair()
+        near, _far = pair.streams(Plain(), Recorder())
+        near.loseWriteConnection()
+        pair.pump()
+        self.assertEqual(lost, [ConnectionDone])
+
+    def test_abort_is_a_reset(self) -> None:
+        pair, near, _far, near_protocol, far_protocol = self.joined()
+        near.write(b"never mind")
+        near.abortConnection()
+        self.assertIsNone(near_protocol.lost)
+        pair.pump()
+        self.assertIsInstance(near_protocol.lost, ConnectionAborted)
+        self.assertIsInstance(far_protocol.lost, StreamReset)
+
+    def test_paused_reader_holds_its_window_and_nobody_else(self) -> None:
+        pair, near, far, _, far_protocol = self.joined()
+        far.pauseProducing()
+        near.write(BIG)
+        pair.pump()
+        self.assertEqual(far_protocol.data, b"")
+        other, other_protocol = pair.dialer.open(), Recorder()
+        other.connect(Recorder())
+        pair.pump()
+        pair.accepted[-1].connect(other_protocol)
+        other.write(BIG)
+        pair.pump()
+        self.assertEqual(len(other_protocol.data), len(BIG))
+        far.resumeProducing()
+        pair.pump()
+        self.assertEqual(far_protocol.data, BIG)
+
+    def test_producer_is_paused_when_the_peer_does_not_read(self) -> None:
+        pair, near, far, _, far_protocol = self.joined()
+        calls: list[str] = []
+
+        class Producer:
+            def pauseProducing(self) -> None:
+                calls.append("pause")
+
+            def resumeProducing(self) -> None:
+                calls.append("resume")
+
+            def stopProducing(self) -> None:
+                calls.append("stop")
+
+        far.pauseProducing()
+        near.registerProducer(Producer(), True)
+        near.write(b"x" * INITIAL_WINDOW)
+        pair.pump()
+        self.assertEqual(calls, ["pause", "resume"])
+        near.write(b"y" * INITIAL_WINDOW)
+        pair.pump()
+        self.assertEqual(calls, ["pause", "resume", "pause"])
+        far.resumeProducing()
+        pair.pump()
+        self.assertEqual(calls[-1], "resume")
+        near.unregisterProducer()
+        self.assertEqual(len(far_protocol.data), 2 * INITIAL_WINDOW)
+
+    def test_full_connection_stops_the_sender(self) -> None:
+        pair, near, _far, _, _ = self.joined()
+        pair.dialer.pauseProducing()
+        near.write(BIG)
+        pair.clock.advance(0)
+        self.assertEqual(pair.transports[0].out, [])
+        pair.dialer.resumeProducing()
+        self.assertNotEqual(pair.transports[0].out, [])
+
+    def test_close_waits_for_the_peer_a_bounded_time(self) -> None:
+        pair, near, far, near_protocol, _ = self.joined()
+        far.write(b"unwanted")
+        near.loseConnection()
+        pair.pump()
+        self.assertIsNone(near_protocol.lost)
+        pair.clock.advance(30)
+        pair.pump()
+        self.assertIsInstance(near_protocol.lost, ConnectionAborted)
+        self.assertEqual(near_protocol.data, b"")
+
+    def test_a_failing_protocol_resets_its_stream_alone(self) -> None:
+        class Failing(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                raise RuntimeError("no")
+
+        pair, near, _far, near_protocol, far_protocol = self.joined()
+        other = pair.dialer.open()
+        other.connect(Recorder())
+        pair.pump()
+        pair.accepted[-1].connect(Failing())
+        other.write(b"x")
+        pair.pump()
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        near.write(b"fine")
+        pair.pump()
+        self.assertEqual(far_protocol.data, b"fine")
+        self.assertIsNone(near_protocol.lost)
+
+    def test_end_of_the_session_resets_every_stream(self) -> None:
+        pair, _near, _far, near_protocol, far_protocol = self.joined()
+        closed = pair.acceptor.when_closed()
+        pair.dialer.close("going home")
+        pair.pump()
+        self.assertIsInstance(near_protocol.lost, StreamReset)
+        self.assertIsInstance(far_protocol.lost, StreamReset)
+        self.successResultOf(closed)
+        self.assertRaises(SessionClosed, pair.dialer.open)
+        self.assertEqual(self.successResultOf(pair.dialer.when_closed()), "going home")
+
+    def test_go_away_refuses_new_streams_and_keeps_the_old(self) -> None:
+        pair, near, _far, _, far_protocol = self.joined()
+        told: list[int] = []
+        pair.dialer.on_going_away = lambda: told.append(1)
+        pair.acceptor.go_away()
+        pair.pump()
+        self.assertEqual(told, [1])
+        self.assertRaises(StreamRefused, pair.dialer.open)
+        near.write(b"still here")
+        pair.pump()
+        self.assertEqual(far_protocol.data, b"still here")
+
+    def test_a_severed_link_is_noticed(self) -> None:
+        pair, _near, _far, near_protocol, _ = self.joined()
+        closed = pair.dialer.when_closed()
+        pair.severed = True
+        for _ in range(4):
+            pair.clock.advance(10)
+        self.assertIn("no answer to a ping", self.successResultOf(closed))
+        self.assertIsInstance(near_protocol.lost, StreamReset)
+
+    def test_protocol_error_is_told_to_the_peer(self) -> None:
+        pair = Pair()
+        pair.pump()
+        closed = pair.acceptor.when_closed()
+        pair.acceptor.dataReceived(b"\x01" * 12)
+        self.assertIn("protocol error", self.successResultOf(closed))
+        self.assertEqual(b"".join(pair.transports[1].out).hex(), "000300000000000000000001")
