@@ -1,0 +1,177 @@
+"""Sections ``[tunnel_cloud]`` and ``[tunnel_edge]``."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from superedge.config.addresses import TCPAddress, UnixAddress, parse_address
+
+
+class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Bounds of one tunnel session."""
+
+    #: Streams open at once on one session.
+    streams: int = 4096
+    #: Largest receive window of one stream, bytes.
+    window: int = 16 * 1024 * 1024
+    #: Bytes all receive windows of one session may grow to together.
+    session_buffer: int = 64 * 1024 * 1024
+    #: Dials under way at once on one session.
+    pending_dials: int = 256
+    #: Seconds a stream's opener has to say what it wants.
+    prologue_timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse limits under which nothing works."""
+        if min(self.streams, self.pending_dials) < 1 or self.prologue_timeout <= 0:
+            raise ValueError("streams, pending_dials and prologue_timeout must be positive")
+        if self.window < 256 * 1024 or self.session_buffer < self.window:
+            raise ValueError("window must be at least 262144, and session_buffer at least window")
+
+
+class _Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
+    """What every kind of listener has."""
+
+    #: Address of the listener: `host:port`, `[v6]:port` or `unix:/path`.
+    listen: str
+    #: Networks (CIDR) callers may come from; empty for any.
+    allow: list[str] = []
+    #: Seconds an edge node has to connect to the target.
+    dial_timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check addresses and networks."""
+        parse_address(self.listen)
+        for network in self.allow:
+            ip_network(network)
+
+
+class TcpListenerConfig(_Listener, frozen=True, tag="tcp"):
+    """Everything that connects goes to one address on one node."""
+
+    #: The node's name.
+    node: str
+    #: What the node dials, e.g. `127.0.0.1:22`.
+    target: str
+
+    def __post_init__(self) -> None:
+        """A listener that asks nobody who they are stays on loopback unless networks are named."""
+        _Listener.__post_init__(self)
+        _tcp_target(self.target)
+        if not parse_address(self.listen).is_loopback and not self.allow:
+            raise ValueError(
+                f"listen = {self.listen!r} is open to everyone: name networks in allow, or listen on loopback"
+            )
+
+
+class TlsListenerConfig(_Listener, frozen=True, tag="tls"):
+    """Routes TLS by the server name asked for, without decrypting it."""
+
+    #: What the node dials.
+    target: str = "127.0.0.1:10250"
+    #: Suffixes that may follow the node's name, e.g. `.edge.example`.
+    suffixes: list[str] = []
+
+    def __post_init__(self) -> None:
+        """Check the target."""
+        _Listener.__post_init__(self)
+        _tcp_target(self.target)
+
+
+class ConnectListenerConfig(_Listener, frozen=True, tag="connect"):
+    """HTTP CONNECT, as kube-apiserver's egress selector speaks it."""
+
+    #: Certificate of the listener; needed on TCP.
+    certificate: Path | None = None
+    #: Its private key.
+    key: Path | None = None
+    #: CAs whose client certificates are let in; needed on TCP.
+    client_ca: list[Path] = []
+    #: Common names that are let in; empty for every certificate of `client_ca`.
+    client_names: list[str] = []
+    #: Permissions of a Unix socket, octal text.
+    mode: str = "0660"
+    #: Suffixes that may follow the node's name.
+    suffixes: list[str] = []
+    #: Where a node's own kubelet is dialled when the target names the node itself: the host part.
+    node_host: str = "127.0.0.1"
+
+    def __post_init__(self) -> None:
+        """CONNECT reaches every node: over TCP it is for known clients alone."""
+        _Listener.__post_init__(self)
+        if isinstance(parse_address(self.listen), TCPAddress) and not (
+            self.certificate and self.key and self.client_ca
+        ):
+            raise ValueError("a connect listener on TCP needs certificate, key and client_ca")
+        int(self.mode, 8)
+
+
+ListenerConfig = TcpListenerConfig | TlsListenerConfig | ConnectListenerConfig
+
+
+class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The cloud end: edge nodes dial in, listeners let cloud programs reach them."""
+
+    #: Address that edge nodes dial.
+    listen: str = "0.0.0.0:51000"
+    #: Certificate shown to edge nodes, PEM.
+    certificate: Path
+    #: Its private key, PEM.
+    key: Path
+    #: CAs that sign edge nodes' certificates, PEM.
+    ca: list[Path]
+    #: Where node names come from: `local` knows the nodes connected to this process.
+    registry: Literal["local"] = "local"
+    #: Seconds that open streams have to finish when the process is told to stop.
+    drain_timeout: float = 30.0
+    #: Bounds of one session.
+    limits: LimitsConfig = LimitsConfig()
+    #: Where cloud programs enter.
+    listeners: list[ListenerConfig] = []
+
+    def __post_init__(self) -> None:
+        """Check the address and that nodes can be verified."""
+        parse_address(self.listen)
+        if not self.ca:
+            raise ValueError("ca must name at least one file")
+
+
+class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The edge end: dials the cloud, and from there what `allow` names."""
+
+    #: The cloud's addresses, tried in turn.
+    servers: list[str]
+    #: Name that the cloud's certificate must carry; by default the host that is dialled.
+    server_name: str = ""
+    #: The node's certificate; its common name is the node's name.
+    certificate: Path
+    #: Its private key.
+    key: Path
+    #: CAs that sign the cloud's certificate.
+    ca: list[Path]
+    #: What the cloud may reach: `host:port`, `network/bits:port`, port `*` for any. By default the
+    #: kubelet, port 10250 on loopback and on the node's own addresses.
+    allow: list[str] = []
+    #: First delay before dialling again, seconds; it doubles up to `reconnect_maximum`.
+    reconnect_initial: float = 1.0
+    #: Longest delay before dialling again, seconds.
+    reconnect_maximum: float = 60.0
+    #: Bounds of one session.
+    limits: LimitsConfig = LimitsConfig()
+
+    def __post_init__(self) -> None:
+        """Check addresses."""
+        if not self.servers or not self.ca:
+            raise ValueError("servers and ca must name at least one each")
+        for server in self.servers:
+            if isinstance(parse_address(server), UnixAddress):
+                raise ValueError(f"servers: {server!r} is not host:port")
+
+
+def _tcp_target(text: str) -> None:
+    if not isinstance(parse_address(text), TCPAddress):
+        raise ValueError(f"target = {text!r} is not host:port")
