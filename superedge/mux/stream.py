@@ -43,6 +43,7 @@ class MuxStream:
         self._protocol: Any = None
         self._half: IHalfCloseableProtocol | None = None
         self._waiting: deque[bytes] = deque()
+        self._unread = b""
         self._paused = True
         self._fin_waiting = False
         self._closed: Failure | None = None
@@ -90,10 +91,18 @@ class MuxStream:
         """The consumer is gone."""
         self.loseConnection()
 
+    def unread(self, data: bytes) -> None:
+        """Give back bytes that belong to the next protocol; they are delivered first."""
+        self._unread = data + self._unread
+
     def _deliver(self) -> None:
+        if self._unread and not self._paused and self._protocol is not None:
+            data, self._unread = self._unread, b""
+            if not self.disconnecting:
+                self._protocol.dataReceived(data)
         while self._waiting and not self._paused and self._protocol is not None:
             self._hand_over(self._waiting.popleft())
-        if self._waiting or self._paused or self._protocol is None:
+        if self._waiting or self._unread or self._paused or self._protocol is None:
             return
         if self._fin_waiting:
             self._fin_waiting = False
@@ -186,6 +195,7 @@ class MuxStream:
         self._connection.wake()
         self._closed = Failure(ConnectionAborted())
         self._waiting.clear()
+        self._unread = b""
         self._paused = False
         self._connection.reactor.callLater(0, self._deliver)
 
@@ -237,6 +247,7 @@ class MuxStream:
         """The stream was cut: what still waits is dropped."""
         self._closed = Failure(StreamReset(reason))
         self._waiting.clear()
+        self._unread = b""
         self._fin_waiting = False
         self._paused = False
         self._deliver()

@@ -26,8 +26,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from superedge.interfaces import IReactor
 from superedge.config.addresses import Address, TCPAddress, UnixAddress
+from superedge.interfaces import IReactor
 from superedge.net.errors import ConnectError, ConnectionRefused, ConnectTimeout, TLSError
 from superedge.net.listener import ListeningSocket, bind
 from superedge.net.resolve import resolve

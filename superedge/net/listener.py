@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from superedge.interfaces import IReactor
 from superedge.config.addresses import Address, UnixAddress
+from superedge.interfaces import IReactor
 from superedge.net.transport import socket_address
 
 ACCEPTS_A_ROUND = 64

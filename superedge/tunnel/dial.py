@@ -1,0 +1,83 @@
+"""The cloud's half of a prologue: ask for a target, wait for the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from superedge.mux.errors import SessionClosed, StreamRefused
+from superedge.mux.protocol import MuxConnection
+from superedge.mux.stream import MuxStream
+from superedge.tunnel.errors import DialError
+from superedge.tunnel.messages import DialAnswer, DialRequest, MessageError, MessageReader, decode, encode
+
+ANSWER_GRACE = 5.0
+"""Seconds beyond the dial's own timeout that the answer may take on its way."""
+
+_CODES = frozenset({"refused", "timeout", "unresolvable", "denied", "limit", "internal"})
+
+
+class _AnswerProtocol(Protocol):
+    """Reads one answer, then leaves the stream paused with the rest unread."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self._reader: MessageReader[DialAnswer] = MessageReader()
+        self.answered: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            message = self._reader.feed(data)
+            if message is None:
+                return
+            answer = decode(DialAnswer, message[0])
+        except MessageError as problem:
+            self._fail(DialError("internal", f"the node answered with {problem}"))
+            return
+        if answer.ok:
+            self.transport.pauseProducing()
+            self.transport.unread(message[1])
+            self.answered.callback(None)
+        else:
+            code: Any = answer.code if answer.code in _CODES else "internal"
+            self._fail(DialError(code, answer.message or "the node gave no reason"))
+
+    def _fail(self, problem: Exception) -> None:
+        if not self.answered.called:
+            self.answered.errback(Failure(problem))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._fail(
+            DialError("not-connected", f"the stream ended before an answer: {reason.getErrorMessage()}")
+        )
+
+
+async def dial(reactor: IReactorTime, mux: MuxConnection, request: DialRequest) -> MuxStream:
+    """A paused stream to the request's target, connected. Raises DialError."""
+    try:
+        stream = mux.open()
+    except StreamRefused as problem:
+        raise DialError("limit", str(problem)) from problem
+    except SessionClosed as problem:
+        raise DialError("not-connected", str(problem)) from problem
+    protocol = _AnswerProtocol()
+    stream.connect(protocol)
+    stream.write(encode(request))
+    text = f"no answer from the node within {request.timeout + ANSWER_GRACE:g} s"
+    deadline = reactor.callLater(
+        request.timeout + ANSWER_GRACE, lambda: protocol._fail(DialError("timeout", text))
+    )
+    try:
+        await protocol.answered
+    except BaseException:
+        stream.abortConnection()
+        raise
+    finally:
+        if deadline.active():
+            deadline.cancel()
+    return stream

@@ -1,0 +1,79 @@
+"""Prometheus metrics of both tunnel ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from superedge.mux.protocol import MuxConnection
+from superedge.mux.session import Stats
+
+SESSIONS = Gauge("superedge_tunnel_sessions", "Tunnel sessions that are up", ["end"])
+SESSIONS_STARTED = Counter("superedge_tunnel_sessions_started", "Tunnel sessions that came up", ["end"])
+SESSIONS_REFUSED = Counter(
+    "superedge_tunnel_sessions_refused", "Connections that did not become a session", ["end"]
+)
+STREAMS_OPEN = Gauge("superedge_tunnel_streams_open", "Streams open now", ["end"])
+STREAMS = Counter("superedge_tunnel_streams", "Streams opened or accepted", ["end"])
+BYTES = Counter("superedge_tunnel_bytes", "Bytes of all sessions", ["end", "direction"])
+WINDOW_STALLS = Counter("superedge_tunnel_window_stalls", "Times a sender had to wait for credit", ["end"])
+RESETS = Counter("superedge_tunnel_stream_resets", "Streams reset, by who did it", ["end", "reason"])
+RTT = Histogram(
+    "superedge_tunnel_rtt_seconds",
+    "Round trips of keepalive pings",
+    ["end"],
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+)
+DIAL_SECONDS = Histogram(
+    "superedge_tunnel_dial_seconds",
+    "From asking for a stream to the target's answer",
+    ["end"],
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+)
+DIAL_FAILURES = Counter("superedge_tunnel_dial_failures", "Streams that reached no target", ["end", "code"])
+CALLERS_REFUSED = Counter(
+    "superedge_tunnel_callers_refused", "Callers a listener turned away", ["kind", "reason"]
+)
+
+
+class SessionMeter:
+    """Adds what live sessions counted since the last look to the metrics."""
+
+    def __init__(self, end: str, sessions: Callable[[], Iterable[MuxConnection]]) -> None:
+        self._end = end
+        self._sessions = sessions
+        self._seen: dict[MuxConnection, Stats] = {}
+
+    def collect(self) -> None:
+        """Look at every live session; call it regularly."""
+        live = list(self._sessions())
+        SESSIONS.labels(self._end).set(len(live))
+        STREAMS_OPEN.labels(self._end).set(sum(session.stream_count for session in live))
+        for session in live:
+            self.account(session)
+            if session.rtt is not None:
+                RTT.labels(self._end).observe(session.rtt)
+
+    def account(self, session: MuxConnection, ended: bool = False) -> None:
+        """Count one session's news; the last time when it has ended."""
+        now, end = session.stats, self._end
+        before = self._seen.get(session, Stats())
+        BYTES.labels(end, "in").inc(now.bytes_in - before.bytes_in)
+        BYTES.labels(end, "out").inc(now.bytes_out - before.bytes_out)
+        opened = now.streams_opened + now.streams_accepted
+        STREAMS.labels(end).inc(opened - before.streams_opened - before.streams_accepted)
+        WINDOW_STALLS.labels(end).inc(now.window_stalls - before.window_stalls)
+        for reason, count in now.resets.items():
+            RESETS.labels(end, reason).inc(count - before.resets.get(reason, 0))
+        if ended:
+            self._seen.pop(session, None)
+        else:
+            self._seen[session] = Stats(
+                bytes_in=now.bytes_in,
+                bytes_out=now.bytes_out,
+                streams_opened=now.streams_opened,
+                streams_accepted=now.streams_accepted,
+                window_stalls=now.window_stalls,
+                resets=dict(now.resets),
+            )

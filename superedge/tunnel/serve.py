@@ -1,0 +1,191 @@
+"""The edge's half of a prologue: read what is asked for, dial it, splice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.plugin import IPlugin
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.tunnel import LimitsConfig
+from superedge.interfaces import IReactor, IStreamHandler
+from superedge.mux.stream import MuxStream
+from superedge.net.endpoints import ClientEndpoint
+from superedge.net.errors import ConnectError, ConnectTimeout, ResolveError
+from superedge.net.resolve import resolve
+from superedge.net.splice import Splice
+from superedge.tunnel import metrics
+from superedge.tunnel.allow import AllowList
+from superedge.tunnel.errors import DialError
+from superedge.tunnel.messages import DialAnswer, DialRequest, MessageError, MessageReader, decode, encode
+
+MAX_DIAL_TIMEOUT = 60.0
+
+_log = Logger()
+
+
+class _Placeholder(Protocol):
+    """Holds a target's transport, paused, until the splice takes it."""
+
+    def connectionMade(self) -> None:
+        cast(Any, self.transport).pauseProducing()
+
+
+@implementer(IPlugin, IStreamHandler)
+class TCPHandler:
+    """Streams of kind ``tcp``: dials what the allow list names."""
+
+    kind = "tcp"
+
+    def __init__(self, allow: AllowList) -> None:
+        self._allow = allow
+
+    async def connect(self, reactor: IReactor, request: Mapping[str, Any], timeout: float) -> Any:
+        """A paused transport connected to ``request["address"]``. Raises DialError."""
+        for target in await self._targets(reactor, request["address"]):
+            endpoint = ClientEndpoint(reactor, target, timeout=timeout)
+            try:
+                protocol: Any = await endpoint.connect(cast(Any, Factory.forProtocol(_Placeholder)))
+            except ConnectTimeout as problem:
+                raise DialError("timeout", str(problem)) from problem
+            except ConnectError as problem:
+                raise DialError("refused", str(problem)) from problem
+            return protocol.transport
+        raise DialError("denied", f"the node's allow list does not name {request['address']}")
+
+    async def _targets(self, reactor: IReactor, text: str) -> list[TCPAddress]:
+        """What may be dialled for ``text``: the checked addresses themselves, never the name again."""
+        try:
+            address = parse_address(text)
+        except ValueError as problem:
+            raise DialError("denied", str(problem)) from problem
+        if not isinstance(address, TCPAddress):
+            raise DialError("denied", f"{text} is not host:port")
+        by_name = self._allow.allows_name(address)
+        try:
+            hosts = await resolve(reactor, address.host)
+        except ResolveError as problem:
+            raise DialError("unresolvable", str(problem)) from problem
+        found = [TCPAddress(host, address.port) for host in hosts]
+        return [target for target in found if by_name or self._allow.allows_address(target)][:1]
+
+
+class StreamServer:
+    """Serves the streams of one session."""
+
+    def __init__(self, reactor: IReactor, handlers: Mapping[str, Any], limits: LimitsConfig) -> None:
+        self._reactor = reactor
+        self._handlers = handlers
+        self._limits = limits
+        self._pending = 0
+
+    def accept(self, stream: MuxStream) -> None:
+        """Read the stream's prologue and do as it says."""
+        stream.connect(_PrologueProtocol(self._reactor, self._limits.prologue_timeout, self.requested))
+
+    def requested(self, stream: MuxStream, body: bytes, rest: bytes) -> Deferred[None]:
+        """A prologue is complete; fires when the stream is spliced or refused."""
+        return Deferred.fromCoroutine(self._serve(stream, body, rest))
+
+    async def _serve(self, stream: MuxStream, body: bytes, rest: bytes) -> None:
+        address = ""
+        try:
+            request = decode(DialRequest, body)
+            address = request.address
+            target = await self._connect(request)
+        except DialError as problem:
+            self._refuse(stream, address, problem)
+        except MessageError as problem:
+            self._refuse(stream, address, DialError("internal", str(problem)))
+        except CancelledError:
+            raise
+        except Exception:
+            _log.failure("dialling {address} failed", address=address)
+            self._refuse(
+                stream, address, DialError("internal", "the node's handler failed; its log says why")
+            )
+        else:
+            pair = Splice()
+            target.protocol = pair.right
+            pair.right.makeConnection(target)
+            stream.write(encode(DialAnswer(ok=True)))
+            stream.unread(rest)
+            stream.protocol = pair.left
+            pair.left.makeConnection(stream)
+
+    async def _connect(self, request: DialRequest) -> Any:
+        handler = self._handlers.get(request.kind)
+        if handler is None:
+            raise DialError("denied", f"this node serves no streams of kind {request.kind!r}")
+        if self._pending >= self._limits.pending_dials:
+            raise DialError("limit", f"{self._pending} dials are under way on this node")
+        timeout = min(max(request.timeout, 0.1), MAX_DIAL_TIMEOUT)
+        started = self._reactor.seconds()
+        self._pending += 1
+        try:
+            target = await handler.connect(self._reactor, msgspec.structs.asdict(request), timeout)
+        finally:
+            self._pending -= 1
+        metrics.DIAL_SECONDS.labels("edge").observe(self._reactor.seconds() - started)
+        return target
+
+    def _refuse(self, stream: MuxStream, address: str, problem: DialError) -> None:
+        metrics.DIAL_FAILURES.labels("edge", problem.code).inc()
+        _log.warn(
+            "dial of {address} failed: {code}: {reason}",
+            address=address,
+            code=problem.code,
+            reason=problem.message,
+        )
+        stream.write(encode(DialAnswer(ok=False, code=problem.code, message=problem.message)))
+        stream.loseConnection()
+
+
+class _PrologueProtocol(Protocol):
+    """Collects a prologue within its time, pauses the stream and hands it over."""
+
+    transport: Any
+    _deadline: IDelayedCall | None = None
+
+    def __init__(self, reactor: IReactor, timeout: float, requested: Any) -> None:
+        self._reader: MessageReader[DialRequest] = MessageReader()
+        self._requested = requested
+        self._serving: Deferred[None] | None = None
+        self._deadline = reactor.callLater(timeout, self._timed_out)
+
+    def _timed_out(self) -> None:
+        self._deadline = None
+        _log.warn("stream {id} was reset: no prologue in time", id=self.transport.id)
+        self.transport.abortConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            message = self._reader.feed(data)
+        except MessageError as problem:
+            _log.warn("stream {id} was reset: {reason}", id=self.transport.id, reason=str(problem))
+            self.transport.abortConnection()
+            return
+        if message is None:
+            return
+        self._cancel_deadline()
+        self.transport.pauseProducing()
+        self._serving = self._requested(self.transport, *message)
+        self._serving.addErrback(lambda failure: failure.trap(CancelledError))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._cancel_deadline()
+        if self._serving is not None:
+            self._serving.cancel()
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
