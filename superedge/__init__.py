@@ -2,3 +2,5 @@
 
 Each sub-package says what lives in it; docs/architecture.md has the map.
 """
+
+__version__ = "0.1.0"

@@ -268,6 +268,7 @@ class TLSTransport(StreamTransport):
     ) -> None:
         StreamTransport.__init__(self, sock, protocol, reactor)
         self._on_ready: Callable[[], None] | None = on_ready
+        self._held_back = False
         self.failure_text: str | None = None
 
     def handshake(self) -> Exception | None:
@@ -324,17 +325,30 @@ class TLSTransport(StreamTransport):
             outcome = main.CONNECTION_LOST
         if size:
             self.protocol.dataReceived(bytes(_read_view[:size]))
-            # What OpenSSL still holds raises no event on the socket.
-            if outcome is None and size == READ_SIZE and self.connected and sock.pending():
-                cast(IReactor, self.reactor).callLater(0, self._read_pending)
+            # What OpenSSL still holds, an end included, raises no event on the socket. The protocol
+            # may have paused: then it is for when reading starts again.
+            if outcome is not None or (size == READ_SIZE and self.connected and sock.pending()):
+                self._held_back = True
+                cast(IReactor, self.reactor).callLater(0, self._read_held_back)
+            return None
         return outcome
 
-    def _read_pending(self) -> None:
-        if self.connected and self._reading:
+    def startReading(self) -> None:
+        """Ask the reactor for read events, and look at what OpenSSL holds."""
+        super().startReading()
+        if self._held_back:
+            cast(IReactor, self.reactor).callLater(0, self._read_held_back)
+
+    def _read_held_back(self) -> None:
+        if self._held_back and self.connected and self._reading:
+            self._held_back = False
             outcome = self.doRead()
             if outcome is not None:
                 self.stopReading()
-                self.readConnectionLost(Failure(outcome))
+                if outcome is main.CONNECTION_DONE:
+                    self.readConnectionLost(Failure(outcome))
+                else:
+                    self.connectionLost(Failure(outcome))
 
     def doWrite(self) -> Any:
         """Send queued data, or go on with the handshake."""

@@ -1,0 +1,69 @@
+"""From a configuration to a tree of services: one branch a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from twisted.application.service import MultiService
+
+from superedge.config.root import Config
+from superedge.config.tunnel import ListenerConfig, TcpListenerConfig, TlsListenerConfig, TunnelCloudConfig
+from superedge.interfaces import IReactor, IServicePlugin
+from superedge.plugin import find_plugin
+from superedge.tls.reload import FileWatcher
+
+if TYPE_CHECKING:
+    from superedge.tunnel.cloud import Tunnel
+    from superedge.tunnel.listeners.base import Listener
+
+
+def compose(config: Config, reactor: IReactor | None = None) -> MultiService:
+    """The services that the configuration's tables ask for, not yet started. Raises SuperEdgeError.
+
+    What a table does not ask for is not imported.
+    """
+    if reactor is None:
+        from twisted.internet import reactor as installed  # noqa: PLC0415, TID251
+
+        reactor = cast(IReactor, installed)
+    root = MultiService()
+    watcher = FileWatcher(reactor)
+    watcher.setServiceParent(root)
+    if config.ops is not None:
+        from superedge.ops.http import OpsServer  # noqa: PLC0415
+
+        OpsServer(reactor, config.ops).setServiceParent(root)
+    if config.tunnel_cloud is not None:
+        _tunnel_cloud(reactor, config.tunnel_cloud, watcher).setServiceParent(root)
+    if config.tunnel_edge is not None:
+        from superedge.tunnel.edge import TunnelEdge  # noqa: PLC0415
+
+        TunnelEdge(reactor, config.tunnel_edge, watcher).setServiceParent(root)
+    for name, options in config.plugins.items():
+        find_plugin(IServicePlugin, name).create(reactor, options).setServiceParent(root)
+    return root
+
+
+def _tunnel_cloud(reactor: IReactor, config: TunnelCloudConfig, watcher: FileWatcher) -> MultiService:
+    from superedge.tunnel.cloud import TunnelCloud  # noqa: PLC0415
+
+    branch = MultiService()
+    tunnel = TunnelCloud(reactor, config, watcher)
+    tunnel.setServiceParent(branch)
+    for listener in config.listeners:
+        _listener(reactor, tunnel, listener, watcher).setServiceParent(branch)
+    return branch
+
+
+def _listener(reactor: IReactor, tunnel: Tunnel, config: ListenerConfig, watcher: FileWatcher) -> Listener:
+    if isinstance(config, TcpListenerConfig):
+        from superedge.tunnel.listeners.tcp import TcpListener  # noqa: PLC0415
+
+        return TcpListener(reactor, tunnel, config)
+    if isinstance(config, TlsListenerConfig):
+        from superedge.tunnel.listeners.tls import TlsListener  # noqa: PLC0415
+
+        return TlsListener(reactor, tunnel, config)
+    from superedge.tunnel.listeners.connect import ConnectListener  # noqa: PLC0415
+
+    return ConnectListener(reactor, tunnel, config, watcher)

@@ -1,0 +1,228 @@
+"""The cloud service: edge nodes' sessions, and streams to them."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from typing import Protocol as TypingProtocol
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from superedge.config.addresses import parse_address
+from superedge.config.tunnel import TunnelCloudConfig
+from superedge.interfaces import IReactor
+from superedge.mux.protocol import MuxConnection
+from superedge.mux.stream import MuxStream
+from superedge.net.endpoints import ServerEndpoint
+from superedge.tls.contexts import ServerContextSource
+from superedge.tls.reload import FileWatcher
+from superedge.tunnel import metrics
+from superedge.tunnel.dial import dial
+from superedge.tunnel.edge import METER_INTERVAL, mux_settings
+from superedge.tunnel.errors import DialError
+from superedge.tunnel.messages import DialRequest, Hello, MessageError, MessageReader, decode
+from superedge.tunnel.names import ALPN, node_of_common_name
+from superedge.tunnel.registry import NodeSession, NodeTable
+
+DRAIN_POLL = 0.2
+
+_log = Logger()
+
+
+class Tunnel(TypingProtocol):
+    """What listeners need of the cloud end."""
+
+    def knows(self, node: str) -> bool:
+        """Whether the node is connected."""
+
+    async def open(self, node: str, address: str, *, timeout: float) -> MuxStream:
+        """A paused stream connected to ``address`` as the node dials it. Raises DialError."""
+
+
+class _ControlProtocol(Protocol):
+    """The cloud's end of the control stream."""
+
+    transport: Any
+
+    def __init__(self, session: NodeSession) -> None:
+        self._session = session
+        self._reader: MessageReader[Hello] = MessageReader()
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            message = self._reader.feed(data)
+            if message is not None and self._session.hello is None:
+                self._session.hello = decode(Hello, message[0])
+        except MessageError as problem:
+            self._session.mux.close(f"bad hello: {problem}")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """A session may live on without its control stream."""
+
+
+class _EdgeConnection(MuxConnection):
+    """A session that says who it is before anything is served on it."""
+
+    service: TunnelCloud
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        node = node_of_common_name(transport.peer_common_name)
+        if node is None or transport.alpn != ALPN:
+            reason = (
+                f"no node's certificate: CN {transport.peer_common_name!r}" if node is None else "wrong ALPN"
+            )
+            metrics.SESSIONS_REFUSED.labels("cloud").inc()
+            _log.warn(
+                "refused tunnel connection from {peer}: {reason}",
+                peer=str(transport.getPeer()),
+                reason=reason,
+            )
+            transport.abortConnection()
+            return
+        super().connectionMade()
+        self.service.session_started(node, self)
+
+
+class TunnelCloud(Service):
+    """Accepts sessions, keeps the node table, opens streams."""
+
+    name = "tunnel-cloud"
+
+    def __init__(self, reactor: IReactor, config: TunnelCloudConfig, watcher: FileWatcher) -> None:
+        """Raises IdentityError when the TLS files are not usable."""
+        self._reactor = reactor
+        self._config = config
+        self._tls = ServerContextSource(config.certificate, config.key, config.ca, "required", [ALPN])
+        watcher.watch_context(self._tls)
+        self.nodes = NodeTable()
+        self._connections: set[MuxConnection] = set()
+        self._meter = metrics.SessionMeter("cloud", lambda: self._connections)
+        self._metering = LoopingCall(self._meter.collect)
+        self._metering.clock = reactor
+        self._port: IListeningPort | None = None
+        self._draining = False
+
+    @property
+    def address(self) -> Any:
+        """Where it listens."""
+        assert self._port is not None
+        return self._port.getHost()
+
+    def knows(self, node: str) -> bool:
+        """Whether the node is connected here."""
+        return self.nodes.get(node) is not None
+
+    async def open(self, node: str, address: str, *, timeout: float) -> MuxStream:
+        """A paused stream connected to ``address`` as the node dials it. Raises DialError."""
+        session = self.nodes.get(node)
+        started = self._reactor.seconds()
+        try:
+            if session is None:
+                raise DialError("not-connected", f"node {node} is not connected")
+            stream = await dial(self._reactor, session.mux, DialRequest("tcp", address, timeout))
+        except DialError as problem:
+            metrics.DIAL_FAILURES.labels("cloud", problem.code).inc()
+            _log.warn(
+                "dial of {address} on {node} failed: {code}: {reason}",
+                node=node,
+                address=address,
+                code=problem.code,
+                reason=problem.message,
+            )
+            raise
+        metrics.DIAL_SECONDS.labels("cloud").observe(self._reactor.seconds() - started)
+        return stream
+
+    def session_started(self, node: str, mux: MuxConnection) -> None:
+        """A node's connection is verified; it replaces the node's session before."""
+        peer = str(mux.peer)
+        session = NodeSession(node, self.nodes.next_epoch(), mux, peer)
+        before = self.nodes.add(session)
+        self._connections.add(mux)
+        metrics.SESSIONS_STARTED.labels("cloud").inc()
+        _log.info("tunnel session of {node} started", node=node, peer=peer, epoch=session.epoch)
+        if before is not None:
+            before.mux.close("a newer session of the same node is here")
+
+        def ended(reason: str) -> None:
+            self.nodes.remove(session)
+            self._connections.discard(mux)
+            self._meter.account(mux, ended=True)
+            _log.info("tunnel session of {node} ended: {reason}", node=node, peer=peer, reason=reason)
+
+        mux.when_closed().addCallback(ended)
+        if self._draining:
+            mux.go_away()
+
+    def _accept_stream(self, mux: MuxConnection, stream: MuxStream) -> None:
+        """The edge opens one stream, control; anything else is refused."""
+        session = next((known for known in self.nodes if known.mux is mux), None)
+        if session is None or session.hello is not None or stream.id != 1:
+            stream.connect(Protocol())
+            stream.abortConnection()
+        else:
+            stream.connect(_ControlProtocol(session))
+
+    # -- life
+
+    def startService(self) -> None:
+        """Listen for edge nodes."""
+        super().startService()
+        self._metering.start(METER_INTERVAL)
+        service, limits = self, mux_settings(self._config.limits)
+
+        class Sessions(Factory):
+            noisy = False
+
+            def buildProtocol(self, addr: IAddress | None) -> Any:
+                connection = _EdgeConnection(
+                    service._reactor,
+                    dialer=False,
+                    settings=limits,
+                    accept=lambda stream: service._accept_stream(connection, stream),
+                )
+                connection.service = service
+                return connection
+
+        endpoint = ServerEndpoint(
+            self._reactor, parse_address(self._config.listen), self._tls, self._handshake_failed
+        )
+        listening = endpoint.listen(cast(Any, Sessions()))
+        listening.addCallback(self._listening)
+        failures: list[Failure] = []
+        listening.addErrback(failures.append)
+        if failures:
+            failures[0].raiseException()
+
+    def _listening(self, port: IListeningPort) -> None:
+        self._port = port
+        _log.info("tunnel waits for edge nodes on {address}", address=str(port.getHost()))
+
+    def _handshake_failed(self, peer: IAddress, reason: str) -> None:
+        metrics.SESSIONS_REFUSED.labels("cloud").inc()
+        _log.warn("refused tunnel connection from {peer}: {reason}", peer=str(peer), reason=reason)
+
+    async def stopService(self) -> None:
+        """Send the edges elsewhere, let open streams finish a bounded time, then close."""
+        super().stopService()
+        self._draining = True
+        if self._metering.running:
+            self._metering.stop()
+        if self._port is not None:
+            self._port.stopListening()
+        for mux in list(self._connections):
+            mux.go_away()
+        deadline = self._reactor.seconds() + self._config.drain_timeout
+        while self._busy() and self._reactor.seconds() < deadline:
+            await deferLater(self._reactor, DRAIN_POLL)
+        for mux in list(self._connections):
+            mux.close("the cloud end is stopping")
+
+    def _busy(self) -> bool:
+        # The control stream alone keeps no session.
+        return any(mux.stream_count > 1 for mux in self._connections)

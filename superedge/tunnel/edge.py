@@ -1,0 +1,204 @@
+"""The edge service: keeps one session to the cloud, whatever happens to the link."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import cycle
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+
+from superedge import __version__
+from superedge.config.addresses import parse_address
+from superedge.config.tunnel import LimitsConfig, TunnelEdgeConfig
+from superedge.interfaces import IReactor
+from superedge.mux.errors import SessionClosed, StreamRefused
+from superedge.mux.protocol import MuxConnection
+from superedge.mux.settings import MuxSettings
+from superedge.net.backoff import Backoff
+from superedge.net.endpoints import ClientEndpoint
+from superedge.net.errors import ConnectError
+from superedge.net.interfaces import own_addresses
+from superedge.tls.contexts import ClientContextSource
+from superedge.tls.reload import FileWatcher
+from superedge.tunnel import metrics
+from superedge.tunnel.allow import AllowList
+from superedge.tunnel.messages import Hello, MessageError, MessageReader, Notice, decode, encode
+from superedge.tunnel.names import ALPN
+from superedge.tunnel.serve import StreamServer, TCPHandler
+
+METER_INTERVAL = 5.0
+
+_log = Logger()
+
+
+def mux_settings(limits: LimitsConfig) -> MuxSettings:
+    """The session's settings as configured."""
+    return MuxSettings(
+        max_window=limits.window, session_buffer=limits.session_buffer, max_streams=limits.streams
+    )
+
+
+class _ControlProtocol(Protocol):
+    """The edge's end of the control stream: says hello, hears notices."""
+
+    transport: Any
+
+    def __init__(self, hello: Hello, on_notice: Any) -> None:
+        self._hello = hello
+        self._on_notice = on_notice
+        self._reader: MessageReader[Notice] = MessageReader()
+
+    def connectionMade(self) -> None:
+        self.transport.write(encode(self._hello))
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            while (message := self._reader.feed(data)) is not None:
+                body, data = message
+                self._on_notice(decode(Notice, body))
+        except MessageError as problem:
+            _log.warn("control stream ended: {reason}", reason=str(problem))
+            self.transport.abortConnection()
+
+
+class _SessionFactory(Factory):
+    noisy = False
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return self._make()
+
+
+class TunnelEdge(Service):
+    """Dials the cloud's addresses in turn, forever, and serves the streams the cloud opens."""
+
+    name = "tunnel-edge"
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        config: TunnelEdgeConfig,
+        watcher: FileWatcher,
+        handlers: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``handlers`` are further `IStreamHandler` by kind. Raises IdentityError, ValueError."""
+        self._reactor = reactor
+        self._config = config
+        self._tls = ClientContextSource(config.ca, config.certificate, config.key, [ALPN])
+        watcher.watch_context(self._tls)
+        allow = AllowList(config.allow, own_addresses())
+        self._handlers = {"tcp": TCPHandler(allow), **(handlers or {})}
+        self._sessions: set[MuxConnection] = set()
+        self._meter = metrics.SessionMeter("edge", lambda: self._sessions)
+        self._metering = LoopingCall(self._meter.collect)
+        self._metering.clock = reactor
+        self._running: Deferred[None] | None = None
+        self._backoff = Backoff(config.reconnect_initial, config.reconnect_maximum)
+        self.connected_to: str | None = None
+        """The server of the session in use."""
+
+    def startService(self) -> None:
+        """Begin to dial."""
+        super().startService()
+        self._metering.start(METER_INTERVAL)
+        self._running = Deferred.fromCoroutine(self._run())
+        self._running.addErrback(lambda failure: failure.trap(CancelledError))
+        self._running.addErrback(lambda failure: _log.failure("the tunnel stopped", failure))
+
+    async def stopService(self) -> None:
+        """Stop dialling and end the sessions."""
+        super().stopService()
+        if self._metering.running:
+            self._metering.stop()
+        if self._running is not None:
+            self._running.cancel()
+        for session in list(self._sessions):
+            session.close("the edge is stopping")
+
+    async def _run(self) -> None:
+        for server in cycle(self._config.servers):
+            try:
+                session = await self._connect(server)
+            except ConnectError as problem:
+                _log.warn("tunnel to {server} failed: {reason}", server=server, reason=str(problem))
+            else:
+                self._backoff.connected(self._reactor.seconds())
+                self.connected_to = server
+                drained = await self._until_over(session)
+                self.connected_to = None
+                if drained:
+                    continue
+            delay = self._backoff.failed(self._reactor.seconds())
+            await deferLater(self._reactor, delay)
+
+    async def _connect(self, server: str) -> MuxConnection:
+        limits = self._config.limits
+        streams = StreamServer(self._reactor, self._handlers, limits)
+
+        def make() -> MuxConnection:
+            return MuxConnection(
+                self._reactor, dialer=True, settings=mux_settings(limits), accept=streams.accept
+            )
+
+        address = parse_address(server)
+        endpoint = ClientEndpoint(self._reactor, address, self._tls, self._config.server_name or None)
+        session = cast(MuxConnection, await endpoint.connect(cast(Any, _SessionFactory(make))))
+        transport: Any = session.transport
+        if transport is not None and transport.alpn != ALPN:
+            session.abort("the server speaks another protocol")
+            raise ConnectError(f"{server} does not speak {ALPN}")
+        return session
+
+    async def _until_over(self, session: MuxConnection) -> bool:
+        """Wait until the session ends (False) or the cloud asks to connect elsewhere (True)."""
+        self._sessions.add(session)
+        metrics.SESSIONS_STARTED.labels("edge").inc()
+        over: Deferred[bool] = Deferred()
+
+        def ended(reason: str) -> None:
+            self._sessions.discard(session)
+            self._meter.account(session, ended=True)
+            refusal = getattr(session.transport, "failure_text", None)
+            _log.info("tunnel session ended: {reason}", reason=refusal or reason, peer=str(session.peer))
+            if not over.called:
+                over.callback(False)
+
+        def drain(message: str) -> None:
+            _log.info("the cloud asks to connect elsewhere: {message}", message=message)
+            if not over.called:
+                over.callback(True)
+
+        def noticed(notice: Notice) -> None:
+            if notice.notice == "drain":
+                drain(notice.message)
+
+        session.when_closed().addCallback(ended)
+        session.on_going_away = lambda: drain("it takes no more streams")
+        hello = Hello(
+            version=__version__,
+            boot_id=_boot_id(),
+            addresses=own_addresses(),
+            capabilities=sorted(self._handlers),
+        )
+        try:
+            session.open().connect(_ControlProtocol(hello, noticed))
+        except (SessionClosed, StreamRefused):
+            pass  # when_closed has told
+        else:
+            _log.info("tunnel session started with {server}", server=self.connected_to)
+        return await over
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

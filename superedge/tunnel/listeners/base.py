@@ -1,0 +1,152 @@
+"""What every kind of listener shares: who may call, and the splice to a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+from typing import Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from superedge.config.addresses import Address
+from superedge.interfaces import IReactor
+from superedge.mux.stream import MuxStream
+from superedge.net.endpoints import ContextSource, ServerEndpoint
+from superedge.net.splice import Splice
+from superedge.tunnel import metrics
+from superedge.tunnel.cloud import Tunnel
+from superedge.tunnel.errors import DialError
+
+_log = Logger()
+
+
+class CallerProtocol(Protocol):
+    """A caller's connection until it is spliced."""
+
+    transport: Any
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self._opening: Deferred[None] | None = None
+
+    def enter(self, node: str, target: str, early: bytes = b"") -> None:
+        """Open a stream to ``target`` on ``node``, send ``early`` first, and splice."""
+        self.transport.pauseProducing()
+        self._opening = Deferred.fromCoroutine(self._enter(node, target, early))
+        self._opening.addErrback(lambda failure: failure.trap(CancelledError))
+        self._opening.addErrback(self._crashed)
+
+    async def _enter(self, node: str, target: str, early: bytes) -> None:
+        listener = self.listener
+        try:
+            stream = await listener.tunnel.open(node, target, timeout=listener.dial_timeout)
+        except DialError as problem:
+            self.failed(problem)
+            return
+        self.opened(stream)
+        pair = Splice()
+        stream.connect(pair.right)
+        if early:
+            stream.write(early)
+        self.transport.protocol = pair.left
+        pair.left.makeConnection(self.transport)
+
+    def opened(self, stream: MuxStream) -> None:
+        """The stream is there; say so to the caller if the protocol has words for it."""
+
+    def failed(self, problem: DialError) -> None:
+        """No stream: end the connection."""
+        self.transport.abortConnection()
+
+    def _crashed(self, failure: Failure) -> None:
+        _log.failure("a caller of listener {kind} was dropped", failure, kind=self.listener.kind)
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The caller left: give up what is being opened for it."""
+        if self._opening is not None:
+            self._opening.cancel()
+
+
+class Listener(Service):
+    """Listens, lets allowed callers in, gives each a ``CallerProtocol``."""
+
+    kind = ""
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        tunnel: Tunnel,
+        address: Address,
+        allow: Sequence[str],
+        dial_timeout: float,
+        tls: ContextSource | None = None,
+        mode: int = 0o660,
+    ) -> None:
+        self.reactor = reactor
+        self.tunnel = tunnel
+        self.dial_timeout = dial_timeout
+        self._networks = [ip_network(network) for network in allow]
+        self._endpoint = ServerEndpoint(reactor, address, tls, self._handshake_failed, mode)
+        self._port: IListeningPort | None = None
+
+    @property
+    def address(self) -> Any:
+        """Where it listens."""
+        assert self._port is not None
+        return self._port.getHost()
+
+    def make_protocol(self) -> CallerProtocol:
+        """A new caller's protocol."""
+        raise NotImplementedError
+
+    def allows(self, peer: IAddress) -> bool:
+        """Whether the caller's address is in an allowed network; a Unix socket's peer always is."""
+        host = getattr(peer, "host", None)
+        if host is None or not self._networks:
+            return True
+        address = ip_address(host)
+        return any(address in network for network in self._networks)
+
+    def refused(self, peer: IAddress, reason: str) -> None:
+        """Count and log a caller that was turned away."""
+        metrics.CALLERS_REFUSED.labels(self.kind, reason.partition(":")[0]).inc()
+        _log.warn("listener {kind} refused {peer}: {reason}", kind=self.kind, peer=str(peer), reason=reason)
+
+    def _handshake_failed(self, peer: IAddress, reason: str) -> None:
+        self.refused(peer, f"tls: {reason}")
+
+    def startService(self) -> None:
+        """Listen. Raises ConnectError when the address cannot be had."""
+        super().startService()
+        listener = self
+
+        class Callers(Factory):
+            noisy = False
+
+            def buildProtocol(self, addr: IAddress | None) -> Any:
+                assert addr is not None
+                if listener.allows(addr):
+                    return listener.make_protocol()
+                listener.refused(addr, "network: not in allow")
+                return None
+
+        failures: list[Failure] = []
+        self._endpoint.listen(cast(Any, Callers())).addCallbacks(self._listening, failures.append)
+        if failures:
+            failures[0].raiseException()
+
+    def _listening(self, port: IListeningPort) -> None:
+        self._port = port
+        _log.info("listener {kind} on {address}", kind=self.kind, address=str(port.getHost()))
+
+    def stopService(self) -> None:
+        """Take no more callers; those being served go on."""
+        super().stopService()
+        if self._port is not None:
+            self._port.stopListening()

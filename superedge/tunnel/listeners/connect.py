@@ -1,0 +1,116 @@
+"""``connect``: the egress selector's door, over mutual TLS or a Unix socket."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.tunnel import ConnectListenerConfig
+from superedge.interfaces import IReactor
+from superedge.mux.stream import MuxStream
+from superedge.tls.contexts import ServerContextSource
+from superedge.tls.reload import FileWatcher
+from superedge.tunnel.cloud import Tunnel
+from superedge.tunnel.errors import DialError
+from superedge.tunnel.listeners.base import CallerProtocol, Listener
+from superedge.tunnel.listeners.connect_request import ESTABLISHED, STATUS, BadRequest, ConnectReader, refusal
+from superedge.tunnel.names import strip_suffix
+
+HEAD_TIMEOUT = 10.0
+
+
+class _Caller(CallerProtocol):
+    listener: ConnectListener
+    _deadline: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        self._reader = ConnectReader()
+        if not self.listener.knows_client(self.transport.peer_common_name):
+            self._refuse(403, f"client: {self.transport.peer_common_name!r} is not in client_names")
+            return
+        self._deadline = self.listener.reactor.callLater(HEAD_TIMEOUT, self._late)
+
+    def _late(self) -> None:
+        self._deadline = None
+        self._refuse(400, "head: no request in time")
+
+    def _refuse(self, status: int, reason: str) -> None:
+        self._cancel()
+        self.listener.refused(self.transport.getPeer(), reason)
+        self._answer(status, reason)
+
+    def _answer(self, status: int, reason: str) -> None:
+        self.transport.write(refusal(status, reason))
+        self.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            request = self._reader.feed(data)
+        except BadRequest as problem:
+            self._refuse(problem.status, f"request: {problem}")
+            return
+        if request is None:
+            return
+        self._cancel()
+        target, rest = request
+        node = self.listener.node_of(target)
+        if node is None:
+            self._answer(404, f"no connected node is called {target.host}")
+            return
+        self.enter(node, str(TCPAddress(self.listener.config.node_host, target.port)), rest)
+
+    def opened(self, stream: MuxStream) -> None:
+        self.transport.write(ESTABLISHED)
+
+    def failed(self, problem: DialError) -> None:
+        self._answer(STATUS[problem.code], f"{problem.code}: {problem.message}")
+
+    def _cancel(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._cancel()
+        super().connectionLost(reason)
+
+
+class ConnectListener(Listener):
+    """Routes on the request's target; its Host header is constant and means nothing."""
+
+    kind = "connect"
+
+    def __init__(
+        self, reactor: IReactor, tunnel: Tunnel, config: ConnectListenerConfig, watcher: FileWatcher
+    ) -> None:
+        tls = None
+        if config.certificate is not None and config.key is not None:
+            tls = ServerContextSource(config.certificate, config.key, config.client_ca, "required")
+            watcher.watch_context(tls)
+        super().__init__(
+            reactor,
+            tunnel,
+            parse_address(config.listen),
+            config.allow,
+            config.dial_timeout,
+            tls,
+            int(config.mode, 8),
+        )
+        self.config = config
+        self._secured = tls is not None
+
+    def make_protocol(self) -> CallerProtocol:
+        """A caller whose request is awaited."""
+        return _Caller(self)
+
+    def knows_client(self, common_name: str | None) -> bool:
+        """Whether a certificate's name is let in; a Unix socket's permissions say who is."""
+        names = self.config.client_names
+        return not self._secured or not names or common_name in names
+
+    def node_of(self, target: TCPAddress) -> str | None:
+        """The connected node that the target names."""
+        candidates = strip_suffix(target.host, self.config.suffixes)
+        return next((node for node in candidates if self.tunnel.knows(node)), None)

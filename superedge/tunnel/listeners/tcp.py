@@ -1,0 +1,31 @@
+"""``tcp``: everything that connects goes to one address on one node."""
+
+from __future__ import annotations
+
+from superedge.config.addresses import parse_address
+from superedge.config.tunnel import TcpListenerConfig
+from superedge.interfaces import IReactor
+from superedge.tunnel.cloud import Tunnel
+from superedge.tunnel.listeners.base import CallerProtocol, Listener
+
+
+class _Caller(CallerProtocol):
+    listener: TcpListener
+
+    def connectionMade(self) -> None:
+        config = self.listener.config
+        self.enter(config.node.lower(), config.target)
+
+
+class TcpListener(Listener):
+    """A static door."""
+
+    kind = "tcp"
+
+    def __init__(self, reactor: IReactor, tunnel: Tunnel, config: TcpListenerConfig) -> None:
+        super().__init__(reactor, tunnel, parse_address(config.listen), config.allow, config.dial_timeout)
+        self.config = config
+
+    def make_protocol(self) -> CallerProtocol:
+        """A caller of this door."""
+        return _Caller(self)
