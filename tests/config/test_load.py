@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +12,7 @@ from superedge.config.load import load_config
 from superedge.errors import ConfigError
 
 
-class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Strict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Base of the tables below."""
 
 
@@ -49,7 +49,7 @@ class LoadTests(SynchronousTestCase):
         return load_config(Root, self.path, overrides)
 
     def refused(self, text: str, *overrides: str) -> ConfigError:
-        return self.assertRaises(ConfigError, self.load, text, *overrides)
+        return cast(ConfigError, self.assertRaises(ConfigError, self.load, text, *overrides))
 
     def test_values_defaults_and_relative_files(self) -> None:
         config = self.load('[inner]\ncount = 3\nfile = "x/y.crt"\n')
@@ -90,7 +90,11 @@ class LoadTests(SynchronousTestCase):
             ("[inner]\ncount = -1\n", "inner", "count must not be negative"),
             ("[inner]\nfile = 3\n", "inner.file", "expected `str"),
             ('[[inner.listeners]]\nkind = "tcp"\n', "inner.listeners[0].listen", "is required"),
-            ('[[inner.listeners]]\nkind = "ftp"\n', "inner.listeners[0].kind", "invalid value 'ftp'; accepted are tcp, tls"),
+            (
+                '[[inner.listeners]]\nkind = "ftp"\n',
+                "inner.listeners[0].kind",
+                "invalid value 'ftp'; accepted are tcp, tls",
+            ),
         ):
             error = self.refused(text)
             self.assertEqual(error.key, key)

@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from superedge.interfaces import IReactor
 from superedge.config.addresses import Address, TCPAddress, UnixAddress
+from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError, ConnectionRefused, ConnectTimeout, ResolveError, TLSError
 from superedge.tls.authority import Authority

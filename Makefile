@@ -1,0 +1,51 @@
+# Every target makes what it needs, from a fresh clone on. `make help` lists them.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+TRIAL := $(BIN)/python -W default -m twisted.trial --temp-directory $(VENV)/trial
+
+.PHONY: help demo test test-cluster lint bench controlplane docs clean
+help:
+	@sed -n 's/^## //p' Makefile
+
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SuperEdge needs Python 3.11 or later: make PYTHON=python3.12")'
+	@echo "setting up $(VENV) (a minute, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,lint,docs]'
+	@touch $@
+
+## make demo          run the product's main job on embedded defaults: no cluster needed
+demo: $(VENV)/ready
+	@$(BIN)/python -m superedge.testing.demo $(ARGS)
+
+## make test          unit tests and end-to-end tests that need Python alone
+test: $(VENV)/ready
+	@$(TRIAL) tests
+
+## make test-cluster  tests against a real control plane: needs Go, root and Debian packages
+test-cluster: $(VENV)/ready controlplane
+	@SUPEREDGE_CLUSTER_TESTS=1 $(TRIAL) tests.cluster
+
+## make lint          formatting, style, types, layers
+lint: $(VENV)/ready
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy superedge tests
+	@$(BIN)/lint-imports
+
+## make bench         measurements, each side by side with a peer
+bench: $(VENV)/ready
+	@$(BIN)/python -m bench.tunnel
+
+## make docs          write the configuration reference from the configuration types
+docs: $(VENV)/ready
+	@$(BIN)/python -m superedge.config.reference > docs/reference/configuration.md
+
+## make controlplane  build the real control plane that test-cluster uses (minutes, once)
+controlplane: $(VENV)/ready
+	@$(BIN)/python -m tests.controlplane build
+
+## make clean         remove what the other targets made here
+clean:
+	rm -rf $(VENV) dist build

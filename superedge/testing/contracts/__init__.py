@@ -1,0 +1,1 @@
+"""Contract suites: the same tests run on a stand-in and on the real thing."""

@@ -1,0 +1,140 @@
+"""Label and field selectors, from their query parameters to predicates over objects. Pure.
+
+Sources: Kubernetes "Labels and Selectors" and "Field Selectors".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from superedge.testing.errors import bad_request
+from superedge.testing.resources import Resource
+
+Predicate = Callable[[dict[str, Any]], bool]
+
+_REQUIREMENT = re.compile(
+    r"\s*(?:(?P<absent>!)\s*(?P<gone>[\w./-]+)"
+    r"|(?P<key>[\w./-]+)\s*(?:(?P<set>in|notin)\s*\((?P<values>[^()]*)\)"
+    r"|(?P<operator>==|!=|=)\s*(?P<value>[\w.-]*))?)\s*"
+)
+
+_FIELDS: dict[tuple[str, str], dict[str, Any]] = {
+    ("", "pods"): {
+        "spec.nodeName": "",
+        "spec.restartPolicy": "Always",
+        "spec.schedulerName": "default-scheduler",
+        "spec.serviceAccountName": "",
+        "spec.hostNetwork": False,
+        "status.phase": "",
+        "status.podIP": "",
+        "status.nominatedNodeName": "",
+    },
+    ("", "nodes"): {"spec.unschedulable": False},
+    ("", "namespaces"): {"status.phase": ""},
+    ("", "secrets"): {"type": ""},
+    ("", "events"): {
+        **{
+            f"involvedObject.{name}": ""
+            for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+        },
+        "reason": "",
+        "reportingComponent": "",
+        "source": "",
+        "type": "",
+    },
+    ("", "services"): {"spec.clusterIP": "", "spec.type": ""},
+}
+
+
+def label_selector(text: str) -> Predicate | None:
+    """A predicate for ``labelSelector``, None for an empty one. Raises APIError 400."""
+    if not text.strip():
+        return None
+    tests: list[Callable[[dict[str, str]], bool]] = []
+    at = 0
+    while True:
+        match = _REQUIREMENT.match(text, at)
+        if match is None or (match.end() < len(text) and text[match.end()] != ","):
+            raise bad_request(f"unable to parse requirement: {text[at:]!r} is not a label requirement")
+        tests.append(_requirement(match))
+        if match.end() == len(text):
+            break
+        at = match.end() + 1
+
+    def matches(item: dict[str, Any]) -> bool:
+        labels = item["metadata"].get("labels") or {}
+        return all(test(labels) for test in tests)
+
+    return matches
+
+
+def _requirement(match: re.Match[str]) -> Callable[[dict[str, str]], bool]:
+    if match["absent"]:
+        gone = match["gone"]
+        return lambda labels: gone not in labels
+    key = match["key"]
+    if match["set"]:
+        values = {value.strip() for value in match["values"].split(",")}
+        if match["set"] == "in":
+            return lambda labels: labels.get(key) in values
+        return lambda labels: labels.get(key) not in values
+    if match["operator"] is None:
+        return lambda labels: key in labels
+    value = match["value"]
+    if match["operator"] == "!=":
+        return lambda labels: labels.get(key) != value
+    return lambda labels: labels.get(key) == value
+
+
+def field_selector(resource: Resource, text: str) -> Predicate | None:
+    """A predicate for ``fieldSelector``, None for an empty one. Raises APIError 400."""
+    if not text:
+        return None
+    known = {"metadata.name": "", "metadata.namespace": ""}
+    known |= _FIELDS.get((resource.group, resource.plural), {})
+    tests: list[tuple[list[str], bool, str, Any]] = []
+    for term in text.split(","):
+        match = re.fullmatch(r"([^=!]+)(==|!=|=)(.*)", term)
+        if match is None:
+            raise bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
+        path, operator, value = match.groups()
+        if path not in known:
+            raise bad_request(
+                f'Unable to find "{resource.api_version}, Resource={resource.plural}" that match label '
+                f'selector "", field selector "{text}": field label not supported: {path}'
+            )
+        tests.append((path.split("."), operator != "!=", value, known[path]))
+
+    def matches(item: dict[str, Any]) -> bool:
+        return all((_field(item, path, default) == value) is equal for path, equal, value, default in tests)
+
+    return matches
+
+
+def _field(item: dict[str, Any], path: list[str], default: Any) -> str:
+    value: Any = item
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    if value is None:
+        value = default
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value.get("component", "")) if isinstance(value, dict) else str(value)
+
+
+def single_name(text: str) -> str | None:
+    """The name in ``metadata.name=NAME``, when the selector asks for that one object."""
+    for term in text.split(","):
+        key, found, value = term.replace("==", "=").partition("=")
+        if found and key == "metadata.name":
+            return value
+    return None
+
+
+def both(first: Predicate | None, second: Predicate | None) -> Predicate | None:
+    """The conjunction; None stands for everything."""
+    if first is None or second is None:
+        return first or second
+    return lambda item: first(item) and second(item)
