@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
+from superedge.config.addresses import parse_address
 from superedge.interfaces import IReactor
 from superedge.testing.cluster import EmbeddedCluster
 
@@ -28,6 +29,7 @@ async def run(reactor: Any, options: argparse.Namespace) -> None:
         options.directory.resolve(),
         options.port,
         options.node or ("edge-1", "edge-2"),
+        egress=options.egress,
     )
     await cluster.start()
     ready = {
@@ -54,6 +56,9 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--node", action="append", help="a node's name; may be repeated")
+    parser.add_argument(
+        "--egress", type=parse_address, metavar="unix:PATH", help="a CONNECT proxy that leads to the kubelets"
+    )
     options = parser.parse_args()
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
     react(lambda reactor: Deferred.fromCoroutine(run(reactor, options)))

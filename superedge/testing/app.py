@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import msgspec
@@ -16,6 +15,8 @@ from twisted.web.http import Request
 
 from superedge.net.transport import common_name_of, organizations_of
 from superedge.testing import auth, discovery, errors, reviews
+from superedge.testing.egress import Connector
+from superedge.testing.kubelets import KubeletProxy
 from superedge.testing.listing import list_page, parse_version
 from superedge.testing.operations import APPLY_PATCH, Operations, WriteOptions, collection_of
 from superedge.testing.representation import Representation, negotiate
@@ -26,9 +27,6 @@ from superedge.testing.watching import Watch
 
 GZIP_FROM = 128 * 1024
 """Smaller answers are not compressed, as in kube-apiserver."""
-
-ConnectHandler = Callable[[Request, Object, Resource, str, str], Awaitable[bytes]]
-"""Serves a subresource that leads to a kubelet: request, object, resource, subresource, further path."""
 
 
 class Call:
@@ -88,7 +86,7 @@ def _body(request: Request) -> Any:
 
 
 class EmbeddedAPI:
-    """Serves ``store``. ``connect`` leads to kubelets; without it pods have no logs."""
+    """Serves ``store``. ``connector`` leads to kubelets; without it pods have no logs."""
 
     app = Klein()
 
@@ -99,7 +97,7 @@ class EmbeddedAPI:
         registry: Registry,
         tokens: auth.Tokens,
         authorizer: auth.Authorizer = auth.allow_authenticated,
-        connect: ConnectHandler | None = None,
+        connector: Connector | None = None,
         bookmark_interval: float = 60.0,
     ) -> None:
         self.operations = Operations(store, registry)
@@ -108,7 +106,7 @@ class EmbeddedAPI:
         self._registry = registry
         self._tokens = tokens
         self._authorizer = authorizer
-        self._connect = connect
+        self._kubelets = KubeletProxy(self.operations, connector) if connector else None
         self._bookmark_interval = bookmark_interval
         self._watches: set[Watch] = set()
 
@@ -399,6 +397,6 @@ class EmbeddedAPI:
             options = WriteOptions(self._reactor.seconds(), "scheduler")
             self.operations.update(call.resource, call.key, pod, options)
             return self._send(call.request, msgspec.json.encode(errors.success({})), code=201)
-        if self._connect is None:
+        if self._kubelets is None:
             raise errors.unavailable("this embedded API server has no way to kubelets")
-        return await self._connect(call.request, stored.object, call.resource, sub.name, call.further)
+        return await self._kubelets(call.request, stored.object, call.resource, sub.name, call.further)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,17 +13,18 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.web.server import Site
 
-from superedge.config.addresses import TCPAddress
+from superedge.config.addresses import Address, TCPAddress
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
 from superedge.testing import auth
 from superedge.testing.app import EmbeddedAPI
+from superedge.testing.egress import direct, through
 from superedge.testing.kubelet import KubeletStandIn
 from superedge.testing.operations import WriteOptions
 from superedge.testing.resources import Registry
-from superedge.testing.storage import Key, Store
+from superedge.testing.storage import Collection, Key, Object, Store
 from superedge.tls.authority import Authority
-from superedge.tls.contexts import ServerContextSource
+from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.identity import Identity
 
 NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost")
@@ -55,6 +57,7 @@ def pod(name: str, node: str, address: str = "") -> dict[str, Any]:
 class EmbeddedCluster:
     """Made under ``directory``; a later one there has the same certificates and tokens.
 
+    The API server reaches kubelets through the CONNECT proxy at ``egress``, or directly without one.
     ``pki/`` has ``ca.crt`` and pairs for ``admin``, ``apiserver``, ``apiserver-kubelet-client`` and each
     ``system-node-NAME``; ``*.kubeconfig`` beside it are for kubectl. ``store`` and ``api`` may be used
     directly by tests.
@@ -68,6 +71,7 @@ class EmbeddedCluster:
         nodes: Sequence[str] = ("edge-1", "edge-2"),
         store: Store | None = None,
         bookmark_interval: float = 60.0,
+        egress: Address | None = None,
     ) -> None:
         self._reactor = reactor
         self.directory = directory
@@ -83,8 +87,17 @@ class EmbeddedCluster:
         self.tokens = auth.Tokens(
             {"admin-token": auth.with_authenticated("token-admin", ["system:masters"])}, self._token_key()
         )
+        client = self.identity(
+            "kube-apiserver-kubelet-client", ["system:masters"], name="apiserver-kubelet-client"
+        )
+        tls = ClientContextSource([self.authority.path], client.certificate, client.key)
         self.api = EmbeddedAPI(
-            reactor, self.store, self.registry, self.tokens, bookmark_interval=bookmark_interval
+            reactor,
+            self.store,
+            self.registry,
+            self.tokens,
+            connector=through(reactor, egress, tls) if egress else direct(reactor, tls),
+            bookmark_interval=bookmark_interval,
         )
         self.server = ""
         self.kubelets: dict[str, KubeletStandIn] = {}
@@ -127,16 +140,22 @@ class EmbeddedCluster:
         self._listening = await endpoint.listen(cast(Any, site))
         port = cast(Any, self._listening.getHost()).port
         self.server = f"https://127.0.0.1:{port}"
-        self.identity("kube-apiserver-kubelet-client", ["system:masters"], name="apiserver-kubelet-client")
         self.kubeconfig(self.directory / "admin.kubeconfig", self.identity("admin", ["system:masters"]))
         self.kubeconfig(self.directory / "token.kubeconfig", token="admin-token")
         for node in self.nodes:
             pair = self.identity(f"system:node:{node}", ["system:nodes"], [node])
             self.kubeconfig(self.directory / f"{node}.kubeconfig", pair)
-            kubelet = KubeletStandIn(self._reactor, node, pair, self.authority.path)
+            kubelet = KubeletStandIn(
+                self._reactor, node, pair, self.authority.path, partial(self.pods_of, node)
+            )
             kubelet.startService()
             self.kubelets[node] = kubelet
         self._seed()
+
+    def pods_of(self, node: str) -> list[Object]:
+        """The pods bound to a node."""
+        stored = self.store.snapshot(Collection("", "pods"))
+        return [pod.object for pod in stored if pod.object["spec"].get("nodeName") == node]
 
     async def stop(self) -> None:
         """Close the listener and end the watches."""
@@ -153,8 +172,8 @@ class EmbeddedCluster:
             raise KeyError(plural)
         name = item["metadata"]["name"]
         operations, options = self.api.operations, WriteOptions(self._reactor.seconds(), "embedded-cluster")
-        collection = (group, plural)
-        if self.store.get(cast(Any, collection), Key(namespace, name)) is not None:
+        collection = Collection(group, plural)
+        if self.store.get(collection, Key(namespace, name)) is not None:
             return
         made = operations.create(resource, namespace, item, options)
         if item.get("status"):

@@ -161,6 +161,12 @@ def too_large(asked: int, current: int) -> APIError:
     return APIError(504, "Timeout", message, {"causes": causes, "retryAfterSeconds": 1})
 
 
+def internal(message: str) -> APIError:
+    """500."""
+    causes = {"causes": [{"message": message}]}
+    return APIError(500, "InternalError", f"Internal error occurred: {message}", causes)
+
+
 def unavailable(message: str) -> APIError:
     """503."""
     return APIError(503, "ServiceUnavailable", message)
