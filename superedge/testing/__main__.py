@@ -1,7 +1,8 @@
 """``python -m superedge.testing --directory DIR``: an embedded cluster as a process of its own.
 
 When it is ready it writes ``DIR/cluster.json`` and prints the same on one line: ``server``, ``directory``,
-``kubeconfig``, ``pid``, ``nodes``, ``kubelet_ports``. SIGTERM stops it.
+``kubeconfig``, ``pid``, ``nodes``, ``kubelet_ports``. SIGTERM stops it. SIGUSR1 forgets the history of
+objects, as compaction does: older versions and continue tokens are then 410.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -40,6 +42,7 @@ async def run(reactor: Any, options: argparse.Namespace) -> None:
         "nodes": list(cluster.nodes),
         "kubelet_ports": {node: kubelet.port for node, kubelet in cluster.kubelets.items()},
     }
+    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(cluster.store.compact))
     state = cluster.directory / "cluster.json"
     temporary = state.with_suffix(".new")
     temporary.write_text(json.dumps(ready))
