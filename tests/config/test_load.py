@@ -12,21 +12,21 @@ from superedge.config.load import load_config
 from superedge.errors import ConfigError
 
 
-class Strict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of the tables below."""
 
 
-class Tcp(Strict, tag="tcp", tag_field="kind"):
+class Tcp(Strict, frozen=True, tag="tcp", tag_field="kind"):
     listen: str
     target: str = ""
 
 
-class Tls(Strict, tag="tls", tag_field="kind"):
+class Tls(Strict, frozen=True, tag="tls", tag_field="kind"):
     listen: str
     ports: dict[str, str] = {}
 
 
-class Inner(Strict):
+class Inner(Strict, frozen=True):
     count: int = 1
     mode: Literal["a", "b"] = "a"
     file: Path | None = None
@@ -37,7 +37,7 @@ class Inner(Strict):
             raise ValueError("count must not be negative")
 
 
-class Root(Strict):
+class Root(Strict, frozen=True):
     inner: Inner = Inner()
     needed: int = 0
 
