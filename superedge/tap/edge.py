@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.application.service import IService
 
-from superedge.tap.compose import compose
+from superedge.tap.command import Command
 from superedge.tap.options import BaseOptions
 
 
@@ -19,4 +19,4 @@ class Options(BaseOptions):
 
 def makeService(options: Options) -> IService:
     """The service tree that the configuration asks for."""
-    return compose(options.config)
+    return Command(options)

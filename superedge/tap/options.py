@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from twisted.python import usage
 
 from superedge.config.load import load_config
 from superedge.config.root import Config
 from superedge.errors import SuperEdgeError
-from superedge.ops.logs import make_observer
+from superedge.tap.compose import compose
 
 
 class BaseOptions(usage.Options):
@@ -42,25 +40,13 @@ class BaseOptions(usage.Options):
         self["set"].append(assignment)
 
     def postOptions(self) -> None:
-        """Load the configuration and take over logging."""
+        """Load the configuration; to check it, also read the files that it names."""
         try:
-            self.config = load_config(Config, Path(self["config"]), self["set"])
+            self.config = load_config(Config, Path(self["config"]).absolute(), self["set"])
+            if self["check"]:
+                compose(self.config)
         except SuperEdgeError as problem:
             sys.exit(f"{self.command}: {problem}")
         if self["check"]:
             print(f"{self.command}: {self['config']} is good")  # noqa: T201
             sys.exit(0)
-        self._take_over_logging()
-
-    def _take_over_logging(self) -> None:
-        parent: Any = self.parent
-        if parent is None or parent.get("logger") or parent.get("syslog"):
-            return  # the user chose twistd's own way
-        logfile = parent.get("logfile")
-        if logfile and logfile != "-":
-            stream = partial(open, logfile, "a", buffering=1, encoding="utf-8")
-        elif parent.get("nodaemon"):
-            stream = partial(getattr, sys, "stdout")
-        else:
-            return  # daemon without a file: twistd's rotated twistd.log
-        parent["logger"] = lambda: make_observer(self.config.log, stream())

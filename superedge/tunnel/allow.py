@@ -7,6 +7,11 @@ from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from superedge.config.addresses import TCPAddress
+from superedge.errors import SuperEdgeError
+
+
+class AllowRuleError(SuperEdgeError):
+    """A rule that cannot be read."""
 
 
 class AllowList:
@@ -17,7 +22,7 @@ class AllowList:
     """
 
     def __init__(self, rules: Sequence[str], own_addresses: Sequence[str] = ()) -> None:
-        """Without rules: port 10250 on loopback and on ``own_addresses``. Raises ValueError."""
+        """Without rules: port 10250 on loopback and on ``own_addresses``. Raises AllowRuleError."""
         if not rules:
             rules = ["127.0.0.0/8:10250", "[::1]:10250", "localhost:10250"]
             rules += [
@@ -32,13 +37,13 @@ class AllowList:
         host, colon, port_text = rule.rpartition(":")
         port = None if port_text == "*" else int(port_text) if port_text.isdecimal() else -1
         if not colon or not host or (port is not None and not 0 < port < 65536):
-            raise ValueError(f"allow rule {rule!r} is not host:port, network/bits:port or host:*")
+            raise AllowRuleError(f"allow rule {rule!r} is not host:port, network/bits:port or host:*")
         bare = host.removeprefix("[").removesuffix("]")
         try:
             self._networks.append((ip_network(bare, strict=False), port))
         except ValueError:
             if "/" in bare or ":" in bare:
-                raise ValueError(f"allow rule {rule!r} has no valid address") from None
+                raise AllowRuleError(f"allow rule {rule!r} has no valid address") from None
             self._names.append((bare.lower(), port))
 
     def allows_name(self, target: TCPAddress) -> bool:

@@ -1,0 +1,59 @@
+"""What twistd runs: the composed tree, with the log and the last words that the configuration asks for."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+from twisted.application.service import MultiService
+from twisted.logger import ILogObserver, Logger
+
+from superedge.errors import SuperEdgeError
+from superedge.ops.logs import make_observer
+from superedge.tap.compose import compose
+
+if TYPE_CHECKING:
+    from superedge.tap.options import BaseOptions
+
+_log = Logger()
+
+
+class Command(MultiService):
+    """The root of the tree. What keeps it from starting is one sentence and exit code 1."""
+
+    def __init__(self, options: BaseOptions) -> None:
+        super().__init__()
+        self._options = options
+        try:
+            compose(options.config).setServiceParent(self)
+        except SuperEdgeError as problem:
+            sys.exit(f"{options.command}: {problem}")
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join twistd's application and give it the log observer, which it asks for next."""
+        super().setServiceParent(parent)
+        twistd: Any = self._options.parent or {}
+        if twistd.get("logger") or twistd.get("syslog"):
+            return  # the user chose twistd's own way
+        stream = self._log_stream(twistd.get("logfile"), bool(twistd.get("nodaemon")))
+        parent.setComponent(ILogObserver, make_observer(self._options.config.log, stream))
+
+    def _log_stream(self, path: str | None, foreground: bool) -> TextIO:
+        if foreground and path in (None, "", "-"):
+            return sys.stdout
+        if path == "-":
+            sys.exit(f"{self._options.command}: --logfile=- needs --nodaemon")
+        try:
+            return open(path or "twistd.log", "a", buffering=1, encoding="utf-8")
+        except OSError as problem:
+            sys.exit(f"{self._options.command}: {path or 'twistd.log'}: cannot be opened: {problem.strerror}")
+
+    def startService(self) -> None:
+        """Start every service, or end the process."""
+        try:
+            super().startService()
+        except SuperEdgeError as problem:
+            _log.critical("{command} cannot start: {problem}", command=self._options.command, problem=problem)
+            if self._options.parent is not None and not self._options.parent.get("nodaemon"):
+                raise  # twistd tells whoever waits for the daemon
+            sys.exit(1)

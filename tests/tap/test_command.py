@@ -1,0 +1,94 @@
+"""The root of the tree: its log, and how it says that it cannot start."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.application.service import Application, Service
+from twisted.logger import ILogObserver, LogLevel
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.config.log import LogConfig
+from superedge.config.root import Config
+from superedge.errors import SuperEdgeError
+from superedge.tap.command import Command
+from superedge.tap.edge import Options
+
+
+class Broken(Service):
+    """Cannot start."""
+
+    def startService(self) -> None:
+        raise SuperEdgeError("the port is taken")
+
+
+class CommandTests(SynchronousTestCase):
+    def make(self, config: Config, twistd: dict[str, Any] | None) -> Command:
+        options = Options()
+        options.config = config
+        options.parent = cast(Any, twistd)
+        command = Command(options)
+        self.addCleanup(command.stopService)
+        return command
+
+    def observer(self, twistd: dict[str, Any], log: LogConfig | None = None) -> Any:
+        application: Any = Application("test")
+        self.make(Config(log=log or LogConfig()), twistd).setServiceParent(application)
+        return application.getComponent(ILogObserver)
+
+    def event(self, level: LogLevel) -> dict[str, Any]:
+        return {"log_level": level, "log_namespace": "x", "log_format": "seen {n}", "n": 1, "log_time": 0.0}
+
+    def test_logs_to_standard_output_in_the_foreground(self) -> None:
+        said = io.StringIO()
+        self.patch(__import__("sys"), "stdout", said)
+        observer = self.observer({"nodaemon": 1}, LogConfig(format="json", level="warn"))
+        observer(self.event(LogLevel.info))
+        observer(self.event(LogLevel.warn))
+        (line,) = said.getvalue().splitlines()
+        self.assertEqual(json.loads(line)["message"], "seen 1")
+
+    def test_logs_to_a_file(self) -> None:
+        path = Path(self.mktemp())
+        for twistd in ({"nodaemon": 1, "logfile": str(path)}, {"logfile": str(path)}):
+            self.observer(twistd)(self.event(LogLevel.error))
+        self.assertEqual(path.read_text(), "1970-01-01T00:00:00.000Z error x: seen 1\n" * 2)
+
+    def test_twistds_own_logging_wins_when_asked_for(self) -> None:
+        self.assertIsNone(self.observer({"logger": "x.y"}))
+        self.assertIsNone(self.observer({"syslog": 1}))
+
+    def test_a_log_file_that_cannot_be_opened(self) -> None:
+        stop = cast(SystemExit, self.assertRaises(SystemExit, self.observer, {"logfile": "/none/such.log"}))
+        self.assertEqual(
+            stop.code, "superedge-edge: /none/such.log: cannot be opened: No such file or directory"
+        )
+        self.assertRaises(SystemExit, self.observer, {"logfile": "-"})
+
+    def test_what_cannot_be_composed_is_one_sentence(self) -> None:
+        stop = cast(
+            SystemExit,
+            self.assertRaises(SystemExit, self.make, Config(plugins={"mine": {}}), {"nodaemon": 1}),
+        )
+        self.assertTrue(str(stop.code).startswith("superedge-edge: no plugin is called 'mine'"))
+
+    def test_what_cannot_start_ends_the_process(self) -> None:
+        command = self.make(Config(), {"nodaemon": 1})
+        Broken().setServiceParent(command)
+        stop = cast(SystemExit, self.assertRaises(SystemExit, command.startService))
+        self.assertEqual(stop.code, 1)
+
+    def test_what_cannot_start_as_a_daemon_is_told_to_twistd(self) -> None:
+        command = self.make(Config(), {"nodaemon": 0})
+        Broken().setServiceParent(command)
+        self.assertRaises(SuperEdgeError, command.startService)
+
+    def test_a_tree_without_components_starts_and_stops(self) -> None:
+        command = self.make(Config(), None)
+        command.startService()
+        self.assertTrue(command.running)
+        self.successResultOf(command.stopService())
+        self.assertFalse(command.running)

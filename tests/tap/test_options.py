@@ -1,0 +1,114 @@
+"""The command line of both commands: --config, --set, --check, and what each fault says."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import cast
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.tap import cloud, edge
+from superedge.tap.options import BaseOptions
+from superedge.tls.authority import Authority
+
+EDGE = """
+[tunnel_edge]
+servers = ["127.0.0.1:1"]
+certificate = "edge-1.crt"
+key = "edge-1.key"
+ca = ["ca.crt"]
+"""
+
+
+class OptionsTests(SynchronousTestCase):
+    options: type[BaseOptions] = edge.Options
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        Authority.create(self.directory).issue("edge-1", directory=self.directory)
+        self.path = self.directory / "edge.toml"
+        self.path.write_text(EDGE)
+
+    def parse(self, *arguments: str) -> BaseOptions:
+        options = self.options()
+        options.parseOptions(["--config", str(self.path), *arguments])
+        return options
+
+    def refused(self, *arguments: str) -> str:
+        code = cast(SystemExit, self.assertRaises(SystemExit, self.parse, *arguments)).code
+        self.assertIsInstance(code, str, "a text makes the exit code 1 and goes to standard error")
+        self.assertNotIn("\n", cast(str, code))
+        return cast(str, code)
+
+    def test_reads_the_file(self) -> None:
+        config = self.parse().config
+        assert config.tunnel_edge is not None
+        self.assertEqual(config.tunnel_edge.servers, ["127.0.0.1:1"])
+        self.assertEqual(config.tunnel_edge.certificate, self.directory / "edge-1.crt")
+
+    def test_each_command_has_a_file_of_its_own(self) -> None:
+        self.assertEqual(edge.Options()["config"], "/etc/superedge/edge.toml")
+        self.assertEqual(cloud.Options()["config"], "/etc/superedge/cloud.toml")
+
+    def test_set_overrides_in_order(self) -> None:
+        config = self.parse(
+            "--set", "log.level=warn", "--set", "log.level=debug", "--set", 'tunnel_edge.allow=["[::1]:22"]'
+        ).config
+        assert config.tunnel_edge is not None
+        self.assertEqual(config.log.level, "debug")
+        self.assertEqual(config.tunnel_edge.allow, ["[::1]:22"])
+
+    def test_check_of_a_good_file(self) -> None:
+        said = io.StringIO()
+        with redirect_stdout(said):
+            stop = cast(SystemExit, self.assertRaises(SystemExit, self.parse, "--check"))
+        self.assertEqual(stop.code, 0)
+        self.assertEqual(said.getvalue(), f"superedge-edge: {self.path} is good\n")
+
+    def test_unknown_key(self) -> None:
+        self.assertEqual(
+            self.refused("--set", "log.levle=debug"),
+            f"superedge-edge: {self.path}: log.levle: unknown key, did you mean level?;"
+            " accepted are level, format",
+        )
+
+    def test_unknown_section(self) -> None:
+        self.assertIn(
+            f"superedge-edge: {self.path}: tunnel_egde: unknown key, did you mean tunnel_edge?",
+            self.refused("--set", "tunnel_egde.servers=x"),
+        )
+
+    def test_wrong_value(self) -> None:
+        self.assertEqual(
+            self.refused("--set", "log.format=yaml"),
+            f"superedge-edge: {self.path}: log.format: invalid enum value 'yaml'; accepted are text, json",
+        )
+
+    def test_no_such_file(self) -> None:
+        self.path = self.directory / "none.toml"
+        self.assertEqual(
+            self.refused(), f"superedge-edge: {self.path}: cannot be read: No such file or directory"
+        )
+
+    def test_check_reads_the_files_that_the_configuration_names(self) -> None:
+        (self.directory / "edge-1.key").unlink()
+        self.assertEqual(
+            self.refused("--check"),
+            f"superedge-edge: {self.directory / 'edge-1.key'}: cannot be read: No such file or directory",
+        )
+
+    def test_check_reads_the_allow_list(self) -> None:
+        self.assertEqual(
+            self.refused("--check", "--set", 'tunnel_edge.allow=["kubelet"]'),
+            "superedge-edge: allow rule 'kubelet' is not host:port, network/bits:port or host:*",
+        )
+
+    def test_check_looks_for_plugins(self) -> None:
+        self.assertIn("no plugin is called 'mine'", self.refused("--check", "--set", "plugins.mine.x=1"))
+
+    def test_stray_arguments_are_refused(self) -> None:
+        self.assertRaises(UsageError, self.parse, "stray")
+        self.assertRaises(UsageError, self.parse, "--chekc")
