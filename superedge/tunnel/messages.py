@@ -5,9 +5,8 @@ docs/protocol.md specifies each message. Unknown keys are ignored, so that both 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from struct import Struct
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import msgspec
 
@@ -68,7 +67,7 @@ def decode(kind: type[T], body: bytes) -> T:
     """Read a body. Raises MessageError."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as problem:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
         raise MessageError(f"not a {kind.__name__}: {problem}") from problem
 
 
@@ -92,6 +91,3 @@ class MessageReader(Generic[T]):
         body, rest = self._buffer[LENGTH.size : end], self._buffer[end:]
         self._buffer = b""
         return body, rest
-
-
-Handler = Callable[[Any], None]
