@@ -27,9 +27,6 @@ class _Caller(CallerProtocol):
 
     def connectionMade(self) -> None:
         self._reader = ConnectReader()
-        if not self.listener.knows_client(self.transport.peer_common_name):
-            self._refuse(403, f"client: {self.transport.peer_common_name!r} is not in client_names")
-            return
         self._deadline = self.listener.reactor.callLater(HEAD_TIMEOUT, self._late)
 
     def _late(self) -> None:
@@ -52,6 +49,10 @@ class _Caller(CallerProtocol):
             self._refuse(problem.status, f"request: {problem}")
             return
         if request is None:
+            return
+        # Only now: an answer before the request is read may be lost in the reset that follows.
+        if not self.listener.knows_client(self.transport.peer_common_name):
+            self._refuse(403, f"client: {self.transport.peer_common_name!r} is not in client_names")
             return
         self._cancel()
         target, rest = request
