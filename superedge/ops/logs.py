@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import isfinite
 from typing import TextIO
 
 from twisted.logger import (
@@ -26,6 +28,8 @@ _LEGACY = frozenset(
     {"message", "time", "system", "format", "isError", "log_legacy", "log_text", "log_system"}
 )
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
 
 def make_observer(config: LogConfig, stream: TextIO) -> ILogObserver:
     """An observer that writes events of at least ``config.level`` to ``stream``."""
@@ -40,9 +44,14 @@ def _timestamp(event: LogEvent) -> str:
 
 
 def text_line(event: LogEvent) -> str:
-    """``2026-01-31T10:00:00.000Z warn superedge.tunnel.edge: what happened``."""
+    """``2026-01-31T10:00:00.000Z warn superedge.tunnel.edge: what happened``.
+
+    Further lines, of a traceback or of a peer's words, are indented, and control characters are spelled
+    out, so that nothing that is logged can pass for a line of its own.
+    """
     level = getattr(event.get("log_level"), "name", "info")
-    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False).rstrip("\n")
+    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text).replace("\n", "\n    ")
     return f"{_timestamp(event)} {level} {event.get('log_namespace', '-')}: {text}\n"
 
 
@@ -57,6 +66,14 @@ def json_line(event: LogEvent) -> str:
     if "log_failure" in event:
         fields["failure"] = event["log_failure"].getTraceback()
     for key, value in event.items():
-        if key not in _INTERNAL and key not in _LEGACY and not key.startswith("log_"):
-            fields[key] = value if isinstance(value, str | int | float | bool | None) else str(value)
-    return json.dumps(fields, ensure_ascii=False) + "\n"
+        if key not in fields and key not in _INTERNAL and key not in _LEGACY and not key.startswith("log_"):
+            fields[key] = _json_value(value)
+    text = json.dumps(fields, ensure_ascii=False)
+    # A lone surrogate, as in a file name that is not UTF-8, has no UTF-8; its escape is JSON all the same.
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | None) else str(value)

@@ -44,7 +44,7 @@ class Command(MultiService):
         if path == "-":
             sys.exit(f"{self._options.command}: --logfile=- needs --nodaemon")
         try:
-            return open(path or "twistd.log", "a", buffering=1, encoding="utf-8")
+            return open(path or "twistd.log", "a", buffering=1, encoding="utf-8", errors="backslashreplace")
         except OSError as problem:
             sys.exit(f"{self._options.command}: {path or 'twistd.log'}: cannot be opened: {problem.strerror}")
 

@@ -1,0 +1,77 @@
+"""Metrics and health over HTTP."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, cast
+
+import treq
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet import reactor as _reactor
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent
+
+from superedge.config.ops import OpsConfig
+from superedge.interfaces import IReactor
+from superedge.net.errors import ConnectError
+from superedge.ops.http import OpsServer
+from superedge.tunnel import metrics
+
+reactor = cast(IReactor, _reactor)
+
+
+class OpsServerTests(TestCase):
+    timeout = 10
+
+    def setUp(self) -> None:
+        self.server = OpsServer(reactor, OpsConfig(listen="127.0.0.1:0"))
+        self.server.startService()
+        self.port = self.server.address.port
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        self.server.stopService()
+        await deferLater(reactor, 0.01)
+
+    async def ask(self, path: str, method: str = "GET") -> tuple[int, str, str]:
+        client: Any = treq.client.HTTPClient(Agent(reactor))
+        answer = await client.request(method, f"http://127.0.0.1:{self.port}{path}")
+        kind = answer.headers.getRawHeaders("Content-Type", [""])[0]
+        return answer.code, kind, await answer.text()
+
+    async def test_health(self) -> None:
+        for path in ("/healthz", "/readyz"):
+            self.assertEqual(await self.ask(path), (200, "text/plain", "ok\n"))
+        self.assertEqual((await self.ask("/healthz", "HEAD"))[0], 200)
+
+    async def test_metrics(self) -> None:
+        metrics.DIAL_FAILURES.labels("cloud", "denied").inc(3)
+        code, kind, text = await self.ask("/metrics")
+        self.assertEqual(code, 200)
+        self.assertTrue(kind.startswith("text/plain; version="), kind)
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        samples = families["superedge_tunnel_dial_failures"].samples
+        (found,) = [
+            sample.value
+            for sample in samples
+            if sample.name.endswith("_total") and sample.labels == {"end": "cloud", "code": "denied"}
+        ]
+        self.assertGreaterEqual(found, 3)
+
+    async def test_nothing_else(self) -> None:
+        self.assertEqual((await self.ask("/"))[0], 404)
+        self.assertEqual((await self.ask("/metrics/x"))[0], 200, "a leaf answers below itself")
+        self.assertEqual((await self.ask("/healthz", "POST"))[0], 405)
+
+    async def test_listens_no_more_after_the_stop(self) -> None:
+        self.server.stopService()
+        with socket.socket() as sock:
+            self.assertNotEqual(sock.connect_ex(("127.0.0.1", self.port)), 0)
+
+    def test_an_address_that_is_taken(self) -> None:
+        second = OpsServer(reactor, OpsConfig(listen=f"127.0.0.1:{self.port}"))
+        problem = self.assertRaises(ConnectError, second.startService)
+        self.assertIn("Address already in use", str(problem))
+
+    def test_only_tcp_addresses(self) -> None:
+        self.assertRaises(ValueError, OpsConfig, listen="unix:/run/ops.sock")
