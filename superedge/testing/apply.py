@@ -181,7 +181,9 @@ def apply_configuration(
     if causes:
         raise apply_conflict(causes)
     result = _merge(live, configuration, "", atomic_lists)
-    for path in sorted(previous - wanted.keys() - others, key=len, reverse=True):
+    # An item of a keyed list goes before the fields that it is known by.
+    given_up = previous - wanted.keys() - others
+    for path in sorted(given_up, key=lambda path: (len(path), path[-1] == _ITEM), reverse=True):
         _drop(result, path)
     entries.append(_entry(manager, "Apply", version, since, set(wanted), subresource))
     unchanged = result == live and previous == set(wanted)

@@ -128,7 +128,8 @@ def aggregated(registry: Registry, core: bool) -> Document:
 def _aggregated(resource: Resource) -> Document:
     entry: Document = {
         "resource": resource.plural,
-        "responseKind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
+        # Empty group and version: those of the list it is in.
+        "responseKind": {"group": "", "version": "", "kind": resource.kind},
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular_name,
         "verbs": list(resource.verbs),
@@ -137,16 +138,12 @@ def _aggregated(resource: Resource) -> Document:
         entry["shortNames"] = list(resource.short)
     if resource.categories:
         entry["categories"] = list(resource.categories)
-    subresources = [_aggregated_subresource(resource, sub) for sub in resource.all_subresources()]
+    subresources = [_aggregated_subresource(sub) for sub in resource.all_subresources()]
     return entry | ({"subresources": subresources} if subresources else {})
 
 
-def _aggregated_subresource(resource: Resource, sub: Subresource) -> Document:
-    kind = {
-        "group": sub.group or resource.group,
-        "version": sub.version or resource.version,
-        "kind": sub.kind,
-    }
+def _aggregated_subresource(sub: Subresource) -> Document:
+    kind = {"group": sub.group, "version": sub.version, "kind": sub.kind}
     return {"subresource": sub.name, "responseKind": kind, "verbs": list(sub.verbs)}
 
 

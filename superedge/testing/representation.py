@@ -51,6 +51,8 @@ class Representation:
         self._include = include or "Metadata"
         self._now = now
         self._headed = False
+        head = {"kind": resource.kind, "apiVersion": resource.api_version}
+        self._prefix = _encode(head)[:-1] + b","
 
     def one(self, item: Object) -> bytes:
         """An answer with one object."""
@@ -80,7 +82,17 @@ class Representation:
             head = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
             return _encode(head | {"items": [tables.partial(item.object) for item in items]})
         head = {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": metadata}
-        return b"".join([_encode(head)[:-1], b',"items":[', b",".join(map(self._json, items)), b"]}"])
+        listed = map(self._json if resource.custom else self._item, items)
+        return b"".join([_encode(head)[:-1], b',"items":[', b",".join(listed), b"]}"])
+
+    def _item(self, item: Stored) -> bytes:
+        """An item of a built-in list: its kind is the list's and not said again."""
+        prefix = self._prefix
+        if item.json.startswith(prefix):  # as everything that came in through a write
+            return b"{" + item.json[len(prefix) :]
+        return _encode(
+            {key: value for key, value in item.object.items() if key not in ("kind", "apiVersion")}
+        )
 
     def _json(self, item: Stored) -> bytes:
         versioned = self._versioned(item.object)

@@ -28,19 +28,24 @@ class DiscoveryContract(ContractCase):
         self.assertEqual((version["version"], version["freshness"]), ("v1", "Current"))
         resources = {resource["resource"]: resource for resource in version["resources"]}
         pods = resources["pods"]
-        self.assertEqual(pods["responseKind"], {"group": "", "version": "v1", "kind": "Pod"})
+        # Empty stands for the group and version that it is listed in.
+        self.assertEqual(pods["responseKind"], {"group": "", "version": "", "kind": "Pod"})
         self.assertEqual(
             (pods["scope"], pods["singularResource"], pods["shortNames"]), ("Namespaced", "pod", ["po"])
         )
         self.assertEqual(resources["nodes"]["scope"], "Cluster")
         self.assertLessEqual({"get", "list", "watch", "patch", "deletecollection"}, set(pods["verbs"]))
         self.assertLessEqual({"status", "log", "exec"}, {sub["subresource"] for sub in pods["subresources"]})
+        (token,) = resources["serviceaccounts"]["subresources"]
+        kind = {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}
+        self.assertEqual(token["responseKind"], kind)
 
     def test_aggregated_groups(self) -> None:
         """/apis has the named groups."""
         groups = {group["metadata"]["name"]: group for group in self._aggregated("/apis")["items"]}
         resources = {each["resource"]: each for each in groups["apps"]["versions"][0]["resources"]}
-        self.assertEqual(resources["deployments"]["responseKind"]["kind"], "Deployment")
+        kind = {"group": "", "version": "", "kind": "Deployment"}
+        self.assertEqual(resources["deployments"]["responseKind"], kind)
         self.assertIn("coordination.k8s.io", groups)
 
     def test_aggregated_not_modified(self) -> None:

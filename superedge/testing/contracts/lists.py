@@ -109,7 +109,8 @@ class ListContract(ContractCase):
     def test_bad_continue(self) -> None:
         """A token that the server did not make is 400."""
         for token in ("nonsense", "e30"):
-            answer = self.admin.call("GET", self.configmaps, limit=1, **{"continue": token})
+            more: dict[str, Any] = {"limit": 1, "continue": token}
+            answer = self.admin.call("GET", self.configmaps, **more)
             self.failed(answer, 400, "BadRequest")
 
     def test_past_and_at_least(self) -> None:

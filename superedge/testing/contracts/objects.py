@@ -65,11 +65,13 @@ class ObjectContract(ContractCase):
         """Bodies that cannot be: wrong namespace, kind, version or not JSON."""
         other = configmap("one")
         other["metadata"]["namespace"] = "default"
+        kind = {**configmap("one"), "kind": "Secret"}
+        for body in (other, kind, b"{", b'{"kind": "ConfigMap", "apiVersion": "v1"'):
+            self.failed(self.admin.call("POST", self.configmaps, body), 400, "BadRequest")
         versioned = configmap("one")
         versioned["metadata"]["resourceVersion"] = "5"
-        kind = {**configmap("one"), "kind": "Secret"}
-        for body in (other, versioned, kind, b"{", b'{"kind": "ConfigMap", "apiVersion": "v1"'):
-            self.failed(self.admin.call("POST", self.configmaps, body), 400, "BadRequest")
+        # kube-apiserver calls this one a fault of its own.
+        self.assertIn(self.admin.call("POST", self.configmaps, versioned).status, (400, 500))
 
     def test_invalid(self) -> None:
         """A bad or missing name is 422 with the field."""

@@ -32,13 +32,16 @@ class PatchContract(ContractCase):
         self.create("one", a="1")
         good = [
             {"op": "test", "path": "/data/a", "value": "1"},
-            {"op": "add", "path": "/data/b~1c", "value": "2"},
+            {"op": "add", "path": "/metadata/annotations", "value": {}},
+            {"op": "add", "path": "/metadata/annotations/contract.test~1x", "value": "2"},
             {"op": "remove", "path": "/data/a"},
         ]
-        self.assertEqual(self.ok(self._patch(JSON_PATCH, good))["data"], {"b/c": "2"})
-        bad = [{"op": "add", "path": "/data/z", "value": "1"}, {"op": "remove", "path": "/data/none"}]
+        patched = self.ok(self._patch(JSON_PATCH, good))
+        self.assertEqual(patched["metadata"]["annotations"], {"contract.test/x": "2"})
+        self.assertFalse(patched.get("data"))
+        bad = [{"op": "add", "path": "/data", "value": {}}, {"op": "remove", "path": "/data/none"}]
         self.failed(self._patch(JSON_PATCH, bad), 422, "Invalid")
-        self.assertEqual(self.ok(self.admin.call("GET", f"{self.configmaps}/one"))["data"], {"b/c": "2"})
+        self.assertEqual(self.ok(self.admin.call("GET", f"{self.configmaps}/one")), patched)
 
     def test_strategic(self) -> None:
         """Well-known lists merge by their key."""
@@ -63,8 +66,8 @@ class PatchContract(ContractCase):
         self.failed(self._patch(MERGE_PATCH, b"{"), 400, "BadRequest")
 
     def _apply(self, manager: str, data: dict[str, str], force: bool = False) -> Answer:
-        query: dict[str, Any] = {"fieldManager": manager} | ({"force": "true"} if force else {})
-        return self._patch(APPLY_PATCH, configmap("one", **data), **query)
+        query = {"fieldManager": manager} | ({"force": "true"} if force else {})
+        return self._patch(APPLY_PATCH, configmap("one", None, **data), **query)
 
     def test_apply_creates(self) -> None:
         """Applying what is not there creates it, owned by the manager."""

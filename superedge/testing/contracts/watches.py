@@ -83,9 +83,12 @@ class WatchContract(ContractCase):
             "allowWatchBookmarks": "true",
         }
         with self.admin.watch(self.configmaps, **query) as watch:
+            # A server need not say that nothing has happened.
+            made = self.create("one")
             events = [event for event in watch.rest() if event[0] == "BOOKMARK"]
         self.assertTrue(events)
         bookmark = events[-1][1]
+        version = made["metadata"]["resourceVersion"]
         self.assertEqual((bookmark["kind"], bookmark["apiVersion"]), ("ConfigMap", "v1"))
         self.assertGreaterEqual(int(bookmark["metadata"]["resourceVersion"]), int(version))
         self.assertNotIn(_END, bookmark["metadata"].get("annotations") or {})
@@ -114,19 +117,18 @@ class WatchContract(ContractCase):
     def test_parameters_refused(self) -> None:
         """Parameters that do not go together are 422 before the stream begins."""
         for name, value in (("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")):
-            answer = self.admin.call("GET", self.configmaps, watch="true", **{name: value})
+            query: dict[str, Any] = {"watch": "true", name: value}
+            answer = self.admin.call("GET", self.configmaps, **query)
             self.failed(answer, 422, "Invalid")
-        answer = self.admin.call("GET", self.configmaps, watch="true", resourceVersion="abc")
-        self.failed(answer, 400, "BadRequest")
 
     def test_too_old(self) -> None:
         """A watch from forgotten history is one ERROR event with a 410 Status."""
-        self.create("a")
-        self.server.compact()
+        version = self.create("a")["metadata"]["resourceVersion"]
         self.create("b")
+        self.server.compact()
 
         def first() -> Any:
-            with self.admin.watch(self.configmaps, resourceVersion="1", timeoutSeconds=1) as watch:
+            with self.admin.watch(self.configmaps, resourceVersion=version, timeoutSeconds=1) as watch:
                 return next(watch.rest(), None)
 
         event = self.wait(lambda: (found := first()) and found[0] == "ERROR" and found)
