@@ -130,11 +130,13 @@ class TunnelEdge(Service):
             except ConnectError as problem:
                 _log.warn("tunnel to {server} failed: {reason}", server=server, reason=str(problem))
             else:
-                self._backoff.connected(self._reactor.seconds())
+                started = self._reactor.seconds()
+                self._backoff.connected(started)
                 self.connected_to = server
                 drained = await self._until_over(session)
                 self.connected_to = None
-                if drained:
+                # One that sends every session away at once would be dialled in a busy loop.
+                if drained and self._reactor.seconds() - started >= self._config.reconnect_initial:
                     continue
             delay = self._backoff.failed(self._reactor.seconds())
             await deferLater(self._reactor, delay)

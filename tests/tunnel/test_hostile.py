@@ -1,0 +1,286 @@
+"""Strangers and broken peers on the tunnel's own port, and on the edge's way out."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from pathlib import Path
+from typing import Any, cast
+
+from prometheus_client import REGISTRY
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from superedge.config.addresses import TCPAddress
+from superedge.config.tunnel import TunnelCloudConfig, TunnelEdgeConfig
+from superedge.interfaces import IReactor
+from superedge.mux.frames import DATA, GO_AWAY, SYN, WINDOW_UPDATE, header
+from superedge.net import endpoints
+from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
+from superedge.tls.authority import Authority
+from superedge.tls.contexts import ClientContextSource, ServerContextSource
+from superedge.tls.reload import FileWatcher
+from superedge.tunnel.cloud import TunnelCloud
+from superedge.tunnel.edge import TunnelEdge
+from superedge.tunnel.names import ALPN
+
+reactor = cast(IReactor, _reactor)
+
+
+class Peer(Protocol):
+    """Says something, then notes what comes back and when it is over."""
+
+    transport: Any
+
+    def __init__(self, says: bytes = b"") -> None:
+        self.says = says
+        self.data = b""
+        self.over: Deferred[bytes] = Deferred()
+
+    def connectionMade(self) -> None:
+        self.transport.write(self.says)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.over.callback(self.data)
+
+
+def factory_of(*peers: Peer) -> Any:
+    waiting = list(peers)
+    return cast(Any, Factory.forProtocol(cast(Any, lambda: waiting.pop(0))))
+
+
+class CloudTests(TestCase):
+    timeout = 20
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.directory = Path(self.mktemp()).absolute()
+        self.ca = Authority.create(self.directory)
+        pair = self.ca.issue("cloud", dns=["localhost"], ips=["127.0.0.1"], directory=self.directory)
+        config = TunnelCloudConfig(
+            listen="127.0.0.1:0",
+            certificate=pair.certificate,
+            key=pair.key,
+            ca=[self.ca.path],
+            drain_timeout=0.1,
+        )
+        self.cloud = TunnelCloud(reactor, config, FileWatcher(reactor))
+        self.cloud.startService()
+        self.address = TCPAddress("127.0.0.1", self.cloud.address.port)
+        self.refused = self.count()
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        await self.cloud.stopService()
+        await deferLater(reactor, 0.01)
+
+    def count(self) -> float:
+        value = REGISTRY.get_sample_value("superedge_tunnel_sessions_refused_total", {"end": "cloud"})
+        return value or 0.0
+
+    async def until(self, condition: Any) -> None:
+        while not condition():
+            await deferLater(reactor, 0.005)
+
+    async def say(self, data: bytes) -> None:
+        """Plain TCP: send bytes and wait for the end."""
+        peer = Peer(data)
+        await ClientEndpoint(reactor, self.address).connect(factory_of(peer))
+        await peer.over
+        await self.until(lambda: self.count() == self.refused + 1)
+        self.assertEqual(len(self.cloud.nodes), 0)
+
+    def client(self, common_name: str, alpn: str = ALPN) -> ClientContextSource:
+        pair = self.ca.issue(common_name, directory=self.directory)
+        return ClientContextSource([self.ca.path], pair.certificate, pair.key, [alpn])
+
+    async def node(self, says: bytes) -> Peer:
+        """A node whose certificate is good, and what it says on its session."""
+        peer = Peer(says)
+        await ClientEndpoint(reactor, self.address, self.client("edge-1")).connect(factory_of(peer))
+        return peer
+
+    async def test_garbage_instead_of_tls(self) -> None:
+        await self.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    async def test_random_bytes(self) -> None:
+        await self.say(b"\x16\x03\x01\x40\x00" + os.urandom(20000))
+
+    async def test_a_handshake_that_is_left(self) -> None:
+        with socket.create_connection((self.address.host, self.address.port)) as sock:
+            sock.sendall(b"\x16\x03\x01\x02\x00\x01")
+        await self.until(lambda: self.count() == self.refused + 1)
+
+    async def test_half_open_handshakes_end_and_keep_nobody_out(self) -> None:
+        self.patch(endpoints, "HANDSHAKE_TIMEOUT", 0.3)
+        idle = [Peer(b"\x16\x03\x01\x02\x00\x01" if number % 2 else b"") for number in range(20)]
+        for peer in idle:
+            await ClientEndpoint(reactor, self.address).connect(factory_of(peer))
+        node = await self.node(b"")
+        await self.until(lambda: self.cloud.knows("edge-1"))
+        self.assertEqual([peer.over.called for peer in idle], [False] * 20)
+        for peer in idle:
+            await peer.over
+        await self.until(lambda: self.count() == self.refused + 20)
+        self.assertFalse(node.over.called)
+        self.assertTrue(self.cloud.knows("edge-1"))
+        node.transport.abortConnection()
+
+    async def test_certificates_of_others(self) -> None:
+        stranger = Authority.create(self.directory / "stranger")
+        wrong = stranger.issue("edge-1", directory=self.directory / "stranger")
+        for tls in (
+            ClientContextSource([self.ca.path], wrong.certificate, wrong.key, [ALPN]),
+            ClientContextSource([self.ca.path], None, None, [ALPN]),
+        ):
+            peer = Peer()
+            await ClientEndpoint(reactor, self.address, tls).connect(factory_of(peer))
+            await peer.over
+        await self.until(lambda: self.count() == self.refused + 2)
+        self.assertEqual(len(self.cloud.nodes), 0)
+
+    async def test_no_nodes_name_and_another_protocol(self) -> None:
+        frames = header(WINDOW_UPDATE, SYN, 1, 0) + header(DATA, 0, 1, 5) + b"hello" + b"\xff" * 50
+        for tls in (self.client("system:admin"), self.client("edge-1", "h2")):
+            peer = Peer(frames)
+            await ClientEndpoint(reactor, self.address, tls).connect(factory_of(peer))
+            self.assertEqual(await peer.over, b"", "nothing is served on it")
+        await self.until(lambda: self.count() == self.refused + 2)
+        self.assertEqual(len(self.cloud.nodes), 0)
+
+    async def test_frames_that_come_with_the_end_of_the_handshake(self) -> None:
+        # As one flight: the certificate, which is no node's, and frames behind it.
+        context = self.client("system:admin").current()
+        near, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(near, out, server_hostname="127.0.0.1")
+        peer = Peer()
+        await ClientEndpoint(reactor, self.address).connect(factory_of(peer))
+        self.assertRaises(ssl.SSLWantReadError, tls.do_handshake)
+        peer.transport.write(out.read())
+        while True:
+            await self.until(lambda: peer.data)
+            near.write(peer.data)
+            peer.data = b""
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                pass
+        tls.write(header(WINDOW_UPDATE, SYN, 1, 0) + b"\xff" * 50)
+        peer.transport.write(out.read())
+        await peer.over
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(len(self.cloud.nodes), 0)
+
+    async def test_a_node_that_breaks_the_frames(self) -> None:
+        for says in (b"\xff" * 12, header(DATA, SYN, 1, 1 << 30), header(WINDOW_UPDATE, SYN, 2, 0)):
+            peer = await self.node(says)
+            answer = await peer.over
+            self.assertIn(header(GO_AWAY, 0, 0, 1), answer, "it is told that it broke the protocol")
+            await self.until(lambda: not self.cloud.knows("edge-1"))
+
+    async def test_a_node_that_says_no_hello(self) -> None:
+        for hello in (b"\xff\xff", b"\x00\x02{}", b"\x00\x01\xff"):
+            frames = header(WINDOW_UPDATE, SYN, 1, 0) + header(DATA, 0, 1, len(hello)) + hello
+            peer = await self.node(frames)
+            await peer.over
+            await self.until(lambda: not self.cloud.knows("edge-1"))
+
+    async def test_a_node_may_open_its_control_stream_alone(self) -> None:
+        hello = b'{"version":"1"}'
+        hello = len(hello).to_bytes(2, "big") + hello
+        frames = header(WINDOW_UPDATE, SYN, 1, 0) + header(DATA, 0, 1, len(hello)) + hello
+        peer = await self.node(frames + header(WINDOW_UPDATE, SYN, 3, 0))
+        reset = header(WINDOW_UPDATE, 8, 3, 0)
+        await self.until(lambda: reset in peer.data or header(WINDOW_UPDATE, 8 | 2, 3, 0) in peer.data)
+        session = self.cloud.nodes.get("edge-1")
+        assert session is not None and session.hello is not None
+        self.assertEqual(session.hello.version, "1")
+        peer.transport.abortConnection()
+
+
+class EdgeTests(TestCase):
+    timeout = 20
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.directory = Path(self.mktemp()).absolute()
+        self.ca = Authority.create(self.directory)
+        self.callers: list[Peer] = []
+        self.edge: TunnelEdge | None = None
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        if self.edge is not None:
+            await self.edge.stopService()
+        for peer in self.callers:
+            if not peer.over.called:
+                peer.transport.abortConnection()
+        await deferLater(reactor, 0.02)
+
+    async def serve(self, says: bytes, tls: ServerContextSource | None) -> None:
+        """A cloud that says something to every caller, and an edge that dials it."""
+
+        def build() -> Peer:
+            self.callers.append(Peer(says))
+            return self.callers[-1]
+
+        endpoint = ServerEndpoint(reactor, TCPAddress("127.0.0.1", 0), tls)
+        port = await endpoint.listen(cast(Any, Factory.forProtocol(cast(Any, build))))
+        self.addCleanup(port.stopListening)
+        pair = self.ca.issue("edge-1", directory=self.directory)
+        config = TunnelEdgeConfig(
+            servers=[f"127.0.0.1:{cast(Any, port.getHost()).port}"],
+            certificate=pair.certificate,
+            key=pair.key,
+            ca=[self.ca.path],
+            reconnect_initial=0.1,
+            reconnect_maximum=0.1,
+        )
+        self.edge = TunnelEdge(reactor, config, FileWatcher(reactor))
+        self.edge.startService()
+
+    def context(self, authority: Authority, ips: list[str], alpn: str = ALPN) -> ServerContextSource:
+        pair = authority.issue("cloud", ips=ips, directory=self.directory / "cloud")
+        return ServerContextSource(pair.certificate, pair.key, [self.ca.path], "required", [alpn])
+
+    async def callers_within(self, seconds: float) -> int:
+        await deferLater(reactor, seconds)
+        return len(self.callers)
+
+    async def dialled_again(self, count: int = 2) -> None:
+        while len(self.callers) < count:
+            await deferLater(reactor, 0.005)
+
+    async def test_garbage_instead_of_tls(self) -> None:
+        await self.serve(b"SSH-2.0-x\r\n" * 100, None)
+        await self.dialled_again()
+        assert self.edge is not None
+        self.assertIsNone(self.edge.connected_to)
+
+    async def test_a_cloud_of_another_ca_gets_no_session(self) -> None:
+        stranger = Authority.create(self.directory / "stranger")
+        await self.serve(b"", self.context(stranger, ["127.0.0.1"]))
+        self.assertEqual(await self.callers_within(0.3), 0, "the handshake never succeeds")
+
+    async def test_a_cloud_with_another_name_gets_no_session(self) -> None:
+        await self.serve(b"", self.context(self.ca, ["192.0.2.1"]))
+        self.assertEqual(await self.callers_within(0.3), 0)
+
+    async def test_a_server_of_another_protocol(self) -> None:
+        await self.serve(b"", self.context(self.ca, ["127.0.0.1"], "h2"))
+        await self.dialled_again()
+        self.assertEqual(self.callers[0].data.count(b"version"), 0, "it was told nothing")
+
+    async def test_broken_frames(self) -> None:
+        await self.serve(b"\xff" * 100, self.context(self.ca, ["127.0.0.1"]))
+        await self.dialled_again()
+
+    async def test_a_cloud_that_sends_every_session_away_is_not_stormed(self) -> None:
+        await self.serve(header(GO_AWAY, 0, 0, 0), self.context(self.ca, ["127.0.0.1"]))
+        await self.dialled_again()
+        self.assertLess(await self.callers_within(0.5), 15)
