@@ -4,85 +4,31 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from typing import Any, cast
+from typing import cast
 
 import msgspec
-import yaml
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import Request
+from werkzeug.exceptions import HTTPException
 
 from superedge.net.transport import common_name_of, organizations_of
 from superedge.testing import auth, discovery, errors, reviews
+from superedge.testing.calls import Call, body_of
 from superedge.testing.egress import Connector
 from superedge.testing.kubelets import KubeletProxy
 from superedge.testing.listing import list_page, parse_version
 from superedge.testing.operations import APPLY_PATCH, Operations, WriteOptions, collection_of
 from superedge.testing.representation import Representation, negotiate
-from superedge.testing.resources import Registry, Resource, Subresource
-from superedge.testing.selectors import Predicate, both, field_selector, label_selector
-from superedge.testing.storage import Key, Object, Store
+from superedge.testing.resources import Registry, Subresource
+from superedge.testing.storage import Object, Store
 from superedge.testing.watching import Watch
 
+_log = Logger()
 GZIP_FROM = 128 * 1024
 """Smaller answers are not compressed, as in kube-apiserver."""
-
-
-class Call:
-    """One request on a resource, taken apart."""
-
-    def __init__(self, request: Request, resource: Resource, namespace: str, rest: list[str]) -> None:
-        self.request = request
-        self.resource = resource
-        self.namespace = namespace
-        self.name = rest[0] if rest else ""
-        self.subresource = rest[1] if len(rest) > 1 else ""
-        self.further = "/".join(rest[2:])
-        self.query = {key.decode(): values[-1].decode() for key, values in request.args.items()}
-
-    @property
-    def key(self) -> Key:
-        """Where the object is."""
-        return Key(self.namespace, self.name)
-
-    def verb(self) -> str:
-        """The Kubernetes verb."""
-        method = self.request.method.decode()
-        if method in ("GET", "HEAD"):
-            if self.query.get("watch") in ("true", "1"):
-                return "watch"
-            return "get" if self.name else "list"
-        if method == "DELETE":
-            return "delete" if self.name else "deletecollection"
-        verb = {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(method)
-        if verb is None:
-            raise errors.method_not_allowed()
-        return verb
-
-    def selected(self) -> Predicate | None:
-        """The selectors, with the name of a watch on one object."""
-        fields = self.query.get("fieldSelector", "")
-        if self.name:
-            fields = f"metadata.name={self.name}" + (f",{fields}" if fields else "")
-        return both(
-            label_selector(self.query.get("labelSelector", "")), field_selector(self.resource, fields)
-        )
-
-
-def _body(request: Request) -> Any:
-    raw = request.content.read() if request.content else b""
-    if not raw:
-        return None
-    kind = (request.getHeader("content-type") or "application/json").partition(";")[0].strip()
-    try:
-        if kind.endswith("yaml"):
-            return yaml.safe_load(raw)
-        if kind in ("", "*/*") or kind.endswith("json"):
-            return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, yaml.YAMLError) as problem:
-        raise errors.bad_request(f"couldn't get version/kind; json parse error: {problem}") from problem
-    raise errors.unsupported_media_type(["application/json", "application/yaml"])
 
 
 class EmbeddedAPI:
@@ -180,6 +126,14 @@ class EmbeddedAPI:
         problem = cast(errors.APIError, failure.value)
         if problem.code == 504:
             request.setHeader("retry-after", "1")
+        return self._send(request, msgspec.json.encode(problem.status()), code=problem.code)
+
+    @app.handle_errors(Exception)  # type: ignore[arg-type]
+    def _broken(self, request: Request, failure: Failure) -> bytes:
+        if failure.check(HTTPException):  # no such route, which Klein answers
+            failure.raiseException()
+        _log.failure("{method} {uri} failed", failure, method=request.method, uri=request.uri)
+        problem = errors.internal(failure.getErrorMessage())
         return self._send(request, msgspec.json.encode(problem.status()), code=problem.code)
 
     # -- documents
@@ -339,7 +293,7 @@ class EmbeddedAPI:
         if resource.namespaced and not call.namespace:
             raise errors.method_not_allowed()
         if verb == "deletecollection":
-            body = _body(request)
+            body = body_of(request)
             gone = operations.delete_collection(resource, call.namespace, call.selected(), body, now, dry_run)
             result: Object = {
                 "kind": resource.list_kind,
@@ -351,9 +305,9 @@ class EmbeddedAPI:
         if (verb == "create") is bool(call.name):
             raise errors.method_not_allowed()
         if verb == "create":
-            result, code = operations.create(resource, call.namespace, _body(request), options), 201
+            result, code = operations.create(resource, call.namespace, body_of(request), options), 201
         elif verb == "update":
-            result = operations.update(resource, call.key, _body(request), options, call.subresource)
+            result = operations.update(resource, call.key, body_of(request), options, call.subresource)
         elif verb == "patch":
             kind = (request.getHeader("content-type") or "").partition(";")[0].strip()
             if kind == APPLY_PATCH and not query.get("fieldManager"):
@@ -362,11 +316,11 @@ class EmbeddedAPI:
                     "meta.k8s.io", "PatchOptions", "", "fieldManager", problem, "FieldValueRequired"
                 )
             result, made = operations.patch(
-                resource, call.key, kind, _body(request), options, call.subresource
+                resource, call.key, kind, body_of(request), options, call.subresource
             )
             code = 201 if made else 200
         else:
-            result, gone_now = operations.delete(resource, call.key, _body(request), now, dry_run)
+            result, gone_now = operations.delete(resource, call.key, body_of(request), now, dry_run)
             if gone_now and not resource.returned:
                 details = {"name": call.name, "group": resource.group, "kind": resource.plural}
                 details["uid"] = result["metadata"]["uid"]
@@ -376,7 +330,7 @@ class EmbeddedAPI:
     def _review(self, call: Call, user: auth.User) -> bytes:
         if call.verb() != "create":
             raise errors.method_not_allowed()
-        body = _body(call.request) or {}
+        body = body_of(call.request) or {}
         result = reviews.review(
             call.resource, body, user, self._authorizer, self._tokens, self._reactor.seconds()
         )
@@ -388,11 +342,11 @@ class EmbeddedAPI:
             raise errors.method_not_allowed()
         if sub.name == "token":
             body = reviews.token_request(
-                _body(call.request) or {}, stored.object, self._tokens, self._reactor.seconds()
+                body_of(call.request) or {}, stored.object, self._tokens, self._reactor.seconds()
             )
             return self._send(call.request, msgspec.json.encode(body), code=201)
         if sub.name == "binding":
-            target = (_body(call.request) or {}).get("target", {}).get("name", "")
+            target = (body_of(call.request) or {}).get("target", {}).get("name", "")
             pod = {**stored.object, "spec": {**stored.object["spec"], "nodeName": target}}
             options = WriteOptions(self._reactor.seconds(), "scheduler")
             self.operations.update(call.resource, call.key, pod, options)

@@ -136,10 +136,11 @@ def not_acceptable(accepted: Sequence[str]) -> APIError:
     return APIError(406, "NotAcceptable", message)
 
 
-def unsupported_media_type(accepted: Sequence[str]) -> APIError:
+def unsupported_media_type(accepted: Sequence[str], why: str = "") -> APIError:
     """415: the body's format is not understood."""
-    message = "the body of the request was in an unknown format - accepted media types include: " + ", ".join(
-        accepted
+    message = (
+        f"the body of the request was in an unknown format{why and f' ({why})'} - "
+        f"accepted media types include: {', '.join(accepted)}"
     )
     return APIError(415, "UnsupportedMediaType", message)
 

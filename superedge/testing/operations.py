@@ -184,6 +184,9 @@ class Operations:
             name: value for name, value in item.items() if name not in ("kind", "apiVersion", "metadata")
         }
         metadata = item["metadata"]
+        for field in ("name", "generateName", "namespace", "uid", "resourceVersion"):
+            if not isinstance(metadata.get(field, ""), str):
+                raise errors.bad_request(f"{kind}.metadata.{field} must be a string")
         if not resource.namespaced:
             metadata.pop("namespace", None)
         elif metadata.setdefault("namespace", namespace) != namespace:
