@@ -9,6 +9,7 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
@@ -33,6 +34,14 @@ class _Text(Resource):
         return cast(bytes, self._render())
 
 
+class _Site(Site):
+    noisy = False
+    displayTracebacks = False
+
+    def log(self, request: HTTPRequest) -> None:
+        """Scrapes and probes come every few seconds: no line for each."""
+
+
 class OpsServer(Service):
     """``/metrics`` in the Prometheus text format, ``/healthz`` and ``/readyz``."""
 
@@ -44,9 +53,7 @@ class OpsServer(Service):
         root.putChild(b"metrics", _Text(CONTENT_TYPE_LATEST, generate_latest))
         for path in (b"healthz", b"readyz"):
             root.putChild(path, _Text("text/plain", lambda: b"ok\n"))
-        self._site = Site(root)
-        self._site.noisy = False
-        self._site.displayTracebacks = False
+        self._site = _Site(root)
         self._port: IListeningPort | None = None
 
     @property

@@ -39,6 +39,11 @@ class _Placeholder(Protocol):
         cast(Any, self.transport).pauseProducing()
 
 
+class _Targets(Factory):
+    protocol = _Placeholder
+    noisy = False
+
+
 @implementer(IPlugin, IStreamHandler)
 class TCPHandler:
     """Streams of kind ``tcp``: dials what the allow list names."""
@@ -53,7 +58,7 @@ class TCPHandler:
         for target in await self._targets(reactor, request["address"]):
             endpoint = ClientEndpoint(reactor, target, timeout=timeout)
             try:
-                protocol: Any = await endpoint.connect(cast(Any, Factory.forProtocol(_Placeholder)))
+                protocol: Any = await endpoint.connect(cast(Any, _Targets()))
             except ConnectTimeout as problem:
                 raise DialError("timeout", str(problem)) from problem
             except ConnectError as problem:

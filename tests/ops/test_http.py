@@ -9,6 +9,7 @@ import treq
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent
 
@@ -62,6 +63,14 @@ class OpsServerTests(TestCase):
         self.assertEqual((await self.ask("/"))[0], 404)
         self.assertEqual((await self.ask("/metrics/x"))[0], 200, "a leaf answers below itself")
         self.assertEqual((await self.ask("/healthz", "POST"))[0], 405)
+
+    async def test_scrapes_are_not_logged(self) -> None:
+        events: list[Any] = []
+        observer = cast(Any, events.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        await self.ask("/metrics")
+        self.assertEqual([event for event in events if "GET" in str(formatEvent(event))], [])
 
     async def test_listens_no_more_after_the_stop(self) -> None:
         self.server.stopService()

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -219,6 +220,15 @@ class TunnelTests(TestCase):
         self.make_edge("system:admin", [])
         await deferLater(reactor, 0.2)
         self.assertEqual([session.node for session in self.cloud.nodes], ["edge-1"])
+
+    async def test_a_dial_that_succeeds_is_not_logged(self) -> None:
+        events: list[Any] = []
+        observer = cast(Any, events.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        stream = await self.cloud.open("edge-1", self.target, timeout=2)
+        self.assertEqual([formatEvent(event) for event in events], [])
+        stream.abortConnection()
 
     async def test_denied_and_refused(self) -> None:
         for address, code in (("127.0.0.1:22", "denied"), ("nonsense", "denied"), ("unix:/x", "denied")):
