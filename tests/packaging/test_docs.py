@@ -1,0 +1,69 @@
+"""The documentation's links lead somewhere, and its configuration exists."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.config.reference import describe
+from tests.config.test_conf import belongs, tables
+
+PROJECT = Path(__file__).parents[2]
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that a page's headings make."""
+    found = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in found}
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    """(page, text) of each block of a language."""
+    for page in PAGES:
+        for text in re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+            yield page.name, text
+
+
+class DocsTests(SynchronousTestCase):
+    def test_links(self) -> None:
+        broken = []
+        for page in PAGES:
+            for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+                path, _, anchor = link.partition("#")
+                if re.match(r"https?:", link):
+                    continue
+                target = (page.parent / path) if path else page
+                if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+                    broken.append(f"{page.relative_to(PROJECT)}: {link}")
+        self.assertEqual(broken, [])
+
+    def test_every_page_can_be_found(self) -> None:
+        index = (PROJECT / "docs/index.md").read_text()
+        for page in (PROJECT / "docs").rglob("*.md"):
+            name = str(page.relative_to(PROJECT / "docs"))
+            self.assertTrue(name == "index.md" or f"({name})" in index, f"docs/index.md does not name {name}")
+
+    def test_configuration_in_the_pages_exists(self) -> None:
+        count = 0
+        for page, text in blocks("toml"):
+            tomllib.loads(text)
+            for header, keys in tables(text):
+                sections = [section for section in describe() if belongs(section, header, keys)]
+                self.assertNotEqual(sections, [], f"{page}: {header}")
+                if header.startswith("[plugins."):
+                    continue
+                known = {key.name for section in sections for key in section.keys} | {"kind"}
+                self.assertEqual(keys.keys() - known, set(), f"{page}: {header}")
+                count += 1
+        self.assertGreaterEqual(count, 5)
+
+    def test_json_in_the_pages_is_json(self) -> None:
+        for _, text in blocks("json"):
+            for line in text.splitlines():
+                json.loads(line)
