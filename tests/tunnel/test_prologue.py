@@ -102,6 +102,13 @@ class EdgeTests(SynchronousTestCase):
         self.assertEqual(heard.data, encode(DialAnswer(ok=True)) + b"hello")
         self.assertEqual(target.value(), b"earlylate")
 
+    def test_payload_in_one_piece_with_the_prologue(self) -> None:
+        self.opened(WIRE + b"early")
+        target = Target()
+        self.handler.waiting[0].callback(target)
+        self.pair.pump()
+        self.assertEqual(target.value(), b"early")
+
     def test_cut_by_an_end(self) -> None:
         for at in (0, 1, 2, len(WIRE) - 1):
             stream, heard = self.opened(WIRE[:at])
@@ -220,6 +227,13 @@ class CloudTests(SynchronousTestCase):
         self.successResultOf(self.opening).abortConnection()
 
     def test_bytes_behind_the_answer_are_the_targets(self) -> None:
+        self.answer(encode(DialAnswer(ok=True)) + b"SSH-2.0")
+        stream, caller = self.successResultOf(self.opening), Recorder()
+        stream.connect(caller)
+        self.pair.pump()
+        self.assertEqual(caller.data, b"SSH-2.0")
+
+    def test_byte_by_byte(self) -> None:
         wire = encode(DialAnswer(ok=True)) + b"SSH-2.0"
         self.answer(*(wire[at : at + 1] for at in range(len(wire))))
         stream, caller = self.successResultOf(self.opening), Recorder()
