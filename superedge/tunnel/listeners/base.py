@@ -111,6 +111,8 @@ class Listener(Service):
         if host is None or not self._networks:
             return True
         address = ip_address(host)
+        if address.version == 6 and address.ipv4_mapped is not None:  # listening on [::] takes IPv4 too
+            address = address.ipv4_mapped
         return any(address in network for network in self._networks)
 
     def refused(self, peer: IAddress, reason: str) -> None:

@@ -58,7 +58,9 @@ class _Caller(CallerProtocol):
         target, rest = request
         node = self.listener.node_of(target)
         if node is None:
-            self._answer(404, f"no connected node is called {target.host}")
+            reason = f"no connected node is called {target.host}"
+            self.listener.refused(self.transport.getPeer(), f"name: {reason}")
+            self._answer(404, reason)
             return
         self.enter(node, str(TCPAddress(self.listener.config.node_host, target.port)), rest)
 
