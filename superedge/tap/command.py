@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
 from twisted.application.service import MultiService
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver, Logger
 
 from superedge.errors import SuperEdgeError
+from superedge.interfaces import IReactor
 from superedge.ops.logs import make_observer
-from superedge.tap.compose import compose
+from superedge.tap.compose import compose, installed_reactor
 
 if TYPE_CHECKING:
     from superedge.tap.options import BaseOptions
@@ -21,11 +25,13 @@ _log = Logger()
 class Command(MultiService):
     """The root of the tree. What keeps it from starting is one sentence and exit code 1."""
 
-    def __init__(self, options: BaseOptions) -> None:
+    def __init__(self, options: BaseOptions, reactor: IReactor | None = None) -> None:
+        """Ends the process when the tree cannot be composed."""
         super().__init__()
         self._options = options
+        self._reactor = reactor or installed_reactor()
         try:
-            compose(options.config).setServiceParent(self)
+            compose(options.config, self._reactor).setServiceParent(self)
         except SuperEdgeError as problem:
             sys.exit(f"{options.command}: {problem}")
 
@@ -57,3 +63,14 @@ class Command(MultiService):
             if self._options.parent is not None and not self._options.parent.get("nodaemon"):
                 raise  # twistd tells whoever waits for the daemon
             sys.exit(1)
+        self._reactor.callWhenRunning(self._take_sigterm)
+
+    def _take_sigterm(self) -> None:
+        """Being told to stop is no failure: exit 0, where twistd would end itself by the signal."""
+        reactor = self._reactor
+
+        def stop() -> None:
+            with contextlib.suppress(ReactorNotRunning):  # told twice
+                reactor.stop()
+
+        signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(stop))

@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from superedge.tunnel.listeners.base import Listener
 
 
+def installed_reactor() -> IReactor:
+    """The reactor that twistd chose. Asked for late: importing it chooses one."""
+    from twisted.internet import reactor as installed  # noqa: PLC0415, TID251
+
+    return cast(IReactor, installed)
+
+
 def compose(config: Config, reactor: IReactor | None = None) -> MultiService:
     """The services that the configuration's tables ask for, not yet started. Raises SuperEdgeError.
 
     What a table does not ask for is not imported.
     """
-    if reactor is None:
-        from twisted.internet import reactor as installed  # noqa: PLC0415, TID251
-
-        reactor = cast(IReactor, installed)
+    reactor = reactor or installed_reactor()
     root = MultiService()
     watcher = FileWatcher(reactor)
     watcher.setServiceParent(root)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Application, Service
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver, LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -30,7 +31,7 @@ class CommandTests(SynchronousTestCase):
         options = Options()
         options.config = config
         options.parent = cast(Any, twistd)
-        command = Command(options)
+        command = Command(options, cast(Any, MemoryReactorClock()))
         self.addCleanup(command.stopService)
         return command
 
