@@ -72,5 +72,6 @@ class Command(MultiService):
         def stop() -> None:
             with contextlib.suppress(ReactorNotRunning):  # told twice
                 reactor.stop()
+                _log.info("told to stop by SIGTERM")
 
         signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(stop))

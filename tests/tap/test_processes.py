@@ -90,6 +90,7 @@ class ProcessTests(TestCase):
         await run.ready
         run.transport.signalProcess("TERM")
         self.assertEqual(await run.ended, 0)
+        self.assertIn(b"told to stop by SIGTERM", run.out)
         lines = [json.loads(line) for line in run.out.decode().splitlines()]
         (failed, *_) = [line for line in lines if line["logger"] == "superedge.tunnel.edge"]
         self.assertEqual((failed["level"], failed["server"]), ("warn", "127.0.0.1:1"))
