@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any, cast
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -43,7 +45,7 @@ class _Site(Site):
 
 
 class OpsServer(Service):
-    """``/metrics`` in the Prometheus text format, ``/healthz`` and ``/readyz``."""
+    """``/metrics`` in the Prometheus text format, ``/healthz``, ``/readyz`` and ``/superedge/status``."""
 
     name = "ops"
 
@@ -51,10 +53,23 @@ class OpsServer(Service):
         self._endpoint = ServerEndpoint(reactor, parse_address(config.listen))
         root = Resource()
         root.putChild(b"metrics", _Text(CONTENT_TYPE_LATEST, generate_latest))
+        healthy = _Text("text/plain", lambda: b"ok\n")
         for path in (b"healthz", b"readyz"):
-            root.putChild(path, _Text("text/plain", lambda: b"ok\n"))
+            root.putChild(path, healthy)
+        superedge = Resource()
+        superedge.putChild(b"healthz", healthy)
+        superedge.putChild(b"status", _Text("application/json", self._status))
+        root.putChild(b"superedge", superedge)
+        self._sections: dict[str, Callable[[], dict[str, Any]]] = {}
         self._site = _Site(root)
         self._port: IListeningPort | None = None
+
+    def add_status(self, name: str, section: Callable[[], dict[str, Any]]) -> None:
+        """Show a component on ``/superedge/status``: what ``section`` returns, under ``name``."""
+        self._sections[name] = section
+
+    def _status(self) -> bytes:
+        return json.dumps({name: section() for name, section in self._sections.items()}, indent=1).encode()
 
     @property
     def address(self) -> Any:

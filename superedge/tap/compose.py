@@ -8,11 +8,12 @@ from twisted.application.service import MultiService
 
 from superedge.config.root import Config
 from superedge.config.tunnel import ListenerConfig, TcpListenerConfig, TlsListenerConfig, TunnelCloudConfig
-from superedge.interfaces import IReactor, IServicePlugin
+from superedge.interfaces import ICacheStorePlugin, IReactor, IServicePlugin
 from superedge.plugin import find_plugin
 from superedge.tls.reload import FileWatcher
 
 if TYPE_CHECKING:
+    from superedge.ops.http import OpsServer
     from superedge.tunnel.cloud import Tunnel
     from superedge.tunnel.listeners.base import Listener
 
@@ -33,16 +34,28 @@ def compose(config: Config, reactor: IReactor | None = None) -> MultiService:
     root = MultiService()
     watcher = FileWatcher(reactor)
     watcher.setServiceParent(root)
+    ops: OpsServer | None = None
     if config.ops is not None:
         from superedge.ops.http import OpsServer  # noqa: PLC0415
 
-        OpsServer(reactor, config.ops).setServiceParent(root)
+        ops = OpsServer(reactor, config.ops)
+        ops.setServiceParent(root)
     if config.tunnel_cloud is not None:
         _tunnel_cloud(reactor, config.tunnel_cloud, watcher).setServiceParent(root)
     if config.tunnel_edge is not None:
         from superedge.tunnel.edge import TunnelEdge  # noqa: PLC0415
 
         TunnelEdge(reactor, config.tunnel_edge, watcher).setServiceParent(root)
+    if config.lite_apiserver is not None:
+        from superedge.liteapiserver.service import LiteAPIServer  # noqa: PLC0415
+
+        cache = config.lite_apiserver.cache
+        maker = find_plugin(ICacheStorePlugin, cache.store)
+        store = maker.create(reactor, str(cache.path), cache.options)
+        server = LiteAPIServer(reactor, config.lite_apiserver, watcher, store)
+        server.setServiceParent(root)
+        if ops is not None:
+            ops.add_status("lite_apiserver", server.status)
     for name, options in config.plugins.items():
         find_plugin(IServicePlugin, name).create(reactor, options).setServiceParent(root)
     return root

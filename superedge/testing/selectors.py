@@ -9,16 +9,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from superedge.kube.errors import SelectorError
+from superedge.kube.selectors import parse_label_selector
 from superedge.testing.errors import bad_request
 from superedge.testing.resources import Resource
 
 Predicate = Callable[[dict[str, Any]], bool]
-
-_REQUIREMENT = re.compile(
-    r"\s*(?:(?P<absent>!)\s*(?P<gone>[\w./-]+)"
-    r"|(?P<key>[\w./-]+)\s*(?:(?P<set>in|notin)\s*\((?P<values>[^()]*)\)"
-    r"|(?P<operator>==|!=|=)\s*(?P<value>[\w.-]*))?)\s*"
-)
 
 _FIELDS: dict[tuple[str, str], dict[str, Any]] = {
     ("", "pods"): {
@@ -50,42 +46,13 @@ _FIELDS: dict[tuple[str, str], dict[str, Any]] = {
 
 def label_selector(text: str) -> Predicate | None:
     """A predicate for ``labelSelector``, None for an empty one. Raises APIError 400."""
-    if not text.strip():
+    try:
+        wanted = parse_label_selector(text)
+    except SelectorError as problem:
+        raise bad_request(str(problem)) from problem
+    if wanted is None:
         return None
-    tests: list[Callable[[dict[str, str]], bool]] = []
-    at = 0
-    while True:
-        match = _REQUIREMENT.match(text, at)
-        if match is None or (match.end() < len(text) and text[match.end()] != ","):
-            raise bad_request(f"unable to parse requirement: {text[at:]!r} is not a label requirement")
-        tests.append(_requirement(match))
-        if match.end() == len(text):
-            break
-        at = match.end() + 1
-
-    def matches(item: dict[str, Any]) -> bool:
-        labels = item["metadata"].get("labels") or {}
-        return all(test(labels) for test in tests)
-
-    return matches
-
-
-def _requirement(match: re.Match[str]) -> Callable[[dict[str, str]], bool]:
-    if match["absent"]:
-        gone = match["gone"]
-        return lambda labels: gone not in labels
-    key = match["key"]
-    if match["set"]:
-        values = {value.strip() for value in match["values"].split(",")}
-        if match["set"] == "in":
-            return lambda labels: labels.get(key) in values
-        return lambda labels: labels.get(key) not in values
-    if match["operator"] is None:
-        return lambda labels: key in labels
-    value = match["value"]
-    if match["operator"] == "!=":
-        return lambda labels: labels.get(key) != value
-    return lambda labels: labels.get(key) == value
+    return lambda item: wanted(item["metadata"].get("labels") or {})
 
 
 def field_selector(resource: Resource, text: str) -> Predicate | None:

@@ -17,3 +17,4 @@ superedge_edge = ServiceMaker(
     "superedge-edge",
 )
 file_store = StoreMaker("file", "superedge.liteapiserver.stores.file.create")
+memory_store = StoreMaker("memory", "superedge.liteapiserver.stores.memory.create")

@@ -1,0 +1,110 @@
+"""Section ``[lite_apiserver]``: the node's API server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from superedge.config.addresses import TCPAddress, parse_address
+
+
+class CacheRuleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to do with the resources that a pattern names; the first rule that matches counts."""
+
+    #: Pattern over `resource` or `resource.group`, `*` for any text: `secrets`, `*.metrics.k8s.io`.
+    resources: str
+    #: `cache` keeps them on disk, `memory-only` until the process ends, `skip` not at all.
+    action: Literal["cache", "memory-only", "skip"]
+
+
+class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is remembered, and where."""
+
+    #: The store, by its plugin's name: `file`, `memory`, or one that an installed package brings.
+    store: str = "file"
+    #: Directory of the store. It holds what the node may read, Secrets too: 0700.
+    path: Path = Path("/var/lib/superedge/cache")
+    #: Options of the store.
+    options: dict[str, Any] = {}
+    #: Seconds that changes are gathered before they are written: what a power cut may cost.
+    commit_interval: float = 0.05
+    #: Rules by resource; what none of them names is cached.
+    rules: list[CacheRuleConfig] = []
+    #: Largest single answer that is remembered, bytes.
+    max_body: int = 64 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        """Refuse intervals and sizes under which nothing works."""
+        if self.commit_interval < 0 or self.max_body < 1:
+            raise ValueError("commit_interval must not be negative, max_body must be positive")
+
+
+class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The API servers in the cloud and how their absence is noticed."""
+
+    #: Addresses, `host:port`.
+    servers: list[str]
+    #: Which server a new connection goes to: the first that works, or each in turn.
+    order: Literal["priority", "round-robin"] = "priority"
+    #: Name that the servers' certificates must carry; by default the host that is dialled.
+    server_name: str = ""
+    #: CAs that sign the servers' certificates, PEM.
+    ca: list[Path]
+    #: Seconds for one server to accept a connection.
+    connect_timeout: float = 5.0
+    #: Seconds between two probes of `/readyz`.
+    probe_interval: float = 5.0
+    #: Seconds a probe may take.
+    probe_timeout: float = 2.0
+    #: Common name of the identity that probes; empty for none, as clusters let anyone ask `/readyz`.
+    probe_identity: str = ""
+
+    def __post_init__(self) -> None:
+        """Check addresses and times."""
+        if not self.servers or not self.ca:
+            raise ValueError("servers and ca must name at least one each")
+        for server in self.servers:
+            if not isinstance(parse_address(server), TCPAddress):
+                raise ValueError(f"servers: {server!r} is not host:port")
+        if min(self.connect_timeout, self.probe_interval, self.probe_timeout) <= 0:
+            raise ValueError("connect_timeout, probe_interval and probe_timeout must be positive")
+
+
+class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The node's API server: proxies to the cloud, remembers, answers while the cloud is away."""
+
+    #: Addresses of the HTTPS listener. Pods reach a link-local one, e.g. `169.254.20.11:51003`.
+    listen: list[str] = ["127.0.0.1:51003"]
+    #: Certificate of the listener, PEM.
+    certificate: Path
+    #: Its private key.
+    key: Path
+    #: CAs that sign the certificates of clients: the cluster's CA.
+    client_ca: list[Path]
+    #: Where the upstream identities are: files that hold certificate and key, and directories of
+    #: `NAME.crt` with `NAME.key`, or of `NAME.pem` that holds both. A client with a certificate is
+    #: forwarded with the pair of the same common name.
+    identities: list[Path] = []
+    #: A client certificate whose common name has no pair: `refuse` (403), or `forward` it as a client
+    #: without certificate.
+    unknown_certificate: Literal["refuse", "forward"] = "refuse"
+    #: The API servers in the cloud.
+    upstream: UpstreamConfig
+    #: What is remembered.
+    cache: CacheConfig = CacheConfig()
+    #: Seconds within which watches that were held while offline are ended once the cloud is back.
+    resume_within: float = 3.0
+    #: Seconds that requests have to finish when the process is told to stop, or an identity's files change.
+    drain_timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check addresses and that clients can be verified."""
+        for address in self.listen:
+            if not isinstance(parse_address(address), TCPAddress):
+                raise ValueError(f"listen: {address!r} is not host:port")
+        if not self.listen or not self.client_ca:
+            raise ValueError("listen and client_ca must name at least one each")
+        if self.resume_within < 0 or self.drain_timeout < 0:
+            raise ValueError("resume_within and drain_timeout must not be negative")

@@ -1,0 +1,202 @@
+"""Objects in JSON: metadata decoded, everything else left as bytes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from superedge.kube.errors import DecodeError
+from superedge.kube.objects import INITIAL_EVENTS_END, FrameSplitter, Item, ListPage, WatchEvent
+
+
+class _Metadata(msgspec.Struct):
+    name: str | None = None
+    namespace: str | None = None
+    resourceVersion: str | None = None
+
+
+class _Object(msgspec.Struct):
+    kind: str | None = None
+    apiVersion: str | None = None
+    metadata: _Metadata | None = None
+
+
+class _ListMetadata(msgspec.Struct):
+    resourceVersion: str | None = None
+    token: str | None = msgspec.field(default=None, name="continue")
+
+
+class _List(msgspec.Struct):
+    kind: str = ""
+    apiVersion: str = ""
+    metadata: _ListMetadata | None = None
+    items: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Annotated(msgspec.Struct):
+    annotations: dict[str, str] | None = None
+
+
+class _Bookmark(msgspec.Struct):
+    metadata: _Annotated | None = None
+
+
+class _Labels(msgspec.Struct):
+    labels: dict[str, str] | None = None
+
+
+class _Labelled(msgspec.Struct):
+    metadata: _Labels | None = None
+
+
+class _Status(msgspec.Struct):
+    code: int | None = None
+
+
+_object = msgspec.json.Decoder(_Object)
+_list = msgspec.json.Decoder(_List)
+_event = msgspec.json.Decoder(_Event)
+_bookmark = msgspec.json.Decoder(_Bookmark)
+_labelled = msgspec.json.Decoder(_Labelled)
+_status = msgspec.json.Decoder(_Status)
+_encode = msgspec.json.encode
+
+
+def _item(raw: bytes) -> Item:
+    head = _object.decode(raw)
+    meta = head.metadata or _Metadata()
+    return Item(
+        meta.namespace or "",
+        meta.name or "",
+        meta.resourceVersion or "",
+        head.kind or "",
+        head.apiVersion or "",
+        raw,
+    )
+
+
+def _checked(item: Item) -> Item:
+    if not item.name:
+        raise DecodeError("an object without a name")
+    return item
+
+
+class LineSplitter:
+    """One event a line, as the API server's JSON framer writes them."""
+
+    def __init__(self) -> None:
+        self._pending: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that are now whole, without empty ones."""
+        if b"\n" not in data:
+            if data:
+                self._pending.append(data)
+            return []
+        *lines, rest = data.split(b"\n")
+        lines[0] = b"".join([*self._pending, lines[0]])
+        self._pending = [rest] if rest else []
+        return [line for line in lines if line]
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a line that is not whole yet."""
+        return sum(map(len, self._pending))
+
+
+class JSONCodec:
+    """`superedge.kube.objects.Codec` for application/json, PartialObjectMetadata included."""
+
+    def decode_object(self, body: bytes) -> Item:
+        """The object of a GET answer. Raises DecodeError."""
+        try:
+            item = _item(body)
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
+        return _checked(item)
+
+    def decode_list(self, body: bytes) -> ListPage:
+        """The page of a LIST answer. Raises DecodeError."""
+        try:
+            page = _list.decode(body)
+            items = page.items
+            if items is msgspec.UNSET or not page.kind.endswith("List"):
+                raise DecodeError(f"not a list in JSON: kind {page.kind!r}")
+            meta = page.metadata or _ListMetadata()
+            assert not isinstance(items, msgspec.UnsetType)
+            return ListPage(
+                page.kind,
+                page.apiVersion,
+                meta.resourceVersion or "",
+                meta.token or "",
+                [_checked(_item(bytes(raw))) for raw in items or ()],
+            )
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a Kubernetes list in JSON: {problem}") from problem
+
+    def splitter(self) -> FrameSplitter:
+        """For one watch stream."""
+        return LineSplitter()
+
+    def decode_event(self, frame: bytes) -> WatchEvent:
+        """The event of a line. Raises DecodeError."""
+        try:
+            event = _event.decode(frame)
+            raw = bytes(event.object)
+            if event.type == "ERROR":
+                nothing = Item("", "", "", "Status", "v1", raw)
+                return WatchEvent("ERROR", nothing, code=_status.decode(raw).code or 0)
+            item = _item(raw)
+            if event.type != "BOOKMARK":
+                return WatchEvent(event.type, _checked(item))
+            meta = _bookmark.decode(raw).metadata
+            annotations = (meta.annotations if meta else None) or {}
+            return WatchEvent("BOOKMARK", item, annotations.get(INITIAL_EVENTS_END) == "true")
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a watch event in JSON: {problem}") from problem
+
+    def labels(self, raw: bytes) -> Mapping[str, str]:
+        """An object's labels."""
+        try:
+            meta = _labelled.decode(raw).metadata
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
+        return (meta.labels if meta else None) or {}
+
+    def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
+        """The body of a GET answer; an item of a list gets its kind and apiVersion."""
+        if _object.decode(raw).kind:
+            return raw
+        head = b'{"kind":%b,"apiVersion":%b' % (_encode(kind), _encode(api_version))
+        rest = raw.lstrip()[1:].lstrip()
+        return head + (b"" if rest.startswith(b"}") else b",") + rest
+
+    def encode_list(self, kind: str, api_version: str, version: str, raws: Iterable[bytes]) -> bytes:
+        """The body of a LIST answer of one page."""
+        head = b'{"kind":%b,"apiVersion":%b,"metadata":{"resourceVersion":%b},"items":[' % (
+            _encode(kind),
+            _encode(api_version),
+            _encode(version),
+        )
+        return b"".join([head, b",".join(raws), b"]}\n"])
+
+    def encode_event(self, type_: str, kind: str, api_version: str, raw: bytes) -> bytes:
+        """One line of a watch."""
+        return b'{"type":%b,"object":%b}\n' % (
+            _encode(type_),
+            self.encode_object(kind, api_version, raw).rstrip(),
+        )
+
+    def encode_bookmark(self, kind: str, api_version: str, version: str, initial_events_end: bool) -> bytes:
+        """A line that says up to where the watch has come."""
+        meta: dict[str, object] = {"resourceVersion": version, "creationTimestamp": None}
+        if initial_events_end:
+            meta["annotations"] = {INITIAL_EVENTS_END: "true"}
+        target = {"kind": kind, "apiVersion": api_version, "metadata": meta}
+        return _encode({"type": "BOOKMARK", "object": target}) + b"\n"

@@ -1,0 +1,92 @@
+"""Media types of the Kubernetes API: which form an object has on the wire. Pure.
+
+Sources: RFC 9110 section 12.5.1; Kubernetes API concepts, "Alternate representations of resources".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+JSON = "application/json"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """A media type with the parameters that change an object's form: ``as``, ``g`` and ``v``.
+
+    A list and its items count as one form: ``PartialObjectMetadataList`` is kept as
+    ``PartialObjectMetadata``.
+    """
+
+    media_type: str
+    kind: str = ""
+    group: str = ""
+    version: str = ""
+
+    def __str__(self) -> str:
+        if not self.kind:
+            return self.media_type
+        return f"{self.media_type};as={self.kind};g={self.group};v={self.version}"
+
+    @property
+    def content_type(self) -> str:
+        """The Content-Type of a list or an object."""
+        return str(self)
+
+    @property
+    def stream_type(self) -> str:
+        """The Content-Type of a watch."""
+        return f"{self.media_type};stream=watch" if self.media_type == PROTOBUF else str(self)
+
+
+@lru_cache(maxsize=256)
+def parse_media_type(text: str) -> Representation:
+    """Read one media type with its parameters, others than as, g and v ignored."""
+    media_type, _, rest = text.partition(";")
+    parameters = {}
+    for part in rest.split(";"):
+        key, _, value = part.partition("=")
+        parameters[key.strip().lower()] = value.strip().strip('"')
+    kind = parameters.get("as", "").removesuffix("List")
+    name = media_type.strip().lower()
+    if not kind:
+        return Representation(name)
+    return Representation(name, kind, parameters.get("g", ""), parameters.get("v", ""))
+
+
+@lru_cache(maxsize=256)
+def accepted(accept: str) -> tuple[Representation, ...]:
+    """The forms a client takes, the most wanted first; wildcards and nothing at all mean JSON.
+
+    A client that asks for APIGroupDiscoveryList or another form gets exactly that or a later choice.
+    """
+    clauses: list[tuple[float, int, Representation]] = []
+    for number, clause in enumerate(accept.split(",")):
+        found = parse_media_type(clause)
+        if found.media_type in ("", "*/*", "application/*"):
+            found = Representation(JSON, found.kind, found.group, found.version)
+        clauses.append((-_quality(clause), number, found))
+    ordered = [found for quality, _, found in sorted(clauses, key=lambda item: item[:2]) if quality < 0]
+    return tuple(dict.fromkeys(ordered))
+
+
+def _quality(clause: str) -> float:
+    for part in clause.split(";")[1:]:
+        key, _, value = part.partition("=")
+        if key.strip().lower() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 1.0
+    return 1.0
+
+
+@lru_cache(maxsize=256)
+def without_cbor(accept: bytes) -> bytes:
+    """The Accept header without CBOR, the one form the cache cannot read; the rest as it was."""
+    if b"cbor" not in accept.lower():
+        return accept
+    kept = [clause for clause in accept.split(b",") if b"cbor" not in clause.lower()]
+    return b",".join(kept).strip() or b"application/json"

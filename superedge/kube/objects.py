@@ -1,0 +1,93 @@
+"""Objects, lists and watch events, decoded no further than their metadata. Pure.
+
+Bytes stay as the API server sent them: an `Item` carries the object's own bytes, cut out of the list or
+event that brought it. One `Codec` per media type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+"""Annotation of the bookmark that ends a watch's initial events (Kubernetes API concepts)."""
+
+
+class Item(NamedTuple):
+    """One object. ``kind`` and ``api_version`` are empty when its bytes do not say them, as in a list."""
+
+    namespace: str
+    name: str
+    version: str
+    kind: str
+    api_version: str
+    raw: bytes
+
+
+class ListPage(NamedTuple):
+    """One answer to a list: ``kind`` is the list's own; ``token`` is empty on the last page."""
+
+    kind: str
+    api_version: str
+    version: str
+    token: str
+    items: list[Item]
+
+
+class WatchEvent(NamedTuple):
+    """One frame: ``type`` is ADDED, MODIFIED, DELETED, BOOKMARK or ERROR.
+
+    ``item`` is the object, for BOOKMARK one that has a version alone; ``code`` is an ERROR's status code.
+    """
+
+    type: str
+    item: Item
+    initial_events_end: bool = False
+    code: int = 0
+
+
+class FrameSplitter(Protocol):
+    """Cuts a watch stream into frames, whatever pieces it comes in."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The frames that are now whole. Raises DecodeError."""
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a frame that is not whole yet."""
+
+
+class Codec(Protocol):
+    """Reads and writes one media type. What cannot be read raises DecodeError."""
+
+    def decode_object(self, body: bytes) -> Item:
+        """The object of a GET answer."""
+
+    def decode_list(self, body: bytes) -> ListPage:
+        """The page of a LIST answer."""
+
+    def splitter(self) -> FrameSplitter:
+        """For one watch stream."""
+
+    def decode_event(self, frame: bytes) -> WatchEvent:
+        """The event of a frame."""
+
+    def labels(self, raw: bytes) -> Mapping[str, str]:
+        """An object's labels."""
+
+    def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
+        """The body of a GET answer."""
+
+    def encode_list(self, kind: str, api_version: str, version: str, raws: Iterable[bytes]) -> bytes:
+        """The body of a LIST answer of one page."""
+
+    def encode_event(self, type_: str, kind: str, api_version: str, raw: bytes) -> bytes:
+        """One frame of a watch."""
+
+    def encode_bookmark(self, kind: str, api_version: str, version: str, initial_events_end: bool) -> bytes:
+        """A frame that says up to where the watch has come."""
+
+
+def version_number(version: str) -> int:
+    """A resourceVersion as a number of any length; 0 for anything else (KEP-5504: decimal integers)."""
+    return int(version) if version.isascii() and version.isdigit() else 0

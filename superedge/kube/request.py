@@ -1,0 +1,110 @@
+"""What a request asks of the Kubernetes API, read from its method and target. Pure.
+
+Source: Kubernetes API concepts, "Resource URIs" and "HTTP verbs".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import parse_qsl, unquote
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
+_TRUE = frozenset({"1", "t", "true"})
+
+
+@dataclass(frozen=True, slots=True)
+class RequestInfo:
+    """A request as the API server understands it.
+
+    ``verb`` is get, list, watch, create, update, patch, delete or deletecollection for a resource, and the
+    method in lower case for any other path. ``namespace`` and ``name`` are empty where there is none.
+    """
+
+    method: str
+    verb: str
+    path: str
+    query: dict[str, str]
+    accept: str
+    is_resource: bool = False
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it changes nothing and a remembered answer may stand in for a fresh one."""
+        return self.verb in ("get", "list", "watch")
+
+    def flag(self, key: str) -> bool:
+        """A boolean query parameter; absent is false."""
+        value = self.query.get(key)
+        return value is not None and (value.lower() in _TRUE or value == "")
+
+    def number(self, key: str) -> int | None:
+        """A whole-number query parameter, None when absent or no number."""
+        value = self.query.get(key, "")
+        return int(value) if value.isascii() and value.isdigit() else None
+
+
+@lru_cache(maxsize=1024)
+def parse_request(method: bytes, target: bytes, accept: bytes) -> RequestInfo:
+    """Read a request line; ``accept`` is the Accept header, empty when there is none.
+
+    The answer is shared between calls: treat ``query`` as read-only.
+    """
+    raw_path, _, raw_query = target.decode("latin-1").partition("?")
+    path = unquote(raw_path, errors="surrogateescape")
+    query = dict(reversed(parse_qsl(raw_query, keep_blank_values=True, errors="surrogateescape")))
+    name = method.decode("latin-1")
+    parts = [unquote(part, errors="surrogateescape") for part in raw_path.split("/") if part]
+    info = RequestInfo(
+        method=name, verb=name.lower(), path=path, query=query, accept=accept.decode("latin-1")
+    )
+    return _resource_request(info, parts) or info
+
+
+def _resource_request(info: RequestInfo, parts: list[str]) -> RequestInfo | None:
+    if not parts or parts[0] not in ("api", "apis"):
+        return None
+    prefix = 2 if parts[0] == "api" else 3
+    if len(parts) <= prefix:
+        return None
+    group, version = ("", parts[1]) if prefix == 2 else (parts[1], parts[2])
+    rest = parts[prefix:]
+    verb = _VERBS.get(info.method, "get" if info.method in ("GET", "HEAD") else info.verb)
+    if rest[0] in ("watch", "proxy") and len(rest) > 1:
+        verb, rest = rest[0], rest[1:]
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 1:
+        namespace = rest[1]
+        if len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
+            rest = rest[2:]
+    resource = rest[0]
+    object_name = rest[1] if len(rest) > 1 else ""
+    subresource = rest[2] if len(rest) > 2 else ""
+    if verb == "get" and info.method == "GET":
+        if info.flag("watch"):
+            verb = "watch"
+        elif not object_name:
+            verb = "list"
+    elif verb == "delete" and not object_name:
+        verb = "deletecollection"
+    return RequestInfo(
+        method=info.method,
+        verb=verb,
+        path=info.path,
+        query=info.query,
+        accept=info.accept,
+        is_resource=True,
+        group=group,
+        version=version,
+        resource=resource,
+        subresource=subresource,
+        namespace=namespace,
+        name=object_name,
+    )

@@ -1,0 +1,55 @@
+"""Label selectors as predicates over labels. Pure.
+
+Source: Kubernetes "Labels and Selectors".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from superedge.kube.errors import SelectorError
+
+Labels = Mapping[str, str]
+LabelPredicate = Callable[[Labels], bool]
+
+_REQUIREMENT = re.compile(
+    r"\s*(?:(?P<absent>!)\s*(?P<gone>[\w./-]+)"
+    r"|(?P<key>[\w./-]+)\s*(?:(?P<set>in|notin)\s*\((?P<values>[^()]*)\)"
+    r"|(?P<operator>==|!=|=)\s*(?P<value>[\w.-]*))?)\s*"
+)
+
+
+def parse_label_selector(text: str) -> LabelPredicate | None:
+    """A predicate for a ``labelSelector`` parameter, None for an empty one. Raises SelectorError."""
+    if not text.strip():
+        return None
+    tests: list[LabelPredicate] = []
+    at = 0
+    while True:
+        match = _REQUIREMENT.match(text, at)
+        if match is None or (match.end() < len(text) and text[match.end()] != ","):
+            raise SelectorError(f"unable to parse requirement: {text[at:]!r} is not a label requirement")
+        tests.append(_requirement(match))
+        if match.end() == len(text):
+            break
+        at = match.end() + 1
+    return lambda labels: all(test(labels) for test in tests)
+
+
+def _requirement(match: re.Match[str]) -> LabelPredicate:
+    if match["absent"]:
+        gone = match["gone"]
+        return lambda labels: gone not in labels
+    key = match["key"]
+    if match["set"]:
+        values = {value.strip() for value in match["values"].split(",")}
+        if match["set"] == "in":
+            return lambda labels: labels.get(key) in values
+        return lambda labels: labels.get(key) not in values
+    if match["operator"] is None:
+        return lambda labels: key in labels
+    value = match["value"]
+    if match["operator"] == "!=":
+        return lambda labels: labels.get(key) != value
+    return lambda labels: labels.get(key) == value

@@ -1,0 +1,47 @@
+"""`metav1.Status` answers as the API server words them. Pure.
+
+Source: Kubernetes API conventions, "Response Status Kind"; apimachinery pkg/api/errors.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    410: "Expired",
+    413: "RequestEntityTooLarge",
+    431: "RequestHeaderFieldsTooLarge",
+    500: "InternalError",
+    502: "BadGateway",
+    503: "ServiceUnavailable",
+    504: "Timeout",
+}
+
+
+def status_body(code: int, message: str, reason: str = "", details: dict[str, object] | None = None) -> bytes:
+    """A failure's Status in JSON; every client of the API reads JSON whatever else it asked for."""
+    status: dict[str, object] = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason or REASONS.get(code, ""),
+    }
+    if details:
+        status["details"] = details
+    status["code"] = code
+    return msgspec.json.encode(status) + b"\n"
+
+
+def not_found(group: str, resource: str, name: str) -> bytes:
+    """The Status of a missing object."""
+    qualified = f"{resource}.{group}" if group else resource
+    details: dict[str, object] = {"name": name, "kind": resource}
+    if group:
+        details["group"] = group
+    return status_body(404, f'{qualified} "{name}" not found', details=details)

@@ -1,0 +1,79 @@
+"""What the cache answers, in the words of the API server. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from superedge.kube.media import JSON
+from superedge.kube.request import RequestInfo
+from superedge.kube.status import status_body
+from superedge.web.h1 import Headers
+
+STALE = (b"Warning", b'110 - "response is stale: the cloud is unreachable"')
+
+
+@dataclass(slots=True)
+class Answer:
+    """A whole response. ``outcome`` is hit, miss or refused."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    outcome: str
+
+
+@dataclass(slots=True)
+class WatchAnswer:
+    """A watch to hold open: frames to send at once, then silence with bookmarks."""
+
+    headers: Headers
+    frames: list[bytes]
+    timeout: float | None
+    """Seconds the client asked for."""
+    bookmark: Callable[[], bytes] | None
+    """Makes a bookmark, when the client asked for them."""
+    outcome: str = field(default="hit")
+
+
+def stale_headers(content_type: str, age: float) -> Headers:
+    """Headers of an answer that is ``age`` seconds old (RFC 9111 section 5.1; RFC 7234 section 5.5)."""
+    return [
+        (b"Content-Type", content_type.encode("latin-1", "replace")),
+        (b"Cache-Control", b"no-cache, private"),
+        (b"Age", b"%d" % max(0, int(age))),
+        STALE,
+    ]
+
+
+def failure(code: int, message: str, reason: str = "", outcome: str = "miss") -> Answer:
+    """A Status."""
+    body = status_body(code, message, reason)
+    headers = [(b"Content-Type", JSON.encode()), (b"Cache-Control", b"no-cache, private")]
+    return Answer(code, headers, body, outcome)
+
+
+def what(request: RequestInfo) -> str:
+    """What a request is about, for messages: ``pods "a" in namespace "b"``."""
+    if not request.is_resource:
+        return request.path
+    name = f"{request.resource}.{request.group}" if request.group else request.resource
+    if request.subresource:
+        name += f"/{request.subresource}"
+    if request.name:
+        name += f' "{request.name}"'
+    return f'{name} in namespace "{request.namespace}"' if request.namespace else name
+
+
+def unknown(request: RequestInfo) -> Answer:
+    """Nothing is known of it: no 404, which would say that it does not exist."""
+    return failure(503, f"the cloud is unreachable, and {what(request)} is not in the cache of this client")
+
+
+def refused(request: RequestInfo) -> Answer:
+    """A request that only the cloud can answer."""
+    return failure(
+        503,
+        f"the cloud is unreachable: {request.verb} of {what(request)} is not possible now",
+        outcome="refused",
+    )

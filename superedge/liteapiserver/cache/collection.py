@@ -1,0 +1,324 @@
+"""One identity's objects of one resource in one representation, and the views of them. Pure.
+
+An object is shared by all views it is a member of; the newest version wins, whichever of get, list or
+watch brought it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from hashlib import blake2s
+from typing import NamedTuple
+
+from superedge.kube.media import Representation
+from superedge.kube.objects import Codec, Item, ListPage, WatchEvent, version_number
+from superedge.liteapiserver.cache import records
+from superedge.liteapiserver.cache.records import ObjectHeader, ViewHeader, pack
+
+MAX_TOMBSTONES = 256
+"""Deletions a view remembers, so that a watch may continue from before them."""
+_DECODED_EVENTS = 256
+
+Name = tuple[str, str]
+"""Namespace and name."""
+Commit = Callable[[str, tuple[str, ...], bytes | None], None]
+"""Makes one record durable, or deletes it: kind, key, value."""
+
+
+class CollectionKey(NamedTuple):
+    """Whose objects of which resource in which form."""
+
+    identity: str
+    group: str
+    version: str
+    resource: str
+    representation: Representation
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The beginning of its records' keys."""
+        return (self.identity, self.group, self.version, self.resource, str(self.representation))
+
+
+class Scope(NamedTuple):
+    """Which objects a list or watch asks for: ``namespace`` is empty for all of them."""
+
+    namespace: str
+    labels: str
+    fields: str
+
+    @property
+    def identifier(self) -> str:
+        """A short name that fits into every member's record."""
+        return blake2s("\0".join(self).encode(errors="surrogateescape"), digest_size=6).hexdigest()
+
+    @property
+    def proves_deletion(self) -> bool:
+        """Whether an object that leaves it is deleted: what it asks for never changes in an object."""
+        return not self.labels and all(
+            term.replace("==", "=").partition("=")[0] in ("metadata.name", "metadata.namespace", "")
+            and "!=" not in term
+            for term in self.fields.split(",")
+        )
+
+    def covers(self, name: Name) -> bool:
+        """Whether the namespace fits."""
+        return not self.namespace or self.namespace == name[0]
+
+
+class StoredObject:
+    """An object's bytes and what is known of them."""
+
+    __slots__ = ("api_version", "kind", "number", "raw", "updated", "version", "views")
+
+    def __init__(self, item: Item, updated: float) -> None:
+        self.views: tuple[str, ...] = ()
+        self.update(item, updated)
+
+    def update(self, item: Item, updated: float) -> None:
+        """Take newer bytes."""
+        self.version = item.version
+        self.number = version_number(item.version)
+        self.kind = item.kind
+        self.api_version = item.api_version
+        self.raw = item.raw
+        self.updated = updated
+
+
+class View:
+    """What one list or watch shows: its members and the version up to which they are known."""
+
+    def __init__(self, scope: Scope, updated: float) -> None:
+        self.scope = scope
+        self.identifier = scope.identifier
+        self.members: dict[Name, StoredObject] = {}
+        self.version = ""
+        self.number = 0
+        self.complete = False
+        self.updated = updated
+        self.floor = 0
+        self.tombstones: deque[tuple[int, bytes]] = deque()
+
+    def advance(self, version: str) -> bool:
+        """Move to a later version; False when it is not later."""
+        number = version_number(version)
+        if number <= self.number:
+            return False
+        self.version, self.number = version, number
+        return True
+
+    def bury(self, number: int, raw: bytes) -> None:
+        """Remember a deletion."""
+        self.tombstones.append((number, raw))
+        if len(self.tombstones) > MAX_TOMBSTONES:
+            self.floor = self.tombstones.popleft()[0]
+
+
+class Collection:
+    """See the module."""
+
+    def __init__(self, key: CollectionKey, codec: Codec, commit: Commit, clock: Callable[[], float]) -> None:
+        """``clock`` gives Unix time."""
+        self.key = key
+        self.codec = codec
+        self._commit = commit
+        self._clock = clock
+        self.kind = ""
+        self.api_version = ""
+        self.objects: dict[Name, StoredObject] = {}
+        self.absent: dict[Name, bytes] = {}
+        self.views: dict[Scope, View] = {}
+        self._by_identifier: dict[str, View] = {}
+        self._decoded: dict[bytes, WatchEvent] = {}
+        self.newest = 0
+        """The latest version seen."""
+        self.size = 0
+        """Bytes of all objects."""
+
+    # -- what comes in
+
+    def decode_event(self, frame: bytes) -> WatchEvent:
+        """Decode a watch frame; one that another watch brought a moment ago is not decoded again."""
+        event = self._decoded.get(frame)
+        if event is None:
+            event = self.codec.decode_event(frame)
+            if len(self._decoded) >= _DECODED_EVENTS:
+                del self._decoded[next(iter(self._decoded))]
+            self._decoded[frame] = event
+        return event
+
+    def put(self, item: Item, view: View | None = None, force: bool = False) -> None:
+        """Take an object from a get, or as a member of a view."""
+        name = (item.namespace, item.name)
+        number = version_number(item.version)
+        stored = self.objects.get(name)
+        changed = False
+        if item.kind and not self.kind:
+            self.kind, self.api_version = item.kind, item.api_version
+        if stored is None:
+            stored = self.objects[name] = StoredObject(item, self._clock())
+            self.size += len(item.raw)
+            changed = True
+        elif force or number > stored.number or (number == 0 and item.raw != stored.raw):
+            self.size += len(item.raw) - len(stored.raw)
+            stored.update(item, self._clock())
+            changed = True
+        if name in self.absent:
+            del self.absent[name]
+            self._commit(records.ABSENT, (*self.key.parts, *name), None)
+        self.newest = max(self.newest, number)
+        if view is not None and name not in view.members:
+            view.members[name] = stored
+            stored.views = (*stored.views, view.identifier)
+            changed = True
+        if changed:
+            self._save(name, stored)
+
+    def missing(self, name: Name, body: bytes) -> None:
+        """The API server said that there is no such object."""
+        self._drop(name)
+        self.absent[name] = body
+        self._commit(records.ABSENT, (*self.key.parts, *name), body)
+
+    def view(self, scope: Scope) -> View:
+        """The view of a scope, made partial when there is none."""
+        view = self.views.get(scope)
+        if view is None:
+            view = self.views[scope] = View(scope, self._clock())
+            self._by_identifier[view.identifier] = view
+        return view
+
+    def replace(self, scope: Scope, page: ListPage, newest_before: int | None) -> None:
+        """Replace a view by a whole list.
+
+        ``newest_before`` is the newest version known when a consistent list was asked for: one that is
+        older comes from a cluster that was restored. None when the list was allowed to be old.
+        """
+        number = version_number(page.version)
+        view = self.view(scope)
+        restored = newest_before is not None and number < newest_before
+        if view.complete and number < view.number and not restored:
+            return
+        if page.kind.endswith("List"):
+            self.kind, self.api_version = page.kind.removesuffix("List"), page.api_version
+        if restored:
+            self.newest = number
+        before = set(view.members)
+        listed = set()
+        for item in page.items:
+            name = (item.namespace, item.name)
+            listed.add(name)
+            self.put(item, view, force=restored)
+        if scope.proves_deletion and not scope.fields:
+            before.update(name for name in self.objects if scope.covers(name))
+        for name in before - listed:
+            stored = self.objects[name]
+            if stored.number > number and not restored:
+                self._leave(name, view)
+            elif scope.proves_deletion:
+                self._drop(name)
+            else:
+                self._leave(name, view)
+        view.version, view.number = page.version, number
+        view.complete = True
+        view.updated = self._clock()
+        view.floor = number
+        view.tombstones.clear()
+        self.newest = max(self.newest, number)
+        self._save_view(view)
+
+    def apply(self, view: View, event: WatchEvent) -> None:
+        """Take one watch event into the view that the watch continues."""
+        item = event.item
+        if event.type == "ERROR":
+            if event.code == 410:
+                self.doubt(view)
+            return
+        number = version_number(item.version)
+        if event.type in ("ADDED", "MODIFIED"):
+            if number > view.number or (item.namespace, item.name) not in view.members:
+                self.put(item, view)
+        elif event.type == "DELETED":
+            self._deleted(view, item, number)
+        view.updated = self._clock()
+        if view.advance(item.version):
+            self.newest = max(self.newest, number)
+            self._save_view(view)
+
+    def _deleted(self, view: View, item: Item, number: int) -> None:
+        name = (item.namespace, item.name)
+        stored = view.members.get(name)
+        if stored is None or stored.number > number:
+            return
+        if view.scope.proves_deletion:
+            for identifier in stored.views:
+                self._by_identifier[identifier].bury(number, item.raw)
+            self._drop(name)
+        else:
+            view.bury(number, item.raw)
+            self._leave(name, view)
+
+    def doubt(self, view: View) -> None:
+        """Something may be missing: the view is partial until it is listed again."""
+        if view.complete:
+            view.complete = False
+            self._save_view(view)
+
+    def _leave(self, name: Name, view: View) -> None:
+        """Take an object out of a view; one that no view holds may be gone, and is forgotten."""
+        stored = view.members.pop(name, None)
+        if stored is None:
+            return
+        stored.views = tuple(other for other in stored.views if other != view.identifier)
+        if stored.views:
+            self._save(name, stored)
+        else:
+            self._drop(name)
+
+    def _drop(self, name: Name) -> None:
+        stored = self.objects.pop(name, None)
+        if stored is None:
+            return
+        self.size -= len(stored.raw)
+        for identifier in stored.views:
+            self._by_identifier[identifier].members.pop(name, None)
+        self._commit(records.OBJECT, (*self.key.parts, *name), None)
+
+    # -- the durable form
+
+    def _save(self, name: Name, stored: StoredObject) -> None:
+        header = ObjectHeader(
+            stored.version, stored.updated, stored.kind, stored.api_version, list(stored.views)
+        )
+        self._commit(records.OBJECT, (*self.key.parts, *name), pack(header, stored.raw))
+
+    def _save_view(self, view: View) -> None:
+        header = ViewHeader(
+            *view.scope, view.version, view.complete, view.updated, self.kind, self.api_version
+        )
+        self._commit(records.VIEW, (*self.key.parts, view.identifier), pack(header))
+
+    def restore_view(self, header: ViewHeader) -> None:
+        """Take back a view; to be called before `restore_object`."""
+        view = self.view(Scope(header.namespace, header.labels, header.fields))
+        view.advance(header.version)
+        view.complete = header.complete
+        view.updated = header.updated
+        view.floor = view.number
+        self.kind = self.kind or header.kind
+        self.api_version = self.api_version or header.api_version
+        self.newest = max(self.newest, view.number)
+
+    def restore_object(self, name: Name, header: ObjectHeader, raw: bytes) -> None:
+        """Take back an object."""
+        item = Item(*name, header.version, header.kind, header.api_version, raw)
+        stored = self.objects[name] = StoredObject(item, header.updated)
+        self.size += len(raw)
+        self.newest = max(self.newest, stored.number)
+        if header.kind and not self.kind:
+            self.kind, self.api_version = header.kind, header.api_version
+        known: Iterable[str] = (each for each in header.views if each in self._by_identifier)
+        stored.views = tuple(known)
+        for identifier in stored.views:
+            self._by_identifier[identifier].members[name] = stored

@@ -1,0 +1,106 @@
+"""Group commit: changes are gathered for a moment, then written to the store in one batch."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from superedge.interfaces import Change, ICacheStore, IReactor
+from superedge.liteapiserver import metrics
+
+MAX_BATCH = 1000
+"""Changes that are not held back any longer, whatever the interval."""
+RETRY = 5.0
+"""Seconds before a store that refused a batch is tried again."""
+
+_log = Logger()
+
+
+class Committer:
+    """Writes changes to ``store``; the latest change of a key counts.
+
+    While the store refuses them they stay in memory, and are tried again.
+    """
+
+    def __init__(self, reactor: IReactor, store: ICacheStore, interval: float) -> None:
+        self._reactor = reactor
+        self._store = store
+        self._interval = interval
+        self._pending: dict[tuple[str, tuple[str, ...]], bytes | None] = {}
+        self._lock = DeferredLock()
+        self._timer: IDelayedCall | None = None
+        self._closed = False
+        self.degraded = ""
+        """Why the store refuses changes, empty while it takes them."""
+
+    @property
+    def pending(self) -> int:
+        """Changes that are not durable yet."""
+        return len(self._pending)
+
+    def add(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
+        """Put or delete one record."""
+        self._pending[kind, key] = value
+        if self._timer is None:
+            self._schedule(self._interval)
+        elif len(self._pending) == MAX_BATCH and not self.degraded:
+            self._timer.reset(0)
+
+    def _schedule(self, delay: float) -> None:
+        if not self._closed:
+            self._timer = self._reactor.callLater(delay, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        Deferred.fromCoroutine(self.flush()).addErrback(self._unexpected)
+
+    def _unexpected(self, failure: Failure) -> None:
+        _log.failure("the store failed", failure)
+
+    async def flush(self) -> bool:
+        """Write what is pending; whether it is durable now."""
+        await self._lock.acquire()
+        try:
+            batch, self._pending = self._pending, {}
+            if not batch:
+                return not self.degraded
+            changes = [Change(kind, key, value) for (kind, key), value in batch.items()]
+            started = self._reactor.seconds()
+            try:
+                await self._store.apply(changes)
+            except Exception as problem:
+                self._pending = batch | self._pending
+                self._refused(problem)
+                return False
+            metrics.COMMIT_SECONDS.observe(self._reactor.seconds() - started)
+            metrics.COMMITS.labels("done").inc()
+            if self.degraded:
+                self.degraded = ""
+                metrics.STORE_DEGRADED.set(0)
+                _log.info("the cache store takes changes again")
+            return True
+        finally:
+            self._lock.release()
+
+    def _refused(self, problem: Exception) -> None:
+        metrics.COMMITS.labels("refused").inc()
+        metrics.STORE_DEGRADED.set(1)
+        if not self.degraded:
+            _log.critical(
+                "the cache store refuses changes, which now live in memory alone: {problem}", problem=problem
+            )
+        self.degraded = str(problem) or type(problem).__name__
+        if self._timer is not None:
+            self._timer.cancel()
+        self._schedule(RETRY)
+
+    async def close(self) -> None:
+        """Write what is pending and close the store."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self.flush()
+        await self._store.close()

@@ -1,0 +1,92 @@
+"""Bodies that are kept whole: discovery, versions, schemas, Tables. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import msgspec
+
+from superedge.kube.media import Representation, accepted, parse_media_type
+from superedge.kube.request import RequestInfo
+from superedge.liteapiserver.cache import records
+from superedge.liteapiserver.cache.collection import Commit
+from superedge.liteapiserver.cache.records import DocumentHeader, pack
+
+# Parameters that say how to answer, not what.
+_PASSING = frozenset(
+    {"timeout", "timeoutSeconds", "limit", "resourceVersion", "resourceVersionMatch", "pretty"}
+)
+
+
+class _ListMetadata(msgspec.Struct):
+    resourceVersion: str = ""
+    token: str = msgspec.field(default="", name="continue")
+
+
+class _TableHead(msgspec.Struct):
+    metadata: _ListMetadata = msgspec.field(default_factory=_ListMetadata)
+
+
+_table = msgspec.json.Decoder(_TableHead)
+
+
+def document_path(request: RequestInfo) -> str:
+    """What names a document: path and lasting parameters."""
+    kept = sorted((key, value) for key, value in request.query.items() if key not in _PASSING)
+    return f"{request.path}?{urlencode(kept, errors='surrogateescape')}" if kept else request.path
+
+
+class Documents:
+    """One table for all identities."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._found: dict[tuple[str, str, Representation], tuple[DocumentHeader, bytes]] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def put(
+        self, identity: str, request: RequestInfo, content_type: str, body: bytes, commit: Commit
+    ) -> None:
+        """Keep a body; one page of many is not kept."""
+        version = ""
+        representation = parse_media_type(content_type)
+        if representation.kind == "Table":
+            meta = _table.decode(body).metadata
+            if meta.token or request.query.get("continue"):
+                return
+            version = meta.resourceVersion
+        path = document_path(request)
+        header = DocumentHeader(content_type, self._clock(), version, request.accept)
+        self._found[identity, path, representation] = (header, body)
+        commit(records.DOCUMENT, (identity, path, str(representation)), pack(header, body))
+
+    def restore(self, key: tuple[str, ...], header: DocumentHeader, body: bytes) -> None:
+        """Take back a body."""
+        identity, path, representation = key
+        self._found[identity, path, parse_media_type(representation)] = (header, body)
+
+    def get(self, identity: str, request: RequestInfo) -> tuple[DocumentHeader, bytes] | None:
+        """The body in the form the client wants most."""
+        path = document_path(request)
+        for representation in accepted(request.accept):
+            found = self._found.get((identity, path, representation))
+            if found is not None:
+                return found
+        return None if request.is_resource else self._as_asked_before(identity, request, path)
+
+    def _as_asked_before(
+        self, identity: str, request: RequestInfo, path: str
+    ) -> tuple[DocumentHeader, bytes] | None:
+        """Schemas come under media types other than those that were asked for: go by the question."""
+        anything = not request.accept or "*/*" in request.accept
+        chosen = None
+        for (owner, known, _), document in self._found.items():
+            if owner == identity and known == path:
+                if document[0].accept == request.accept:
+                    return document
+                if anything:
+                    chosen = document
+        return chosen

@@ -1,0 +1,50 @@
+"""What is remembered and for how long. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from superedge.config.liteapiserver import CacheRuleConfig
+from superedge.kube.request import RequestInfo
+
+# The only subresources whose answer is state rather than an action or a stream.
+_SUBRESOURCES = frozenset({"status", "scale"})
+_DOCUMENTS = ("/api", "/apis", "/version", "/openapi/", "/openid/", "/.well-known/")
+
+
+class Keep(enum.Enum):
+    """How long an answer is kept."""
+
+    STORED = "cache"
+    MEMORY = "memory-only"
+    NOT = "skip"
+
+
+class Policy:
+    """The configured rules, and what can be remembered at all."""
+
+    def __init__(self, rules: Sequence[CacheRuleConfig] = ()) -> None:
+        self._rules = [(rule.resources, Keep(rule.action)) for rule in rules]
+        self.for_resource = lru_cache(maxsize=1024)(self._for_resource)
+
+    def _for_resource(self, group: str, resource: str) -> Keep:
+        names = {resource, f"{resource}.{group}" if group else resource}
+        for pattern, keep in self._rules:
+            if any(fnmatchcase(name, pattern) for name in names):
+                return keep
+        return Keep.STORED
+
+    def keep(self, request: RequestInfo) -> Keep:
+        """For the answer to one request."""
+        if not request.is_read or request.method != "GET":
+            return Keep.NOT
+        if not request.is_resource:
+            path = request.path
+            known = path in _DOCUMENTS or path.startswith(("/api/", "/apis/", *_DOCUMENTS[3:]))
+            return Keep.STORED if known else Keep.NOT
+        if request.subresource and (request.subresource not in _SUBRESOURCES or request.verb != "get"):
+            return Keep.NOT
+        return self.for_resource(request.group, request.resource)

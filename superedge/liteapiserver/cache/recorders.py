@@ -1,0 +1,173 @@
+"""Recorders: each is fed one answer's body while the client gets it. None of their methods raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from superedge.kube.errors import DecodeError
+from superedge.kube.objects import Item, ListPage, WatchEvent
+from superedge.liteapiserver import metrics
+from superedge.liteapiserver.cache.collection import Collection, Scope, View
+from superedge.liteapiserver.cache.decoding import Decoder
+
+_log = Logger()
+
+
+class Recorder(Protocol):
+    """Takes body bytes after transfer decoding, still content-encoded."""
+
+    def data(self, pieces: list[bytes]) -> None:
+        """Some of the body."""
+
+    def complete(self) -> None:
+        """The body is whole."""
+
+    def abort(self) -> None:
+        """The body was cut short: what is not known to be whole is dropped."""
+
+
+def fault(reason: str, problem: Exception, what: str) -> None:
+    """Count and log what could not be remembered."""
+    metrics.CACHE_FAULTS.labels(reason).inc()
+    if isinstance(problem, DecodeError):
+        _log.warn("{what} is not remembered: {problem}", what=what, problem=problem)
+    else:
+        _log.failure("{what} is not remembered", what=what)
+
+
+class BodyRecorder:
+    """Collects a whole body, then gives it to ``finish`` decoded."""
+
+    def __init__(self, what: str, decoder: Decoder, limit: int, finish: Callable[[bytes], None]) -> None:
+        self._what = what
+        self._decoder = decoder
+        self._limit = limit
+        self._finish = finish
+        self._pieces: list[bytes] | None = []
+        self._size = 0
+
+    def data(self, pieces: list[bytes]) -> None:
+        """Some of the body."""
+        if self._pieces is None:
+            return
+        try:
+            for piece in pieces:
+                decoded = self._decoder.feed(piece)
+                self._size += len(decoded)
+                self._pieces.append(decoded)
+            if self._size > self._limit:
+                raise DecodeError(f"it has more than {self._limit} bytes")
+        except Exception as problem:
+            self._pieces = None
+            fault("body", problem, self._what)
+
+    def complete(self) -> None:
+        """The body is whole."""
+        pieces, self._pieces = self._pieces, None
+        if pieces is None:
+            return
+        try:
+            self._decoder.end()
+            self._finish(b"".join(pieces))
+        except Exception as problem:
+            fault("body", problem, self._what)
+
+    def abort(self) -> None:
+        """Drop what came."""
+        self._pieces = None
+
+
+class WatchRecorder:
+    """Follows a watch; with ``initial``, what comes before the end bookmark replaces the view at once."""
+
+    def __init__(
+        self,
+        what: str,
+        decoder: Decoder,
+        limit: int,
+        collection: Collection,
+        view: View,
+        initial: bool,
+    ) -> None:
+        self._what = what
+        self._decoder = decoder
+        self._limit = limit
+        self._collection = collection
+        self._view = view
+        self._splitter = collection.codec.splitter()
+        self._newest_before = collection.newest
+        self._initial: dict[tuple[str, str], Item] | None = {} if initial else None
+        self._broken = False
+
+    def data(self, pieces: list[bytes]) -> None:
+        """Some of the stream."""
+        if self._broken:
+            return
+        collection = self._collection
+        try:
+            for piece in pieces:
+                for frame in self._splitter.feed(self._decoder.feed(piece)):
+                    event = collection.decode_event(frame)
+                    if self._initial is None:
+                        collection.apply(self._view, event)
+                    else:
+                        self._gather(event)
+            if self._splitter.pending > self._limit:
+                raise DecodeError(f"an event of more than {self._limit} bytes")
+        except Exception as problem:
+            self._broken = True
+            fault("watch", problem, self._what)
+            if self._initial is None:
+                collection.doubt(self._view)
+
+    def _gather(self, event: WatchEvent) -> None:
+        assert self._initial is not None
+        item = event.item
+        name = (item.namespace, item.name)
+        if event.type in ("ADDED", "MODIFIED"):
+            self._initial[name] = item
+        elif event.type == "DELETED":
+            self._initial.pop(name, None)
+        elif event.type == "BOOKMARK" and event.initial_events_end:
+            items = list(self._initial.values())
+            self._initial = None
+            kind = f"{item.kind}List" if item.kind else ""
+            page = ListPage(kind, item.api_version, item.version, "", items)
+            self._collection.replace(self._view.scope, page, self._newest_before)
+
+    def complete(self) -> None:
+        """The watch ended; the view stays at its version."""
+
+    def abort(self) -> None:
+        """The watch broke off; every event that came whole counts."""
+
+
+class PagedLists:
+    """Pages of lists that are not yet at their end, by the token that asks for the next page."""
+
+    MAX_LISTS = 64
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[object, ...], tuple[list[Item], str, int | None]] = {}
+
+    def take(
+        self, collection: Collection, scope: Scope, token: str
+    ) -> tuple[list[Item], str, int | None] | None:
+        """The pages before the one that ``token`` asks for, their version, and what was newest then."""
+        return self._begun.pop((collection.key, scope, token), None)
+
+    def put(
+        self,
+        collection: Collection,
+        scope: Scope,
+        page: ListPage,
+        items: list[Item],
+        newest_before: int | None,
+    ) -> None:
+        """Keep pages until the next comes; the oldest unfinished list gives way."""
+        if len(self._begun) >= self.MAX_LISTS:
+            del self._begun[next(iter(self._begun))]
+        self._begun[collection.key, scope, page.token] = (items, page.version, newest_before)

@@ -1,0 +1,59 @@
+"""The durable form of what the cache holds: one line of JSON, then the bytes as they came. Pure."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from superedge.kube.errors import DecodeError
+
+OBJECT, VIEW, ABSENT, DOCUMENT, TOKEN, BEARER = "object", "view", "absent", "document", "token", "bearer"
+
+H = TypeVar("H", bound=msgspec.Struct)
+
+
+class ObjectHeader(msgspec.Struct, omit_defaults=True):
+    """Of an object: ``views`` are the identifiers of the views it is a member of."""
+
+    version: str
+    updated: float
+    kind: str = ""
+    api_version: str = ""
+    views: list[str] = []
+
+
+class ViewHeader(msgspec.Struct, omit_defaults=True):
+    """Of a view; its members say themselves that they belong to it."""
+
+    namespace: str
+    labels: str
+    fields: str
+    version: str
+    complete: bool
+    updated: float
+    kind: str = ""
+    api_version: str = ""
+
+
+class DocumentHeader(msgspec.Struct, omit_defaults=True):
+    """Of a body that is kept whole."""
+
+    content_type: str
+    updated: float
+    version: str = ""
+    accept: str = ""
+
+
+def pack(header: msgspec.Struct, body: bytes = b"") -> bytes:
+    """Header and bytes as one value."""
+    return msgspec.json.encode(header) + b"\n" + body
+
+
+def unpack(kind: type[H], value: bytes) -> tuple[H, bytes]:
+    """The header and the bytes of a value. Raises DecodeError."""
+    head, _, body = value.partition(b"\n")
+    try:
+        return msgspec.json.decode(head, type=kind), body
+    except msgspec.MsgspecError as problem:
+        raise DecodeError(f"not a stored {kind.__name__}: {problem}") from problem

@@ -1,0 +1,247 @@
+"""Every request comes here: who asks, and who answers, the cloud or the cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.logger import Logger
+
+from superedge.interfaces import IReactor
+from superedge.kube.request import RequestInfo, parse_request
+from superedge.kube.status import status_body
+from superedge.liteapiserver import metrics
+from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, failure, what
+from superedge.liteapiserver.cache.cache import Cache
+from superedge.liteapiserver.credentials import ANONYMOUS, Credentials, identify
+from superedge.liteapiserver.health import Health
+from superedge.liteapiserver.held import HeldWatches
+from superedge.liteapiserver.identity import IdentityManager, peer_organizations
+from superedge.liteapiserver.proxy import Caller, Exchange
+from superedge.liteapiserver.tokens import MAX_BODY, TokenVault, is_token_request
+from superedge.web.h1 import Headers
+from superedge.web.server import CONTINUE, Request
+
+SLOW = 2.0
+"""Seconds without an answer after which the cloud is probed."""
+
+_log = Logger()
+
+
+class Forbidden(Exception):
+    """A client that nothing is forwarded for; the text says why."""
+
+
+class Frontend:
+    """Decides for each request, and keeps account of those on their way."""
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        identities: IdentityManager,
+        health: Health,
+        cache: Cache,
+        credentials: Credentials,
+        tokens: TokenVault,
+        host: bytes,
+        forward_unknown: bool,
+        resume_within: float,
+    ) -> None:
+        """``host`` is the Host header for the cloud; the other arguments are the parts it joins."""
+        self._reactor = reactor
+        self._identities = identities
+        self.health = health
+        self.cache = cache
+        self.credentials = credentials
+        self.tokens = tokens
+        self.host = host
+        self._forward_unknown = forward_unknown
+        self._resume_within = resume_within
+        self._held = HeldWatches(reactor)
+        self._exchanges: set[Exchange] = set()
+        self._counters: dict[tuple[str, str, int, str], Any] = {}
+        self._from_cloud = metrics.LATENCY.labels("upstream")
+        self._from_cache = metrics.LATENCY.labels("cache")
+        health.on_offline = self._went_offline
+        health.on_online = self._came_online
+        metrics.IN_FLIGHT.set_function(lambda: len(self._exchanges) + len(self._held))
+        metrics.WATCHES.labels("cache").set_function(lambda: len(self._held))
+        metrics.WATCHES.labels("upstream").set_function(
+            lambda: sum(exchange.is_watch for exchange in self._exchanges)
+        )
+
+    def handle(self, request: Request) -> None:
+        """Answer a request, in its own time."""
+        head = request.head
+        accept = authorization = b""
+        for name, value in head.headers:
+            low = name.lower()
+            if low == b"accept":
+                accept = accept + b"," + value if accept else value
+            elif low == b"authorization":
+                authorization = value
+        info = parse_request(head.method, head.target, accept)
+        try:
+            caller = self._caller(request.transport, authorization)
+        except Forbidden as problem:
+            self._respond(request, info, failure(403, str(problem), outcome="refused"), "refused")
+            return
+        if self.health.online:
+            exchange = Exchange(self, request, info, caller, self._reactor.seconds())
+            self._exchanges.add(exchange)
+            exchange.begin()
+        elif is_token_request(info):
+            request.receive(_Question(self, request, info, caller))
+        else:
+            self.answer_offline(request, info, caller)
+
+    def _caller(self, transport: Any, authorization: bytes) -> Caller:
+        name = transport.peer_common_name
+        if name is not None:
+            found = self._identities.get(name)
+            if found is not None:
+                missing = found.organizations - peer_organizations(transport.peer_certificate)
+                if missing:
+                    raise Forbidden(
+                        f"the client certificate of {name!r} is not of the groups that its upstream identity "
+                        f"has: {', '.join(sorted(missing))}"
+                    )
+                return Caller(found.pool, f"cert:{name}")
+            if not self._forward_unknown:
+                raise Forbidden(
+                    f"no upstream identity has the common name {name!r} of the client certificate"
+                )
+        if authorization:
+            return Caller(self._identities.anonymous, identify(authorization)[0], authorization)
+        return Caller(self._identities.anonymous, ANONYMOUS)
+
+    # -- told by exchanges
+
+    def answering(self, exchange: Exchange, info: RequestInfo, status: int) -> None:
+        """The cloud's answer begins."""
+        self._from_cloud.observe(self._reactor.seconds() - exchange.started_at)
+        self._count(info, status, "upstream")
+
+    def finished(self, exchange: Exchange) -> None:
+        """An exchange is over."""
+        self._exchanges.discard(exchange)
+
+    def hold(self, request: Request, info: RequestInfo, started_at: float) -> None:
+        """A watch lost the cloud: it stays open."""
+        self._held.adopt(request, info, self._reactor.seconds() - started_at)
+
+    def undecided(self, request: Request, info: RequestInfo) -> None:
+        """A write was sent and the cloud was lost before it said what came of it."""
+        answer = failure(
+            504,
+            f"the cloud was lost before it answered: {info.verb} of {what(info)} may have been carried out",
+            outcome="refused",
+        )
+        self._respond(request, info, answer, "cache")
+
+    def answer_offline(
+        self, request: Request, info: RequestInfo, caller: Caller, question: bytes = b""
+    ) -> None:
+        """Answer from the cache."""
+        if caller.authorization and not self.credentials.is_accepted(caller.authorization):
+            message = "the cloud is unreachable, and it has not accepted these credentials before"
+            self._respond(request, info, failure(401, message, outcome="refused"), "cache")
+            return
+        if is_token_request(info):
+            answer: Answer | WatchAnswer = self.tokens.answer(caller.identity, info, question)
+        else:
+            answer = self.cache.answer(caller.identity, info)
+        self._respond(request, info, answer, "cache")
+
+    def _respond(
+        self, request: Request, info: RequestInfo, answer: Answer | WatchAnswer, source: str
+    ) -> None:
+        if source == "cache":
+            metrics.CACHE_ANSWERS.labels(answer.outcome).inc()
+            self._from_cache.observe(0.0)
+        if isinstance(answer, WatchAnswer):
+            self._count(info, 200, source)
+            self._held.open(request, answer)
+        else:
+            self._count(info, answer.status, source)
+            request.respond(answer.status, answer.headers, answer.body)
+
+    def _count(self, info: RequestInfo, status: int, source: str) -> None:
+        key = (info.verb, info.resource, status, source)
+        counter = self._counters.get(key)
+        if counter is None:
+            # What a client makes up must not become a time series.
+            verb = info.verb if info.is_resource or info.verb in _METHODS else "other"
+            resource = info.resource if status < 400 else "" if status == 404 else info.resource[:64]
+            counter = metrics.REQUESTS.labels(verb, resource, str(status), source)
+            if len(self._counters) < 4096:
+                self._counters[key] = counter
+        counter.inc()
+
+    # -- told by health
+
+    def look_for_slow(self) -> None:
+        """Probe when a request has waited long; call it every second or so."""
+        if not self.health.online:
+            return
+        before = self._reactor.seconds() - SLOW
+        if any(exchange.waiting and exchange.started_at < before for exchange in self._exchanges):
+            self.health.doubt()
+
+    def _went_offline(self) -> None:
+        for pool in self._identities.pools():
+            pool.close_idle()
+        for exchange in list(self._exchanges):
+            exchange.went_offline()
+
+    def _came_online(self) -> None:
+        self._held.resume(self._resume_within)
+
+    # -- told by the service
+
+    def end_watches(self) -> None:
+        """End what is held open, in the orderly way."""
+        self._held.end_all()
+
+    def abort(self) -> None:
+        """Drop what is on its way to the cloud."""
+        for pool in self._identities.pools():
+            pool.abort()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something other than a watch is on its way to the cloud."""
+        return any(not exchange.is_watch for exchange in self._exchanges)
+
+    @property
+    def active(self) -> int:
+        """Requests on their way to the cloud."""
+        return len(self._exchanges)
+
+
+_METHODS = frozenset({"get", "head", "post", "put", "patch", "delete", "options"})
+
+
+class _Question:
+    """Waits for the body of a TokenRequest that only the vault can answer."""
+
+    def __init__(self, frontend: Frontend, request: Request, info: RequestInfo, caller: Caller) -> None:
+        self._frontend = frontend
+        self._request = request
+        self._info = info
+        self._caller = caller
+        self._pieces: list[bytes] = []
+        if any(name.lower() == b"expect" for name, _ in request.head.headers):
+            request.interim(CONTINUE)
+
+    def body(self, data: bytes) -> None:
+        self._pieces.append(data)
+        if sum(map(len, self._pieces)) > MAX_BODY:
+            headers: Headers = [(b"Content-Type", b"application/json")]
+            self._request.respond(413, headers, status_body(413, "the request's body is too large"))
+
+    def body_end(self, trailers: Headers) -> None:
+        if not self._request.finished:
+            self._frontend.answer_offline(self._request, self._info, self._caller, b"".join(self._pieces))
+
+    def client_lost(self) -> None:
+        pass

@@ -1,0 +1,202 @@
+"""Whether the cloud answers: a state machine, and the probes that move it.
+
+Requests go to the cloud while `Health.online`. One hard failure raises a suspicion that a probe confirms or
+removes; offline ends with two good probes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from automat import TypeMachineBuilder
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from superedge.liteapiserver import metrics
+
+_log = Logger()
+
+
+class ProbeResult(enum.Enum):
+    """What a probe found."""
+
+    READY = "ready"
+    """The API server is there and ready."""
+    ANSWERING = "answering"
+    """An API server is there and says that it is not ready: its answers count, but it is not returned to."""
+    FAILED = "failed"
+    """Nothing there that is an API server."""
+
+
+class _Inputs(Protocol):
+    def request_failed(self) -> None:
+        """A request met what only an absent cloud does."""
+
+    def probe_ready(self) -> None:
+        """A probe found a ready API server."""
+
+    def probe_answering(self) -> None:
+        """A probe found an API server that is not ready."""
+
+    def probe_failed(self) -> None:
+        """A probe found none."""
+
+
+class _Core:
+    """Told of every state that is entered."""
+
+    def __init__(self, entered: Callable[[str], None]) -> None:
+        self.entered = entered
+
+
+def _enter(name: str) -> Callable[[object, _Core], None]:
+    def enter(_machine: object, core: _Core) -> None:
+        core.entered(name)
+
+    return enter
+
+
+def _build() -> Callable[[_Core], _Inputs]:
+    builder = TypeMachineBuilder(_Inputs, _Core)
+    starting = builder.state("starting")
+    online = builder.state("online")
+    suspect = builder.state("suspect")
+    offline = builder.state("offline")
+    recovering = builder.state("recovering")
+    table = (
+        (starting, _Inputs.request_failed, None),
+        (starting, _Inputs.probe_ready, online),
+        (starting, _Inputs.probe_answering, offline),
+        (starting, _Inputs.probe_failed, offline),
+        (online, _Inputs.request_failed, suspect),
+        (online, _Inputs.probe_ready, None),
+        (online, _Inputs.probe_answering, None),
+        (online, _Inputs.probe_failed, suspect),
+        (suspect, _Inputs.request_failed, None),
+        (suspect, _Inputs.probe_ready, online),
+        (suspect, _Inputs.probe_answering, online),
+        (suspect, _Inputs.probe_failed, offline),
+        (offline, _Inputs.request_failed, None),
+        (offline, _Inputs.probe_ready, recovering),
+        (offline, _Inputs.probe_answering, None),
+        (offline, _Inputs.probe_failed, None),
+        (recovering, _Inputs.request_failed, offline),
+        (recovering, _Inputs.probe_ready, online),
+        (recovering, _Inputs.probe_answering, offline),
+        (recovering, _Inputs.probe_failed, offline),
+    )
+    names = {online: "online", suspect: "suspect", offline: "offline", recovering: "recovering"}
+    for state, given, target in table:
+        if target is None:
+            state.upon(given).loop().returns(None)
+        else:
+            state.upon(given).to(target)(_enter(names[target]))
+    return builder.build()
+
+
+_machine = _build()
+
+
+class Health:
+    """Runs the probes and tells who asked of the changes.
+
+    Args:
+        reactor: time.
+        probe: asks the cloud once; must end by itself.
+        interval: seconds between probes while nothing else shows that the cloud answers.
+    """
+
+    def __init__(
+        self, reactor: IReactorTime, probe: Callable[[], Awaitable[ProbeResult]], interval: float
+    ) -> None:
+        self._reactor = reactor
+        self._probe = probe
+        self._interval = interval
+        self._machine = _machine(_Core(self._entered))
+        self.state = "starting"
+        self.since = reactor.seconds()
+        self.online = True
+        """Whether requests go to the cloud."""
+        self._last_answer = 0.0
+        self._hurry: Deferred[None] | None = None
+        self._running: Deferred[None] | None = None
+        self.on_offline: Callable[[], None] = lambda: None
+        self.on_online: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Begin to probe."""
+        self._running = Deferred.fromCoroutine(self._run())
+        self._running.addErrback(lambda failure: failure.trap(CancelledError))
+        self._running.addErrback(lambda failure: _log.failure("probing stopped", failure))
+
+    def stop(self) -> None:
+        """Probe no more."""
+        if self._running is not None:
+            self._running.cancel()
+
+    def answered(self) -> None:
+        """A real API server answered a request."""
+        self._last_answer = self._reactor.seconds()
+
+    def failed(self, reason: str) -> None:
+        """A request met a hard failure: refused, TLS, closed before an answer, a load balancer's 502."""
+        if self.state == "online":
+            _log.warn("the cloud may be unreachable: {reason}", reason=reason)
+        self._machine.request_failed()
+        self.doubt()
+
+    def doubt(self) -> None:
+        """Probe now: a request waits for longer than is usual."""
+        if self.online and self._hurry is not None:
+            hurry, self._hurry = self._hurry, None
+            hurry.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            result = await self._probe()
+            if result is ProbeResult.READY:
+                self._machine.probe_ready()
+            elif result is ProbeResult.ANSWERING:
+                self._machine.probe_answering()
+            else:
+                self._machine.probe_failed()
+            await self._pause()
+
+    async def _pause(self) -> None:
+        if self.state == "suspect":
+            return
+        delay = min(1.0, self._interval) if self.state == "recovering" else self._interval
+        while True:
+            self._hurry = deferLater(self._reactor, delay)
+            hurry = self._hurry
+            try:
+                await hurry
+            except CancelledError:
+                if self._hurry is hurry:
+                    raise  # we are stopped
+                return
+            self._hurry = None
+            if self.state != "online":
+                return
+            delay = self._last_answer + self._interval - self._reactor.seconds()
+            if delay <= 0:
+                return
+
+    def _entered(self, state: str) -> None:
+        before, self.state = self.state, state
+        self.since = self._reactor.seconds()
+        metrics.TRANSITIONS.labels(state).inc()
+        was_online, self.online = self.online, state in ("online", "suspect")
+        metrics.ONLINE.set(self.online)
+        if was_online and not self.online:
+            _log.warn("offline: the cache answers")
+            self.on_offline()
+        elif self.online and not was_online:
+            _log.info("online: requests go to the cloud")
+            self.on_online()
+        elif state == "online" and before in ("suspect", "starting"):
+            _log.info("the cloud answers")

@@ -1,0 +1,163 @@
+"""The certificate manager: upstream identities on disk, one connection pool for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.x509.oid import NameOID
+from twisted.logger import Logger
+
+from superedge.errors import IdentityError
+from superedge.liteapiserver import metrics
+from superedge.tls.contexts import ClientContextSource, file_stamp
+from superedge.tls.identity import Identity, load_certificates, load_identity
+from superedge.web.client import Pool
+
+_log = Logger()
+
+PoolMaker = Callable[[ClientContextSource], Pool]
+
+
+@dataclass(slots=True)
+class UpstreamIdentity:
+    """One pair in use. ``organizations`` are the Kubernetes groups that its certificate gives."""
+
+    identity: Identity
+    organizations: frozenset[str]
+    tls: ClientContextSource
+    pool: Pool
+
+
+class IdentityManager:
+    """Finds pairs in files and directories; `check` follows what changed.
+
+    A new common name gets a pool; a changed pair replaces the old, whose connections end after their
+    requests or ``bound`` seconds; a broken pair leaves the one in use and is reported.
+    """
+
+    def __init__(self, paths: Iterable[Path], ca: list[Path], make_pool: PoolMaker, bound: float) -> None:
+        self._paths = list(paths)
+        self._ca = ca
+        self._make_pool = make_pool
+        self._bound = bound
+        self._by_name: dict[str, UpstreamIdentity] = {}
+        self._faults: dict[Path, str] = {}
+        self._loaded: dict[tuple[Path, Path], tuple[tuple[object, ...], str]] = {}
+        self._anonymous_tls = ClientContextSource(ca)
+        self.anonymous = make_pool(self._anonymous_tls)
+        self.check()
+
+    @property
+    def names(self) -> list[str]:
+        """The common names that have a pair."""
+        return sorted(self._by_name)
+
+    @property
+    def faults(self) -> list[str]:
+        """A sentence for each file that cannot be used."""
+        return sorted(self._faults.values())
+
+    def get(self, name: str) -> UpstreamIdentity | None:
+        """The pair of a common name."""
+        return self._by_name.get(name)
+
+    def pools(self) -> list[Pool]:
+        """Every pool."""
+        return [self.anonymous, *(found.pool for found in self._by_name.values())]
+
+    def reload_authorities(self) -> None:
+        """Trust what the CA files say now. Raises IdentityError; then what was trusted before is."""
+        self._anonymous_tls.reload()
+        self.anonymous.replace(self._bound)
+        for found in self._by_name.values():
+            found.tls.reload()
+            found.pool.replace(self._bound)
+
+    def check(self) -> None:
+        """Look at the files, take changed and new pairs into use."""
+        faults: dict[Path, str] = {}
+        pairs = self._pairs(faults)
+        for pair in pairs:
+            stamp = (file_stamp(pair[0]), file_stamp(pair[1]))
+            known = self._loaded.get(pair)
+            if known is not None and known[0] == stamp:
+                continue
+            try:
+                name = self._load(pair)
+            except IdentityError as problem:
+                faults[pair[0]] = str(problem)
+                continue
+            if known is not None and known[1] != name:
+                self._forget(pair, known[1])
+            self._loaded[pair] = (stamp, name)
+        self._forget_removed(set(pairs))
+        for path, message in faults.items():
+            if self._faults.get(path) != message:
+                _log.error("identity not usable, kept what was in use: {message}", message=message)
+        self._faults = faults
+        metrics.IDENTITY_FAULTS.set(len(faults))
+
+    def _load(self, pair: tuple[Path, Path]) -> str:
+        identity = load_identity(*pair)
+        groups = organizations(identity.certificate)
+        current = self._by_name.get(identity.name)
+        if current is not None and (current.identity.certificate, current.identity.key) == pair:
+            current.tls.reload()
+            current.identity, current.organizations = identity, groups
+            current.pool.replace(self._bound)
+            _log.info("identity {name} has a new certificate", name=identity.name)
+        elif current is not None:
+            raise IdentityError(
+                pair[0], f"has the common name {identity.name} that {current.identity.certificate} has, too"
+            )
+        else:
+            tls = ClientContextSource(self._ca, *pair)
+            self._by_name[identity.name] = UpstreamIdentity(identity, groups, tls, self._make_pool(tls))
+            _log.info("identity {name} from {path}", name=identity.name, path=str(pair[0]))
+        metrics.IDENTITY_EXPIRY.labels(identity.name).set(identity.not_after.timestamp())
+        return identity.name
+
+    def _forget_removed(self, present: set[tuple[Path, Path]]) -> None:
+        for pair in set(self._loaded) - present:
+            self._forget(pair, self._loaded.pop(pair)[1])
+
+    def _forget(self, pair: tuple[Path, Path], name: str) -> None:
+        found = self._by_name.get(name)
+        if found is not None and (found.identity.certificate, found.identity.key) == pair:
+            del self._by_name[name]
+            found.pool.abort()
+            metrics.IDENTITY_EXPIRY.remove(name)
+            _log.info("identity {name} is gone from {path}", name=name, path=str(pair[0]))
+
+    def _pairs(self, faults: dict[Path, str]) -> list[tuple[Path, Path]]:
+        found: list[tuple[Path, Path]] = []
+        for path in self._paths:
+            if not path.is_dir():
+                found.append((path, path))
+                continue
+            try:
+                entries = sorted(path.iterdir())
+            except OSError as problem:
+                faults[path] = f"{path}: cannot be read: {problem.strerror}"
+                continue
+            for entry in entries:
+                if entry.suffix == ".pem":
+                    found.append((entry, entry))
+                elif entry.suffix == ".crt" and entry.with_suffix(".key").exists():
+                    found.append((entry, entry.with_suffix(".key")))
+        return found
+
+
+def organizations(certificate: Path) -> frozenset[str]:
+    """The groups of a certificate's subject: its organizations."""
+    subject = load_certificates(certificate)[0].subject
+    return frozenset(str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+
+
+def peer_organizations(certificate: dict[str, object]) -> frozenset[str]:
+    """The organizations of a verified peer, from what `ssl.SSLSocket.getpeercert` gives."""
+    subject = certificate.get("subject", ())
+    assert isinstance(subject, tuple)
+    return frozenset(value for part in subject for key, value in part if key == "organizationName")

@@ -1,0 +1,409 @@
+"""One request on its way to the cloud and its answer on the way back, byte for byte, both streaming."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from superedge.kube.errors import DecodeError
+from superedge.kube.media import without_cbor
+from superedge.kube.request import RequestInfo
+from superedge.liteapiserver.tokens import MAX_BODY, is_token_request
+from superedge.net.errors import ConnectError
+from superedge.net.splice import splice
+from superedge.web.client import Pool, UpstreamConnection
+from superedge.web.h1 import (
+    HOP_BY_HOP,
+    Headers,
+    ResponseHead,
+    chunk,
+    connection_tokens,
+    find,
+    last_chunk,
+    request_head,
+    response_head,
+)
+
+if TYPE_CHECKING:
+    from superedge.liteapiserver.cache.recorders import Recorder
+    from superedge.liteapiserver.frontend import Frontend
+    from superedge.web.server import Request
+
+_BALANCER = frozenset({502, 503, 504})
+_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+
+_log = Logger()
+
+
+class Caller:
+    """Who asks: the pool that speaks for it, and its name in the cache.
+
+    ``authorization`` is set when it is what names the client, and not a certificate.
+    """
+
+    __slots__ = ("authorization", "identity", "pool")
+
+    def __init__(self, pool: Pool, identity: str, authorization: bytes = b"") -> None:
+        self.pool = pool
+        self.identity = identity
+        self.authorization = authorization
+
+
+class Exchange:
+    """Forwards one request; it is the receiver of the request's body and of the response."""
+
+    __slots__ = (
+        "_caller",
+        "_chunked",
+        "_connecting",
+        "_connection",
+        "_done",
+        "_frontend",
+        "_has_body",
+        "_info",
+        "_interim_seen",
+        "_question",
+        "_recorder",
+        "_request",
+        "_retried",
+        "_round",
+        "_started",
+        "_switch_head",
+        "_token_answer",
+        "started_at",
+    )
+
+    def __init__(
+        self, frontend: Frontend, request: Request, info: RequestInfo, caller: Caller, now: float
+    ) -> None:
+        self._frontend = frontend
+        self._request = request
+        self._info = info
+        self._caller = caller
+        self.started_at = now
+        self._connection: UpstreamConnection | None = None
+        self._connecting: Deferred[UpstreamConnection] | None = None
+        self._recorder: Recorder | None = None
+        self._round: list[bytes] = []
+        self._has_body = False
+        self._chunked = False
+        self._started = False
+        self._done = False
+        self._retried = False
+        self._interim_seen = False
+        self._switch_head = b""
+        self._question: list[bytes] | None = [] if is_token_request(info) else None
+        self._token_answer: tuple[bytes, list[bytes]] | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether no answer has begun."""
+        return not self._started and not self._done
+
+    @property
+    def is_watch(self) -> bool:
+        """Whether it is a watch that is answered now."""
+        return self._started and self._info.verb == "watch"
+
+    # -- towards the cloud
+
+    def begin(self) -> None:
+        """Send the request, over an idle connection if there is one."""
+        connection = self._caller.pool.take_idle()
+        if connection is not None:
+            self._send(connection)
+        else:
+            self._connect()
+
+    def _connect(self) -> None:
+        # What comes of the body waits in the client's socket, not here.
+        self._request.transport.pauseProducing()
+        self._connecting = self._caller.pool.connect()
+        self._connecting.addCallbacks(self._connected, self._not_connected)
+        self._connecting.addErrback(self._unexpected)
+
+    def _connected(self, connection: UpstreamConnection) -> None:
+        self._connecting = None
+        if self._done:
+            connection.abandon()
+            return
+        self._request.transport.resumeProducing()
+        self._send(connection)
+
+    def _not_connected(self, failure: Failure) -> None:
+        self._connecting = None
+        if failure.check(CancelledError):
+            return
+        failure.trap(ConnectError)
+        if self._done:
+            return
+        self._request.transport.resumeProducing()
+        self._unreachable(failure.getErrorMessage(), sent=False)
+
+    def _unexpected(self, failure: Failure) -> None:
+        _log.failure("request could not be forwarded", failure)
+        if not self._done:
+            self._finish()
+            self._request.abort()
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        head = self._request.head
+        method = head.method
+        connection.request(self._forwarded_head(), method == b"HEAD", not self._has_body, self)
+        if self._has_body:
+            connection.transport.registerProducer(self._request.transport, True)
+        self._request.receive(self)
+
+    def _forwarded_head(self) -> bytes:
+        head = self._request.head
+        tokens = connection_tokens(head.headers)
+        lines: Headers = [(b"Host", self._frontend.host)]
+        upgrade = b""
+        for pair in head.headers:
+            low = pair[0].lower()
+            if low in HOP_BY_HOP or low in tokens:
+                if low == b"transfer-encoding":
+                    self._has_body = self._chunked = True
+                elif low == b"upgrade":
+                    upgrade = pair[1]
+                continue
+            if low == b"host":
+                continue
+            if low == b"accept":
+                pair = (pair[0], without_cbor(pair[1]))  # noqa: PLW2901
+            elif low == b"content-length":
+                self._has_body = pair[1] != b"0"
+            lines.append(pair)
+        if self._chunked:
+            lines.append((b"Transfer-Encoding", b"chunked"))
+        if head.upgrade:
+            # Everything after the head goes through as it is once the server agrees.
+            self._has_body = False
+            lines += [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade)]
+        return request_head(head.method, head.target, lines)
+
+    # -- RequestReceiver
+
+    def body(self, data: bytes) -> None:
+        """A piece of the request's body."""
+        if self._question is not None:
+            self._question.append(data)
+            if sum(map(len, self._question)) > MAX_BODY:
+                self._question = None
+        connection = self._connection
+        if connection is not None and not self._done:
+            connection.transport.writeSequence(chunk([data]) if self._chunked else [data])
+
+    def body_end(self, trailers: Headers) -> None:
+        """The request is complete."""
+        connection = self._connection
+        if connection is None or not self._has_body:
+            return
+        if self._chunked:
+            connection.transport.write(last_chunk(trailers))
+        connection.transport.unregisterProducer()
+        self._has_body = False
+        connection.request_sent()
+
+    def client_lost(self) -> None:
+        """The client is gone: so is the reason to ask."""
+        if not self._done:
+            self._abort_recorder()
+            self._finish()
+            self._drop_upstream()
+
+    # -- ResponseReceiver
+
+    def response(self, head: ResponseHead) -> None:
+        """The status and headers."""
+        status = head.status
+        if status < 200:
+            self._informational(head)
+            return
+        frontend = self._frontend
+        real = status not in _BALANCER or bool(find(head.headers, b"audit-id"))
+        if real:
+            frontend.health.answered()
+        else:
+            frontend.health.failed(f"a load balancer answered {status}")
+            if self._info.is_read:
+                self._drop_upstream()
+                self._from_cache()
+                return
+        self._check_credentials(status)
+        tokens = connection_tokens(head.headers)
+        headers: Headers = []
+        bounded = status in (204, 304) or self._request.head.method == b"HEAD"
+        for pair in head.headers:
+            low = pair[0].lower()
+            if low in HOP_BY_HOP or low in tokens:
+                continue
+            if low == b"content-length":
+                bounded = True
+            headers.append(pair)
+        self._started = True
+        frontend.answering(self, self._info, status)
+        if status == 201 and self._question is not None:
+            self._token_answer = (find(head.headers, b"content-type"), [])
+        self._recorder = frontend.cache.record(self._caller.identity, self._info, status, head.headers)
+        self._request.start(status, head.reason, headers, bounded)
+
+    def _informational(self, head: ResponseHead) -> None:
+        if head.status == 101:
+            self._switch_head = response_head(101, head.reason, head.headers)
+        elif self._request.head.version == "1.1":
+            self._interim_seen = True
+            self._request.interim(response_head(head.status, head.reason, head.headers))
+
+    def _check_credentials(self, status: int) -> None:
+        caller = self._caller
+        if caller.authorization:
+            if status == 401:
+                self._frontend.credentials.refused(caller.authorization)
+            elif status < 300:
+                self._frontend.credentials.accepted(caller.authorization)
+
+    def data(self, pieces: list[bytes]) -> None:
+        """Pieces of the body."""
+        self._request.write(pieces)
+        if self._recorder is not None:
+            self._round += pieces
+        if self._token_answer is not None:
+            self._token_answer[1].extend(pieces)
+
+    def round_done(self) -> None:
+        """Send on what came, then let the cache see it."""
+        if self._done or not self._started:
+            return
+        self._request.flush()
+        if self._connection is not None:
+            self._request.throttle(self._connection.transport)
+        if self._recorder is not None and self._round:
+            pieces, self._round = self._round, []
+            self._recorder.data(pieces)
+
+    def complete(self, trailers: Headers) -> None:
+        """The response is whole."""
+        self._finish()
+        connection = self._connection
+        if self._has_body and connection is not None:
+            # Answered before the request was read to its end: its connection serves no other.
+            connection.transport.unregisterProducer()
+            connection.usable = False
+            connection.transport.loseConnection()
+        self._request.finish(trailers)
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            if self._round:
+                recorder.data(self._round)
+            recorder.complete()
+        if self._token_answer is not None:
+            self._keep_token(*self._token_answer)
+
+    def _keep_token(self, content_type: bytes, answer: list[bytes]) -> None:
+        frontend = self._frontend
+        try:
+            token = frontend.tokens.record(
+                self._caller.identity,
+                self._info,
+                b"".join(self._question or ()),
+                content_type.decode("latin-1"),
+                b"".join(answer),
+            )
+        except DecodeError as problem:
+            _log.warn("a token is not kept for later: {problem}", problem=problem)
+        else:
+            frontend.credentials.issued(token)
+
+    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+        """The server speaks another protocol from here on: bytes go through as they are."""
+        self._started = True
+        self._frontend.answering(self, self._info, 101)
+        self._finish()
+        early = self._request.hijack(self._switch_head)
+        client: Any = self._request.transport
+        if rest:
+            client.write(rest)
+        if early:
+            connection.transport.write(early)
+        splice(client, connection.transport).addCallback(
+            lambda _: connection.lost(connection) if connection.lost is not None else None
+        )
+
+    def failed(self, reason: str) -> None:
+        """The connection ended before the response did."""
+        if self._done:
+            return
+        connection, self._connection = self._connection, None
+        if self._started:
+            self._cut_short(reason)
+            return
+        stale = connection is not None and connection.used and not self._interim_seen
+        if stale and not self._retried and self._request.head.method in _IDEMPOTENT and not self._has_body:
+            # The server closed a kept connection at the moment we wrote to it.
+            self._retried = True
+            self._connect()
+            return
+        self._unreachable(reason, sent=True)
+
+    def _cut_short(self, reason: str) -> None:
+        frontend = self._frontend
+        self._abort_recorder()
+        self._finish()
+        frontend.health.doubt()
+        if self._info.verb == "watch" and not frontend.health.online:
+            frontend.hold(self._request, self._info, self.started_at)
+        else:
+            _log.info("an answer to {path} was cut short: {reason}", path=self._info.path, reason=reason)
+            self._request.abort()
+
+    # -- without the cloud
+
+    def went_offline(self) -> None:
+        """The cloud is given up: answer now what has no answer yet."""
+        if self.waiting:
+            sent = self._connection is not None
+            self._drop_upstream()
+            self._answer_without(sent)
+
+    def _unreachable(self, reason: str, sent: bool) -> None:
+        self._frontend.health.failed(reason)
+        if not self._done:  # going offline may have answered it
+            self._answer_without(sent)
+
+    def _answer_without(self, sent: bool) -> None:
+        self._finish()
+        if sent and not self._info.is_read:
+            self._frontend.undecided(self._request, self._info)
+        else:
+            self._frontend.answer_offline(
+                self._request, self._info, self._caller, b"".join(self._question or ())
+            )
+
+    def _from_cache(self) -> None:
+        self._finish()
+        self._frontend.answer_offline(self._request, self._info, self._caller)
+
+    def _finish(self) -> None:
+        self._done = True
+        self._frontend.finished(self)
+
+    def _abort_recorder(self) -> None:
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            if self._round:
+                recorder.data(self._round)
+            recorder.abort()
+
+    def _drop_upstream(self) -> None:
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+            self._request.transport.resumeProducing()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()

@@ -1,0 +1,218 @@
+"""The service: listens, loads the cache, and holds the parts together."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, cast
+
+from cryptography.fernet import Fernet
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.liteapiserver import LiteAPIServerConfig
+from superedge.errors import ConfigError
+from superedge.interfaces import ICacheStore, IReactor
+from superedge.liteapiserver import metrics
+from superedge.liteapiserver.cache.cache import Cache
+from superedge.liteapiserver.cache.committer import Committer
+from superedge.liteapiserver.cache.policy import Policy
+from superedge.liteapiserver.credentials import Credentials
+from superedge.liteapiserver.frontend import Frontend
+from superedge.liteapiserver.health import Health, ProbeResult
+from superedge.liteapiserver.identity import IdentityManager
+from superedge.liteapiserver.probe import probe
+from superedge.liteapiserver.stores.memory import MemoryStore
+from superedge.liteapiserver.tokens import TokenVault, load_key
+from superedge.net.endpoints import ServerEndpoint
+from superedge.tls.contexts import ClientContextSource, ServerContextSource
+from superedge.tls.reload import FileWatcher
+from superedge.web.client import IDLE_TIMEOUT, Pool, Servers
+from superedge.web.server import Request, ServerFactory
+
+SWEEP = 1.0
+IDENTITY_CHECK = 5.0
+
+_log = Logger()
+
+
+class LiteAPIServer(Service):
+    """See the package. ``store`` is what the configuration names."""
+
+    name = "lite-apiserver"
+
+    def __init__(
+        self, reactor: IReactor, config: LiteAPIServerConfig, watcher: FileWatcher, store: ICacheStore
+    ) -> None:
+        """Raises IdentityError, ConfigError."""
+        self._reactor = reactor
+        self._config = config
+        upstream = config.upstream
+        self._tls = ServerContextSource(
+            config.certificate, config.key, config.client_ca, "optional", ["http/1.1"]
+        )
+        watcher.watch_context(self._tls)
+        addresses = [cast(TCPAddress, parse_address(server)) for server in upstream.servers]
+        servers = Servers(addresses, upstream.order == "round-robin")
+
+        def make_pool(tls: ClientContextSource) -> Pool:
+            return Pool(reactor, servers, tls, upstream.server_name or None, upstream.connect_timeout)
+
+        self.identities = IdentityManager(
+            config.identities, list(upstream.ca), make_pool, config.drain_timeout
+        )
+        watcher.watch(upstream.ca, self.identities.reload_authorities)
+        self._store = store
+        self._committer = Committer(reactor, store, config.cache.commit_interval)
+        policy = Policy(config.cache.rules)
+        self.cache = Cache(policy, self._commit, config.cache.max_body)
+        self._credentials = Credentials(self._commit, time.time)
+        self._tokens = TokenVault(self._token_key(), self._commit, time.time)
+        host = upstream.server_name or addresses[0].host
+        self._host = str(TCPAddress(host, addresses[0].port))
+        self.health = Health(reactor, self._probe, upstream.probe_interval)
+        self.frontend = Frontend(
+            reactor,
+            self.identities,
+            self.health,
+            self.cache,
+            self._credentials,
+            self._tokens,
+            self._host.encode(),
+            config.unknown_certificate == "forward",
+            config.resume_within,
+        )
+        self._factory = ServerFactory(self._handle)
+        self._waiting: list[Request] | None = []
+        self._ports: list[IListeningPort] = []
+        self._loops = [
+            (LoopingCall(self._sweep), SWEEP),
+            (LoopingCall(self.identities.check), IDENTITY_CHECK),
+        ]
+        for loop, _ in self._loops:
+            loop.clock = reactor
+        self._started_at = time.time()
+
+    def _token_key(self) -> bytes:
+        if self._config.cache.store == "memory":
+            return Fernet.generate_key()
+        path = self._config.cache.path / "token.key"
+        try:
+            key = load_key(path)
+            Fernet(key)
+        except OSError as problem:
+            _log.error("tokens are kept in memory alone: {path}: {problem}", path=str(path), problem=problem)
+            return Fernet.generate_key()
+        except ValueError:
+            raise ConfigError(str(path), "", "is not a key of 32 bytes in base64; remove it") from None
+        return key
+
+    def _commit(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
+        self._committer.add(kind, key, value)
+
+    async def _probe(self) -> ProbeResult:
+        upstream = self._config.upstream
+        found = self.identities.get(upstream.probe_identity) if upstream.probe_identity else None
+        pool = found.pool if found is not None else self.identities.anonymous
+        return await probe(self._reactor, pool, self._host, upstream.probe_timeout)
+
+    @property
+    def addresses(self) -> list[Any]:
+        """Where it listens."""
+        return [port.getHost() for port in self._ports]
+
+    def startService(self) -> None:
+        """Listen at once; requests wait until the cache is loaded. Raises ConnectError."""
+        super().startService()
+        for address in self._config.listen:
+            failures: list[Failure] = []
+            endpoint = ServerEndpoint(self._reactor, parse_address(address), self._tls)
+            endpoint.listen(cast(Any, self._factory)).addCallbacks(self._ports.append, failures.append)
+            if failures:
+                failures[0].raiseException()
+            _log.info("lite-apiserver on {address}", address=address)
+        Deferred.fromCoroutine(self._load()).addErrback(
+            lambda failure: _log.failure("lite-apiserver cannot start", failure)
+        )
+
+    async def _load(self) -> None:
+        started = self._reactor.seconds()
+        try:
+            entries = await self._store.load()
+        except Exception as problem:
+            # Half a cache could join what it holds with what comes now: go on without it.
+            _log.critical("the cache cannot be read, memory alone has it: {problem}", problem=problem)
+            metrics.STORE_DEGRADED.set(1)
+            self._committer = Committer(self._reactor, MemoryStore(), self._config.cache.commit_interval)
+            self._committer.degraded = str(problem)
+            entries = []
+        self.cache.restore(entries)
+        self._credentials.restore(entries)
+        self._tokens.restore(entries)
+        _log.info(
+            "cache of {entries} entries loaded in {seconds:.3f} s",
+            entries=len(entries),
+            seconds=self._reactor.seconds() - started,
+        )
+        if not self.running:
+            return
+        self.health.start()
+        for loop, interval in self._loops:
+            loop.start(interval, now=False)
+        waiting, self._waiting = self._waiting or [], None
+        for request in waiting:
+            if not request.finished:
+                self.frontend.handle(request)
+
+    def _handle(self, request: Request) -> None:
+        if self._waiting is not None:
+            self._waiting.append(request)
+        else:
+            self.frontend.handle(request)
+
+    def _sweep(self) -> None:
+        self.frontend.look_for_slow()
+        self.cache.measure()
+        before = self._reactor.seconds() - IDLE_TIMEOUT
+        for pool in self.identities.pools():
+            pool.close_idle(before)
+
+    async def stopService(self) -> None:
+        """Take no more requests, let those under way finish within the drain time, write the cache."""
+        super().stopService()
+        for port in self._ports:
+            port.stopListening()
+        for loop, _ in self._loops:
+            if loop.running:
+                loop.stop()
+        self.health.stop()
+        self.frontend.end_watches()
+        self._factory.close_idle()
+        end = self._reactor.seconds() + self._config.drain_timeout
+        while self.frontend.busy and self._reactor.seconds() < end:
+            await deferLater(self._reactor, 0.05)
+        self.frontend.abort()
+        self._factory.abort()
+        await self._committer.close()
+
+    def status(self) -> dict[str, Any]:
+        """For the status page."""
+        return {
+            "state": self.health.state,
+            "seconds_in_state": round(self._reactor.seconds() - self.health.since, 1),
+            "identities": self.identities.names,
+            "identity_faults": self.identities.faults,
+            "requests": self.frontend.active,
+            "store": {
+                "name": self._config.cache.store,
+                "path": os.fspath(self._config.cache.path),
+                "pending_changes": self._committer.pending,
+                "degraded": self._committer.degraded,
+            },
+            "views": self.cache.status(),
+        }

@@ -1,0 +1,140 @@
+"""The file store: a journal that makes batches atomic, and a tree of files that it is folded into.
+
+A batch is durable once it is in the journal. When the journal is long, or the store is closed, every
+record it holds goes to its own file and the journal begins anew; after a crash in between the journal is
+read over the tree again, which changes nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from superedge.errors import SuperEdgeError
+from superedge.interfaces import Change, Entry, ICacheStore, IReactor
+from superedge.liteapiserver.stores.journal import Journal
+from superedge.liteapiserver.stores.tree import Tree
+
+JOURNAL_LIMIT = 8 * 1024 * 1024
+"""Bytes after which the journal is folded into the tree."""
+
+R = TypeVar("R")
+_log = Logger()
+
+
+class StoreInUse(SuperEdgeError):
+    """Another process has the directory."""
+
+
+class FileStore:
+    """Blocking; `ThreadedFileStore` is the `ICacheStore` around it."""
+
+    def __init__(self, root: Path, journal_limit: int = JOURNAL_LIMIT) -> None:
+        self._root = root
+        self._limit = journal_limit
+        self._lock: int | None = None
+        self._journal: Journal | None = None
+        self._tree = Tree(root / "tree")
+        # What the journal holds, the latest of each record.
+        self._unfolded: dict[tuple[str, tuple[str, ...]], bytes | None] = {}
+
+    def load(self) -> list[Entry]:
+        """Open the directory and read everything. Raises OSError, StoreInUse."""
+        self._open()
+        found = {(entry.kind, entry.key): entry for entry in self._tree.read()}
+        for (kind, key), value in self._unfolded.items():
+            if value is None:
+                found.pop((kind, key), None)
+            else:
+                found[kind, key] = Entry(kind, key, value)
+        return list(found.values())
+
+    def _open(self) -> Journal:
+        """Open lock and journal when they are not yet: a disk may come back."""
+        if self._journal is not None:
+            return self._journal
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            journal = Journal(self._root / "journal")
+        except BlockingIOError:
+            os.close(lock)
+            raise StoreInUse(f"{self._root} is in use by another process") from None
+        except OSError:
+            os.close(lock)
+            raise
+        self._lock = lock
+        for batch in journal.read():
+            for change in batch:
+                self._unfolded[change.kind, change.key] = change.value
+        self._journal = journal
+        return journal
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Make one batch durable. Raises OSError."""
+        journal = self._open()
+        journal.append(changes)
+        for change in changes:
+            self._unfolded[change.kind, change.key] = change.value
+        if journal.size > self._limit:
+            try:
+                self._fold(journal)
+            except OSError as problem:
+                # The batch itself is safe in the journal.
+                _log.error("the cache's journal cannot be folded: {problem}", problem=problem)
+
+    def _fold(self, journal: Journal) -> None:
+        if self._unfolded:
+            self._tree.write(self._unfolded)
+            journal.clear()
+            self._unfolded = {}
+
+    def close(self) -> None:
+        """Fold the journal and release the directory. Raises OSError when folding failed; nothing is lost."""
+        journal, self._journal = self._journal, None
+        if journal is None or self._lock is None:
+            return
+        try:
+            self._fold(journal)
+        finally:
+            journal.close()
+            os.close(self._lock)
+            self._lock = None
+
+
+@implementer(ICacheStore)
+class ThreadedFileStore:
+    """`FileStore` in the reactor's threads; the caller awaits one call before the next."""
+
+    def __init__(self, reactor: IReactor, store: FileStore) -> None:
+        self._reactor = reactor
+        self._store = store
+
+    async def _call(self, function: Callable[..., R], *args: object) -> R:
+        pool = self._reactor.getThreadPool()
+        return cast(R, await deferToThreadPool(cast(Any, self._reactor), pool, function, *args))
+
+    async def load(self) -> Sequence[Entry]:
+        """Read every sound record."""
+        return await self._call(self._store.load)
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Make one batch durable."""
+        await self._call(self._store.apply, changes)
+
+    async def close(self) -> None:
+        """Fold the journal and release the directory."""
+        await self._call(self._store.close)
+
+
+def create(reactor: IReactor, path: str, _options: Mapping[str, Any]) -> ThreadedFileStore:
+    """For the plugin."""
+    return ThreadedFileStore(reactor, FileStore(Path(path)))

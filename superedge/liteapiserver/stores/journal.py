@@ -1,0 +1,72 @@
+"""An append-only file of batches, each whole or not there. Blocking; the file store calls it in a thread."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import msgspec
+
+from superedge.interfaces import Change
+
+_HEAD = struct.Struct(">I16s")
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[tuple[str, tuple[str, ...], bytes | None]])
+
+
+def _digest(payload: bytes) -> bytes:
+    return blake2b(payload, digest_size=16).digest()
+
+
+class Journal:
+    """Length, digest and payload of one batch after the other."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file. Raises OSError."""
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.size = 0
+        """Bytes of whole batches; what lies behind is torn and is overwritten."""
+
+    def read(self) -> list[list[Change]]:
+        """Every whole batch; what follows the first that is not whole was never acknowledged."""
+        data = bytearray()
+        os.lseek(self._file, 0, os.SEEK_SET)
+        while piece := os.read(self._file, 1024 * 1024):
+            data += piece
+        batches = []
+        at = 0
+        while len(data) - at >= _HEAD.size:
+            size, digest = _HEAD.unpack_from(data, at)
+            payload = bytes(data[at + _HEAD.size : at + _HEAD.size + size])
+            if len(payload) < size or _digest(payload) != digest:
+                break
+            batches.append([Change(*each) for each in _decoder.decode(payload)])
+            at += _HEAD.size + size
+        self.size = at
+        return batches
+
+    def append(self, changes: Sequence[Change]) -> None:
+        """Make one batch durable. Raises OSError; then the batch is not there."""
+        payload = _encoder.encode([(change.kind, change.key, change.value) for change in changes])
+        record = memoryview(_HEAD.pack(len(payload), _digest(payload)) + payload)
+        os.ftruncate(self._file, self.size)
+        at = self.size
+        while record:
+            count = os.pwrite(self._file, record, at)
+            record = record[count:]
+            at += count
+        os.fdatasync(self._file)
+        self.size = at
+
+    def clear(self) -> None:
+        """Forget every batch. Raises OSError."""
+        os.ftruncate(self._file, 0)
+        os.fsync(self._file)
+        self.size = 0
+
+    def close(self) -> None:
+        """Release the file."""
+        os.close(self._file)

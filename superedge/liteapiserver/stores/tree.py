@@ -1,0 +1,133 @@
+"""A directory tree of records, one file each, laid out by key so that a person can read it. Blocking."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+from twisted.logger import Logger
+
+from superedge.interfaces import Entry
+from superedge.liteapiserver import metrics
+
+_SAFE = " :=,@+~()"
+_LONGEST = 200
+_TEMPORARY = ".new"
+
+_log = Logger()
+
+
+class _Head(msgspec.Struct):
+    """The first line of a file."""
+
+    kind: str
+    key: tuple[str, ...]
+    size: int
+    blake2b: str
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+def file_name(part: str) -> str:
+    """A part of a key as a file's name: readable, never hidden, never empty, never too long."""
+    name = quote(part, safe=_SAFE, errors="surrogateescape")
+    if not name or name == "_":
+        return "_" if not part else "%5F"
+    if name.startswith("."):
+        name = "%2E" + name[1:]
+    if len(name) > _LONGEST:
+        name = (
+            name[:_LONGEST] + "~" + blake2b(part.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+        )
+    return name
+
+
+class Tree:
+    """Files are written aside, synced and renamed: each is the old or the new, never a part."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, kind: str, key: tuple[str, ...]) -> Path:
+        """Where a record is."""
+        return self._root.joinpath(kind, *map(file_name, key))
+
+    def read(self) -> Iterator[Entry]:
+        """Every sound record; a damaged file is logged, counted and removed."""
+        for directory, _, files in os.walk(self._root):
+            for name in files:
+                path = Path(directory, name)
+                if name.endswith(_TEMPORARY):
+                    path.unlink(missing_ok=True)
+                    continue
+                entry = self._read(path)
+                if entry is not None:
+                    yield entry
+
+    def _read(self, path: Path) -> Entry | None:
+        try:
+            line, _, value = path.read_bytes().partition(b"\n")
+            head = _head.decode(line)
+            if len(value) != head.size or _digest(value) != head.blake2b:
+                raise ValueError("the checksum does not fit")
+            return Entry(head.kind, head.key, value)
+        except (OSError, ValueError, msgspec.MsgspecError) as problem:
+            metrics.CORRUPT_ENTRIES.inc()
+            _log.error("dropped the damaged cache file {path}: {problem}", path=str(path), problem=problem)
+            try:
+                path.unlink()
+            except OSError as refused:
+                _log.error("could not remove {path}: {problem}", path=str(path), problem=refused)
+            return None
+
+    def write(self, records: Mapping[tuple[str, tuple[str, ...]], bytes | None]) -> None:
+        """Put and delete records durably. Raises OSError; then some are written, and all can be again."""
+        directories: set[Path] = set()
+        for (kind, key), value in records.items():
+            path = self.path(kind, key)
+            if value is None:
+                try:
+                    path.unlink()
+                    directories.add(path.parent)
+                except (FileNotFoundError, NotADirectoryError):
+                    pass
+                continue
+            if path.parent not in directories:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                directories.add(path.parent)
+            _write(path, msgspec.json.encode(_Head(kind, key, len(value), _digest(value))) + b"\n" + value)
+        for directory in directories:
+            _sync_directory(directory)
+
+
+def _digest(value: bytes) -> str:
+    return blake2b(value, digest_size=16).hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    aside = path.with_name(path.name + _TEMPORARY)
+    file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(file, view) :]
+        os.fdatasync(file)
+    finally:
+        os.close(file)
+    os.rename(aside, path)
+
+
+def _sync_directory(path: Path) -> None:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,335 @@
+"""The client side: pooled connections to one set of upstream servers, one request on each at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from superedge.config.addresses import TCPAddress
+from superedge.interfaces import IReactor
+from superedge.net.endpoints import ClientEndpoint, ContextSource
+from superedge.net.errors import ConnectError
+from superedge.web.h1 import End, Headers, MessageError, ResponseHead, ResponseReader
+
+MAX_IDLE = 64
+IDLE_TIMEOUT = 90.0
+"""Seconds an unused connection is kept; kube-apiserver keeps it longer."""
+
+
+class ResponseReceiver(Protocol):
+    """Who takes a response."""
+
+    def response(self, head: ResponseHead) -> None:
+        """The status and headers, informational ones (1xx) included."""
+
+    def data(self, pieces: list[bytes]) -> None:
+        """Pieces of the body."""
+
+    def complete(self, trailers: Headers) -> None:
+        """The response is whole. Called before the connection is used again."""
+
+    def round_done(self) -> None:
+        """All that came in one piece has been told: the moment to send it on."""
+
+    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+        """After a 101: the connection is the receiver's; ``rest`` came behind the head."""
+
+    def failed(self, reason: str) -> None:
+        """The connection ended before the response did, or what it brought was no HTTP."""
+
+
+@implementer(IHalfCloseableProtocol)
+class UpstreamConnection(TwistedProtocol):
+    """One connection; `request` may be called while it is idle."""
+
+    transport: Any
+
+    def __init__(self, released: Callable[[UpstreamConnection], None]) -> None:
+        self._reader = ResponseReader()
+        self._released = released
+        self._receiver: ResponseReceiver | None = None
+        self._unbounded = False
+        self._keep_alive = True
+        self._switching = False
+        self._interim = False
+        self._response_complete = False
+        self._request_complete = True
+        self.used = False
+        """Whether a request has been answered on it before."""
+        self.usable = True
+        self.idle_since = 0.0
+        self.lost: Callable[[UpstreamConnection], None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a response is awaited."""
+        return self._receiver is not None
+
+    def request(self, head: bytes, head_only: bool, complete: bool, receiver: ResponseReceiver) -> None:
+        """Send a request's head; ``complete`` when no body follows."""
+        self._receiver = receiver
+        self._unbounded = False
+        self._keep_alive = True
+        self._response_complete = False
+        self._request_complete = complete
+        self._reader.expect(head_only)
+        self.transport.write(head)
+
+    def request_sent(self) -> None:
+        """The request's body has been written to its end."""
+        self._request_complete = True
+        if self._response_complete:
+            self._release()
+
+    def abandon(self) -> None:
+        """The response is no longer wanted."""
+        self._receiver = None
+        self.usable = False
+        self.transport.abortConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read the response."""
+        receiver = self._receiver
+        if receiver is None:
+            # Nothing was asked: an unsolicited 408 or the like, and then the end.
+            self.usable = False
+            self.transport.loseConnection()
+            return
+        try:
+            events = self._reader.feed(data)
+        except MessageError as problem:
+            self._broken(str(problem))
+            return
+        pieces: list[bytes] = []
+        for event in events:
+            kind = type(event)
+            if kind is bytes:
+                pieces.append(event)  # type: ignore[arg-type]
+            elif kind is ResponseHead:
+                head = cast(ResponseHead, event)
+                self._switching = head.status == 101
+                if head.status >= 200:
+                    self._unbounded = not head.bounded
+                    self._keep_alive = head.keep_alive and head.bounded
+                receiver.response(head)
+                if head.status < 200 and not self._switching:
+                    # The parser takes an informational head for a whole message.
+                    self._interim = True
+            elif kind is End:
+                if self._switching:
+                    continue
+                if self._interim:
+                    self._interim = False
+                    continue
+                if pieces:
+                    receiver.data(pieces)
+                    pieces = []
+                self._complete(cast(End, event).trailers)
+            else:
+                self._hand_over(receiver, event.rest)  # type: ignore[union-attr]
+                return
+            if self._receiver is not receiver:
+                break  # it gave up meanwhile
+        if self._switching and self._receiver is receiver:
+            self._hand_over(receiver, b"")
+            return
+        if pieces and self._receiver is receiver:
+            receiver.data(pieces)
+        receiver.round_done()
+
+    def _hand_over(self, receiver: ResponseReceiver, rest: bytes) -> None:
+        self._receiver = None
+        self.usable = False
+        receiver.switched(self, rest)
+
+    def _complete(self, trailers: Headers) -> None:
+        receiver = self._receiver
+        assert receiver is not None
+        self._response_complete = True
+        self._receiver = None
+        self.used = True
+        receiver.complete(trailers)
+        if self._request_complete:
+            self._release()
+        # else: it was answered before its body was sent, see request_sent
+
+    def _release(self) -> None:
+        if not self._keep_alive:
+            self.usable = False
+            self.transport.loseConnection()
+        self._released(self)
+
+    def _broken(self, reason: str) -> None:
+        receiver, self._receiver = self._receiver, None
+        self.usable = False
+        self.transport.abortConnection()
+        if receiver is not None:
+            receiver.failed(reason)
+
+    def readConnectionLost(self) -> None:
+        """The server sends no more."""
+        self.usable = False
+        receiver = self._receiver
+        if receiver is not None and self._unbounded:
+            # A body without a length ends here (RFC 9112 section 6.3).
+            self._keep_alive = False
+            self._request_complete = True
+            self._complete([])
+            receiver.round_done()
+            return
+        self._broken("the server closed the connection")
+
+    def writeConnectionLost(self) -> None:
+        """Nobody half-closes here."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell whoever waits."""
+        self.usable = False
+        receiver, self._receiver = self._receiver, None
+        if self.lost is not None:
+            self.lost(self)
+        if receiver is not None:
+            text = getattr(self.transport, "failure_text", None)
+            receiver.failed(text or "the connection was lost")
+
+
+class _ConnectionFactory(Factory):
+    noisy = False
+
+    def __init__(self, build: Callable[[], UpstreamConnection]) -> None:
+        self._build = build
+
+    def buildProtocol(self, addr: Any) -> UpstreamConnection:
+        return self._build()
+
+
+class Servers:
+    """The upstream servers and in which order to try them.
+
+    ``round_robin`` begins each new connection at the next server; otherwise the first that works is used.
+    A server that failed is tried last for ``penalty`` seconds.
+    """
+
+    def __init__(self, addresses: Sequence[TCPAddress], round_robin: bool, penalty: float = 10.0) -> None:
+        self._addresses = list(addresses)
+        self._round_robin = round_robin
+        self._penalty = penalty
+        self._turn = 0
+        self._failed_until: dict[TCPAddress, float] = {}
+
+    def order(self, now: float) -> list[TCPAddress]:
+        """The addresses to try for one new connection."""
+        turn = 0
+        if self._round_robin:
+            turn = self._turn
+            self._turn = (turn + 1) % len(self._addresses)
+        rotated = self._addresses[turn:] + self._addresses[:turn]
+        return sorted(rotated, key=lambda address: self._failed_until.get(address, 0.0) > now)
+
+    def failed(self, address: TCPAddress, now: float) -> None:
+        """Try it last for a while."""
+        self._failed_until[address] = now + self._penalty
+
+    def connected(self, address: TCPAddress) -> None:
+        """It works."""
+        self._failed_until.pop(address, None)
+
+
+class Pool:
+    """Connections with one identity. Idle ones are used again, the last used first."""
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        servers: Servers,
+        tls: ContextSource | None,
+        server_name: str | None,
+        connect_timeout: float,
+    ) -> None:
+        self._reactor = reactor
+        self._servers = servers
+        self._tls = tls
+        self._server_name = server_name
+        self._connect_timeout = connect_timeout
+        self._idle: list[UpstreamConnection] = []
+        self._connections: dict[UpstreamConnection, object] = {}
+
+    def take_idle(self) -> UpstreamConnection | None:
+        """An idle connection, if there is one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    def connect(self) -> Deferred[UpstreamConnection]:
+        """A new connection; fails with ConnectError after every server was tried. Cancellable."""
+        return Deferred.fromCoroutine(self._connect())
+
+    async def _connect(self) -> UpstreamConnection:
+        problem: ConnectError | None = None
+        generation = self._tls.current() if self._tls is not None else None
+        for address in self._servers.order(self._reactor.seconds()):
+            endpoint = ClientEndpoint(
+                self._reactor, address, self._tls, self._server_name, timeout=self._connect_timeout
+            )
+            factory = _ConnectionFactory(lambda: UpstreamConnection(self._released))
+            try:
+                connection = cast(UpstreamConnection, await endpoint.connect(cast(Any, factory)))
+            except ConnectError as refused:
+                self._servers.failed(address, self._reactor.seconds())
+                problem = refused
+                continue
+            self._servers.connected(address)
+            self._connections[connection] = generation
+            connection.lost = self._lost
+            return connection
+        raise problem or ConnectError("no upstream server is configured")
+
+    def _released(self, connection: UpstreamConnection) -> None:
+        current = self._tls.current() if self._tls is not None else None
+        if not connection.usable:
+            return
+        if len(self._idle) >= MAX_IDLE or self._connections.get(connection) is not current:
+            connection.usable = False
+            connection.transport.loseConnection()
+            return
+        connection.idle_since = self._reactor.seconds()
+        self._idle.append(connection)
+
+    def _lost(self, connection: UpstreamConnection) -> None:
+        self._connections.pop(connection, None)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def close_idle(self, before: float | None = None) -> None:
+        """Close idle connections, all or those unused since ``before`` (reactor seconds)."""
+        for connection in list(self._idle):
+            if before is None or connection.idle_since <= before:
+                self._idle.remove(connection)
+                connection.usable = False
+                connection.transport.loseConnection()
+
+    def replace(self, bound: float) -> None:
+        """The identity has new files: end what uses the old, busy ones after their response or ``bound``."""
+        self.close_idle()
+        current = self._tls.current() if self._tls is not None else None
+        old = [connection for connection, used in self._connections.items() if used is not current]
+        self._reactor.callLater(bound, self._abort, old)
+
+    def _abort(self, connections: Sequence[UpstreamConnection]) -> None:
+        for connection in connections:
+            if connection in self._connections:
+                connection.transport.abortConnection()
+
+    def abort(self) -> None:
+        """Drop every connection."""
+        self._idle.clear()
+        self._abort(list(self._connections))

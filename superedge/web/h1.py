@@ -1,0 +1,253 @@
+"""HTTP/1.1 messages from bytes and to bytes. Pure.
+
+A reader is fed what came in and returns events: a head, body pieces (bytes), an `End`, and for requests
+that switch protocols `Switched` with what follows. Source: RFC 9112.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
+
+from superedge.errors import SuperEdgeError
+
+MAX_HEAD = 128 * 1024
+"""Bytes of request line and headers, or of trailers, that are taken."""
+
+Headers = list[tuple[bytes, bytes]]
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Headers that are about one connection (RFC 9110 section 7.6.1)."""
+
+
+class MessageError(SuperEdgeError):
+    """Bytes that are no HTTP message; ``code`` is what a server answers."""
+
+    def __init__(self, message: str, code: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RequestHead(NamedTuple):
+    """A request line and its headers; ``upgrade`` when the client asks to switch protocols."""
+
+    method: bytes
+    target: bytes
+    version: str
+    headers: Headers
+    keep_alive: bool
+    upgrade: bool
+
+
+class ResponseHead(NamedTuple):
+    """A status line and its headers. ``bounded`` is false when the body ends with the connection."""
+
+    status: int
+    reason: bytes
+    headers: Headers
+    keep_alive: bool
+    bounded: bool
+
+
+class End(NamedTuple):
+    """The message is complete."""
+
+    trailers: Headers
+
+
+class Switched(NamedTuple):
+    """What came after a request that switches protocols; from here on the reader reads no more."""
+
+    rest: bytes
+
+
+RequestEvent = RequestHead | bytes | End | Switched
+ResponseEvent = ResponseHead | bytes | End | Switched
+_Event = RequestHead | ResponseHead | bytes | End | Switched
+
+
+class _Reader:
+    """What both directions share: headers, trailers, bodies and bounds."""
+
+    _parser: HttpRequestParser | HttpResponseParser
+
+    def __init__(self) -> None:
+        self._events: list[_Event] = []
+        self._headers: Headers = []
+        self._head_size = 0
+
+    # Called by the parser.
+
+    def on_message_begin(self) -> None:
+        self._headers = []
+        self._head_size = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        self._headers.append((name, value))
+
+    def on_body(self, body: bytes) -> None:
+        self._events.append(body)
+
+    def on_message_complete(self) -> None:
+        self._events.append(End(self._headers))
+        self._headers = []
+
+    def _feed(self, data: bytes) -> None:
+        before = len(self._events)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as switch:
+            self._events.append(Switched(data[switch.args[0] :]))
+        except HttpParserError as problem:
+            raise MessageError(f"not an HTTP/1.1 message: {problem}") from problem
+        # The parser keeps an unfinished header to itself: count what brings no event at all.
+        if len(self._events) == before:
+            self._head_size += len(data)
+        if self._head_size > MAX_HEAD:
+            raise MessageError(f"headers of more than {MAX_HEAD} bytes", 431)
+
+
+class RequestReader(_Reader):
+    """Reads requests, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._target: list[bytes] = []
+        self._parser: HttpRequestParser = HttpRequestParser(self)
+
+    def feed(self, data: bytes) -> list[RequestEvent]:
+        """The events that the bytes complete. Raises MessageError; then the connection is of no use."""
+        events: list[RequestEvent] = []
+        self._events = cast(list[_Event], events)
+        self._feed(data)
+        return events
+
+    def on_message_begin(self) -> None:
+        """Called by the parser."""
+        super().on_message_begin()
+        self._target = []
+
+    def on_url(self, part: bytes) -> None:
+        """Called by the parser."""
+        self._head_size += len(part)
+        self._target.append(part)
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser."""
+        parser = self._parser
+        self._events.append(
+            RequestHead(
+                parser.get_method(),
+                b"".join(self._target),
+                parser.get_http_version(),
+                self._headers,
+                parser.should_keep_alive(),
+                parser.should_upgrade(),
+            )
+        )
+        self._headers = []
+        self._head_size = 0
+
+
+class ResponseReader(_Reader):
+    """Reads responses; say with `expect` what each one answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reason = b""
+        self._head_only = False
+        self._parser: HttpResponseParser = HttpResponseParser(self)
+
+    def expect(self, head_only: bool) -> None:
+        """The next response is to a HEAD request: it has no body whatever its headers say."""
+        self._head_only = head_only
+
+    def feed(self, data: bytes) -> list[ResponseEvent]:
+        """The events that the bytes complete. Raises MessageError; then the connection is of no use."""
+        events: list[ResponseEvent] = []
+        self._events = cast(list[_Event], events)
+        self._feed(data)
+        if self._head_only and any(type(event) is ResponseHead and event.status >= 200 for event in events):
+            # The parser waits for a body that never comes: begin anew, unless bytes came all the same.
+            if type(events[-1]) is bytes:
+                raise MessageError("a body in the answer to HEAD")
+            if type(events[-1]) is not End:
+                events.append(End([]))
+            self._parser = HttpResponseParser(self)
+            self._head_only = False
+        return events
+
+    def on_status(self, reason: bytes) -> None:
+        """Called by the parser."""
+        self._reason = reason
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser."""
+        parser = self._parser
+        status = parser.get_status_code()
+        headers = self._headers
+        bounded = status < 200 or status in (204, 304)
+        if not bounded:
+            for name, value in headers:
+                low = name.lower()
+                if low == b"content-length" or (low == b"transfer-encoding" and b"chunked" in value.lower()):
+                    bounded = True
+                    break
+        self._events.append(ResponseHead(status, self._reason, headers, parser.should_keep_alive(), bounded))
+        self._reason = b""
+        self._headers = []
+        self._head_size = 0
+
+
+def find(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
+    """The value of the header ``name`` (lower case), several joined by commas; empty when absent."""
+    return b",".join(value for key, value in headers if key.lower() == name)
+
+
+def connection_tokens(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    """Names in lower case that ``Connection`` declares to be about this connection."""
+    value = find(headers, b"connection")
+    return frozenset(token.strip().lower() for token in value.split(b",")) if value else frozenset()
+
+
+def chunk(pieces: list[bytes]) -> list[bytes]:
+    """The pieces as one chunk of a chunked body."""
+    size = sum(map(len, pieces))
+    return [b"%x\r\n" % size, *pieces, b"\r\n"] if size else []
+
+
+def last_chunk(trailers: Headers) -> bytes:
+    """The end of a chunked body."""
+    if not trailers:
+        return b"0\r\n\r\n"
+    return b"0\r\n" + b"".join(b"%b: %b\r\n" % pair for pair in trailers) + b"\r\n"
+
+
+def response_head(status: int, reason: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A status line and headers, as they stand on the wire."""
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
+    lines += [b"%b: %b\r\n" % pair for pair in headers]
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def request_head(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A request line and headers, as they stand on the wire."""
+    lines = [b"%b %b HTTP/1.1\r\n" % (method, target)]
+    lines += [b"%b: %b\r\n" % pair for pair in headers]
+    lines.append(b"\r\n")
+    return b"".join(lines)
