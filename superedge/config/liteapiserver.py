@@ -76,7 +76,7 @@ class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """The node's API server: proxies to the cloud, remembers, answers while the cloud is away."""
 
     #: Addresses of the HTTPS listener. Pods reach a link-local one, e.g. `169.254.20.11:51003`.
-    listen: list[str] = ["127.0.0.1:51003"]
+    listen: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.1:51003"])
     #: Certificate of the listener, PEM.
     certificate: Path
     #: Its private key.

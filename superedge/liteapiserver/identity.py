@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.x509 import BasicConstraints, ExtensionNotFound
 from cryptography.x509.oid import NameOID
 from twisted.logger import Logger
 
@@ -145,7 +146,7 @@ class IdentityManager:
             for entry in entries:
                 if entry.suffix == ".pem":
                     found.append((entry, entry))
-                elif entry.suffix == ".crt" and entry.with_suffix(".key").exists():
+                elif entry.suffix == ".crt" and entry.with_suffix(".key").exists() and not _is_ca(entry):
                     found.append((entry, entry.with_suffix(".key")))
         return found
 
@@ -154,6 +155,15 @@ def organizations(certificate: Path) -> frozenset[str]:
     """The groups of a certificate's subject: its organizations."""
     subject = load_certificates(certificate)[0].subject
     return frozenset(str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+
+
+def _is_ca(certificate: Path) -> bool:
+    """Whether it signs others, and so is nobody's identity."""
+    try:
+        extensions = load_certificates(certificate)[0].extensions
+        return bool(extensions.get_extension_for_class(BasicConstraints).value.ca)
+    except (IdentityError, ExtensionNotFound, ValueError):
+        return False
 
 
 def peer_organizations(certificate: dict[str, object]) -> frozenset[str]:

@@ -67,7 +67,9 @@ def what(request: RequestInfo) -> str:
 
 def unknown(request: RequestInfo) -> Answer:
     """Nothing is known of it: no 404, which would say that it does not exist."""
-    return failure(503, f"the cloud is unreachable, and {what(request)} is not in the cache of this client")
+    return failure(
+        503, f"the cloud is unreachable, and the cache of this client does not hold {what(request)}"
+    )
 
 
 def refused(request: RequestInfo) -> Answer:

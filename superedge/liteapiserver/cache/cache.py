@@ -28,6 +28,7 @@ from superedge.liteapiserver.cache.answers import (
 from superedge.liteapiserver.cache.collection import Collection, CollectionKey, Commit, Name, Scope
 from superedge.liteapiserver.cache.decoding import Decoder, decoder_for
 from superedge.liteapiserver.cache.documents import Documents
+from superedge.liteapiserver.cache.forms import actual_form, expected_form
 from superedge.liteapiserver.cache.policy import Keep, Policy
 from superedge.liteapiserver.cache.recorders import BodyRecorder, PagedLists, Recorder, WatchRecorder
 from superedge.liteapiserver.cache.selection import Selection, select
@@ -42,6 +43,11 @@ def scope_of(request: RequestInfo) -> Scope:
     if request.name and request.verb == "watch":
         fields = f"metadata.name={request.name}"
     return Scope(request.namespace, request.query.get("labelSelector", ""), fields)
+
+
+def _name(request: RequestInfo) -> Name:
+    """Where the object of a get is; a namespace is in none."""
+    return ("" if request.resource == "namespaces" else request.namespace, request.name)
 
 
 def _is_consistent(request: RequestInfo) -> bool:
@@ -120,34 +126,62 @@ class Cache:
         if decoder is None:
             metrics.CACHE_FAULTS.labels("encoding").inc()
             return None
-        content_type = find(headers, b"content-type").decode("latin-1")
         if status == 404:
             return self._record_absence(identity, request, decoder)
-        commit = self._commit if keep is Keep.STORED else _in_memory
-        representation = parse_media_type(content_type)
-        codec = codec_for(representation) if request.is_resource and not request.subresource else None
-        if codec is None:
-            if request.verb == "watch":
-                return None  # a Table: its list is kept as it was
-            return BodyRecorder(
-                request.path,
-                decoder,
-                self._max_body,
-                lambda body: self._documents.put(identity, request, content_type, body, commit),
-            )
-        key = CollectionKey(identity, request.group, request.version, request.resource, representation)
-        collection = self._collection(key, commit)
-        assert collection is not None
+        content_type = find(headers, b"content-type").decode("latin-1")
+        form = expected_form(request.accept, content_type)
         if request.verb == "watch":
-            return self._record_watch(collection, request, decoder)
-        if request.verb == "list":
-            return self._record_list(collection, request, decoder)
-        return BodyRecorder(
-            request.path,
-            decoder,
-            self._max_body,
-            lambda body: collection.put(collection.codec.decode_object(body)),
-        )
+            collection = self._collection_of(identity, request, form)
+            # A Table's list is kept as it was.
+            return self._record_watch(collection, request, decoder) if collection is not None else None
+        newest_before = self._newest(identity, request) if _is_consistent(request) else None
+
+        def finish(body: bytes) -> None:
+            if request.is_resource and not request.subresource:
+                actual = actual_form(form, body)
+                collection = self._collection_of(identity, request, actual)
+                if collection is not None:
+                    self._take(collection, request, body, newest_before)
+                    return
+                label = str(actual)
+                self._found(identity, request)
+            else:
+                label = content_type
+            self._documents.put(identity, request, label, body, self._commit_for(keep))
+
+        return BodyRecorder(request.path, decoder, self._max_body, finish)
+
+    def _commit_for(self, keep: Keep) -> Commit:
+        return self._commit if keep is Keep.STORED else _in_memory
+
+    def _collection_of(self, identity: str, request: RequestInfo, form: Representation) -> Collection | None:
+        key = CollectionKey(identity, request.group, request.version, request.resource, form)
+        return self._collection(key)
+
+    def _newest(self, identity: str, request: RequestInfo) -> dict[CollectionKey, int]:
+        """The newest version known in each form, before a consistent answer is on its way."""
+        return {key: self._collections[key].newest for key in self._keys(identity, request)}
+
+    def _found(self, identity: str, request: RequestInfo) -> None:
+        """An object was shown in a form that is kept whole: a 404 from before no longer counts."""
+        for key in self._keys(identity, request):
+            self._collections[key].absent.pop(_name(request), None)
+
+    def _take(
+        self,
+        collection: Collection,
+        request: RequestInfo,
+        body: bytes,
+        newest_before: dict[CollectionKey, int] | None,
+    ) -> None:
+        if request.verb == "get":
+            collection.put(collection.codec.decode_object(body))
+            return
+        if request.query.get("resourceVersionMatch") == "Exact":
+            return  # a look into the past
+        page = collection.codec.decode_list(body)
+        before = None if newest_before is None else newest_before.get(collection.key, 0)
+        self._listed(collection, scope_of(request), page, request.query.get("continue", ""), before)
 
     def _record_watch(self, collection: Collection, request: RequestInfo, decoder: Decoder) -> Recorder:
         view = collection.view(scope_of(request))
@@ -161,18 +195,6 @@ class Cache:
                 collection.doubt(view)
                 view.advance(version)
         return WatchRecorder(request.path, decoder, self._max_body, collection, view, initial)
-
-    def _record_list(self, collection: Collection, request: RequestInfo, decoder: Decoder) -> Recorder | None:
-        if request.query.get("resourceVersionMatch") == "Exact":
-            return None  # a look into the past
-        scope = scope_of(request)
-        newest_before = collection.newest if _is_consistent(request) else None
-
-        def finish(body: bytes) -> None:
-            page = collection.codec.decode_list(body)
-            self._listed(collection, scope, page, request.query.get("continue", ""), newest_before)
-
-        return BodyRecorder(request.path, decoder, self._max_body, finish)
 
     def _listed(
         self, collection: Collection, scope: Scope, page: ListPage, token: str, newest_before: int | None
@@ -192,23 +214,14 @@ class Cache:
     def _record_absence(self, identity: str, request: RequestInfo, decoder: Decoder) -> Recorder | None:
         if request.verb != "get" or not request.name or request.subresource or not _is_consistent(request):
             return None
-        name = (request.namespace, request.name)
-        if request.resource == "namespaces":
-            name = ("", request.name)
 
         def finish(body: bytes) -> None:
             if b"NotFound" not in body:
                 return  # no Status of an API server: the path may be unknown, or it is a proxy's page
+            self._collection_of(identity, request, Representation(JSON))  # so that one form remembers it
             for key in self._keys(identity, request):
-                collection = self._collections.get(key)
-                if collection is not None:
-                    collection.missing(name, body)
-            fallback = CollectionKey(
-                identity, request.group, request.version, request.resource, Representation(JSON)
-            )
-            collection = self._collection(fallback)
-            assert collection is not None
-            collection.missing(name, body)
+                self._collections[key].missing(_name(request), body)
+            self._documents.forget(identity, request, self._commit)
 
         return BodyRecorder(request.path, decoder, self._max_body, finish)
 
@@ -217,15 +230,14 @@ class Cache:
         wanted = (identity, request.group, request.version, request.resource)
         return [key for key in self._collections if key[:4] == wanted]
 
-    def _collection(self, key: CollectionKey, commit: Commit | None = None) -> Collection | None:
+    def _collection(self, key: CollectionKey) -> Collection | None:
+        """The collection of a key, made when it is new; None when its form is not read."""
         collection = self._collections.get(key)
         if collection is None:
             codec = codec_for(key.representation)
             if codec is None:
                 return None
-            if commit is None:
-                stored = self._policy.for_resource(key.group, key.resource) is Keep.STORED
-                commit = self._commit if stored else _in_memory
+            commit = self._commit_for(self._policy.for_resource(key.group, key.resource))
             collection = self._collections[key] = Collection(key, codec, commit, self._clock)
         return collection
 
@@ -241,56 +253,55 @@ class Cache:
             return self._answer_selection(identity, request)
         return self._answer_document(identity, request) or unknown(request)
 
-    def _answer_document(self, identity: str, request: RequestInfo) -> Answer | None:
+    def _answer_document(self, identity: str, request: RequestInfo, newer_than: int = -1) -> Answer | None:
         document = self._documents.get(identity, request)
-        if document is None:
+        if document is None or version_number(document[0].version) < newer_than:
             return None
         header, body = document
         age = self._clock() - header.updated
         return Answer(200, stale_headers(header.content_type, age), body, "hit")
 
     def _answer_get(self, identity: str, request: RequestInfo) -> Answer:
-        namespace = "" if request.resource == "namespaces" else request.namespace
-        name = (namespace, request.name)
-        found: tuple[int, Answer] | None = None
+        name = _name(request)
+        best = -1
+        found: Answer | None = None
         for representation in accepted(request.accept):
             key = CollectionKey(identity, request.group, request.version, request.resource, representation)
             collection = self._collections.get(key)
             stored = collection.objects.get(name) if collection else None
-            if collection is None or stored is None:
-                continue
-            if found is None or stored.number > found[0]:
+            if collection is not None and stored is not None and stored.number > best:
                 kind = stored.kind or collection.kind
                 version = stored.api_version or collection.api_version
                 body = collection.codec.encode_object(kind, version, stored.raw)
                 headers = stale_headers(representation.content_type, self._clock() - stored.updated)
-                found = (stored.number, Answer(200, headers, body, "hit"))
+                best, found = stored.number, Answer(200, headers, body, "hit")
         if found is not None:
-            return found[1]
-        document = self._answer_document(identity, request)
+            return self._answer_document(identity, request, best) or found
+        absent_since = self._absent_since(identity, request, name)
+        document = self._answer_document(identity, request, -1 if absent_since is None else absent_since)
         if document is not None:
             return document
-        if self._is_absent(identity, request, name):
+        if absent_since is not None:
             body = not_found(request.group, request.resource, request.name)
             return Answer(404, stale_headers(JSON, 0), body, "hit")
         return unknown(request)
 
-    def _is_absent(self, identity: str, request: RequestInfo, name: Name) -> bool:
-        """Whether a remembered 404 or a complete view proves that there is no such object."""
+    def _absent_since(self, identity: str, request: RequestInfo, name: Name) -> int | None:
+        """The version at which a 404 or a complete view proves that there is no such object; else None."""
         collections = [self._collections[key] for key in self._keys(identity, request)]
         # What any form shows to exist exists.
         if any(name in collection.objects for collection in collections):
-            return False
+            return None
+        proofs: list[int] = []
         one = f"metadata.name={request.name}"
         for collection in collections:
             if name in collection.absent:
-                return True
-            for namespace in {"", name[0]}:
-                for fields in ("", one):
-                    view = collection.views.get(Scope(namespace, "", fields))
-                    if view is not None and view.complete:
-                        return True
-        return False
+                proofs.append(collection.newest)
+            for scope in (Scope(space, "", fields) for space in {"", name[0]} for fields in ("", one)):
+                view = collection.views.get(scope)
+                if view is not None and view.complete:
+                    proofs.append(view.number)
+        return max(proofs) if proofs else None
 
     def _answer_selection(self, identity: str, request: RequestInfo) -> Answer | WatchAnswer:
         if request.query.get("continue"):
@@ -308,9 +319,10 @@ class Cache:
                     best = found
         except SelectorError as problem:
             return failure(400, str(problem), outcome="refused")
-        table = self._documents.get(identity, request) if request.verb == "list" else None
-        if table is not None and (best is None or version_number(table[0].version) >= best.number):
-            return self._answer_document(identity, request) or unknown(request)
+        if request.verb == "list":
+            table = self._answer_document(identity, request, best.number if best is not None else -1)
+            if table is not None:
+                return table
         if best is None:
             return unknown(request)
         age = self._clock() - best.view.updated

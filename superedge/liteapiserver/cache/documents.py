@@ -63,6 +63,13 @@ class Documents:
         self._found[identity, path, representation] = (header, body)
         commit(records.DOCUMENT, (identity, path, str(representation)), pack(header, body))
 
+    def forget(self, identity: str, request: RequestInfo, commit: Commit) -> None:
+        """What was shown there is gone."""
+        path = document_path(request)
+        for key in [key for key in self._found if key[:2] == (identity, path)]:
+            del self._found[key]
+            commit(records.DOCUMENT, (identity, path, str(key[2])), None)
+
     def restore(self, key: tuple[str, ...], header: DocumentHeader, body: bytes) -> None:
         """Take back a body."""
         identity, path, representation = key
