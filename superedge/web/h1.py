@@ -168,7 +168,7 @@ class ResponseReader(_Reader):
 
     def __init__(self) -> None:
         super().__init__()
-        self._reason = b""
+        self._reason: list[bytes] = []
         self._head_only = False
         self._parser: HttpResponseParser = HttpResponseParser(self)
 
@@ -191,9 +191,9 @@ class ResponseReader(_Reader):
             self._head_only = False
         return events
 
-    def on_status(self, reason: bytes) -> None:
+    def on_status(self, part: bytes) -> None:
         """Called by the parser."""
-        self._reason = reason
+        self._reason.append(part)
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
@@ -207,8 +207,9 @@ class ResponseReader(_Reader):
                 if low == b"content-length" or (low == b"transfer-encoding" and b"chunked" in value.lower()):
                     bounded = True
                     break
-        self._events.append(ResponseHead(status, self._reason, headers, parser.should_keep_alive(), bounded))
-        self._reason = b""
+        reason = b"".join(self._reason)
+        self._events.append(ResponseHead(status, reason, headers, parser.should_keep_alive(), bounded))
+        self._reason = []
         self._headers = []
         self._head_size = 0
 

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.kube.request import RequestInfo, parse_request
+
+
+def parse(method: str, target: str) -> RequestInfo:
+    return parse_request(method.encode(), target.encode(), b"")
+
+
+class ResourceTests(SynchronousTestCase):
+    def check(self, method: str, target: str, verb: str, *where: str) -> None:
+        info = parse(method, target)
+        self.assertTrue(info.is_resource)
+        found = (info.group, info.version, info.resource, info.subresource, info.namespace, info.name)
+        self.assertEqual((info.verb, *found), (verb, *where), target)
+
+    def test_reads(self) -> None:
+        self.check("GET", "/api/v1/pods", "list", "", "v1", "pods", "", "", "")
+        self.check("GET", "/api/v1/namespaces/a/pods", "list", "", "v1", "pods", "", "a", "")
+        self.check("GET", "/api/v1/namespaces/a/pods/b", "get", "", "v1", "pods", "", "a", "b")
+        self.check("GET", "/api/v1/namespaces/a/pods/b/log", "get", "", "v1", "pods", "log", "a", "b")
+        self.check(
+            "GET", "/apis/apps/v1/deployments?watch=true", "watch", "apps", "v1", "deployments", "", "", ""
+        )
+        self.check(
+            "GET", "/apis/apps/v1/deployments?watch=1", "watch", "apps", "v1", "deployments", "", "", ""
+        )
+        self.check(
+            "GET", "/apis/apps/v1/deployments?watch=false", "list", "apps", "v1", "deployments", "", "", ""
+        )
+        self.check("GET", "/api/v1/watch/namespaces/a/pods", "watch", "", "v1", "pods", "", "a", "")
+        self.check("GET", "/api/v1/namespaces/a/pods/b?watch=true", "watch", "", "v1", "pods", "", "a", "b")
+        self.check("HEAD", "/api/v1/namespaces/a/pods/b", "get", "", "v1", "pods", "", "a", "b")
+
+    def test_namespaces_themselves(self) -> None:
+        self.check("GET", "/api/v1/namespaces", "list", "", "v1", "namespaces", "", "", "")
+        self.check("GET", "/api/v1/namespaces/a", "get", "", "v1", "namespaces", "", "a", "a")
+        self.check(
+            "PUT", "/api/v1/namespaces/a/finalize", "update", "", "v1", "namespaces", "finalize", "a", "a"
+        )
+
+    def test_writes(self) -> None:
+        self.check("POST", "/api/v1/namespaces/a/pods", "create", "", "v1", "pods", "", "a", "")
+        self.check("PUT", "/api/v1/nodes/n/status", "update", "", "v1", "nodes", "status", "", "n")
+        self.check("PATCH", "/api/v1/nodes/n", "patch", "", "v1", "nodes", "", "", "n")
+        self.check("DELETE", "/api/v1/nodes/n", "delete", "", "v1", "nodes", "", "", "n")
+        self.check("DELETE", "/api/v1/nodes", "deletecollection", "", "v1", "nodes", "", "", "")
+
+    def test_other_paths(self) -> None:
+        for target in (
+            "/",
+            "/api",
+            "/apis",
+            "/api/v1",
+            "/apis/apps",
+            "/apis/apps/v1",
+            "/version",
+            "/healthz",
+        ):
+            info = parse("GET", target)
+            self.assertFalse(info.is_resource, target)
+            self.assertEqual(info.verb, "get")
+        self.assertEqual(parse("POST", "/apis").verb, "post")
+
+    def test_queries(self) -> None:
+        info = parse("GET", "/api/v1/pods?labelSelector=a%3Db%2Cc&limit=5&timeoutSeconds=x&watch")
+        self.assertEqual(info.query["labelSelector"], "a=b,c")
+        self.assertEqual(
+            (info.number("limit"), info.number("timeoutSeconds"), info.number("z")), (5, None, None)
+        )
+        self.assertTrue(info.flag("watch"))
+
+    def test_escaped_names(self) -> None:
+        info = parse("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode")
+        self.assertEqual(info.name, "system:node")
+        self.assertEqual(parse("GET", "/api/v1/namespaces/a/pods/b%2Fc").name, "b/c")
+
+    @given(st.binary(max_size=10), st.binary(max_size=80), st.binary(max_size=20))
+    def test_any_bytes(self, method: bytes, target: bytes, accept: bytes) -> None:
+        parse_request(method, target, accept)
+        parse_request(method, b"/api/v1/" + target, accept)

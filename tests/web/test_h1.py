@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.web.h1 import (
+    MAX_HEAD,
+    End,
+    MessageError,
+    RequestHead,
+    RequestReader,
+    ResponseHead,
+    ResponseReader,
+    Switched,
+    chunk,
+    connection_tokens,
+    last_chunk,
+    request_head,
+    response_head,
+)
+
+
+def merged(events: Sequence[object]) -> list[object]:
+    """Neighbouring body pieces joined."""
+    out: list[object] = []
+    for event in events:
+        if isinstance(event, bytes) and out and isinstance(out[-1], bytes):
+            out[-1] += event
+        else:
+            out.append(event)
+    return out
+
+
+def requests(data: bytes, size: int) -> list[object]:
+    reader = RequestReader()
+    return merged([event for at in range(0, len(data), size) for event in reader.feed(data[at : at + size])])
+
+
+def responses(data: bytes, size: int, head_only: bool = False) -> list[object]:
+    reader = ResponseReader()
+    reader.expect(head_only)
+    return merged([event for at in range(0, len(data), size) for event in reader.feed(data[at : at + size])])
+
+
+GET = b"GET /api/v1/pods?limit=5 HTTP/1.1\r\nHost: a\r\nX-Mixed-Case: v\r\n\r\n"
+POST = b"POST /x HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"PUT /y HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n"
+
+
+class RequestTests(SynchronousTestCase):
+    def test_byte_by_byte_and_pipelined(self) -> None:
+        data = GET + POST + CHUNKED + GET
+        whole = requests(data, len(data))
+        self.assertEqual(whole, requests(data, 1))
+        self.assertEqual(
+            [event.method for event in whole if isinstance(event, RequestHead)],
+            [b"GET", b"POST", b"PUT", b"GET"],
+        )
+        self.assertEqual([event for event in whole if isinstance(event, bytes)], [b"hello", b"abcde"])
+        ends = [event for event in whole if isinstance(event, End)]
+        self.assertEqual([end.trailers for end in ends], [[], [], [(b"X-Sum", b"1")], []])
+        head = whole[0]
+        assert isinstance(head, RequestHead)
+        self.assertEqual(head.target, b"/api/v1/pods?limit=5")
+        self.assertEqual(head.headers, [(b"Host", b"a"), (b"X-Mixed-Case", b"v")])
+        self.assertTrue(head.keep_alive)
+
+    def test_upgrade(self) -> None:
+        data = b"POST /exec HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n"
+        whole = requests(data + b"\x80\x03raw", 4096)
+        head = whole[0]
+        assert isinstance(head, RequestHead)
+        self.assertTrue(head.upgrade)
+        self.assertEqual(whole[1:], [End([]), Switched(b"\x80\x03raw")])
+        self.assertEqual(requests(data, 1)[1:], [End([]), Switched(b"")])
+
+    def test_old_clients(self) -> None:
+        (head, _) = requests(b"GET / HTTP/1.0\r\n\r\n", 100)
+        assert isinstance(head, RequestHead)
+        self.assertEqual((head.version, head.keep_alive), ("1.0", False))
+
+    def test_garbage_and_ambiguity(self) -> None:
+        for data in (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"GARBAGE / HTTP/1.1\r\n\r\n",
+            b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+            b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ):
+            self.assertRaises(MessageError, requests, data, len(data))
+            self.assertRaises(MessageError, requests, data, 1)
+
+    def test_endless_heads(self) -> None:
+        for piece in (b"X-Header: value\r\n", b"x" * 1000):
+            reader = RequestReader()
+            reader.feed(b"GET / HTTP/1.1\r\n")
+            with self.assertRaises(MessageError) as caught:
+                for _ in range(MAX_HEAD // len(piece) * 4):
+                    reader.feed(piece)
+            self.assertEqual(caught.exception.code, 431)
+
+    def test_big_body_is_no_big_head(self) -> None:
+        body = b"x" * (4 * MAX_HEAD)
+        data = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        self.assertEqual(requests(data, 1000)[1], body)
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.binary(max_size=300), st.integers(1, 50))
+    def test_any_bytes(self, data: bytes, size: int) -> None:
+        for prefix in (b"", b"GET / HTTP/1.1\r\n", POST):
+            with suppress(MessageError):
+                requests(prefix + data, size)
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.binary(max_size=40), max_size=5), st.integers(1, 30))
+    def test_chunks_written_here_are_read_here(self, pieces: list[bytes], size: int) -> None:
+        head = request_head(b"PUT", b"/z", [(b"Transfer-Encoding", b"chunked")])
+        body = b"".join(b"".join(chunk([piece])) for piece in pieces)
+        found = requests(head + body + last_chunk([(b"T", b"1")]), size)
+        self.assertEqual(b"".join(event for event in found if isinstance(event, bytes)), b"".join(pieces))
+        self.assertEqual(found[-1], End([(b"T", b"1")]))
+
+
+class ResponseTests(SynchronousTestCase):
+    def test_byte_by_byte(self) -> None:
+        head = response_head(200, b"OK", [(b"Content-Length", b"2")])
+        data = b"HTTP/1.1 100 Continue\r\n\r\n" + head + b"ab" + b"HTTP/1.1 204 No Content\r\n\r\n"
+        whole = responses(data, len(data))
+        self.assertEqual(whole, responses(data, 1))
+        statuses = [event.status for event in whole if isinstance(event, ResponseHead)]
+        self.assertEqual(statuses, [100, 200, 204])
+
+    def test_head_has_no_body(self) -> None:
+        data = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n"
+        reader = ResponseReader()
+        reader.expect(True)
+        self.assertEqual(reader.feed(data)[1:], [End([])])
+        reader.expect(False)
+        self.assertEqual(reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")[1:], [b"x", End([])])
+
+    def test_body_after_head_is_refused(self) -> None:
+        self.assertRaises(
+            MessageError, responses, b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nbody", 4096, True
+        )
+
+    def test_how_bodies_end(self) -> None:
+        for head, bounded in (
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", True),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", True),
+            (b"HTTP/1.1 200 OK\r\n\r\n", False),
+            (b"HTTP/1.1 304 Not Modified\r\n\r\n", True),
+        ):
+            found = responses(head, 4096)[0]
+            assert isinstance(found, ResponseHead)
+            self.assertEqual(found.bounded, bounded, head)
+
+    def test_switching_protocols(self) -> None:
+        data = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nframe"
+        whole = responses(data, len(data))
+        self.assertEqual(whole[1:], [End([]), Switched(b"frame")])
+
+    def test_garbage(self) -> None:
+        for data in (b"SSH-2.0-OpenSSH_9.2\r\n", b"\x15\x03\x01\x00\x02\x02\x28", b"HTTP/1.1 abc\r\n\r\n"):
+            self.assertRaises(MessageError, responses, data, len(data))
+
+
+class HeaderTests(SynchronousTestCase):
+    def test_tokens(self) -> None:
+        headers = [(b"Connection", b"keep-alive, X-Private"), (b"CONNECTION", b"Other")]
+        self.assertEqual(connection_tokens(headers), {b"keep-alive", b"x-private", b"other"})
+
+    def test_empty_chunk_would_end_the_body(self) -> None:
+        self.assertEqual(chunk([]), [])
+        self.assertEqual(chunk([b"", b""]), [])
