@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import zlib
-from contextlib import suppress
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -145,7 +145,7 @@ class ProtobufTests(CodecTests):
     def test_garbage_is_refused_or_read(self, data: bytes) -> None:
         for decode in (self.codec.decode_object, self.codec.decode_list, self.codec.decode_event):
             for body in (data, b"k8s\x00" + data):
-                with suppress(DecodeError):
+                with contextlib.suppress(DecodeError):
                     decode(body)
 
 
@@ -192,7 +192,7 @@ class JSONDetailTests(SynchronousTestCase):
     def test_any_json_is_refused_or_read(self, value: object) -> None:
         body = json.dumps(value).encode()
         for decode in (self.codec.decode_object, self.codec.decode_list, self.codec.decode_event):
-            with suppress(DecodeError):
+            with contextlib.suppress(DecodeError):
                 decode(body)
 
 

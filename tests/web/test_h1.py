@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from contextlib import suppress
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,7 +113,7 @@ class RequestTests(SynchronousTestCase):
     @given(st.binary(max_size=300), st.integers(1, 50))
     def test_any_bytes(self, data: bytes, size: int) -> None:
         for prefix in (b"", b"GET / HTTP/1.1\r\n", POST):
-            with suppress(MessageError):
+            with contextlib.suppress(MessageError):
                 requests(prefix + data, size)
 
     @settings(max_examples=60, deadline=None)
