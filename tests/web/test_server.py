@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.web.h1 import Headers, ResponseHead, ResponseReader
+from superedge.web.server import Request, ServerConnection, ServerFactory
+
+GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Transport(StringTransport):
+    aborted = False
+    halves = 0
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+    @property
+    def paused(self) -> bool:
+        return self.producerState == "paused"
+
+
+class Receiver:
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.ended = False
+        self.lost = False
+
+    def body(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+    def body_end(self, trailers: Headers) -> None:
+        self.ended = True
+
+    def client_lost(self) -> None:
+        self.lost = True
+
+
+class ServerTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.requests: list[Request] = []
+        self.factory = ServerFactory(self.requests.append)
+        self.connection: ServerConnection = self.factory.buildProtocol(None)
+        self.transport = Transport()
+        self.connection.makeConnection(self.transport)
+
+    def receive(self, data: bytes) -> None:
+        self.connection.dataReceived(data)
+
+    def sent(self) -> bytes:
+        value: bytes = self.transport.value()
+        self.transport.clear()
+        return value
+
+    def test_response_of_known_length(self) -> None:
+        self.receive(GET % 1)
+        self.requests[0].respond(200, [(b"X-Y", b"z")], b"body")
+        self.assertEqual(self.sent(), b"HTTP/1.1 200 OK\r\nX-Y: z\r\nContent-Length: 4\r\n\r\nbody")
+        self.assertTrue(self.connection.idle)
+
+    def test_small_response_is_one_write(self) -> None:
+        writes: list[bytes] = []
+        self.transport.write = writes.append  # type: ignore[method-assign]
+        self.receive(GET % 1)
+        request = self.requests[0]
+        request.start(200, b"OK", [(b"Content-Length", b"2")], True)
+        request.write([b"a", b"b"])
+        request.finish()
+        self.assertEqual(len(writes), 1)
+
+    def test_streamed_response_is_chunked(self) -> None:
+        self.receive(GET % 1)
+        request = self.requests[0]
+        request.start(200, b"OK", [], False)
+        request.write([b"abc"])
+        request.flush()
+        self.assertTrue(self.sent().endswith(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"))
+        request.finish([(b"X-Sum", b"1")])
+        self.assertEqual(self.sent(), b"0\r\nX-Sum: 1\r\n\r\n")
+
+    def test_client_of_http_1_0_gets_no_chunks(self) -> None:
+        self.receive(b"GET / HTTP/1.0\r\n\r\n")
+        request = self.requests[0]
+        request.start(200, b"OK", [], False)
+        request.write([b"abc"])
+        request.finish()
+        self.assertEqual(self.sent(), b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc")
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_pipelined_requests_are_answered_in_order(self) -> None:
+        self.receive(b"".join(GET % number for number in range(3)))
+        self.assertEqual(len(self.requests), 1)
+        self.assertTrue(self.transport.paused)
+        for number in range(3):
+            self.assertEqual(self.requests[number].head.target, b"/%d" % number)
+            self.requests[number].respond(200, [], b"%d" % number)
+        bodies = [event for event in ResponseReader().feed(self.sent()) if isinstance(event, bytes)]
+        self.assertEqual(bodies, [b"0", b"1", b"2"])
+        self.assertFalse(self.transport.paused)
+
+    def test_handler_may_answer_at_once(self) -> None:
+        self.factory._handler = lambda request: request.respond(204, [])
+        connection = self.factory.buildProtocol(None)
+        connection.makeConnection(self.transport)
+        connection.dataReceived(b"".join(GET % number for number in range(50)))
+        self.assertEqual(self.sent().count(b"HTTP/1.1 204"), 50)
+
+    def test_body_waits_for_its_receiver(self) -> None:
+        self.receive(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel")
+        receiver = Receiver()
+        self.requests[0].receive(receiver)
+        self.assertEqual((receiver.pieces, receiver.ended), ([b"hel"], False))
+        self.receive(b"lo")
+        self.assertEqual((b"".join(receiver.pieces), receiver.ended), (b"hello", True))
+
+    def test_answered_before_its_body_came(self) -> None:
+        self.receive(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe")
+        self.requests[0].respond(413, [])
+        self.receive(b"llo" + GET % 2)
+        self.assertEqual(self.requests[1].head.target, b"/2")
+
+    def test_client_that_goes_away(self) -> None:
+        self.receive(GET % 1)
+        receiver = Receiver()
+        self.requests[0].receive(receiver)
+        self.connection.connectionLost(Failure(ConnectionDone()))
+        self.assertTrue(receiver.lost)
+        self.assertTrue(self.requests[0].finished)
+        self.assertEqual(self.factory.connections, set())
+
+    def test_client_that_half_closes_while_it_waits(self) -> None:
+        self.receive(GET % 1)
+        self.connection.readConnectionLost()
+        self.assertTrue(self.transport.aborted)
+
+    def test_garbage_is_400(self) -> None:
+        self.receive(b"\x16\x03\x01hello\r\n\r\n")
+        answer = self.sent()
+        self.assertTrue(answer.startswith(b"HTTP/1.1 400 Bad Request\r\n"))
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_too_many_headers_are_431(self) -> None:
+        self.receive(b"GET / HTTP/1.1\r\n" + b"X-Y: zzzzzzzzzz\r\n" * 20000)
+        self.assertTrue(self.sent().startswith(b"HTTP/1.1 431 "))
+
+    def test_garbage_behind_a_request_under_way(self) -> None:
+        self.receive(GET % 1)
+        receiver = Receiver()
+        self.requests[0].receive(receiver)
+        self.receive(b"\x00garbage\r\n\r\n")
+        self.assertTrue(receiver.lost)
+        self.assertTrue(self.transport.aborted)
+
+    def test_failing_handler_is_500_and_the_next_request_works(self) -> None:
+        def fail(_request: Request) -> None:
+            raise ZeroDivisionError
+
+        self.factory._handler = fail
+        connection = self.factory.buildProtocol(None)
+        connection.makeConnection(self.transport)
+        connection.dataReceived(GET % 1)
+        self.assertTrue(self.sent().startswith(b"HTTP/1.1 500 "))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_switching_protocols_gives_what_came_early(self) -> None:
+        self.receive(b"GET /exec HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly")
+        self.receive(b"later")
+        rest = self.requests[0].hijack(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        self.assertEqual(rest, b"earlylater")
+        self.assertEqual(self.sent(), b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+
+    def test_switch_that_is_refused_ends_the_connection(self) -> None:
+        self.receive(b"GET /exec HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        self.requests[0].respond(403, [])
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_slow_client_pauses_the_source(self) -> None:
+        self.receive(GET % 1)
+        request = self.requests[0]
+        request.start(200, b"OK", [], False)
+        source: Any = object()
+        request.throttle(source)
+        request.throttle(source)
+        self.assertIs(self.transport.producer, source)
+        request.finish()
+        self.assertIsNone(self.transport.producer)
+
+    def test_close_idle_lets_responses_finish(self) -> None:
+        self.receive(GET % 1)
+        self.factory.close_idle()
+        self.assertFalse(self.transport.disconnecting)
+        self.requests[0].respond(200, [])
+        self.assertIn(b"Connection: close\r\n", self.sent())
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_what_is_sent_can_be_read(self) -> None:
+        self.receive(GET % 1)
+        request = self.requests[0]
+        request.start(200, b"OK", [], False)
+        request.write([b"x" * 100000])
+        request.write([])
+        request.write([b"y"])
+        request.finish()
+        events = ResponseReader().feed(self.sent())
+        self.assertIsInstance(events[0], ResponseHead)
+        self.assertEqual(
+            b"".join(event for event in events if isinstance(event, bytes)), b"x" * 100000 + b"y"
+        )
