@@ -21,9 +21,6 @@ from superedge.liteapiserver.tokens import MAX_BODY, TokenVault, is_token_reques
 from superedge.web.h1 import Headers
 from superedge.web.server import CONTINUE, Request
 
-SLOW = 2.0
-"""Seconds without an answer after which the cloud is probed."""
-
 _log = Logger()
 
 
@@ -45,8 +42,11 @@ class Frontend:
         host: bytes,
         forward_unknown: bool,
         resume_within: float,
+        slow: float,
     ) -> None:
-        """``host`` is the Host header for the cloud; the other arguments are the parts it joins."""
+        """``host`` is the Host header for the cloud, ``slow`` the seconds without an answer after which it
+        is probed; the other arguments are the parts that are joined here.
+        """
         self._reactor = reactor
         self._identities = identities
         self.health = health
@@ -56,6 +56,7 @@ class Frontend:
         self.host = host
         self._forward_unknown = forward_unknown
         self._resume_within = resume_within
+        self._slow = slow
         self._held = HeldWatches(reactor)
         self._exchanges: set[Exchange] = set()
         self._counters: dict[tuple[str, str, int, str], Any] = {}
@@ -180,10 +181,10 @@ class Frontend:
     # -- told by health
 
     def look_for_slow(self) -> None:
-        """Probe when a request has waited long; call it every second or so."""
+        """Probe when a request has waited long; call it often."""
         if not self.health.online:
             return
-        before = self._reactor.seconds() - SLOW
+        before = self._reactor.seconds() - self._slow
         if any(exchange.waiting and exchange.started_at < before for exchange in self._exchanges):
             self.health.doubt()
 

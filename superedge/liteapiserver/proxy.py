@@ -249,7 +249,10 @@ class Exchange:
         frontend.answering(self, self._info, status)
         if status == 201 and self._question is not None:
             self._token_answer = (find(head.headers, b"content-type"), [])
-        self._recorder = frontend.cache.record(self._caller.identity, self._info, status, head.headers)
+        if self._info.is_read:
+            self._recorder = frontend.cache.record(self._caller.identity, self._info, status, head.headers)
+        elif status < 300 and self._info.is_resource:
+            frontend.cache.wrote(self._caller.identity, self._info)
         self._request.start(status, head.reason, headers, bounded)
 
     def _informational(self, head: ResponseHead) -> None:

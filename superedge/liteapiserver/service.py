@@ -35,7 +35,7 @@ from superedge.tls.reload import FileWatcher
 from superedge.web.client import IDLE_TIMEOUT, Pool, Servers
 from superedge.web.server import Request, ServerFactory
 
-SWEEP = 1.0
+SWEEP = 0.5
 IDENTITY_CHECK = 5.0
 
 _log = Logger()
@@ -86,6 +86,7 @@ class LiteAPIServer(Service):
             self._host.encode(),
             config.unknown_certificate == "forward",
             config.resume_within,
+            upstream.probe_timeout,
         )
         self._factory = ServerFactory(self._handle)
         self._waiting: list[Request] | None = []

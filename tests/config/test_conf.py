@@ -78,6 +78,7 @@ class ConfTests(SynchronousTestCase):
                     for key, (commented, value) in keys.items():
                         default = defaults.get(key, REQUIRED)
                         plain = list(default) if isinstance(default, tuple) else default
+                        plain = str(plain) if isinstance(plain, Path) else plain
                         if commented and default is not None and plain != value:
                             wrong.append(f"{name}: {header} {key} = {value!r}, the default is {default!r}")
         self.assertEqual(wrong, [])

@@ -165,7 +165,7 @@ class Cache:
     def _found(self, identity: str, request: RequestInfo) -> None:
         """An object was shown in a form that is kept whole: a 404 from before no longer counts."""
         for key in self._keys(identity, request):
-            self._collections[key].absent.pop(_name(request), None)
+            self._collections[key].found(*_name(request))
 
     def _take(
         self,
@@ -240,6 +240,11 @@ class Cache:
             commit = self._commit_for(self._policy.for_resource(key.group, key.resource))
             collection = self._collections[key] = Collection(key, codec, commit, self._clock)
         return collection
+
+    def wrote(self, identity: str, request: RequestInfo) -> None:
+        """A write succeeded: what was missing may be there now."""
+        for key in self._keys(identity, request):
+            self._collections[key].found(request.namespace, request.name)
 
     # -- offline
 

@@ -181,6 +181,12 @@ class Collection:
         self.absent[name] = body
         self._commit(records.ABSENT, (*self.key.parts, *name), body)
 
+    def found(self, namespace: str, name: str) -> None:
+        """Forget a remembered 404; without a name, every one of the namespace."""
+        for absent in [each for each in self.absent if each[0] == namespace and name in ("", each[1])]:
+            del self.absent[absent]
+            self._commit(records.ABSENT, (*self.key.parts, *absent), None)
+
     def view(self, scope: Scope) -> View:
         """The view of a scope, made partial when there is none."""
         view = self.views.get(scope)

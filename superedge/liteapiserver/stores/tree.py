@@ -98,7 +98,7 @@ class Tree:
                     pass
                 continue
             if path.parent not in directories:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _make_directory(path.parent)
                 directories.add(path.parent)
             _write(path, msgspec.json.encode(_Head(kind, key, len(value), _digest(value))) + b"\n" + value)
         for directory in directories:
@@ -120,6 +120,13 @@ def _write(path: Path, data: bytes) -> None:
     finally:
         os.close(file)
     os.rename(aside, path)
+
+
+def _make_directory(path: Path) -> None:
+    """With its parents, all for nobody else, which `Path.mkdir` does for the last alone."""
+    if not path.is_dir():
+        _make_directory(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def _sync_directory(path: Path) -> None:

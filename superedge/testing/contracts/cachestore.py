@@ -1,0 +1,157 @@
+"""The suite that every cache store passes, an operator's own included.
+
+Mix `CacheStoreContract` into a trial `TestCase` and give it `open`:
+
+    class MyStoreTests(CacheStoreContract, TestCase):
+        def open(self, path): return MyStore(path)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from superedge.interfaces import Change, Entry, ICacheStore
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import TestCase as _Case
+else:
+    _Case = object
+
+Key = tuple[str, ...]
+
+
+def put(key: Key, value: bytes, kind: str = "object") -> Change:
+    """A change that stores a record."""
+    return Change(kind, key, value)
+
+
+def delete(key: Key, kind: str = "object") -> Change:
+    """A change that deletes a record."""
+    return Change(kind, key, None)
+
+
+class CacheStoreContract(_Case):
+    """Set ``durable`` to False for a store that is meant to forget."""
+
+    durable = True
+
+    def open(self, path: str) -> ICacheStore:
+        """A store under the directory ``path``, not yet loaded."""
+        raise NotImplementedError
+
+    def setUp(self) -> None:
+        """A directory that does not exist yet."""
+        self.path = self.mktemp()
+
+    def run_(self, coroutine: object) -> Deferred[None]:
+        """Trial waits for the coroutine's end."""
+        return Deferred.fromCoroutine(coroutine)  # type: ignore[arg-type]
+
+    async def reopened(self) -> dict[tuple[str, Key], bytes]:
+        """What another process would find."""
+        store = self.open(self.path)
+        entries: Sequence[Entry] = await store.load()
+        await store.close()
+        return {(entry.kind, entry.key): entry.value for entry in entries}
+
+    async def fill(self, *batches: Sequence[Change]) -> dict[tuple[str, Key], bytes]:
+        """Apply batches in one life, close, and find again."""
+        store = self.open(self.path)
+        await store.load()
+        for batch in batches:
+            await store.apply(batch)
+        await store.close()
+        return await self.reopened()
+
+    def expect(self, found: dict[tuple[str, Key], bytes], wanted: dict[tuple[str, Key], bytes]) -> None:
+        """What is found is what was stored, or nothing for a store that forgets."""
+        self.assertEqual(found, wanted if self.durable else {})
+
+    def test_a_new_store_is_empty(self) -> Deferred[None]:
+        """Nothing is there, and closing is fine."""
+
+        async def check() -> None:
+            self.assertEqual(await self.fill(), {})
+
+        return self.run_(check())
+
+    def test_records_come_back(self) -> Deferred[None]:
+        """Any bytes, of any length, none included."""
+
+        async def check() -> None:
+            values = {("a",): b"", ("b",): b"x" * 300_000, ("c",): bytes(range(256)), ("d",): b"\n\r\n{}"}
+            found = await self.fill([put(key, value) for key, value in values.items()])
+            self.expect(found, {("object", key): value for key, value in values.items()})
+
+        return self.run_(check())
+
+    def test_the_latest_counts(self) -> Deferred[None]:
+        """Within a batch and across batches."""
+
+        async def check() -> None:
+            found = await self.fill(
+                [put(("a",), b"1"), put(("a",), b"2"), put(("b",), b"1"), delete(("b",))],
+                [put(("a",), b"3"), put(("c",), b"1")],
+                [delete(("c",)), delete(("never",))],
+            )
+            self.expect(found, {("object", ("a",)): b"3"})
+
+        return self.run_(check())
+
+    def test_kinds_and_keys_do_not_collide(self) -> Deferred[None]:
+        """Nor do parts that a file system would take for something else."""
+
+        async def check() -> None:
+            keys: list[Key] = [
+                ("a", "b"),
+                ("a/b", ""),
+                ("", "a"),
+                ("_", "a"),
+                ("..", ".."),
+                (".", "x"),
+                ("ä", "ß"),
+                ("a\nb", "c\0d"),
+                ("A", "B"),
+                ("x" * 500, "y"),
+                ("x" * 501, "y"),
+                ("cert:system:node:edge-1", "10.0.0.1"),
+            ]
+            batch = [put(key, repr(key).encode(), kind) for key in keys for kind in ("object", "view")]
+            found = await self.fill(batch)
+            self.expect(found, {(change.kind, change.key): change.value or b"" for change in batch})
+
+        return self.run_(check())
+
+    def test_many_lives(self) -> Deferred[None]:
+        """Each finds what the ones before left."""
+
+        async def check() -> None:
+            wanted: dict[tuple[str, Key], bytes] = {}
+            for life in range(5):
+                store = self.open(self.path)
+                await store.load()
+                await store.apply([put((str(life),), b"x"), delete((str(life - 2),))])
+                await store.close()
+                wanted["object", (str(life),)] = b"x"
+                wanted.pop(("object", (str(life - 2),)), None)
+                self.expect(await self.reopened(), wanted)
+
+        return self.run_(check())
+
+    def test_large_batches(self) -> Deferred[None]:
+        """Thousands of records, changed again and again."""
+
+        async def check() -> None:
+            batches = [
+                [put((str(number),), b"%d" % turn * 50) for number in range(turn, 1500)] for turn in range(3)
+            ]
+            found = await self.fill(*batches)
+            wanted: dict[tuple[str, Key], bytes] = {
+                ("object", (str(number),)): b"%d" % min(number, 2) * 50 for number in range(1500)
+            }
+            self.expect(found, wanted)
+
+        return self.run_(check())

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from superedge.interfaces import Change, Entry, ICacheStore
+from superedge.liteapiserver.cache.committer import MAX_BATCH, RETRY, Committer
+
+
+@implementer(ICacheStore)
+class Store:
+    """Applies when the test says so."""
+
+    def __init__(self) -> None:
+        self.batches: list[dict[tuple[str, ...], bytes | None]] = []
+        self.waiting: list[Deferred[None]] = []
+        self.refuse = False
+        self.hold = False
+        self.closed = False
+
+    async def load(self) -> Sequence[Entry]:
+        return []
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        if self.refuse:
+            raise OSError(28, "No space left on device")
+        if self.hold:
+            gate: Deferred[None] = Deferred()
+            self.waiting.append(gate)
+            await gate
+        self.batches.append({change.key: change.value for change in changes})
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class CommitterTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.store = Store()
+        self.committer = Committer(self.clock, self.store, 0.05)  # type: ignore[arg-type]
+
+    def add(self, name: str, value: bytes | None) -> None:
+        self.committer.add("object", (name,), value)
+
+    def test_changes_of_a_moment_are_one_batch(self) -> None:
+        for number in range(100):
+            self.add("same", b"%d" % number)
+        self.add("other", None)
+        self.assertEqual(self.store.batches, [])
+        self.clock.advance(0.05)
+        self.assertEqual(self.store.batches, [{("same",): b"99", ("other",): None}])
+        self.clock.advance(10)
+        self.assertEqual(len(self.store.batches), 1)
+
+    def test_many_changes_do_not_wait(self) -> None:
+        for number in range(MAX_BATCH):
+            self.add(str(number), b"")
+        self.clock.advance(0)
+        self.assertEqual(len(self.store.batches), 1)
+
+    def test_one_batch_at_a_time(self) -> None:
+        self.store.hold = True
+        self.add("a", b"1")
+        self.clock.advance(0.05)
+        self.add("a", b"2")
+        self.clock.advance(0.05)
+        self.assertEqual(len(self.store.waiting), 1)
+        self.store.waiting.pop().callback(None)
+        self.store.waiting.pop().callback(None)
+        self.assertEqual(self.store.batches, [{("a",): b"1"}, {("a",): b"2"}])
+
+    def test_a_full_disk_keeps_changes_and_tries_again(self) -> None:
+        self.store.refuse = True
+        self.add("a", b"1")
+        self.add("b", b"1")
+        self.clock.advance(0.05)
+        self.assertIn("No space left", self.committer.degraded)
+        self.add("a", b"2")
+        self.clock.advance(RETRY)
+        self.assertEqual(self.committer.pending, 2)
+        self.store.refuse = False
+        self.clock.advance(RETRY)
+        self.assertEqual(self.store.batches, [{("a",): b"2", ("b",): b"1"}])
+        self.assertEqual(self.committer.degraded, "")
+        self.assertEqual(self.committer.pending, 0)
+
+    def test_closing_writes_what_is_pending(self) -> None:
+        self.add("a", b"1")
+        self.successResultOf(Deferred.fromCoroutine(self.committer.close()))
+        self.assertEqual(self.store.batches, [{("a",): b"1"}])
+        self.assertTrue(self.store.closed)
+        self.assertEqual(self.clock.getDelayedCalls(), [])

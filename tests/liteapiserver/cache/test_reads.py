@@ -1,0 +1,375 @@
+"""What clients read comes back, and nothing else does. Each known failure of a peer has a test."""
+
+from __future__ import annotations
+
+import json
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.config.liteapiserver import CacheRuleConfig
+from superedge.kube.media import PROTOBUF
+from superedge.liteapiserver.cache.answers import Answer
+from tests.kube.test_codecs import sample
+from tests.liteapiserver.cache.driver import JSON, ME, PODS, Driver, gzipped, list_of, pod, request, typed
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+
+
+class ReadTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.driver = Driver()
+        self.feed = self.driver.feed
+
+    def test_a_list_comes_back_with_its_bytes(self) -> None:
+        item = b'{"metadata":{"name":"a","namespace":"default","resourceVersion":"3"},"odd":1.10 }'
+        body = b'{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"9"},"items":[%b]}' % item
+        self.feed(PODS, body)
+        answer = self.driver.ask(PODS)
+        assert isinstance(answer, Answer)
+        self.assertIn(item, answer.body)
+        self.assertEqual(json.loads(answer.body)["metadata"]["resourceVersion"], "9")
+
+    def test_answers_say_that_they_are_old(self) -> None:
+        self.feed(PODS, list_of([], 5))
+        self.driver.now += 90
+        answer = self.driver.ask(PODS)
+        assert isinstance(answer, Answer)
+        headers = dict(answer.headers)
+        self.assertEqual(headers[b"Age"], b"90")
+        self.assertTrue(headers[b"Warning"].startswith(b'110 - "response is stale'))
+
+    def test_an_item_of_a_list_is_a_whole_object(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3)], 9))
+        found = self.driver.get(f"{PODS}/a")
+        self.assertEqual((found["kind"], found["apiVersion"]), ("Pod", "v1"))
+
+    def test_what_is_not_known_is_503_and_not_404(self) -> None:
+        self.assertEqual(self.driver.status("/api/v1/namespaces/default/secrets/optional"), 503)
+        self.assertEqual(self.driver.status(PODS), 503)
+        self.assertEqual(self.driver.status(f"{PODS}?watch=true"), 503)
+        answer = self.driver.ask(f"{PODS}/a")
+        assert isinstance(answer, Answer)
+        self.assertNotIn(b"Retry-After", dict(answer.headers))
+        self.assertIn('pods "a" in namespace "default"', json.loads(answer.body)["message"])
+
+    def test_a_complete_view_proves_that_there_is_none(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3)], 9))
+        self.assertEqual(self.driver.status(f"{PODS}/b"), 404)
+        self.assertEqual(self.driver.status("/api/v1/namespaces/other/pods/b"), 503)
+        self.feed("/api/v1/pods", list_of([pod("a", 3)], 10))
+        self.assertEqual(self.driver.status("/api/v1/namespaces/other/pods/b"), 404)
+
+    def test_a_view_by_labels_proves_nothing(self) -> None:
+        self.feed(f"{PODS}?labelSelector=app%3Da", list_of([], 9))
+        self.assertEqual(self.driver.status(f"{PODS}/b"), 503)
+
+    def test_a_view_of_one_name_proves_it_for_that_name(self) -> None:
+        self.feed(f"{PODS}?fieldSelector=metadata.name%3Dgone", list_of([], 9))
+        self.assertEqual(self.driver.status(f"{PODS}/gone"), 404)
+        self.assertEqual(self.driver.status(f"{PODS}/other"), 503)
+
+    def test_a_404_is_remembered_until_the_object_is_seen(self) -> None:
+        body = b'{"kind":"Status","status":"Failure","reason":"NotFound","code":404}'
+        self.feed(f"{PODS}/a", body, 404)
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 404)
+        self.driver.reboot()
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 404)
+        self.driver.feed(f"{PODS}/a", json.dumps(typed(pod("a", 4))).encode())
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 200)
+
+    def test_a_404_of_something_that_is_no_api_server(self) -> None:
+        self.feed(f"{PODS}/a", b"<html>not here</html>", 404, content_type="text/html")
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 503)
+
+    def test_an_empty_list_is_remembered_as_empty(self) -> None:
+        self.feed(PODS, list_of([], 5))
+        self.assertEqual(self.driver.names(PODS), [])
+        self.driver.reboot()
+        self.assertEqual(self.driver.names(PODS), [])
+
+    def test_newest_wins_whatever_brought_it(self) -> None:
+        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", 8))).encode())
+        self.feed(f"{PODS}?resourceVersion=0", list_of([pod("a", 5)], 6))
+        self.assertEqual(self.driver.get(f"{PODS}/a")["metadata"]["resourceVersion"], "8")
+        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", 7))).encode())
+        self.assertEqual(self.driver.get(PODS)["items"][0]["metadata"]["resourceVersion"], "8")
+
+    def test_versions_longer_than_64_bits(self) -> None:
+        old, new = "99999999999999999999999", "100000000000000000000000"
+        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", new))).encode())
+        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", old))).encode())
+        self.assertEqual(self.driver.get(f"{PODS}/a")["metadata"]["resourceVersion"], new)
+
+    def test_deleted_objects_stay_deleted(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3), pod("b", 4)], 9))
+        self.feed(PODS, list_of([pod("b", 4)], 12))
+        self.driver.reboot()
+        self.assertEqual(self.driver.names(PODS), ["b"])
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 404)
+
+    def test_a_whole_list_also_deletes_what_only_a_get_had_seen(self) -> None:
+        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", 3))).encode())
+        self.feed(PODS, list_of([], 9))
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 404)
+
+    def test_an_older_list_does_not_undo_a_newer_one(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3)], 9))
+        self.feed(f"{PODS}?resourceVersion=0", list_of([], 2))
+        self.assertEqual(self.driver.names(PODS), ["a"])
+
+    def test_a_restored_cluster_begins_anew(self) -> None:
+        self.feed(PODS, list_of([pod("a", 300), pod("b", 400)], 900))
+        self.feed(PODS, list_of([pod("a", 3)], 5))
+        self.assertEqual(self.driver.names(PODS), ["a"])
+        self.assertEqual(self.driver.get(f"{PODS}/a")["metadata"]["resourceVersion"], "3")
+
+    def test_pages_replace_the_view_at_once_at_the_end(self) -> None:
+        self.feed(PODS, list_of([pod("old", 1)], 2))
+        self.feed(f"{PODS}?limit=1", list_of([pod("a", 3)], 9, token="t1"))
+        self.assertEqual(self.driver.names(PODS), ["old"])
+        self.feed(f"{PODS}?limit=1&continue=t1", list_of([pod("b", 4)], 9, token="t2"))
+        self.assertEqual(self.driver.names(PODS), ["old"])
+        self.feed(f"{PODS}?limit=1&continue=t2", list_of([pod("c", 5)], 9))
+        self.assertEqual(self.driver.names(PODS), ["a", "b", "c"])
+
+    def test_pages_of_two_selectors_do_not_mix(self) -> None:
+        self.feed(f"{PODS}?limit=1", list_of([pod("a", 3)], 9, token="t"))
+        self.feed(f"{PODS}?limit=1&labelSelector=x", list_of([pod("x", 3)], 9, token="t"))
+        self.feed(f"{PODS}?limit=1&continue=t", list_of([pod("b", 4)], 9))
+        self.assertEqual(self.driver.names(PODS), ["a", "b"])
+        self.assertEqual(self.driver.status(f"{PODS}?labelSelector=x,!y"), 200)
+        self.assertEqual(self.driver.names(f"{PODS}?labelSelector=x"), [])
+
+    def test_last_page_without_the_first_is_no_list(self) -> None:
+        self.feed(f"{PODS}?continue=t", list_of([pod("b", 4)], 9))
+        self.assertEqual(self.driver.status(PODS), 503)
+
+    def test_pages_of_different_moments_are_no_list(self) -> None:
+        self.feed(f"{PODS}?limit=1", list_of([pod("a", 3)], 9, token="t"))
+        self.feed(f"{PODS}?limit=1&continue=t", list_of([pod("b", 4)], 11))
+        self.assertEqual(self.driver.status(PODS), 503)
+
+    def test_a_token_from_online_is_410(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3)], 9))
+        self.assertEqual(self.driver.status(f"{PODS}?continue=abc"), 410)
+        self.assertEqual(self.driver.names(f"{PODS}?limit=1"), ["a"])
+
+    def test_same_name_in_two_groups(self) -> None:
+        self.feed("/apis/a.io/v1/things/x", b'{"kind":"A","metadata":{"name":"x","resourceVersion":"1"}}')
+        self.feed("/apis/b.io/v1/things/x", b'{"kind":"B","metadata":{"name":"x","resourceVersion":"1"}}')
+        self.assertEqual(self.driver.get("/apis/a.io/v1/things/x")["kind"], "A")
+        self.assertEqual(self.driver.get("/apis/b.io/v1/things/x")["kind"], "B")
+        self.assertEqual(self.driver.status("/apis/b.io/v2/things/x"), 503)
+
+    def test_no_identity_reads_what_another_cached(self) -> None:
+        self.feed("/api/v1/namespaces/default/secrets", list_of([pod("s", 3)], 9, "SecretList"))
+        for other in ("cert:system:node:edge-2", "anonymous", "token:system:serviceaccount:default:default"):
+            self.assertEqual(self.driver.status("/api/v1/namespaces/default/secrets", identity=other), 503)
+            self.assertEqual(self.driver.status("/api/v1/namespaces/default/secrets/s", identity=other), 503)
+
+    def test_selectors_are_told_from_a_wider_view(self) -> None:
+        items = [pod("a", 3, app="x"), pod("b", 4, app="y"), pod("c", 5, "other", app="x")]
+        self.feed("/api/v1/pods", list_of(items, 9))
+        self.assertEqual(self.driver.names(f"{PODS}?labelSelector=app%3Dx"), ["a"])
+        self.assertEqual(self.driver.names("/api/v1/pods?labelSelector=app+in+(x)"), ["a", "c"])
+        self.assertEqual(self.driver.names(f"{PODS}?fieldSelector=metadata.name%3Db"), ["b"])
+        self.assertEqual(self.driver.names("/api/v1/pods?fieldSelector=metadata.namespace!%3Ddefault"), ["c"])
+        self.assertEqual(self.driver.names(PODS), ["a", "b"])
+        self.assertEqual(self.driver.status(f"{PODS}?fieldSelector=spec.nodeName%3Dn"), 503)
+
+    def test_a_narrow_view_does_not_stand_for_a_wide_one(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3)], 9))
+        self.assertEqual(self.driver.status("/api/v1/pods"), 503)
+        self.feed(f"{PODS}?fieldSelector=spec.nodeName%3Dn", list_of([pod("b", 4)], 10))
+        self.assertEqual(self.driver.names(PODS), ["a"])
+        self.assertEqual(self.driver.names(f"{PODS}?fieldSelector=spec.nodeName%3Dn"), ["b"])
+
+    def test_bad_selector_is_400(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3)], 9))
+        self.assertEqual(self.driver.status(f"{PODS}?labelSelector=a%3D%3D%3D%3Db"), 400)
+
+    def test_namespaces_are_objects_too(self) -> None:
+        body = b'{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"default","resourceVersion":"1"}}'
+        self.feed("/api/v1/namespaces/default", body)
+        self.assertEqual(self.driver.get("/api/v1/namespaces/default")["kind"], "Namespace")
+
+    def test_objects_without_version(self) -> None:
+        target = "/apis/metrics.k8s.io/v1beta1/nodes"
+        for names in (["a", "b"], ["b", "c"]):
+            items = [{"metadata": {"name": name}} for name in names]
+            self.feed(target, list_of(items, "", "NodeMetricsList"))
+            self.assertEqual(self.driver.names(target), names)
+
+
+class FormTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.driver = Driver()
+        self.feed = self.driver.feed
+
+    def table(self, version: int, *names: str) -> bytes:
+        rows = [{"cells": [name]} for name in names]
+        meta = {"resourceVersion": str(version)}
+        return json.dumps(
+            {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "rows": rows}
+        ).encode()
+
+    def test_protobuf_stays_protobuf(self) -> None:
+        target = "/api/v1/namespaces/samples/configmaps?labelSelector=app"
+        self.feed(target, sample("list.protobuf"), accept=PROTOBUF)
+        answer = self.driver.ask(target, accept=PROTOBUF)
+        assert isinstance(answer, Answer)
+        self.assertEqual(answer.body, sample("list.protobuf"))
+        self.assertEqual(self.driver.status(target, accept=JSON), 503)
+        one = self.driver.ask("/api/v1/namespaces/samples/configmaps/c1", accept=f"{PROTOBUF},{JSON}")
+        assert isinstance(one, Answer)
+        self.assertEqual(one.body, sample("object.protobuf"))
+
+    def test_a_table_is_labelled_as_plain_json(self) -> None:
+        self.feed(PODS, self.table(9, "a"), accept=TABLE)
+        self.assertEqual(self.driver.get(PODS, accept=TABLE)["kind"], "Table")
+        self.assertEqual(self.driver.status(PODS), 503)
+
+    def test_a_server_that_knows_no_tables(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3)], 9), accept=TABLE)
+        self.assertEqual(self.driver.names(PODS), ["a"])
+        self.assertEqual(self.driver.names(PODS, accept=TABLE), ["a"])
+
+    def test_the_fresher_of_table_and_list(self) -> None:
+        self.feed(PODS, self.table(9, "a", "b"), accept=TABLE)
+        self.feed(PODS, list_of([pod("b", 4)], 12))
+        self.assertEqual(self.driver.get(PODS, accept=TABLE)["kind"], "PodList")
+        self.feed(PODS, self.table(15, "c"), accept=TABLE)
+        self.assertEqual(self.driver.get(PODS, accept=TABLE)["kind"], "Table")
+
+    def test_a_table_of_an_object_that_is_deleted(self) -> None:
+        self.feed(f"{PODS}/a", self.table(9, "a"), accept=TABLE)
+        self.assertEqual(self.driver.status(f"{PODS}/a", accept=TABLE), 200)
+        self.feed(PODS, list_of([], 12))
+        self.assertEqual(self.driver.status(f"{PODS}/a", accept=TABLE), 404)
+
+    def test_a_404_ends_a_table(self) -> None:
+        self.feed(f"{PODS}/a", self.table(9, "a"), accept=TABLE)
+        self.feed(f"{PODS}/a", b'{"kind":"Status","reason":"NotFound","code":404}', 404, accept=TABLE)
+        self.assertEqual(self.driver.status(f"{PODS}/a", accept=TABLE), 404)
+        self.feed(f"{PODS}/a", self.table(14, "a"), accept=TABLE)
+        self.assertEqual(self.driver.status(f"{PODS}/a", accept=TABLE), 200)
+
+    def test_metadata_alone_is_another_form(self) -> None:
+        partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+        self.feed(PODS, list_of([pod("a", 3)], 9, "PartialObjectMetadataList"), accept=partial)
+        self.assertEqual(self.driver.status(PODS), 503)
+        self.assertEqual(self.driver.get(PODS, accept=partial)["kind"], "PartialObjectMetadataList")
+
+    def test_gzip_of_one_and_of_many_members(self) -> None:
+        body = list_of([pod("a", 3)], 9)
+        for encoded in (gzipped([body]), gzipped([body[:10], body[10:]])):
+            driver = Driver()
+            driver.feed(PODS, encoded, headers=[(b"Content-Encoding", b"gzip")])
+            self.assertEqual(driver.names(PODS), ["a"])
+
+    def test_gzip_cut_short_changes_nothing(self) -> None:
+        self.feed(PODS, list_of([pod("old", 1)], 2))
+        body = gzipped([list_of([pod("a", 3)], 9)])
+        self.feed(PODS, body[:-5], headers=[(b"Content-Encoding", b"gzip")])
+        self.assertEqual(self.driver.names(PODS), ["old"])
+
+    def test_an_encoding_that_is_not_read(self) -> None:
+        self.assertIsNone(self.driver.begin(PODS, headers=[(b"Content-Encoding", b"br")]))
+
+    def test_discovery_and_schemas(self) -> None:
+        aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+        self.feed("/apis", b"[1]", accept=aggregated, content_type=aggregated.split(",")[0])
+        self.assertEqual(self.driver.get("/apis", accept=aggregated), [1])
+        self.assertEqual(self.driver.status("/apis"), 503)
+        schema = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+        returned = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+        self.feed("/openapi/v2?timeout=32s", b"\x0a\x01", accept=schema, content_type=returned)
+        answer = self.driver.ask("/openapi/v2?timeout=5s", accept=schema)
+        assert isinstance(answer, Answer)
+        self.assertEqual(
+            (answer.body, dict(answer.headers)[b"Content-Type"]), (b"\x0a\x01", returned.encode())
+        )
+        self.feed("/version", b"{}")
+        self.assertEqual(self.driver.get("/version", accept="*/*"), {})
+
+
+class PolicyTests(SynchronousTestCase):
+    def test_what_is_never_remembered(self) -> None:
+        driver = Driver()
+        for target in (
+            f"{PODS}/a/log",
+            f"{PODS}/a/exec?command=ls",
+            f"{PODS}/a/proxy/x",
+            "/api/v1/nodes/n/proxy/metrics",
+            "/healthz",
+            "/readyz",
+            "/metrics",
+            "/logs/",
+        ):
+            self.assertIsNone(driver.begin(target), target)
+        self.assertIsNotNone(driver.begin(f"{PODS}/a/status"))
+        for status in (201, 206, 304, 401, 403, 410, 500):
+            self.assertIsNone(driver.begin(PODS, status))
+        self.assertEqual(driver.status(f"{PODS}/a/log"), 503)
+
+    def test_rules(self) -> None:
+        rules = [
+            CacheRuleConfig(resources="secrets", action="memory-only"),
+            CacheRuleConfig(resources="*.metrics.k8s.io", action="skip"),
+            CacheRuleConfig(resources="secrets", action="skip"),
+        ]
+        driver = Driver(rules)
+        secrets = "/api/v1/namespaces/default/secrets"
+        driver.feed(secrets, list_of([pod("s", 3)], 9, "SecretList"))
+        self.assertEqual(driver.names(secrets), ["s"])
+        self.assertEqual(driver.records, {})
+        driver.reboot()
+        self.assertEqual(driver.status(secrets), 503)
+        self.assertIsNone(driver.begin("/apis/metrics.k8s.io/v1beta1/nodes"))
+
+    def test_writes_are_refused(self) -> None:
+        driver = Driver()
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            answer = driver.cache.answer(ME, request(PODS, method=method))
+            assert isinstance(answer, Answer)
+            self.assertEqual(answer.status, 503)
+
+
+class FaultTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.driver = Driver(max_body=10_000)
+        self.driver.feed(PODS, list_of([pod("a", 3)], 9))
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.driver.names(PODS), ["a"])
+        self.driver.reboot()
+        self.assertEqual(self.driver.names(PODS), ["a"])
+
+    def test_truncated_bodies(self) -> None:
+        body = list_of([pod("b", 4)], 12)
+        for end in range(0, len(body), 11):
+            self.driver.feed(PODS, body[:end])
+            recorder = self.driver.begin(PODS)
+            assert recorder is not None
+            recorder.data([body[:end]])
+            recorder.abort()
+
+    def test_bodies_that_are_something_else(self) -> None:
+        for body in (b"", b"null", b"[]", b"<html>", b"{}", b'{"kind":"Status"}', b"\xff\xfe"):
+            self.driver.feed(PODS, body)
+            self.driver.feed(f"{PODS}/a", body)
+
+    def test_too_large_a_body(self) -> None:
+        self.driver.feed(PODS, list_of([pod("x" * 20_000, 4)], 12))
+
+    def test_a_bomb(self) -> None:
+        self.driver.feed(PODS, gzipped([b"x" * 50_000_000]), headers=[(b"Content-Encoding", b"gzip")])
+
+    def test_damaged_records_are_dropped_alone(self) -> None:
+        for kind, key in list(self.driver.records):
+            other = (*key[:-1], "damaged")
+            self.driver.records[kind, other] = b"no json\nrest"
+        self.driver.records["object", ("too", "short")] = b"{}\n"
+        self.driver.records["stranger", ("x",)] = b""
+        self.driver.reboot()
+        self.assertFalse([key for _, key in self.driver.records if key[-1] == "damaged"])

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.trial.unittest import TestCase
+
+from superedge.interfaces import ICacheStore, ICacheStorePlugin
+from superedge.liteapiserver.stores.file import FileStore, ThreadedFileStore
+from superedge.plugin import find_plugin
+from superedge.testing.contracts.cachestore import CacheStoreContract
+
+installed: Any = reactor
+
+
+class FileTests(CacheStoreContract, TestCase):
+    def open(self, path: str) -> ICacheStore:
+        store: ICacheStore = find_plugin(ICacheStorePlugin, "file").create(installed, path, {})
+        return store
+
+
+class FoldingFileTests(CacheStoreContract, TestCase):
+    """Folds the journal after every batch."""
+
+    def open(self, path: str) -> ICacheStore:
+        return ThreadedFileStore(installed, FileStore(Path(path), journal_limit=0))
+
+
+class MemoryTests(CacheStoreContract, TestCase):
+    durable = False
+
+    def open(self, path: str) -> ICacheStore:
+        store: ICacheStore = find_plugin(ICacheStorePlugin, "memory").create(installed, path, {})
+        return store

@@ -1,0 +1,297 @@
+"""Without the cloud: what happens at the outage, during it, through a restart, and at its end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from superedge.tls.authority import Authority
+from superedge.tls.contexts import ServerContextSource
+from tests.liteapiserver.cache.driver import event, list_of, pod
+from tests.liteapiserver.test_credentials import ACCOUNT, jwt
+from tests.liteapiserver.test_proxying import PODS, ProxyTestCase
+from tests.liteapiserver.test_tokens import in_json
+from tests.liteapiserver.world import JSON, Greeter, Response, Seen, Silent, listener, reactor, until
+
+BEARER = (b"Authorization", jwt(sub=ACCOUNT, iss="k8s", exp=99_999_999_999))
+TOKEN = "/api/v1/namespaces/default/serviceaccounts/web/token"
+
+
+class OfflineTestCase(ProxyTestCase):
+    async def remember(self, *names: str) -> None:
+        """The node lists its pods while the cloud is there."""
+        items = [pod(name, number + 3) for number, name in enumerate(names)]
+        self.upstream.serve(PODS.encode(), list_of(items, 20))
+        self.assertEqual((await self.world.get(PODS)).status, 200)
+
+    def names(self, answer: Response) -> list[str]:
+        self.assertEqual(answer.status, 200, answer.body)
+        return sorted(item["metadata"]["name"] for item in json.loads(answer.body)["items"])
+
+    def stale(self, answer: Response) -> bool:
+        return answer.header(b"warning").startswith(b"110")
+
+    async def check_cached(self) -> None:
+        answer = await self.world.get(PODS)
+        self.assertEqual(self.names(answer), ["a"])
+        self.assertTrue(self.stale(answer))
+
+
+class OutageTests(OfflineTestCase):
+    async def test_the_request_that_meets_the_outage_is_answered(self) -> None:
+        await self.remember("a")
+        self.upstream.stop()
+        await self.check_cached()
+        await until(lambda: self.world.state == "offline")
+        await self.check_cached()
+
+    async def test_a_black_hole(self) -> None:
+        await self.remember("a")
+        self.upstream.answers[PODS.encode()] = lambda seen: None
+        self.upstream.answers[b"/readyz"] = lambda seen: None
+        started = reactor.seconds()
+        await self.check_cached()
+        self.assertLess(reactor.seconds() - started, 5)
+        self.assertEqual(self.world.state, "offline")
+        before = len(self.upstream.seen)
+        await self.check_cached()
+        self.assertEqual(len(self.upstream.seen), before)  # while offline no request dials
+
+    async def test_a_black_hole_for_new_connections(self) -> None:
+        await self.remember("a")
+        self.upstream.stop()
+        await self.upstream.start(listener(Silent))
+        await self.check_cached()
+
+    async def test_something_else_answers(self) -> None:
+        await self.remember("a")
+        self.upstream.stop()
+        await self.upstream.start(listener(Greeter))
+        await self.check_cached()
+        await until(lambda: self.world.state == "offline")
+
+    async def test_a_strangers_certificate(self) -> None:
+        await self.remember("a")
+        other = Authority.create(self.world.directory / "other", "stranger")
+        pair = other.issue("server", ips=["127.0.0.1"], directory=self.world.directory, name="stranger")
+        self.upstream.stop()
+        await self.upstream.start(tls=ServerContextSource(pair.certificate, pair.key))
+        self.upstream.serve(PODS.encode(), list_of([pod("evil", 99)], 100))
+        await self.check_cached()
+        await until(lambda: self.world.state == "offline")
+
+    async def test_a_load_balancer_without_servers(self) -> None:
+        await self.remember("a")
+        for status in (502, 503, 504):
+            html = [(b"Content-Type", b"text/html")]
+            self.upstream.serve(PODS.encode(), b"<html>bad gateway</html>", status, html)
+            await self.check_cached()
+            answer = await self.world.ask("POST", PODS, body=b"{}", identity=self.world.node)
+            self.assertEqual((answer.status, answer.body), (status, b"<html>bad gateway</html>"))
+        self.upstream.serve(b"/readyz", b"<html>bad gateway</html>", 502, [(b"Content-Type", b"text/html")])
+        await until(lambda: self.world.state == "offline")
+
+    async def test_errors_of_the_api_server_itself_pass(self) -> None:
+        await self.remember("a")
+        for status in (429, 500, 503, 504):
+            self.upstream.serve(PODS.encode(), b'{"kind":"Status"}', status)
+            answer = await self.world.get(PODS)
+            self.assertEqual((answer.status, answer.body), (status, b'{"kind":"Status"}'))
+        self.assertIn(self.world.state, ("online", "suspect"))
+
+    async def test_closed_before_an_answer(self) -> None:
+        await self.remember("a")
+        self.upstream.answers[PODS.encode()] = lambda seen: seen.request.transport.abortConnection()
+        await self.check_cached()
+        await until(lambda: self.world.state == "online", "the probe finds it well")
+
+    async def test_a_write_that_was_sent_and_not_answered(self) -> None:
+        self.upstream.answers[PODS.encode()] = lambda seen: None
+        answer = await self.world.send("POST", PODS, body=b"{}", identity=self.world.node)
+        await until(lambda: self.upstream.seen)
+        await self.world.go_offline()
+        await answer.over
+        self.assertEqual(answer.status, 504)
+        self.assertIn(b"may have been carried out", answer.body)
+
+    async def test_a_truncated_list_changes_nothing(self) -> None:
+        await self.remember("a")
+
+        def cut(seen: Seen) -> None:
+            body = list_of([pod("b", 30)], 40)
+            seen.request.start(200, b"OK", [*JSON, (b"Content-Length", b"%d" % len(body))], True)
+            seen.request.write([body[:-10]])
+            seen.request.flush()
+            reactor.callLater(0.05, seen.request.transport.abortConnection)
+
+        self.upstream.answers[PODS.encode()] = cut
+        await self.world.get(PODS)
+        await self.world.go_offline()
+        await self.check_cached()
+
+
+class AnswerTests(OfflineTestCase):
+    async def test_reads_and_writes(self) -> None:
+        await self.remember("a")
+        await self.world.go_offline()
+        await self.check_cached()
+        self.assertEqual((await self.world.get(f"{PODS}/a")).status, 200)
+        self.assertEqual((await self.world.get(f"{PODS}/b")).status, 404)
+        self.assertEqual((await self.world.get("/api/v1/namespaces/default/secrets/x")).status, 503)
+        for method, target in (
+            ("POST", PODS),
+            ("PUT", f"{PODS}/a"),
+            ("PATCH", f"{PODS}/a"),
+            ("DELETE", f"{PODS}/a"),
+        ):
+            answer = await self.world.ask(method, target, body=b"{}", identity=self.world.node)
+            self.assertEqual(answer.status, 503)
+            self.assertEqual(json.loads(answer.body)["reason"], "ServiceUnavailable")
+        self.assertEqual((await self.world.ask("HEAD", f"{PODS}/a", identity=self.world.node)).body, b"")
+
+    async def test_exec_is_refused(self) -> None:
+        await self.world.go_offline()
+        answer = await self.world.ask(
+            "POST",
+            f"{PODS}/a/exec",
+            [(b"Connection", b"Upgrade"), (b"Upgrade", b"SPDY/3.1")],
+            identity=self.world.node,
+        )
+        self.assertEqual(answer.status, 503)
+
+    async def test_nobody_reads_what_another_cached(self) -> None:
+        await self.remember("a")
+        other = self.world.authority.issue("other", directory=self.world.pairs, name="other")
+        assert self.world.lite is not None
+        self.world.lite.identities.check()
+        await self.world.go_offline()
+        self.assertEqual((await self.world.ask("GET", PODS, identity=other)).status, 503)
+        self.assertEqual((await self.world.ask("GET", PODS)).status, 503)
+        self.assertEqual((await self.world.ask("GET", PODS, [BEARER])).status, 401)
+
+    async def test_bearers(self) -> None:
+        self.upstream.serve(PODS.encode(), list_of([pod("a", 3)], 20))
+        await self.world.ask("GET", PODS, [BEARER])
+        forged = jwt(sub=ACCOUNT, iss="k8s", exp=99_999_999_998)
+        refused = (b"Authorization", b"Bearer refused")
+        self.upstream.serve(b"/refuse", b"{}", 401)
+        await self.world.ask("GET", "/refuse", [refused])
+        await self.world.go_offline()
+        self.assertEqual(self.names(await self.world.ask("GET", PODS, [BEARER])), ["a"])
+        for other in ((b"Authorization", forged), refused, (b"Authorization", b"Bearer unknown")):
+            self.assertEqual((await self.world.ask("GET", PODS, [other])).status, 401)
+
+    async def test_a_certificate_does_not_vouch_for_a_token(self) -> None:
+        await self.remember("a")
+        token = (b"Authorization", jwt(sub=ACCOUNT, iss="k8s", exp=99_999_999_997))
+        await self.world.ask("GET", PODS, [token], identity=self.world.node)
+        await self.world.go_offline()
+        self.assertEqual((await self.world.ask("GET", PODS, [token])).status, 401)
+
+    async def test_tokens_for_pods(self) -> None:
+        token = BEARER[1].split()[1].decode()
+        self.upstream.serve(TOKEN.encode(), in_json(token), 201)
+        self.assertEqual((await self.ask_token(b"pod a")).status, 201)
+        await self.world.go_offline()
+        answer = await self.ask_token(b"pod a")
+        self.assertEqual((answer.status, json.loads(answer.body)["status"]["token"]), (201, token))
+        self.assertEqual((await self.ask_token(b"pod b")).status, 503)
+        # The pod may use it, although the cloud never saw it from a pod.
+        self.assertEqual((await self.world.ask("GET", PODS, [(b"Authorization", BEARER[1])])).status, 503)
+
+    async def ask_token(self, body: bytes) -> Response:
+        return await self.world.ask("POST", TOKEN, body=body, identity=self.world.node)
+
+    async def test_a_404_that_a_write_made_untrue(self) -> None:
+        lease = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+        self.assertEqual((await self.world.get(f"{lease}/edge-1")).status, 404)
+        self.upstream.serve(lease.encode(), b"{}", 201)
+        await self.world.ask("POST", lease, body=b"{}", identity=self.world.node)
+        await self.world.go_offline()
+        self.assertEqual((await self.world.get(f"{lease}/edge-1")).status, 503)
+
+
+class WatchTests(OfflineTestCase):
+    def serve_watch(self, *frames: bytes) -> None:
+        def begin(seen: Seen) -> None:
+            if b"watch=true" not in seen.target:
+                seen.request.respond(200, list(JSON), list_of([pod("a", 3)], 20))
+                return
+            seen.request.start(200, b"OK", list(JSON), False)
+            seen.request.write(list(frames))
+            seen.request.flush()
+
+        self.upstream.answers[PODS.encode()] = begin
+
+    async def test_events_reach_client_and_cache(self) -> None:
+        self.serve_watch(event("ADDED", pod("b", 21)))
+        await self.world.get(PODS)
+        watch = await self.world.send(
+            "GET", f"{PODS}?watch=true&resourceVersion=20", identity=self.world.node
+        )
+        await until(lambda: watch.body == event("ADDED", pod("b", 21)))
+        await self.world.go_offline()
+        self.assertEqual(self.names(await self.world.get(PODS)), ["a", "b"])
+        await watch.over
+
+    async def test_offline_watch_is_held_and_ends_when_the_cloud_is_back(self) -> None:
+        await self.remember("a")
+        await self.world.go_offline()
+        watch = await self.world.send(
+            "GET",
+            f"{PODS}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
+            identity=self.world.node,
+        )
+        await until(lambda: b"initial-events-end" in watch.body)
+        self.assertIn(b'"ADDED"', watch.body)
+        self.assertFalse(watch.over.called)
+        await self.upstream.start()
+        self.assertEqual(await watch.over, "")
+        self.assertEqual(self.world.state, "online")
+
+    async def test_a_watch_that_loses_the_cloud_while_offline_stays_open(self) -> None:
+        self.serve_watch()
+        watch = await self.world.send(
+            "GET", f"{PODS}?watch=true&resourceVersion=20", identity=self.world.node
+        )
+        await watch.begun
+        self.upstream.serve(b"/readyz", b"", 502, [(b"Content-Type", b"text/html")])
+        await until(lambda: self.world.state == "offline")
+        self.upstream.stop()
+        await self.world.get(PODS)
+        self.assertFalse(watch.over.called)
+        del self.upstream.answers[b"/readyz"]
+        await self.upstream.start()
+        self.assertEqual(await watch.over, "")
+
+
+class RestartTests(OfflineTestCase):
+    async def test_everything_from_the_disk_alone(self) -> None:
+        await self.remember("a")
+        self.upstream.serve(TOKEN.encode(), in_json(BEARER[1].split()[1].decode()), 201)
+        await self.world.ask("POST", TOKEN, body=b"pod a", identity=self.world.node)
+        await self.world.ask("GET", PODS, [BEARER])
+        await self.world.stop_lite()
+        self.upstream.stop()
+        await self.world.start_lite()
+        await self.check_cached()
+        self.assertEqual(self.names(await self.world.ask("GET", PODS, [BEARER])), ["a"])
+        answer = await self.world.ask("POST", TOKEN, body=b"pod a", identity=self.world.node)
+        self.assertEqual(answer.status, 201)
+        self.assertEqual((await self.world.get(f"{PODS}/b")).status, 404)
+
+    async def test_back_to_the_cloud(self) -> None:
+        await self.remember("a")
+        await self.world.go_offline()
+        await self.upstream.start()
+        await until(lambda: self.world.state == "online")
+        await self.remember("b")
+        self.assertEqual(self.names(await self.world.get(PODS)), ["b"])
+
+    async def test_status_page(self) -> None:
+        await self.remember("a")
+        assert self.world.lite is not None
+        status: dict[str, Any] = json.loads(json.dumps(self.world.lite.status()))
+        self.assertEqual((status["state"], status["store"]["degraded"]), ("online", ""))
+        self.assertEqual(status["views"][0]["resource"], "pods")
+        self.assertTrue(status["views"][0]["complete"])

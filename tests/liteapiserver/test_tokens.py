@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.interfaces import Entry
+from superedge.kube.errors import DecodeError
+from superedge.kube.media import JSON, PROTOBUF
+from superedge.kube.protobuf import envelope
+from superedge.kube.request import parse_request
+from superedge.kube.wire import field, number_field
+from superedge.liteapiserver.cache.answers import Answer
+from superedge.liteapiserver.tokens import TokenVault, is_token_request, load_key, read_token
+from tests.liteapiserver.test_credentials import ACCOUNT, jwt
+
+ME = "cert:system:node:edge-1"
+TARGET = b"/api/v1/namespaces/default/serviceaccounts/web/token"
+API = "authentication.k8s.io/v1"
+PROMISED = 4600
+
+
+def token_of(expires: int) -> str:
+    return jwt(sub=ACCOUNT, exp=expires).split()[1].decode()
+
+
+def in_json(token: str) -> bytes:
+    status = {"token": token, "expirationTimestamp": "1970-01-01T01:16:40Z"}
+    return json.dumps({"kind": "TokenRequest", "apiVersion": API, "spec": {}, "status": status}).encode()
+
+
+def in_protobuf(token: str) -> bytes:
+    status = field(1, token.encode()) + field(2, number_field(1, PROMISED) + b"\x10\x00")
+    return envelope("TokenRequest", API, field(1, b"") + field(2, b"spec") + field(3, status))
+
+
+class VaultTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.now = 1000.0
+        self.records: dict[tuple[str, tuple[str, ...]], bytes | None] = {}
+        self.key = Fernet.generate_key()
+        self.vault = self.make(self.key)
+
+    def make(self, key: bytes) -> TokenVault:
+        def commit(kind: str, key: tuple[str, ...], value: bytes | None) -> None:
+            self.records[kind, key] = value
+
+        return TokenVault(key, commit, lambda: self.now)
+
+    def record(self, body: bytes, media_type: str = JSON, question: bytes = b"q", identity: str = ME) -> str:
+        request = parse_request(b"POST", TARGET, media_type.encode())
+        return self.vault.record(identity, request, question, media_type, body)
+
+    def ask(self, media_type: str = JSON, question: bytes = b"q", identity: str = ME) -> Answer:
+        return self.vault.answer(identity, parse_request(b"POST", TARGET, media_type.encode()), question)
+
+    def test_the_same_request_gets_the_same_token(self) -> None:
+        for media_type, make in ((JSON, in_json), (PROTOBUF, in_protobuf)):
+            body = make(token_of(9000))
+            self.record(body, media_type)
+            answer = self.ask(media_type)
+            self.assertEqual((answer.status, answer.body), (201, body))
+
+    def test_any_other_request_gets_none(self) -> None:
+        self.record(in_json(token_of(9000)))
+        self.assertEqual(self.ask(question=b"for another pod").status, 503)
+        self.assertEqual(self.ask(identity="cert:system:node:edge-2").status, 503)
+        self.assertEqual(self.ask(PROTOBUF).status, 503)
+        self.assertEqual(self.ask(f"{PROTOBUF},{JSON}").status, 201)
+
+    def test_until_its_own_end_and_no_longer(self) -> None:
+        token = token_of(9000)
+        for media_type, make in ((JSON, in_json), (PROTOBUF, in_protobuf)):
+            self.now = 1000.0
+            self.record(make(token), media_type)
+            for now, promised in ((5000.0, 5600.0), (8900.0, 9000.0)):
+                self.now = now
+                self.assertEqual(read_token(media_type, self.ask(media_type).body), (token, promised))
+            self.now = 8995.0
+            self.assertEqual(self.ask(media_type).status, 503)
+
+    def test_after_a_reboot_with_the_key_alone(self) -> None:
+        token = token_of(9000)
+        self.record(in_json(token))
+        entries = [Entry(kind, key, value) for (kind, key), value in self.records.items() if value]
+        self.assertNotIn(token.encode(), b"".join(entry.value for entry in entries))
+        self.vault = self.make(self.key)
+        self.vault.restore([*entries, Entry("token", ("damaged",), b"?")])
+        self.assertEqual(self.ask().status, 201)
+        self.vault = self.make(Fernet.generate_key())
+        self.vault.restore(entries)
+        self.assertEqual(self.ask().status, 503)
+
+    def test_expired_ones_are_forgotten(self) -> None:
+        self.record(in_json(token_of(2000)))
+        self.now = 3000
+        self.record(in_json(token_of(9000)), question=b"other")
+        self.assertEqual(len([value for value in self.records.values() if value is None]), 1)
+
+    def test_answers_that_are_no_tokens(self) -> None:
+        for media_type in (JSON, PROTOBUF, "text/plain"):
+            for body in (b"", b"{}", b"k8s\0\xff", b'{"status":{"token":"x"}}'):
+                self.assertRaises(DecodeError, self.record, body, media_type)
+
+    def test_which_requests(self) -> None:
+        self.assertTrue(is_token_request(parse_request(b"POST", TARGET, b"")))
+        self.assertFalse(is_token_request(parse_request(b"GET", TARGET, b"")))
+        self.assertFalse(is_token_request(parse_request(b"POST", TARGET[:-6], b"")))
+
+
+class KeyTests(SynchronousTestCase):
+    def test_made_once_for_nobody_else(self) -> None:
+        path = Path(self.mktemp()) / "token.key"
+        key = load_key(path)
+        self.assertEqual(load_key(path), key)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)

@@ -1,0 +1,307 @@
+"""A lite-apiserver between raw clients and an API server that does what a test says, over real TLS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+
+from superedge.config.addresses import TCPAddress
+from superedge.config.liteapiserver import CacheConfig, LiteAPIServerConfig, UpstreamConfig
+from superedge.interfaces import ICacheStorePlugin, IReactor
+from superedge.liteapiserver.service import LiteAPIServer
+from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
+from superedge.plugin import find_plugin
+from superedge.tls.authority import Authority
+from superedge.tls.contexts import ClientContextSource, ServerContextSource
+from superedge.tls.identity import Identity
+from superedge.tls.reload import FileWatcher
+from superedge.web.client import UpstreamConnection
+from superedge.web.h1 import Headers, ResponseHead, find, request_head
+from superedge.web.server import Request, ServerFactory
+
+reactor = cast(IReactor, _reactor)
+NODE = "system:node:edge-1"
+JSON: Headers = [(b"Content-Type", b"application/json"), (b"Audit-Id", b"1")]
+
+
+async def until(condition: Callable[[], object], what: str = "", seconds: float = 10.0) -> None:
+    """Wait for something that other processes or the network bring about."""
+    end = reactor.seconds() + seconds
+    while not condition():
+        if reactor.seconds() > end:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        await deferLater(reactor, 0.01)
+
+
+class Seen(NamedTuple):
+    """A request as the API server saw it; ``done`` fires with its body."""
+
+    request: Request
+    name: str | None
+    body: list[bytes]
+    done: Deferred[bytes]
+
+    @property
+    def target(self) -> bytes:
+        return self.request.head.target
+
+
+class _Body:
+    def __init__(self, seen: Seen, answer: Callable[[Seen], None]) -> None:
+        self.seen = seen
+        self.answer = answer
+        self.lost = False
+
+    def body(self, data: bytes) -> None:
+        self.seen.body.append(data)
+
+    def body_end(self, trailers: Headers) -> None:
+        self.seen.done.callback(b"".join(self.seen.body))
+        self.answer(self.seen)
+
+    def client_lost(self) -> None:
+        self.lost = True
+
+
+def _answered_already(_seen: Seen) -> None:
+    pass
+
+
+class Upstream:
+    """Answers ``/readyz`` and what ``answers`` has by path; anything else is a 404 Status."""
+
+    def __init__(self, tls: ServerContextSource) -> None:
+        self.tls = tls
+        self.factory = ServerFactory(self._handle)
+        self.answers: dict[bytes, Callable[[Seen], None]] = {}
+        self.early: dict[bytes, Callable[[Seen], None]] = {}
+        self.seen: list[Seen] = []
+        self.bodies: list[_Body] = []
+        self.port: IListeningPort | None = None
+        self.number = 0
+
+    async def start(self, factory: Any = None, tls: ServerContextSource | None = None) -> None:
+        context = None if factory is not None and tls is None else (tls or self.tls)
+        endpoint = ServerEndpoint(reactor, TCPAddress("127.0.0.1", self.number), context, lambda *_: None)
+        self.port = await endpoint.listen(factory or cast(Any, self.factory))
+        self.number = cast(Any, self.port.getHost()).port
+
+    def stop(self) -> None:
+        if self.port is not None:
+            self.port.stopListening()
+            self.port = None
+        self.factory.abort()
+
+    def _handle(self, request: Request) -> None:
+        seen = Seen(request, request.transport.peer_common_name, [], Deferred())
+        if request.head.target != b"/readyz":
+            self.seen.append(seen)
+        path = request.head.target.partition(b"?")[0]
+        answer = _answered_already if path in self.early else self.answers.get(path, self._default)
+        body = _Body(seen, answer)
+        self.bodies.append(body)
+        if path in self.early:
+            self.early[path](seen)
+        request.receive(body)
+
+    def _default(self, seen: Seen) -> None:
+        if seen.target == b"/readyz":
+            seen.request.respond(200, [(b"Content-Type", b"text/plain")], b"ok")
+        else:
+            status = {"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}
+            seen.request.respond(404, list(JSON), json.dumps(status).encode())
+
+    def serve(self, path: bytes, body: bytes, status: int = 200, headers: Headers = JSON) -> None:
+        """Answer a path with a body."""
+        self.answers[path] = lambda seen: seen.request.respond(status, list(headers), body)
+
+
+class Response:
+    """A response as a client reads it; ``over`` fires when it ends, with why when it was cut short."""
+
+    def __init__(self) -> None:
+        self.heads: list[ResponseHead] = []
+        self.pieces: list[bytes] = []
+        self.trailers: Headers = []
+        self.begun: Deferred[None] = Deferred()
+        self.over: Deferred[str] = Deferred()
+        self.connection: UpstreamConnection | None = None
+        self.switched_with: bytes | None = None
+
+    @property
+    def status(self) -> int:
+        return self.heads[-1].status
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.pieces)
+
+    def header(self, name: bytes) -> bytes:
+        return find(self.heads[-1].headers, name)
+
+    def response(self, head: ResponseHead) -> None:
+        self.heads.append(head)
+        if head.status >= 200:
+            self.begun.callback(None)
+
+    def data(self, pieces: list[bytes]) -> None:
+        self.pieces += pieces
+
+    def complete(self, trailers: Headers) -> None:
+        self.trailers = trailers
+        self.over.callback("")
+
+    def round_done(self) -> None:
+        pass
+
+    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+        self.switched_with = rest
+        self.over.callback("switched")
+
+    def failed(self, reason: str) -> None:
+        if not self.begun.called:
+            self.begun.callback(None)
+        self.over.callback(reason or "failed")
+
+
+class _Clients(Factory):
+    noisy = False
+
+    def buildProtocol(self, addr: Any) -> UpstreamConnection:
+        return UpstreamConnection(lambda _: None)
+
+
+class World:
+    """Certificates, an API server, a lite-apiserver and its clients under one directory."""
+
+    def __init__(self, directory: Path, **options: Any) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True)
+        self.authority = Authority.create(directory / "ca", "cluster")
+        self.pairs = directory / "identities"
+        self.pairs.mkdir()
+        server = self.authority.issue("server", ips=["127.0.0.1"], directory=directory, name="server")
+        self.server_pair = server
+        self.node = self.authority.issue(NODE, ["system:nodes"], directory=self.pairs, name="node")
+        self.tls = ServerContextSource(server.certificate, server.key, [self.authority.path], "optional")
+        self.upstream = Upstream(self.tls)
+        self.options = options
+        self.lite: LiteAPIServer | None = None
+        self.connections: list[UpstreamConnection] = []
+
+    async def start(self) -> None:
+        await self.upstream.start()
+        await self.start_lite()
+        await until(lambda: self.lite is not None and self.lite.health.state == "online", "online")
+
+    async def start_lite(self) -> None:
+        config = LiteAPIServerConfig(
+            listen=["127.0.0.1:0"],
+            certificate=self.server_pair.certificate,
+            key=self.server_pair.key,
+            client_ca=[self.authority.path],
+            identities=[self.pairs],
+            upstream=UpstreamConfig(
+                servers=[f"127.0.0.1:{self.upstream.number}"],
+                ca=[self.authority.path],
+                probe_interval=0.1,
+                probe_timeout=0.3,
+                connect_timeout=1.0,
+            ),
+            cache=CacheConfig(path=self.directory / "cache", commit_interval=0.0),
+            resume_within=0.0,
+            drain_timeout=0.2,
+            **self.options,
+        )
+        store = find_plugin(ICacheStorePlugin, "file").create(reactor, str(config.cache.path), {})
+        self.lite = LiteAPIServer(reactor, config, FileWatcher(reactor), store)
+        self.lite.startService()
+
+    @property
+    def state(self) -> str:
+        assert self.lite is not None
+        return self.lite.health.state
+
+    async def stop_lite(self) -> None:
+        if self.lite is not None:
+            lite, self.lite = self.lite, None
+            await lite.stopService()
+
+    async def stop(self) -> None:
+        for connection in self.connections:
+            connection.transport.abortConnection()
+        await self.stop_lite()
+        self.upstream.stop()
+        await deferLater(reactor, 0.02)
+
+    async def connect(self, identity: Identity | None = None) -> UpstreamConnection:
+        """A client's connection."""
+        assert self.lite is not None
+        address = self.lite.addresses[0]
+        pair = (identity.certificate, identity.key) if identity is not None else (None, None)
+        tls = ClientContextSource([self.authority.path], *pair)
+        endpoint = ClientEndpoint(reactor, TCPAddress("127.0.0.1", address.port), tls)
+        connection = cast(UpstreamConnection, await endpoint.connect(cast(Any, _Clients())))
+        self.connections.append(connection)
+        return connection
+
+    async def send(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        body: bytes = b"",
+        identity: Identity | None = None,
+        connection: UpstreamConnection | None = None,
+    ) -> Response:
+        """Send a request and do not wait for its response."""
+        response = Response()
+        connection = connection or await self.connect(identity)
+        response.connection = connection
+        every = [(b"Host", b"127.0.0.1:51003"), *headers]
+        if body:
+            every.append((b"Content-Length", b"%d" % len(body)))
+        head = request_head(method.encode(), target.encode(), every)
+        connection.request(head + body, method == "HEAD", True, response)
+        return response
+
+    async def ask(self, method: str, target: str, *arguments: Any, **options: Any) -> Response:
+        """Send a request and read the whole response."""
+        response = await self.send(method, target, *arguments, **options)
+        await response.over
+        return response
+
+    async def get(self, target: str, **options: Any) -> Response:
+        """As the node."""
+        return await self.ask("GET", target, identity=self.node, **options)
+
+    async def go_offline(self) -> None:
+        self.upstream.stop()
+        await until(lambda: self.state == "offline", "offline")
+
+
+class Greeter(Protocol):
+    """Says something that is no TLS and no HTTP."""
+
+    def connectionMade(self) -> None:
+        cast(Any, self.transport).write(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+
+
+class Silent(Protocol):
+    """A black hole: takes everything and never answers."""
+
+
+def listener(protocol: type[Protocol]) -> Factory:
+    """A factory for one of the above."""
+    factory = Factory()
+    factory.protocol = protocol
+    factory.noisy = False
+    return factory
