@@ -18,7 +18,7 @@ from superedge.liteapiserver.held import HeldWatches
 from superedge.liteapiserver.identity import IdentityManager, peer_organizations
 from superedge.liteapiserver.proxy import Caller, Exchange
 from superedge.liteapiserver.tokens import MAX_BODY, TokenVault, is_token_request
-from superedge.web.h1 import Headers
+from superedge.web.h1 import HOP_BY_HOP, Headers, split_headers
 from superedge.web.server import CONTINUE, Request
 
 _log = Logger()
@@ -73,21 +73,16 @@ class Frontend:
     def handle(self, request: Request) -> None:
         """Answer a request, in its own time."""
         head = request.head
-        accept = authorization = b""
-        for name, value in head.headers:
-            low = name.lower()
-            if low == b"accept":
-                accept = accept + b"," + value if accept else value
-            elif low == b"authorization":
-                authorization = value
-        info = parse_request(head.method, head.target, accept)
+        headers, noted = split_headers(head.headers, _DROPPED)
+        authorization = noted.get(b"authorization", b"")
+        info = parse_request(head.method, head.target, noted.get(b"accept", b""))
         try:
             caller = self._caller(request.transport, authorization)
         except Forbidden as problem:
             self._respond(request, info, failure(403, str(problem), outcome="refused"), "refused")
             return
         if self.health.online:
-            exchange = Exchange(self, request, info, caller, self._reactor.seconds())
+            exchange = Exchange(self, request, info, caller, headers, noted, self._reactor.seconds())
             self._exchanges.add(exchange)
             exchange.begin()
         elif is_token_request(info):
@@ -219,6 +214,8 @@ class Frontend:
         return len(self._exchanges)
 
 
+# The cloud's own name takes the place of ours.
+_DROPPED = HOP_BY_HOP | {b"host"}
 _METHODS = frozenset({"get", "head", "post", "put", "patch", "delete", "options"})
 
 

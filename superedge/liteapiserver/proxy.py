@@ -20,11 +20,10 @@ from superedge.web.h1 import (
     Headers,
     ResponseHead,
     chunk,
-    connection_tokens,
-    find,
     last_chunk,
     request_head,
     response_head,
+    split_headers,
 )
 
 if TYPE_CHECKING:
@@ -63,8 +62,10 @@ class Exchange:
         "_done",
         "_frontend",
         "_has_body",
+        "_headers",
         "_info",
         "_interim_seen",
+        "_noted",
         "_question",
         "_recorder",
         "_request",
@@ -77,12 +78,22 @@ class Exchange:
     )
 
     def __init__(
-        self, frontend: Frontend, request: Request, info: RequestInfo, caller: Caller, now: float
+        self,
+        frontend: Frontend,
+        request: Request,
+        info: RequestInfo,
+        caller: Caller,
+        headers: Headers,
+        noted: dict[bytes, bytes],
+        now: float,
     ) -> None:
+        """``headers`` and ``noted`` are the request's, as `split_headers` gives them."""
         self._frontend = frontend
         self._request = request
         self._info = info
         self._caller = caller
+        self._headers = headers
+        self._noted = noted
         self.started_at = now
         self._connection: UpstreamConnection | None = None
         self._connecting: Deferred[UpstreamConnection] | None = None
@@ -153,37 +164,27 @@ class Exchange:
         self._connection = connection
         head = self._request.head
         method = head.method
-        connection.request(self._forwarded_head(), method == b"HEAD", not self._has_body, self)
+        forwarded = self._forwarded_head()
+        connection.request(forwarded, method == b"HEAD", not self._has_body, self)
         if self._has_body:
             connection.transport.registerProducer(self._request.transport, True)
         self._request.receive(self)
 
     def _forwarded_head(self) -> bytes:
-        head = self._request.head
-        tokens = connection_tokens(head.headers)
-        lines: Headers = [(b"Host", self._frontend.host)]
-        upgrade = b""
-        for pair in head.headers:
-            low = pair[0].lower()
-            if low in HOP_BY_HOP or low in tokens:
-                if low == b"transfer-encoding":
-                    self._has_body = self._chunked = True
-                elif low == b"upgrade":
-                    upgrade = pair[1]
-                continue
-            if low == b"host":
-                continue
-            if low == b"accept":
-                pair = (pair[0], without_cbor(pair[1]))  # noqa: PLW2901
-            elif low == b"content-length":
-                self._has_body = pair[1] != b"0"
-            lines.append(pair)
-        if self._chunked:
-            lines.append((b"Transfer-Encoding", b"chunked"))
+        head, noted = self._request.head, self._noted
+        lines = [(b"Host", self._frontend.host), *self._headers]
+        if b"cbor" in noted.get(b"accept", b"").lower():
+            lines = [
+                (name, without_cbor(value) if name.lower() == b"accept" else value) for name, value in lines
+            ]
         if head.upgrade:
             # Everything after the head goes through as it is once the server agrees.
-            self._has_body = False
-            lines += [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade)]
+            lines += [(b"Connection", b"Upgrade"), (b"Upgrade", noted.get(b"upgrade", b""))]
+        elif b"transfer-encoding" in noted:
+            self._has_body = self._chunked = True
+            lines.append((b"Transfer-Encoding", b"chunked"))
+        else:
+            self._has_body = noted.get(b"content-length", b"0") != b"0"
         return request_head(head.method, head.target, lines)
 
     # -- RequestReceiver
@@ -225,8 +226,8 @@ class Exchange:
             self._informational(head)
             return
         frontend = self._frontend
-        real = status not in _BALANCER or bool(find(head.headers, b"audit-id"))
-        if real:
+        headers, noted = split_headers(head.headers, HOP_BY_HOP)
+        if status not in _BALANCER or b"audit-id" in noted:
             frontend.health.answered()
         else:
             frontend.health.failed(f"a load balancer answered {status}")
@@ -235,22 +236,19 @@ class Exchange:
                 self._from_cache()
                 return
         self._check_credentials(status)
-        tokens = connection_tokens(head.headers)
-        headers: Headers = []
-        bounded = status in (204, 304) or self._request.head.method == b"HEAD"
-        for pair in head.headers:
-            low = pair[0].lower()
-            if low in HOP_BY_HOP or low in tokens:
-                continue
-            if low == b"content-length":
-                bounded = True
-            headers.append(pair)
+        bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
         frontend.answering(self, self._info, status)
         if status == 201 and self._question is not None:
-            self._token_answer = (find(head.headers, b"content-type"), [])
+            self._token_answer = (noted.get(b"content-type", b""), [])
         if self._info.is_read:
-            self._recorder = frontend.cache.record(self._caller.identity, self._info, status, head.headers)
+            self._recorder = frontend.cache.record(
+                self._caller.identity,
+                self._info,
+                status,
+                noted.get(b"content-type", b""),
+                noted.get(b"content-encoding", b""),
+            )
         elif status < 300 and self._info.is_resource:
             frontend.cache.wrote(self._caller.identity, self._info)
         self._request.start(status, head.reason, headers, bounded)

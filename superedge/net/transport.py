@@ -31,6 +31,8 @@ from zope.interface import implementer
 from superedge.interfaces import IReactor
 
 READ_SIZE = 256 * 1024
+RECORD_SIZE = 16 * 1024
+"""Bytes of a full TLS record."""
 FLUSH_TIMEOUT = 30.0
 """Seconds a closing transport may take to send what it still holds, then it is aborted."""
 
@@ -315,6 +317,8 @@ class TLSTransport(StreamTransport):
                     outcome = main.CONNECTION_DONE
                     break
                 size += count
+                if count < RECORD_SIZE and not sock.pending():
+                    break  # a short record is most often the last: the reactor tells of more
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as problem:

@@ -32,6 +32,19 @@ HOP_BY_HOP = frozenset(
 )
 """Headers that are about one connection (RFC 9110 section 7.6.1)."""
 
+_NOTED = frozenset(
+    {
+        b"accept",
+        b"audit-id",
+        b"authorization",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"expect",
+    }
+)
+_PLAIN_CONNECTIONS = frozenset({b"keep-alive", b"close", b"upgrade"})
+
 
 class MessageError(SuperEdgeError):
     """Bytes that are no HTTP message; ``code`` is what a server answers."""
@@ -87,16 +100,11 @@ class _Reader:
     def __init__(self) -> None:
         self._events: list[_Event] = []
         self._headers: Headers = []
-        self._head_size = 0
+        self._silent = 0
 
     # Called by the parser.
 
-    def on_message_begin(self) -> None:
-        self._headers = []
-        self._head_size = 0
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_size += len(name) + len(value)
         self._headers.append((name, value))
 
     def on_body(self, body: bytes) -> None:
@@ -107,17 +115,18 @@ class _Reader:
         self._headers = []
 
     def _feed(self, data: bytes) -> None:
-        before = len(self._events)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as switch:
             self._events.append(Switched(data[switch.args[0] :]))
         except HttpParserError as problem:
             raise MessageError(f"not an HTTP/1.1 message: {problem}") from problem
-        # The parser keeps an unfinished header to itself: count what brings no event at all.
-        if len(self._events) == before:
-            self._head_size += len(data)
-        if self._head_size > MAX_HEAD:
+        # What brings no event is an unfinished head, or trailers: the parser and we keep it.
+        if self._events:
+            self._silent = 0
+            return
+        self._silent += len(data)
+        if self._silent > MAX_HEAD:
             raise MessageError(f"headers of more than {MAX_HEAD} bytes", 431)
 
 
@@ -138,12 +147,10 @@ class RequestReader(_Reader):
 
     def on_message_begin(self) -> None:
         """Called by the parser."""
-        super().on_message_begin()
         self._target = []
 
     def on_url(self, part: bytes) -> None:
         """Called by the parser."""
-        self._head_size += len(part)
         self._target.append(part)
 
     def on_headers_complete(self) -> None:
@@ -160,7 +167,6 @@ class RequestReader(_Reader):
             )
         )
         self._headers = []
-        self._head_size = 0
 
 
 class ResponseReader(_Reader):
@@ -211,18 +217,29 @@ class ResponseReader(_Reader):
         self._events.append(ResponseHead(status, reason, headers, parser.should_keep_alive(), bounded))
         self._reason = []
         self._headers = []
-        self._head_size = 0
 
 
-def find(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
-    """The value of the header ``name`` (lower case), several joined by commas; empty when absent."""
-    return b",".join(value for key, value in headers if key.lower() == name)
+def split_headers(headers: Headers, connection_bound: frozenset[bytes]) -> tuple[Headers, dict[bytes, bytes]]:
+    """The headers to forward, and by lower-case name those that a proxy looks at.
 
-
-def connection_tokens(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    """Names in lower case that ``Connection`` declares to be about this connection."""
-    value = find(headers, b"connection")
-    return frozenset(token.strip().lower() for token in value.split(b",")) if value else frozenset()
+    Left out are those in ``connection_bound`` and what ``Connection`` names (RFC 9110 section 7.6.1).
+    Values of a repeated header are joined by commas in the second.
+    """
+    kept: Headers = []
+    noted: dict[bytes, bytes] = {}
+    for pair in headers:
+        low = pair[0].lower()
+        if low in connection_bound:
+            noted[low] = noted[low] + b"," + pair[1] if low in noted else pair[1]
+            continue
+        if low in _NOTED:
+            noted[low] = noted[low] + b"," + pair[1] if low in noted else pair[1]
+        kept.append(pair)
+    connection = noted.get(b"connection")
+    if connection is not None and connection.lower() not in _PLAIN_CONNECTIONS:
+        tokens = {token.strip().lower() for token in connection.split(b",")}
+        kept = [pair for pair in kept if pair[0].lower() not in tokens]
+    return kept, noted
 
 
 def chunk(pieces: list[bytes]) -> list[bytes]:

@@ -24,7 +24,7 @@ from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.identity import Identity
 from superedge.tls.reload import FileWatcher
 from superedge.web.client import UpstreamConnection
-from superedge.web.h1 import Headers, ResponseHead, find, request_head
+from superedge.web.h1 import Headers, ResponseHead, request_head
 from superedge.web.server import Request, ServerFactory
 
 reactor = cast(IReactor, _reactor)
@@ -145,7 +145,7 @@ class Response:
         return b"".join(self.pieces)
 
     def header(self, name: bytes) -> bytes:
-        return find(self.heads[-1].headers, name)
+        return b",".join(value for key, value in self.heads[-1].headers if key.lower() == name)
 
     def response(self, head: ResponseHead) -> None:
         self.heads.append(head)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.web.h1 import (
+    HOP_BY_HOP,
     MAX_HEAD,
     End,
     MessageError,
@@ -17,10 +18,10 @@ from superedge.web.h1 import (
     ResponseReader,
     Switched,
     chunk,
-    connection_tokens,
     last_chunk,
     request_head,
     response_head,
+    split_headers,
 )
 
 
@@ -170,9 +171,27 @@ class ResponseTests(SynchronousTestCase):
 
 
 class HeaderTests(SynchronousTestCase):
-    def test_tokens(self) -> None:
-        headers = [(b"Connection", b"keep-alive, X-Private"), (b"CONNECTION", b"Other")]
-        self.assertEqual(connection_tokens(headers), {b"keep-alive", b"x-private", b"other"})
+    def test_what_is_forwarded(self) -> None:
+        headers = [
+            (b"Accept", b"a"),
+            (b"Connection", b"keep-alive, X-Private"),
+            (b"X-PRIVATE", b"1"),
+            (b"x-kept", b"2"),
+            (b"accept", b"b"),
+            (b"CONNECTION", b"Other"),
+            (b"other", b"3"),
+            (b"Transfer-Encoding", b"chunked"),
+        ]
+        kept, noted = split_headers(headers, HOP_BY_HOP)
+        self.assertEqual(kept, [(b"Accept", b"a"), (b"x-kept", b"2"), (b"accept", b"b")])
+        self.assertEqual(
+            noted,
+            {
+                b"accept": b"a,b",
+                b"connection": b"keep-alive, X-Private,Other",
+                b"transfer-encoding": b"chunked",
+            },
+        )
 
     def test_empty_chunk_would_end_the_body(self) -> None:
         self.assertEqual(chunk([]), [])

@@ -32,7 +32,6 @@ from superedge.liteapiserver.cache.forms import actual_form, expected_form
 from superedge.liteapiserver.cache.policy import Keep, Policy
 from superedge.liteapiserver.cache.recorders import BodyRecorder, PagedLists, Recorder, WatchRecorder
 from superedge.liteapiserver.cache.selection import Selection, select
-from superedge.web.h1 import Headers, find
 
 _log = Logger()
 
@@ -117,19 +116,24 @@ class Cache:
 
     # -- online
 
-    def record(self, identity: str, request: RequestInfo, status: int, headers: Headers) -> Recorder | None:
-        """A recorder for the body of an answer, None when it is not to be remembered."""
+    def record(
+        self, identity: str, request: RequestInfo, status: int, content_type: bytes, encoding: bytes
+    ) -> Recorder | None:
+        """A recorder for the body of an answer, None when it is not to be remembered.
+
+        ``content_type`` and ``encoding`` are the answer's headers, empty when absent.
+        """
         keep = self._policy.keep(request)
         if keep is Keep.NOT or status not in (200, 404):
             return None
-        decoder = decoder_for(find(headers, b"content-encoding"))
+        decoder = decoder_for(encoding)
         if decoder is None:
             metrics.CACHE_FAULTS.labels("encoding").inc()
             return None
         if status == 404:
             return self._record_absence(identity, request, decoder)
-        content_type = find(headers, b"content-type").decode("latin-1")
-        form = expected_form(request.accept, content_type)
+        label = content_type.decode("latin-1")
+        form = expected_form(request.accept, label)
         if request.verb == "watch":
             collection = self._collection_of(identity, request, form)
             # A Table's list is kept as it was.
@@ -143,11 +147,10 @@ class Cache:
                 if collection is not None:
                     self._take(collection, request, body, newest_before)
                     return
-                label = str(actual)
                 self._found(identity, request)
+                self._documents.put(identity, request, str(actual), body, self._commit_for(keep))
             else:
-                label = content_type
-            self._documents.put(identity, request, label, body, self._commit_for(keep))
+                self._documents.put(identity, request, label, body, self._commit_for(keep))
 
         return BodyRecorder(request.path, decoder, self._max_body, finish)
 

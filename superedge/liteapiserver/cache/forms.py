@@ -6,6 +6,8 @@ the body's own kind tell.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from superedge.kube.errors import DecodeError
@@ -20,6 +22,7 @@ class _Kind(msgspec.Struct):
 _kind = msgspec.json.Decoder(_Kind)
 
 
+@lru_cache(maxsize=256)
 def expected_form(accept: str, content_type: str) -> Representation:
     """The form by what was asked for; a watch comes in it, other answers may come plain."""
     labelled = parse_media_type(content_type)

@@ -14,7 +14,6 @@ from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.cache.recorders import Recorder
-from superedge.web.h1 import Headers
 
 ME = "cert:system:node:edge-1"
 PODS = "/api/v1/namespaces/default/pods"
@@ -91,11 +90,10 @@ class Driver:
         accept: str = JSON,
         identity: str = ME,
         content_type: str = "",
-        headers: Headers | None = None,
+        encoding: bytes = b"",
     ) -> Recorder | None:
         kind = (content_type or accept.split(",")[0].split(";")[0]).encode()
-        every: Headers = [(b"Content-Type", kind), *(headers or [])]
-        return self.cache.record(identity, request(target, accept), status, every)
+        return self.cache.record(identity, request(target, accept), status, kind, encoding)
 
     def feed(self, target: str, body: bytes, status: int = 200, **options: Any) -> None:
         """A whole answer."""

@@ -264,17 +264,17 @@ class FormTests(SynchronousTestCase):
         body = list_of([pod("a", 3)], 9)
         for encoded in (gzipped([body]), gzipped([body[:10], body[10:]])):
             driver = Driver()
-            driver.feed(PODS, encoded, headers=[(b"Content-Encoding", b"gzip")])
+            driver.feed(PODS, encoded, encoding=b"gzip")
             self.assertEqual(driver.names(PODS), ["a"])
 
     def test_gzip_cut_short_changes_nothing(self) -> None:
         self.feed(PODS, list_of([pod("old", 1)], 2))
         body = gzipped([list_of([pod("a", 3)], 9)])
-        self.feed(PODS, body[:-5], headers=[(b"Content-Encoding", b"gzip")])
+        self.feed(PODS, body[:-5], encoding=b"gzip")
         self.assertEqual(self.driver.names(PODS), ["old"])
 
     def test_an_encoding_that_is_not_read(self) -> None:
-        self.assertIsNone(self.driver.begin(PODS, headers=[(b"Content-Encoding", b"br")]))
+        self.assertIsNone(self.driver.begin(PODS, encoding=b"br"))
 
     def test_discovery_and_schemas(self) -> None:
         aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
@@ -363,7 +363,7 @@ class FaultTests(SynchronousTestCase):
         self.driver.feed(PODS, list_of([pod("x" * 20_000, 4)], 12))
 
     def test_a_bomb(self) -> None:
-        self.driver.feed(PODS, gzipped([b"x" * 50_000_000]), headers=[(b"Content-Encoding", b"gzip")])
+        self.driver.feed(PODS, gzipped([b"x" * 50_000_000]), encoding=b"gzip")
 
     def test_damaged_records_are_dropped_alone(self) -> None:
         for kind, key in list(self.driver.records):

@@ -173,7 +173,7 @@ class WatchListTests(SynchronousTestCase):
         for size in (1, 100, len(stream)):
             driver = Driver()
             pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
-            driver.watch(f"{SAMPLES}?{INITIAL}", *pieces, headers=[(b"Content-Encoding", b"gzip")])
+            driver.watch(f"{SAMPLES}?{INITIAL}", *pieces, encoding=b"gzip")
             self.check(driver, "application/json")
 
     def test_protobuf_of_a_real_api_server(self) -> None:
@@ -206,7 +206,7 @@ class WatchListTests(SynchronousTestCase):
     def test_broken_gzip(self) -> None:
         driver = Driver()
         pieces = [gzipped([event("ADDED", pod("a", 3))]), b"garbage", gzipped([bookmark(9, end=True)])]
-        driver.watch(f"{PODS}?{INITIAL}", *pieces, headers=[(b"Content-Encoding", b"gzip")])
+        driver.watch(f"{PODS}?{INITIAL}", *pieces, encoding=b"gzip")
         self.assertEqual(driver.status(PODS), 503)
 
 

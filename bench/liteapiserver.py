@@ -1,0 +1,199 @@
+"""lite-apiserver beside nginx as a reverse proxy: same upstream, TLS on both sides, one process each.
+
+``python -m bench.liteapiserver [--seconds N] [--json FILE]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import ssl
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from bench.harness import (
+    Report,
+    Workbench,
+    free_port,
+    resident,
+    wait_for_port,
+    workbench,
+    wrk,
+)
+
+POD = "/api/v1/namespaces/default/pods/web-0"
+PODS = "/api/v1/pods"
+TOKEN = "Authorization: Bearer bench-token"
+LIST_BYTES = 5_000_000
+OBJECTS = 10_000
+
+
+def pod(name: str, padding: int = 700) -> dict[str, Any]:
+    """A pod of about a kilobyte."""
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "uid": "bd1c0f2c-22a3-4c7e-bbbd-f3d30abe14b4",
+            "resourceVersion": "1000",
+            "labels": {"app": "web", "pod-template-hash": "548c9b897"},
+            "annotations": {"padding": "x" * padding},
+        },
+        "spec": {"nodeName": "edge-1", "containers": [{"name": "main", "image": "test.local/box:1"}]},
+        "status": {"phase": "Running", "podIP": "10.64.0.2"},
+    }
+
+
+def list_of(items: list[dict[str, Any]]) -> bytes:
+    """A list's body."""
+    head = {"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "2000"}}
+    return json.dumps({**head, "items": items}).encode()
+
+
+class Site:
+    """Upstream and both proxies."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self.upstream_port, self.nginx_port, self.lite_port = free_port(), free_port(), free_port()
+        files = bench.directory / "files"
+        (files / POD.lstrip("/")).parent.mkdir(parents=True)
+        (files / POD.lstrip("/")).write_bytes(
+            json.dumps({"kind": "Pod", "apiVersion": "v1", **pod("web-0")}).encode()
+        )
+        size = len(json.dumps(pod("web-00000")))
+        (files / "list").write_bytes(list_of([pod(f"web-{n:05}") for n in range(LIST_BYTES // size)]))
+        (files / "many").write_bytes(list_of([pod("web-0"), *(pod(f"web-{n:05}") for n in range(OBJECTS))]))
+        self.files = files
+        self.upstream: subprocess.Popen[bytes] | None = None
+        self.start_upstream()
+        pair = bench.server
+        tls = f"ssl_certificate {pair.certificate}; ssl_certificate_key {pair.key};"
+        self.nginx = bench.nginx(
+            "proxy",
+            http=f"""upstream api {{ server 127.0.0.1:{self.upstream_port}; keepalive 64; }}
+server {{ listen 127.0.0.1:{self.nginx_port} ssl; {tls}
+  location / {{ proxy_pass https://api; proxy_http_version 1.1; proxy_set_header Connection "";
+    proxy_ssl_verify on; proxy_ssl_trusted_certificate {bench.authority.path}; proxy_ssl_name localhost;
+    proxy_buffering on; }} }}""",
+        )
+        wait_for_port(self.nginx_port)
+        self.lite = self.start_lite()
+
+    def start_upstream(self) -> None:
+        """An API server's fastest stand-in: nginx with files."""
+        pair = self.bench.server
+        self.upstream = self.bench.nginx(
+            "upstream",
+            http=f"""server {{ listen 127.0.0.1:{self.upstream_port} ssl;
+  ssl_certificate {pair.certificate}; ssl_certificate_key {pair.key};
+  default_type application/json; add_header Audit-Id 1; root {self.files};
+  location = /readyz {{ return 200 ok; }}
+  location = {PODS} {{ alias {self.files}/list; }}
+  location = /api/v1/namespaces/default/pods {{ alias {self.files}/many; }} }}""",
+        )
+        wait_for_port(self.upstream_port)
+
+    def start_lite(self) -> subprocess.Popen[bytes]:
+        """The process that is measured."""
+        pair, ca = self.bench.server, self.bench.authority.path
+        process = self.bench.twistd(
+            "superedge-edge",
+            f"""[lite_apiserver]
+listen = ["127.0.0.1:{self.lite_port}"]
+certificate = "{pair.certificate}"
+key = "{pair.key}"
+client_ca = ["{ca}"]
+[lite_apiserver.upstream]
+servers = ["127.0.0.1:{self.upstream_port}"]
+ca = ["{ca}"]
+[lite_apiserver.cache]
+path = "{self.bench.directory}/cache"
+""",
+        )
+        wait_for_port(self.lite_port)
+        return process
+
+    def fetch(self, port: int, path: str) -> bytes:
+        """One request."""
+        context = ssl.create_default_context(cafile=str(self.bench.authority.path))
+        request = urllib.request.Request(f"https://127.0.0.1:{port}{path}")
+        request.add_header(*TOKEN.split(": "))
+        with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+            body: bytes = answer.read()
+        return body
+
+    def fetch_soon(self, port: int, path: str) -> float:
+        """Seconds until a request is answered with success."""
+        started = time.monotonic()
+        while time.monotonic() - started < 20:
+            try:
+                self.fetch(port, path)
+                return time.monotonic() - started
+            except OSError:
+                time.sleep(0.01)
+        raise SystemExit(f"bench: no answer to {path}")
+
+
+def small_gets(report: Report, site: Site, seconds: float, how: str, peer: bool) -> None:
+    """A GET of one object at 1 and 32 connections."""
+    for connections in (1, 32):
+        nginx = None
+        if peer:
+            nginx = wrk(f"https://127.0.0.1:{site.nginx_port}{POD}", connections, seconds, [TOKEN])
+        ours = wrk(f"https://127.0.0.1:{site.lite_port}{POD}", connections, seconds, [TOKEN])
+        more = f"p50 {ours.p50:.2f} p99 {ours.p99:.2f} ms"
+        if nginx is not None:
+            more += f"; nginx {nginx.p50:.2f}, {nginx.p99:.2f}"
+        what = f"GET 1 kB, {connections} connections, {how}"
+        report.add(what, "requests/s", ours.rate, nginx.rate if nginx else None, more)
+
+
+def lists(report: Report, site: Site, seconds: float, how: str, peer: bool) -> None:
+    """A LIST of 5 MB."""
+    nginx = None
+    if peer:
+        nginx = wrk(f"https://127.0.0.1:{site.nginx_port}{PODS}", 1, seconds, [TOKEN]).megabytes
+    ours = wrk(f"https://127.0.0.1:{site.lite_port}{PODS}", 1, seconds, [TOKEN]).megabytes
+    report.add(f"LIST 5 MB, {how}", "MB/s", ours, nginx)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each load")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    report = Report("lite-apiserver")
+    with workbench() as bench:
+        site = Site(bench)
+        site.fetch_soon(site.lite_port, POD)
+        report.add("resident, empty", "MB", resident(site.lite))
+        small_gets(report, site, options.seconds, "online", True)
+        lists(report, site, options.seconds, "online", True)
+        site.fetch(site.lite_port, "/api/v1/namespaces/default/pods")
+        time.sleep(1.5)
+        report.add("resident, with 15,000 objects", "MB", resident(site.lite))
+        assert site.upstream is not None
+        site.upstream.terminate()
+        site.upstream.wait()
+        site.fetch_soon(site.lite_port, POD)
+        time.sleep(0.5)
+        small_gets(report, site, options.seconds, "offline", False)
+        lists(report, site, options.seconds, "offline", False)
+        site.lite.send_signal(signal.SIGKILL)
+        site.lite.wait()
+        started = time.monotonic()
+        site.lite = site.start_lite()
+        report.add("listening after exec, 15,000 objects on disk", "s", time.monotonic() - started)
+        site.fetch_soon(site.lite_port, POD)
+        report.add("first answer after exec, offline", "s", time.monotonic() - started)
+    report.show(options.json)
+
+
+if __name__ == "__main__":
+    main()
