@@ -252,8 +252,8 @@ class StreamTransport(abstract.FileDescriptor):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
 
     def logPrefix(self) -> str:
-        """The protocol's name, for log lines."""
-        return self._getLogPrefix(getattr(self, "protocol", self))
+        """Asked by the reactor at every event; log lines here name their module instead."""
+        return "-"
 
 
 class TLSTransport(StreamTransport):

@@ -71,6 +71,8 @@ class Cache:
         self._max_body = max_body
         self._clock = clock
         self._collections: dict[CollectionKey, Collection] = {}
+        # The keys of one identity's resource, one for each form.
+        self._forms: dict[tuple[str, str, str, str], list[CollectionKey]] = {}
         self._documents = Documents(clock)
         self._pages = PagedLists()
 
@@ -138,7 +140,9 @@ class Cache:
             collection = self._collection_of(identity, request, form)
             # A Table's list is kept as it was.
             return self._record_watch(collection, request, decoder) if collection is not None else None
-        newest_before = self._newest(identity, request) if _is_consistent(request) else None
+        newest_before: dict[CollectionKey, int] | None = None
+        if request.verb == "list" and _is_consistent(request):
+            newest_before = self._newest(identity, request)
 
         def finish(body: bytes) -> None:
             if request.is_resource and not request.subresource:
@@ -230,8 +234,7 @@ class Cache:
 
     def _keys(self, identity: str, request: RequestInfo) -> list[CollectionKey]:
         """The collections of one resource, in every form."""
-        wanted = (identity, request.group, request.version, request.resource)
-        return [key for key in self._collections if key[:4] == wanted]
+        return self._forms.get((identity, request.group, request.version, request.resource), [])
 
     def _collection(self, key: CollectionKey) -> Collection | None:
         """The collection of a key, made when it is new; None when its form is not read."""
@@ -242,6 +245,7 @@ class Cache:
                 return None
             commit = self._commit_for(self._policy.for_resource(key.group, key.resource))
             collection = self._collections[key] = Collection(key, codec, commit, self._clock)
+            self._forms.setdefault(key[:4], []).append(key)
         return collection
 
     def wrote(self, identity: str, request: RequestInfo) -> None:

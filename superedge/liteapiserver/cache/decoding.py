@@ -51,11 +51,14 @@ class GzipDecoder:
 
 
 Decoder = IdentityDecoder | GzipDecoder
+_IDENTITY = IdentityDecoder()
 
 
 def decoder_for(encoding: bytes) -> Decoder | None:
     """The decoder of a Content-Encoding, None for one that is not read here."""
+    if not encoding:
+        return _IDENTITY
     name = encoding.strip().lower()
-    if name in (b"", b"identity"):
-        return IdentityDecoder()
+    if name == b"identity":
+        return _IDENTITY
     return GzipDecoder() if name in (b"gzip", b"x-gzip") else None
