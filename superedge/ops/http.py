@@ -11,37 +11,18 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import Request as HTTPRequest
-from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
 
 from superedge.config.addresses import parse_address
 from superedge.config.ops import OpsConfig
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
+from superedge.web.server import Request, ServerFactory
 
 _log = Logger()
 
 
-class _Text(Resource):
-    isLeaf = True
-
-    def __init__(self, content_type: str, render: Any) -> None:
-        super().__init__()
-        self._content_type = content_type
-        self._render = render
-
-    def render_GET(self, request: Request) -> bytes:
-        request.setHeader("Content-Type", self._content_type)
-        return cast(bytes, self._render())
-
-
-class _Site(Site):
-    noisy = False
-    displayTracebacks = False
-
-    def log(self, request: HTTPRequest) -> None:
-        """Scrapes and probes come every few seconds: no line for each."""
+Page = tuple[bytes, Callable[[], bytes]]
+"""Content-Type, and what makes the body."""
 
 
 class OpsServer(Service):
@@ -51,18 +32,27 @@ class OpsServer(Service):
 
     def __init__(self, reactor: IReactor, config: OpsConfig) -> None:
         self._endpoint = ServerEndpoint(reactor, parse_address(config.listen))
-        root = Resource()
-        root.putChild(b"metrics", _Text(CONTENT_TYPE_LATEST, generate_latest))
-        healthy = _Text("text/plain", lambda: b"ok\n")
-        for path in (b"healthz", b"readyz"):
-            root.putChild(path, healthy)
-        superedge = Resource()
-        superedge.putChild(b"healthz", healthy)
-        superedge.putChild(b"status", _Text("application/json", self._status))
-        root.putChild(b"superedge", superedge)
+        healthy: Page = (b"text/plain", lambda: b"ok\n")
+        self._pages: dict[bytes, Page] = {
+            b"/metrics": (CONTENT_TYPE_LATEST.encode(), generate_latest),
+            b"/healthz": healthy,
+            b"/readyz": healthy,
+            b"/superedge/healthz": healthy,
+            b"/superedge/status": (b"application/json", self._status),
+        }
         self._sections: dict[str, Callable[[], dict[str, Any]]] = {}
-        self._site = _Site(root)
+        self._factory = ServerFactory(self._answer)
         self._port: IListeningPort | None = None
+
+    def _answer(self, request: Request) -> None:
+        page = self._pages.get(request.head.target.partition(b"?")[0])
+        if page is None:
+            request.respond(404, [(b"Content-Type", b"text/plain")], b"not found\n")
+        elif request.head.method not in (b"GET", b"HEAD"):
+            request.respond(405, [(b"Allow", b"GET, HEAD")])
+        else:
+            content_type, render = page
+            request.respond(200, [(b"Content-Type", content_type)], render())
 
     def add_status(self, name: str, section: Callable[[], dict[str, Any]]) -> None:
         """Show a component on ``/superedge/status``: what ``section`` returns, under ``name``."""
@@ -81,7 +71,7 @@ class OpsServer(Service):
         """Listen. Raises ConnectError when the address cannot be had."""
         super().startService()
         failures: list[Failure] = []
-        self._endpoint.listen(cast(Any, self._site)).addCallbacks(self._listening, failures.append)
+        self._endpoint.listen(cast(Any, self._factory)).addCallbacks(self._listening, failures.append)
         if failures:
             failures[0].raiseException()
 
@@ -94,3 +84,4 @@ class OpsServer(Service):
         super().stopService()
         if self._port is not None:
             self._port.stopListening()
+        self._factory.close_idle()

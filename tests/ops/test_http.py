@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from typing import Any, cast
 
@@ -61,8 +62,15 @@ class OpsServerTests(TestCase):
 
     async def test_nothing_else(self) -> None:
         self.assertEqual((await self.ask("/"))[0], 404)
-        self.assertEqual((await self.ask("/metrics/x"))[0], 200, "a leaf answers below itself")
+        self.assertEqual((await self.ask("/metrics/x"))[0], 404)
         self.assertEqual((await self.ask("/healthz", "POST"))[0], 405)
+
+    async def test_status_of_components(self) -> None:
+        self.server.add_status("lite_apiserver", lambda: {"state": "online"})
+        code, kind, text = await self.ask("/superedge/status")
+        self.assertEqual((code, kind), (200, "application/json"))
+        self.assertEqual(json.loads(text), {"lite_apiserver": {"state": "online"}})
+        self.assertEqual((await self.ask("/superedge/healthz"))[0], 200)
 
     async def test_scrapes_are_not_logged(self) -> None:
         events: list[Any] = []
