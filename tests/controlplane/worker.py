@@ -1,0 +1,219 @@
+"""A real node: kubelet, containerd, runc and a CNI bridge. Needs root."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+from tests.controlplane.build import BINARY, CACHE
+from tests.controlplane.cluster import Cluster, ClusterError, free_port
+
+IMAGE = "test.local/box:1"
+APPLETS = (
+    "sh",
+    "ls",
+    "cat",
+    "echo",
+    "sleep",
+    "tar",
+    "wget",
+    "nslookup",
+    "httpd",
+    "ip",
+    "nc",
+    "hostname",
+    "env",
+    "date",
+)
+
+_CONTAINERD = """version = 3
+root = "{home}/root"
+state = "{home}/state"
+[grpc]
+address = "{home}/containerd.sock"
+[plugins."io.containerd.cri.v1.images"]
+snapshotter = "native"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{image}"
+[plugins."io.containerd.cri.v1.runtime"]
+restrict_oom_score_adj = true
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["/usr/lib/cni"]
+conf_dir = "{home}/net.d"
+"""
+
+
+def write_image(target: Path) -> None:
+    """An image of a static busybox as an archive of docker's format."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        tar.add("/bin/busybox", "bin/busybox")
+        for name in APPLETS:
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+        for name in ("tmp", "etc"):
+            directory = tarfile.TarInfo(name)
+            directory.type, directory.mode = tarfile.DIRTYPE, 0o777
+            tar.addfile(directory)
+    digest = hashlib.sha256(layer.getvalue()).hexdigest()
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Cmd": ["/bin/sleep", "1000000"], "Env": ["PATH=/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+        }
+    ).encode()
+    name = f"{hashlib.sha256(config).hexdigest()}.json"
+    manifest = [{"Config": name, "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]
+    with tarfile.open(target, "w") as tar:
+        parts = {name: config, "manifest.json": json.dumps(manifest).encode(), "layer.tar": layer.getvalue()}
+        for part, data in parts.items():
+            info = tarfile.TarInfo(part)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+class Worker:
+    """One node of a cluster, its files under ``CLUSTER/NAME``."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.cluster = cluster
+        self.name = name
+        self.home = cluster.directory / name
+        self.bridge = f"cni-{name}"[:15]
+
+    @property
+    def port(self) -> int:
+        """Where the kubelet listens, on loopback."""
+        ports = self.cluster.state.setdefault("kubelet_ports", {})
+        if self.name not in ports:
+            ports[self.name] = free_port()
+            self.cluster.save()
+        return int(ports[self.name])
+
+    def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            str(CACHE / "ctr"),
+            "--address",
+            f"{self.home}/containerd.sock",
+            "-n",
+            "k8s.io",
+            *arguments,
+        ]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def start(self, server: str = "", subnet: str = "198.18.5.0/24", dns: str = "169.254.20.10") -> None:
+        """Start containerd and the kubelet, which talks to ``server`` or else to the API server itself.
+
+        Raises ClusterError.
+        """
+        (self.home / "net.d").mkdir(parents=True, exist_ok=True)
+        (self.home / "containerd.toml").write_text(_CONTAINERD.format(home=self.home, image=IMAGE))
+        self._write_network(subnet)
+        self.cluster.spawn(
+            f"{self.name}-containerd", CACHE / "containerd", "--config", f"{self.home}/containerd.toml"
+        )
+        self._import_image()
+        identity = self.cluster.certificate(f"system:node:{self.name}", ["system:nodes"], [self.name])
+        config = self.cluster.directory / f"{self.name}.kubeconfig"
+        self.cluster.kubeconfig(identity, config, server)
+        settings = {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": f"{self.cluster.pki}/ca.crt"},
+            },
+            "authorization": {"mode": "Webhook"},
+            "tlsCertFile": str(identity.certificate),
+            "tlsPrivateKeyFile": str(identity.key),
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": "/",
+            "failSwapOn": False,
+            "failCgroupV1": False,
+            "containerRuntimeEndpoint": f"unix://{self.home}/containerd.sock",
+            "address": "127.0.0.1",
+            "port": self.port,
+            "readOnlyPort": 0,
+            "healthzPort": 0,
+            "clusterDNS": [dns],
+            "clusterDomain": "cluster.local",
+            "podLogsDir": f"{self.home}/logs",
+            "evictionHard": {"memory.available": "1Mi"},
+        }
+        (self.home / "kubelet.json").write_text(json.dumps(settings))
+        self.cluster.spawn(
+            f"{self.name}-kubelet",
+            BINARY,
+            "kubelet",
+            f"--config={self.home}/kubelet.json",
+            f"--kubeconfig={config}",
+            f"--hostname-override={self.name}",
+            f"--root-dir={self.home}/kubelet",
+            f"--cert-dir={self.home}/kubelet-pki",
+        )
+
+    def _write_network(self, subnet: str) -> None:
+        addresses = {
+            "type": "host-local",
+            "dataDir": f"{self.home}/ipam",
+            "ranges": [[{"subnet": subnet}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+        }
+        bridge = {
+            "type": "bridge",
+            "bridge": self.bridge,
+            "isGateway": True,
+            "hairpinMode": True,
+            "ipam": addresses,
+        }
+        network = {"cniVersion": "1.0.0", "name": "edge", "plugins": [bridge]}
+        (self.home / "net.d" / "10-edge.conflist").write_text(json.dumps(network))
+
+    def _import_image(self) -> None:
+        archive = self.home / "box.tar"
+        write_image(archive)
+        end = time.monotonic() + 20
+        while self._ctr("version").returncode:
+            if time.monotonic() > end:
+                raise ClusterError(f"containerd does not answer; see {self.name}-containerd.log")
+            time.sleep(0.1)
+        done = self._ctr("images", "import", "--local", "--snapshotter", "native", str(archive))
+        if done.returncode:
+            raise ClusterError(f"the image cannot be imported: {done.stderr}")
+
+    def running(self) -> int:
+        """How many containers run, pods' sandboxes included."""
+        return self._ctr("task", "ls").stdout.count("RUNNING")
+
+    def power_off(self) -> None:
+        """What a power cut takes: processes, containers, network devices, mounts. Disks stay."""
+        self.cluster.stop(f"{self.name}-kubelet")
+        namespaces = set()
+        for task in self._ctr("task", "ls", "-q").stdout.split():
+            found = re.findall(r"/netns/(cni-[-0-9a-f]+)", self._ctr("container", "info", task).stdout)
+            namespaces.update(found)
+            self._ctr("task", "delete", "--force", task)
+        self.cluster.stop(f"{self.name}-containerd")
+        for namespace in namespaces:
+            subprocess.run(["ip", "netns", "delete", namespace], capture_output=True, check=False)
+        subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in sorted((each for each in mounts if each.startswith(f"{self.home}/")), reverse=True):
+            subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
+        shutil.rmtree(self.home / "state", ignore_errors=True)
+
+    def power_on(self) -> None:
+        """Start containerd and kubelet again."""
+        for part in ("containerd", "kubelet"):
+            self.cluster.start(f"{self.name}-{part}")
