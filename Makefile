@@ -25,7 +25,7 @@ test: $(VENV)/ready
 
 ## make test-cluster  tests against a real control plane: needs Go, root and Debian packages
 test-cluster: $(VENV)/ready controlplane
-	@SUPEREDGE_CLUSTER_TESTS=1 $(TRIAL) tests.cluster
+	@SUPEREDGE_CLUSTER_TESTS=1 $(TRIAL) tests.cluster tests.interop
 
 ## make lint          formatting, style, types, layers
 lint: $(VENV)/ready

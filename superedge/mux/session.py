@@ -25,6 +25,7 @@ from superedge.mux.frames import (
     FrameReader,
     header,
 )
+from superedge.mux.peerids import PeerIds
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.windows import Allowance, ReceiveWindow
 
@@ -122,7 +123,7 @@ class Session:
         self._reader = FrameReader(self._frame, self._payload, max_frame)
         self._streams: dict[int, Stream] = {}
         self._accepted = 0
-        self._last_peer_id = 0
+        self._peer_ids = PeerIds(self._peer_parity)
         self._current: Stream | None = None
         self._current_fin = False
         self._control: list[bytes] = []
@@ -330,11 +331,7 @@ class Session:
             self._finish(stream)
 
     def _accept_stream(self, id: int) -> None:
-        if id & 1 != self._peer_parity:
-            raise ProtocolError(f"the peer opened stream {id}, an id of ours")
-        if id <= self._last_peer_id:
-            raise ProtocolError(f"the peer opened stream {id} again")
-        self._last_peer_id = id
+        self._peer_ids.take(id)
         if self._accepted >= self._settings.max_streams or self.closed:
             self.stats.streams_refused += 1
             self._note_noise()
