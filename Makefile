@@ -36,7 +36,8 @@ lint: $(VENV)/ready
 
 ## make bench         measurements, each side by side with a peer
 bench: $(VENV)/ready
-	@$(BIN)/python -m bench.tunnel
+	@$(BIN)/python -m bench.tunnel $(ARGS)
+	@$(BIN)/python -m bench.liteapiserver $(ARGS)
 
 ## make docs          write the configuration reference from the configuration types
 docs: $(VENV)/ready

@@ -60,6 +60,8 @@ class Workbench:
         self.authority = Authority.create(self.directory / "pki", "bench")
         self.server = self.issue("server")
         self._processes: list[subprocess.Popen[bytes]] = []
+        here = str(Path(__file__).resolve().parent.parent)
+        self._environment = {**os.environ, "PYTHONPATH": here}
 
     def issue(self, name: str, organizations: Sequence[str] = ()) -> Identity:
         """A pair for loopback."""
@@ -70,7 +72,7 @@ class Workbench:
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         """A process whose output goes to a file."""
         with (self.directory / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.directory)
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
         self._processes.append(process)
         return process
 
