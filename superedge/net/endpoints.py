@@ -31,7 +31,7 @@ from superedge.interfaces import IReactor
 from superedge.net.errors import ConnectError, ConnectionRefused, ConnectTimeout, TLSError
 from superedge.net.listener import ListeningSocket, bind
 from superedge.net.resolve import resolve
-from superedge.net.transport import StreamTransport, TLSTransport, socket_address
+from superedge.net.transport import StreamTransport, TLSTransport, address_text, socket_address
 
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds a connected client has to finish the TLS handshake."""
@@ -50,7 +50,7 @@ class ContextSource(TypingProtocol):
 
 def log_tls_failure(peer: IAddress, reason: str) -> None:
     """Say that a client's handshake failed; the default of ``ServerEndpoint``."""
-    _log.info("refused TLS connection from {peer}: {reason}", peer=peer, reason=reason)
+    _log.info("refused TLS connection from {peer}: {reason}", peer=address_text(peer), reason=reason)
 
 
 class _Handshake(Protocol):
@@ -268,7 +268,7 @@ class ClientEndpoint:
         return outcome
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        sock = await self._connected_socket()
+        sock = await self.connected_socket()
         factory.doStart()
         if self._tls is None:
             protocol = self._built(factory, sock)
@@ -285,7 +285,8 @@ class ClientEndpoint:
             raise ConnectError(f"no protocol for {self._address}")
         return protocol
 
-    async def _connected_socket(self) -> socket.socket:
+    async def connected_socket(self) -> socket.socket:
+        """A socket that leads to the address; a subclass may get there another way. Raises ConnectError."""
         if isinstance(self._address, UnixAddress):
             targets: list[Address] = [self._address]
         else:

@@ -57,6 +57,16 @@ def socket_address(sockaddr: Any, family: int) -> IAddress:
     return cast(IAddress, IPv4Address("TCP", *sockaddr))
 
 
+def address_text(address: object) -> str:
+    """An address for people: ``127.0.0.1:80``, ``[::1]:80`` or ``unix:/path``."""
+    if isinstance(address, UNIXAddress):
+        path = address.name or b""
+        return f"unix:{path.decode(errors='backslashreplace') if isinstance(path, bytes) else path}"
+    if isinstance(address, IPv4Address | IPv6Address):
+        return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
+    return str(address)
+
+
 @implementer(ITCPTransport)
 class StreamTransport(abstract.FileDescriptor):
     """A connected stream socket, TCP or Unix, without TLS."""
@@ -178,7 +188,7 @@ class StreamTransport(abstract.FileDescriptor):
 
     def readConnectionLost(self, reason: Failure) -> None:
         """The peer will send no more."""
-        if self.disconnected:
+        if self.disconnected or self._read_closed:
             return
         self._read_closed = True
         half = IHalfCloseableProtocol(self.protocol, None)
@@ -271,6 +281,7 @@ class TLSTransport(StreamTransport):
         StreamTransport.__init__(self, sock, protocol, reactor)
         self._on_ready: Callable[[], None] | None = on_ready
         self._held_back = False
+        self._both_ended = False
         self.failure_text: str | None = None
 
     def handshake(self) -> Exception | None:
@@ -308,6 +319,8 @@ class TLSTransport(StreamTransport):
         """Read whole records until the socket is empty or READ_SIZE bytes are there."""
         if self._on_ready is not None:
             return self.handshake()
+        if self._both_ended:
+            return main.CONNECTION_DONE
         sock, size = self.socket, 0
         outcome: Exception | None = None
         try:
@@ -321,6 +334,11 @@ class TLSTransport(StreamTransport):
                     break  # a short record is most often the last: the reactor tells of more
         except ssl.SSLWantReadError:
             pass
+        except ssl.SSLZeroReturnError:
+            # The peer's end after ours; before ours it is an empty read.
+            outcome = main.CONNECTION_DONE
+        except ssl.SSLEOFError:
+            outcome = main.CONNECTION_LOST  # cut off: no close_notify came
         except ssl.SSLError as problem:
             # In TLS 1.3 a server's verdict on our certificate arrives after the handshake.
             self.failure_text = describe_tls_failure(problem)
@@ -382,12 +400,16 @@ class TLSTransport(StreamTransport):
         return sent
 
     def _shutdown_write(self) -> None:
-        # Sends close_notify; that the peer's own has not come yet is expected.
+        # Sends close_notify; that the peer's own has not come yet is expected. When it has, nothing can
+        # be read any more, and the reactor must look once to find that out.
         with contextlib.suppress(ssl.SSLError):
             self.socket.unwrap()
+            self._both_ended = self._held_back = True
+            if self._reading and not self._read_closed:
+                cast(IReactor, self.reactor).callLater(0, self._read_held_back)
 
     def _close_socket(self, orderly: bool) -> None:
-        if orderly and self._on_ready is None:
+        if orderly and self._on_ready is None and not self._both_ended:
             with contextlib.suppress(OSError, ValueError):
                 self.socket.unwrap()
         StreamTransport._close_socket(self, orderly)

@@ -16,6 +16,7 @@ from superedge.config.addresses import parse_address
 from superedge.config.ops import OpsConfig
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
+from superedge.net.transport import address_text
 from superedge.web.server import Request, ServerFactory
 
 _log = Logger()
@@ -77,7 +78,7 @@ class OpsServer(Service):
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
-        _log.info("metrics and health on {address}", address=str(port.getHost()))
+        _log.info("metrics and health on {address}", address=address_text(port.getHost()))
 
     def stopService(self) -> None:
         """Listen no more."""

@@ -63,8 +63,9 @@ class ConnectProxyEndpoint(ClientEndpoint):
         self._target = target
         self._proxy = proxy
 
-    async def _connected_socket(self) -> socket.socket:
-        sock = await super()._connected_socket()
+    async def connected_socket(self) -> socket.socket:
+        """A socket to the proxy, after its 200."""
+        sock = await super().connected_socket()
         answer = _Answer()
         transport = StreamTransport(sock, answer, self._reactor)
         transport.startReading()

@@ -18,6 +18,7 @@ from superedge.interfaces import IReactor
 from superedge.mux.protocol import MuxConnection
 from superedge.mux.stream import MuxStream
 from superedge.net.endpoints import ServerEndpoint
+from superedge.net.transport import address_text
 from superedge.tls.contexts import ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
@@ -79,7 +80,7 @@ class _EdgeConnection(MuxConnection):
             metrics.SESSIONS_REFUSED.labels("cloud").inc()
             _log.warn(
                 "refused tunnel connection from {peer}: {reason}",
-                peer=str(transport.getPeer()),
+                peer=address_text(transport.getPeer()),
                 reason=reason,
             )
             transport.abortConnection()
@@ -140,7 +141,7 @@ class TunnelCloud(Service):
 
     def session_started(self, node: str, mux: MuxConnection) -> None:
         """A node's connection is verified; it replaces the node's session before."""
-        peer = str(mux.peer)
+        peer = address_text(mux.peer)
         session = NodeSession(node, self.nodes.next_epoch(), mux, peer)
         before = self.nodes.add(session)
         self._connections.add(mux)
@@ -201,11 +202,11 @@ class TunnelCloud(Service):
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
-        _log.info("tunnel waits for edge nodes on {address}", address=str(port.getHost()))
+        _log.info("tunnel waits for edge nodes on {address}", address=address_text(port.getHost()))
 
     def _handshake_failed(self, peer: IAddress, reason: str) -> None:
         metrics.SESSIONS_REFUSED.labels("cloud").inc()
-        _log.warn("refused tunnel connection from {peer}: {reason}", peer=str(peer), reason=reason)
+        _log.warn("refused tunnel connection from {peer}: {reason}", peer=address_text(peer), reason=reason)
 
     async def stopService(self) -> None:
         """Send the edges elsewhere, let open streams finish a bounded time, then close."""

@@ -24,6 +24,7 @@ from superedge.net.backoff import Backoff
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.interfaces import own_addresses
+from superedge.net.transport import address_text
 from superedge.tls.contexts import ClientContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
@@ -169,7 +170,9 @@ class TunnelEdge(Service):
             self._sessions.discard(session)
             self._meter.account(session, ended=True)
             refusal = getattr(session.transport, "failure_text", None)
-            _log.info("tunnel session ended: {reason}", reason=refusal or reason, peer=str(session.peer))
+            _log.info(
+                "tunnel session ended: {reason}", reason=refusal or reason, peer=address_text(session.peer)
+            )
             if not over.called:
                 over.callback(False)
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -256,8 +256,58 @@ class TLSTests(EndpointCase):
         server.transport.loseConnection()
         self.assertEqual(await client.ended, BIG)
         client.transport.loseConnection()
+        self.assertIsInstance(await client.lost, ConnectionDone)
+        self.assertIsInstance(await server.lost, ConnectionDone)
+
+    async def test_each_end_closes_its_half(self) -> None:
+        for client_first in (True, False):
+            ca = self.authority()
+            address = await self.listen(Collector, self.server_tls(ca, wanted="none"))
+            client = await self.dial(address, self.client_tls(ca))
+            while not self.accepted:
+                await self.turn()
+            server = self.accepted[0]
+            first, second = (client, server) if client_first else (server, client)
+            first.transport.write(b"first")
+            first.transport.loseWriteConnection()
+            self.assertEqual(await second.ended, b"first")
+            second.transport.write(b"second")
+            second.transport.loseWriteConnection()
+            self.assertEqual(await first.ended, b"second")
+            for end in (first, second):
+                end.transport.loseConnection()
+                self.assertIsInstance(await end.lost, ConnectionDone)
+
+    async def test_both_close_their_half_at_once(self) -> None:
+        ca = self.authority()
+        address = await self.listen(Collector, self.server_tls(ca, wanted="none"))
+        client = await self.dial(address, self.client_tls(ca))
+        while not self.accepted:
+            await self.turn()
+        server = self.accepted[0]
+        for end in (client, server):
+            end.transport.write(b"last words")
+            end.transport.loseWriteConnection()
+        for end in (client, server):
+            self.assertEqual(await end.ended, b"last words")
+            end.transport.loseConnection()
+            self.assertIsInstance(await end.lost, ConnectionDone)
+
+    async def test_cut_off_after_the_handshake(self) -> None:
+        ca = self.authority()
+        address = await self.listen(Collector, self.server_tls(ca, wanted="none"))
+        client = await self.dial(address, self.client_tls(ca))
+        while not self.accepted:
+            await self.turn()
+        # What a killed process leaves: the connection ends, and no close_notify came.
+        server = self.accepted[0]
+        duplicate = socket.fromfd(server.transport.fileno(), socket.AF_INET, socket.SOCK_STREAM)
+        duplicate.shutdown(socket.SHUT_RD)
+        duplicate.close()
+        self.assertIsInstance(await server.lost, ConnectionLost)
+        self.assertIsNone(server.transport.failure_text)
+        client.transport.abortConnection()
         await client.lost
-        await server.lost
 
     async def test_client_of_another_authority_is_refused(self) -> None:
         ca, other = self.authority(), self.authority("other")

@@ -18,6 +18,7 @@ from superedge.interfaces import IReactor
 from superedge.mux.stream import MuxStream
 from superedge.net.endpoints import ContextSource, ServerEndpoint
 from superedge.net.splice import Splice
+from superedge.net.transport import address_text
 from superedge.tunnel import metrics
 from superedge.tunnel.cloud import Tunnel
 from superedge.tunnel.errors import DialError
@@ -118,7 +119,9 @@ class Listener(Service):
     def refused(self, peer: IAddress, reason: str) -> None:
         """Count and log a caller that was turned away."""
         metrics.CALLERS_REFUSED.labels(self.kind, reason.partition(":")[0]).inc()
-        _log.warn("listener {kind} refused {peer}: {reason}", kind=self.kind, peer=str(peer), reason=reason)
+        _log.warn(
+            "listener {kind} refused {peer}: {reason}", kind=self.kind, peer=address_text(peer), reason=reason
+        )
 
     def _handshake_failed(self, peer: IAddress, reason: str) -> None:
         self.refused(peer, f"tls: {reason}")
@@ -145,7 +148,7 @@ class Listener(Service):
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
-        _log.info("listener {kind} on {address}", kind=self.kind, address=str(port.getHost()))
+        _log.info("listener {kind} on {address}", kind=self.kind, address=address_text(port.getHost()))
 
     def stopService(self) -> None:
         """Take no more callers; those being served go on."""
