@@ -11,6 +11,7 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.liteapiserver import CacheConfig
 from superedge.config.load import convert
 from superedge.config.root import Config
 from superedge.tap import cloud, edge
@@ -36,12 +37,18 @@ class SystemdTests(SynchronousTestCase):
 
     def test_both_are_hardened_alike(self) -> None:
         own = {"ExecStart", "ExecStartPre", "TimeoutStopSec", "RuntimeDirectory", "RuntimeDirectoryMode"}
+        own |= {"StateDirectory", "StateDirectoryMode"}
         one, two = (
             {key: value for key, value in self.service(name).items() if key not in own}
             for name in ("superedge-cloud", "superedge-edge")
         )
         self.assertEqual(one, two)
         self.assertEqual((one["NoNewPrivileges"], one["CapabilityBoundingSet"]), ("yes", ""))
+
+    def test_the_cache_has_a_place(self) -> None:
+        service = self.service("superedge-edge")
+        self.assertEqual((service["StateDirectory"], service["StateDirectoryMode"]), ("superedge", "0700"))
+        self.assertEqual(CacheConfig().path, Path("/var/lib/superedge/cache"))
 
     def test_there_is_time_to_drain(self) -> None:
         path = DEPLOY.parent / "conf/cloud.toml"
