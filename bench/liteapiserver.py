@@ -10,6 +10,7 @@ import json
 import signal
 import ssl
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -24,6 +25,7 @@ from bench.harness import (
     workbench,
     wrk,
 )
+from bench.watchload import fan_out
 
 POD = "/api/v1/namespaces/default/pods/web-0"
 PODS = "/api/v1/pods"
@@ -52,6 +54,27 @@ def list_of(items: list[dict[str, Any]]) -> bytes:
     """A list's body."""
     head = {"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "2000"}}
     return json.dumps({**head, "items": items}).encode()
+
+
+def start_lite(bench: Workbench, port: int, upstream: int, cache: str) -> subprocess.Popen[bytes]:
+    """lite-apiserver on a port, in front of another."""
+    pair, ca = bench.server, bench.authority.path
+    process = bench.twistd(
+        "superedge-edge",
+        f"""[lite_apiserver]
+listen = ["127.0.0.1:{port}"]
+certificate = "{pair.certificate}"
+key = "{pair.key}"
+client_ca = ["{ca}"]
+[lite_apiserver.upstream]
+servers = ["127.0.0.1:{upstream}"]
+ca = ["{ca}"]
+[lite_apiserver.cache]
+path = "{bench.directory}/{cache}"
+""",
+    )
+    wait_for_port(port)
+    return process
 
 
 class Site:
@@ -100,23 +123,7 @@ server {{ listen 127.0.0.1:{self.nginx_port} ssl; {tls}
 
     def start_lite(self) -> subprocess.Popen[bytes]:
         """The process that is measured."""
-        pair, ca = self.bench.server, self.bench.authority.path
-        process = self.bench.twistd(
-            "superedge-edge",
-            f"""[lite_apiserver]
-listen = ["127.0.0.1:{self.lite_port}"]
-certificate = "{pair.certificate}"
-key = "{pair.key}"
-client_ca = ["{ca}"]
-[lite_apiserver.upstream]
-servers = ["127.0.0.1:{self.upstream_port}"]
-ca = ["{ca}"]
-[lite_apiserver.cache]
-path = "{self.bench.directory}/cache"
-""",
-        )
-        wait_for_port(self.lite_port)
-        return process
+        return start_lite(self.bench, self.lite_port, self.upstream_port, "cache")
 
     def fetch(self, port: int, path: str) -> bytes:
         """One request."""
@@ -162,6 +169,34 @@ def lists(report: Report, site: Site, seconds: float, how: str, peer: bool) -> N
     report.add(f"LIST 5 MB, {how}", "MB/s", ours, nginx)
 
 
+def watches(report: Report, bench: Workbench) -> None:
+    """Events to many watches of one client, beside nginx without buffering."""
+    upstream, nginx_port, lite_port = free_port(), free_port(), free_port()
+    pair, ca = bench.server, bench.authority.path
+    server = (str(upstream), str(pair.certificate), str(pair.key))
+    bench.start("watches", sys.executable, "-m", "bench.watchserver", *server)
+    wait_for_port(upstream)
+    proxy = bench.nginx(
+        "watch-proxy",
+        http=f"""server {{ listen 127.0.0.1:{nginx_port} ssl; ssl_certificate {pair.certificate};
+  ssl_certificate_key {pair.key};
+  location / {{ proxy_pass https://127.0.0.1:{upstream}; proxy_http_version 1.1;
+    proxy_set_header Connection ""; proxy_buffering off; proxy_ssl_verify on; proxy_ssl_name localhost;
+    proxy_ssl_trusted_certificate {ca}; }} }}""",
+    )
+    wait_for_port(nginx_port)
+    lite = start_lite(bench, lite_port, upstream, "watch-cache")
+    worker = int(Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text().split()[0])
+    for count, events in ((100, 1000), (1000, 100)):
+        peer = fan_out(nginx_port, upstream, ca, TOKEN, worker, count, events)
+        ours = fan_out(lite_port, upstream, ca, TOKEN, lite.pid, count, events)
+        delivered = count * events
+        what = f"{count} watches x {events} events"
+        report.add(what, "events/s", delivered / ours.seconds, delivered / peer.seconds, "remembered, too")
+        each = 1e6 / delivered
+        report.add(f"{what}, CPU of an event", "us", ours.cpu * each, peer.cpu * each)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -192,6 +227,8 @@ def main() -> None:
         report.add("listening after exec, 15,000 objects on disk", "s", time.monotonic() - started)
         site.fetch_soon(site.lite_port, POD)
         report.add("first answer after exec, offline", "s", time.monotonic() - started)
+    with workbench() as bench:
+        watches(report, bench)
     report.show(options.json)
 
 
