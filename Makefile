@@ -2,6 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
+TESTS ?= tests
 TRIAL := $(BIN)/python -W default -m twisted.trial --temp-directory $(VENV)/trial
 
 .PHONY: help demo test test-cluster lint bench controlplane docs clean
@@ -21,7 +22,7 @@ demo: $(VENV)/ready
 
 ## make test          unit tests and end-to-end tests that need Python alone
 test: $(VENV)/ready
-	@$(TRIAL) tests
+	@$(TRIAL) $(TESTS)
 
 ## make test-cluster  tests against a real control plane: needs Go, root and Debian packages
 test-cluster: $(VENV)/ready controlplane

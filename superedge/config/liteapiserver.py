@@ -22,7 +22,7 @@ class CacheRuleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is remembered, and where."""
 
-    #: The store, by its plugin's name: `file`, `memory`, or one that an installed package brings.
+    #: The store, by its plugin's name: `file`, `sqlite`, `memory`, or one that an installed package brings.
     store: str = "file"
     #: Directory of the store. It holds what the node may read, Secrets too: 0700.
     path: Path = Path("/var/lib/superedge/cache")

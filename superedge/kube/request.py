@@ -55,13 +55,15 @@ class RequestInfo:
 def parse_request(method: bytes, target: bytes, accept: bytes) -> RequestInfo:
     """Read a request line; ``accept`` is the Accept header, empty when there is none.
 
+    What is not UTF-8 names no object and is replaced: it goes no further than a 404.
+
     The answer is shared between calls: treat ``query`` as read-only.
     """
     raw_path, _, raw_query = target.decode("latin-1").partition("?")
-    path = unquote(raw_path, errors="surrogateescape")
-    query = dict(reversed(parse_qsl(raw_query, keep_blank_values=True, errors="surrogateescape")))
+    path = unquote(raw_path, errors="replace")
+    query = dict(reversed(parse_qsl(raw_query, keep_blank_values=True, errors="replace")))
     name = method.decode("latin-1")
-    parts = [unquote(part, errors="surrogateescape") for part in raw_path.split("/") if part]
+    parts = [unquote(part, errors="replace") for part in raw_path.split("/") if part]
     info = RequestInfo(
         method=name, verb=name.lower(), path=path, query=query, accept=accept.decode("latin-1")
     )

@@ -79,6 +79,10 @@ class ResourceTests(SynchronousTestCase):
         self.assertEqual(info.name, "system:node")
         self.assertEqual(parse("GET", "/api/v1/namespaces/a/pods/b%2Fc").name, "b/c")
 
+    def test_names_that_are_no_text(self) -> None:
+        info = parse("GET", "/api/v1/namespaces/a/pods/%FF?labelSelector=%FE")
+        self.assertEqual((info.name, info.query["labelSelector"]), ("\ufffd", "\ufffd"))
+
     @given(st.binary(max_size=10), st.binary(max_size=80), st.binary(max_size=20))
     def test_any_bytes(self, method: bytes, target: bytes, accept: bytes) -> None:
         parse_request(method, target, accept)

@@ -17,4 +17,5 @@ superedge_edge = ServiceMaker(
     "superedge-edge",
 )
 file_store = StoreMaker("file", "superedge.liteapiserver.stores.file.create")
+sqlite_store = StoreMaker("sqlite", "superedge.liteapiserver.stores.sqlite.create")
 memory_store = StoreMaker("memory", "superedge.liteapiserver.stores.memory.create")

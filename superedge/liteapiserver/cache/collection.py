@@ -51,7 +51,7 @@ class Scope(NamedTuple):
     @property
     def identifier(self) -> str:
         """A short name that fits into every member's record."""
-        return blake2s("\0".join(self).encode(errors="surrogateescape"), digest_size=6).hexdigest()
+        return blake2s("\0".join(self).encode(), digest_size=6).hexdigest()
 
     @property
     def proves_deletion(self) -> bool:

@@ -34,7 +34,7 @@ _table = msgspec.json.Decoder(_TableHead)
 def document_path(request: RequestInfo) -> str:
     """What names a document: path and lasting parameters."""
     kept = sorted((key, value) for key, value in request.query.items() if key not in _PASSING)
-    return f"{request.path}?{urlencode(kept, errors='surrogateescape')}" if kept else request.path
+    return f"{request.path}?{urlencode(kept)}" if kept else request.path
 
 
 class Documents:

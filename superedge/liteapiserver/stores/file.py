@@ -9,32 +9,25 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from zope.interface import implementer
 
-from superedge.errors import SuperEdgeError
-from superedge.interfaces import Change, Entry, ICacheStore, IReactor
+from superedge.interfaces import Change, Entry, IReactor
 from superedge.liteapiserver.stores.journal import Journal
+from superedge.liteapiserver.stores.threads import StoreInUse, ThreadedStore
 from superedge.liteapiserver.stores.tree import Tree
 
 JOURNAL_LIMIT = 8 * 1024 * 1024
 """Bytes after which the journal is folded into the tree."""
 
-R = TypeVar("R")
 _log = Logger()
 
 
-class StoreInUse(SuperEdgeError):
-    """Another process has the directory."""
-
-
 class FileStore:
-    """Blocking; `ThreadedFileStore` is the `ICacheStore` around it."""
+    """Blocking; `ThreadedStore` is the `ICacheStore` around it."""
 
     def __init__(self, root: Path, journal_limit: int = JOURNAL_LIMIT) -> None:
         self._root = root
@@ -110,31 +103,6 @@ class FileStore:
             self._lock = None
 
 
-@implementer(ICacheStore)
-class ThreadedFileStore:
-    """`FileStore` in the reactor's threads; the caller awaits one call before the next."""
-
-    def __init__(self, reactor: IReactor, store: FileStore) -> None:
-        self._reactor = reactor
-        self._store = store
-
-    async def _call(self, function: Callable[..., R], *args: object) -> R:
-        pool = self._reactor.getThreadPool()
-        return cast(R, await deferToThreadPool(cast(Any, self._reactor), pool, function, *args))
-
-    async def load(self) -> Sequence[Entry]:
-        """Read every sound record."""
-        return await self._call(self._store.load)
-
-    async def apply(self, changes: Sequence[Change]) -> None:
-        """Make one batch durable."""
-        await self._call(self._store.apply, changes)
-
-    async def close(self) -> None:
-        """Fold the journal and release the directory."""
-        await self._call(self._store.close)
-
-
-def create(reactor: IReactor, path: str, _options: Mapping[str, Any]) -> ThreadedFileStore:
+def create(reactor: IReactor, path: str, _options: Mapping[str, Any]) -> ThreadedStore:
     """For the plugin."""
-    return ThreadedFileStore(reactor, FileStore(Path(path)))
+    return ThreadedStore(reactor, FileStore(Path(path)))

@@ -35,15 +35,13 @@ _head = msgspec.json.Decoder(_Head)
 
 def file_name(part: str) -> str:
     """A part of a key as a file's name: readable, never hidden, never empty, never too long."""
-    name = quote(part, safe=_SAFE, errors="surrogateescape")
+    name = quote(part, safe=_SAFE)
     if not name or name == "_":
         return "_" if not part else "%5F"
     if name.startswith("."):
         name = "%2E" + name[1:]
     if len(name) > _LONGEST:
-        name = (
-            name[:_LONGEST] + "~" + blake2b(part.encode(errors="surrogateescape"), digest_size=8).hexdigest()
-        )
+        name = name[:_LONGEST] + "~" + blake2b(part.encode(), digest_size=8).hexdigest()
     return name
 
 

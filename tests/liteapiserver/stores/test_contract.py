@@ -7,7 +7,8 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from superedge.interfaces import ICacheStore, ICacheStorePlugin
-from superedge.liteapiserver.stores.file import FileStore, ThreadedFileStore
+from superedge.liteapiserver.stores.file import FileStore
+from superedge.liteapiserver.stores.threads import ThreadedStore
 from superedge.plugin import find_plugin
 from superedge.testing.contracts.cachestore import CacheStoreContract
 
@@ -24,7 +25,13 @@ class FoldingFileTests(CacheStoreContract, TestCase):
     """Folds the journal after every batch."""
 
     def open(self, path: str) -> ICacheStore:
-        return ThreadedFileStore(installed, FileStore(Path(path), journal_limit=0))
+        return ThreadedStore(installed, FileStore(Path(path), journal_limit=0))
+
+
+class SqliteTests(CacheStoreContract, TestCase):
+    def open(self, path: str) -> ICacheStore:
+        store: ICacheStore = find_plugin(ICacheStorePlugin, "sqlite").create(installed, path, {})
+        return store
 
 
 class MemoryTests(CacheStoreContract, TestCase):
