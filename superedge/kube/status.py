@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+from superedge.kube.errors import DecodeError
+from superedge.kube.protobuf import MAGIC, split_envelope
+
 REASONS = {
     400: "BadRequest",
     401: "Unauthorized",
@@ -36,6 +39,25 @@ def status_body(code: int, message: str, reason: str = "", details: dict[str, ob
         status["details"] = details
     status["code"] = code
     return msgspec.json.encode(status) + b"\n"
+
+
+class _Kind(msgspec.Struct):
+    kind: str = ""
+    apiVersion: str = ""
+
+
+_kind = msgspec.json.Decoder(_Kind)
+
+
+def is_status(body: bytes) -> bool:
+    """Whether a body, in JSON or protobuf, is the Status of an API server."""
+    try:
+        if body.startswith(MAGIC):
+            return split_envelope(body)[:2] == ("Status", "v1")
+        found = _kind.decode(body)
+    except (msgspec.MsgspecError, DecodeError, UnicodeDecodeError):
+        return False
+    return (found.kind, found.apiVersion) == ("Status", "v1")
 
 
 def not_found(group: str, resource: str, name: str) -> bytes:

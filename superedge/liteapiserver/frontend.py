@@ -93,7 +93,7 @@ class Frontend:
     def _caller(self, transport: Any, authorization: bytes) -> Caller:
         name = transport.peer_common_name
         if name is not None:
-            found = self._identities.get(name)
+            found = self._identities.find(name, self._reactor.seconds())
             if found is not None:
                 missing = found.organizations - peer_organizations(transport.peer_certificate)
                 if missing:

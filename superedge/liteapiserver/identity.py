@@ -16,6 +16,9 @@ from superedge.tls.contexts import ClientContextSource, file_stamp
 from superedge.tls.identity import Identity, load_certificates, load_identity
 from superedge.web.client import Pool
 
+EAGERNESS = 0.5
+"""Seconds between two looks for a name that is not known."""
+
 _log = Logger()
 
 PoolMaker = Callable[[ClientContextSource], Pool]
@@ -46,6 +49,7 @@ class IdentityManager:
         self._by_name: dict[str, UpstreamIdentity] = {}
         self._faults: dict[Path, str] = {}
         self._loaded: dict[tuple[Path, Path], tuple[tuple[object, ...], str]] = {}
+        self._next_look = 0.0
         self._anonymous_tls = ClientContextSource(ca)
         self.anonymous = make_pool(self._anonymous_tls)
         self.check()
@@ -62,6 +66,16 @@ class IdentityManager:
 
     def get(self, name: str) -> UpstreamIdentity | None:
         """The pair of a common name."""
+        return self._by_name.get(name)
+
+    def find(self, name: str, now: float) -> UpstreamIdentity | None:
+        """As `get`, but looks at the files once more when there is none: it may have come a moment ago.
+
+        At most once in `EAGERNESS` seconds, however many strangers ask.
+        """
+        if name not in self._by_name and now >= self._next_look:
+            self._next_look = now + EAGERNESS
+            self.check()
         return self._by_name.get(name)
 
     def pools(self) -> list[Pool]:

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from superedge.kube.errors import DecodeError
 from superedge.kube.media import without_cbor
 from superedge.kube.request import RequestInfo
+from superedge.kube.status import is_status
 from superedge.liteapiserver.tokens import MAX_BODY, is_token_request
 from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from superedge.web.server import Request
 
 _BALANCER = frozenset({502, 503, 504})
+_STATUS_TYPES = (b"application/json", b"application/vnd.kubernetes.protobuf")
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 _log = Logger()
@@ -63,6 +65,7 @@ class Exchange:
         "_frontend",
         "_has_body",
         "_headers",
+        "_held",
         "_info",
         "_interim_seen",
         "_noted",
@@ -98,6 +101,7 @@ class Exchange:
         self._connection: UpstreamConnection | None = None
         self._connecting: Deferred[UpstreamConnection] | None = None
         self._recorder: Recorder | None = None
+        self._held: tuple[ResponseHead, list[bytes]] | None = None
         self._round: list[bytes] = []
         self._has_body = False
         self._chunked = False
@@ -225,16 +229,41 @@ class Exchange:
         if status < 200:
             self._informational(head)
             return
-        frontend = self._frontend
         headers, noted = split_headers(head.headers, HOP_BY_HOP)
         if status not in _BALANCER or b"audit-id" in noted:
-            frontend.health.answered()
+            self._frontend.health.answered()
+            self._answer(head, headers, noted)
+        elif noted.get(b"content-type", b"").startswith(_STATUS_TYPES):
+            # An API server without audit says so in its body: hold the answer until that is here.
+            self._held = (head, [])
         else:
-            frontend.health.failed(f"a load balancer answered {status}")
-            if self._info.is_read:
-                self._drop_upstream()
-                self._from_cache()
-                return
+            self._balancer_answered(head)
+
+    def _balancer_answered(self, head: ResponseHead) -> None:
+        """No API server is behind the address: for a read the cache has the better answer."""
+        self._frontend.health.failed(f"a load balancer answered {head.status}")
+        if self._done:
+            return  # that was enough to go offline
+        if self._info.is_read:
+            self._drop_upstream()
+            self._answer_without(sent=True)
+        else:
+            self._answer(head, *split_headers(head.headers, HOP_BY_HOP))
+
+    def _release_held(self, head: ResponseHead, pieces: list[bytes]) -> None:
+        """The body of a doubtful answer is here."""
+        self._held = None
+        if is_status(b"".join(pieces)):
+            self._frontend.health.answered()
+            self._answer(head, *split_headers(head.headers, HOP_BY_HOP))
+        else:
+            self._balancer_answered(head)
+        if not self._done:
+            self.data(pieces)
+
+    def _answer(self, head: ResponseHead, headers: Headers, noted: dict[bytes, bytes]) -> None:
+        """Begin the client's response."""
+        frontend, status = self._frontend, head.status
         self._check_credentials(status)
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
@@ -270,6 +299,11 @@ class Exchange:
 
     def data(self, pieces: list[bytes]) -> None:
         """Pieces of the body."""
+        if self._held is not None:
+            self._held[1].extend(pieces)
+            if sum(map(len, self._held[1])) > MAX_BODY:
+                self._release_held(*self._held)
+            return
         self._request.write(pieces)
         if self._recorder is not None:
             self._round += pieces
@@ -289,6 +323,10 @@ class Exchange:
 
     def complete(self, trailers: Headers) -> None:
         """The response is whole."""
+        if self._held is not None:
+            self._release_held(*self._held)
+            if self._done:
+                return
         self._finish()
         connection = self._connection
         if self._has_body and connection is not None:
@@ -384,10 +422,6 @@ class Exchange:
             self._frontend.answer_offline(
                 self._request, self._info, self._caller, b"".join(self._question or ())
             )
-
-    def _from_cache(self) -> None:
-        self._finish()
-        self._frontend.answer_offline(self._request, self._info, self._caller)
 
     def _finish(self) -> None:
         self._done = True

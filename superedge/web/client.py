@@ -131,6 +131,8 @@ class UpstreamConnection(TwistedProtocol):
                 if pieces:
                     receiver.data(pieces)
                     pieces = []
+                    if self._receiver is not receiver:
+                        break  # it gave up
                 self._complete(cast(End, event).trailers)
             else:
                 self._hand_over(receiver, event.rest)  # type: ignore[union-attr]

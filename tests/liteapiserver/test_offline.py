@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from superedge.kube.protobuf import envelope
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ServerContextSource
 from tests.liteapiserver.cache.driver import event, list_of, pod
@@ -82,12 +83,16 @@ class OutageTests(OfflineTestCase):
 
     async def test_a_load_balancer_without_servers(self) -> None:
         await self.remember("a")
-        for status in (502, 503, 504):
-            html = [(b"Content-Type", b"text/html")]
-            self.upstream.serve(PODS.encode(), b"<html>bad gateway</html>", status, html)
+        for status, kind, body in (
+            (502, b"text/html", b"<html>bad gateway</html>"),
+            (503, b"text/plain", b"no healthy upstream"),
+            (504, b"application/json", b'{"message":"timed out"}'),
+            (503, b"application/json", b"x" * 300_000),
+        ):
+            self.upstream.serve(PODS.encode(), body, status, [(b"Content-Type", kind)])
             await self.check_cached()
             answer = await self.world.ask("POST", PODS, body=b"{}", identity=self.world.node)
-            self.assertEqual((answer.status, answer.body), (status, b"<html>bad gateway</html>"))
+            self.assertEqual((answer.status, answer.body), (status, body))
         self.upstream.serve(b"/readyz", b"<html>bad gateway</html>", 502, [(b"Content-Type", b"text/html")])
         await until(lambda: self.world.state == "offline")
 
@@ -97,6 +102,14 @@ class OutageTests(OfflineTestCase):
             self.upstream.serve(PODS.encode(), b'{"kind":"Status"}', status)
             answer = await self.world.get(PODS)
             self.assertEqual((answer.status, answer.body), (status, b'{"kind":"Status"}'))
+        status_body = b'{"kind":"Status","apiVersion":"v1","code":504}'
+        for kind, body in (
+            (b"application/json", status_body),
+            (b"application/vnd.kubernetes.protobuf", envelope("Status", "v1", b"")),
+        ):
+            self.upstream.serve(PODS.encode(), body, 504, [(b"Content-Type", kind)])
+            answer = await self.world.get(PODS)
+            self.assertEqual((answer.status, answer.body), (504, body))
         self.assertIn(self.world.state, ("online", "suspect"))
 
     async def test_closed_before_an_answer(self) -> None:

@@ -139,6 +139,13 @@ class ConnectionTests(SynchronousTestCase):
         self.connection.dataReceived(head + b"frame")
         self.assertEqual(receiver.rest, b"frame")
 
+    def test_given_up_on_the_body(self) -> None:
+        receiver = self.ask()
+        receiver.data = lambda pieces: self.connection.abandon()  # type: ignore[method-assign]
+        self.connection.dataReceived(OK)
+        self.assertIsNone(receiver.trailers)
+        self.assertEqual(self.released, [])
+
     def test_given_up(self) -> None:
         receiver = self.ask()
         self.connection.abandon()

@@ -1,0 +1,96 @@
+"""A lite-apiserver process in front of an API server that a contract suite already knows."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from superedge.errors import SuperEdgeError
+from superedge.testing.contracts.case import ContractServer
+from superedge.tls.authority import Authority
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class ProxiedServer(ContractServer):
+    """``server`` seen through `twistd superedge-edge`, until the test run ends."""
+
+    def __init__(self, server: ContractServer, authority: Authority) -> None:
+        self._server = server
+        self.ca = server.ca
+        self.directory = Path(tempfile.mkdtemp(prefix="superedge-proxied-"))
+        self._identities = self.directory / "identities"
+        self._identities.mkdir()
+        pair = authority.issue("lite-apiserver", ips=["127.0.0.1"], directory=self.directory)
+        port, ops = free_port(), free_port()
+        self.url = f"https://127.0.0.1:{port}"
+        config = self.directory / "edge.toml"
+        config.write_text(f"""[ops]
+listen = "127.0.0.1:{ops}"
+[lite_apiserver]
+listen = ["127.0.0.1:{port}"]
+certificate = "{pair.certificate}"
+key = "{pair.key}"
+client_ca = ["{server.ca}"]
+identities = ["identities"]
+[lite_apiserver.upstream]
+servers = ["{server.url.removeprefix("https://")}"]
+ca = ["{server.ca}"]
+[lite_apiserver.cache]
+path = "cache"
+""")
+        twistd = str(Path(sys.executable).with_name("twistd"))
+        with (self.directory / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [twistd, "--nodaemon", "--pidfile=", "superedge-edge", "--config", str(config)],
+                stdout=log,
+                stderr=log,
+            )
+        atexit.register(self.stop)
+        self._wait_until_online(ops)
+
+    def _wait_until_online(self, ops: int) -> None:
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{ops}/superedge/status", timeout=2) as answer:
+                    if json.load(answer)["lite_apiserver"]["state"] == "online":
+                        return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        raise SuperEdgeError((self.directory / "log").read_text())
+
+    def identity(self, common_name: str, organization: str) -> tuple[Path, Path]:
+        """A pair that lite-apiserver has, too."""
+        pair = self._server.identity(common_name, organization)
+        for path in pair:
+            if not (self._identities / path.name).exists():
+                aside = self._identities / f"{path.name}.new"
+                shutil.copy(path, aside)
+                aside.rename(self._identities / path.name)
+        return pair
+
+    def compact(self) -> None:
+        """Make the API server forget its history."""
+        self._server.compact()
+
+    def stop(self) -> None:
+        """End the process."""
+        atexit.unregister(self.stop)
+        self._process.terminate()
+        self._process.wait(20)
+        shutil.rmtree(self.directory, ignore_errors=True)
