@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.testing.contracts import apiserver
 from superedge.testing.contracts.case import ContractServer
 from superedge.tls.authority import Authority
+from tests.liteapiserver.proxied import ProxiedServer
 
 COMMAND = (sys.executable, "-m", "tests.controlplane")
 
@@ -34,7 +35,7 @@ class RealServer(ContractServer):
         self.url = state["server"]
         pki = self.directory / "pki"
         self.ca = pki / "ca.crt"
-        self._authority = Authority.load(pki)
+        self.authority = Authority.load(pki)
         self._pairs: dict[str, tuple[Path, Path]] = {}
         found = re.search(
             r"--listen-client-urls=http://(\S+?:\d+)", " ".join(state["components"]["etcd"]["argv"])
@@ -52,7 +53,7 @@ class RealServer(ContractServer):
     def identity(self, common_name: str, organization: str) -> tuple[Path, Path]:
         if common_name not in self._pairs:
             name = f"contract-{len(self._pairs)}"
-            made = self._authority.issue(common_name, [organization], directory=self.directory, name=name)
+            made = self.authority.issue(common_name, [organization], directory=self.directory, name=name)
             self._pairs[common_name] = made.certificate, made.key
         return self._pairs[common_name]
 
@@ -84,17 +85,37 @@ class RealServer(ContractServer):
 
 
 @cache
+def proxied() -> ProxiedServer:
+    """The same server, seen through lite-apiserver."""
+    return ProxiedServer(shared(), shared().authority)
+
+
+@cache
 def shared() -> RealServer:
     """The one server of the run; each test works in a namespace of its own."""
     return RealServer()
+
+
+SKIP = "set SUPEREDGE_CLUSTER_TESTS=1 to run the contract on a real control plane"
 
 
 class KubeAPIServerContractTests(apiserver.APIServerContract, SynchronousTestCase):
     """The contract on a real kube-apiserver."""
 
     if os.environ.get("SUPEREDGE_CLUSTER_TESTS") != "1":
-        skip = "set SUPEREDGE_CLUSTER_TESTS=1 to run the contract on a real control plane"
+        skip = SKIP
 
     def setUp(self) -> None:
         self.server = shared()
+        super().setUp()
+
+
+class ProxiedContractTests(apiserver.APIServerContract, SynchronousTestCase):
+    """The contract on a real kube-apiserver behind lite-apiserver."""
+
+    if os.environ.get("SUPEREDGE_CLUSTER_TESTS") != "1":
+        skip = SKIP
+
+    def setUp(self) -> None:
+        self.server = proxied()
         super().setUp()

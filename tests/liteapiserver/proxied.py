@@ -49,6 +49,7 @@ identities = ["identities"]
 [lite_apiserver.upstream]
 servers = ["{server.url.removeprefix("https://")}"]
 ca = ["{server.ca}"]
+probe_interval = 0.5
 [lite_apiserver.cache]
 path = "cache"
 """)
@@ -60,13 +61,14 @@ path = "cache"
                 stderr=log,
             )
         atexit.register(self.stop)
-        self._wait_until_online(ops)
+        self._status = f"http://127.0.0.1:{ops}/superedge/status"
+        self._wait_until_online()
 
-    def _wait_until_online(self, ops: int) -> None:
+    def _wait_until_online(self) -> None:
         end = time.monotonic() + 20
         while time.monotonic() < end:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{ops}/superedge/status", timeout=2) as answer:
+                with urllib.request.urlopen(self._status, timeout=2) as answer:
                     if json.load(answer)["lite_apiserver"]["state"] == "online":
                         return
             except OSError:
@@ -85,8 +87,9 @@ path = "cache"
         return pair
 
     def compact(self) -> None:
-        """Make the API server forget its history."""
+        """Make the API server forget its history; that may restart it."""
         self._server.compact()
+        self._wait_until_online()
 
     def stop(self) -> None:
         """End the process."""
