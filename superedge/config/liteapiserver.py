@@ -34,11 +34,18 @@ class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     rules: list[CacheRuleConfig] = []
     #: Largest single answer that is remembered, bytes.
     max_body: int = 64 * 1024 * 1024
+    #: Bytes that are remembered. Beyond, what was used least lately is forgotten, but nothing that an open
+    #: watch shows.
+    max_bytes: int = 256 * 1024 * 1024
+    #: Objects that are remembered, in the same manner.
+    max_objects: int = 100_000
 
     def __post_init__(self) -> None:
         """Refuse intervals and sizes under which nothing works."""
-        if self.commit_interval < 0 or self.max_body < 1:
-            raise ValueError("commit_interval must not be negative, max_body must be positive")
+        if self.commit_interval < 0:
+            raise ValueError("commit_interval must not be negative")
+        if min(self.max_body, self.max_bytes, self.max_objects) < 1:
+            raise ValueError("max_body, max_bytes and max_objects must be positive")
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

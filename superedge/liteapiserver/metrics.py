@@ -32,6 +32,11 @@ CACHE_FAULTS = Counter(
 OBJECTS = Gauge("superedge_liteapiserver_cache_objects", "Objects remembered")
 OBJECT_BYTES = Gauge("superedge_liteapiserver_cache_bytes", "Bytes of the objects remembered")
 VIEWS = Gauge("superedge_liteapiserver_cache_views", "Lists and watches remembered")
+EVICTIONS = Counter(
+    "superedge_liteapiserver_cache_evictions",
+    "Views, objects and documents forgotten to keep the limits",
+    ["kind"],
+)
 COMMIT_SECONDS = Histogram(
     "superedge_liteapiserver_commit_seconds",
     "Time to make one batch of changes durable",

@@ -21,6 +21,7 @@ from superedge.interfaces import ICacheStore, IReactor
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.committer import Committer
+from superedge.liteapiserver.cache.limits import Limits
 from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.credentials import Credentials
 from superedge.liteapiserver.frontend import Frontend
@@ -70,7 +71,8 @@ class LiteAPIServer(Service):
         self._store = store
         self._committer = Committer(reactor, store, config.cache.commit_interval)
         policy = Policy(config.cache.rules)
-        self.cache = Cache(policy, self._commit, config.cache.max_body)
+        limits = Limits(config.cache.max_bytes, config.cache.max_objects)
+        self.cache = Cache(policy, self._commit, config.cache.max_body, limits)
         self._credentials = Credentials(self._commit, time.time)
         self._tokens = TokenVault(self._token_key(), self._commit, time.time)
         host = upstream.server_name or addresses[0].host
@@ -178,6 +180,7 @@ class LiteAPIServer(Service):
 
     def _sweep(self) -> None:
         self.frontend.look_for_slow()
+        self.cache.trim()
         self.cache.measure()
         before = self._reactor.seconds() - IDLE_TIMEOUT
         for pool in self.identities.pools():

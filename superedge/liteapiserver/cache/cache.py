@@ -29,6 +29,7 @@ from superedge.liteapiserver.cache.collection import Collection, CollectionKey, 
 from superedge.liteapiserver.cache.decoding import Decoder, decoder_for
 from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.forms import actual_form, expected_form
+from superedge.liteapiserver.cache.limits import Limits, trim
 from superedge.liteapiserver.cache.policy import Keep, Policy
 from superedge.liteapiserver.cache.recorders import BodyRecorder, PagedLists, Recorder, WatchRecorder
 from superedge.liteapiserver.cache.selection import Selection, select
@@ -60,15 +61,22 @@ class Cache:
         policy: what is remembered.
         commit: makes one record durable, or deletes it.
         max_body: bytes of the largest answer that is remembered.
+        limits: what `trim` leaves.
         clock: Unix time.
     """
 
     def __init__(
-        self, policy: Policy, commit: Commit, max_body: int, clock: Callable[[], float] = time.time
+        self,
+        policy: Policy,
+        commit: Commit,
+        max_body: int,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._policy = policy
         self._commit = commit
         self._max_body = max_body
+        self._limits = limits
         self._clock = clock
         self._collections: dict[CollectionKey, Collection] = {}
         # The keys of one identity's resource, one for each form.
@@ -192,6 +200,7 @@ class Cache:
 
     def _record_watch(self, collection: Collection, request: RequestInfo, decoder: Decoder) -> Recorder:
         view = collection.view(scope_of(request))
+        view.used = self._clock()
         initial = request.flag("sendInitialEvents")
         version = request.query.get("resourceVersion", "")
         if not initial and version not in ("", "0"):
@@ -337,6 +346,7 @@ class Cache:
                 return table
         if best is None:
             return unknown(request)
+        best.view.used = self._clock()
         age = self._clock() - best.view.updated
         if request.verb == "list":
             headers = stale_headers(best.collection.key.representation.content_type, age)
@@ -363,6 +373,12 @@ class Cache:
             float(timeout) if (timeout := request.number("timeoutSeconds")) else None,
             (lambda: found.bookmark(end=False)) if bookmarks else None,
         )
+
+    # -- limits
+
+    def trim(self) -> None:
+        """Forget what was used least lately, until the limits hold again."""
+        trim(self._collections.values(), self._documents, self._limits, self._commit)
 
     # -- for people
 

@@ -18,6 +18,8 @@ from superedge.liteapiserver.cache.records import ObjectHeader, ViewHeader, pack
 
 MAX_TOMBSTONES = 256
 """Deletions a view remembers, so that a watch may continue from before them."""
+MAX_ABSENT = 1000
+"""404s a collection remembers; the oldest give way."""
 _DECODED_EVENTS = 256
 
 Name = tuple[str, str]
@@ -97,6 +99,10 @@ class View:
         self.number = 0
         self.complete = False
         self.updated = updated
+        self.used = updated
+        """When a client asked for it last, Unix time."""
+        self.watchers = 0
+        """Watches that keep it up to date now."""
         self.floor = 0
         self.tombstones: deque[tuple[int, bytes]] = deque()
 
@@ -164,6 +170,8 @@ class Collection:
             self.size += len(item.raw) - len(stored.raw)
             stored.update(item, self._clock())
             changed = True
+        elif number == stored.number:
+            stored.updated = self._clock()  # seen again: not worth a write
         if name in self.absent:
             del self.absent[name]
             self._commit(records.ABSENT, (*self.key.parts, *name), None)
@@ -178,6 +186,9 @@ class Collection:
     def missing(self, name: Name, body: bytes) -> None:
         """The API server said that there is no such object."""
         self._drop(name)
+        self.absent.pop(name, None)
+        if len(self.absent) >= MAX_ABSENT:
+            self.found(*next(iter(self.absent)))
         self.absent[name] = body
         self._commit(records.ABSENT, (*self.key.parts, *name), body)
 
@@ -228,7 +239,7 @@ class Collection:
                 self._leave(name, view)
         view.version, view.number = page.version, number
         view.complete = True
-        view.updated = self._clock()
+        view.updated = view.used = self._clock()
         view.floor = number
         view.tombstones.clear()
         self.newest = max(self.newest, number)
@@ -290,6 +301,20 @@ class Collection:
         for identifier in stored.views:
             self._by_identifier[identifier].members.pop(name, None)
         self._commit(records.OBJECT, (*self.key.parts, *name), None)
+
+    # -- forgetting
+
+    def forget_view(self, view: View) -> None:
+        """Forget a view, and the objects that no other view holds."""
+        for name in list(view.members):
+            self._leave(name, view)
+        del self.views[view.scope]
+        del self._by_identifier[view.identifier]
+        self._commit(records.VIEW, (*self.key.parts, view.identifier), None)
+
+    def forget_object(self, name: Name) -> None:
+        """Forget an object that is in no view."""
+        self._drop(name)
 
     # -- the durable form
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from urllib.parse import urlencode
 
 import msgspec
@@ -44,8 +45,19 @@ class Documents:
         self._clock = clock
         self._found: dict[tuple[str, str, Representation], tuple[DocumentHeader, bytes]] = {}
 
-    def __len__(self) -> int:
-        return len(self._found)
+    @property
+    def size(self) -> int:
+        """Bytes of all bodies."""
+        return sum(len(body) for _, body in self._found.values())
+
+    def ages(self) -> Iterator[tuple[float, Callable[[Commit], None]]]:
+        """When each was brought, Unix time, and what forgets it."""
+        for key, (header, _) in self._found.items():
+            yield header.updated, partial(self._forget, key)
+
+    def _forget(self, key: tuple[str, str, Representation], commit: Commit) -> None:
+        del self._found[key]
+        commit(records.DOCUMENT, (key[0], key[1], str(key[2])), None)
 
     def put(
         self, identity: str, request: RequestInfo, content_type: str, body: bytes, commit: Commit
@@ -67,8 +79,7 @@ class Documents:
         """What was shown there is gone."""
         path = document_path(request)
         for key in [key for key in self._found if key[:2] == (identity, path)]:
-            del self._found[key]
-            commit(records.DOCUMENT, (identity, path, str(key[2])), None)
+            self._forget(key, commit)
 
     def restore(self, key: tuple[str, ...], header: DocumentHeader, body: bytes) -> None:
         """Take back a body."""

@@ -101,6 +101,7 @@ class WatchRecorder:
         self._newest_before = collection.newest
         self._initial: dict[tuple[str, str], Item] | None = {} if initial else None
         self._broken = False
+        view.watchers += 1
 
     def data(self, pieces: list[bytes]) -> None:
         """Some of the stream."""
@@ -140,9 +141,11 @@ class WatchRecorder:
 
     def complete(self) -> None:
         """The watch ended; the view stays at its version."""
+        self._view.watchers -= 1
 
     def abort(self) -> None:
         """The watch broke off; every event that came whole counts."""
+        self._view.watchers -= 1
 
 
 class PagedLists:

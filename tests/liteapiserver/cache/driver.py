@@ -12,12 +12,14 @@ from superedge.interfaces import Entry
 from superedge.kube.request import RequestInfo, parse_request
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
 from superedge.liteapiserver.cache.cache import Cache
+from superedge.liteapiserver.cache.limits import Limits
 from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.cache.recorders import Recorder
 
 ME = "cert:system:node:edge-1"
 PODS = "/api/v1/namespaces/default/pods"
 JSON = "application/json"
+UNLIMITED = Limits(1_000_000_000, 1_000_000)
 
 Object = dict[str, Any]
 
@@ -59,16 +61,22 @@ def gzipped(pieces: Iterable[bytes]) -> bytes:
 class Driver:
     """``records`` is what a store would hold."""
 
-    def __init__(self, rules: Sequence[CacheRuleConfig] = (), max_body: int = 1_000_000) -> None:
+    def __init__(
+        self,
+        rules: Sequence[CacheRuleConfig] = (),
+        max_body: int = 1_000_000,
+        limits: Limits = UNLIMITED,
+    ) -> None:
         self.now = 1000.0
         self.records: dict[tuple[str, tuple[str, ...]], bytes] = {}
         self._rules = rules
         self._max_body = max_body
+        self._limits = limits
         self.commits = 0
         self.cache = self._make()
 
     def _make(self) -> Cache:
-        return Cache(Policy(self._rules), self._commit, self._max_body, lambda: self.now)
+        return Cache(Policy(self._rules), self._commit, self._max_body, self._limits, lambda: self.now)
 
     def _commit(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
         self.commits += 1

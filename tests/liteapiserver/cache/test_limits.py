@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.liteapiserver.cache.collection import MAX_ABSENT
+from superedge.liteapiserver.cache.limits import Limits
+from tests.liteapiserver.cache.driver import PODS, Driver, event, list_of, pod, typed
+
+MANY = 1_000_000_000
+
+
+def space(name: str) -> str:
+    return f"/api/v1/namespaces/{name}/pods"
+
+
+class LimitTests(SynchronousTestCase):
+    def fill(self, driver: Driver, count: int, objects: int = 10) -> None:
+        """A view a second, each of some objects."""
+        for number in range(count):
+            driver.now += 1
+            items = [pod(f"p{each}", 5, f"n{number}") for each in range(objects)]
+            driver.feed(space(f"n{number}"), list_of(items, 9))
+
+    def known(self, driver: Driver, count: int) -> list[int]:
+        return [number for number in range(count) if driver.status(space(f"n{number}")) == 200]
+
+    def test_nothing_is_forgotten_within_the_limits(self) -> None:
+        driver = Driver(limits=Limits(MANY, 100))
+        self.fill(driver, 10)
+        driver.cache.trim()
+        self.assertEqual(self.known(driver, 10), list(range(10)))
+
+    def test_the_oldest_views_go_first_from_memory_and_store(self) -> None:
+        driver = Driver(limits=Limits(MANY, 100))
+        self.fill(driver, 12)
+        driver.cache.trim()
+        for _ in range(2):
+            self.assertEqual(self.known(driver, 12), list(range(3, 12)))
+            driver.reboot()
+
+    def test_what_was_asked_for_lately_stays(self) -> None:
+        driver = Driver(limits=Limits(MANY, 100))
+        self.fill(driver, 12)
+        driver.now += 1
+        driver.status(space("n0"))
+        driver.cache.trim()
+        self.assertEqual(self.known(driver, 12), [0, *range(4, 12)])
+
+    def test_what_an_open_watch_shows_stays(self) -> None:
+        driver = Driver(limits=Limits(MANY, 100))
+        self.fill(driver, 12)
+        watch = driver.watch(f"{space('n0')}?resourceVersion=9", event("ADDED", pod("new", 10, "n0")))
+        driver.now += 1
+        for number in range(1, 12):
+            driver.status(space(f"n{number}"))
+        driver.cache.trim()
+        self.assertIn(0, self.known(driver, 12))
+        watch.abort()
+        driver.now += 1
+        self.known(driver, 0)
+        for number in range(20, 23):
+            driver.now += 1
+            items = [pod(f"p{each}", 20, f"n{number}") for each in range(10)]
+            driver.feed(space(f"n{number}"), list_of(items, 30))
+        for number in range(1, 12):
+            driver.status(space(f"n{number}"))
+        driver.cache.trim()
+        self.assertNotIn(0, self.known(driver, 12))
+
+    def test_bytes_count_too(self) -> None:
+        driver = Driver(limits=Limits(20_000, MANY))
+        self.fill(driver, 100)
+        driver.feed("/openapi/v2", b"x" * 15_000)
+        driver.cache.trim()
+        self.assertLess(len(self.known(driver, 100)), 100)
+        self.assertEqual(driver.status("/openapi/v2"), 200)
+        self.assertLess(sum(map(len, driver.records.values())), 40_000)
+
+    def test_objects_that_were_only_got(self) -> None:
+        driver = Driver(limits=Limits(MANY, 10))
+        for number in range(30):
+            driver.now += 1
+            driver.feed(f"{PODS}/p{number}", json.dumps(typed(pod(f"p{number}", 5))).encode())
+        driver.now += 1
+        driver.feed(f"{PODS}/p0", json.dumps(typed(pod("p0", 5))).encode())
+        driver.cache.trim()
+        found = [number for number in range(30) if driver.status(f"{PODS}/p{number}") == 200]
+        self.assertEqual(found, [0, *range(22, 30)])
+
+    def test_an_object_of_two_views_stays_with_the_other(self) -> None:
+        driver = Driver(limits=Limits(MANY, 1))
+        driver.feed(f"{PODS}?labelSelector=app", list_of([pod("a", 5, app="x")], 9))
+        driver.now += 1
+        driver.feed(PODS, list_of([pod("a", 5, app="x")], 9))
+        driver.feed(f"{PODS}/lone", json.dumps(typed(pod("lone", 5))).encode())
+        driver.cache.trim()
+        self.assertLessEqual(len([key for kind, key in driver.records if kind == "object"]), 1)
+
+    def test_remembered_404s_are_bounded(self) -> None:
+        driver = Driver()
+        body = b'{"kind":"Status","reason":"NotFound","code":404}'
+        for number in range(MAX_ABSENT + 10):
+            driver.feed(f"{PODS}/p{number}", body, 404)
+        self.assertEqual(driver.status(f"{PODS}/p0"), 503)
+        self.assertEqual(driver.status(f"{PODS}/p{MAX_ABSENT}"), 404)
+        self.assertEqual(len(driver.records), MAX_ABSENT)
