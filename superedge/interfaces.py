@@ -123,7 +123,11 @@ class IResponseFilter(IPlugin):
         """(group, resource) pairs that the filter wants to see."""
 
     def filter(group: str, resource: str, item: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the object, changed or not, or None to hide it from the client."""
+        """Return the object, changed or not, or None to hide it from the client.
+
+        ``item`` is decoded JSON and the filter's to change; its resourceVersion must stay. What is raised is
+        logged and makes the one answer 500.
+        """
 
 
 # -- whole services ------------------------------------------------------------------------------

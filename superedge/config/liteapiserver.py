@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,6 +100,11 @@ class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     unknown_certificate: Literal["refuse", "forward"] = "refuse"
     #: The API servers in the cloud.
     upstream: UpstreamConfig
+    #: Address and port at which pods reach this server, e.g. `169.254.20.11:51003`: the endpoints of the
+    #: Service `kubernetes` are shown as this one. Empty leaves them as they are.
+    advertise: str = ""
+    #: Response filters, by their plugins' names, in the order they are asked.
+    filters: list[str] = []
     #: What is remembered.
     cache: CacheConfig = CacheConfig()
     #: Seconds within which watches that were held while offline are ended once the cloud is back.
@@ -111,6 +117,11 @@ class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
         for address in self.listen:
             if not isinstance(parse_address(address), TCPAddress):
                 raise ValueError(f"listen: {address!r} is not host:port")
+        if self.advertise:
+            advertised = parse_address(self.advertise)
+            if not isinstance(advertised, TCPAddress):
+                raise ValueError(f"advertise: {self.advertise!r} is not address:port")
+            ip_address(advertised.host)
         if not self.listen or not self.client_ca:
             raise ValueError("listen and client_ca must name at least one each")
         if self.resume_within < 0 or self.drain_timeout < 0:

@@ -7,12 +7,14 @@ from typing import Any
 from twisted.logger import Logger
 
 from superedge.interfaces import IReactor
+from superedge.kube.media import JSON
 from superedge.kube.request import RequestInfo, parse_request
 from superedge.kube.status import status_body
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, failure, what
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.credentials import ANONYMOUS, Credentials, identify
+from superedge.liteapiserver.filters import Filters
 from superedge.liteapiserver.health import Health
 from superedge.liteapiserver.held import HeldWatches
 from superedge.liteapiserver.identity import IdentityManager, peer_organizations
@@ -39,6 +41,7 @@ class Frontend:
         cache: Cache,
         credentials: Credentials,
         tokens: TokenVault,
+        filters: Filters,
         host: bytes,
         forward_unknown: bool,
         resume_within: float,
@@ -53,6 +56,7 @@ class Frontend:
         self.cache = cache
         self.credentials = credentials
         self.tokens = tokens
+        self.filters = filters
         self.host = host
         self._forward_unknown = forward_unknown
         self._resume_within = resume_within
@@ -76,6 +80,10 @@ class Frontend:
         headers, noted = split_headers(head.headers, _DROPPED)
         authorization = noted.get(b"authorization", b"")
         info = parse_request(head.method, head.target, noted.get(b"accept", b""))
+        if self.filters.covers(info):
+            info = parse_request(head.method, head.target, _PLAIN)
+            headers = [pair for pair in headers if pair[0].lower() not in _NEGOTIATION]
+            headers.append((b"Accept", _PLAIN))
         try:
             caller = self._caller(request.transport, authorization)
         except Forbidden as problem:
@@ -146,6 +154,8 @@ class Frontend:
             answer: Answer | WatchAnswer = self.tokens.answer(caller.identity, info, question)
         else:
             answer = self.cache.answer(caller.identity, info)
+            if self.filters.covers(info):
+                answer = self.filters.answer(info, answer)
         self._respond(request, info, answer, "cache")
 
     def _respond(
@@ -216,6 +226,9 @@ class Frontend:
 
 # The cloud's own name takes the place of ours.
 _DROPPED = HOP_BY_HOP | {b"host"}
+# How a filtered resource is asked for.
+_PLAIN = JSON.encode()
+_NEGOTIATION = frozenset({b"accept", b"accept-encoding"})
 _METHODS = frozenset({"get", "head", "post", "put", "patch", "delete", "options"})
 
 

@@ -12,6 +12,7 @@ from superedge.kube.errors import DecodeError
 from superedge.kube.media import without_cbor
 from superedge.kube.request import RequestInfo
 from superedge.kube.status import is_status
+from superedge.liteapiserver.filters import FAILED, WatchFilter, hidden
 from superedge.liteapiserver.tokens import MAX_BODY, is_token_request
 from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
@@ -77,6 +78,8 @@ class Exchange:
         "_started",
         "_switch_head",
         "_token_answer",
+        "_unfiltered",
+        "_watch_filter",
         "started_at",
     )
 
@@ -103,6 +106,8 @@ class Exchange:
         self._recorder: Recorder | None = None
         self._held: tuple[ResponseHead, list[bytes]] | None = None
         self._round: list[bytes] = []
+        self._unfiltered: tuple[Headers, list[bytes]] | None = None
+        self._watch_filter: WatchFilter | None = None
         self._has_body = False
         self._chunked = False
         self._started = False
@@ -265,6 +270,9 @@ class Exchange:
         """Begin the client's response."""
         frontend, status = self._frontend, head.status
         self._check_credentials(status)
+        filtered = status == 200 and frontend.filters.covers(self._info)
+        if filtered and self._info.verb == "watch":
+            self._watch_filter = WatchFilter(frontend.filters, self._info)
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
         frontend.answering(self, self._info, status)
@@ -280,7 +288,10 @@ class Exchange:
             )
         elif status < 300 and self._info.is_resource:
             frontend.cache.wrote(self._caller.identity, self._info)
-        self._request.start(status, head.reason, headers, bounded)
+        if filtered and self._info.verb != "watch":
+            self._unfiltered = ([pair for pair in headers if pair[0].lower() != b"content-length"], [])
+        else:
+            self._request.start(status, head.reason, headers, bounded)
 
     def _informational(self, head: ResponseHead) -> None:
         if head.status == 101:
@@ -304,17 +315,45 @@ class Exchange:
             if sum(map(len, self._held[1])) > MAX_BODY:
                 self._release_held(*self._held)
             return
-        self._request.write(pieces)
+        if self._unfiltered is not None:
+            self._unfiltered[1].extend(pieces)
+        elif self._watch_filter is not None:
+            self._write_events(self._watch_filter, pieces)
+        else:
+            self._request.write(pieces)
         if self._recorder is not None:
             self._round += pieces
         if self._token_answer is not None:
             self._token_answer[1].extend(pieces)
 
+    def _write_events(self, watch_filter: WatchFilter, pieces: list[bytes]) -> None:
+        try:
+            self._request.write(watch_filter.feed(pieces))
+        except Exception:
+            _log.failure("a response filter failed on {path}", path=self._info.path)
+            self.client_lost()
+            self._request.abort()
+
+    def _respond_filtered(self, headers: Headers, pieces: list[bytes]) -> None:
+        filters = self._frontend.filters
+        try:
+            body = filters.body(self._info, b"".join(pieces))
+        except Exception:
+            _log.failure("a response filter failed on {path}", path=self._info.path)
+            self._request.respond(500, [(b"Content-Type", b"application/json")], FAILED)
+            return
+        if body is None:
+            answer = hidden(self._info)
+            self._request.respond(answer.status, answer.headers, answer.body)
+        else:
+            self._request.respond(200, headers, body)
+
     def round_done(self) -> None:
         """Send on what came, then let the cache see it."""
         if self._done or not self._started:
             return
-        self._request.flush()
+        if self._unfiltered is None:
+            self._request.flush()
         if self._connection is not None:
             self._request.throttle(self._connection.transport)
         if self._recorder is not None and self._round:
@@ -334,7 +373,10 @@ class Exchange:
             connection.transport.unregisterProducer()
             connection.usable = False
             connection.transport.loseConnection()
-        self._request.finish(trailers)
+        if self._unfiltered is not None:
+            self._respond_filtered(*self._unfiltered)
+        else:
+            self._request.finish(trailers)
         recorder, self._recorder = self._recorder, None
         if recorder is not None:
             if self._round:

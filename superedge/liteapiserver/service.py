@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any, cast
 
 from cryptography.fernet import Fernet
@@ -17,13 +18,14 @@ from twisted.python.failure import Failure
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.errors import ConfigError
-from superedge.interfaces import ICacheStore, IReactor
+from superedge.interfaces import ICacheStore, IReactor, IResponseFilter
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.committer import Committer
 from superedge.liteapiserver.cache.limits import Limits
 from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.credentials import Credentials
+from superedge.liteapiserver.filters import Filters
 from superedge.liteapiserver.frontend import Frontend
 from superedge.liteapiserver.health import Health, ProbeResult
 from superedge.liteapiserver.identity import IdentityManager
@@ -43,12 +45,17 @@ _log = Logger()
 
 
 class LiteAPIServer(Service):
-    """See the package. ``store`` is what the configuration names."""
+    """See the package. ``store`` and ``filters`` are what the configuration names."""
 
     name = "lite-apiserver"
 
     def __init__(
-        self, reactor: IReactor, config: LiteAPIServerConfig, watcher: FileWatcher, store: ICacheStore
+        self,
+        reactor: IReactor,
+        config: LiteAPIServerConfig,
+        watcher: FileWatcher,
+        store: ICacheStore,
+        filters: Sequence[IResponseFilter] = (),
     ) -> None:
         """Raises IdentityError, ConfigError."""
         self._reactor = reactor
@@ -85,6 +92,7 @@ class LiteAPIServer(Service):
             self.cache,
             self._credentials,
             self._tokens,
+            Filters(filters),
             self._host.encode(),
             config.unknown_certificate == "forward",
             config.resume_within,

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, cast
 
 from twisted.application.service import MultiService
 
+from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.config.root import Config
 from superedge.config.tunnel import ListenerConfig, TcpListenerConfig, TlsListenerConfig, TunnelCloudConfig
-from superedge.interfaces import ICacheStorePlugin, IReactor, IServicePlugin
+from superedge.interfaces import ICacheStorePlugin, IReactor, IResponseFilter, IServicePlugin
 from superedge.plugin import find_plugin
 from superedge.tls.reload import FileWatcher
 
@@ -52,13 +54,23 @@ def compose(config: Config, reactor: IReactor | None = None) -> MultiService:
         cache = config.lite_apiserver.cache
         maker = find_plugin(ICacheStorePlugin, cache.store)
         store = maker.create(reactor, str(cache.path), cache.options)
-        server = LiteAPIServer(reactor, config.lite_apiserver, watcher, store)
+        filters = _response_filters(config.lite_apiserver)
+        server = LiteAPIServer(reactor, config.lite_apiserver, watcher, store, filters)
         server.setServiceParent(root)
         if ops is not None:
             ops.add_status("lite_apiserver", server.status)
     for name, options in config.plugins.items():
         find_plugin(IServicePlugin, name).create(reactor, options).setServiceParent(root)
     return root
+
+
+def _response_filters(config: LiteAPIServerConfig) -> list[IResponseFilter]:
+    filters = [find_plugin(IResponseFilter, name) for name in config.filters]
+    if config.advertise:
+        from superedge.liteapiserver.kubernetes import KubernetesEndpoints  # noqa: PLC0415
+
+        filters.append(KubernetesEndpoints(cast(TCPAddress, parse_address(config.advertise))))
+    return filters
 
 
 def _tunnel_cloud(reactor: IReactor, config: TunnelCloudConfig, watcher: FileWatcher) -> MultiService:

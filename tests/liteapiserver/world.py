@@ -193,6 +193,7 @@ class World:
         self.node = self.authority.issue(NODE, ["system:nodes"], directory=self.pairs, name="node")
         self.tls = ServerContextSource(server.certificate, server.key, [self.authority.path], "optional")
         self.upstream = Upstream(self.tls)
+        self.filters = options.pop("filters", ())
         self.options = options
         self.lite: LiteAPIServer | None = None
         self.connections: list[UpstreamConnection] = []
@@ -222,7 +223,7 @@ class World:
             **self.options,
         )
         store = find_plugin(ICacheStorePlugin, "file").create(reactor, str(config.cache.path), {})
-        self.lite = LiteAPIServer(reactor, config, FileWatcher(reactor), store)
+        self.lite = LiteAPIServer(reactor, config, FileWatcher(reactor), store, self.filters)
         self.lite.startService()
 
     @property

@@ -1,0 +1,129 @@
+"""Response filters: plugins that see decoded objects of chosen resources, and change or hide them.
+
+A filtered resource is asked for as JSON without compression; the cache keeps what the API server sent, so
+that filters see it online and offline alike. resourceVersions stay true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from twisted.logger import Logger
+
+from superedge.interfaces import IResponseFilter
+from superedge.kube.json import LineSplitter
+from superedge.kube.media import JSON, accepted
+from superedge.kube.request import RequestInfo
+from superedge.kube.status import not_found, status_body
+from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
+from superedge.web.h1 import Headers
+
+Object = dict[str, Any]
+
+FAILED = status_body(500, "a response filter of this node failed; its log has the reason")
+"""The answer in the place of one that a filter choked on."""
+
+_log = Logger()
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
+
+
+def _name(item: Object) -> tuple[str, str]:
+    meta = item.get("metadata") or {}
+    return meta.get("namespace", ""), meta.get("name", "")
+
+
+class Filters:
+    """The filters in use, by the resources that they want to see."""
+
+    def __init__(self, filters: Sequence[IResponseFilter]) -> None:
+        self._by_resource: dict[tuple[str, str], list[IResponseFilter]] = {}
+        for each in filters:
+            for resource in each.resources():
+                self._by_resource.setdefault(resource, []).append(each)
+
+    def covers(self, request: RequestInfo) -> bool:
+        """Whether the answer to a read is shown to a filter: a client that takes plain JSON, and no Table."""
+        if (request.group, request.resource) not in self._by_resource:
+            return False
+        if not request.is_read or request.subresource:
+            return False
+        first = accepted(request.accept)
+        return bool(first) and not first[0].kind and any(form.media_type == JSON for form in first)
+
+    def _filter(self, request: RequestInfo, item: Object) -> Object | None:
+        result: Object | None = item
+        for each in self._by_resource[request.group, request.resource]:
+            if result is None:
+                return None
+            result = each.filter(request.group, request.resource, result)
+        return result
+
+    def body(self, request: RequestInfo, body: bytes) -> bytes | None:
+        """The body of a get or a list, filtered; None when the object is hidden."""
+        content: Object = _decode(body)
+        if request.verb == "get":
+            item = self._filter(request, content)
+            return None if item is None else _encode(item)
+        items = [self._filter(request, item) for item in content.get("items") or ()]
+        content["items"] = [item for item in items if item is not None]
+        return _encode(content)
+
+    def answer(self, request: RequestInfo, answer: Answer | WatchAnswer) -> Answer | WatchAnswer:
+        """An answer of the cache, filtered; a filter that fails makes it 500."""
+        try:
+            return self._answer(request, answer)
+        except Exception:
+            _log.failure("a response filter failed on {path}", path=request.path)
+            return Answer(500, [(b"Content-Type", JSON.encode())], FAILED, "refused")
+
+    def _answer(self, request: RequestInfo, answer: Answer | WatchAnswer) -> Answer | WatchAnswer:
+        if isinstance(answer, WatchAnswer):
+            answer.frames = WatchFilter(self, request).feed(answer.frames)
+        elif answer.status == 200:
+            body = self.body(request, answer.body)
+            if body is None:
+                return hidden(request)
+            answer.body = body
+        return answer
+
+
+def hidden(request: RequestInfo) -> Answer:
+    """The answer for an object that a filter hides."""
+    headers: Headers = [(b"Content-Type", JSON.encode())]
+    return Answer(404, headers, not_found(request.group, request.resource, request.name), "hit")
+
+
+class WatchFilter:
+    """One watch: an object that becomes hidden is deleted for the client, one never shown never was."""
+
+    def __init__(self, filters: Filters, request: RequestInfo) -> None:
+        self._filters = filters
+        self._request = request
+        self._splitter = LineSplitter()
+        self._shown: set[tuple[str, str]] = set()
+
+    def feed(self, pieces: list[bytes]) -> list[bytes]:
+        """The events that the pieces complete, as the client is to see them. Raises msgspec errors."""
+        lines = [line for piece in pieces for line in self._splitter.feed(piece)]
+        return [event for event in map(self._event, lines) if event]
+
+    def _event(self, line: bytes) -> bytes:
+        event: Object = _decode(line)
+        if event["type"] not in ("ADDED", "MODIFIED", "DELETED"):
+            return line + b"\n"
+        before: Object = event["object"]
+        item = self._filters._filter(self._request, before)
+        name = _name(before)
+        if item is not None and event["type"] != "DELETED":
+            self._shown.add(name)
+            event["object"] = item
+        elif name in self._shown or item is not None:
+            # Hidden from now on, or gone.
+            self._shown.discard(name)
+            event["type"], event["object"] = "DELETED", before if item is None else item
+        else:
+            return b""
+        return _encode(event) + b"\n"

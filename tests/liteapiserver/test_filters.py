@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from superedge.config.addresses import TCPAddress
+from superedge.kube.media import PROTOBUF
+from superedge.liteapiserver.kubernetes import KubernetesEndpoints
+from tests.liteapiserver.cache.driver import event, list_of, pod, typed
+from tests.liteapiserver.test_proxying import PODS, ProxyTestCase
+from tests.liteapiserver.world import JSON, Seen, until
+
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+ENDPOINTS = "/api/v1/namespaces/default/endpoints/kubernetes"
+ADVERTISED = TCPAddress("169.254.20.11", 51003)
+
+
+class HideSecretPods:
+    """Hides pods that have the label ``hidden``, and marks the others."""
+
+    name = "hide"
+
+    def resources(self) -> Sequence[tuple[str, str]]:
+        return [("", "pods")]
+
+    def filter(self, group: str, resource: str, item: dict[str, Any]) -> dict[str, Any] | None:
+        if item["metadata"]["name"] == "broken":
+            raise ZeroDivisionError
+        if "hidden" in item["metadata"].get("labels", {}):
+            return None
+        return {**item, "marked": True}
+
+
+class FilterTests(ProxyTestCase):
+    options = {"filters": [HideSecretPods(), KubernetesEndpoints(ADVERTISED)]}
+
+    async def items(self, target: str) -> dict[str, bool]:
+        answer = await self.world.ask(
+            "GET", target, [(b"Accept", b"application/json")], identity=self.world.node
+        )
+        self.assertEqual(answer.status, 200, answer.body)
+        found = json.loads(answer.body)["items"]
+        return {item["metadata"]["name"]: item.get("marked", False) for item in found}
+
+    async def test_lists_and_gets_online_and_offline(self) -> None:
+        self.upstream.serve(PODS.encode(), list_of([pod("a", 3), pod("b", 4, hidden="yes")], 9))
+        self.upstream.serve(f"{PODS}/b".encode(), json.dumps(typed(pod("b", 4, hidden="yes"))).encode())
+        self.upstream.serve(f"{PODS}/a".encode(), json.dumps(typed(pod("a", 3))).encode())
+        for online in (True, False):
+            if not online:
+                await self.world.go_offline()
+            self.assertEqual(await self.items(PODS), {"a": True})
+            self.assertEqual((await self.world.get(f"{PODS}/b")).status, 404)
+            answer = await self.world.get(f"{PODS}/a")
+            self.assertTrue(json.loads(answer.body)["marked"])
+            self.assertEqual(json.loads(answer.body)["metadata"]["resourceVersion"], "3")
+
+    async def test_watch_online_and_offline(self) -> None:
+        def begin(seen: Seen) -> None:
+            seen.request.start(200, b"OK", list(JSON), False)
+            stream = b"".join(
+                [
+                    event("ADDED", pod("a", 21)),
+                    event("ADDED", pod("b", 22, hidden="yes")),
+                    event("MODIFIED", pod("a", 23, hidden="yes")),
+                    event("DELETED", pod("b", 24, hidden="yes")),
+                    event("ADDED", pod("c", 25)),
+                ]
+            )
+            for at in range(0, len(stream), 50):
+                seen.request.write([stream[at : at + 50]])
+                seen.request.flush()
+
+        self.upstream.serve(PODS.encode(), list_of([], 20))
+        await self.world.get(PODS)
+        self.upstream.answers[PODS.encode()] = begin
+        watch = await self.world.send(
+            "GET", f"{PODS}?watch=true&resourceVersion=20", identity=self.world.node
+        )
+        await until(lambda: watch.body.count(b"\n") == 3)
+        events = [json.loads(line) for line in watch.body.splitlines()]
+        self.assertEqual(
+            [(each["type"], each["object"]["metadata"]["name"]) for each in events],
+            [("ADDED", "a"), ("DELETED", "a"), ("ADDED", "c")],
+        )
+        await self.world.go_offline()
+        self.assertEqual(await self.items(PODS), {"c": True})
+        await watch.over
+
+    async def test_a_client_of_protobuf_gets_json_which_it_takes_too(self) -> None:
+        self.upstream.serve(PODS.encode(), list_of([pod("a", 3)], 9))
+        headers = [(b"Accept", f"{PROTOBUF},application/json".encode()), (b"Accept-Encoding", b"gzip")]
+        answer = await self.world.ask("GET", PODS, headers, identity=self.world.node)
+        self.assertEqual(answer.header(b"content-type"), b"application/json")
+        sent = {name.lower(): value for name, value in self.upstream.seen[0].request.head.headers}
+        self.assertEqual((sent[b"accept"], b"accept-encoding" in sent), (b"application/json", False))
+
+    async def test_what_is_not_filtered_passes_as_it_is(self) -> None:
+        self.upstream.serve(b"/api/v1/nodes", b'{ "kind" : "NodeList" , "items" : [ ] }')
+        accept = f"{PROTOBUF},application/json".encode()
+        answer = await self.world.ask("GET", "/api/v1/nodes", [(b"Accept", accept)], identity=self.world.node)
+        self.assertEqual(answer.body, b'{ "kind" : "NodeList" , "items" : [ ] }')
+        self.assertIn((b"Accept", accept), self.upstream.seen[0].request.head.headers)
+        self.upstream.serve(PODS.encode(), b"no list at all", 403)
+        self.assertEqual((await self.world.get(PODS)).body, b"no list at all")
+
+    async def test_a_filter_that_fails_harms_one_answer(self) -> None:
+        self.upstream.serve(PODS.encode(), list_of([pod("broken", 3)], 9))
+        self.assertEqual((await self.world.get(PODS)).status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.upstream.serve(PODS.encode(), list_of([pod("a", 3)], 9))
+        self.assertEqual(await self.items(PODS), {"a": True})
+
+    async def test_the_kubernetes_service_leads_here(self) -> None:
+        meta = {"namespace": "default", "resourceVersion": "5"}
+        labels = {"kubernetes.io/service-name": "kubernetes"}
+        slices = [
+            {
+                "metadata": {**meta, "name": "kubernetes", "labels": labels},
+                "addressType": "IPv4",
+                "endpoints": [{"addresses": ["203.0.113.5"]}],
+                "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
+            },
+            {"metadata": {**meta, "name": "web-x"}, "addressType": "IPv4", "endpoints": [], "ports": []},
+        ]
+        body = {
+            "kind": "EndpointSliceList",
+            "apiVersion": "discovery.k8s.io/v1",
+            "metadata": meta,
+            "items": slices,
+        }
+        self.upstream.serve(SLICES.encode(), json.dumps(body).encode())
+        subsets = [{"addresses": [{"ip": "203.0.113.5"}], "ports": [{"port": 6443}]}]
+        endpoints = {"kind": "Endpoints", "metadata": {**meta, "name": "kubernetes"}, "subsets": subsets}
+        self.upstream.serve(ENDPOINTS.encode(), json.dumps(endpoints).encode())
+        for online in (True, False):
+            if not online:
+                await self.world.go_offline()
+            first, second = json.loads((await self.world.get(SLICES)).body)["items"]
+            self.assertEqual(first["endpoints"][0]["addresses"], ["169.254.20.11"])
+            self.assertEqual(first["ports"][0]["port"], 51003)
+            self.assertEqual(second["endpoints"], [])
+            found = json.loads((await self.world.get(ENDPOINTS)).body)
+            self.assertEqual(found["subsets"][0]["addresses"], [{"ip": "169.254.20.11"}])
