@@ -109,6 +109,11 @@ class FilterTests(ProxyTestCase):
         self.upstream.serve(PODS.encode(), list_of([pod("broken", 3)], 9))
         self.assertEqual((await self.world.get(PODS)).status, 500)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        await self.world.go_offline()
+        self.assertEqual((await self.world.get(PODS)).status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        await self.upstream.start()
+        await until(lambda: self.world.state == "online")
         self.upstream.serve(PODS.encode(), list_of([pod("a", 3)], 9))
         self.assertEqual(await self.items(PODS), {"a": True})
 
