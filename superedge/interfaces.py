@@ -105,10 +105,14 @@ class IStreamHandler(IPlugin):
 class ITunnelListener(IPlugin):
     """Makes a cloud listener; ``kind`` is the listener table's kind, e.g. ``connect``."""
 
-    kind: str = Attribute("The listener's kind in tunnel_cloud.listeners.")
+    kind: str = Attribute("The table's name in tunnel_cloud.plugin_listeners.")
 
-    def create(reactor: IReactor, options: Any, tunnel: Any) -> IService:
-        """Return the service that listens; ``tunnel.open(node, address, timeout=...)`` gives streams."""
+    def create(reactor: IReactor, options: Mapping[str, Any], tunnel: Any) -> IService:
+        """Return the service that listens.
+
+        ``tunnel.open(node, address, timeout=..., kind="tcp")`` gives streams: paused transports. ``options``
+        is the table ``tunnel_cloud.plugin_listeners.KIND``.
+        """
 
 
 # -- lite-apiserver ------------------------------------------------------------------------------

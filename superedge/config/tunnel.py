@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -132,6 +132,8 @@ class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     limits: LimitsConfig = LimitsConfig()
     #: Where cloud programs enter.
     listeners: list[ListenerConfig] = []
+    #: Listeners of installed packages: the table `plugin_listeners.KIND` is given to the plugin of that kind.
+    plugin_listeners: dict[str, dict[str, Any]] = {}
 
     def __post_init__(self) -> None:
         """Check the address and that nodes can be verified."""
@@ -160,6 +162,8 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     reconnect_initial: float = 1.0
     #: Longest delay before dialling again, seconds.
     reconnect_maximum: float = 60.0
+    #: Kinds of streams that installed packages serve on this node, beside `tcp`.
+    handlers: list[str] = []
     #: Bounds of one session.
     limits: LimitsConfig = LimitsConfig()
 

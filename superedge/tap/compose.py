@@ -10,7 +10,14 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.config.root import Config
 from superedge.config.tunnel import ListenerConfig, TcpListenerConfig, TlsListenerConfig, TunnelCloudConfig
-from superedge.interfaces import ICacheStorePlugin, IReactor, IResponseFilter, IServicePlugin
+from superedge.interfaces import (
+    ICacheStorePlugin,
+    IReactor,
+    IResponseFilter,
+    IServicePlugin,
+    IStreamHandler,
+    ITunnelListener,
+)
 from superedge.plugin import find_plugin
 from superedge.tls.reload import FileWatcher
 
@@ -47,7 +54,9 @@ def compose(config: Config, reactor: IReactor | None = None) -> MultiService:
     if config.tunnel_edge is not None:
         from superedge.tunnel.edge import TunnelEdge  # noqa: PLC0415
 
-        TunnelEdge(reactor, config.tunnel_edge, watcher).setServiceParent(root)
+        kinds = config.tunnel_edge.handlers
+        handlers = {kind: find_plugin(IStreamHandler, kind, "kind") for kind in kinds}
+        TunnelEdge(reactor, config.tunnel_edge, watcher, handlers).setServiceParent(root)
     if config.lite_apiserver is not None:
         from superedge.liteapiserver.service import LiteAPIServer  # noqa: PLC0415
 
@@ -81,6 +90,9 @@ def _tunnel_cloud(reactor: IReactor, config: TunnelCloudConfig, watcher: FileWat
     tunnel.setServiceParent(branch)
     for listener in config.listeners:
         _listener(reactor, tunnel, listener, watcher).setServiceParent(branch)
+    for kind, options in config.plugin_listeners.items():
+        plugin = find_plugin(ITunnelListener, kind, "kind")
+        plugin.create(reactor, options, tunnel).setServiceParent(branch)
     return branch
 
 

@@ -40,8 +40,8 @@ class Tunnel(TypingProtocol):
     def knows(self, node: str) -> bool:
         """Whether the node is connected."""
 
-    async def open(self, node: str, address: str, *, timeout: float) -> MuxStream:
-        """A paused stream connected to ``address`` as the node dials it. Raises DialError."""
+    async def open(self, node: str, address: str, *, timeout: float, kind: str = "tcp") -> MuxStream:
+        """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError."""
 
 
 class _ControlProtocol(Protocol):
@@ -118,14 +118,14 @@ class TunnelCloud(Service):
         """Whether the node is connected here."""
         return self.nodes.get(node) is not None
 
-    async def open(self, node: str, address: str, *, timeout: float) -> MuxStream:
-        """A paused stream connected to ``address`` as the node dials it. Raises DialError."""
+    async def open(self, node: str, address: str, *, timeout: float, kind: str = "tcp") -> MuxStream:
+        """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError."""
         session = self.nodes.get(node)
         started = self._reactor.seconds()
         try:
             if session is None:
                 raise DialError("not-connected", f"node {node} is not connected")
-            stream = await dial(self._reactor, session.mux, DialRequest("tcp", address, timeout))
+            stream = await dial(self._reactor, session.mux, DialRequest(kind, address, timeout))
         except DialError as problem:
             metrics.DIAL_FAILURES.labels("cloud", problem.code).inc()
             _log.warn(

@@ -35,17 +35,17 @@ class CallerProtocol(Protocol):
         self.listener = listener
         self._opening: Deferred[None] | None = None
 
-    def enter(self, node: str, target: str, early: bytes = b"") -> None:
+    def enter(self, node: str, target: str, early: bytes = b"", kind: str = "tcp") -> None:
         """Open a stream to ``target`` on ``node``, send ``early`` first, and splice."""
         self.transport.pauseProducing()
-        self._opening = Deferred.fromCoroutine(self._enter(node, target, early))
+        self._opening = Deferred.fromCoroutine(self._enter(node, target, early, kind))
         self._opening.addErrback(lambda failure: failure.trap(CancelledError))
         self._opening.addErrback(self._crashed)
 
-    async def _enter(self, node: str, target: str, early: bytes) -> None:
+    async def _enter(self, node: str, target: str, early: bytes, kind: str) -> None:
         listener = self.listener
         try:
-            stream = await listener.tunnel.open(node, target, timeout=listener.dial_timeout)
+            stream = await listener.tunnel.open(node, target, timeout=listener.dial_timeout, kind=kind)
         except DialError as problem:
             self.failed(problem)
             return

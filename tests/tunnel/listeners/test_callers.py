@@ -41,7 +41,7 @@ class FakeTunnel:
     def knows(self, node: str) -> bool:
         return node in ("edge-1", "edge-2")
 
-    async def open(self, node: str, address: str, *, timeout: float) -> Any:
+    async def open(self, node: str, address: str, *, timeout: float, kind: str = "tcp") -> Any:
         self.asked.append((node, address, timeout))
         raise self.problem
 
