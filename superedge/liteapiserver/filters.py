@@ -40,13 +40,15 @@ class Filters:
 
     def __init__(self, filters: Sequence[IResponseFilter]) -> None:
         self._by_resource: dict[tuple[str, str], list[IResponseFilter]] = {}
+        self.active = bool(filters)
+        """Whether there is any filter at all."""
         for each in filters:
             for resource in each.resources():
                 self._by_resource.setdefault(resource, []).append(each)
 
     def covers(self, request: RequestInfo) -> bool:
         """Whether the answer to a read is shown to a filter: a client that takes plain JSON, and no Table."""
-        if (request.group, request.resource) not in self._by_resource:
+        if not self.active or (request.group, request.resource) not in self._by_resource:
             return False
         if not request.is_read or request.subresource:
             return False

@@ -80,7 +80,7 @@ class Frontend:
         headers, noted = split_headers(head.headers, _DROPPED)
         authorization = noted.get(b"authorization", b"")
         info = parse_request(head.method, head.target, noted.get(b"accept", b""))
-        if self.filters.covers(info):
+        if self.filters.active and self.filters.covers(info):
             info = parse_request(head.method, head.target, _PLAIN)
             headers = [pair for pair in headers if pair[0].lower() not in _NEGOTIATION]
             headers.append((b"Accept", _PLAIN))

@@ -270,7 +270,7 @@ class Exchange:
         """Begin the client's response."""
         frontend, status = self._frontend, head.status
         self._check_credentials(status)
-        filtered = status == 200 and frontend.filters.covers(self._info)
+        filtered = status == 200 and frontend.filters.active and frontend.filters.covers(self._info)
         if filtered and self._info.verb == "watch":
             self._watch_filter = WatchFilter(frontend.filters, self._info)
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
