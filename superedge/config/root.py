@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from superedge.config.dns import TunnelDNSConfig
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.config.log import LogConfig
 from superedge.config.ops import OpsConfig
@@ -25,5 +26,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     tunnel_edge: TunnelEdgeConfig | None = None
     #: The node's API server.
     lite_apiserver: LiteAPIServerConfig | None = None
+    #: Node names as addresses.
+    tunnel_dns: TunnelDNSConfig | None = None
     #: Services of installed packages: `[plugins.NAME]` is given to the plugin of that name.
     plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, cast
 from twisted.application.service import MultiService
 
 from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.dns import TunnelDNSConfig
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.config.root import Config
 from superedge.config.tunnel import ListenerConfig, TcpListenerConfig, TlsListenerConfig, TunnelCloudConfig
+from superedge.errors import ConfigError
 from superedge.interfaces import (
     ICacheStorePlugin,
     IReactor,
@@ -50,7 +52,9 @@ def compose(config: Config, reactor: IReactor | None = None) -> MultiService:
         ops = OpsServer(reactor, config.ops)
         ops.setServiceParent(root)
     if config.tunnel_cloud is not None:
-        _tunnel_cloud(reactor, config.tunnel_cloud, watcher).setServiceParent(root)
+        _tunnel_cloud(reactor, config.tunnel_cloud, config.tunnel_dns, watcher).setServiceParent(root)
+    elif config.tunnel_dns is not None:
+        raise ConfigError("tunnel_dns", "", "needs a table tunnel_cloud in the same file: it names its nodes")
     if config.tunnel_edge is not None:
         from superedge.tunnel.edge import TunnelEdge  # noqa: PLC0415
 
@@ -82,7 +86,9 @@ def _response_filters(config: LiteAPIServerConfig) -> list[IResponseFilter]:
     return filters
 
 
-def _tunnel_cloud(reactor: IReactor, config: TunnelCloudConfig, watcher: FileWatcher) -> MultiService:
+def _tunnel_cloud(
+    reactor: IReactor, config: TunnelCloudConfig, dns: TunnelDNSConfig | None, watcher: FileWatcher
+) -> MultiService:
     from superedge.tunnel.cloud import TunnelCloud  # noqa: PLC0415
 
     branch = MultiService()
@@ -93,6 +99,10 @@ def _tunnel_cloud(reactor: IReactor, config: TunnelCloudConfig, watcher: FileWat
     for kind, options in config.plugin_listeners.items():
         plugin = find_plugin(ITunnelListener, kind, "kind")
         plugin.create(reactor, options, tunnel).setServiceParent(branch)
+    if dns is not None:
+        from superedge.dns.server import DNSServer  # noqa: PLC0415
+
+        DNSServer(reactor, dns, tunnel.knows).setServiceParent(branch)
     return branch
 
 

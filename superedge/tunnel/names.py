@@ -1,9 +1,8 @@
-"""Node names: from a certificate, and as callers write them."""
+"""Node names, from certificates."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 ALPN = "superedge-tunnel/1"
 
@@ -17,14 +16,3 @@ def node_of_common_name(common_name: str | None) -> str | None:
     """
     name = (common_name or "").removeprefix("system:node:")
     return name if len(name) <= 253 and _SUBDOMAIN.fullmatch(name) else None
-
-
-def strip_suffix(host: str, suffixes: Sequence[str]) -> list[str]:
-    """The node names that ``host`` may mean: itself, and itself less each suffix that it ends with."""
-    host = host.lower().removesuffix(".")
-    candidates = [host]
-    for suffix in suffixes:
-        tail = "." + suffix.lower().strip(".")
-        if host.endswith(tail) and len(host) > len(tail):
-            candidates.append(host[: -len(tail)])
-    return candidates

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.tunnel.names import node_of_common_name, strip_suffix
+from superedge.net.names import strip_suffix
+from superedge.tunnel.names import node_of_common_name
 
 
 class NameTests(SynchronousTestCase):

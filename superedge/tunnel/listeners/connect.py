@@ -10,13 +10,13 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.tunnel import ConnectListenerConfig
 from superedge.interfaces import IReactor
 from superedge.mux.stream import MuxStream
+from superedge.net.names import strip_suffix
 from superedge.tls.contexts import ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import Tunnel
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.base import CallerProtocol, Listener
 from superedge.tunnel.listeners.connect_request import ESTABLISHED, STATUS, BadRequest, ConnectReader, refusal
-from superedge.tunnel.names import strip_suffix
 
 HEAD_TIMEOUT = 10.0
 

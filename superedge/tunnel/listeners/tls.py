@@ -9,10 +9,10 @@ from twisted.python.failure import Failure
 from superedge.config.addresses import parse_address
 from superedge.config.tunnel import TlsListenerConfig
 from superedge.interfaces import IReactor
+from superedge.net.names import strip_suffix
 from superedge.tunnel.cloud import Tunnel
 from superedge.tunnel.listeners.base import CallerProtocol, Listener
 from superedge.tunnel.listeners.sni import ClientHelloReader, NotTLS
-from superedge.tunnel.names import strip_suffix
 
 HELLO_TIMEOUT = 10.0
 

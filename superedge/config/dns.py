@@ -1,0 +1,44 @@
+"""Section ``[tunnel_dns]``: node names as addresses of the tunnel's cloud end."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import msgspec
+
+from superedge.config.addresses import TCPAddress, parse_address
+
+
+class TunnelDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A DNS server, UDP and TCP: the name of a connected node is this process's address."""
+
+    #: Addresses of the server, `host:port`.
+    listen: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.1:53"])
+    #: Addresses at which callers reach this process's listeners, IPv4, IPv6 or both.
+    addresses: list[str]
+    #: Suffixes that may follow a node's name, e.g. `.edge.example`.
+    suffixes: list[str] = []
+    #: Seconds that a node's answer may be kept.
+    ttl: int = 2
+    #: Servers that every other question is forwarded to, tried in turn; empty refuses them.
+    upstreams: list[str] = []
+    #: Seconds for one of them to answer.
+    timeout: float = 2.0
+    #: Networks (CIDR) that may ask; empty for any.
+    allow: list[str] = []
+
+    def __post_init__(self) -> None:
+        """Check addresses, networks and times."""
+        if not self.listen or not self.addresses:
+            raise ValueError("listen and addresses must name at least one each")
+        for address in (*self.listen, *self.upstreams):
+            if not isinstance(parse_address(address, 53), TCPAddress):
+                raise ValueError(f"{address!r} is not host:port")
+        for upstream in self.upstreams:
+            ip_address(str(getattr(parse_address(upstream, 53), "host", "")))
+        for text in self.addresses:
+            ip_address(text)
+        for network in self.allow:
+            ip_network(network)
+        if self.ttl < 0 or self.timeout <= 0:
+            raise ValueError("ttl must not be negative, timeout must be positive")

@@ -1,0 +1,154 @@
+"""Questions for other servers: UDP first, TCP when the answer was cut, the next server when there is none."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from superedge.config.addresses import TCPAddress
+from superedge.dns import metrics
+from superedge.dns.messages import answers, is_truncated
+from superedge.errors import SuperEdgeError
+from superedge.interfaces import IReactor
+from superedge.net.endpoints import ClientEndpoint
+from superedge.net.errors import ConnectError
+
+PENALTY = 10.0
+"""Seconds for which a server that did not answer is asked last."""
+MAX_PACKET = 65535
+_SERVFAIL = 2
+
+
+class ForwardError(SuperEdgeError):
+    """No upstream server answered."""
+
+
+class _Datagram(DatagramProtocol):
+    """One question, from a source port of its own; the socket is connected, so that nobody else answers."""
+
+    def __init__(self, server: TCPAddress, query: bytes) -> None:
+        self._server = server
+        self._query = query
+        self.done: Deferred[bytes] = Deferred()
+
+    def startProtocol(self) -> None:
+        transport: Any = self.transport
+        transport.connect(self._server.host, self._server.port)
+        transport.write(self._query)
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        if not self.done.called and answers(datagram, self._query):
+            self.done.callback(datagram)
+
+    def connectionRefused(self) -> None:
+        if not self.done.called:
+            self.done.errback(Failure(ForwardError(f"{self._server} refuses")))
+
+
+class _Stream(Protocol):
+    """One question over TCP (RFC 7766)."""
+
+    def __init__(self, query: bytes) -> None:
+        self._query = query
+        self._received = bytearray()
+        self.done: Deferred[bytes] = Deferred()
+
+    def connectionMade(self) -> None:
+        cast(Any, self.transport).write(len(self._query).to_bytes(2, "big") + self._query)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += data
+        size = int.from_bytes(self._received[:2], "big")
+        if len(self._received) >= 2 + size and not self.done.called:
+            self.done.callback(bytes(self._received[2 : 2 + size]))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.done.called:
+            self.done.errback(Failure(ForwardError("the connection ended before the answer")))
+
+
+class Forwarder:
+    """Asks ``upstreams`` in turn; one that failed lately comes last."""
+
+    def __init__(self, reactor: IReactor, upstreams: Sequence[TCPAddress], timeout: float) -> None:
+        self._reactor = reactor
+        self._upstreams = upstreams
+        self._timeout = timeout
+        self._failed_until: dict[TCPAddress, float] = {}
+
+    async def ask(self, query: bytes) -> bytes:
+        """The first good answer to a packed question, under the question's own id. Raises ForwardError."""
+        problem: Exception = ForwardError("no upstream server is configured")
+        last = b""
+        now = self._reactor.seconds()
+        for server in sorted(self._upstreams, key=lambda each: self._failed_until.get(each, 0.0) > now):
+            # The id upstream is ours: a client must not choose what a forger has to guess.
+            asked = secrets.token_bytes(2) + query[2:]
+            try:
+                answer = await self._within(self._exchange(server, asked))
+            except (ForwardError, ConnectError) as refused:
+                self._failed_until[server] = self._reactor.seconds() + PENALTY
+                metrics.UPSTREAM_FAILURES.labels(str(server)).inc()
+                problem = refused
+                continue
+            self._failed_until.pop(server, None)
+            last = query[:2] + answer[2:]
+            if answer[3] & 0x0F != _SERVFAIL:
+                return last
+        if last:
+            return last  # every server that answered said SERVFAIL
+        raise ForwardError(str(problem)) from problem
+
+    async def _exchange(self, server: TCPAddress, query: bytes) -> bytes:
+        protocol = _Datagram(server, query)
+        interface = "::" if ":" in server.host else ""
+        port = self._reactor.listenUDP(0, protocol, interface, MAX_PACKET)
+        try:
+            answer = await protocol.done
+        finally:
+            port.stopListening()
+        return await self._by_stream(server, query) if is_truncated(answer) else answer
+
+    async def _by_stream(self, server: TCPAddress, query: bytes) -> bytes:
+        protocol = _Stream(query)
+
+        class Once(Factory):
+            noisy = False
+
+            def buildProtocol(self, addr: Any) -> _Stream:
+                return protocol
+
+        await ClientEndpoint(self._reactor, server, timeout=self._timeout).connect(cast(Any, Once()))
+        try:
+            answer = await protocol.done
+        finally:
+            cast(Any, protocol.transport).abortConnection()
+        if not answers(answer, query):
+            raise ForwardError(f"{server} answered another question")
+        return answer
+
+    async def _within(self, exchange: Any) -> bytes:
+        attempt: Deferred[bytes] = Deferred.fromCoroutine(exchange)
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            attempt.cancel()
+
+        deadline: IDelayedCall = self._reactor.callLater(self._timeout, expire)
+        try:
+            return await attempt
+        except Exception as problem:
+            if expired:
+                raise ForwardError(f"no answer within {self._timeout:g} s") from problem
+            raise
+        finally:
+            if deadline.active():
+                deadline.cancel()

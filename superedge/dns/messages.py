@@ -1,0 +1,88 @@
+"""DNS messages in and out. Pure.
+
+Sources: RFC 1035 section 4, RFC 6891 (EDNS), RFC 2308 section 2 (negative answers).
+"""
+
+from __future__ import annotations
+
+from dnslib import QTYPE, RCODE, RR, SOA, DNSHeader, DNSRecord
+from dnslib.dns import DNSError
+
+MAX_UDP = 1232
+"""Bytes of the largest UDP answer, whatever the client takes: what passes every path unfragmented."""
+PLAIN_UDP = 512
+_HEADER = 12
+
+
+def parse_query(data: bytes) -> DNSRecord | None:
+    """A question; None for what is no question at all and gets no answer. Raises ValueError: FORMERR."""
+    if len(data) < _HEADER or data[2] & 0x80:
+        return None
+    try:
+        query = DNSRecord.parse(data)
+    except (DNSError, ValueError, IndexError, UnicodeError, RecursionError) as problem:
+        raise ValueError(str(problem)) from problem
+    if len(query.questions) != 1:
+        raise ValueError(f"{len(query.questions)} questions")
+    return query
+
+
+def format_error(data: bytes) -> bytes:
+    """The answer to a question that cannot be read."""
+    header = DNSHeader(id=int.from_bytes(data[:2], "big"), qr=1, rcode=RCODE.FORMERR)
+    packed: bytes = DNSRecord(header).pack()
+    return packed
+
+
+def failure(query: DNSRecord, code: int) -> DNSRecord:
+    """An answer without any records."""
+    answer = query.reply(ra=1, aa=0)
+    answer.header.rcode = code
+    return answer
+
+
+def negative(query: DNSRecord, name: str, ttl: int) -> DNSRecord:
+    """NODATA: the name is there and has nothing of this type."""
+    answer = query.reply(ra=1, aa=1)
+    soa = SOA(f"ns.{name}", f"hostmaster.{name}", (1, 3600, 600, 86400, ttl))
+    answer.add_auth(RR(name, QTYPE.SOA, ttl=ttl, rdata=soa))
+    return answer
+
+
+def udp_size(query: DNSRecord) -> int:
+    """Bytes that the client takes over UDP."""
+    for record in query.ar:
+        if record.rtype == QTYPE.OPT:
+            return max(PLAIN_UDP, min(int(record.rclass), MAX_UDP))
+    return PLAIN_UDP
+
+
+def pack(answer: DNSRecord, limit: int | None) -> bytes:
+    """The answer on the wire; over ``limit`` bytes, its question alone with TC set: ask over TCP."""
+    packed: bytes = answer.pack()
+    if limit is None or len(packed) <= limit:
+        return packed
+    short = DNSRecord(answer.header, questions=answer.questions)
+    short.header.tc = 1
+    truncated: bytes = short.pack()
+    return truncated
+
+
+def answers(data: bytes, query: bytes) -> bool:
+    """Whether ``data`` is an answer to the packed ``query``: the same id and question, case kept."""
+    if len(data) < _HEADER or data[:2] != query[:2] or not data[2] & 0x80:
+        return False
+    end = _question_end(query)
+    return data[4:6] == query[4:6] and data[_HEADER:end] == query[_HEADER:end]
+
+
+def _question_end(query: bytes) -> int:
+    at = _HEADER
+    while at < len(query) and query[at]:
+        at += query[at] + 1
+    return at + 5
+
+
+def is_truncated(data: bytes) -> bool:
+    """Whether the answer says that there is more over TCP."""
+    return bool(data[2] & 0x02)

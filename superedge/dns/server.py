@@ -1,0 +1,207 @@
+"""The server: UDP and TCP, each question on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+from typing import Any, cast
+
+from dnslib import RCODE
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.dns import TunnelDNSConfig
+from superedge.dns import metrics
+from superedge.dns.forward import MAX_PACKET, Forwarder, ForwardError
+from superedge.dns.messages import failure, format_error, pack, parse_query, udp_size
+from superedge.dns.zone import NodeZone
+from superedge.interfaces import IReactor
+from superedge.net.endpoints import ServerEndpoint
+from superedge.net.errors import ConnectError
+
+MAX_PENDING = 2000
+"""Questions under way to upstream servers; more are SERVFAIL at once."""
+IDLE = 30.0
+"""Seconds that a TCP connection may be silent."""
+
+_log = Logger()
+
+
+class DNSServer(Service):
+    """Node names from ``knows``, everything else from the upstream servers."""
+
+    name = "tunnel-dns"
+
+    def __init__(self, reactor: IReactor, config: TunnelDNSConfig, knows: Callable[[str], bool]) -> None:
+        self._reactor = reactor
+        self._listen = [cast(TCPAddress, parse_address(text, 53)) for text in config.listen]
+        self._networks = [ip_network(text) for text in config.allow]
+        self._zone = NodeZone(knows, config.addresses, config.suffixes, config.ttl)
+        upstreams = [cast(TCPAddress, parse_address(text, 53)) for text in config.upstreams]
+        self._forwarder = Forwarder(reactor, upstreams, config.timeout) if upstreams else None
+        self._pending = 0
+        self._ports: list[Any] = []
+
+    @property
+    def addresses(self) -> list[Any]:
+        """Where it listens, TCP then UDP for each address."""
+        return [port.getHost() for port in self._ports]
+
+    def allows(self, host: str) -> bool:
+        """Whether a client may ask."""
+        return not self._networks or any(ip_address(host) in network for network in self._networks)
+
+    async def respond(self, data: bytes, stream: bool) -> bytes | None:
+        """The answer to a packet; None for what gets none."""
+        try:
+            query = parse_query(data)
+        except ValueError:
+            metrics.QUERIES.labels("malformed").inc()
+            return format_error(data)
+        if query is None:
+            return None
+        limit = None if stream else udp_size(query)
+        if query.header.opcode != 0:
+            metrics.QUERIES.labels("refused").inc()
+            return pack(failure(query, RCODE.NOTIMP), limit)
+        answer = self._zone.answer(query)
+        if answer is not None:
+            metrics.QUERIES.labels("node").inc()
+            return pack(answer, limit)
+        if self._forwarder is None:
+            metrics.QUERIES.labels("refused").inc()
+            return pack(failure(query, RCODE.REFUSED), limit)
+        return await self._forward(self._forwarder, data, query, limit)
+
+    async def _forward(self, forwarder: Forwarder, data: bytes, query: Any, limit: int | None) -> bytes:
+        if self._pending >= MAX_PENDING:
+            metrics.QUERIES.labels("overload").inc()
+            return pack(failure(query, RCODE.SERVFAIL), limit)
+        self._pending += 1
+        try:
+            answer = await forwarder.ask(data)
+        except ForwardError as problem:
+            _log.debug("{name} is SERVFAIL: {problem}", name=str(query.q.qname), problem=problem)
+            metrics.QUERIES.labels("failed").inc()
+            return pack(failure(query, RCODE.SERVFAIL), limit)
+        finally:
+            self._pending -= 1
+        metrics.QUERIES.labels("forwarded").inc()
+        if limit is not None and len(answer) > limit:
+            short = failure(query, answer[3] & 0x0F)
+            short.header.tc = 1
+            return pack(short, limit)
+        return answer
+
+    def startService(self) -> None:
+        """Listen. Raises ConnectError when an address cannot be had."""
+        super().startService()
+        for address in self._listen:
+            failures: list[Failure] = []
+            endpoint = ServerEndpoint(self._reactor, address)
+            endpoint.listen(cast(Any, _Streams(self))).addCallbacks(self._ports.append, failures.append)
+            if failures:
+                failures[0].raiseException()
+            # Where port 0 is asked for, UDP takes the number that TCP got.
+            bound = TCPAddress(address.host, self._ports[-1].getHost().port)
+            datagrams = _Datagrams(self)
+            try:
+                udp = self._reactor.listenUDP(bound.port, datagrams, bound.host, MAX_PACKET)
+            except CannotListenError as problem:
+                raise ConnectError(f"cannot listen on {bound}: {problem.socketError}") from problem
+            self._ports.append(udp)
+            _log.info("DNS for node names on {address}", address=str(bound))
+
+    def stopService(self) -> None:
+        """Listen no more."""
+        super().stopService()
+        ports, self._ports = self._ports, []
+        for port in ports:
+            cast(IListeningPort, port).stopListening()
+
+
+class _Datagrams(DatagramProtocol):
+    """Questions over UDP."""
+
+    noisy = False
+
+    def __init__(self, server: DNSServer) -> None:
+        self._server = server
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        if not self._server.allows(addr[0]):
+            metrics.QUERIES.labels("refused").inc()
+            return
+        answered = Deferred.fromCoroutine(self._server.respond(datagram, False))
+        answered.addCallback(self._send, addr)
+        answered.addErrback(lambda reason: _log.failure("a question failed", reason))
+
+    def _send(self, answer: bytes | None, addr: Any) -> None:
+        transport: Any = self.transport
+        if answer is not None and transport is not None:
+            transport.write(answer, addr)
+
+
+class _Questions(Protocol):
+    """Questions over TCP: answered as they are ready, so that a slow one holds up no other (RFC 7766)."""
+
+    transport: Any
+
+    def __init__(self, server: DNSServer, reactor: IReactor) -> None:
+        self._server = server
+        self._received = bytearray()
+        self._idle = reactor.callLater(IDLE, self._silent)
+        self._waiting: set[Deferred[None]] = set()
+
+    def _silent(self) -> None:
+        self.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._idle.active():
+            self._idle.reset(IDLE)
+        received = self._received
+        received += data
+        while len(received) >= 2:
+            size = int.from_bytes(received[:2], "big")
+            if len(received) < 2 + size:
+                break
+            question = bytes(received[2 : 2 + size])
+            del received[: 2 + size]
+            answered = Deferred.fromCoroutine(self._answer(question))
+            self._waiting.add(answered)
+            answered.addErrback(lambda reason: reason.trap(CancelledError) and None)
+            answered.addErrback(lambda reason: _log.failure("a question failed", reason))
+            answered.addCallback(self._answered, answered)
+
+    def _answered(self, _: object, answered: Deferred[None]) -> None:
+        self._waiting.discard(answered)
+
+    async def _answer(self, question: bytes) -> None:
+        answer = await self._server.respond(question, True)
+        if answer is not None:
+            self.transport.write(len(answer).to_bytes(2, "big") + answer)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        if self._idle.active():
+            self._idle.cancel()
+        for answered in list(self._waiting):
+            answered.cancel()
+
+
+class _Streams(Factory):
+    noisy = False
+
+    def __init__(self, server: DNSServer) -> None:
+        self._server = server
+
+    def buildProtocol(self, addr: Any) -> Protocol | None:
+        if not self._server.allows(addr.host):
+            metrics.QUERIES.labels("refused").inc()
+            return None
+        return _Questions(self._server, self._server._reactor)

@@ -1,0 +1,16 @@
+"""Host names as callers write them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def strip_suffix(host: str, suffixes: Sequence[str]) -> list[str]:
+    """The names that ``host`` may mean: itself, and itself less each suffix that it ends with."""
+    host = host.lower().removesuffix(".")
+    candidates = [host]
+    for suffix in suffixes:
+        tail = "." + suffix.lower().strip(".")
+        if host.endswith(tail) and len(host) > len(tail):
+            candidates.append(host[: -len(tail)])
+    return candidates

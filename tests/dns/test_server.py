@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import struct
+from typing import Any, cast
+
+import dnslib
+from dnslib import RR, TXT, DNSHeader, DNSRecord
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from superedge.config.addresses import TCPAddress
+from superedge.config.dns import TunnelDNSConfig
+from superedge.dns.messages import answers
+from superedge.dns.server import DNSServer
+from superedge.interfaces import IReactor
+from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
+
+reactor = cast(IReactor, _reactor)
+
+
+class Upstream(DatagramProtocol):
+    """Answers with a TXT of its name; ``big`` names are cut over UDP; a silent one says nothing."""
+
+    def __init__(self, name: str, code: int = 0, silent: bool = False) -> None:
+        self.name, self.code, self.silent = name, code, silent
+        self.asked: list[DNSRecord] = []
+        self.sources: set[int] = set()
+
+    def make(self, data: bytes, size: int) -> bytes:
+        query = DNSRecord.parse(data)
+        self.asked.append(query)
+        answer = query.reply()
+        answer.header.rcode = self.code
+        text = (
+            [self.name] if size < 512 else [self.name, "x" * 250, "y" * 250, "z" * 250, "v" * 250, "w" * 250]
+        )
+        answer.add_answer(RR(query.q.qname, 16, ttl=5, rdata=TXT(text)))
+        packed: bytes = answer.pack()
+        return packed
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        self.sources.add(addr[1])
+        if self.silent:
+            return
+        transport: Any = self.transport
+        forged = b"\xff\xff" + self.make(datagram, 0)[2:]
+        self.asked.pop()
+        transport.write(forged, addr)
+        if b"big" in datagram:
+            cut = DNSRecord(DNSHeader(id=struct.unpack(">H", datagram[:2])[0], qr=1, tc=1))
+            cut.add_question(DNSRecord.parse(datagram).q)
+            transport.write(cut.pack(), addr)
+        else:
+            transport.write(self.make(datagram, 0), addr)
+
+
+class UpstreamStream(Protocol):
+    upstream: Upstream
+
+    def dataReceived(self, data: bytes) -> None:
+        packed = self.upstream.make(data[2:], 2000)
+        cast(Any, self.transport).write(len(packed).to_bytes(2, "big") + packed)
+
+
+class Client(DatagramProtocol):
+    def __init__(self, port: int, data: bytes) -> None:
+        self.port, self.data = port, data
+        self.done: Deferred[bytes] = Deferred()
+
+    def startProtocol(self) -> None:
+        cast(Any, self.transport).write(self.data, ("127.0.0.1", self.port))
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        self.done.callback(datagram)
+
+
+class StreamClient(Protocol):
+    def __init__(self) -> None:
+        self.received = b""
+        self.answers: list[DNSRecord] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        while len(self.received) >= 2:
+            size = int.from_bytes(self.received[:2], "big")
+            if len(self.received) < size + 2:
+                break
+            self.answers.append(DNSRecord.parse(self.received[2 : size + 2]))
+            self.received = self.received[size + 2 :]
+
+
+class ServerTests(TestCase):
+    timeout = 20
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.ports: list[Any] = []
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        for port in self.ports:
+            await cast(Any, port.stopListening() or deferLater(reactor, 0))
+        await deferLater(reactor, 0.02)
+
+    async def upstream(self, upstream: Upstream) -> str:
+        factory = Factory()
+        factory.noisy = False
+        factory.protocol = type("Bound", (UpstreamStream,), {"upstream": upstream})
+        tcp = await ServerEndpoint(reactor, TCPAddress("127.0.0.1", 0)).listen(cast(Any, factory))
+        number = cast(Any, tcp.getHost()).port
+        self.ports += [tcp, reactor.listenUDP(number, upstream, "127.0.0.1", 65535)]
+        return f"127.0.0.1:{number}"
+
+    def serve(self, *upstreams: str, **options: Any) -> int:
+        config = TunnelDNSConfig(
+            listen=["127.0.0.1:0"],
+            addresses=["192.0.2.10"],
+            upstreams=list(upstreams),
+            timeout=0.3,
+            **options,
+        )
+        server = DNSServer(reactor, config, {"edge-1"}.__contains__)
+        server.startService()
+        self.addCleanup(server.stopService)
+        return int(server.addresses[0].port)
+
+    async def raw(self, port: int, data: bytes) -> bytes:
+        client = Client(port, data)
+        self.ports.append(reactor.listenUDP(0, client, "127.0.0.1", 65535))
+        return await client.done
+
+    async def ask(self, port: int, name: str, kind: str = "TXT") -> DNSRecord:
+        query: bytes = DNSRecord.question(name, kind).pack()
+        data = await self.raw(port, query)
+        self.assertEqual(data[:2], query[:2])
+        return DNSRecord.parse(data)
+
+    async def stream(self, port: int) -> StreamClient:
+        factory = Factory.forProtocol(StreamClient)
+        endpoint = ClientEndpoint(reactor, TCPAddress("127.0.0.1", port))
+        client = cast(StreamClient, await endpoint.connect(cast(Any, factory)))
+        self.addCleanup(cast(Any, client.transport).abortConnection)
+        return client
+
+    async def test_nodes_and_others(self) -> None:
+        port = self.serve(await self.upstream(Upstream("first")))
+        answer = await self.ask(port, "edge-1", "A")
+        self.assertEqual(str(answer.rr[0].rdata), "192.0.2.10")
+        answer = await self.ask(port, "kubernetes.default.svc.cluster.local")
+        self.assertEqual(str(answer.rr[0].rdata), '"first"')
+
+    async def test_the_next_server_when_one_is_silent_or_fails(self) -> None:
+        silent, failing = Upstream("silent", silent=True), Upstream("failing", code=dnslib.RCODE.SERVFAIL)
+        good = Upstream("good")
+        port = self.serve(*[await self.upstream(each) for each in (silent, failing, good)])
+        for _ in range(3):
+            answer = await self.ask(port, "example.org")
+            self.assertEqual(str(answer.rr[0].rdata), '"good"')
+        self.assertEqual(len(silent.sources), 1)  # asked last from then on
+
+    async def test_no_server_answers(self) -> None:
+        port = self.serve(await self.upstream(Upstream("silent", silent=True)), "127.0.0.1:1")
+        self.assertEqual((await self.ask(port, "example.org")).header.rcode, dnslib.RCODE.SERVFAIL)
+        port = self.serve()
+        self.assertEqual((await self.ask(port, "example.org")).header.rcode, dnslib.RCODE.REFUSED)
+
+    async def test_questions_upstream_are_hard_to_guess(self) -> None:
+        upstream = Upstream("first")
+        port = self.serve(await self.upstream(upstream))
+        await gatherResults([Deferred.fromCoroutine(self.ask(port, "example.org")) for _ in range(20)])
+        self.assertGreater(len(upstream.sources), 15)
+        self.assertGreater(len({query.header.id for query in upstream.asked}), 15)
+
+    async def test_large_answers(self) -> None:
+        port = self.serve(await self.upstream(Upstream("first")))
+        answer = await self.ask(port, "big.example.org")
+        self.assertEqual((answer.header.tc, answer.rr), (1, []))
+        client = await self.stream(port)
+        query = DNSRecord.question("big.example.org", "TXT").pack()
+        cast(Any, client.transport).write(len(query).to_bytes(2, "big") + query)
+        while not client.answers:
+            await deferLater(reactor, 0.01)
+        self.assertEqual(len(client.answers[0].rr[0].rdata.data), 6)
+
+    async def test_a_slow_question_holds_up_no_other(self) -> None:
+        port = self.serve(await self.upstream(Upstream("silent", silent=True)))
+        client = await self.stream(port)
+        for name in ("slow.example.org", "edge-1", "edge-1"):
+            query = DNSRecord.question(name, "A").pack()
+            for byte in len(query).to_bytes(2, "big") + query:
+                cast(Any, client.transport).write(bytes([byte]))
+        while len(client.answers) < 3:
+            await deferLater(reactor, 0.01)
+        names = [str(answer.q.qname) for answer in client.answers]
+        self.assertEqual(names, ["edge-1.", "edge-1.", "slow.example.org."])
+
+    async def test_who_may_ask(self) -> None:
+        port = self.serve(allow=["203.0.113.0/24"])
+        client = Client(port, DNSRecord.question("edge-1").pack())
+        self.ports.append(reactor.listenUDP(0, client, "127.0.0.1", 65535))
+        await deferLater(reactor, 0.1)
+        self.assertFalse(client.done.called)
+
+    async def test_what_is_no_question(self) -> None:
+        port = self.serve()
+        malformed = DNSRecord.question("edge-1").pack()[:-3]
+        self.assertEqual(DNSRecord.parse(await self.raw(port, malformed)).header.rcode, dnslib.RCODE.FORMERR)
+        notify = DNSRecord(DNSHeader(opcode=4))
+        notify.add_question(DNSRecord.question("edge-1").q)
+        self.assertEqual(
+            DNSRecord.parse(await self.raw(port, notify.pack())).header.rcode, dnslib.RCODE.NOTIMP
+        )
+
+
+class GarbageTests(SynchronousTestCase):
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.binary(max_size=80), st.booleans())
+    def test_any_bytes(self, data: bytes, stream: bool) -> None:
+        config = TunnelDNSConfig(addresses=["192.0.2.10"])
+        server = DNSServer(reactor, config, {"edge-1"}.__contains__)
+        question = DNSRecord.question("edge-1").pack()
+        for packet in (data, question[:12] + data, question + data, data[:2] + question[2:]):
+            self.successResultOf(Deferred.fromCoroutine(server.respond(packet, stream)))
+
+    def test_answers_to_other_questions(self) -> None:
+        query = DNSRecord.question("edge-1")
+        other = DNSRecord.question("edge-2").reply()
+        other.header.id = query.header.id
+        self.assertTrue(answers(query.reply().pack(), query.pack()))
+        self.assertFalse(answers(other.pack(), query.pack()))
+        self.assertFalse(answers(query.pack(), query.pack()))
+        self.assertFalse(answers(b"", query.pack()))
