@@ -50,7 +50,7 @@ class Filters:
         """Whether the answer to a read is shown to a filter: a client that takes plain JSON, and no Table."""
         if not self.active or (request.group, request.resource) not in self._by_resource:
             return False
-        if not request.is_read or request.subresource:
+        if not request.is_read or request.subresource or request.method != "GET":
             return False
         first = accepted(request.accept)
         return bool(first) and not first[0].kind and any(form.media_type == JSON for form in first)

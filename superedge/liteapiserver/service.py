@@ -40,6 +40,9 @@ from superedge.web.server import Request, ServerFactory
 
 SWEEP = 0.5
 IDENTITY_CHECK = 5.0
+CLIENT_LOOK = 30.0
+CLIENT_PATIENCE = 6
+"""A client's connection may be idle for six looks: longer than clients of the API keep one themselves."""
 
 _log = Logger()
 
@@ -104,6 +107,7 @@ class LiteAPIServer(Service):
         self._loops = [
             (LoopingCall(self._sweep), SWEEP),
             (LoopingCall(self.identities.check), IDENTITY_CHECK),
+            (LoopingCall(self._factory.look, CLIENT_PATIENCE), CLIENT_LOOK),
         ]
         for loop, _ in self._loops:
             loop.clock = reactor

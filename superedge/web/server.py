@@ -184,6 +184,8 @@ class ServerConnection(TwistedProtocol):
         self._switched: list[bytes] | None = None
         self._handling = False
         self._paused = False
+        self._heard = True
+        self._quiet = 0
         self.close_after = False
 
     @property
@@ -197,6 +199,7 @@ class ServerConnection(TwistedProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Read requests."""
+        self._heard = True
         if self._switched is not None:
             self._switched.append(data)
             return
@@ -294,6 +297,16 @@ class ServerConnection(TwistedProtocol):
         )
         self.transport.loseConnection()
 
+    def look(self, patience: int) -> None:
+        """Called at regular times: end a connection that was silent at ``patience`` of them in a row."""
+        if self._heard or self._request is not None:
+            self._heard = False
+            self._quiet = 0
+            return
+        self._quiet += 1
+        if self._quiet >= patience:
+            self.transport.loseConnection()
+
     def switch(self, head: bytes) -> bytes:
         """Send the head of a 101; the connection is the caller's from here on."""
         self._connections.discard(self)
@@ -334,6 +347,11 @@ class ServerFactory(Factory):
     def buildProtocol(self, addr: Any) -> ServerConnection:
         """Called by Twisted."""
         return ServerConnection(self._handler, self.connections)
+
+    def look(self, patience: int) -> None:
+        """End connections on which nothing was asked for, see `ServerConnection.look`."""
+        for connection in list(self.connections):
+            connection.look(patience)
 
     def close_idle(self) -> None:
         """Ask every connection to end: at once when idle, else after its response."""

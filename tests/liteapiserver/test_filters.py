@@ -96,6 +96,11 @@ class FilterTests(ProxyTestCase):
         sent = {name.lower(): value for name, value in self.upstream.seen[0].request.head.headers}
         self.assertEqual((sent[b"accept"], b"accept-encoding" in sent), (b"application/json", False))
 
+    async def test_head_has_nothing_to_filter(self) -> None:
+        self.upstream.serve(f"{PODS}/a".encode(), json.dumps(typed(pod("a", 3))).encode())
+        answer = await self.world.ask("HEAD", f"{PODS}/a", identity=self.world.node)
+        self.assertEqual((answer.status, answer.body), (200, b""))
+
     async def test_what_is_not_filtered_passes_as_it_is(self) -> None:
         self.upstream.serve(b"/api/v1/nodes", b'{ "kind" : "NodeList" , "items" : [ ] }')
         accept = f"{PROTOBUF},application/json".encode()

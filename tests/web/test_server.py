@@ -190,6 +190,25 @@ class ServerTests(SynchronousTestCase):
         request.finish()
         self.assertIsNone(self.transport.producer)
 
+    def test_connections_that_ask_for_nothing_end(self) -> None:
+        self.factory.look(2)
+        self.receive(b"GET / HT")  # an unfinished head is no request
+        self.factory.look(2)
+        self.factory.look(2)
+        self.assertFalse(self.transport.disconnecting)
+        self.factory.look(2)
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_a_request_under_way_may_take_its_time(self) -> None:
+        self.receive(GET % 1)
+        for _ in range(10):
+            self.factory.look(2)
+        self.assertFalse(self.transport.disconnecting)
+        self.requests[0].respond(200, [])
+        for _ in range(2):
+            self.factory.look(2)
+        self.assertTrue(self.transport.disconnecting)
+
     def test_close_idle_lets_responses_finish(self) -> None:
         self.receive(GET % 1)
         self.factory.close_idle()
