@@ -196,5 +196,3 @@ class FailureTests(TLSTransportCase):
         while not select.select([sock], [], [], 0)[0]:
             await self.turn()
         into.write(sock.recv(65536))
-
-
