@@ -31,7 +31,8 @@ from superedge.interfaces import IReactor
 from superedge.net.errors import ConnectError, ConnectionRefused, ConnectTimeout, TLSError
 from superedge.net.listener import ListeningSocket, bind
 from superedge.net.resolve import resolve
-from superedge.net.transport import StreamTransport, TLSTransport, address_text, socket_address
+from superedge.net.tlstransport import TLSTransport
+from superedge.net.transport import StreamTransport, address_text, socket_address
 
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds a connected client has to finish the TLS handshake."""
@@ -98,12 +99,6 @@ class _Handshake(Protocol):
         self._failed(self.transport.getPeer(), text)
 
 
-def _begin_handshake(sock: ssl.SSLSocket, handshake: _Handshake, reactor: IReactor) -> TLSTransport:
-    transport = TLSTransport(sock, handshake, reactor, handshake.established)
-    handshake.makeConnection(transport)
-    return transport
-
-
 @implementer(IStreamServerEndpoint)
 class ServerEndpoint:
     """Listens on ``address``; with ``tls``, protocols see only connections whose handshake succeeded.
@@ -148,13 +143,13 @@ class ServerEndpoint:
 
     def _accept(self, sock: socket.socket, factory: IProtocolFactory) -> None:
         if self._tls is not None:
-            secured = self._tls.current().wrap_socket(
-                sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
-            )
             handshake = _Handshake(
                 self._reactor, factory.buildProtocol, self._on_tls_failure, HANDSHAKE_TIMEOUT
             )
-            _begin_handshake(secured, handshake, self._reactor).startReading()
+            context = self._tls.current()
+            secured = TLSTransport(sock, context, handshake, self._reactor, handshake.established)
+            handshake.makeConnection(secured)
+            secured.startReading()
             return
         peer = socket_address(sock.getpeername(), sock.family)
         protocol = factory.buildProtocol(peer)
@@ -306,7 +301,7 @@ class ClientEndpoint:
         ready: Deferred[IProtocol] = Deferred(lambda _: transport.abortConnection())
 
         def build(_peer: IAddress) -> IProtocol | None:
-            protocol = self._built(factory, sock_tls)
+            protocol = self._built(factory, sock)
             self._reactor.callLater(0, ready.callback, protocol)
             return protocol
 
@@ -314,14 +309,11 @@ class ClientEndpoint:
             if not ready.called:
                 ready.errback(TLSError(f"{self._address}: {reason}"))
 
-        sock_tls = tls.current().wrap_socket(
-            sock,
-            server_hostname=self._server_name,
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=False,
-        )
         handshake = _Handshake(self._reactor, build, failed, self._timeout)
-        transport = _begin_handshake(sock_tls, handshake, self._reactor)
+        transport = TLSTransport(
+            sock, tls.current(), handshake, self._reactor, handshake.established, self._server_name
+        )
+        handshake.makeConnection(transport)
         outcome = transport.handshake()
         if outcome is not None:
             transport.connectionLost(Failure(outcome))

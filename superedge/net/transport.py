@@ -1,8 +1,7 @@
 """Stream transports on non-blocking sockets that send at once.
 
 Twisted's own transports queue every write until the reactor reports the socket writable. Sending
-first and queueing only the rest saves a reactor round a message. TLS runs directly on the socket
-(`ssl.SSLSocket`), without Twisted's memory buffers between. The contract is Twisted's: producers,
+first and queueing only the rest saves a reactor round a message. The contract is Twisted's: producers,
 half-close, ``connectionLost`` exactly once and never from inside a ``write``.
 """
 
@@ -10,9 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, cast
 
 from twisted.internet import abstract, error, main
@@ -31,8 +29,8 @@ from zope.interface import implementer
 from superedge.interfaces import IReactor
 
 READ_SIZE = 256 * 1024
-RECORD_SIZE = 16 * 1024
-"""Bytes of a full TLS record."""
+DISCARDED_READS = 16
+"""Most reads of READ_SIZE whose bytes a closing transport discards."""
 FLUSH_TIMEOUT = 30.0
 """Seconds a closing transport may take to send what it still holds, then it is aborted."""
 
@@ -127,7 +125,7 @@ class StreamTransport(abstract.FileDescriptor):
 
     def write(self, data: bytes) -> None:
         """Send now what the socket takes; queue the rest."""
-        if not data or not self.connected or self._writeDisconnected:
+        if not data or not self.connected or self._writeDisconnecting:
             return
         if self.dataBuffer or self._tempDataLen:
             self._tempDataBuffer.append(data)
@@ -227,6 +225,11 @@ class StreamTransport(abstract.FileDescriptor):
         with contextlib.suppress(OSError):
             if not orderly:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            elif not self._read_closed:
+                # Closing with bytes unread would reset the connection and drop what is still to be sent.
+                for _ in range(DISCARDED_READS):
+                    if not self.socket.recv_into(_read_view):
+                        break
         self.socket.close()
 
     def resumeProducing(self) -> None:
@@ -266,155 +269,6 @@ class StreamTransport(abstract.FileDescriptor):
         return "-"
 
 
-class TLSTransport(StreamTransport):
-    """TLS on a connected socket; ``protocol`` is connected by ``on_ready`` after the handshake."""
-
-    socket: ssl.SSLSocket
-
-    def __init__(
-        self,
-        sock: ssl.SSLSocket,
-        protocol: IProtocol,
-        reactor: IReactor,
-        on_ready: Callable[[], None],
-    ) -> None:
-        StreamTransport.__init__(self, sock, protocol, reactor)
-        self._on_ready: Callable[[], None] | None = on_ready
-        self._held_back = False
-        self._both_ended = False
-        self.failure_text: str | None = None
-
-    def handshake(self) -> Exception | None:
-        """Go on with the handshake as far as the socket allows."""
-        try:
-            self.socket.do_handshake()
-        except ssl.SSLWantReadError:
-            self.stopWriting()
-            self.startReading()
-            return None
-        except ssl.SSLWantWriteError:
-            self.startWriting()
-            return None
-        except ssl.SSLError as problem:
-            self.failure_text = describe_tls_failure(problem)
-            return main.CONNECTION_LOST
-        except OSError as problem:
-            self.failure_text = f"connection lost in the TLS handshake: {problem.strerror or problem}"
-            return main.CONNECTION_LOST
-        self.stopWriting()
-        self.peer_certificate = self.socket.getpeercert() or {}
-        self.peer_common_name = common_name_of(self.peer_certificate)
-        self.alpn = self.socket.selected_alpn_protocol()
-        self.server_name = getattr(self.socket, "requested_name", None)
-        on_ready, self._on_ready = self._on_ready, None
-        if on_ready is not None:
-            self.startReading()
-            on_ready()
-            # What came in with the handshake's last flight is in OpenSSL's buffer, unseen by the reactor.
-            if self.connected and not self.disconnecting and self.socket.pending():
-                return self.doRead()
-        return None
-
-    def doRead(self) -> Exception | None:
-        """Read whole records until the socket is empty or READ_SIZE bytes are there."""
-        if self._on_ready is not None:
-            return self.handshake()
-        if self._both_ended:
-            return main.CONNECTION_DONE
-        sock, size = self.socket, 0
-        outcome: Exception | None = None
-        try:
-            while size < READ_SIZE:
-                count = cast(int, sock.read(READ_SIZE - size, _read_view[size:]))
-                if not count:
-                    outcome = main.CONNECTION_DONE
-                    break
-                size += count
-                if count < RECORD_SIZE and not sock.pending():
-                    break  # a short record is most often the last: the reactor tells of more
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLZeroReturnError:
-            # The peer's end after ours; before ours it is an empty read.
-            outcome = main.CONNECTION_DONE
-        except ssl.SSLEOFError:
-            outcome = main.CONNECTION_LOST  # cut off: no close_notify came
-        except ssl.SSLError as problem:
-            # In TLS 1.3 a server's verdict on our certificate arrives after the handshake.
-            self.failure_text = describe_tls_failure(problem)
-            outcome = main.CONNECTION_LOST
-        except OSError:
-            outcome = main.CONNECTION_LOST
-        if size:
-            self.protocol.dataReceived(bytes(_read_view[:size]))
-            # What OpenSSL still holds, an end included, raises no event on the socket. The protocol
-            # may have paused: then it is for when reading starts again.
-            if outcome is not None or (size == READ_SIZE and self.connected and sock.pending()):
-                self._held_back = True
-                cast(IReactor, self.reactor).callLater(0, self._read_held_back)
-            return None
-        return outcome
-
-    def startReading(self) -> None:
-        """Ask the reactor for read events, and look at what OpenSSL holds."""
-        super().startReading()
-        if self._held_back:
-            cast(IReactor, self.reactor).callLater(0, self._read_held_back)
-
-    def _read_held_back(self) -> None:
-        if self._held_back and self.connected and self._reading:
-            self._held_back = False
-            outcome = self.doRead()
-            if outcome is not None:
-                self.stopReading()
-                if outcome is main.CONNECTION_DONE:
-                    self.readConnectionLost(Failure(outcome))
-                else:
-                    self.connectionLost(Failure(outcome))
-
-    def doWrite(self) -> Any:
-        """Send queued data, or go on with the handshake."""
-        if self._on_ready is not None:
-            return self.handshake()
-        return abstract.FileDescriptor.doWrite(self)
-
-    def writeSomeData(self, data: bytes | memoryview) -> int | Exception:
-        """Encrypt and send, record by record."""
-        sock, total = self.socket, len(data)
-        try:
-            sent = sock.write(data)
-            if sent == total:
-                return sent
-        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            return 0
-        except OSError:
-            return main.CONNECTION_LOST
-        view = memoryview(data)
-        try:
-            while sent < total:
-                sent += sock.write(view[sent:])
-        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            pass
-        except OSError:
-            return main.CONNECTION_LOST
-        return sent
-
-    def _shutdown_write(self) -> None:
-        # Sends close_notify; that the peer's own has not come yet is expected. When it has, nothing can
-        # be read any more, and the reactor must look once to find that out.
-        with contextlib.suppress(ssl.SSLError):
-            self.socket.unwrap()
-            self._both_ended = self._held_back = True
-            if self._reading and not self._read_closed:
-                cast(IReactor, self.reactor).callLater(0, self._read_held_back)
-
-    def _close_socket(self, orderly: bool) -> None:
-        if orderly and self._on_ready is None and not self._both_ended:
-            with contextlib.suppress(OSError, ValueError):
-                self.socket.unwrap()
-        StreamTransport._close_socket(self, orderly)
-
-
 def enable_keepalive(sock: socket.socket) -> None:
     """Notice a silent peer in about 30 s even on a connection that carries nothing."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
@@ -424,7 +278,7 @@ def enable_keepalive(sock: socket.socket) -> None:
 
 
 def common_name_of(certificate: dict[str, Any]) -> str | None:
-    """The last CN of a certificate's subject as `ssl.SSLSocket.getpeercert` gives it."""
+    """The last CN of a certificate's subject as `ssl.SSLObject.getpeercert` gives it."""
     names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
     return names[-1] if names else None
 
@@ -434,13 +288,3 @@ def organizations_of(certificate: dict[str, Any]) -> list[str]:
     return [
         value for part in certificate.get("subject", ()) for key, value in part if key == "organizationName"
     ]
-
-
-def describe_tls_failure(problem: ssl.SSLError) -> str:
-    """One clause for a log line or an error."""
-    if isinstance(problem, ssl.SSLCertVerificationError):
-        return f"certificate not accepted: {problem.verify_message}"
-    if isinstance(problem, ssl.SSLEOFError):
-        return "the peer closed during the TLS handshake"
-    reason = (problem.reason or str(problem)).lower().replace("_", " ")
-    return f"TLS handshake failed: {reason}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import stat
 from datetime import timedelta
@@ -147,6 +148,24 @@ class PlainTests(EndpointCase):
         await client.lost
         await server.lost
 
+    async def test_closing_with_bytes_unread_sends_everything_first(self) -> None:
+        client = await self.dial(await self.listen(Collector))
+        while not self.accepted:
+            await self.turn()
+        server = self.accepted[0]
+        client.transport.pauseProducing()
+        server.transport.pauseProducing()
+        server.transport.write(b"for nobody")
+        while not select.select([client.transport.fileno()], [], [], 0)[0]:
+            await self.turn()
+        client.transport.write(BIG)
+        client.transport.loseConnection()
+        server.transport.resumeProducing()
+        self.assertIsInstance(await client.lost, ConnectionDone)
+        self.assertTrue(await server.ended == BIG)
+        server.transport.loseConnection()
+        await server.lost
+
     async def test_slow_reader_pauses_the_producer(self) -> None:
         class Producer:
             paused = 0
@@ -195,6 +214,26 @@ class PlainTests(EndpointCase):
     async def test_unknown_name(self) -> None:
         address = TCPAddress("no-such-host.invalid", 1)
         await self.assertFailure(Deferred.fromCoroutine(self.dial(address)), ResolveError, ConnectTimeout)
+
+    async def test_another_way_to_the_address(self) -> None:
+        real = await self.listen(Collector)
+
+        class Elsewhere(ClientEndpoint):
+            """Gets to where it leads by another door."""
+
+            async def connected_socket(self) -> socket.socket:
+                return socket.create_connection((cast(TCPAddress, real).host, cast(TCPAddress, real).port))
+
+        endpoint = Elsewhere(reactor, TCPAddress("edge-9", 10250))
+        client: Any = await endpoint.connect(cast(Any, Factory.forProtocol(Collector)))
+        client.transport.write(b"hello")
+        client.transport.loseConnection()
+        await client.lost
+        while not self.accepted:
+            await self.turn()
+        self.assertEqual(await self.accepted[0].ended, b"hello")
+        self.accepted[0].transport.loseConnection()
+        await self.accepted[0].lost
 
     async def test_address_in_use(self) -> None:
         address = await self.listen(Echo)
@@ -355,6 +394,8 @@ class TLSTests(EndpointCase):
         server = await self.listen(Echo, self.server_tls(ca))
         plain = await self.dial(server)
         plain.transport.write(b"GET / HTTP/1.1\r\n\r\n")
+        await plain.ended
+        plain.transport.loseConnection()
         await plain.lost
         self.assertEqual(len(self.refused), 1)
 

@@ -1,0 +1,271 @@
+"""TLS on the transports of `superedge.net.transport`.
+
+The TLS engine (`ssl.SSLObject`) works on memory, this module moves bytes between it and the socket. An
+``ssl.SSLSocket`` would do both, but reads while it ends its half of a connection, and drops what comes in
+then. Large reads and writes also take fewer system calls than OpenSSL's record by record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet import abstract, main
+from twisted.internet.interfaces import IProtocol
+from twisted.python.failure import Failure
+
+from superedge.interfaces import IReactor
+from superedge.net.transport import StreamTransport, common_name_of
+
+READ_SIZE = 128 * 1024
+SLICE = 64 * 1024
+"""Most bytes handed to the engine at once: its buffers keep the size they once had."""
+
+# One reactor thread reads at a time and copies out before any callback, so all transports share them. A
+# read can complete one record more than its own size.
+_cipher_view = memoryview(bytearray(READ_SIZE))
+_plain_view = memoryview(bytearray(READ_SIZE + 32 * 1024))
+
+
+class TLSTransport(StreamTransport):
+    """TLS on a connected socket; ``protocol`` is connected by ``on_ready`` after the handshake.
+
+    ``failure_text`` says in one clause why TLS failed, None as long as it did not.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        protocol: IProtocol,
+        reactor: IReactor,
+        on_ready: Callable[[], None],
+        server_name: str | None = None,
+    ) -> None:
+        """Dials when the name to expect of the server is given, else serves."""
+        StreamTransport.__init__(self, sock, protocol, reactor)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_name is None, server_hostname=server_name
+        )
+        self._on_ready: Callable[[], None] | None = on_ready
+        self._cipher: bytes | memoryview = b""
+        """Encrypted bytes that the socket did not take yet."""
+        self._under_way = 0
+        """Bytes at the head of the unsent data whose encrypted form is in ``_cipher``."""
+        self._early = b""
+        """What came with the handshake's last flight for a protocol that paused at once."""
+        self._end: Exception | None = None
+        """How reading ended, while a paused protocol was not told yet."""
+        self._notified = False
+        """The peer was told that we send no more."""
+        self.failure_text: str | None = None
+
+    # -- handshake
+
+    def handshake(self) -> Exception | None:
+        """Go on with the handshake as far as what was received allows."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self.startReading()
+            return self._send_control()
+        except ssl.SSLError as problem:
+            self.failure_text = describe_tls_failure(problem)
+            self._send_control()  # the alert that tells the peer why
+            return main.CONNECTION_LOST
+        lost = self._send_control()
+        if lost is not None:
+            return lost
+        self.peer_certificate = self._tls.getpeercert() or {}
+        self.peer_common_name = common_name_of(self.peer_certificate)
+        self.alpn = self._tls.selected_alpn_protocol()
+        self.server_name = getattr(self._tls, "requested_name", None)
+        on_ready, self._on_ready = cast(Callable[[], None], self._on_ready), None
+        early, end = self._decrypt(0)
+        self._early, self._end = bytes(_plain_view[:early]), end
+        self.startReading()
+        on_ready()
+        return self._hand_over_early()
+
+    def _receive_handshake(self, size: int) -> Exception | None:
+        if size:
+            self._incoming.write(_cipher_view[:size])
+        else:
+            self._incoming.write_eof()
+        return self.handshake()
+
+    # -- reading
+
+    def doRead(self) -> Exception | None:
+        """Decrypt what the socket has, up to READ_SIZE bytes, and hand it to the protocol."""
+        if self._end is not None:
+            return self._end
+        try:
+            size = self.socket.recv_into(_cipher_view)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as problem:
+            if self._on_ready is not None:
+                self.failure_text = f"connection lost in the TLS handshake: {problem.strerror or problem}"
+            return main.CONNECTION_LOST
+        if self._on_ready is not None:
+            return self._receive_handshake(size)
+        if not size:
+            return main.CONNECTION_LOST  # cut off: the peer did not say that this is the end
+        count, end = self._decrypt(size)
+        if count:
+            self.protocol.dataReceived(bytes(_plain_view[:count]))
+        if end is not None and not self._reading:
+            self._end = end  # the protocol paused: for when it reads again
+            return None
+        return end
+
+    def _decrypt(self, size: int) -> tuple[int, Exception | None]:
+        """Decrypt ``size`` bytes of ``_cipher_view``: the count in ``_plain_view``, and the end if any."""
+        incoming, read, done = self._incoming, self._tls.read, 0
+        end: Exception | None = None
+        for at in range(0, size or 1, SLICE):
+            incoming.write(_cipher_view[at : min(at + SLICE, size)])
+            try:
+                while incoming.pending:
+                    count = cast(int, read(len(_plain_view) - done, _plain_view[done:]))
+                    if not count:
+                        return done, main.CONNECTION_DONE
+                    done += count
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLZeroReturnError:  # the peer's end after ours; before ours it is an empty read
+                return done, main.CONNECTION_DONE
+            except ssl.SSLError as problem:
+                # In TLS 1.3 a server's verdict on our certificate arrives after the handshake.
+                self.failure_text = f"TLS failed: {_reason(problem)}"
+                end = main.CONNECTION_LOST
+                break
+        if self._outgoing.pending:  # an answer to a key update, or an alert
+            self._send_control()
+        return done, end
+
+    def startReading(self) -> None:
+        """Ask the reactor for read events, and tell what a paused protocol was not told."""
+        super().startReading()
+        if (self._early or self._end is not None) and self._on_ready is None:
+            cast(IReactor, self.reactor).callLater(0, self._tell)
+
+    def _tell(self) -> None:
+        if not self.connected:
+            return
+        outcome = self._hand_over_early()
+        if outcome is not None:
+            self.stopReading()
+            if outcome is main.CONNECTION_DONE:
+                self.readConnectionLost(Failure(outcome))
+            else:
+                self.connectionLost(Failure(outcome))
+
+    def _hand_over_early(self) -> Exception | None:
+        if self._early and self._reading and self.connected:
+            early, self._early = self._early, b""
+            self.protocol.dataReceived(early)
+        return self._end if self._reading else None
+
+    # -- writing
+
+    def doWrite(self) -> Any:
+        """Send what is encrypted, then what is not yet."""
+        if self._cipher:
+            problem = self._send_cipher()
+            if problem is not None or self._cipher:
+                return problem
+        if self._on_ready is not None:
+            self.stopWriting()
+            return None
+        return abstract.FileDescriptor.doWrite(self)
+
+    def writeSomeData(self, data: bytes | memoryview) -> int | Exception:
+        """Encrypt and send; the number of bytes whose encrypted form has left."""
+        if self._cipher:
+            problem = self._send_cipher()
+            if problem is not None:
+                return problem
+            if self._cipher:
+                return 0
+        sent, total = self._under_way, len(data)
+        self._under_way = 0
+        try:
+            while sent < total:
+                piece = data if total <= SLICE else memoryview(data)[sent : sent + SLICE]
+                count = self._tls.write(piece)
+                self._cipher = self._outgoing.read()
+                problem = self._send_cipher()
+                if problem is not None:
+                    return problem
+                if self._cipher:
+                    self._under_way = count
+                    break
+                sent += count
+        except ssl.SSLError:
+            return main.CONNECTION_LOST
+        return sent
+
+    def _send_cipher(self) -> Exception | None:
+        cipher = self._cipher
+        try:
+            sent = self.socket.send(cipher)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return main.CONNECTION_LOST
+        self._cipher = b"" if sent == len(cipher) else memoryview(cipher)[sent:]
+        return None
+
+    def _send_control(self) -> Exception | None:
+        """Send what TLS itself has to say, behind what waits already."""
+        self._cipher = b"".join((self._cipher, self._outgoing.read()))
+        problem = self._send_cipher() if self._cipher else None
+        if self._cipher and problem is None:
+            self.startWriting()
+        return problem
+
+    # -- closing
+
+    def _closeWriteConnection(self) -> None:
+        if self._notify():
+            super()._closeWriteConnection()
+        else:
+            self._writeDisconnected = False  # doWrite comes here again
+
+    def _postLoseConnection(self) -> Any:
+        return main.CONNECTION_DONE if self._notify() else None
+
+    def _notify(self) -> bool:
+        """Tell the peer that we send no more; False while the socket does not take it."""
+        if not self._notified:
+            self._notified = True
+            with contextlib.suppress(ssl.SSLError):  # that the peer's own end has not come is expected
+                self._tls.unwrap()
+        return self._send_control() is not None or not self._cipher
+
+    def _shutdown_write(self) -> None:
+        """The notice is the end: the socket stays whole for what TLS may still have to say."""
+
+    def _close_socket(self, orderly: bool) -> None:
+        if orderly and self._on_ready is None and not self._cipher:
+            self._notify()
+        StreamTransport._close_socket(self, orderly)
+
+
+def describe_tls_failure(problem: ssl.SSLError) -> str:
+    """Why a handshake failed: one clause for a log line or an error."""
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        return f"certificate not accepted: {problem.verify_message}"
+    if isinstance(problem, ssl.SSLEOFError):
+        return "the peer closed during the TLS handshake"
+    return f"TLS handshake failed: {_reason(problem)}"
+
+
+def _reason(problem: ssl.SSLError) -> str:
+    return (problem.reason or str(problem)).lower().replace("_", " ")
