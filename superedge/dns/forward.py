@@ -6,8 +6,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -18,9 +17,8 @@ from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
+from superedge.net.servers import Servers
 
-PENALTY = 10.0
-"""Seconds for which a server that did not answer is asked last."""
 MAX_PACKET = 65535
 _SERVFAIL = 2
 
@@ -78,26 +76,24 @@ class Forwarder:
 
     def __init__(self, reactor: IReactor, upstreams: Sequence[TCPAddress], timeout: float) -> None:
         self._reactor = reactor
-        self._upstreams = upstreams
+        self._servers = Servers(upstreams, round_robin=False)
         self._timeout = timeout
-        self._failed_until: dict[TCPAddress, float] = {}
 
     async def ask(self, query: bytes) -> bytes:
         """The first good answer to a packed question, under the question's own id. Raises ForwardError."""
         problem: Exception = ForwardError("no upstream server is configured")
         last = b""
-        now = self._reactor.seconds()
-        for server in sorted(self._upstreams, key=lambda each: self._failed_until.get(each, 0.0) > now):
+        for server in self._servers.order(self._reactor.seconds()):
             # The id upstream is ours: a client must not choose what a forger has to guess.
             asked = secrets.token_bytes(2) + query[2:]
             try:
                 answer = await self._within(self._exchange(server, asked))
             except (ForwardError, ConnectError) as refused:
-                self._failed_until[server] = self._reactor.seconds() + PENALTY
+                self._servers.failed(server, self._reactor.seconds())
                 metrics.UPSTREAM_FAILURES.labels(str(server)).inc()
                 problem = refused
                 continue
-            self._failed_until.pop(server, None)
+            self._servers.connected(server)
             last = query[:2] + answer[2:]
             if answer[3] & 0x0F != _SERVFAIL:
                 return last
@@ -135,20 +131,8 @@ class Forwarder:
 
     async def _within(self, exchange: Any) -> bytes:
         attempt: Deferred[bytes] = Deferred.fromCoroutine(exchange)
-        expired = False
-
-        def expire() -> None:
-            nonlocal expired
-            expired = True
-            attempt.cancel()
-
-        deadline: IDelayedCall = self._reactor.callLater(self._timeout, expire)
+        attempt.addTimeout(self._timeout, self._reactor)
         try:
             return await attempt
-        except Exception as problem:
-            if expired:
-                raise ForwardError(f"no answer within {self._timeout:g} s") from problem
-            raise
-        finally:
-            if deadline.active():
-                deadline.cancel()
+        except TimeoutError as problem:
+            raise ForwardError(f"no answer within {self._timeout:g} s") from problem

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
 from typing import Any, cast
 
 from dnslib import RCODE
@@ -24,6 +23,7 @@ from superedge.dns.zone import NodeZone
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.errors import ConnectError
+from superedge.net.networks import Networks
 
 MAX_PENDING = 2000
 """Questions under way to upstream servers; more are SERVFAIL at once."""
@@ -41,7 +41,7 @@ class DNSServer(Service):
     def __init__(self, reactor: IReactor, config: TunnelDNSConfig, knows: Callable[[str], bool]) -> None:
         self._reactor = reactor
         self._listen = [cast(TCPAddress, parse_address(text, 53)) for text in config.listen]
-        self._networks = [ip_network(text) for text in config.allow]
+        self.clients = Networks(config.allow)
         self._zone = NodeZone(knows, config.addresses, config.suffixes, config.ttl)
         upstreams = [cast(TCPAddress, parse_address(text, 53)) for text in config.upstreams]
         self._forwarder = Forwarder(reactor, upstreams, config.timeout) if upstreams else None
@@ -52,10 +52,6 @@ class DNSServer(Service):
     def addresses(self) -> list[Any]:
         """Where it listens, TCP then UDP for each address."""
         return [port.getHost() for port in self._ports]
-
-    def allows(self, host: str) -> bool:
-        """Whether a client may ask."""
-        return not self._networks or any(ip_address(host) in network for network in self._networks)
 
     async def respond(self, data: bytes, stream: bool) -> bytes | None:
         """The answer to a packet; None for what gets none."""
@@ -135,7 +131,7 @@ class _Datagrams(DatagramProtocol):
         self._server = server
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        if not self._server.allows(addr[0]):
+        if not self._server.clients.allow(addr[0]):
             metrics.QUERIES.labels("refused").inc()
             return
         answered = Deferred.fromCoroutine(self._server.respond(datagram, False))
@@ -201,7 +197,7 @@ class _Streams(Factory):
         self._server = server
 
     def buildProtocol(self, addr: Any) -> Protocol | None:
-        if not self._server.allows(addr.host):
+        if not self._server.clients.allow(addr.host):
             metrics.QUERIES.labels("refused").inc()
             return None
         return _Questions(self._server, self._server._reactor)

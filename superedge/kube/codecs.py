@@ -1,13 +1,24 @@
-"""Which codec reads which representation. Pure."""
+"""Which codec reads which representation, and what a body is. Pure."""
 
 from __future__ import annotations
 
+import msgspec
+
+from superedge.kube.errors import DecodeError
 from superedge.kube.json import JSONCodec
 from superedge.kube.media import JSON, PROTOBUF, Representation
 from superedge.kube.objects import Codec
-from superedge.kube.protobuf import ProtobufCodec
+from superedge.kube.protobuf import MAGIC, ProtobufCodec, split_envelope
 
 _CODECS: dict[str, Codec] = {JSON: JSONCodec(), PROTOBUF: ProtobufCodec()}
+
+
+class _Kind(msgspec.Struct):
+    kind: str = ""
+    apiVersion: str = ""
+
+
+_kind = msgspec.json.Decoder(_Kind)
 _WITH_METADATA = frozenset({"", "PartialObjectMetadata"})
 
 
@@ -16,3 +27,14 @@ def codec_for(representation: Representation) -> Codec | None:
     if representation.kind not in _WITH_METADATA:
         return None
     return _CODECS.get(representation.media_type)
+
+
+def kind_of(body: bytes) -> tuple[str, str]:
+    """The kind and apiVersion of a body in JSON or protobuf. Raises DecodeError."""
+    try:
+        if body.startswith(MAGIC):
+            return split_envelope(body)[:2]
+        found = _kind.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
+        raise DecodeError(f"neither JSON nor protobuf: {problem}") from problem
+    return found.kind, found.apiVersion

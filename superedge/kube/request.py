@@ -14,6 +14,11 @@ _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 _TRUE = frozenset({"1", "t", "true"})
 
 
+def qualified(group: str, resource: str) -> str:
+    """``pods`` or ``deployments.apps``: how messages and patterns name a resource."""
+    return f"{resource}.{group}" if group else resource
+
+
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
     """A request as the API server understands it.

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+from superedge.kube.codecs import kind_of
 from superedge.kube.errors import DecodeError
-from superedge.kube.protobuf import MAGIC, split_envelope
+from superedge.kube.request import qualified
 
 REASONS = {
     400: "BadRequest",
@@ -41,29 +42,17 @@ def status_body(code: int, message: str, reason: str = "", details: dict[str, ob
     return msgspec.json.encode(status) + b"\n"
 
 
-class _Kind(msgspec.Struct):
-    kind: str = ""
-    apiVersion: str = ""
-
-
-_kind = msgspec.json.Decoder(_Kind)
-
-
 def is_status(body: bytes) -> bool:
     """Whether a body, in JSON or protobuf, is the Status of an API server."""
     try:
-        if body.startswith(MAGIC):
-            return split_envelope(body)[:2] == ("Status", "v1")
-        found = _kind.decode(body)
-    except (msgspec.MsgspecError, DecodeError, UnicodeDecodeError):
+        return kind_of(body) == ("Status", "v1")
+    except DecodeError:
         return False
-    return (found.kind, found.apiVersion) == ("Status", "v1")
 
 
 def not_found(group: str, resource: str, name: str) -> bytes:
     """The Status of a missing object."""
-    qualified = f"{resource}.{group}" if group else resource
     details: dict[str, object] = {"name": name, "kind": resource}
     if group:
         details["group"] = group
-    return status_body(404, f'{qualified} "{name}" not found', details=details)
+    return status_body(404, f'{qualified(group, resource)} "{name}" not found', details=details)

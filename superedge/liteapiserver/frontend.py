@@ -17,9 +17,10 @@ from superedge.liteapiserver.credentials import ANONYMOUS, Credentials, identify
 from superedge.liteapiserver.filters import Filters
 from superedge.liteapiserver.health import Health
 from superedge.liteapiserver.held import HeldWatches
-from superedge.liteapiserver.identity import IdentityManager, peer_organizations
+from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.proxy import Caller, Exchange
 from superedge.liteapiserver.tokens import MAX_BODY, TokenVault, is_token_request
+from superedge.net.transport import organizations_of
 from superedge.web.h1 import HOP_BY_HOP, Headers, split_headers
 from superedge.web.server import CONTINUE, Request
 
@@ -103,7 +104,9 @@ class Frontend:
         if name is not None:
             found = self._identities.find(name, self._reactor.seconds())
             if found is not None:
-                missing = found.organizations - peer_organizations(transport.peer_certificate)
+                missing = found.identity.organizations.difference(
+                    organizations_of(transport.peer_certificate)
+                )
                 if missing:
                     raise Forbidden(
                         f"the client certificate of {name!r} is not of the groups that its upstream identity "

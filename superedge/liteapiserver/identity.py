@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.x509 import BasicConstraints, ExtensionNotFound
-from cryptography.x509.oid import NameOID
 from twisted.logger import Logger
 
 from superedge.errors import IdentityError
@@ -26,10 +25,9 @@ PoolMaker = Callable[[ClientContextSource], Pool]
 
 @dataclass(slots=True)
 class UpstreamIdentity:
-    """One pair in use. ``organizations`` are the Kubernetes groups that its certificate gives."""
+    """One pair in use."""
 
     identity: Identity
-    organizations: frozenset[str]
     tls: ClientContextSource
     pool: Pool
 
@@ -115,12 +113,14 @@ class IdentityManager:
         metrics.IDENTITY_FAULTS.set(len(faults))
 
     def _load(self, pair: tuple[Path, Path]) -> str:
+        """The common name that the pair is for, empty for one that is nobody's. Raises IdentityError."""
+        if pair[0] != pair[1] and _is_ca(pair[0]):
+            return ""
         identity = load_identity(*pair)
-        groups = organizations(identity.certificate)
         current = self._by_name.get(identity.name)
         if current is not None and (current.identity.certificate, current.identity.key) == pair:
             current.tls.reload()
-            current.identity, current.organizations = identity, groups
+            current.identity = identity
             current.pool.replace(self._bound)
             _log.info("identity {name} has a new certificate", name=identity.name)
         elif current is not None:
@@ -129,7 +129,7 @@ class IdentityManager:
             )
         else:
             tls = ClientContextSource(self._ca, *pair)
-            self._by_name[identity.name] = UpstreamIdentity(identity, groups, tls, self._make_pool(tls))
+            self._by_name[identity.name] = UpstreamIdentity(identity, tls, self._make_pool(tls))
             _log.info("identity {name} from {path}", name=identity.name, path=str(pair[0]))
         metrics.IDENTITY_EXPIRY.labels(identity.name).set(identity.not_after.timestamp())
         return identity.name
@@ -160,15 +160,9 @@ class IdentityManager:
             for entry in entries:
                 if entry.suffix == ".pem":
                     found.append((entry, entry))
-                elif entry.suffix == ".crt" and entry.with_suffix(".key").exists() and not _is_ca(entry):
+                elif entry.suffix == ".crt" and entry.with_suffix(".key").exists():
                     found.append((entry, entry.with_suffix(".key")))
         return found
-
-
-def organizations(certificate: Path) -> frozenset[str]:
-    """The groups of a certificate's subject: its organizations."""
-    subject = load_certificates(certificate)[0].subject
-    return frozenset(str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
 
 
 def _is_ca(certificate: Path) -> bool:
@@ -178,10 +172,3 @@ def _is_ca(certificate: Path) -> bool:
         return bool(extensions.get_extension_for_class(BasicConstraints).value.ca)
     except (IdentityError, ExtensionNotFound, ValueError):
         return False
-
-
-def peer_organizations(certificate: dict[str, object]) -> frozenset[str]:
-    """The organizations of a verified peer, from what `ssl.SSLSocket.getpeercert` gives."""
-    subject = certificate.get("subject", ())
-    assert isinstance(subject, tuple)
-    return frozenset(value for part in subject for key, value in part if key == "organizationName")

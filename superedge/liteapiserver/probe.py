@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -54,27 +54,12 @@ class _Receiver:
 
 async def probe(reactor: IReactorTime, pool: Pool, host: str, timeout: float) -> ProbeResult:
     """Ask ``/readyz`` over a connection of its own, within ``timeout`` seconds for everything."""
-    attempt = Deferred.fromCoroutine(_ask(pool, host))
-    expired = False
-
-    def expire() -> None:
-        nonlocal expired
-        expired = True
-        attempt.cancel()
-
-    deadline = reactor.callLater(timeout, expire)
+    attempt = Deferred.fromCoroutine(_ask(pool, host)).addTimeout(timeout, reactor)
     try:
         return await attempt
-    except CancelledError:
-        if not expired:
-            raise
-        return ProbeResult.FAILED
-    except ConnectError as problem:
+    except (ConnectError, TimeoutError) as problem:
         _log.debug("probe failed: {reason}", reason=problem)
         return ProbeResult.FAILED
-    finally:
-        if deadline.active():
-            deadline.cancel()
 
 
 async def _ask(pool: Pool, host: str) -> ProbeResult:

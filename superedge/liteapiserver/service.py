@@ -33,9 +33,10 @@ from superedge.liteapiserver.probe import probe
 from superedge.liteapiserver.stores.memory import MemoryStore
 from superedge.liteapiserver.tokens import TokenVault, load_key
 from superedge.net.endpoints import ServerEndpoint
+from superedge.net.servers import Servers
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
-from superedge.web.client import IDLE_TIMEOUT, Pool, Servers
+from superedge.web.client import IDLE_TIMEOUT, Pool
 from superedge.web.server import Request, ServerFactory
 
 SWEEP = 0.5
@@ -111,7 +112,6 @@ class LiteAPIServer(Service):
         ]
         for loop, _ in self._loops:
             loop.clock = reactor
-        self._started_at = time.time()
 
     def _token_key(self) -> bytes:
         if self._config.cache.store == "memory":

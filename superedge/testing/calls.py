@@ -8,6 +8,7 @@ import msgspec
 import yaml
 from twisted.web.http import Request
 
+from superedge.kube.media import PROTOBUF
 from superedge.testing import errors, protobuf
 from superedge.testing.resources import Resource
 from superedge.testing.selectors import Predicate, both, field_selector, label_selector
@@ -68,7 +69,7 @@ def body_of(request: Request) -> Any:
             return yaml.safe_load(raw)
         if kind in ("", "*/*") or kind.endswith("json"):
             return msgspec.json.decode(raw)
-        if kind == protobuf.MEDIA_TYPE:
+        if kind == PROTOBUF:
             return protobuf.decode(raw)
     except protobuf.ProtobufError as problem:
         raise errors.unsupported_media_type(_BODIES, str(problem)) from problem

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from superedge.errors import SuperEdgeError
+from superedge.kube.request import qualified
 
 Cause = dict[str, str]
 
@@ -48,11 +49,6 @@ class APIError(SuperEdgeError):
 def success(details: dict[str, Any]) -> dict[str, Any]:
     """The `Status` object of a finished deletion."""
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-
-
-def qualified(group: str, plural: str) -> str:
-    """``pods`` or ``deployments.apps``: how messages name a resource."""
-    return f"{plural}.{group}" if group else plural
 
 
 def _details(group: str, kind: str, name: str, causes: Sequence[Cause] = ()) -> dict[str, Any]:

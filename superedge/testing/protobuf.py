@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from superedge.errors import SuperEdgeError
-
-MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
-_MAGIC = b"k8s\x00"
-_VARINT, _BYTES = 0, 2
+from superedge.kube.errors import DecodeError
+from superedge.kube.protobuf import MAGIC
+from superedge.kube.wire import BYTES, VARINT, read_varint, walk
 
 
 class ProtobufError(SuperEdgeError):
@@ -29,32 +28,17 @@ class _Field(NamedTuple):
     form: str = "one"
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(data) and shift < 64:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if not byte & 0x80:
-            return value, at
-    raise ProtobufError("the body ends within a number")
-
-
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        size, start = _varint(data, at)
-        if tag & 7 == _VARINT:
-            yield tag >> 3, size
-            at = start
-        elif tag & 7 == _BYTES:
-            at = start + size
-            if at > len(data):
-                raise ProtobufError("the body ends within a field")
-            yield tag >> 3, data[start:at]
-        else:
-            raise ProtobufError(f"a field has wire type {tag & 7}, which no known kind uses")
+    try:
+        for number, wire, start, end in walk(data):
+            if wire == VARINT:
+                yield number, read_varint(data, start)[0]
+            elif wire == BYTES:
+                yield number, data[start:end]
+            else:
+                raise ProtobufError(f"a field has wire type {wire}, which no known kind uses")
+    except DecodeError as problem:
+        raise ProtobufError(str(problem)) from problem
 
 
 def _text(value: bytes) -> str:
@@ -159,10 +143,10 @@ _UNKNOWN = _message({1: _Field("type", _TYPE), 2: _Field("raw", bytes)})
 
 def decode(body: bytes) -> dict[str, Any]:
     """The object of a body. Raises ProtobufError."""
-    if not body.startswith(_MAGIC):
+    if not body.startswith(MAGIC):
         raise ProtobufError("the body does not begin as Kubernetes' protobuf does")
     try:
-        envelope = _UNKNOWN(body[len(_MAGIC) :])
+        envelope = _UNKNOWN(body[len(MAGIC) :])
         kind = envelope.get("type", {})
         name = (kind.get("apiVersion", ""), kind.get("kind", ""))
         fields = _KINDS.get(name)

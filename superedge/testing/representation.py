@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from superedge.kube.objects import INITIAL_EVENTS_END
 from superedge.testing import tables
 from superedge.testing.errors import not_acceptable
 from superedge.testing.resources import Resource
@@ -118,7 +119,7 @@ class Representation:
 
     def bookmark(self, revision: int, initial_events_end: bool) -> bytes:
         """The line that says: everything up to ``revision`` has been sent."""
-        annotations = {"k8s.io/initial-events-end": "true"} if initial_events_end else None
+        annotations = {INITIAL_EVENTS_END: "true"} if initial_events_end else None
         metadata: Object = {"resourceVersion": str(revision), "creationTimestamp": None}
         if annotations:
             metadata["annotations"] = annotations

@@ -24,6 +24,8 @@ class Identity:
     not_before: datetime
     not_after: datetime
     serial: int
+    organizations: frozenset[str]
+    """The Kubernetes groups that the certificate gives."""
 
 
 def load_identity(certificate: Path, key: Path) -> Identity:
@@ -46,6 +48,9 @@ def load_identity(certificate: Path, key: Path) -> Identity:
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
         serial=leaf.serial_number,
+        organizations=frozenset(
+            str(part.value) for part in leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+        ),
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from superedge.config.addresses import TCPAddress
 from superedge.errors import SuperEdgeError
+from superedge.net.networks import plain_address
 
 
 class AllowRuleError(SuperEdgeError):
@@ -53,7 +54,5 @@ class AllowList:
 
     def allows_address(self, target: TCPAddress) -> bool:
         """Whether a rule covers the IP literal."""
-        address = ip_address(target.host)
-        if address.version == 6 and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
+        address = plain_address(target.host)
         return any(address in network and port in (None, target.port) for network, port in self._networks)

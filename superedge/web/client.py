@@ -12,10 +12,10 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from superedge.config.addresses import TCPAddress
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
+from superedge.net.servers import Servers
 from superedge.web.h1 import End, Headers, MessageError, ResponseHead, ResponseReader
 
 MAX_IDLE = 64
@@ -66,11 +66,6 @@ class UpstreamConnection(TwistedProtocol):
         self.usable = True
         self.idle_since = 0.0
         self.lost: Callable[[UpstreamConnection], None] | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether a response is awaited."""
-        return self._receiver is not None
 
     def request(self, head: bytes, head_only: bool, complete: bool, receiver: ResponseReceiver) -> None:
         """Send a request's head; ``complete`` when no body follows."""
@@ -212,38 +207,6 @@ class _ConnectionFactory(Factory):
         return self._build()
 
 
-class Servers:
-    """The upstream servers and in which order to try them.
-
-    ``round_robin`` begins each new connection at the next server; otherwise the first that works is used.
-    A server that failed is tried last for ``penalty`` seconds.
-    """
-
-    def __init__(self, addresses: Sequence[TCPAddress], round_robin: bool, penalty: float = 10.0) -> None:
-        self._addresses = list(addresses)
-        self._round_robin = round_robin
-        self._penalty = penalty
-        self._turn = 0
-        self._failed_until: dict[TCPAddress, float] = {}
-
-    def order(self, now: float) -> list[TCPAddress]:
-        """The addresses to try for one new connection."""
-        turn = 0
-        if self._round_robin:
-            turn = self._turn
-            self._turn = (turn + 1) % len(self._addresses)
-        rotated = self._addresses[turn:] + self._addresses[:turn]
-        return sorted(rotated, key=lambda address: self._failed_until.get(address, 0.0) > now)
-
-    def failed(self, address: TCPAddress, now: float) -> None:
-        """Try it last for a while."""
-        self._failed_until[address] = now + self._penalty
-
-    def connected(self, address: TCPAddress) -> None:
-        """It works."""
-        self._failed_until.pop(address, None)
-
-
 class Pool:
     """Connections with one identity. Idle ones are used again, the last used first."""
 
@@ -251,7 +214,7 @@ class Pool:
         self,
         reactor: IReactor,
         servers: Servers,
-        tls: ContextSource | None,
+        tls: ContextSource,
         server_name: str | None,
         connect_timeout: float,
     ) -> None:
@@ -277,7 +240,7 @@ class Pool:
 
     async def _connect(self) -> UpstreamConnection:
         problem: ConnectError | None = None
-        generation = self._tls.current() if self._tls is not None else None
+        generation = self._tls.current()
         for address in self._servers.order(self._reactor.seconds()):
             endpoint = ClientEndpoint(
                 self._reactor, address, self._tls, self._server_name, timeout=self._connect_timeout
@@ -296,7 +259,7 @@ class Pool:
         raise problem or ConnectError("no upstream server is configured")
 
     def _released(self, connection: UpstreamConnection) -> None:
-        current = self._tls.current() if self._tls is not None else None
+        current = self._tls.current()
         if not connection.usable:
             return
         if len(self._idle) >= MAX_IDLE or self._connections.get(connection) is not current:
@@ -322,7 +285,7 @@ class Pool:
     def replace(self, bound: float) -> None:
         """The identity has new files: end what uses the old, busy ones after their response or ``bound``."""
         self.close_idle()
-        current = self._tls.current() if self._tls is not None else None
+        current = self._tls.current()
         old = [connection for connection, used in self._connections.items() if used is not current]
         self._reactor.callLater(bound, self._abort, old)
 

@@ -6,9 +6,11 @@ from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.identity import IdentityManager, organizations, peer_organizations
+from superedge.liteapiserver.identity import IdentityManager
+from superedge.net.transport import organizations_of
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource
+from superedge.tls.identity import load_identity
 from superedge.web.client import Pool
 
 
@@ -55,7 +57,7 @@ class IdentityTests(SynchronousTestCase):
         self.assertEqual(manager.names, ["other", "system:node:a"])
         found = manager.get("system:node:a")
         assert found is not None
-        self.assertEqual(found.organizations, {"system:nodes"})
+        self.assertEqual(found.identity.organizations, {"system:nodes"})
 
     def test_one_file_of_certificate_and_key(self) -> None:
         self.issue("system:node:a")
@@ -85,7 +87,7 @@ class IdentityTests(SynchronousTestCase):
         self.assertIsNot(pool.tls.current(), context)
         found = manager.get("a")
         assert found is not None
-        self.assertEqual(found.organizations, {"group"})
+        self.assertEqual(found.identity.organizations, {"group"})
 
     def test_a_broken_pair_leaves_the_old_in_use(self) -> None:
         self.issue("a")
@@ -134,7 +136,8 @@ class IdentityTests(SynchronousTestCase):
 
     def test_groups(self) -> None:
         self.issue("a", ("one", "two"))
-        self.assertEqual(organizations(self.pairs / "a.crt"), {"one", "two"})
+        identity = load_identity(self.pairs / "a.crt", self.pairs / "a.key")
+        self.assertEqual(identity.organizations, {"one", "two"})
         peer: dict[str, object] = {
             "subject": (
                 (("organizationName", "one"),),
@@ -142,5 +145,5 @@ class IdentityTests(SynchronousTestCase):
                 (("commonName", "a"),),
             )
         }
-        self.assertEqual(peer_organizations(peer), {"one", "two"})
-        self.assertEqual(peer_organizations({}), frozenset())
+        self.assertEqual(organizations_of(peer), ["one", "two"])
+        self.assertEqual(organizations_of({}), [])

@@ -5,8 +5,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.config.addresses import TCPAddress
-from superedge.web.client import Servers, UpstreamConnection
+from superedge.web.client import UpstreamConnection
 from superedge.web.h1 import Headers, ResponseHead
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
@@ -152,25 +151,3 @@ class ConnectionTests(SynchronousTestCase):
         self.connection.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(receiver.reason, "")
         self.assertEqual(self.released, [])
-
-
-class ServersTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.addresses = [TCPAddress(f"10.0.0.{number}", 6443) for number in range(3)]
-
-    def test_priority(self) -> None:
-        servers = Servers(self.addresses, False, penalty=10.0)
-        self.assertEqual(servers.order(0), self.addresses)
-        servers.failed(self.addresses[0], 0)
-        self.assertEqual(servers.order(1), [self.addresses[1], self.addresses[2], self.addresses[0]])
-        self.assertEqual(servers.order(11), self.addresses)
-
-    def test_round_robin(self) -> None:
-        servers = Servers(self.addresses, True)
-        self.assertEqual([servers.order(0)[0] for _ in range(4)], [*self.addresses, self.addresses[0]])
-
-    def test_a_server_that_came_back(self) -> None:
-        servers = Servers(self.addresses, False, penalty=10.0)
-        servers.failed(self.addresses[0], 0)
-        servers.connected(self.addresses[0])
-        self.assertEqual(servers.order(1), self.addresses)

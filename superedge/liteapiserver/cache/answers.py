@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from superedge.kube.media import JSON
-from superedge.kube.request import RequestInfo
+from superedge.kube.request import RequestInfo, qualified
 from superedge.kube.status import status_body
 from superedge.web.h1 import Headers
 
@@ -57,7 +57,7 @@ def what(request: RequestInfo) -> str:
     """What a request is about, for messages: ``pods "a" in namespace "b"``."""
     if not request.is_resource:
         return request.path
-    name = f"{request.resource}.{request.group}" if request.group else request.resource
+    name = qualified(request.group, request.resource)
     if request.subresource:
         name += f"/{request.subresource}"
     if request.name:

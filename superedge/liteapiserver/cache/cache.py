@@ -13,7 +13,7 @@ from superedge.kube.codecs import codec_for
 from superedge.kube.errors import DecodeError, SelectorError
 from superedge.kube.media import JSON, Representation, accepted, parse_media_type
 from superedge.kube.objects import ListPage, version_number
-from superedge.kube.request import RequestInfo
+from superedge.kube.request import RequestInfo, qualified
 from superedge.kube.status import not_found
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache import records
@@ -395,7 +395,7 @@ class Cache:
         return [
             {
                 "identity": collection.key.identity,
-                "resource": ".".join(filter(None, (collection.key.resource, collection.key.group))),
+                "resource": qualified(collection.key.group, collection.key.resource),
                 "representation": str(collection.key.representation),
                 "namespace": view.scope.namespace,
                 "labelSelector": view.scope.labels,

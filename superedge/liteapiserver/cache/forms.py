@@ -8,18 +8,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import msgspec
-
-from superedge.kube.errors import DecodeError
-from superedge.kube.media import PROTOBUF, Representation, accepted, parse_media_type
-from superedge.kube.protobuf import split_envelope
-
-
-class _Kind(msgspec.Struct):
-    kind: str = ""
-
-
-_kind = msgspec.json.Decoder(_Kind)
+from superedge.kube.codecs import kind_of
+from superedge.kube.media import Representation, accepted, parse_media_type
 
 
 @lru_cache(maxsize=256)
@@ -38,12 +28,6 @@ def actual_form(expected: Representation, body: bytes) -> Representation:
     """The form of a body. Raises DecodeError."""
     if not expected.kind:
         return expected
-    try:
-        if expected.media_type == PROTOBUF:
-            kind = split_envelope(body)[0]
-        else:
-            kind = _kind.decode(body).kind
-    except msgspec.MsgspecError as problem:
-        raise DecodeError(f"not JSON: {problem}") from problem
+    kind, _ = kind_of(body)
     plain = Representation(expected.media_type)
     return expected if kind.removesuffix("List") == expected.kind else plain

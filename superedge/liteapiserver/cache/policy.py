@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from superedge.config.liteapiserver import CacheRuleConfig
-from superedge.kube.request import RequestInfo
+from superedge.kube.request import RequestInfo, qualified
 
 # The only subresources whose answer is state rather than an action or a stream.
 _SUBRESOURCES = frozenset({"status", "scale"})
@@ -31,7 +31,7 @@ class Policy:
         self.for_resource = lru_cache(maxsize=1024)(self._for_resource)
 
     def _for_resource(self, group: str, resource: str) -> Keep:
-        names = {resource, f"{resource}.{group}" if group else resource}
+        names = {resource, qualified(group, resource)}
         for pattern, keep in self._rules:
             if any(fnmatchcase(name, pattern) for name in names):
                 return keep

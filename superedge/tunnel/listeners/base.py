@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -17,6 +16,7 @@ from superedge.config.addresses import Address
 from superedge.interfaces import IReactor
 from superedge.mux.stream import MuxStream
 from superedge.net.endpoints import ContextSource, ServerEndpoint
+from superedge.net.networks import Networks
 from superedge.net.splice import Splice
 from superedge.net.transport import address_text
 from superedge.tunnel import metrics
@@ -92,7 +92,7 @@ class Listener(Service):
         self.reactor = reactor
         self.tunnel = tunnel
         self.dial_timeout = dial_timeout
-        self._networks = [ip_network(network) for network in allow]
+        self._networks = Networks(allow)
         self._endpoint = ServerEndpoint(reactor, address, tls, self._handshake_failed, mode)
         self._port: IListeningPort | None = None
 
@@ -109,12 +109,7 @@ class Listener(Service):
     def allows(self, peer: IAddress) -> bool:
         """Whether the caller's address is in an allowed network; a Unix socket's peer always is."""
         host = getattr(peer, "host", None)
-        if host is None or not self._networks:
-            return True
-        address = ip_address(host)
-        if address.version == 6 and address.ipv4_mapped is not None:  # listening on [::] takes IPv4 too
-            address = address.ipv4_mapped
-        return any(address in network for network in self._networks)
+        return host is None or self._networks.allow(host)
 
     def refused(self, peer: IAddress, reason: str) -> None:
         """Count and log a caller that was turned away."""
