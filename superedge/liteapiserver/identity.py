@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from superedge.tls.identity import Identity, load_certificates, load_identity
 from superedge.web.client import Pool
 
 EAGERNESS = 0.5
-"""Seconds between two looks for a name that is not known."""
+"""Seconds between two looks for a name that is not known, while no path has changed."""
 
 _log = Logger()
 
@@ -48,6 +49,7 @@ class IdentityManager:
         self._faults: dict[Path, str] = {}
         self._loaded: dict[tuple[Path, Path], tuple[tuple[object, ...], str]] = {}
         self._next_look = 0.0
+        self._looked_at: list[object] = []
         self._anonymous_tls = ClientContextSource(ca)
         self.anonymous = make_pool(self._anonymous_tls)
         self.check()
@@ -69,11 +71,15 @@ class IdentityManager:
     def find(self, name: str, now: float) -> UpstreamIdentity | None:
         """As `get`, but looks at the files once more when there is none: it may have come a moment ago.
 
-        At most once in `EAGERNESS` seconds, however many strangers ask.
+        A stranger costs a listing of the paths; the files are read when that changed, and otherwise at most
+        once in `EAGERNESS` seconds.
         """
-        if name not in self._by_name and now >= self._next_look:
-            self._next_look = now + EAGERNESS
-            self.check()
+        if name not in self._by_name:
+            paths = [_listing(path) for path in self._paths]
+            if paths != self._looked_at or now >= self._next_look:
+                self._looked_at = paths
+                self._next_look = now + EAGERNESS
+                self.check()
         return self._by_name.get(name)
 
     def pools(self) -> list[Pool]:
@@ -163,6 +169,15 @@ class IdentityManager:
                 elif entry.suffix == ".crt" and entry.with_suffix(".key").exists():
                     found.append((entry, entry.with_suffix(".key")))
         return found
+
+
+def _listing(path: Path) -> object:
+    """Changes when a file comes, also within one tick of the file system's clock."""
+    try:
+        names = sorted(os.listdir(path)) if path.is_dir() else []
+    except OSError:
+        names = []
+    return names, file_stamp(path)
 
 
 def _is_ca(certificate: Path) -> bool:

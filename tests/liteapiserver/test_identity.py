@@ -59,6 +59,13 @@ class IdentityTests(SynchronousTestCase):
         assert found is not None
         self.assertEqual(found.identity.organizations, {"system:nodes"})
 
+    def test_pairs_that_come_one_after_the_other_count_at_once(self) -> None:
+        manager = self.manager()
+        for now, name in ((0.0, "a"), (0.001, "b"), (0.002, "c")):
+            self.assertIsNone(manager.find(name, now))
+            self.issue(name, stem=name)
+            self.assertIsNotNone(manager.find(name, now))
+
     def test_one_file_of_certificate_and_key(self) -> None:
         self.issue("system:node:a")
         combined = self.path / "kubelet-client-current.pem"
