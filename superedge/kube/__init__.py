@@ -1,4 +1,4 @@
-"""What every component knows of the Kubernetes API: requests, media types, selectors, partial decoding.
+"""The Kubernetes API: requests, media types, selectors and partial decoding (pure), and a client.
 
-Pure: bytes and values in, values out. Called by superedge.liteapiserver and superedge.testing.
+`access` finds a server, `client` asks it, `reflector` follows a collection. Called by every component.
 """

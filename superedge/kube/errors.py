@@ -11,3 +11,16 @@ class DecodeError(SuperEdgeError):
 
 class SelectorError(SuperEdgeError):
     """A selector that the API server would refuse too."""
+
+
+class APIError(SuperEdgeError):
+    """The API server's refusal: ``code`` is the HTTP status, ``reason`` the Status' word for programs."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        self.code = code
+        self.reason = reason
+        super().__init__(f"{code} {reason}: {message}" if reason else f"{code}: {message}")
+
+
+class Unavailable(SuperEdgeError):
+    """No whole answer came: the server cannot be reached, or the connection ended before it."""

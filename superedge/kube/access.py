@@ -1,0 +1,175 @@
+"""How to reach an API server, and as whom: from a kubeconfig, or from the pod that this process runs in.
+
+Source: Kubernetes' "Organizing Cluster Access Using kubeconfig Files" and "Accessing the API from a Pod".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from superedge.config.addresses import TCPAddress
+from superedge.errors import ConfigError, IdentityError
+from superedge.tls.contexts import ClientContextSource, file_stamp
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+_UNSUPPORTED_USER = ("exec", "auth-provider", "username", "password", "as")
+_UNSUPPORTED_CLUSTER = ("insecure-skip-tls-verify", "proxy-url")
+
+
+class Token:
+    """A bearer token, read again when its file has changed: service account tokens last an hour."""
+
+    def __init__(self, text: str = "", path: Path | None = None) -> None:
+        self._text = text
+        self._path = path
+        self._stamp: object = None
+
+    def current(self) -> str:
+        """The token now; what was read last while the file cannot be read. Raises IdentityError."""
+        if self._path is None:
+            return self._text
+        stamp = file_stamp(self._path)
+        if stamp is None or stamp != self._stamp:
+            try:
+                self._text = self._path.read_text().strip()
+                self._stamp = stamp
+            except OSError as problem:
+                if not self._text:
+                    raise IdentityError(self._path, f"cannot be read: {problem.strerror}") from problem
+        return self._text
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """``prefix`` stands before every path; ``namespace`` is where the caller is at home."""
+
+    server: TCPAddress
+    tls: ClientContextSource
+    token: Token | None = None
+    server_name: str | None = None
+    prefix: str = ""
+    namespace: str = "default"
+
+
+def load_access(kubeconfig: Path | None) -> Access:
+    """From the file's current context, or without a file as this pod. Raises ConfigError, IdentityError."""
+    return in_cluster() if kubeconfig is None else from_kubeconfig(kubeconfig)
+
+
+def in_cluster(directory: Path = SERVICE_ACCOUNT) -> Access:
+    """As the pod's service account. Raises ConfigError outside of a pod, IdentityError."""
+    host = os.environ.get("KUBERNETES_SERVICE_HOST")
+    if not host:
+        raise ConfigError(
+            "kubernetes.kubeconfig", "", "must name a file: this process runs in no pod of a cluster"
+        )
+    port = int(os.environ.get("KUBERNETES_SERVICE_PORT", "443"))
+    try:
+        namespace = (directory / "namespace").read_text().strip()
+    except OSError:
+        namespace = "default"
+    return Access(
+        TCPAddress(host, port),
+        ClientContextSource([directory / "ca.crt"]),
+        Token(path=directory / "token"),
+        namespace=namespace,
+    )
+
+
+def from_kubeconfig(path: Path) -> Access:
+    """The current context of a kubeconfig. Raises ConfigError naming what is missing, IdentityError."""
+    try:
+        tree = yaml.safe_load(path.read_bytes())
+    except OSError as problem:
+        raise ConfigError(str(path), "", f"cannot be read: {problem.strerror}") from problem
+    except yaml.YAMLError as problem:
+        raise ConfigError(str(path), "", "is not YAML") from problem
+    return _Reader(path, tree if isinstance(tree, dict) else {}).access()
+
+
+class _Reader:
+    """Finds in a kubeconfig what is asked for, or says which key is at fault."""
+
+    def __init__(self, path: Path, tree: dict[str, Any]) -> None:
+        self._path = path
+        self._tree = tree
+
+    def fault(self, key: str, message: str) -> ConfigError:
+        return ConfigError(str(self._path), key, message)
+
+    def access(self) -> Access:
+        current = self._tree.get("current-context")
+        if not isinstance(current, str):
+            raise self.fault("current-context", "is required")
+        context = self._named("contexts", "context", current)
+        cluster = self._named("clusters", "cluster", str(context.get("cluster")))
+        user = self._named("users", "user", str(context.get("user"))) if context.get("user") else {}
+        for found, names, where in (
+            (cluster, _UNSUPPORTED_CLUSTER, "cluster"),
+            (user, _UNSUPPORTED_USER, "user"),
+        ):
+            for name in names:
+                if found.get(name):
+                    raise self.fault(f"{where}.{name}", "is not supported; use certificates or a token")
+        server, prefix = self._server(cluster.get("server"))
+        authority = self._file(cluster, "certificate-authority")
+        if authority is None:
+            raise self.fault("cluster.certificate-authority", "is required")
+        certificate, key = self._file(user, "client-certificate"), self._file(user, "client-key")
+        if (certificate is None) != (key is None):
+            raise self.fault("user", "client-certificate and client-key go together")
+        return Access(
+            server,
+            ClientContextSource([authority], certificate, key),
+            self._token(user),
+            cluster.get("tls-server-name") or None,
+            prefix,
+            context.get("namespace") or "default",
+        )
+
+    def _named(self, table: str, key: str, name: str) -> dict[str, Any]:
+        entries = self._tree.get(table)
+        for entry in entries if isinstance(entries, list) else []:
+            if isinstance(entry, dict) and entry.get("name") == name and isinstance(entry.get(key), dict):
+                found: dict[str, Any] = entry[key]
+                return found
+        raise self.fault(table, f"has no {key} called {name!r}")
+
+    def _server(self, text: Any) -> tuple[TCPAddress, str]:
+        try:
+            parts = urlsplit(text if isinstance(text, str) else "")
+            host, port = parts.hostname, parts.port or 443
+        except ValueError:
+            host = None
+        if not host or parts.scheme != "https":
+            raise self.fault("cluster.server", f"{text!r} is not https://host:port")
+        return TCPAddress(host, port), parts.path.rstrip("/")
+
+    def _token(self, user: dict[str, Any]) -> Token | None:
+        if user.get("tokenFile"):
+            return Token(path=self._path.parent / str(user["tokenFile"]))
+        return Token(str(user["token"])) if user.get("token") else None
+
+    def _file(self, found: dict[str, Any], key: str) -> Path | None:
+        if data := found.get(f"{key}-data"):
+            try:
+                return _in_memory(key, base64.b64decode(data, validate=True))
+            except (binascii.Error, ValueError, TypeError) as problem:
+                raise self.fault(f"{key}-data", "is not base64") from problem
+        return self._path.parent / str(found[key]) if found.get(key) else None
+
+
+def _in_memory(name: str, content: bytes) -> Path:
+    """The content as a file that is on no disk: TLS reads pairs from files alone."""
+    descriptor = os.memfd_create(name)
+    os.write(descriptor, content)
+    return Path(f"/proc/self/fd/{descriptor}")

@@ -1,0 +1,282 @@
+"""A client of the Kubernetes API: single requests and watches, in JSON.
+
+Bodies go in as what msgspec can encode and come back as bytes; whoever asks decodes as much as it needs.
+Writes that carry a resourceVersion fail with 409 when the object has changed (optimistic concurrency).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote, urlencode
+
+import msgspec
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.python.failure import Failure
+
+from superedge import __version__
+from superedge.errors import IdentityError, SuperEdgeError
+from superedge.interfaces import IReactor
+from superedge.kube.access import Access
+from superedge.kube.errors import APIError, DecodeError, Unavailable
+from superedge.kube.json import JSONCodec
+from superedge.kube.objects import WatchEvent
+from superedge.net.errors import ConnectError
+from superedge.net.servers import Servers
+from superedge.web.client import IDLE_TIMEOUT, Pool, UpstreamConnection
+from superedge.web.h1 import Headers, ResponseHead, request_head
+
+MERGE_PATCH = "application/merge-patch+json"
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of the largest answer or watch event that is taken."""
+WATCH_GRACE = 30.0
+"""Seconds beyond its time limit after which a watch that did not end is given up."""
+
+_codec = JSONCodec()
+
+
+class Resource(NamedTuple):
+    """A kind of object, as paths name it; ``group`` is empty for the core group."""
+
+    group: str
+    version: str
+    plural: str
+
+    def path(self, namespace: str = "", name: str = "") -> str:
+        """Of one object, or of all in a namespace or in the cluster."""
+        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
+        if namespace:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        if name:
+            parts.append(name)
+        return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+CONFIGMAPS = Resource("", "v1", "configmaps")
+NODES = Resource("", "v1", "nodes")
+LEASES = Resource("coordination.k8s.io", "v1", "leases")
+
+
+class IKubeClient(Protocol):
+    """What the rest of the product needs of a client; `superedge.testing` has one without a network."""
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+    ) -> bytes:
+        """The body of a successful answer. Raises APIError, Unavailable."""
+
+    async def watch(
+        self, path: str, query: Mapping[str, str], seconds: int, on_event: Callable[[WatchEvent], None]
+    ) -> None:
+        """Give each event to ``on_event`` until the watch ends in order. Raises APIError, Unavailable."""
+
+
+class _Late(Unavailable):
+    """No answer in time: a second try would wait as long again."""
+
+
+class _Receiver:
+    """What both kinds of answer share: the status, the body of a failure, the end."""
+
+    def __init__(self) -> None:
+        self.done: Deferred[bytes] = Deferred()
+        self.started = False
+        self._status = 0
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._complete = False
+
+    def response(self, head: ResponseHead) -> None:
+        self.started = True
+        self._status = head.status
+
+    def data(self, pieces: list[bytes]) -> None:
+        self._size += sum(map(len, pieces))
+        if self._size > MAX_BODY:
+            self._fail(Unavailable(f"the answer has more than {MAX_BODY} bytes"))
+        else:
+            self._pieces += pieces
+
+    def complete(self, trailers: Headers) -> None:
+        self._complete = True
+
+    def round_done(self) -> None:
+        # Only now is the connection back in its pool, for what whoever waits may ask next.
+        if not self._complete or self.done.called:
+            return
+        body = b"".join(self._pieces)
+        if 200 <= self._status < 300:
+            self.done.callback(body)
+        else:
+            self._fail(api_error(self._status, body))
+
+    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+        connection.transport.abortConnection()
+        self._fail(Unavailable("the API server switched protocols unasked"))
+
+    def failed(self, reason: str) -> None:
+        self._fail(Unavailable(reason))
+
+    def _fail(self, problem: Exception) -> None:
+        if not self.done.called:
+            self.done.errback(Failure(problem))
+
+
+class _WatchReceiver(_Receiver):
+    """Cuts a stream into events."""
+
+    def __init__(self, on_event: Callable[[WatchEvent], None]) -> None:
+        super().__init__()
+        self._on_event = on_event
+        self._splitter = _codec.splitter()
+
+    def data(self, pieces: list[bytes]) -> None:
+        if self._status != 200:
+            super().data(pieces)
+            return
+        try:
+            for frame in self._splitter.feed(b"".join(pieces)):
+                if not self.done.called:
+                    self._event(_codec.decode_event(frame))
+        except Exception as problem:
+            self._fail(problem)
+        if self._splitter.pending > MAX_BODY:
+            self._fail(Unavailable(f"an event has more than {MAX_BODY} bytes"))
+
+    def _event(self, event: WatchEvent) -> None:
+        if event.type == "ERROR":
+            self._fail(api_error(event.code, event.item.raw))
+        else:
+            self._on_event(event)
+
+
+class KubeClient:
+    """Requests to one API server over pooled connections."""
+
+    def __init__(self, reactor: IReactor, access: Access, timeout: float = 10.0) -> None:
+        """``timeout``: seconds for a whole request, watches excepted."""
+        self._reactor = reactor
+        self._access = access
+        self._timeout = timeout
+        self._host = str(access.server).encode()
+        servers = Servers([access.server], round_robin=False)
+        self._pool = Pool(reactor, servers, access.tls, access.server_name, timeout)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+    ) -> bytes:
+        """The body of a successful answer. Raises APIError, Unavailable.
+
+        A read is tried again when the pooled connection it went to had just been closed.
+        """
+        raw = b"" if body is None else msgspec.json.encode(body)
+        head = self._head(method, path, query, raw, content_type)
+        receiver = _Receiver()
+        self._pool.close_idle(self._reactor.seconds() - IDLE_TIMEOUT)
+        idle = self._pool.take_idle()
+        if idle is not None:
+            try:
+                return await self._within(self._timeout, self._exchange(idle, head, raw, receiver))
+            except Unavailable as problem:
+                if method != "GET" or receiver.started or isinstance(problem, _Late):
+                    raise
+                receiver = _Receiver()
+        return await self._within(self._timeout, self._fresh(head, raw, receiver))
+
+    async def watch(
+        self, path: str, query: Mapping[str, str], seconds: int, on_event: Callable[[WatchEvent], None]
+    ) -> None:
+        """Give each event to ``on_event`` until the watch ends in order, ``seconds`` at most.
+
+        Raises APIError (410 when the version is too old), Unavailable, and whatever ``on_event`` raises.
+        """
+        asked = {**query, "watch": "true", "timeoutSeconds": str(seconds)}
+        head = self._head("GET", path, asked, b"", "")
+        await self._within(seconds + WATCH_GRACE, self._fresh(head, b"", _WatchReceiver(on_event)))
+
+    def close(self) -> None:
+        """Drop every connection."""
+        self._pool.abort()
+
+    def _head(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: bytes, content_type: str
+    ) -> bytes:
+        headers = [
+            (b"Host", self._host),
+            (b"Accept", b"application/json"),
+            (b"User-Agent", f"superedge/{__version__}".encode()),
+        ]
+        if self._access.token is not None:
+            try:
+                token = self._access.token.current()
+            except IdentityError as problem:
+                raise Unavailable(str(problem)) from problem
+            headers.append((b"Authorization", f"Bearer {token}".encode()))
+        if body or method in ("POST", "PUT", "PATCH"):
+            headers += [(b"Content-Type", content_type.encode()), (b"Content-Length", b"%d" % len(body))]
+        target = self._access.prefix + path + (f"?{urlencode(query)}" if query else "")
+        return request_head(method.encode(), target.encode(), headers)
+
+    async def _fresh(self, head: bytes, body: bytes, receiver: _Receiver) -> bytes:
+        try:
+            connection = await self._pool.connect()
+        except ConnectError as problem:
+            raise Unavailable(str(problem)) from problem
+        return await self._exchange(connection, head, body, receiver)
+
+    async def _exchange(
+        self, connection: UpstreamConnection, head: bytes, body: bytes, receiver: _Receiver
+    ) -> bytes:
+        connection.request(head + body, False, True, receiver)
+        try:
+            return await receiver.done
+        except APIError:
+            raise  # an answer like any other: the connection is good
+        except BaseException:
+            connection.abandon()
+            raise
+
+    async def _within(self, seconds: float, exchange: Any) -> bytes:
+        attempt: Deferred[bytes] = Deferred.fromCoroutine(exchange)
+        attempt.addTimeout(seconds, self._reactor)
+        try:
+            return await attempt
+        except TimeoutError as problem:
+            raise _Late(f"{self._access.server} did not answer within {seconds:g} s") from problem
+
+
+class _Status(msgspec.Struct):
+    message: str = ""
+    reason: str = ""
+
+
+def api_error(code: int, body: bytes) -> APIError:
+    """The failure that an answer of another status than 2xx, or an ERROR event, stands for."""
+    try:
+        status = msgspec.json.decode(body, type=_Status)
+    except msgspec.MsgspecError:
+        status = _Status(body[:200].decode("utf-8", "replace"))
+    return APIError(code, status.reason, status.message or f"status {code}")
+
+
+def decode(kind: type[Any], body: bytes) -> Any:
+    """As much of an object as the struct ``kind`` names. Raises DecodeError."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as problem:
+        raise DecodeError(f"not a {kind.__name__} in JSON: {problem}") from problem
+
+
+Problems: tuple[type[SuperEdgeError], ...] = (APIError, Unavailable, DecodeError)
+"""What a request may raise that another try may cure."""
