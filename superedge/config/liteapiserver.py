@@ -105,6 +105,9 @@ class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     advertise: str = ""
     #: Response filters, by their plugins' names, in the order they are asked.
     filters: list[str] = []
+    #: Seconds for which the answer to a SubjectAccessReview, TokenReview or one of their kin is given again
+    #: to the same question while the cloud is away; 0 for never. A TokenReview counts as long as its token.
+    review_reuse: float = 300.0
     #: What is remembered.
     cache: CacheConfig = CacheConfig()
     #: Seconds within which watches that were held while offline are ended once the cloud is back.
@@ -124,5 +127,5 @@ class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
             ip_address(advertised.host)
         if not self.listen or not self.client_ca:
             raise ValueError("listen and client_ca must name at least one each")
-        if self.resume_within < 0 or self.drain_timeout < 0:
-            raise ValueError("resume_within and drain_timeout must not be negative")
+        if min(self.resume_within, self.drain_timeout, self.review_reuse) < 0:
+            raise ValueError("resume_within, drain_timeout and review_reuse must not be negative")

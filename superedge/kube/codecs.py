@@ -9,8 +9,14 @@ from superedge.kube.json import JSONCodec
 from superedge.kube.media import JSON, PROTOBUF, Representation
 from superedge.kube.objects import Codec
 from superedge.kube.protobuf import MAGIC, ProtobufCodec, split_envelope
+from superedge.kube.table import TableCodec
 
-_CODECS: dict[str, Codec] = {JSON: JSONCodec(), PROTOBUF: ProtobufCodec()}
+_CODECS: dict[tuple[str, str], Codec] = {
+    (JSON, ""): JSONCodec(),
+    (PROTOBUF, ""): ProtobufCodec(),
+    (JSON, "PartialObjectMetadata"): JSONCodec(whole=False),
+    (PROTOBUF, "PartialObjectMetadata"): ProtobufCodec(whole=False),
+}
 
 
 class _Kind(msgspec.Struct):
@@ -19,14 +25,14 @@ class _Kind(msgspec.Struct):
 
 
 _kind = msgspec.json.Decoder(_Kind)
-_WITH_METADATA = frozenset({"", "PartialObjectMetadata"})
 
 
 def codec_for(representation: Representation) -> Codec | None:
-    """The codec of a form whose items have metadata of their own; None for others, a Table for one."""
-    if representation.kind not in _WITH_METADATA:
-        return None
-    return _CODECS.get(representation.media_type)
+    """The codec of a form whose items have metadata, a new one for each Table; None for any other form."""
+    if representation.kind == "Table":
+        known = representation.media_type == JSON and representation.include != "None"
+        return TableCodec(representation) if known else None
+    return _CODECS.get((representation.media_type, representation.kind))
 
 
 def kind_of(body: bytes) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from superedge.kube.errors import DecodeError
-from superedge.kube.objects import INITIAL_EVENTS_END, FrameSplitter, Item, ListPage, WatchEvent
+from superedge.kube.objects import INITIAL_EVENTS_END, FieldPath, FrameSplitter, Item, ListPage, WatchEvent
 
 
 class _Metadata(msgspec.Struct):
@@ -111,7 +111,13 @@ class LineSplitter:
 
 
 class JSONCodec:
-    """`superedge.kube.objects.Codec` for application/json, PartialObjectMetadata included."""
+    """`superedge.kube.objects.Codec` for application/json."""
+
+    shared = b""
+
+    def __init__(self, whole: bool = True) -> None:
+        """``whole`` is false for PartialObjectMetadata, which tells no field but metadata."""
+        self.whole = whole
 
     def decode_object(self, body: bytes) -> Item:
         """The object of a GET answer. Raises DecodeError."""
@@ -169,6 +175,18 @@ class JSONCodec:
             raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
         return (meta.labels if meta else None) or {}
 
+    def field(self, raw: bytes, path: FieldPath) -> str:
+        """A field's text as selectors compare it."""
+        try:
+            found = msgspec.json.decode(raw)
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
+        for name in path.names:
+            found = found.get(name) if isinstance(found, dict) else None
+        if path.boolean:
+            return "true" if found else "false"
+        return found if isinstance(found, str) else ""
+
     def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
         """The body of a GET answer; an item of a list gets its kind and apiVersion."""
         if _object.decode(raw).kind:
@@ -186,7 +204,7 @@ class JSONCodec:
         )
         return b"".join([head, b",".join(raws), b"]}\n"])
 
-    def encode_event(self, type_: str, kind: str, api_version: str, raw: bytes) -> bytes:
+    def encode_event(self, type_: str, kind: str, api_version: str, raw: bytes, first: bool = True) -> bytes:
         """One line of a watch."""
         return b'{"type":%b,"object":%b}\n' % (
             _encode(type_),

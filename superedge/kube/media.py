@@ -17,28 +17,30 @@ class Representation:
     """A media type with the parameters that change an object's form: ``as``, ``g`` and ``v``.
 
     A list and its items count as one form: ``PartialObjectMetadataList`` is kept as
-    ``PartialObjectMetadata``.
+    ``PartialObjectMetadata``. ``include`` says what a Table's rows hold of their objects, as the query
+    parameter ``includeObject`` does: ``Object``, ``None``, or empty for their metadata.
     """
 
     media_type: str
     kind: str = ""
     group: str = ""
     version: str = ""
+    include: str = ""
 
     def __str__(self) -> str:
+        return f"{self.content_type};includeObject={self.include}" if self.include else self.content_type
+
+    @property
+    def content_type(self) -> str:
+        """The Content-Type of a list or an object."""
         if not self.kind:
             return self.media_type
         return f"{self.media_type};as={self.kind};g={self.group};v={self.version}"
 
     @property
-    def content_type(self) -> str:
-        """The Content-Type of a list or an object."""
-        return str(self)
-
-    @property
     def stream_type(self) -> str:
         """The Content-Type of a watch."""
-        return f"{self.media_type};stream=watch" if self.media_type == PROTOBUF else str(self)
+        return f"{self.media_type};stream=watch" if self.media_type == PROTOBUF else self.content_type
 
 
 @lru_cache(maxsize=256)
@@ -53,7 +55,13 @@ def parse_media_type(text: str) -> Representation:
     name = media_type.strip().lower()
     if not kind:
         return Representation(name)
-    return Representation(name, kind, parameters.get("g", ""), parameters.get("v", ""))
+    return Representation(
+        name,
+        kind,
+        parameters.get("g", ""),
+        parameters.get("v", ""),
+        parameters.get("includeobject", "") if kind == "Table" else "",
+    )
 
 
 @lru_cache(maxsize=256)

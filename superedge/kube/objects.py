@@ -57,8 +57,21 @@ class FrameSplitter(Protocol):
         """Bytes of a frame that is not whole yet."""
 
 
+class FieldPath(NamedTuple):
+    """Where a field is, in JSON by names and in protobuf by numbers; ``boolean`` when absent means false."""
+
+    names: tuple[str, ...]
+    numbers: tuple[int, ...]
+    boolean: bool = False
+
+
 class Codec(Protocol):
-    """Reads and writes one media type. What cannot be read raises DecodeError."""
+    """Reads and writes one form of objects. What cannot be read raises DecodeError."""
+
+    shared: bytes
+    """What every object needs and none says itself, such as a Table's columns; empty in other forms."""
+    whole: bool
+    """Whether objects have all their fields in this form, and not metadata alone."""
 
     def decode_object(self, body: bytes) -> Item:
         """The object of a GET answer."""
@@ -75,14 +88,17 @@ class Codec(Protocol):
     def labels(self, raw: bytes) -> Mapping[str, str]:
         """An object's labels."""
 
+    def field(self, raw: bytes, path: FieldPath) -> str:
+        """A field's text as selectors compare it, empty when it is absent; of a ``whole`` form."""
+
     def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
         """The body of a GET answer."""
 
     def encode_list(self, kind: str, api_version: str, version: str, raws: Iterable[bytes]) -> bytes:
         """The body of a LIST answer of one page."""
 
-    def encode_event(self, type_: str, kind: str, api_version: str, raw: bytes) -> bytes:
-        """One frame of a watch."""
+    def encode_event(self, type_: str, kind: str, api_version: str, raw: bytes, first: bool = True) -> bytes:
+        """One frame of a watch; ``first`` when no event went before it."""
 
     def encode_bookmark(self, kind: str, api_version: str, version: str, initial_events_end: bool) -> bytes:
         """A frame that says up to where the watch has come."""

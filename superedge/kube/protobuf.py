@@ -12,8 +12,8 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from superedge.kube.errors import DecodeError
-from superedge.kube.objects import INITIAL_EVENTS_END, FrameSplitter, Item, ListPage, WatchEvent
-from superedge.kube.wire import BYTES, field, read_varint, walk
+from superedge.kube.objects import INITIAL_EVENTS_END, FieldPath, FrameSplitter, Item, ListPage, WatchEvent
+from superedge.kube.wire import BYTES, VARINT, field, read_varint, walk
 
 MAGIC = b"k8s\x00"
 MAX_FRAME = 64 * 1024 * 1024
@@ -86,6 +86,22 @@ def _text_map(raw: bytes, wanted: int) -> dict[str, str]:
     return found
 
 
+def _text_at(raw: bytes, path: FieldPath) -> str:
+    start, end, wire = 0, len(raw), BYTES
+    for wanted in path.numbers:
+        if wire != BYTES:
+            raise DecodeError("a field that is no message has fields of its own")
+        for number, wire, a, b in walk(raw, start, end):  # noqa: B007 - the last one's is what counts
+            if number == wanted:
+                start, end = a, b
+                break
+        else:
+            return "false" if path.boolean else ""
+    if path.boolean:
+        return "true" if wire == VARINT and read_varint(raw, start)[0] else "false"
+    return raw[start:end].decode(errors="replace") if wire == BYTES else ""
+
+
 def _checked(item: Item) -> Item:
     if not item.name:
         raise DecodeError("an object without a name")
@@ -124,6 +140,12 @@ class LengthSplitter:
 
 class ProtobufCodec:
     """`superedge.kube.objects.Codec` for application/vnd.kubernetes.protobuf."""
+
+    shared = b""
+
+    def __init__(self, whole: bool = True) -> None:
+        """``whole`` is false for PartialObjectMetadata, which tells no field but metadata."""
+        self.whole = whole
 
     def decode_object(self, body: bytes) -> Item:
         """The object of a GET answer. Raises DecodeError."""
@@ -186,6 +208,10 @@ class ProtobufCodec:
         """An object's labels. Raises DecodeError."""
         return _text_map(raw, _LABELS)
 
+    def field(self, raw: bytes, path: FieldPath) -> str:
+        """A field's text as selectors compare it. Raises DecodeError."""
+        return _text_at(raw, path)
+
     def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
         """The body of a GET answer."""
         return envelope(kind, api_version, raw)
@@ -196,7 +222,7 @@ class ProtobufCodec:
         parts += [field(2, raw) for raw in raws]
         return envelope(kind, api_version, b"".join(parts))
 
-    def encode_event(self, type_: str, kind: str, api_version: str, raw: bytes) -> bytes:
+    def encode_event(self, type_: str, kind: str, api_version: str, raw: bytes, first: bool = True) -> bytes:
         """One frame of a watch."""
         body = field(1, type_.encode()) + field(2, field(1, envelope(kind, api_version, raw)))
         return struct.pack(">I", len(body)) + body

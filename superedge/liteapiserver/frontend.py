@@ -19,7 +19,7 @@ from superedge.liteapiserver.health import Health
 from superedge.liteapiserver.held import HeldWatches
 from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.proxy import Caller, Exchange
-from superedge.liteapiserver.tokens import MAX_BODY, TokenVault, is_token_request
+from superedge.liteapiserver.questions import MAX_BODY, Questions, is_question
 from superedge.net.transport import organizations_of
 from superedge.web.h1 import HOP_BY_HOP, Headers, split_headers
 from superedge.web.server import CONTINUE, Request
@@ -41,7 +41,7 @@ class Frontend:
         health: Health,
         cache: Cache,
         credentials: Credentials,
-        tokens: TokenVault,
+        questions: Questions,
         filters: Filters,
         host: bytes,
         forward_unknown: bool,
@@ -56,7 +56,7 @@ class Frontend:
         self.health = health
         self.cache = cache
         self.credentials = credentials
-        self.tokens = tokens
+        self.questions = questions
         self.filters = filters
         self.host = host
         self._forward_unknown = forward_unknown
@@ -94,7 +94,7 @@ class Frontend:
             exchange = Exchange(self, request, info, caller, headers, noted, self._reactor.seconds())
             self._exchanges.add(exchange)
             exchange.begin()
-        elif is_token_request(info):
+        elif is_question(info):
             request.receive(_Question(self, request, info, caller))
         else:
             self.answer_offline(request, info, caller)
@@ -153,10 +153,10 @@ class Frontend:
             message = "the cloud is unreachable, and it has not accepted these credentials before"
             self._respond(request, info, failure(401, message, outcome="refused"), "cache")
             return
-        if is_token_request(info):
-            answer: Answer | WatchAnswer = self.tokens.answer(caller.identity, info, question)
+        if is_question(info):
+            answer: Answer | WatchAnswer = self.questions.answer(caller.identity, info, question)
         else:
-            answer = self.cache.answer(caller.identity, info)
+            answer = self.cache.answer(caller.identity, info, _none_match(request, info))
             if self.filters.covers(info):
                 answer = self.filters.answer(info, answer)
         self._respond(request, info, answer, "cache")
@@ -227,6 +227,14 @@ class Frontend:
         return len(self._exchanges)
 
 
+def _none_match(request: Request, info: RequestInfo) -> str:
+    """The header If-None-Match of a request that an ETag may answer."""
+    if info.is_resource:
+        return ""
+    values = [value for name, value in request.head.headers if name.lower() == b"if-none-match"]
+    return b",".join(values).decode("latin-1")
+
+
 # The cloud's own name takes the place of ours.
 _DROPPED = HOP_BY_HOP | {b"host"}
 # How a filtered resource is asked for.
@@ -236,7 +244,7 @@ _METHODS = frozenset({"get", "head", "post", "put", "patch", "delete", "options"
 
 
 class _Question:
-    """Waits for the body of a TokenRequest that only the vault can answer."""
+    """Waits for the body of a question, which decides the answer."""
 
     def __init__(self, frontend: Frontend, request: Request, info: RequestInfo, caller: Caller) -> None:
         self._frontend = frontend

@@ -13,7 +13,7 @@ from superedge.kube.media import without_cbor
 from superedge.kube.request import RequestInfo
 from superedge.kube.status import is_status
 from superedge.liteapiserver.filters import FAILED, WatchFilter, hidden
-from superedge.liteapiserver.tokens import MAX_BODY, is_token_request
+from superedge.liteapiserver.questions import MAX_BODY, is_question
 from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
 from superedge.web.client import Pool, UpstreamConnection
@@ -71,13 +71,13 @@ class Exchange:
         "_interim_seen",
         "_noted",
         "_question",
+        "_question_answer",
         "_recorder",
         "_request",
         "_retried",
         "_round",
         "_started",
         "_switch_head",
-        "_token_answer",
         "_unfiltered",
         "_watch_filter",
         "started_at",
@@ -115,8 +115,8 @@ class Exchange:
         self._retried = False
         self._interim_seen = False
         self._switch_head = b""
-        self._question: list[bytes] | None = [] if is_token_request(info) else None
-        self._token_answer: tuple[bytes, list[bytes]] | None = None
+        self._question: list[bytes] | None = [] if is_question(info) else None
+        self._question_answer: tuple[bytes, list[bytes]] | None = None
 
     @property
     def waiting(self) -> bool:
@@ -277,7 +277,7 @@ class Exchange:
         self._started = True
         frontend.answering(self, self._info, status)
         if status == 201 and self._question is not None:
-            self._token_answer = (noted.get(b"content-type", b""), [])
+            self._question_answer = (noted.get(b"content-type", b""), [])
         if self._info.is_read:
             self._recorder = frontend.cache.record(
                 self._caller.identity,
@@ -285,6 +285,7 @@ class Exchange:
                 status,
                 noted.get(b"content-type", b""),
                 noted.get(b"content-encoding", b""),
+                noted.get(b"etag", b""),
             )
         elif status < 300 and self._info.is_resource:
             frontend.cache.wrote(self._caller.identity, self._info)
@@ -323,8 +324,8 @@ class Exchange:
             self._request.write(pieces)
         if self._recorder is not None:
             self._round += pieces
-        if self._token_answer is not None:
-            self._token_answer[1].extend(pieces)
+        if self._question_answer is not None:
+            self._question_answer[1].extend(pieces)
 
     def _write_events(self, watch_filter: WatchFilter, pieces: list[bytes]) -> None:
         try:
@@ -382,13 +383,12 @@ class Exchange:
             if self._round:
                 recorder.data(self._round)
             recorder.complete()
-        if self._token_answer is not None:
-            self._keep_token(*self._token_answer)
+        if self._question_answer is not None:
+            self._keep_answer(*self._question_answer)
 
-    def _keep_token(self, content_type: bytes, answer: list[bytes]) -> None:
-        frontend = self._frontend
+    def _keep_answer(self, content_type: bytes, answer: list[bytes]) -> None:
         try:
-            token = frontend.tokens.record(
+            self._frontend.questions.record(
                 self._caller.identity,
                 self._info,
                 b"".join(self._question or ()),
@@ -396,9 +396,9 @@ class Exchange:
                 b"".join(answer),
             )
         except DecodeError as problem:
-            _log.warn("a token is not kept for later: {problem}", problem=problem)
-        else:
-            frontend.credentials.issued(token)
+            _log.warn(
+                "an answer to {path} is not kept for later: {problem}", path=self._info.path, problem=problem
+            )
 
     def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
         """The server speaks another protocol from here on: bytes go through as they are."""

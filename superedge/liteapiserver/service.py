@@ -30,6 +30,8 @@ from superedge.liteapiserver.frontend import Frontend
 from superedge.liteapiserver.health import Health, ProbeResult
 from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.probe import probe
+from superedge.liteapiserver.questions import Questions
+from superedge.liteapiserver.reviews import Reviews
 from superedge.liteapiserver.stores.memory import MemoryStore
 from superedge.liteapiserver.tokens import TokenVault, load_key
 from superedge.net.endpoints import ServerEndpoint
@@ -86,6 +88,7 @@ class LiteAPIServer(Service):
         self.cache = Cache(policy, self._commit, config.cache.max_body, limits)
         self._credentials = Credentials(self._commit, time.time)
         self._tokens = TokenVault(self._token_key(), self._commit, time.time)
+        reviews = Reviews(config.review_reuse, time.time)
         host = upstream.server_name or addresses[0].host
         self._host = str(TCPAddress(host, addresses[0].port))
         self.health = Health(reactor, self._probe, upstream.probe_interval)
@@ -95,7 +98,7 @@ class LiteAPIServer(Service):
             self.health,
             self.cache,
             self._credentials,
-            self._tokens,
+            Questions(self._tokens, reviews, self._credentials),
             Filters(filters),
             self._host.encode(),
             config.unknown_certificate == "forward",

@@ -27,7 +27,6 @@ from superedge.liteapiserver.cache.answers import Answer, failure, stale_headers
 from superedge.liteapiserver.cache.collection import Commit
 from superedge.liteapiserver.credentials import read_claims
 
-MAX_BODY = 256 * 1024
 _MARGIN = 10.0
 """Seconds before its end from which a token is no longer given out."""
 _STRETCH = 600.0

@@ -40,6 +40,7 @@ _NOTED = frozenset(
         b"content-encoding",
         b"content-length",
         b"content-type",
+        b"etag",
         b"expect",
     }
 )

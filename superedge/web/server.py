@@ -138,7 +138,8 @@ class Request:
 
     def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Send a whole response."""
-        headers.append((b"Content-Length", b"%d" % len(body)))
+        if status != HTTPStatus.NOT_MODIFIED:  # which has no body, whatever a length would say
+            headers.append((b"Content-Length", b"%d" % len(body)))
         self.start(status, HTTPStatus(status).phrase.encode(), headers, True)
         if body and self.head.method != b"HEAD":
             self.write([body])

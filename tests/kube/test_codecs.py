@@ -15,6 +15,7 @@ from superedge.kube.json import JSONCodec
 from superedge.kube.media import JSON, PROTOBUF, Representation, parse_media_type
 from superedge.kube.objects import Codec, WatchEvent, version_number
 from superedge.kube.protobuf import MAX_FRAME, ProtobufCodec
+from superedge.kube.table import TableCodec
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -202,7 +203,11 @@ class ChoiceTests(SynchronousTestCase):
         self.assertIsInstance(codec_for(Representation(PROTOBUF)), ProtobufCodec)
         metadata = parse_media_type("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
         self.assertIsInstance(codec_for(metadata), JSONCodec)
-        self.assertIsNone(codec_for(parse_media_type("application/json;as=Table;g=meta.k8s.io;v=v1")))
+        table = "application/json;as=Table;g=meta.k8s.io;v=v1"
+        first, second = (codec_for(parse_media_type(table)) for _ in range(2))
+        self.assertIsInstance(first, TableCodec)
+        self.assertIsNot(first, second)  # each has the columns of one resource
+        self.assertIsNone(codec_for(parse_media_type(f"{table};includeObject=None")))
         self.assertIsNone(codec_for(Representation("application/yaml")))
 
     def test_versions_of_any_length(self) -> None:

@@ -278,6 +278,41 @@ class WatchTests(OfflineTestCase):
         self.assertEqual(await watch.over, "")
 
 
+class QuestionTests(OfflineTestCase):
+    ACCESS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+
+    async def test_a_review_is_answered_again(self) -> None:
+        self.upstream.serve(self.ACCESS.encode(), b'{"status":{"allowed":true}}', 201)
+        for online in (True, False):
+            if not online:
+                await self.world.go_offline()
+            answer = await self.world.ask("POST", self.ACCESS, body=b"may I", identity=self.world.node)
+            self.assertEqual((answer.status, answer.body), (201, b'{"status":{"allowed":true}}'))
+            self.assertEqual(self.stale(answer), not online)
+        answer = await self.world.ask("POST", self.ACCESS, body=b"may I not", identity=self.world.node)
+        self.assertEqual(answer.status, 503)
+        answer = await self.world.ask("POST", self.ACCESS, body=b"may I")
+        self.assertEqual(answer.status, 503)  # nobody else's answer
+
+    async def test_entity_tags(self) -> None:
+        etag = [(b"ETag", b'"abc"')]
+        self.upstream.serve(b"/apis", b"{}", headers=[*JSON, *etag])
+        self.assertEqual((await self.world.get("/apis")).header(b"etag"), b'"abc"')
+        self.upstream.serve(b"/apis", b"", 304, headers=[*JSON, *etag])
+        known = [(b"If-None-Match", b'"abc"')]
+        for online in (True, False):
+            if not online:
+                await self.world.go_offline()
+            connection = await self.world.connect(self.world.node)
+            for _ in range(2):  # the connection goes on
+                answer = await self.world.ask("GET", "/apis", known, connection=connection)
+                self.assertEqual((answer.status, answer.body), (304, b""))
+        answer = await self.world.ask(
+            "GET", "/apis", [(b"If-None-Match", b'"old"')], identity=self.world.node
+        )
+        self.assertEqual((answer.status, answer.body), (200, b"{}"))
+
+
 class RestartTests(OfflineTestCase):
     async def test_everything_from_the_disk_alone(self) -> None:
         await self.remember("a")

@@ -53,6 +53,17 @@ def failure(code: int, message: str, reason: str = "", outcome: str = "miss") ->
     return Answer(code, headers, body, outcome)
 
 
+def too_new(wanted: int, known: int) -> Answer:
+    """A client has seen more than is remembered: it may ask again for what there is."""
+    details: dict[str, object] = {
+        "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+        "retryAfterSeconds": 1,
+    }
+    message = f"Timeout: Too large resource version: {wanted}, current: {known}"
+    headers = [(b"Content-Type", JSON.encode()), (b"Cache-Control", b"no-cache, private")]
+    return Answer(504, headers, status_body(504, message, "Timeout", details), "hit")
+
+
 def what(request: RequestInfo) -> str:
     """What a request is about, for messages: ``pods "a" in namespace "b"``."""
     if not request.is_resource:

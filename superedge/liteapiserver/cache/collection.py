@@ -7,14 +7,14 @@ watch brought it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from hashlib import blake2s
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from superedge.kube.media import Representation
 from superedge.kube.objects import Codec, Item, ListPage, WatchEvent, version_number
 from superedge.liteapiserver.cache import records
-from superedge.liteapiserver.cache.records import ObjectHeader, ViewHeader, pack
+from superedge.liteapiserver.cache.records import AbsentHeader, ObjectHeader, SharedHeader, ViewHeader, pack
+from superedge.liteapiserver.cache.scopes import Name, Scope
 
 MAX_TOMBSTONES = 256
 """Deletions a view remembers, so that a watch may continue from before them."""
@@ -22,8 +22,6 @@ MAX_ABSENT = 1000
 """404s a collection remembers; the oldest give way."""
 _DECODED_EVENTS = 256
 
-Name = tuple[str, str]
-"""Namespace and name."""
 Commit = Callable[[str, tuple[str, ...], bytes | None], None]
 """Makes one record durable, or deletes it: kind, key, value."""
 
@@ -41,32 +39,6 @@ class CollectionKey(NamedTuple):
     def parts(self) -> tuple[str, ...]:
         """The beginning of its records' keys."""
         return (self.identity, self.group, self.version, self.resource, str(self.representation))
-
-
-class Scope(NamedTuple):
-    """Which objects a list or watch asks for: ``namespace`` is empty for all of them."""
-
-    namespace: str
-    labels: str
-    fields: str
-
-    @property
-    def identifier(self) -> str:
-        """A short name that fits into every member's record."""
-        return blake2s("\0".join(self).encode(), digest_size=6).hexdigest()
-
-    @property
-    def proves_deletion(self) -> bool:
-        """Whether an object that leaves it is deleted: what it asks for never changes in an object."""
-        return not self.labels and all(
-            term.replace("==", "=").partition("=")[0] in ("metadata.name", "metadata.namespace", "")
-            and "!=" not in term
-            for term in self.fields.split(",")
-        )
-
-    def covers(self, name: Name) -> bool:
-        """Whether the namespace fits."""
-        return not self.namespace or self.namespace == name[0]
 
 
 class StoredObject:
@@ -133,16 +105,30 @@ class Collection:
         self.kind = ""
         self.api_version = ""
         self.objects: dict[Name, StoredObject] = {}
-        self.absent: dict[Name, bytes] = {}
+        self.absent: dict[Name, int] = {}
+        """What a 404 said not to be there, and the latest version known then."""
         self.views: dict[Scope, View] = {}
         self._by_identifier: dict[str, View] = {}
         self._decoded: dict[bytes, WatchEvent] = {}
+        self._shared = codec.shared
         self.newest = 0
         """The latest version seen."""
         self.size = 0
         """Bytes of all objects."""
 
     # -- what comes in
+
+    def decode_object(self, body: bytes) -> Item:
+        """Decode the answer to a get. Raises DecodeError."""
+        item = self.codec.decode_object(body)
+        self._follow_shared()
+        return item
+
+    def decode_list(self, body: bytes) -> ListPage:
+        """Decode the answer to a list. Raises DecodeError."""
+        page = self.codec.decode_list(body)
+        self._follow_shared()
+        return page
 
     def decode_event(self, frame: bytes) -> WatchEvent:
         """Decode a watch frame; one that another watch brought a moment ago is not decoded again."""
@@ -152,7 +138,22 @@ class Collection:
             if len(self._decoded) >= _DECODED_EVENTS:
                 del self._decoded[next(iter(self._decoded))]
             self._decoded[frame] = event
+            if self.codec.shared is not self._shared:
+                self._follow_shared()
         return event
+
+    def _follow_shared(self) -> None:
+        """Rows under other columns say nothing any more."""
+        shared = self.codec.shared
+        if shared == self._shared:
+            return
+        if self._shared:
+            for view in self.views.values():
+                self.doubt(view)
+            for name in list(self.objects):
+                self._drop(name)
+        self._shared = shared
+        self._commit(records.SHARED, self.key.parts, pack(SharedHeader(), shared))
 
     def put(self, item: Item, view: View | None = None, force: bool = False) -> None:
         """Take an object from a get, or as a member of a view."""
@@ -183,14 +184,29 @@ class Collection:
         if changed:
             self._save(name, stored)
 
-    def missing(self, name: Name, body: bytes) -> None:
-        """The API server said that there is no such object."""
-        self._drop(name)
+    def missing(self, name: Name, version: int) -> None:
+        """The API server said that there is no such object; ``version`` is the latest known before it did.
+
+        What an open watch shows is left to that watch: it may have been made since.
+        """
+        stored = self.objects.get(name)
+        if stored is not None:
+            if any(view.watchers for view in self._views_of(stored)):
+                return
+            self._drop(name)
         self.absent.pop(name, None)
         if len(self.absent) >= MAX_ABSENT:
             self.found(*next(iter(self.absent)))
-        self.absent[name] = body
-        self._commit(records.ABSENT, (*self.key.parts, *name), body)
+        self.absent[name] = version
+        self._commit(records.ABSENT, (*self.key.parts, *name), pack(AbsentHeader(str(version))))
+
+    def _views_of(self, stored: StoredObject) -> Iterator[View]:
+        return (self._by_identifier[identifier] for identifier in stored.views)
+
+    def seen(self, stored: StoredObject) -> int:
+        """The latest version at which an object is known to have been there."""
+        complete = (view.number for view in self._views_of(stored) if view.complete)
+        return max(stored.number, *complete, 0)
 
     def found(self, namespace: str, name: str) -> None:
         """Forget a remembered 404; without a name, every one of the namespace."""
@@ -269,8 +285,8 @@ class Collection:
         if stored is None or stored.number > number:
             return
         if view.scope.proves_deletion:
-            for identifier in stored.views:
-                self._by_identifier[identifier].bury(number, item.raw)
+            for holder in self._views_of(stored):
+                holder.bury(number, item.raw)
             self._drop(name)
         else:
             view.bury(number, item.raw)
@@ -298,8 +314,8 @@ class Collection:
         if stored is None:
             return
         self.size -= len(stored.raw)
-        for identifier in stored.views:
-            self._by_identifier[identifier].members.pop(name, None)
+        for view in self._views_of(stored):
+            view.members.pop(name, None)
         self._commit(records.OBJECT, (*self.key.parts, *name), None)
 
     # -- forgetting
@@ -311,10 +327,17 @@ class Collection:
         del self.views[view.scope]
         del self._by_identifier[view.identifier]
         self._commit(records.VIEW, (*self.key.parts, view.identifier), None)
+        self._forget_shared()
 
     def forget_object(self, name: Name) -> None:
         """Forget an object that is in no view."""
         self._drop(name)
+        self._forget_shared()
+
+    def _forget_shared(self) -> None:
+        if self._shared and not self.objects and not self.views:
+            self._shared = self.codec.shared = b""
+            self._commit(records.SHARED, self.key.parts, None)
 
     # -- the durable form
 
@@ -329,6 +352,10 @@ class Collection:
             *view.scope, view.version, view.complete, view.updated, self.kind, self.api_version
         )
         self._commit(records.VIEW, (*self.key.parts, view.identifier), pack(header))
+
+    def restore_shared(self, shared: bytes) -> None:
+        """Take back what no object says itself."""
+        self._shared = self.codec.shared = shared
 
     def restore_view(self, header: ViewHeader) -> None:
         """Take back a view; to be called before `restore_object`."""

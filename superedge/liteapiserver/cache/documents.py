@@ -8,10 +8,11 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from superedge.kube.media import Representation, accepted, parse_media_type
+from superedge.kube.media import Representation, parse_media_type
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.collection import Commit
+from superedge.liteapiserver.cache.forms import wanted_forms
 from superedge.liteapiserver.cache.records import DocumentHeader, pack
 
 # Parameters that say how to answer, not what.
@@ -60,9 +61,9 @@ class Documents:
         commit(records.DOCUMENT, (key[0], key[1], str(key[2])), None)
 
     def put(
-        self, identity: str, request: RequestInfo, content_type: str, body: bytes, commit: Commit
+        self, identity: str, request: RequestInfo, content_type: str, etag: str, body: bytes, commit: Commit
     ) -> None:
-        """Keep a body; one page of many is not kept."""
+        """Keep a body; one page of many is not kept. ``etag`` is the answer's header, empty without one."""
         version = ""
         representation = parse_media_type(content_type)
         if representation.kind == "Table":
@@ -71,9 +72,26 @@ class Documents:
                 return
             version = meta.resourceVersion
         path = document_path(request)
-        header = DocumentHeader(content_type, self._clock(), version, request.accept)
+        if "hash" in request.query:
+            self._forget_others(identity, path, commit)
+        label = representation.content_type if representation.include else content_type
+        header = DocumentHeader(label, self._clock(), version, request.accept, etag)
         self._found[identity, path, representation] = (header, body)
         commit(records.DOCUMENT, (identity, path, str(representation)), pack(header, body))
+
+    def _forget_others(self, identity: str, path: str, commit: Commit) -> None:
+        """A schema's path carries the hash of what it says: a new one takes the place of the old."""
+        plain = path.partition("?")[0]
+        for key in list(self._found):
+            if key[0] == identity and key[1] != path and key[1].startswith(f"{plain}?hash="):
+                self._forget(key, commit)
+
+    def confirm(self, identity: str, request: RequestInfo, etag: str) -> None:
+        """A 304 said that what has this ETag is still so."""
+        path = document_path(request)
+        for (owner, known, _), (header, _body) in self._found.items():
+            if owner == identity and known == path and etag and header.etag == etag:
+                header.updated = self._clock()
 
     def forget(self, identity: str, request: RequestInfo, commit: Commit) -> None:
         """What was shown there is gone."""
@@ -89,7 +107,7 @@ class Documents:
     def get(self, identity: str, request: RequestInfo) -> tuple[DocumentHeader, bytes] | None:
         """The body in the form the client wants most."""
         path = document_path(request)
-        for representation in accepted(request.accept):
+        for representation in wanted_forms(request):
             found = self._found.get((identity, path, representation))
             if found is not None:
                 return found

@@ -1,4 +1,4 @@
-"""In which form an answer came. Pure.
+"""In which form an answer came, and in which forms a client takes one. Pure.
 
 The API server labels a Table or PartialObjectMetadata as plain ``application/json``: what was asked for and
 the body's own kind tell.
@@ -6,22 +6,32 @@ the body's own kind tell.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from superedge.kube.codecs import kind_of
 from superedge.kube.media import Representation, accepted, parse_media_type
+from superedge.kube.request import RequestInfo
+
+
+def wanted_forms(request: RequestInfo) -> tuple[Representation, ...]:
+    """The forms that a client takes, the most wanted first."""
+    return _wanted(request.accept, request.query.get("includeObject", ""))
 
 
 @lru_cache(maxsize=256)
-def expected_form(accept: str, content_type: str) -> Representation:
+def _wanted(accept: str, include: str) -> tuple[Representation, ...]:
+    include = "" if include == "Metadata" else include
+    return tuple(replace(form, include=include if form.kind == "Table" else "") for form in accepted(accept))
+
+
+def expected_form(request: RequestInfo, content_type: str) -> Representation:
     """The form by what was asked for; a watch comes in it, other answers may come plain."""
     labelled = parse_media_type(content_type)
+    wanted = wanted_forms(request)
     if labelled.kind:
-        return labelled
-    for wanted in accepted(accept):
-        if wanted.media_type == labelled.media_type:
-            return wanted
-    return labelled
+        return next((form for form in wanted if form.content_type == labelled.content_type), labelled)
+    return next((form for form in wanted if form.media_type == labelled.media_type), labelled)
 
 
 def actual_form(expected: Representation, body: bytes) -> Representation:

@@ -10,8 +10,9 @@ from twisted.logger import Logger
 from superedge.kube.errors import DecodeError
 from superedge.kube.objects import Item, ListPage, WatchEvent
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.cache.collection import Collection, Scope, View
+from superedge.liteapiserver.cache.collection import Collection, View
 from superedge.liteapiserver.cache.decoding import Decoder
+from superedge.liteapiserver.cache.scopes import Scope
 
 _log = Logger()
 

@@ -8,7 +8,8 @@ import msgspec
 
 from superedge.kube.errors import DecodeError
 
-OBJECT, VIEW, ABSENT, DOCUMENT, TOKEN, BEARER = "object", "view", "absent", "document", "token", "bearer"
+OBJECT, VIEW, ABSENT, SHARED, DOCUMENT = "object", "view", "absent", "shared", "document"
+TOKEN, BEARER = "token", "bearer"
 
 H = TypeVar("H", bound=msgspec.Struct)
 
@@ -36,6 +37,16 @@ class ViewHeader(msgspec.Struct, omit_defaults=True):
     api_version: str = ""
 
 
+class AbsentHeader(msgspec.Struct, omit_defaults=True):
+    """Of a 404: ``version`` is the latest that was known when it came."""
+
+    version: str = "0"
+
+
+class SharedHeader(msgspec.Struct, omit_defaults=True):
+    """Of what a collection's objects need and none says itself; the bytes follow."""
+
+
 class DocumentHeader(msgspec.Struct, omit_defaults=True):
     """Of a body that is kept whole."""
 
@@ -43,6 +54,7 @@ class DocumentHeader(msgspec.Struct, omit_defaults=True):
     updated: float
     version: str = ""
     accept: str = ""
+    etag: str = ""
 
 
 def pack(header: msgspec.Struct, body: bytes = b"") -> bytes:

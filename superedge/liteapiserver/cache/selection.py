@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from superedge.kube.fields import FieldSelector, parse_field_selector
 from superedge.kube.objects import Item
 from superedge.kube.selectors import LabelPredicate, parse_label_selector
-from superedge.liteapiserver.cache.collection import Collection, Name, Scope, StoredObject, View
-
-NamePredicate = Callable[[Name], bool]
-
-
-def parse_name_fields(text: str) -> NamePredicate | None:
-    """A predicate for a field selector over metadata.name and metadata.namespace; None for any other."""
-    tests: list[tuple[int, bool, str]] = []
-    for term in filter(None, text.split(",")):
-        equal = "!=" not in term
-        key, _, value = term.replace("!=", "=").replace("==", "=").partition("=")
-        position = {"metadata.namespace": 0, "metadata.name": 1}.get(key.strip())
-        if position is None:
-            return None
-        tests.append((position, equal, value.strip()))
-    return lambda name: all((name[position] == value) is equal for position, equal, value in tests)
+from superedge.liteapiserver.cache.collection import Collection, StoredObject, View
+from superedge.liteapiserver.cache.scopes import Name, Scope
 
 
 class Selection:
     """The members of a complete view that a request selects."""
 
     def __init__(
-        self, collection: Collection, view: View, names: NamePredicate | None, labels: LabelPredicate | None
+        self,
+        collection: Collection,
+        view: View,
+        scope: Scope,
+        fields: FieldSelector | None,
+        labels: LabelPredicate | None,
     ) -> None:
+        """``fields`` and ``labels`` are what ``scope`` asks for beyond the view."""
         self.collection = collection
         self.view = view
-        self._names = names
+        self._scope = scope
+        self._fields = fields
         self._labels = labels
 
     @property
@@ -40,14 +34,20 @@ class Selection:
         """The view's version."""
         return self.view.number
 
-    def _selects(self, name: Name, raw: bytes) -> bool:
-        if self._names is not None and not self._names(name):
+    def _names(self, name: Name) -> bool:
+        """Whether an object of this name can be meant: that never changes."""
+        return self._scope.covers(name) and (self._fields is None or self._fields.selects_name(*name))
+
+    def _selects(self, raw: bytes) -> bool:
+        """Whether an object is selected as it is now."""
+        codec = self.collection.codec
+        if self._fields is not None and not self._fields.selects(codec, raw):
             return False
-        return self._labels is None or self._labels(self.collection.codec.labels(raw))
+        return self._labels is None or self._labels(codec.labels(raw))
 
     def _members(self) -> Iterator[StoredObject]:
         for name, stored in self.view.members.items():
-            if self._selects(name, stored.raw):
+            if self._names(name) and self._selects(stored.raw):
                 yield stored
 
     def list_body(self) -> bytes:
@@ -60,37 +60,40 @@ class Selection:
             [stored.raw for stored in self._members()],
         )
 
-    def _event(self, type_: str, stored: StoredObject) -> bytes:
+    def _event(self, type_: str, raw: bytes, first: bool) -> bytes:
         collection = self.collection
-        return collection.codec.encode_event(
-            type_, stored.kind or collection.kind, stored.api_version or collection.api_version, stored.raw
-        )
+        return collection.codec.encode_event(type_, collection.kind, collection.api_version, raw, first)
 
     def all_events(self) -> list[bytes]:
         """Everything as ADDED."""
-        return [self._event("ADDED", stored) for stored in self._members()]
+        return [
+            self._event("ADDED", stored.raw, number == 0) for number, stored in enumerate(self._members())
+        ]
 
     def events_since(self, version: int) -> list[bytes] | None:
-        """What is newer than a version, in order; None when deletions since then may be unknown."""
+        """What is newer than a version, in order; None when deletions since then may be unknown.
+
+        An object that changed since and is not selected now may have been: it is told as DELETED.
+        """
         if version < self.view.floor:
             return None
-        collection = self.collection
-        found = [
-            (stored.number, self._event("ADDED", stored))
-            for stored in self._members()
-            if stored.number > version
-        ]
+        found: list[tuple[int, str, bytes]] = []
+        for name, stored in self.view.members.items():
+            if stored.number > version and self._names(name):
+                type_ = "ADDED" if self._selects(stored.raw) else "DELETED"
+                found.append((stored.number, type_, stored.raw))
         for number, raw in self.view.tombstones:
-            if number > version:
-                item: Item = collection.codec.decode_object(
-                    collection.codec.encode_object(collection.kind, collection.api_version, raw)
-                )
-                if self._selects((item.namespace, item.name), raw):
-                    frame = collection.codec.encode_event(
-                        "DELETED", collection.kind, collection.api_version, raw
-                    )
-                    found.append((number, frame))
-        return [frame for _, frame in sorted(found, key=lambda each: each[0])]
+            if number > version and self._names(self._name_of(raw)):
+                found.append((number, "DELETED", raw))
+        found.sort(key=lambda each: each[0])
+        return [self._event(type_, raw, at == 0) for at, (_, type_, raw) in enumerate(found)]
+
+    def _name_of(self, raw: bytes) -> Name:
+        collection = self.collection
+        item: Item = collection.codec.decode_object(
+            collection.codec.encode_object(collection.kind, collection.api_version, raw)
+        )
+        return (item.namespace, item.name)
 
     def bookmark(self, end: bool) -> bytes:
         """A bookmark at the view's version."""
@@ -101,30 +104,27 @@ class Selection:
 
 
 def select(collection: Collection, scope: Scope) -> Selection | None:
-    """The view of exactly this scope, or a wider one from which it can be told. Raises SelectorError."""
-    exact = collection.views.get(scope)
-    if exact is not None and exact.complete:
-        return Selection(collection, exact, None, None)
-    names = parse_name_fields(scope.fields)
+    """The newest view of exactly this scope, or of a wider one from which it can be told.
+
+    Raises SelectorError.
+    """
     labels = parse_label_selector(scope.labels)
+    fields = parse_field_selector(scope.fields, collection.key.group, collection.key.resource)
+    fields_told = fields is not None and (fields.names_only or collection.codec.whole)
+    best: Selection | None = None
     for namespace in dict.fromkeys((scope.namespace, "")):
-        for wider in (
-            Scope(namespace, scope.labels, scope.fields),
-            Scope(namespace, "", scope.fields),
-            Scope(namespace, scope.labels, ""),
-            Scope(namespace, "", ""),
-        ):
-            view = collection.views.get(wider)
-            if view is None or not view.complete or (scope.fields != wider.fields and names is None):
-                continue
-            return Selection(
-                collection,
-                view,
-                _both(scope, names if scope.fields != wider.fields else None),
-                labels if scope.labels != wider.labels else None,
-            )
-    return None
-
-
-def _both(scope: Scope, names: NamePredicate | None) -> NamePredicate:
-    return lambda name: scope.covers(name) and (names is None or names(name))
+        for wider_labels in dict.fromkeys((scope.labels, "")):
+            for wider_fields in dict.fromkeys((scope.fields, "")):
+                view = collection.views.get(Scope(namespace, wider_labels, wider_fields))
+                if view is None or not view.complete or (best is not None and view.number <= best.number):
+                    continue
+                if wider_fields != scope.fields and not fields_told:
+                    continue
+                best = Selection(
+                    collection,
+                    view,
+                    scope,
+                    fields if wider_fields != scope.fields else None,
+                    labels if wider_labels != scope.labels else None,
+                )
+    return best

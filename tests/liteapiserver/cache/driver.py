@@ -19,6 +19,8 @@ from superedge.liteapiserver.cache.recorders import Recorder
 ME = "cert:system:node:edge-1"
 PODS = "/api/v1/namespaces/default/pods"
 JSON = "application/json"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+COLUMNS = [{"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0}]
 UNLIMITED = Limits(1_000_000_000, 1_000_000)
 
 Object = dict[str, Any]
@@ -32,6 +34,22 @@ def pod(name: str, version: int | str, namespace: str = "default", **labels: str
 def list_of(items: Sequence[Object], version: int | str, kind: str = "PodList", token: str = "") -> bytes:
     meta = {"resourceVersion": str(version), **({"continue": token} if token else {})}
     return json.dumps({"kind": kind, "apiVersion": "v1", "metadata": meta, "items": items}).encode()
+
+
+def row(name: str, version: int | str, namespace: str = "default", **labels: str) -> Object:
+    target = {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        **pod(name, version, namespace),
+    }
+    target["metadata"] |= {"labels": labels}
+    return {"cells": [name], "object": target}
+
+
+def table(rows: Sequence[Object], version: int | str, columns: Sequence[Object] | None = COLUMNS) -> Object:
+    meta = {"resourceVersion": str(version)}
+    start = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta}
+    return {**start, "columnDefinitions": columns, "rows": rows}
 
 
 def typed(item: Object, kind: str = "Pod") -> Object:
@@ -99,9 +117,10 @@ class Driver:
         identity: str = ME,
         content_type: str = "",
         encoding: bytes = b"",
+        etag: bytes = b"",
     ) -> Recorder | None:
         kind = (content_type or accept.split(",")[0].split(";")[0]).encode()
-        return self.cache.record(identity, request(target, accept), status, kind, encoding)
+        return self.cache.record(identity, request(target, accept), status, kind, encoding, etag)
 
     def feed(self, target: str, body: bytes, status: int = 200, **options: Any) -> None:
         """A whole answer."""
@@ -118,8 +137,10 @@ class Driver:
             recorder.data([frame])
         return recorder
 
-    def ask(self, target: str, accept: str = JSON, identity: str = ME) -> Answer | WatchAnswer:
-        return self.cache.answer(identity, request(target, accept))
+    def ask(
+        self, target: str, accept: str = JSON, identity: str = ME, none_match: str = ""
+    ) -> Answer | WatchAnswer:
+        return self.cache.answer(identity, request(target, accept), none_match)
 
     def status(self, target: str, **options: Any) -> int:
         answer = self.ask(target, **options)

@@ -10,9 +10,20 @@ from superedge.config.liteapiserver import CacheRuleConfig
 from superedge.kube.media import PROTOBUF
 from superedge.liteapiserver.cache.answers import Answer
 from tests.kube.test_codecs import sample
-from tests.liteapiserver.cache.driver import JSON, ME, PODS, Driver, gzipped, list_of, pod, request, typed
-
-TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+from tests.liteapiserver.cache.driver import (
+    JSON,
+    ME,
+    PODS,
+    TABLE,
+    Driver,
+    gzipped,
+    list_of,
+    pod,
+    request,
+    row,
+    table,
+    typed,
+)
 
 
 class ReadTests(SynchronousTestCase):
@@ -175,7 +186,7 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(self.driver.names(f"{PODS}?fieldSelector=metadata.name%3Db"), ["b"])
         self.assertEqual(self.driver.names("/api/v1/pods?fieldSelector=metadata.namespace!%3Ddefault"), ["c"])
         self.assertEqual(self.driver.names(PODS), ["a", "b"])
-        self.assertEqual(self.driver.status(f"{PODS}?fieldSelector=spec.nodeName%3Dn"), 503)
+        self.assertEqual(self.driver.status(f"{PODS}?fieldSelector=spec.madeUp%3Dn"), 503)
 
     def test_a_narrow_view_does_not_stand_for_a_wide_one(self) -> None:
         self.feed(PODS, list_of([pod("a", 3)], 9))
@@ -183,6 +194,87 @@ class ReadTests(SynchronousTestCase):
         self.feed(f"{PODS}?fieldSelector=spec.nodeName%3Dn", list_of([pod("b", 4)], 10))
         self.assertEqual(self.driver.names(PODS), ["a"])
         self.assertEqual(self.driver.names(f"{PODS}?fieldSelector=spec.nodeName%3Dn"), ["b"])
+
+    def test_well_known_fields(self) -> None:
+        here, there = (
+            {**pod(name, 3), "spec": {"nodeName": node}} for name, node in (("a", "n"), ("b", "m"))
+        )
+        self.feed("/api/v1/pods", list_of([here, there], 9))
+        self.assertEqual(self.driver.names("/api/v1/pods?fieldSelector=spec.nodeName%3Dn"), ["a"])
+        self.assertEqual(self.driver.names(f"{PODS}?fieldSelector=spec.nodeName!%3Dn"), ["b"])
+        partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+        self.feed("/api/v1/pods", list_of([pod("a", 3)], 9, "PartialObjectMetadataList"), accept=partial)
+        status = self.driver.status("/api/v1/pods?fieldSelector=spec.nodeName%3Dn", accept=partial)
+        self.assertEqual(status, 503)  # metadata does not tell
+
+    def test_the_newest_view_that_tells(self) -> None:
+        self.feed(f"{PODS}?labelSelector=app%3Dx", list_of([pod("a", 3, app="x")], 9))
+        items = [pod("b", 15, app="x"), pod("c", 16)]
+        self.feed("/api/v1/pods", list_of(items, 20))
+        self.assertEqual(self.driver.names(f"{PODS}?labelSelector=app%3Dx"), ["b"])
+
+    def test_versions_asked_for(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3)], 9))
+        older, newer = "resourceVersion=5", "resourceVersion=10"
+        for query, wanted in (
+            ("resourceVersion=0", 200),
+            (older, 200),
+            (f"{older}&resourceVersionMatch=NotOlderThan", 200),
+            ("resourceVersion=9&resourceVersionMatch=Exact", 200),
+            (f"{older}&resourceVersionMatch=Exact", 410),
+            (newer, 504),
+            (f"{newer}&resourceVersionMatch=NotOlderThan", 504),
+            ("resourceVersionMatch=NotOlderThan", 400),
+            ("limit=1", 200),
+            ("limit=1&continue=abc", 410),
+        ):
+            self.assertEqual(self.driver.status(f"{PODS}?{query}"), wanted, query)
+        answer = self.driver.ask(f"{PODS}?{newer}")
+        assert isinstance(answer, Answer)
+        # What client-go looks for before it lists again without a version.
+        (cause,) = json.loads(answer.body)["details"]["causes"]
+        self.assertEqual(cause["reason"], "ResourceVersionTooLarge")
+        self.assertEqual(self.driver.status(f"{PODS}/a?resourceVersion=3"), 200)
+        self.assertEqual(self.driver.status(f"{PODS}/a?resourceVersion=4"), 504)
+
+    def test_one_page_offline(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3), pod("b", 4)], 9))
+        found = self.driver.get(f"{PODS}?limit=1")
+        self.assertEqual(len(found["items"]), 2)
+        self.assertNotIn("continue", found["metadata"])
+
+    def test_a_404_from_before_an_object_was_made(self) -> None:
+        partial = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+        self.feed(f"{PODS}/a", b'{"kind":"Status","reason":"NotFound","code":404}', 404)
+        made = typed(pod("a", 14))
+        self.feed(f"{PODS}/a", json.dumps({**made, "kind": "PartialObjectMetadata"}).encode(), accept=partial)
+        self.feed(f"{PODS}/b", json.dumps(typed(pod("b", 20))).encode())
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 503)
+        self.assertEqual(self.driver.status(f"{PODS}/a", accept=partial), 200)
+
+    def test_a_404_that_an_open_watch_has_overtaken(self) -> None:
+        self.feed(PODS, list_of([], 9))
+        late = self.driver.begin(f"{PODS}/a", 404)
+        assert late is not None
+        self.driver.watch(
+            f"{PODS}?resourceVersion=9",
+            b'{"type":"ADDED","object":%b}\n' % json.dumps(typed(pod("a", 10))).encode(),
+        )
+        late.data([b'{"kind":"Status","reason":"NotFound","code":404}'])
+        late.complete()
+        self.assertEqual(self.driver.names(PODS), ["a"])
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 200)
+
+    def test_a_resource_that_is_defined_while_running(self) -> None:
+        aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+        for content, tag in ((b"[]", b'"1"'), (b'["tills"]', b'"2"')):
+            self.feed("/apis", content, accept=aggregated, content_type=aggregated.split(",")[0], etag=tag)
+        tills = "/apis/shop.example/v1/namespaces/default/tills"
+        self.feed(tills, list_of([pod("t", 30)], 31, "TillList"))
+        self.driver.reboot()
+        self.assertEqual(self.driver.get("/apis", accept=aggregated), ["tills"])
+        self.assertEqual(self.driver.names(tills), ["t"])
+        self.assertEqual(self.driver.get(f"{tills}/t")["kind"], "Till")
 
     def test_bad_selector_is_400(self) -> None:
         self.feed(PODS, list_of([pod("a", 3)], 9))
@@ -207,11 +299,7 @@ class FormTests(SynchronousTestCase):
         self.feed = self.driver.feed
 
     def table(self, version: int, *names: str) -> bytes:
-        rows = [{"cells": [name]} for name in names]
-        meta = {"resourceVersion": str(version)}
-        return json.dumps(
-            {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "rows": rows}
-        ).encode()
+        return json.dumps(table([row(name, version) for name in names], version)).encode()
 
     def test_protobuf_stays_protobuf(self) -> None:
         target = "/api/v1/namespaces/samples/configmaps?labelSelector=app"
@@ -291,6 +379,39 @@ class FormTests(SynchronousTestCase):
         )
         self.feed("/version", b"{}")
         self.assertEqual(self.driver.get("/version", accept="*/*"), {})
+
+    def test_entity_tags(self) -> None:
+        self.feed("/openapi/v3", b'{"paths":{}}', etag=b'"abc"')
+        self.driver.reboot()
+        for sent, wanted in (
+            ('"abc"', 304),
+            ('W/"abc"', 304),
+            ('"x", "abc"', 304),
+            ("*", 304),
+            ('"abd"', 200),
+        ):
+            answer = self.driver.ask("/openapi/v3", none_match=sent)
+            assert isinstance(answer, Answer)
+            self.assertEqual(answer.status, wanted, sent)
+            self.assertEqual(dict(answer.headers)[b"ETag"], b'"abc"')
+            self.assertEqual(bool(answer.body), wanted == 200)
+
+    def test_a_304_makes_a_document_young(self) -> None:
+        self.feed("/apis", b"{}", etag=b'"abc"')
+        self.driver.now += 500
+        for tag, age in ((b'"other"', b"500"), (b"", b"500"), (b'"abc"', b"0")):
+            self.assertIsNone(self.driver.begin("/apis", 304, etag=tag))
+            answer = self.driver.ask("/apis")
+            assert isinstance(answer, Answer)
+            self.assertEqual(dict(answer.headers)[b"Age"], age)
+
+    def test_a_schema_takes_the_place_of_its_former_hash(self) -> None:
+        self.feed("/openapi/v3/apis/apps/v1?hash=A", b"1")
+        self.feed("/openapi/v3/api/v1?hash=A", b"2")
+        self.feed("/openapi/v3/apis/apps/v1?hash=B", b"3")
+        self.assertEqual(self.driver.status("/openapi/v3/apis/apps/v1?hash=A"), 503)
+        self.assertEqual(self.driver.get("/openapi/v3/apis/apps/v1?hash=B"), 3)
+        self.assertEqual(self.driver.get("/openapi/v3/api/v1?hash=A"), 2)
 
 
 class PolicyTests(SynchronousTestCase):

@@ -248,6 +248,21 @@ class OfflineTests(SynchronousTestCase):
         )
         self.assertEqual(self.driver.events(f"{PODS}/b?resourceVersion=0"), [("ADDED", "b", "4")])
 
+    def test_what_left_a_selector_since_is_told_as_deleted(self) -> None:
+        self.driver.watch(
+            f"{PODS}?resourceVersion=9",
+            event("MODIFIED", pod("a", 10, app="y")),
+            event("MODIFIED", pod("b", 11, app="x")),
+        )
+        self.assertEqual(
+            self.driver.events(f"{PODS}?resourceVersion=9&labelSelector=app%3Dx"),
+            [("DELETED", "a", "10"), ("ADDED", "b", "11")],
+        )
+        self.assertEqual(
+            self.driver.events(f"{PODS}?resourceVersion=9&fieldSelector=metadata.name%3Da"),
+            [("ADDED", "a", "10")],
+        )
+
     def test_bookmarks_and_timeout(self) -> None:
         answer = self.driver.ask(f"{PODS}?watch=true&resourceVersion=9&timeoutSeconds=77")
         assert isinstance(answer, WatchAnswer)

@@ -1,0 +1,177 @@
+"""Tables in JSON: each row is an object, cut out with its cells; the columns are the whole Table's. Pure.
+
+A watch tells the columns in its first event alone; a bookmark is a Table of one row that has nothing but
+metadata. Sources: Kubernetes API concepts, "Receiving resources as Tables"; apimachinery pkg/apis/meta/v1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from superedge.kube.errors import DecodeError
+from superedge.kube.json import JSONCodec, LineSplitter
+from superedge.kube.media import Representation
+from superedge.kube.objects import INITIAL_EVENTS_END, FieldPath, FrameSplitter, Item, ListPage, WatchEvent
+
+
+class _Metadata(msgspec.Struct):
+    name: str | None = None
+    namespace: str | None = None
+    resourceVersion: str | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _RowObject(msgspec.Struct):
+    metadata: _Metadata | None = None
+
+
+class _Row(msgspec.Struct):
+    object: _RowObject | None = None
+
+
+class _Whole(msgspec.Struct):
+    object: msgspec.Raw
+
+
+class _ListMetadata(msgspec.Struct):
+    resourceVersion: str | None = None
+    token: str | None = msgspec.field(default=None, name="continue")
+
+
+class _Table(msgspec.Struct):
+    kind: str = ""
+    metadata: _ListMetadata | None = None
+    columnDefinitions: msgspec.Raw = msgspec.Raw(b"null")
+    rows: list[msgspec.Raw] | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+_table = msgspec.json.Decoder(_Table)
+_row = msgspec.json.Decoder(_Row)
+_whole = msgspec.json.Decoder(_Whole)
+_event = msgspec.json.Decoder(_Event)
+_encode = msgspec.json.encode
+_plain = JSONCodec()
+_NO_COLUMNS = frozenset({b"null", b"[]"})
+
+
+def _metadata(raw: bytes) -> _Metadata:
+    target = _row.decode(raw).object
+    return (target.metadata if target else None) or _Metadata()
+
+
+def _item(raw: bytes) -> Item:
+    meta = _metadata(raw)
+    if not meta.name:
+        raise DecodeError("a row that does not say which object it is of")
+    return Item(meta.namespace or "", meta.name, meta.resourceVersion or "", "", "", raw)
+
+
+class TableCodec:
+    """`superedge.kube.objects.Codec` for one resource's Tables; remembers the columns that were said last."""
+
+    def __init__(self, representation: Representation) -> None:
+        """``representation`` is a Table's; its group and version are the apiVersion that is written."""
+        self._api_version = f"{representation.group}/{representation.version}"
+        self.shared = b""
+        self.whole = representation.include == "Object"
+
+    def _read(self, body: bytes) -> _Table:
+        table = _table.decode(body)
+        if table.kind != "Table":
+            raise DecodeError(f"not a Table: kind {table.kind!r}")
+        columns = bytes(table.columnDefinitions)
+        if columns not in _NO_COLUMNS:
+            self.shared = columns
+        return table
+
+    def decode_object(self, body: bytes) -> Item:
+        """The one row of a GET answer. Raises DecodeError."""
+        try:
+            rows = self._read(body).rows or []
+            if len(rows) != 1:
+                raise DecodeError(f"an object as a Table of {len(rows)} rows")
+            return _item(bytes(rows[0]))
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a Table in JSON: {problem}") from problem
+
+    def decode_list(self, body: bytes) -> ListPage:
+        """The page of a LIST answer. Raises DecodeError."""
+        try:
+            table = self._read(body)
+            meta = table.metadata or _ListMetadata()
+            items = [_item(bytes(raw)) for raw in table.rows or ()]
+            return ListPage("Table", self._api_version, meta.resourceVersion or "", meta.token or "", items)
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a Table in JSON: {problem}") from problem
+
+    def splitter(self) -> FrameSplitter:
+        """For one watch stream."""
+        return LineSplitter()
+
+    def decode_event(self, frame: bytes) -> WatchEvent:
+        """The event of a line. Raises DecodeError."""
+        try:
+            event = _event.decode(frame)
+            if event.type == "ERROR":
+                return _plain.decode_event(frame)
+            table = self._read(bytes(event.object))
+            rows = table.rows or []
+            if event.type == "BOOKMARK":
+                meta = _metadata(bytes(rows[0])) if rows else _Metadata()
+                version = (table.metadata.resourceVersion if table.metadata else "") or meta.resourceVersion
+                ended = (meta.annotations or {}).get(INITIAL_EVENTS_END) == "true"
+                return WatchEvent("BOOKMARK", Item("", "", version or "", "", "", b""), ended)
+            if len(rows) != 1:
+                raise DecodeError(f"an event as a Table of {len(rows)} rows")
+            return WatchEvent(event.type, _item(bytes(rows[0])))
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a watch event in JSON: {problem}") from problem
+
+    def labels(self, raw: bytes) -> Mapping[str, str]:
+        """The labels of a row's object."""
+        return _plain.labels(self._object_of(raw))
+
+    def field(self, raw: bytes, path: FieldPath) -> str:
+        """A field's text as selectors compare it."""
+        return _plain.field(self._object_of(raw), path)
+
+    def _object_of(self, raw: bytes) -> bytes:
+        try:
+            return bytes(_whole.decode(raw).object)
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a Table's row in JSON: {problem}") from problem
+
+    def _encode_table(self, version: str, raws: Iterable[bytes], columns: bytes) -> bytes:
+        return b'{"kind":"Table","apiVersion":%b,"metadata":{"resourceVersion":%b},' % (
+            _encode(self._api_version),
+            _encode(version),
+        ) + b'"columnDefinitions":%b,"rows":[%b]}' % (columns or b"[]", b",".join(raws))
+
+    def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
+        """A Table of one row."""
+        return self._encode_table(_item(raw).version, [raw], self.shared) + b"\n"
+
+    def encode_list(self, kind: str, api_version: str, version: str, raws: Iterable[bytes]) -> bytes:
+        """The body of a LIST answer of one page."""
+        return self._encode_table(version, raws, self.shared) + b"\n"
+
+    def encode_event(self, type_: str, kind: str, api_version: str, raw: bytes, first: bool = True) -> bytes:
+        """One line of a watch."""
+        table = self._encode_table(_item(raw).version, [raw], self.shared if first else b"")
+        return b'{"type":%b,"object":%b}\n' % (_encode(type_), table)
+
+    def encode_bookmark(self, kind: str, api_version: str, version: str, initial_events_end: bool) -> bytes:
+        """A line that says up to where the watch has come."""
+        meta: dict[str, object] = {"resourceVersion": version, "creationTimestamp": None}
+        if initial_events_end:
+            meta["annotations"] = {INITIAL_EVENTS_END: "true"}
+        target = {"kind": "PartialObjectMetadata", "apiVersion": self._api_version, "metadata": meta}
+        table = self._encode_table(version, [_encode({"cells": [], "object": target})], b"")
+        return b'{"type":"BOOKMARK","object":%b}\n' % table

@@ -1,0 +1,55 @@
+"""Every collection, found by its key and by what it is of. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from superedge.kube.codecs import codec_for
+from superedge.kube.request import RequestInfo
+from superedge.liteapiserver.cache.collection import Collection, CollectionKey, Commit
+from superedge.liteapiserver.cache.policy import Keep, Policy
+
+
+def in_memory(_kind: str, _key: tuple[str, ...], _value: bytes | None) -> None:
+    """The commit of what must not reach the store."""
+
+
+class CollectionIndex:
+    """Collections of every identity; none of one identity is found for another."""
+
+    def __init__(self, policy: Policy, commit: Commit, clock: Callable[[], float]) -> None:
+        """``commit`` makes one record durable, or deletes it; ``clock`` gives Unix time."""
+        self._policy = policy
+        self._commit = commit
+        self._clock = clock
+        self._by_key: dict[CollectionKey, Collection] = {}
+        # The collections of one identity's resource, one for each form.
+        self._forms: dict[tuple[str, str, str, str], list[Collection]] = {}
+
+    def commit_for(self, keep: Keep) -> Commit:
+        """What makes a record as durable as the policy wants it."""
+        return self._commit if keep is Keep.STORED else in_memory
+
+    def get(self, key: CollectionKey) -> Collection | None:
+        """The collection of a key."""
+        return self._by_key.get(key)
+
+    def make(self, key: CollectionKey) -> Collection | None:
+        """The collection of a key, made when it is new; None when its form is not read."""
+        collection = self._by_key.get(key)
+        if collection is None:
+            codec = codec_for(key.representation)
+            if codec is None:
+                return None
+            commit = self.commit_for(self._policy.for_resource(key.group, key.resource))
+            collection = self._by_key[key] = Collection(key, codec, commit, self._clock)
+            self._forms.setdefault(key[:4], []).append(collection)
+        return collection
+
+    def of(self, identity: str, request: RequestInfo) -> list[Collection]:
+        """The collections of the resource a request is about, one for each form."""
+        return self._forms.get((identity, request.group, request.version, request.resource), [])
+
+    def all(self) -> list[Collection]:
+        """Every collection."""
+        return list(self._by_key.values())

@@ -1,0 +1,119 @@
+"""SubjectAccessReview, TokenReview and their kin while the cloud is away: what it said a moment ago.
+
+The kubelet asks them before it serves ``logs`` or ``exec``. Sources: Kubernetes authorization.k8s.io/v1 and
+authentication.k8s.io/v1 (protobuf: TokenReview has its spec in 2, the token in 1 of that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from superedge.kube.errors import DecodeError
+from superedge.kube.media import JSON, accepted, parse_media_type
+from superedge.kube.protobuf import split_envelope
+from superedge.kube.request import RequestInfo
+from superedge.kube.wire import BYTES, walk
+from superedge.liteapiserver.cache.answers import Answer, refused, stale_headers
+from superedge.liteapiserver.credentials import read_claims
+
+MAX_HELD = 1000
+"""Answers that are held; the oldest give way."""
+_REVIEWS = frozenset(
+    {
+        ("authorization.k8s.io", "subjectaccessreviews"),
+        ("authorization.k8s.io", "localsubjectaccessreviews"),
+        ("authorization.k8s.io", "selfsubjectaccessreviews"),
+        ("authorization.k8s.io", "selfsubjectrulesreviews"),
+        ("authentication.k8s.io", "tokenreviews"),
+        ("authentication.k8s.io", "selfsubjectreviews"),
+    }
+)
+
+
+class _Spec(msgspec.Struct):
+    token: str = ""
+
+
+class _TokenReview(msgspec.Struct):
+    spec: _Spec
+
+
+class _Held(NamedTuple):
+    at: float
+    until: float
+    content_type: str
+    body: bytes
+
+
+_json = msgspec.json.Decoder(_TokenReview)
+
+
+def is_review(request: RequestInfo) -> bool:
+    """Whether it asks for a decision and changes nothing."""
+    return (
+        request.verb == "create"
+        and (request.group, request.resource) in _REVIEWS
+        and not request.name
+        and not request.subresource
+    )
+
+
+def _reviewed_token(media_type: str, body: bytes) -> str:
+    """The token that a TokenReview is about. Raises DecodeError."""
+    try:
+        if media_type == JSON:
+            return _json.decode(body).spec.token
+        raw = split_envelope(body)[2]
+        for number, wire, start, end in walk(raw):
+            if number == 2 and wire == BYTES:
+                for inner, inner_wire, a, b in walk(raw, start, end):
+                    if inner == 1 and inner_wire == BYTES:
+                        return raw[a:b].decode()
+    except (msgspec.MsgspecError, ValueError) as problem:
+        raise DecodeError(f"not a TokenReview: {problem}") from problem
+    return ""
+
+
+class Reviews:
+    """Answers by identity and the request's own body. In memory alone: the bodies hold tokens."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        """``seconds`` is how long an answer counts; ``clock`` gives Unix time."""
+        self._seconds = seconds
+        self._clock = clock
+        self._held: dict[tuple[str, str, str, str], _Held] = {}
+
+    @staticmethod
+    def _key(identity: str, request: RequestInfo, question: bytes, form: str) -> tuple[str, str, str, str]:
+        return (identity, request.path, sha256(question).hexdigest(), form)
+
+    def record(
+        self, identity: str, request: RequestInfo, question: bytes, content_type: str, body: bytes
+    ) -> None:
+        """Keep an answer (201). Raises DecodeError."""
+        now = self._clock()
+        until = now + self._seconds
+        form = parse_media_type(content_type)
+        if request.resource == "tokenreviews":
+            claims = read_claims(_reviewed_token(form.media_type, body))
+            if claims is not None and claims.exp is not None:
+                until = min(until, claims.exp)
+        key = self._key(identity, request, question, str(form))
+        self._held.pop(key, None)
+        while self._held and (len(self._held) >= MAX_HELD or next(iter(self._held.values())).until <= now):
+            del self._held[next(iter(self._held))]
+        if until > now:
+            self._held[key] = _Held(now, until, content_type, body)
+
+    def answer(self, identity: str, request: RequestInfo, question: bytes) -> Answer:
+        """The answer to the same body, if it still counts; else 503."""
+        now = self._clock()
+        for form in accepted(request.accept):
+            held = self._held.get(self._key(identity, request, question, str(form)))
+            if held is not None and held.until > now:
+                return Answer(201, stale_headers(held.content_type, now - held.at), held.body, "hit")
+        return refused(request)
