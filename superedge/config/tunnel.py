@@ -62,10 +62,7 @@ class TcpListenerConfig(_Listener, frozen=True, tag="tcp"):
         """A listener that asks nobody who they are stays on loopback unless networks are named."""
         _Listener.__post_init__(self)
         _tcp_target(self.target)
-        if not parse_address(self.listen).is_loopback and not self.allow:
-            raise ValueError(
-                f"listen = {self.listen!r} is open to everyone: name networks in allow, or listen on loopback"
-            )
+        _closed_to_strangers(self)
 
 
 class TlsListenerConfig(_Listener, frozen=True, tag="tls"):
@@ -110,7 +107,72 @@ class ConnectListenerConfig(_Listener, frozen=True, tag="connect"):
         int(self.mode, 8)
 
 
-ListenerConfig = TcpListenerConfig | TlsListenerConfig | ConnectListenerConfig
+class _HTTPListener(_Listener, frozen=True):
+    """What listeners that read HTTP share."""
+
+    #: What the node dials when the caller names no port, or one that `ports` does not list. Empty refuses
+    #: such callers.
+    target: str = ""
+    #: What the node dials, by the port that the caller names behind the node: `{"9100" = "127.0.0.1:9100"}`.
+    ports: dict[str, str] = {}
+    #: Suffixes that may follow the node's name, e.g. `.edge.example`.
+    suffixes: list[str] = []
+    #: Seconds after which a kept connection on which nothing is asked for is closed, on either side.
+    idle_timeout: float = 75.0
+
+    def __post_init__(self) -> None:
+        """Check the targets."""
+        _Listener.__post_init__(self)
+        if not self.target and not self.ports:
+            raise ValueError("name a target, or ports")
+        for port, target in self.ports.items():
+            if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+                raise ValueError(f"ports: {port!r} is not a port number")
+            _tcp_target(target)
+        if self.target:
+            _tcp_target(self.target)
+        if self.idle_timeout <= 0:
+            raise ValueError("idle_timeout must be positive")
+
+
+class HttpListenerConfig(_HTTPListener, frozen=True, tag="http"):
+    """Routes plain HTTP requests, each on its own, by Host or by a request target with a host."""
+
+    def __post_init__(self) -> None:
+        """A listener that asks nobody who they are stays on loopback unless networks are named."""
+        _HTTPListener.__post_init__(self)
+        _closed_to_strangers(self)
+
+
+class HttpsListenerConfig(_HTTPListener, frozen=True, kw_only=True, tag="https"):
+    """Ends the callers' TLS, routes each request by Host, and has the node begin TLS anew to the target.
+
+    The node's end of it, its certificate included, is `[tunnel_edge.tls]`.
+    """
+
+    #: Certificate shown to callers, PEM.
+    certificate: Path
+    #: Its private key, PEM.
+    key: Path
+    #: CAs of which every caller must show a certificate; may be empty on loopback alone.
+    client_ca: list[Path] = []
+    #: Common names that are let in; empty for every certificate of `client_ca`.
+    client_names: list[str] = []
+    #: Whether the node speaks TLS to the target; if not, plain HTTP.
+    target_tls: bool = True
+
+    def __post_init__(self) -> None:
+        """Callers act with the node's certificate: they must be known, or near."""
+        _HTTPListener.__post_init__(self)
+        if self.client_names and not self.client_ca:
+            raise ValueError("client_names needs client_ca")
+        if not self.client_ca and not parse_address(self.listen).is_loopback:
+            raise ValueError("an https listener needs client_ca, except on loopback")
+
+
+ListenerConfig = (
+    TcpListenerConfig | TlsListenerConfig | HttpListenerConfig | HttpsListenerConfig | ConnectListenerConfig
+)
 
 
 class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -142,6 +204,26 @@ class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             raise ValueError("ca must name at least one file")
 
 
+class TargetTLSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the node speaks TLS to targets of the cloud's `https` listeners; without it, it refuses to."""
+
+    #: CAs that sign the targets' certificates.
+    ca: list[Path]
+    #: Certificate shown to targets, and its private key; without them none is shown.
+    certificate: Path | None = None
+    #: Its private key.
+    key: Path | None = None
+    #: Name that a target's certificate must carry; empty for the host that is dialled.
+    server_name: str = ""
+
+    def __post_init__(self) -> None:
+        """A pair is two files, and targets are always verified."""
+        if not self.ca:
+            raise ValueError("ca must name at least one file")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+
+
 class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The edge end: dials the cloud, and from there what `allow` names."""
 
@@ -162,8 +244,10 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     reconnect_initial: float = 1.0
     #: Longest delay before dialling again, seconds.
     reconnect_maximum: float = 60.0
-    #: Kinds of streams that installed packages serve on this node, beside `tcp`.
+    #: Kinds of streams that installed packages serve on this node, beside `tcp` and `tls`.
     handlers: list[str] = []
+    #: TLS to targets.
+    tls: TargetTLSConfig | None = None
     #: Bounds of one session.
     limits: LimitsConfig = LimitsConfig()
 
@@ -174,6 +258,13 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         for server in self.servers:
             if isinstance(parse_address(server), UnixAddress):
                 raise ValueError(f"servers: {server!r} is not host:port")
+
+
+def _closed_to_strangers(listener: _Listener) -> None:
+    if not parse_address(listener.listen).is_loopback and not listener.allow:
+        raise ValueError(
+            f"listen = {listener.listen!r} is open to everyone: name networks in allow, or listen on loopback"
+        )
 
 
 def _tcp_target(text: str) -> None:

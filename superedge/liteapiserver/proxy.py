@@ -140,7 +140,7 @@ class Exchange:
 
     def _connect(self) -> None:
         # What comes of the body waits in the client's socket, not here.
-        self._request.transport.pauseProducing()
+        self._request.pauseProducing()
         self._connecting = self._caller.pool.connect()
         self._connecting.addCallbacks(self._connected, self._not_connected)
         self._connecting.addErrback(self._unexpected)
@@ -150,7 +150,7 @@ class Exchange:
         if self._done:
             connection.abandon()
             return
-        self._request.transport.resumeProducing()
+        self._request.resumeProducing()
         self._send(connection)
 
     def _not_connected(self, failure: Failure) -> None:
@@ -160,7 +160,7 @@ class Exchange:
         failure.trap(ConnectError)
         if self._done:
             return
-        self._request.transport.resumeProducing()
+        self._request.resumeProducing()
         self._unreachable(failure.getErrorMessage(), sent=False)
 
     def _unexpected(self, failure: Failure) -> None:
@@ -176,7 +176,7 @@ class Exchange:
         forwarded = self._forwarded_head()
         connection.request(forwarded, method == b"HEAD", not self._has_body, self)
         if self._has_body:
-            connection.transport.registerProducer(self._request.transport, True)
+            connection.transport.registerProducer(self._request, True)
         self._request.receive(self)
 
     def _forwarded_head(self) -> bytes:
@@ -480,7 +480,7 @@ class Exchange:
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
-            self._request.transport.resumeProducing()
+            self._request.resumeProducing()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abandon()

@@ -10,7 +10,14 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.dns import TunnelDNSConfig
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.config.root import Config
-from superedge.config.tunnel import ListenerConfig, TcpListenerConfig, TlsListenerConfig, TunnelCloudConfig
+from superedge.config.tunnel import (
+    HttpListenerConfig,
+    HttpsListenerConfig,
+    ListenerConfig,
+    TcpListenerConfig,
+    TlsListenerConfig,
+    TunnelCloudConfig,
+)
 from superedge.errors import ConfigError
 from superedge.interfaces import (
     ICacheStorePlugin,
@@ -115,6 +122,12 @@ def _listener(reactor: IReactor, tunnel: Tunnel, config: ListenerConfig, watcher
         from superedge.tunnel.listeners.tls import TlsListener  # noqa: PLC0415
 
         return TlsListener(reactor, tunnel, config)
+    if isinstance(config, HttpListenerConfig | HttpsListenerConfig):
+        from superedge.tunnel.listeners.http import HttpListener, HttpsListener  # noqa: PLC0415
+
+        if isinstance(config, HttpsListenerConfig):
+            return HttpsListener(reactor, tunnel, config, watcher)
+        return HttpListener(reactor, tunnel, config)
     from superedge.tunnel.listeners.connect import ConnectListener  # noqa: PLC0415
 
     return ConnectListener(reactor, tunnel, config, watcher)

@@ -31,7 +31,7 @@ from superedge.tunnel import metrics
 from superedge.tunnel.allow import AllowList
 from superedge.tunnel.messages import Hello, MessageError, MessageReader, Notice, decode, encode
 from superedge.tunnel.names import ALPN
-from superedge.tunnel.serve import StreamServer, TCPHandler
+from superedge.tunnel.serve import StreamServer, TCPHandler, TLSHandler
 
 METER_INTERVAL = 5.0
 
@@ -96,7 +96,11 @@ class TunnelEdge(Service):
         self._tls = ClientContextSource(config.ca, config.certificate, config.key, [ALPN])
         watcher.watch_context(self._tls)
         allow = AllowList(config.allow, own_addresses())
-        self._handlers = {"tcp": TCPHandler(allow), **(handlers or {})}
+        self._handlers: dict[str, Any] = {"tcp": TCPHandler(allow), **(handlers or {})}
+        if config.tls is not None:
+            source = ClientContextSource(config.tls.ca, config.tls.certificate, config.tls.key)
+            watcher.watch_context(source)
+            self._handlers["tls"] = TLSHandler(allow, source, config.tls.server_name)
         self._sessions: set[MuxConnection] = set()
         self._meter = metrics.SessionMeter("edge", lambda: self._sessions)
         self._metering = LoopingCall(self._meter.collect)

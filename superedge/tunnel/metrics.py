@@ -35,6 +35,9 @@ DIAL_FAILURES = Counter("superedge_tunnel_dial_failures", "Streams that reached 
 CALLERS_REFUSED = Counter(
     "superedge_tunnel_callers_refused", "Callers a listener turned away", ["kind", "reason"]
 )
+HTTP_RESPONSES = Counter(
+    "superedge_tunnel_http_responses", "Responses of http and https listeners", ["kind", "status"]
+)
 
 
 class SessionMeter:

@@ -18,7 +18,7 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.tunnel import LimitsConfig
 from superedge.interfaces import IReactor, IStreamHandler
 from superedge.mux.stream import MuxStream
-from superedge.net.endpoints import ClientEndpoint
+from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError, ConnectTimeout, ResolveError
 from superedge.net.resolve import resolve
 from superedge.net.splice import Splice
@@ -56,7 +56,7 @@ class TCPHandler:
     async def connect(self, reactor: IReactor, request: Mapping[str, Any], timeout: float) -> Any:
         """A paused transport connected to ``request["address"]``. Raises DialError."""
         for target in await self._targets(reactor, request["address"]):
-            endpoint = ClientEndpoint(reactor, target, timeout=timeout)
+            endpoint = self._endpoint(reactor, target, request["address"], timeout)
             try:
                 protocol: Any = await endpoint.connect(cast(Any, _Targets()))
             except ConnectTimeout as problem:
@@ -65,6 +65,9 @@ class TCPHandler:
                 raise DialError("refused", str(problem)) from problem
             return protocol.transport
         raise DialError("denied", f"the node's allow list does not name {request['address']}")
+
+    def _endpoint(self, reactor: IReactor, target: TCPAddress, asked: str, timeout: float) -> ClientEndpoint:
+        return ClientEndpoint(reactor, target, timeout=timeout)
 
     async def _targets(self, reactor: IReactor, text: str) -> list[TCPAddress]:
         """What may be dialled for ``text``: the checked addresses themselves, never the name again."""
@@ -81,6 +84,22 @@ class TCPHandler:
             raise DialError("unresolvable", str(problem)) from problem
         found = [TCPAddress(host, address.port) for host in hosts]
         return [target for target in found if by_name or self._allow.allows_address(target)][:1]
+
+
+class TLSHandler(TCPHandler):
+    """Streams of kind ``tls``: the node speaks TLS to the target, the stream carries what is inside."""
+
+    kind = "tls"
+
+    def __init__(self, allow: AllowList, tls: ContextSource, server_name: str) -> None:
+        """``server_name`` is what targets' certificates must carry; empty for the host asked for."""
+        super().__init__(allow)
+        self._tls = tls
+        self._server_name = server_name
+
+    def _endpoint(self, reactor: IReactor, target: TCPAddress, asked: str, timeout: float) -> ClientEndpoint:
+        name = self._server_name or asked.rpartition(":")[0].strip("[]")
+        return ClientEndpoint(reactor, target, self._tls, name, timeout)
 
 
 class StreamServer:

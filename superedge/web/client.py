@@ -128,6 +128,8 @@ class UpstreamConnection(TwistedProtocol):
                     pieces = []
                     if self._receiver is not receiver:
                         break  # it gave up
+                if event is not events[-1]:
+                    self._keep_alive = False  # it answers what was not asked
                 self._complete(cast(End, event).trailers)
             else:
                 self._hand_over(receiver, event.rest)  # type: ignore[union-attr]

@@ -44,6 +44,8 @@ _NOTED = frozenset(
         b"expect",
     }
 )
+_FRAMING = frozenset({b"content-length", b"host"})
+"""What Connection may not take away: without it the next server would read another message."""
 _PLAIN_CONNECTIONS = frozenset({b"keep-alive", b"close", b"upgrade"})
 
 
@@ -238,7 +240,7 @@ def split_headers(headers: Headers, connection_bound: frozenset[bytes]) -> tuple
         kept.append(pair)
     connection = noted.get(b"connection")
     if connection is not None and connection.lower() not in _PLAIN_CONNECTIONS:
-        tokens = {token.strip().lower() for token in connection.split(b",")}
+        tokens = {token.strip().lower() for token in connection.split(b",")} - _FRAMING
         kept = [pair for pair in kept if pair[0].lower() not in tokens]
     return kept, noted
 

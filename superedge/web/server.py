@@ -92,7 +92,25 @@ class Request:
         elif type(event) is End:
             receiver.body_end(event.trailers)
 
+    # -- the request's body as a producer, for whom its pieces are sent on to
+
+    def pauseProducing(self) -> None:
+        """Read no more of the body: what the client sends waits in its socket."""
+        self._connection.hold(True)
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+        self._connection.hold(False)
+
+    def stopProducing(self) -> None:
+        """Nobody takes the body any more: the rest is read and dropped."""
+        self._connection.hold(False)
+
     # -- the response
+
+    def last(self) -> None:
+        """End the connection after this response; to be called before it is started."""
+        self._connection.close_after = True
 
     def interim(self, head: bytes) -> None:
         """Send an informational response (1xx), whole."""
@@ -185,6 +203,7 @@ class ServerConnection(TwistedProtocol):
         self._switched: list[bytes] | None = None
         self._handling = False
         self._paused = False
+        self._held = False
         self._heard = True
         self._quiet = 0
         self.close_after = False
@@ -221,6 +240,14 @@ class ServerConnection(TwistedProtocol):
                 return
             self._event(event)
 
+    def hold(self, held: bool) -> None:
+        """Stop or go on reading the body of the request under way."""
+        self._held = held
+        if held:
+            self.transport.pauseProducing()
+        elif not self._paused:
+            self.transport.resumeProducing()
+
     def _event(self, event: RequestHead | bytes | End | Switched) -> None:
         kind = type(event)
         if kind is RequestHead:
@@ -252,6 +279,8 @@ class ServerConnection(TwistedProtocol):
 
     def request_done(self, request: Request) -> None:
         """The response is sent; go on once the request is read to its end, too."""
+        if self._held:
+            self.hold(False)
         if self._switched is not None:
             self.close_after = True  # it asked to switch and was answered otherwise: where it ends is unknown
         if self.close_after:
@@ -277,7 +306,8 @@ class ServerConnection(TwistedProtocol):
             self._event(waiting.popleft())
         if self._paused and not waiting:
             self._paused = False
-            self.transport.resumeProducing()
+            if not self._held:
+                self.transport.resumeProducing()
 
     def _refuse(self, problem: MessageError) -> None:
         request = self._request

@@ -193,6 +193,11 @@ class HeaderTests(SynchronousTestCase):
             },
         )
 
+    def test_connection_takes_neither_length_nor_host_away(self) -> None:
+        headers = [(b"Host", b"a"), (b"Content-Length", b"3"), (b"Connection", b"content-length, host, x-y")]
+        kept, _ = split_headers([*headers, (b"X-Y", b"1")], HOP_BY_HOP)
+        self.assertEqual(kept, headers[:2])
+
     def test_empty_chunk_would_end_the_body(self) -> None:
         self.assertEqual(chunk([]), [])
         self.assertEqual(chunk([b"", b""]), [])

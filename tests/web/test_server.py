@@ -103,6 +103,23 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(bodies, [b"0", b"1", b"2"])
         self.assertFalse(self.transport.paused)
 
+    def test_reading_goes_on_when_neither_the_body_nor_the_next_request_has_to_wait(self) -> None:
+        self.receive(GET % 1 + GET % 2)
+        self.requests[0].pauseProducing()
+        self.requests[0].resumeProducing()
+        self.assertTrue(self.transport.paused, "the second request waits")
+        self.requests[0].pauseProducing()
+        self.requests[0].respond(200, [])
+        self.assertFalse(self.transport.paused, "what was held for the first is over with it")
+
+    def test_the_last_request_of_a_connection(self) -> None:
+        self.receive(GET % 1 + GET % 2)
+        self.requests[0].last()
+        self.requests[0].respond(200, [])
+        self.assertIn(b"Connection: close\r\n", self.sent())
+        self.assertTrue(self.transport.disconnecting)
+        self.assertEqual(len(self.requests), 1)
+
     def test_handler_may_answer_at_once(self) -> None:
         self.factory._handler = lambda request: request.respond(204, [])
         connection = self.factory.buildProtocol(None)

@@ -16,6 +16,7 @@ from superedge.config.addresses import Address
 from superedge.interfaces import IReactor
 from superedge.mux.stream import MuxStream
 from superedge.net.endpoints import ContextSource, ServerEndpoint
+from superedge.net.names import strip_suffix
 from superedge.net.networks import Networks
 from superedge.net.splice import Splice
 from superedge.net.transport import address_text
@@ -102,9 +103,13 @@ class Listener(Service):
         assert self._port is not None
         return self._port.getHost()
 
-    def make_protocol(self) -> CallerProtocol:
+    def make_protocol(self) -> Protocol:
         """A new caller's protocol."""
         raise NotImplementedError
+
+    def find_node(self, host: str, suffixes: Sequence[str]) -> str | None:
+        """The connected node that a caller's ``host`` names, with or without one of the suffixes."""
+        return next((node for node in strip_suffix(host, suffixes) if self.tunnel.knows(node)), None)
 
     def allows(self, peer: IAddress) -> bool:
         """Whether the caller's address is in an allowed network; a Unix socket's peer always is."""

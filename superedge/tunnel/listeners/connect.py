@@ -10,7 +10,6 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.tunnel import ConnectListenerConfig
 from superedge.interfaces import IReactor
 from superedge.mux.stream import MuxStream
-from superedge.net.names import strip_suffix
 from superedge.tls.contexts import ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import Tunnel
@@ -56,7 +55,7 @@ class _Caller(CallerProtocol):
             return
         self._cancel()
         target, rest = request
-        node = self.listener.node_of(target)
+        node = self.listener.find_node(target.host, self.listener.config.suffixes)
         if node is None:
             reason = f"no connected node is called {target.host}"
             self.listener.refused(self.transport.getPeer(), f"name: {reason}")
@@ -112,8 +111,3 @@ class ConnectListener(Listener):
         """Whether a certificate's name is let in; a Unix socket's permissions say who is."""
         names = self.config.client_names
         return not self._secured or not names or common_name in names
-
-    def node_of(self, target: TCPAddress) -> str | None:
-        """The connected node that the target names."""
-        candidates = strip_suffix(target.host, self.config.suffixes)
-        return next((node for node in candidates if self.tunnel.knows(node)), None)

@@ -9,7 +9,6 @@ from twisted.python.failure import Failure
 from superedge.config.addresses import parse_address
 from superedge.config.tunnel import TlsListenerConfig
 from superedge.interfaces import IReactor
-from superedge.net.names import strip_suffix
 from superedge.tunnel.cloud import Tunnel
 from superedge.tunnel.listeners.base import CallerProtocol, Listener
 from superedge.tunnel.listeners.sni import ClientHelloReader, NotTLS
@@ -42,9 +41,7 @@ class _Caller(CallerProtocol):
         if name is None:
             return
         self._cancel()
-        tunnel = self.listener.tunnel
-        candidates = strip_suffix(name, self.listener.config.suffixes)
-        node = next((node for node in candidates if tunnel.knows(node)), None)
+        node = self.listener.find_node(name, self.listener.config.suffixes)
         if node is None:
             self._refuse(f"name: no connected node is called {name!r}")
             return

@@ -1,0 +1,132 @@
+"""``http`` and ``https``: each request goes to the node that it names."""
+
+from __future__ import annotations
+
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import LoopingCall
+
+from superedge.config.addresses import parse_address
+from superedge.config.tunnel import HttpListenerConfig, HttpsListenerConfig
+from superedge.interfaces import IReactor
+from superedge.tls.contexts import ServerContextSource
+from superedge.tls.reload import FileWatcher
+from superedge.tunnel import metrics
+from superedge.tunnel.cloud import Tunnel
+from superedge.tunnel.listeners.base import Listener
+from superedge.tunnel.listeners.connect_request import BadRequest
+from superedge.tunnel.listeners.http_exchange import Exchange, respond
+from superedge.tunnel.listeners.http_request import forwarded
+from superedge.tunnel.listeners.upstreams import Target, Upstreams
+from superedge.web.server import Request, ServerFactory
+
+LOOKS = 5
+"""How often in an idle time connections are looked at."""
+
+
+class HttpListener(Listener):
+    """Reads requests; a caller's connection may carry requests for different nodes."""
+
+    kind = "http"
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        tunnel: Tunnel,
+        config: HttpListenerConfig | HttpsListenerConfig,
+        tls: ServerContextSource | None = None,
+    ) -> None:
+        super().__init__(
+            reactor, tunnel, parse_address(config.listen), config.allow, config.dial_timeout, tls
+        )
+        self._config = config
+        self._stream_kind = "tcp"
+        self._targets = {int(port): target for port, target in config.ports.items()}
+        self._server = ServerFactory(self.handle)
+        self._upstreams = Upstreams(reactor, tunnel, config.dial_timeout)
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = reactor
+
+    def make_protocol(self) -> Protocol:
+        """A caller whose requests are awaited."""
+        return self._server.buildProtocol(None)
+
+    def startService(self) -> None:
+        """Listen. Raises ConnectError when the address cannot be had."""
+        super().startService()
+        self._looking.start(self._config.idle_timeout / LOOKS, now=False)
+
+    def stopService(self) -> None:
+        """Take no more callers; each connection ends after the response under way."""
+        super().stopService()
+        if self._looking.running:
+            self._looking.stop()
+        self._server.close_idle()
+        self._upstreams.close()
+
+    def _look(self) -> None:
+        self._server.look(LOOKS)
+        self._upstreams.close_idle(self.reactor.seconds() - self._config.idle_timeout)
+
+    # -- requests
+
+    def handle(self, request: Request) -> None:
+        """Send a request on to the node that it names, or say why not."""
+        if not self.lets_in(request):
+            self._refuse(request, 403, "client", "this client certificate is not let in here")
+            return
+        try:
+            wanted = forwarded(request.head)
+        except BadRequest as problem:
+            self._refuse(request, problem.status, "request", str(problem))
+            return
+        node = self.find_node(wanted.host, self._config.suffixes)
+        if node is None:
+            cause = f"no connected node is called {wanted.host}"
+            self._refuse(request, 404, "name", cause, wanted.has_body)
+            return
+        address = self._targets.get(wanted.port or 0, self._config.target)
+        if not address:
+            cause = f"this listener leads to no port {wanted.port}" if wanted.port else "name a port"
+            self._refuse(request, 404, "port", cause, wanted.has_body)
+            return
+        target = Target(node, address, self._stream_kind)
+        Exchange(request, wanted, target, self._upstreams, self._answered).begin()
+
+    def lets_in(self, request: Request) -> bool:
+        """Whether the caller may ask."""
+        return True
+
+    def _refuse(self, request: Request, status: int, reason: str, cause: str, last: bool = True) -> None:
+        self.refused(request.transport.getPeer(), f"{reason}: {cause}")
+        self._answered(status)
+        if last:
+            request.last()
+        respond(request, status, cause)
+
+    def _answered(self, status: int) -> None:
+        metrics.HTTP_RESPONSES.labels(self.kind, str(status)).inc()
+
+
+class HttpsListener(HttpListener):
+    """Ends the callers' TLS; the node begins it anew towards the target, with its own certificate."""
+
+    kind = "https"
+
+    def __init__(
+        self, reactor: IReactor, tunnel: Tunnel, config: HttpsListenerConfig, watcher: FileWatcher
+    ) -> None:
+        tls = ServerContextSource(
+            config.certificate,
+            config.key,
+            config.client_ca,
+            "required" if config.client_ca else "none",
+            ["http/1.1"],
+        )
+        watcher.watch_context(tls)
+        super().__init__(reactor, tunnel, config, tls)
+        self._names = frozenset(config.client_names)
+        self._stream_kind = "tls" if config.target_tls else "tcp"
+
+    def lets_in(self, request: Request) -> bool:
+        """Whether the caller's certificate carries a name that is let in."""
+        return not self._names or request.transport.peer_common_name in self._names

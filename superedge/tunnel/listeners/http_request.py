@@ -1,0 +1,95 @@
+"""Whom an HTTP request is for, and how it goes on from here. Pure.
+
+Sources: RFC 9112 sections 3.2 and 6, RFC 9110 sections 7.2 and 7.6.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from superedge.tunnel.listeners.connect_request import BadRequest
+from superedge.web.h1 import HOP_BY_HOP, Headers, RequestHead, request_head, split_headers
+
+_AUTHORITY = re.compile(rb"([A-Za-z0-9]([-A-Za-z0-9._]{0,252})?)(?::([0-9]{1,5}))?")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
+_OURS = HOP_BY_HOP | {b"host", b"content-length"}
+_VIA = (b"Via", b"1.1 superedge")
+
+
+class Forwarded(NamedTuple):
+    """A request to send on. ``port`` is the one that the caller named, None without one."""
+
+    host: str
+    port: int | None
+    head: bytes
+    has_body: bool
+    chunked: bool
+    expects_continue: bool
+
+
+def forwarded(head: RequestHead) -> Forwarded:
+    """The request as the target shall see it. Raises BadRequest.
+
+    What is about the caller's connection stays here; the body's length is said anew, in the one way that
+    we understood it, so that no other server can find another end.
+    """
+    if head.method == b"CONNECT":
+        raise BadRequest(405, "CONNECT is not served here")
+    if head.version not in ("1.0", "1.1"):
+        raise BadRequest(505, f"HTTP/{head.version} is not served here")
+    authority, target = _authority_and_target(head)
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None or (match[3] is not None and not 0 < int(match[3]) < 65536):
+        raise BadRequest(400, "the Host header, or the target's host, is not NODE or NODE:PORT")
+    headers, noted = split_headers(head.headers, _OURS)
+    lines: Headers = [(b"Host", authority), *headers, _VIA]
+    encoding = noted.get(b"transfer-encoding")
+    length = noted.get(b"content-length")
+    if encoding is not None and head.version == "1.0":
+        raise BadRequest(400, "HTTP/1.0 has no Transfer-Encoding")
+    if encoding is not None and encoding.strip().lower() != b"chunked":
+        raise BadRequest(501, "no other Transfer-Encoding than chunked is served")
+    if head.upgrade:
+        if encoding is not None or (length or b"0") != b"0":
+            raise BadRequest(400, "a request that switches protocols cannot have a body")
+        lines += [(b"Connection", b"Upgrade"), (b"Upgrade", noted.get(b"upgrade", b""))]
+    elif encoding is not None:
+        lines.append((b"Transfer-Encoding", b"chunked"))
+    elif length is not None:
+        lines.append((b"Content-Length", length))
+    return Forwarded(
+        host=match[1].decode(),
+        port=None if match[3] is None else int(match[3]),
+        head=request_head(head.method, target, lines),
+        has_body=encoding is not None or (length or b"0").strip(b"0") != b"",
+        chunked=encoding is not None,
+        expects_continue=noted.get(b"expect", b"").lower() == b"100-continue",
+    )
+
+
+def _authority_and_target(head: RequestHead) -> tuple[bytes, bytes]:
+    """Host and port as the caller wrote them, and the request target in its origin form."""
+    hosts = [value for name, value in head.headers if name.lower() == b"host"]
+    if len(hosts) > 1:
+        raise BadRequest(400, "more than one Host header")
+    absolute = _ABSOLUTE.fullmatch(head.target)
+    if absolute is not None:  # its host counts, whatever Host says
+        rest = absolute[2]
+        if not rest and head.method == b"OPTIONS":
+            rest = b"*"
+        return absolute[1], rest if rest[:1] in (b"/", b"*") else b"/" + rest
+    if not hosts:
+        raise BadRequest(400, "no Host header")
+    if head.target[:1] != b"/" and head.target != b"*":
+        raise BadRequest(400, "the request target is neither a path nor a URL")
+    return hosts[0], head.target
+
+
+def response_headers(headers: Headers) -> tuple[Headers, bool]:
+    """The headers to pass to the caller, and whether the body's end is known. Raises BadRequest."""
+    kept, noted = split_headers(headers, HOP_BY_HOP)
+    encoding = noted.get(b"transfer-encoding")
+    if encoding is not None and encoding.strip().lower() != b"chunked":
+        raise BadRequest(502, "the target answered with a Transfer-Encoding other than chunked")
+    return [*kept, _VIA], b"content-length" in noted

@@ -1,0 +1,92 @@
+"""HTTP connections to targets on nodes: streams that are kept for the next request."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from twisted.internet.defer import Deferred
+
+from superedge.interfaces import IReactor
+from superedge.tunnel.cloud import Tunnel
+from superedge.web.client import UpstreamConnection
+
+MAX_IDLE = 16
+"""Idle connections that are kept to one target."""
+
+
+class Target(NamedTuple):
+    """An address on a node, and the kind of stream that leads there."""
+
+    node: str
+    address: str
+    kind: str
+
+
+class Upstreams:
+    """Gives connections; an idle one is used again, the last used first."""
+
+    def __init__(self, reactor: IReactor, tunnel: Tunnel, dial_timeout: float) -> None:
+        self._reactor = reactor
+        self._tunnel = tunnel
+        self._dial_timeout = dial_timeout
+        self._idle: dict[Target, list[UpstreamConnection]] = {}
+        self._closed = False
+
+    def take_idle(self, target: Target) -> UpstreamConnection | None:
+        """An idle connection, if there is one."""
+        idle = self._idle.get(target, [])
+        while idle:
+            connection = idle.pop()
+            if not idle:
+                del self._idle[target]
+            if connection.usable:
+                return connection
+        return None
+
+    def connect(self, target: Target) -> Deferred[UpstreamConnection]:
+        """A new connection; fails with DialError. Cancellable."""
+        return Deferred.fromCoroutine(self._connect(target))
+
+    async def _connect(self, target: Target) -> UpstreamConnection:
+        stream = await self._tunnel.open(
+            target.node, target.address, timeout=self._dial_timeout, kind=target.kind
+        )
+        connection = UpstreamConnection(lambda released: self._released(target, released))
+        connection.lost = lambda lost: self._lost(target, lost)
+        stream.connect(connection)
+        return connection
+
+    def _released(self, target: Target, connection: UpstreamConnection) -> None:
+        if not connection.usable:
+            return
+        idle = self._idle.setdefault(target, [])
+        if self._closed or len(idle) >= MAX_IDLE:
+            self._end(connection)
+            if not idle:
+                del self._idle[target]
+            return
+        connection.idle_since = self._reactor.seconds()
+        idle.append(connection)
+
+    def _lost(self, target: Target, connection: UpstreamConnection) -> None:
+        idle = self._idle.get(target, [])
+        if connection in idle:
+            idle.remove(connection)
+            if not idle:
+                del self._idle[target]
+
+    def _end(self, connection: UpstreamConnection) -> None:
+        connection.usable = False
+        connection.transport.loseConnection()
+
+    def close_idle(self, before: float) -> None:
+        """Close what was not used since ``before`` (reactor seconds)."""
+        for target, idle in list(self._idle.items()):
+            for connection in [each for each in idle if each.idle_since <= before]:
+                self._lost(target, connection)
+                self._end(connection)
+
+    def close(self) -> None:
+        """Keep none from here on."""
+        self._closed = True
+        self.close_idle(self._reactor.seconds())
