@@ -105,6 +105,11 @@ class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     advertise: str = ""
     #: Response filters, by their plugins' names, in the order they are asked.
     filters: list[str] = []
+    #: Whether, while the cloud is away, a service account's token that it has not seen is believed by its
+    #: signature. The issuer's keys are fetched with an identity that may read them.
+    verify_tokens: bool = True
+    #: Audiences that such tokens may be meant for; by default the issuer's name, as in the API server.
+    token_audiences: list[str] = []
     #: Seconds for which the answer to a SubjectAccessReview, TokenReview or one of their kin is given again
     #: to the same question while the cloud is away; 0 for never. A TokenReview counts as long as its token.
     review_reuse: float = 300.0

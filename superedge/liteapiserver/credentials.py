@@ -1,6 +1,7 @@
-"""Clients without certificate: who they are by their Authorization header, and whether the cloud took it.
+"""Clients without certificate: who they are by their Authorization header, and whether they are believed.
 
-A token is never stored, only its hash.
+While the cloud is away it is believed what the cloud accepted before, and what the issuer's keys signed. A
+token is never stored, only its hash.
 """
 
 from __future__ import annotations
@@ -12,13 +13,19 @@ from functools import lru_cache
 from hashlib import sha256
 
 import msgspec
+from twisted.logger import Logger
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.collection import Commit
+from superedge.liteapiserver.jwt import Claims, TokenError
 
 ANONYMOUS = "anonymous"
+Verify = Callable[[str], Claims]
+_MAX_VERIFIED = 1000
+
+_log = Logger()
 
 
 class _Claims(msgspec.Struct):
@@ -27,8 +34,11 @@ class _Claims(msgspec.Struct):
     exp: float | None = None
 
 
-class _Accepted(msgspec.Struct):
+class _Judged(msgspec.Struct, omit_defaults=True):
+    """What the cloud said of an Authorization header."""
+
     expires: float | None
+    refused: bool = False
 
 
 _claims = msgspec.json.Decoder(_Claims)
@@ -54,59 +64,101 @@ def identify(authorization: bytes) -> tuple[str, str, float | None]:
     It only names what the cloud accepts or refuses: until that has happened it opens nothing.
     """
     digest = sha256(authorization).hexdigest()
-    scheme, _, token = authorization.decode("latin-1").partition(" ")
-    claims = read_claims(token.strip()) if scheme.lower() == "bearer" else None
+    token = bearer_token(authorization)
+    claims = read_claims(token) if token else None
     if claims is None:
         return f"credential:{digest}", digest, None
     # The same subject of two issuers is two identities.
     return f"token:{claims.sub}@{claims.iss}" if claims.iss else f"token:{claims.sub}", digest, claims.exp
 
 
-class Credentials:
-    """Which Authorization headers the cloud accepted."""
+def bearer_token(authorization: bytes) -> str:
+    """The token of an Authorization header, empty for any other scheme."""
+    scheme, _, token = authorization.decode("latin-1").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
-    def __init__(self, commit: Commit, clock: Callable[[], float]) -> None:
+
+class Credentials:
+    """Which Authorization headers are believed without the cloud."""
+
+    def __init__(self, commit: Commit, clock: Callable[[], float], verify: Verify | None = None) -> None:
+        """``verify`` gives the claims of a token by its signature alone, or raises TokenError."""
         self._commit = commit
         self._clock = clock
-        self._accepted: dict[str, float | None] = {}
+        self._verify = verify
+        self._judged: dict[str, _Judged] = {}
+        # Until when, by hash, a signature was found good.
+        self._verified: dict[str, float] = {}
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Take back what a store held."""
         for entry in entries:
             if entry.kind == records.BEARER:
                 try:
-                    header, _ = records.unpack(_Accepted, entry.value)
+                    header, _ = records.unpack(_Judged, entry.value)
                 except DecodeError:
                     self._commit(entry.kind, entry.key, None)
                     continue
-                self._accepted[entry.key[0]] = header.expires
+                self._judged[entry.key[0]] = header
 
     def accepted(self, authorization: bytes) -> None:
         """The cloud answered a request with it."""
         _, digest, expires = identify(authorization)
-        if digest not in self._accepted:
-            self._forget_expired()
-            self._accepted[digest] = expires
-            self._commit(records.BEARER, (digest,), records.pack(_Accepted(expires)))
+        known = self._judged.get(digest)
+        if known is None or known.refused:
+            self._judge(digest, _Judged(expires))
+
+    def _judge(self, digest: str, judged: _Judged) -> None:
+        self._forget_expired()
+        self._judged[digest] = judged
+        self._commit(records.BEARER, (digest,), records.pack(judged))
 
     def issued(self, token: str) -> None:
         """The cloud made this token for a pod: it is as good as accepted."""
         self.accepted(b"Bearer " + token.encode())
 
     def refused(self, authorization: bytes) -> None:
-        """The cloud answered 401."""
-        _, digest, _ = identify(authorization)
-        if self._accepted.pop(digest, 0) != 0:
+        """The cloud answered 401. Of a token that would be believed it is remembered, others are nothing."""
+        _, digest, expires = identify(authorization)
+        known = self._judged.get(digest)
+        if known is not None and known.refused:
+            return
+        if self._is_signed(authorization, digest):
+            self._judge(digest, _Judged(expires, refused=True))
+        elif known is not None:
+            del self._judged[digest]
             self._commit(records.BEARER, (digest,), None)
 
     def is_accepted(self, authorization: bytes) -> bool:
         """Whether it may be believed without the cloud."""
         _, digest, expires = identify(authorization)
-        return digest in self._accepted and (expires is None or expires > self._clock())
+        known = self._judged.get(digest)
+        if known is not None:
+            return not known.refused and (expires is None or expires > self._clock())
+        return self._is_signed(authorization, digest)
+
+    def _is_signed(self, authorization: bytes, digest: str) -> bool:
+        if self._verify is None:
+            return False
+        until = self._verified.get(digest)
+        if until is None:
+            try:
+                until = self._verify(bearer_token(authorization)).exp
+            except TokenError as problem:
+                _log.debug("a token is not believed: {problem}", problem=problem)
+                return False
+            if len(self._verified) >= _MAX_VERIFIED:
+                del self._verified[next(iter(self._verified))]
+            self._verified[digest] = until
+        return until > self._clock()
+
+    def keys_changed(self) -> None:
+        """The issuer has other keys: signatures are looked at anew."""
+        self._verified.clear()
 
     def _forget_expired(self) -> None:
         now = self._clock()
-        for digest, expires in list(self._accepted.items()):
-            if expires is not None and expires <= now:
-                del self._accepted[digest]
+        for digest, judged in list(self._judged.items()):
+            if judged.expires is not None and judged.expires <= now:
+                del self._judged[digest]
                 self._commit(records.BEARER, (digest,), None)

@@ -150,7 +150,9 @@ class Frontend:
     ) -> None:
         """Answer from the cache."""
         if caller.authorization and not self.credentials.is_accepted(caller.authorization):
-            message = "the cloud is unreachable, and it has not accepted these credentials before"
+            message = (
+                "the cloud is unreachable; it never took these credentials, and its keys did not sign them"
+            )
             self._respond(request, info, failure(401, message, outcome="refused"), "cache")
             return
         if is_question(info):

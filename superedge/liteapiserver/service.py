@@ -29,6 +29,8 @@ from superedge.liteapiserver.filters import Filters
 from superedge.liteapiserver.frontend import Frontend
 from superedge.liteapiserver.health import Health, ProbeResult
 from superedge.liteapiserver.identity import IdentityManager
+from superedge.liteapiserver.issuer import Issuer
+from superedge.liteapiserver.issuerwatch import IssuerWatch
 from superedge.liteapiserver.probe import probe
 from superedge.liteapiserver.questions import Questions
 from superedge.liteapiserver.reviews import Reviews
@@ -86,7 +88,9 @@ class LiteAPIServer(Service):
         policy = Policy(config.cache.rules)
         limits = Limits(config.cache.max_bytes, config.cache.max_objects)
         self.cache = Cache(policy, self._commit, config.cache.max_body, limits)
-        self._credentials = Credentials(self._commit, time.time)
+        self._issuer = Issuer(config.token_audiences, self._commit, time.time, self._keys_changed)
+        verify = self._issuer.verify if config.verify_tokens else None
+        self._credentials = Credentials(self._commit, time.time, verify)
         self._tokens = TokenVault(self._token_key(), self._commit, time.time)
         reviews = Reviews(config.review_reuse, time.time)
         host = upstream.server_name or addresses[0].host
@@ -105,6 +109,7 @@ class LiteAPIServer(Service):
             config.resume_within,
             upstream.probe_timeout,
         )
+        self._issuer_watch = IssuerWatch(reactor, self._issuer, self._host.encode(), self.identities.pools)
         self._factory = ServerFactory(self._handle)
         self._waiting: list[Request] | None = []
         self._ports: list[IListeningPort] = []
@@ -115,6 +120,10 @@ class LiteAPIServer(Service):
         ]
         for loop, _ in self._loops:
             loop.clock = reactor
+
+    def _keys_changed(self) -> None:
+        self._credentials.keys_changed()
+        _log.info("the keys of the token issuer {issuer} are known", issuer=self._issuer.name)
 
     def _token_key(self) -> bytes:
         if self._config.cache.store == "memory":
@@ -170,6 +179,7 @@ class LiteAPIServer(Service):
             self._committer.degraded = str(problem)
             entries = []
         self.cache.restore(entries)
+        self._issuer.restore(entries)
         self._credentials.restore(entries)
         self._tokens.restore(entries)
         _log.info(
@@ -195,6 +205,8 @@ class LiteAPIServer(Service):
 
     def _sweep(self) -> None:
         self.frontend.look_for_slow()
+        if self._config.verify_tokens and self.health.online:
+            self._issuer_watch.look()
         self.cache.trim()
         self.cache.measure()
         before = self._reactor.seconds() - IDLE_TIMEOUT
@@ -210,6 +222,7 @@ class LiteAPIServer(Service):
             if loop.running:
                 loop.stop()
         self.health.stop()
+        self._issuer_watch.stop()
         self.frontend.end_watches()
         self._factory.close_idle()
         end = self._reactor.seconds() + self._config.drain_timeout
@@ -227,6 +240,7 @@ class LiteAPIServer(Service):
             "identities": self.identities.names,
             "identity_faults": self.identities.faults,
             "requests": self.frontend.active,
+            "token_issuer": self._issuer.name,
             "store": {
                 "name": self._config.cache.store,
                 "path": os.fspath(self._config.cache.path),

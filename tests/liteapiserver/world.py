@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from superedge.config.addresses import TCPAddress
 from superedge.config.liteapiserver import CacheConfig, LiteAPIServerConfig, UpstreamConfig
 from superedge.interfaces import ICacheStorePlugin, IReactor
+from superedge.liteapiserver.issuer import CONFIGURATION, KEYS
 from superedge.liteapiserver.service import LiteAPIServer
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.plugin import find_plugin
@@ -29,6 +30,8 @@ from superedge.web.server import Request, ServerFactory
 
 reactor = cast(IReactor, _reactor)
 NODE = "system:node:edge-1"
+# What lite-apiserver reads for itself.
+OWN_READS = {b"/readyz", CONFIGURATION.encode(), KEYS.encode()}
 JSON: Headers = [(b"Content-Type", b"application/json"), (b"Audit-Id", b"1")]
 
 
@@ -102,9 +105,9 @@ class Upstream:
 
     def _handle(self, request: Request) -> None:
         seen = Seen(request, request.transport.peer_common_name, [], Deferred())
-        if request.head.target != b"/readyz":
-            self.seen.append(seen)
         path = request.head.target.partition(b"?")[0]
+        if path not in OWN_READS:
+            self.seen.append(seen)
         answer = _answered_already if path in self.early else self.answers.get(path, self._default)
         body = _Body(seen, answer)
         self.bodies.append(body)

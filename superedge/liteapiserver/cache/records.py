@@ -9,7 +9,7 @@ import msgspec
 from superedge.kube.errors import DecodeError
 
 OBJECT, VIEW, ABSENT, SHARED, DOCUMENT = "object", "view", "absent", "shared", "document"
-TOKEN, BEARER = "token", "bearer"
+TOKEN, BEARER, ISSUER = "token", "bearer", "issuer"
 
 H = TypeVar("H", bound=msgspec.Struct)
 

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.interfaces import Entry
+from superedge.kube.errors import DecodeError
+from superedge.liteapiserver.credentials import Credentials
+from superedge.liteapiserver.issuer import CONFIGURATION, KEYS, Issuer
+from superedge.liteapiserver.jwt import TokenError
+from tests.liteapiserver.cache.driver import list_of, pod
+from tests.liteapiserver.test_offline import OfflineTestCase
+from tests.liteapiserver.test_proxying import PODS
+from tests.liteapiserver.tokens import ACCOUNT, ISSUER, Signer, configuration, key_set
+from tests.liteapiserver.world import JSON, Seen, until
+
+OLD, NEW = Signer(kid="old"), Signer("ES256", "new")
+
+
+class IssuerTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.now = 1000.0
+        self.records: dict[tuple[str, tuple[str, ...]], bytes] = {}
+        self.issuer, self.credentials = self.make()
+
+    def commit(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
+        if value is None:
+            self.records.pop((kind, key), None)
+        else:
+            self.records[kind, key] = value
+
+    def make(self, *audiences: str) -> tuple[Issuer, Credentials]:
+        def changed() -> None:
+            credentials.keys_changed()
+
+        issuer = Issuer(audiences, self.commit, lambda: self.now, changed)
+        credentials = Credentials(self.commit, lambda: self.now, issuer.verify)
+        return issuer, credentials
+
+    def believes(self, token: str) -> bool:
+        return self.credentials.is_accepted(b"Bearer " + token.encode())
+
+    def test_nothing_is_believed_without_keys(self) -> None:
+        self.assertFalse(self.believes(OLD.token()))
+
+    def test_until_it_expires(self) -> None:
+        self.issuer.update(configuration(), key_set(OLD))
+        self.assertTrue(self.believes(OLD.token()))
+        self.now = 2000.0
+        self.assertFalse(self.believes(OLD.token()))
+        self.assertFalse(self.believes(NEW.token()))
+
+    def test_keys_that_are_rotated(self) -> None:
+        self.issuer.update(configuration(), key_set(OLD))
+        self.assertTrue(self.believes(OLD.token()))
+        self.issuer.update(configuration(), key_set(OLD, NEW))
+        self.assertTrue(self.believes(OLD.token()) and self.believes(NEW.token()))
+        self.issuer.update(configuration(), key_set(NEW))
+        self.assertFalse(self.believes(OLD.token()))
+
+    def test_after_a_reboot(self) -> None:
+        self.issuer.update(configuration(), key_set(OLD))
+        entries = [Entry(kind, key, value) for (kind, key), value in self.records.items()]
+        self.issuer, self.credentials = self.make()
+        self.issuer.restore([*entries, Entry("object", ("x",), b"")])
+        self.assertTrue(self.believes(OLD.token()))
+        self.issuer, _ = self.make()
+        self.issuer.restore([Entry("issuer", ("service-account",), b"damaged")])
+        self.assertEqual((self.issuer.name, self.records), ("", {}))
+
+    def test_what_the_cloud_refused_is_not_believed(self) -> None:
+        self.issuer.update(configuration(), key_set(OLD))
+        header = b"Bearer " + OLD.token().encode()
+        for before in (lambda: None, lambda: self.credentials.accepted(header)):
+            before()
+            self.credentials.refused(header)
+            self.assertFalse(self.credentials.is_accepted(header))
+        entries = [Entry(kind, key, value) for (kind, key), value in self.records.items()]
+        self.issuer, self.credentials = self.make()
+        self.issuer.restore(entries)
+        self.credentials.restore(entries)
+        self.assertFalse(self.credentials.is_accepted(header))
+        self.credentials.accepted(header)
+        self.assertTrue(self.credentials.is_accepted(header))
+
+    def test_refused_garbage_is_not_remembered(self) -> None:
+        self.issuer.update(configuration(), key_set(OLD))
+        before = dict(self.records)
+        for number in range(5):
+            self.credentials.refused(b"Bearer %d" % number)
+            self.credentials.refused(b"Bearer " + NEW.token(exp=5000 + number).encode())
+        self.assertEqual(self.records, before)
+
+    def test_audiences(self) -> None:
+        self.issuer, _ = self.make("api", "vault")
+        self.issuer.update(configuration(), key_set(OLD))
+        self.assertEqual(self.issuer.verify(OLD.token(aud=["vault"])).sub, ACCOUNT)
+        with self.assertRaises(TokenError):
+            self.issuer.verify(OLD.token(aud=[ISSUER]))
+
+    def test_documents_that_are_something_else(self) -> None:
+        self.issuer.update(configuration(), key_set(OLD))
+        for one, other in (
+            (b"<html>", key_set(NEW)),
+            (configuration(), b"<html>"),
+            (configuration(""), key_set(NEW)),
+            (b"{}", key_set(NEW)),
+            (configuration(), b'{"keys":[{}]}'),
+        ):
+            with self.assertRaises(DecodeError):
+                self.issuer.update(one, other)
+        self.assertTrue(self.believes(OLD.token()))
+
+
+class OfflineBearerTests(OfflineTestCase):
+    """The keys are fetched while the cloud is there, and tell forged tokens from true ones when it is not."""
+
+    def bearer(self, signer: Signer, **claims: object) -> list[tuple[bytes, bytes]]:
+        claims = {"exp": time.time() + 600, "nbf": time.time() - 1, **claims}
+        return [(b"Authorization", b"Bearer " + signer.token(None, **claims).encode())]
+
+    async def fetched(self) -> None:
+        self.upstream.serve(CONFIGURATION.encode(), configuration())
+        self.upstream.serve(KEYS.encode(), key_set(OLD))
+        assert self.world.lite is not None
+        self.world.lite._issuer_watch._next = 0.0
+        await until(
+            lambda: self.world.lite is not None and self.world.lite.status()["token_issuer"] == ISSUER
+        )
+
+    async def test_a_token_that_the_cloud_never_saw(self) -> None:
+        await self.fetched()
+        self.upstream.serve(PODS.encode(), list_of([pod("a", 3)], 9))
+        answer = await self.world.ask("GET", PODS, self.bearer(OLD))
+        self.assertEqual(answer.status, 200)
+        await self.world.stop_lite()
+        self.upstream.stop()
+        await self.world.start_lite()
+        renewed = self.bearer(OLD, jti="another")
+        self.assertEqual(self.names(await self.world.ask("GET", PODS, renewed)), ["a"])
+        for headers, wanted in (
+            (self.bearer(NEW), 401),
+            (self.bearer(Signer(kid="old")), 401),
+            (self.bearer(OLD, exp=time.time() - 1), 401),
+            (self.bearer(OLD, sub="system:serviceaccount:default:other"), 503),  # true, but another's cache
+            ([], 503),  # anonymous has read nothing
+        ):
+            self.assertEqual((await self.world.ask("GET", PODS, headers)).status, wanted)
+
+    async def test_no_identity_may_read_the_keys(self) -> None:
+        for path in (CONFIGURATION, KEYS):
+            self.upstream.serve(path.encode(), b"{}", 403)
+        await self.world.go_offline()
+        self.assertEqual((await self.world.ask("GET", PODS, self.bearer(OLD))).status, 401)
+
+    async def test_the_second_identity_may(self) -> None:
+        self.upstream.serve(KEYS.encode(), key_set(OLD))
+
+        def for_the_node(seen: Seen) -> None:
+            body = configuration() if seen.name else b"{}"
+            seen.request.respond(200 if seen.name else 403, list(JSON), body)
+
+        self.upstream.answers[CONFIGURATION.encode()] = for_the_node
+        assert self.world.lite is not None
+        self.world.lite._issuer_watch._next = 0.0
+        await until(
+            lambda: self.world.lite is not None and self.world.lite.status()["token_issuer"] == ISSUER
+        )
+
+
+class KeyFileTests(OfflineTestCase):
+    async def test_everything_on_disk_is_for_the_owner_alone(self) -> None:
+        await self.remember("a")
+        await self.world.stop_lite()
+        paths = [
+            Path(top, name) for top, _, names in os.walk(self.world.directory / "cache") for name in names
+        ]
+        self.assertTrue({"token.key", "journal", "lock"} <= {path.name for path in paths})
+        self.assertEqual({stat.S_IMODE(path.stat().st_mode) for path in paths}, {0o600})
