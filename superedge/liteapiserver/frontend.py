@@ -195,8 +195,10 @@ class Frontend:
         if not self.health.online:
             return
         before = self._reactor.seconds() - self._slow
-        if any(exchange.waiting and exchange.started_at < before for exchange in self._exchanges):
-            self.health.doubt()
+        started = [exchange.started_at for exchange in self._exchanges if exchange.waiting]
+        slow = [moment for moment in started if moment <= before]
+        if slow:
+            self.health.slow(max(slow) + self._slow)
 
     def _went_offline(self) -> None:
         for pool in self._identities.pools():

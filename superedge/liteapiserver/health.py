@@ -122,6 +122,8 @@ class Health:
         self.online = True
         """Whether requests go to the cloud."""
         self._last_answer = 0.0
+        self._probe_began = reactor.seconds()
+        self._waited_for = False
         self._hurry: Deferred[None] | None = None
         self._running: Deferred[None] | None = None
         self.on_offline: Callable[[], None] = lambda: None
@@ -139,7 +141,7 @@ class Health:
             self._running.cancel()
 
     def answered(self) -> None:
-        """A real API server answered a request."""
+        """A real API server answered a request, or sent more of its answer."""
         self._last_answer = self._reactor.seconds()
 
     def failed(self, reason: str) -> None:
@@ -149,20 +151,35 @@ class Health:
         self._machine.request_failed()
         self.doubt()
 
+    def slow(self, since: float) -> None:
+        """A request has been waiting for too long since then (reactor seconds): probe, once for it.
+
+        It counts as a failure when the probe fails, too.
+        """
+        if since > self._probe_began:
+            self._waited_for = True
+            self.doubt()
+
     def doubt(self) -> None:
-        """Probe now: a request waits for longer than is usual."""
+        """Probe now: something was cut short, or waits for longer than is usual."""
         if self.online and self._hurry is not None:
             hurry, self._hurry = self._hurry, None
             hurry.cancel()
 
     async def _run(self) -> None:
         while True:
+            self._probe_began = self._reactor.seconds()
             result = await self._probe()
+            waited_for, self._waited_for = self._waited_for, False
+            if result is ProbeResult.FAILED and self._last_answer > self._probe_began:
+                result = ProbeResult.ANSWERING  # the link is busy with another answer
             if result is ProbeResult.READY:
                 self._machine.probe_ready()
             elif result is ProbeResult.ANSWERING:
                 self._machine.probe_answering()
             else:
+                if waited_for:
+                    self._machine.request_failed()
                 self._machine.probe_failed()
             await self._pause()
 

@@ -14,7 +14,8 @@ from superedge.web.h1 import Headers, ResponseHead, request_head
 _log = Logger()
 # A cluster may let nobody ask who has no certificate; it is an API server all the same.
 _ANSWERS = frozenset({200, 401, 403})
-_BALANCER = frozenset({502, 503, 504})
+# A load balancer without servers; a captive portal that sends elsewhere.
+_STRANGE = frozenset({502, 503, 504, 301, 302, 303, 307, 308, 511})
 
 
 class _Receiver:
@@ -23,18 +24,22 @@ class _Receiver:
     def __init__(self) -> None:
         self.done: Deferred[ProbeResult] = Deferred()
         self._status = 0
+        self._is_page = False
 
     def response(self, head: ResponseHead) -> None:
         self._status = head.status
+        self._is_page = any(
+            name.lower() == b"content-type" and value.startswith(b"text/html") for name, value in head.headers
+        )
 
     def data(self, pieces: list[bytes]) -> None:
         pass
 
     def complete(self, trailers: Headers) -> None:
-        if self._status in _ANSWERS:
-            self._finish(ProbeResult.READY)
+        if self._is_page or self._status in _STRANGE:
+            self._finish(ProbeResult.FAILED)
         else:
-            self._finish(ProbeResult.FAILED if self._status in _BALANCER else ProbeResult.ANSWERING)
+            self._finish(ProbeResult.READY if self._status in _ANSWERS else ProbeResult.ANSWERING)
 
     def round_done(self) -> None:
         pass

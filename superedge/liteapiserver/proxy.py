@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _BALANCER = frozenset({502, 503, 504})
 _STATUS_TYPES = (b"application/json", b"application/vnd.kubernetes.protobuf")
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+# What a captive portal says; an API server has no reason to.
+_ELSEWHERE = frozenset({301, 302, 303, 307, 308, 511})
 
 _log = Logger()
 
@@ -235,21 +237,29 @@ class Exchange:
             self._informational(head)
             return
         headers, noted = split_headers(head.headers, HOP_BY_HOP)
-        if status not in _BALANCER or b"audit-id" in noted:
+        kind = noted.get(b"content-type", b"")
+        if b"audit-id" in noted or (status not in _BALANCER and not self._is_strange(status, kind)):
             self._frontend.health.answered()
             self._answer(head, headers, noted)
-        elif noted.get(b"content-type", b"").startswith(_STATUS_TYPES):
+        elif kind.startswith(_STATUS_TYPES):
             # An API server without audit says so in its body: hold the answer until that is here.
             self._held = (head, [])
         else:
-            self._balancer_answered(head)
+            self._stranger_answered(head)
 
-    def _balancer_answered(self, head: ResponseHead) -> None:
+    def _is_strange(self, status: int, content_type: bytes) -> bool:
+        """Whether it answers for an object what no API server does: a page, or the way to another server."""
+        info = self._info
+        if not info.is_resource or info.subresource or info.verb == "proxy":
+            return False
+        return status in _ELSEWHERE or content_type.startswith(b"text/html")
+
+    def _stranger_answered(self, head: ResponseHead) -> None:
         """No API server is behind the address: for a read the cache has the better answer."""
-        self._frontend.health.failed(f"a load balancer answered {head.status}")
+        self._frontend.health.failed(f"a load balancer or a portal answered {head.status}")
         if self._done:
             return  # that was enough to go offline
-        if self._info.is_read:
+        if self._info.is_read or head.status not in _BALANCER:
             self._drop_upstream()
             self._answer_without(sent=True)
         else:
@@ -262,7 +272,7 @@ class Exchange:
             self._frontend.health.answered()
             self._answer(head, *split_headers(head.headers, HOP_BY_HOP))
         else:
-            self._balancer_answered(head)
+            self._stranger_answered(head)
         if not self._done:
             self.data(pieces)
 
@@ -353,6 +363,8 @@ class Exchange:
         """Send on what came, then let the cache see it."""
         if self._done or not self._started:
             return
+        if self._info.verb != "watch":
+            self._frontend.health.answered()
         if self._unfiltered is None:
             self._request.flush()
         if self._connection is not None:
@@ -433,10 +445,11 @@ class Exchange:
 
     def _cut_short(self, reason: str) -> None:
         frontend = self._frontend
+        settled = self._is_settled
         self._abort_recorder()
         self._finish()
         frontend.health.doubt()
-        if self._info.verb == "watch" and not frontend.health.online:
+        if self._info.verb == "watch" and settled and not frontend.health.online:
             frontend.hold(self._request, self._info, self.started_at)
         else:
             _log.info("an answer to {path} was cut short: {reason}", path=self._info.path, reason=reason)
@@ -445,11 +458,27 @@ class Exchange:
     # -- without the cloud
 
     def went_offline(self) -> None:
-        """The cloud is given up: answer now what has no answer yet."""
+        """The cloud is given up: answer what has no answer yet, and let what is stuck be asked again."""
         if self.waiting:
             sent = self._connection is not None
             self._drop_upstream()
             self._answer_without(sent)
+        elif not self._done and not self._is_settled:
+            _log.info("an answer to {path} is stuck", path=self._info.path)
+            self._abort_recorder()
+            self._finish()
+            self._drop_upstream()
+            self._request.abort()
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether the client of an answer that has begun may be left with what it got."""
+        info = self._info
+        if info.verb == "watch" and not info.flag("sendInitialEvents"):
+            return True
+        if not info.is_read or (info.is_resource and info.subresource):
+            return True  # a stream, such as logs
+        return self._recorder is not None and self._recorder.settled
 
     def _unreachable(self, reason: str, sent: bool) -> None:
         self._frontend.health.failed(reason)

@@ -44,6 +44,7 @@ from superedge.web.client import IDLE_TIMEOUT, Pool
 from superedge.web.server import Request, ServerFactory
 
 SWEEP = 0.5
+SLOW_LOOK = 0.25
 IDENTITY_CHECK = 5.0
 CLIENT_LOOK = 30.0
 CLIENT_PATIENCE = 6
@@ -107,13 +108,14 @@ class LiteAPIServer(Service):
             self._host.encode(),
             config.unknown_certificate == "forward",
             config.resume_within,
-            upstream.probe_timeout,
+            upstream.probe_timeout / 4,
         )
         self._issuer_watch = IssuerWatch(reactor, self._issuer, self._host.encode(), self.identities.pools)
         self._factory = ServerFactory(self._handle)
         self._waiting: list[Request] | None = []
         self._ports: list[IListeningPort] = []
         self._loops = [
+            (LoopingCall(self.frontend.look_for_slow), SLOW_LOOK),
             (LoopingCall(self._sweep), SWEEP),
             (LoopingCall(self.identities.check), IDENTITY_CHECK),
             (LoopingCall(self._factory.look, CLIENT_PATIENCE), CLIENT_LOOK),
@@ -204,7 +206,6 @@ class LiteAPIServer(Service):
             self.frontend.handle(request)
 
     def _sweep(self) -> None:
-        self.frontend.look_for_slow()
         if self._config.verify_tokens and self.health.online:
             self._issuer_watch.look()
         self.cache.trim()

@@ -100,6 +100,41 @@ class HealthTests(SynchronousTestCase):
         self.health.doubt()
         self.assertEqual(len(self.probes), 1)
 
+    def test_a_slow_request_and_a_failed_probe_are_an_outage(self) -> None:
+        self.answer(READY)
+        self.clock.advance(1.0)
+        self.health.slow(self.clock.seconds())
+        self.answer(FAILED)
+        self.assertEqual(self.changes, ["offline"])
+
+    def test_a_slow_request_is_a_reason_for_one_probe(self) -> None:
+        self.answer(READY)
+        self.clock.advance(1.0)
+        slow_since = self.clock.seconds()
+        self.health.slow(slow_since)
+        self.answer(READY)
+        self.clock.advance(0.25)
+        self.health.slow(slow_since)
+        self.assertEqual(self.probes, [])
+        self.health.slow(self.clock.seconds())  # another
+        self.assertEqual(len(self.probes), 1)
+
+    def test_a_request_that_becomes_slow_while_a_probe_is_out(self) -> None:
+        self.answer(READY)
+        self.clock.advance(5.0)
+        self.clock.advance(1.0)
+        self.health.slow(self.clock.seconds())
+        self.answer(FAILED)
+        self.assertEqual(self.changes, ["offline"])
+
+    def test_an_answer_while_a_probe_is_out_is_proof_enough(self) -> None:
+        self.answer(READY)
+        self.health.failed("x")
+        self.clock.advance(0.5)
+        self.health.answered()
+        self.answer(FAILED)
+        self.assertEqual(self.health.state, "online")
+
     def test_doubts_do_not_hurry_probes_while_offline(self) -> None:
         self.answer(FAILED)
         self.health.failed("x")

@@ -26,6 +26,10 @@ class ProxyTestCase(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(self.world.stop()))
         await self.world.start()
 
+    async def pause(self, seconds: float) -> None:
+        """Let time pass for which only the clock stands."""
+        await deferLater(reactor, seconds)
+
 
 class ForwardingTests(ProxyTestCase):
     async def test_every_verb_with_its_body(self) -> None:

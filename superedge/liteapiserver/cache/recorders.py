@@ -20,6 +20,10 @@ _log = Logger()
 class Recorder(Protocol):
     """Takes body bytes after transfer decoding, still content-encoded."""
 
+    @property
+    def settled(self) -> bool:
+        """Whether a client whose answer goes no further has what it can go on with."""
+
     def data(self, pieces: list[bytes]) -> None:
         """Some of the body."""
 
@@ -49,6 +53,11 @@ class BodyRecorder:
         self._finish = finish
         self._pieces: list[bytes] | None = []
         self._size = 0
+
+    @property
+    def settled(self) -> bool:
+        """A part of a body is nothing to go on with."""
+        return False
 
     def data(self, pieces: list[bytes]) -> None:
         """Some of the body."""
@@ -103,6 +112,11 @@ class WatchRecorder:
         self._initial: dict[tuple[str, str], Item] | None = {} if initial else None
         self._broken = False
         view.watchers += 1
+
+    @property
+    def settled(self) -> bool:
+        """A client waits for the end of the initial events."""
+        return self._initial is None
 
     def data(self, pieces: list[bytes]) -> None:
         """Some of the stream."""
