@@ -6,7 +6,8 @@ import json
 
 from superedge.web.h1 import Headers
 from tests.liteapiserver.cache.driver import bookmark, event, list_of, pod
-from tests.liteapiserver.test_offline import PODS, OfflineTestCase
+from tests.liteapiserver.test_offline import OfflineTestCase
+from tests.liteapiserver.test_proxying import PODS
 from tests.liteapiserver.world import JSON, Seen, until
 
 HTML: Headers = [(b"Content-Type", b"text/html; charset=utf-8")]
