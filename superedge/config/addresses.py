@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
+from urllib.parse import unquote
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,25 @@ def parse_address(text: str, default_port: int | None = None) -> Address:
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError(f"{text!r} is not an address: use host:port, [v6 address]:port or unix:/path")
     return TCPAddress(host, int(port))
+
+
+def parse_proxy(text: str) -> tuple[TCPAddress, str]:
+    """Read ``http://[user:password@]host:port``: (address, ``user:password`` or nothing).
+
+    The ValueError's sentence does not hold the text: it may hold a password.
+    """
+    scheme, separator, rest = text.partition("://")
+    userinfo, _, host = rest.rstrip("/").rpartition("@")
+    try:
+        address = parse_address(host)
+    except ValueError:
+        address = None
+    if scheme.lower() != "http" or not separator or not isinstance(address, TCPAddress):
+        raise ValueError("proxy is not http://host:port or http://user:password@host:port")
+    if userinfo and ":" not in userinfo:
+        raise ValueError("proxy names a user without a password: http://user:password@host:port")
+    user, _, password = userinfo.partition(":")
+    return address, f"{unquote(user)}:{unquote(password)}" if userinfo else ""
 
 
 def _split(text: str) -> tuple[str, str, str]:

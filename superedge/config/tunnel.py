@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from superedge.config.addresses import TCPAddress, UnixAddress, parse_address
+from superedge.config.addresses import TCPAddress, UnixAddress, parse_address, parse_proxy
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -231,6 +231,11 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     servers: list[str]
     #: Name that the cloud's certificate must carry; by default the host that is dialled.
     server_name: str = ""
+    #: HTTP proxy that leads to the servers, `http://host:port` or `http://user:password@host:port`; empty
+    #: for none. The proxy resolves the servers' names.
+    proxy: str = ""
+    #: File whose first line is the `user:password` for the proxy; read at each dial.
+    proxy_credentials: Path | None = None
     #: The node's certificate; its common name is the node's name.
     certificate: Path
     #: Its private key.
@@ -258,6 +263,8 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         for server in self.servers:
             if isinstance(parse_address(server), UnixAddress):
                 raise ValueError(f"servers: {server!r} is not host:port")
+        if self.proxy and parse_proxy(self.proxy)[1] and self.proxy_credentials is not None:
+            raise ValueError("proxy holds a password, and proxy_credentials names another: keep one")
 
 
 def _closed_to_strangers(listener: _Listener) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import cycle
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from superedge import __version__
-from superedge.config.addresses import parse_address
+from superedge.config.addresses import TCPAddress, parse_address, parse_proxy
 from superedge.config.tunnel import LimitsConfig, TunnelEdgeConfig
 from superedge.interfaces import IReactor
 from superedge.mux.errors import SessionClosed, StreamRefused
@@ -24,6 +23,8 @@ from superedge.net.backoff import Backoff
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.interfaces import own_addresses
+from superedge.net.proxy import ProxiedEndpoint, Proxy
+from superedge.net.servers import Servers
 from superedge.net.transport import address_text
 from superedge.tls.contexts import ClientContextSource
 from superedge.tls.reload import FileWatcher
@@ -34,6 +35,8 @@ from superedge.tunnel.names import ALPN
 from superedge.tunnel.serve import StreamServer, TCPHandler, TLSHandler
 
 METER_INTERVAL = 5.0
+SERVER_PENALTY = 60.0
+"""Seconds that a server which could not be reached is tried after the others."""
 
 _log = Logger()
 
@@ -107,6 +110,13 @@ class TunnelEdge(Service):
         self._metering.clock = reactor
         self._running: Deferred[None] | None = None
         self._backoff = Backoff(config.reconnect_initial, config.reconnect_maximum)
+        addresses = [cast(TCPAddress, parse_address(server)) for server in config.servers]
+        self._servers = Servers(addresses, round_robin=True, penalty=SERVER_PENALTY)
+        self._proxy: Proxy | None = None
+        if config.proxy:
+            address, credentials = parse_proxy(config.proxy)
+            self._proxy = Proxy(address, credentials, config.proxy_credentials)
+            self._proxy.credentials()
         self.connected_to: str | None = None
         """The server of the session in use."""
 
@@ -129,15 +139,11 @@ class TunnelEdge(Service):
             session.close("the edge is stopping")
 
     async def _run(self) -> None:
-        for server in cycle(self._config.servers):
-            try:
-                session = await self._connect(server)
-            except ConnectError as problem:
-                _log.warn("tunnel to {server} failed: {reason}", server=server, reason=str(problem))
-            else:
+        while True:
+            session = await self._connect_to_any()
+            if session is not None:
                 started = self._reactor.seconds()
                 self._backoff.connected(started)
-                self.connected_to = server
                 drained = await self._until_over(session)
                 self.connected_to = None
                 # One that sends every session away at once would be dialled in a busy loop.
@@ -146,7 +152,21 @@ class TunnelEdge(Service):
             delay = self._backoff.failed(self._reactor.seconds())
             await deferLater(self._reactor, delay)
 
-    async def _connect(self, server: str) -> MuxConnection:
+    async def _connect_to_any(self) -> MuxConnection | None:
+        """A session with the first server that works, beginning at the next in turn."""
+        for server in self._servers.order(self._reactor.seconds()):
+            try:
+                session = await self._connect(server)
+            except ConnectError as problem:
+                self._servers.failed(server, self._reactor.seconds())
+                _log.warn("tunnel to {server} failed: {reason}", server=str(server), reason=str(problem))
+            else:
+                self._servers.connected(server)
+                self.connected_to = str(server)
+                return session
+        return None
+
+    async def _connect(self, server: TCPAddress) -> MuxConnection:
         limits = self._config.limits
         streams = StreamServer(self._reactor, self._handlers, limits)
 
@@ -155,8 +175,11 @@ class TunnelEdge(Service):
                 self._reactor, dialer=True, settings=mux_settings(limits), accept=streams.accept
             )
 
-        address = parse_address(server)
-        endpoint = ClientEndpoint(self._reactor, address, self._tls, self._config.server_name or None)
+        name = self._config.server_name or None
+        if self._proxy is None:
+            endpoint = ClientEndpoint(self._reactor, server, self._tls, name)
+        else:
+            endpoint = ProxiedEndpoint(self._reactor, server, self._proxy, self._tls, name)
         session = cast(MuxConnection, await endpoint.connect(cast(Any, _SessionFactory(make))))
         transport: Any = session.transport
         if transport is not None and transport.alpn != ALPN:

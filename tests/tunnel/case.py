@@ -116,13 +116,15 @@ class TunnelCase(TestCase):
         edge = TunnelEdge(
             reactor,
             TunnelEdgeConfig(
-                servers=[f"127.0.0.1:{self.cloud.address.port}"],
                 certificate=pair.certificate,
                 key=pair.key,
                 ca=[self.ca.path],
                 allow=allow,
-                reconnect_initial=0.05,
-                **options,
+                **{
+                    "servers": [f"127.0.0.1:{self.cloud.address.port}"],
+                    "reconnect_initial": 0.05,
+                    **options,
+                },
             ),
             self.watcher,
         )
