@@ -302,8 +302,12 @@ class ClientEndpoint:
 
         def build(_peer: IAddress) -> IProtocol | None:
             protocol = self._built(factory, sock)
-            self._reactor.callLater(0, ready.callback, protocol)
+            self._reactor.callLater(0, established, protocol)
             return protocol
+
+        def established(protocol: IProtocol) -> None:
+            if not ready.called:  # else it was given up at the last moment
+                ready.callback(protocol)
 
         def failed(_peer: IAddress, reason: str) -> None:
             if not ready.called:
