@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from superedge.config.dns import TunnelDNSConfig
+from superedge.config.kubernetes import KubernetesConfig
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.config.log import LogConfig
 from superedge.config.ops import OpsConfig
@@ -20,6 +21,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     log: LogConfig = msgspec.field(default_factory=LogConfig)
     #: Metrics, health and status over HTTP.
     ops: OpsConfig | None = None
+    #: The API server, for what asks it.
+    kubernetes: KubernetesConfig = msgspec.field(default_factory=KubernetesConfig)
     #: The tunnel's cloud end.
     tunnel_cloud: TunnelCloudConfig | None = None
     #: The tunnel's edge end.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+import re
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from superedge.config.addresses import TCPAddress, UnixAddress, parse_address, parse_proxy
+
+_REPLICA_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -175,6 +178,57 @@ ListenerConfig = (
 )
 
 
+class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Several cloud ends that act as one. Each has the same table, but for its own name and addresses."""
+
+    #: This replica's name, unlike every other's; by default the host's, which in a pod is the pod's.
+    name: str = ""
+    #: Namespace of the Leases and ConfigMaps; by default the kubeconfig's or the pod's.
+    namespace: str = ""
+    #: Address at which other replicas come in.
+    listen: str = "0.0.0.0:51002"
+    #: Where other replicas dial that, `host:port`; by default this machine's first address and the port of
+    #: `listen`.
+    advertise: str = ""
+    #: Addresses at which callers reach this process's listeners, IPv4, IPv6 or both: what node names resolve
+    #: to. By default those of `tunnel_dns`, or else the host of `advertise`.
+    addresses: list[str] = []
+    #: Certificate shown to other replicas, as server and as client; by default the one that nodes see.
+    certificate: Path | None = None
+    #: Its private key.
+    key: Path | None = None
+    #: CAs that sign the replicas' certificates.
+    ca: list[Path]
+    #: Common names of the replicas' certificates: whoever else comes is refused, whatever CA signed it.
+    names: list[str]
+    #: Name that a dialled replica's certificate must carry; by default the first of `names`.
+    server_name: str = ""
+    #: Seconds after which a replica that does not renew its Lease counts as dead.
+    lease_duration: int = 15
+    #: Seconds in which a process that is told to stop still takes callers, so that those come through who
+    #: know its address from a moment ago.
+    drain_delay: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Check addresses, names and times."""
+        for text in (self.listen, *([self.advertise] if self.advertise else [])):
+            if not isinstance(parse_address(text), TCPAddress):
+                raise ValueError(f"{text!r} is not host:port")
+        for address in self.addresses:
+            ip_address(address)
+        if self.name and not _REPLICA_NAME.fullmatch(self.name):
+            raise ValueError(f"name = {self.name!r} is no DNS name: lower case letters, digits, - and .")
+        if not self.ca or not self.names:
+            raise ValueError("ca and names must name at least one each")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        for name in self.names:
+            if name.startswith("system:node:"):
+                raise ValueError(f"names: {name!r} is a node's name: no node may act as a replica")
+        if self.lease_duration < 3 or self.drain_delay < 0:
+            raise ValueError("lease_duration must be at least 3, drain_delay must not be negative")
+
+
 class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The cloud end: edge nodes dial in, listeners let cloud programs reach them."""
 
@@ -186,8 +240,11 @@ class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     key: Path
     #: CAs that sign edge nodes' certificates, PEM.
     ca: list[Path]
-    #: Where node names come from: `local` knows the nodes connected to this process.
-    registry: Literal["local"] = "local"
+    #: Where node names come from: `local` knows the nodes connected to this process, `kubernetes` those
+    #: connected to any replica of the table `replicas`.
+    registry: Literal["local", "kubernetes"] = "local"
+    #: This replica and the others, with `registry = "kubernetes"`.
+    replicas: ReplicasConfig | None = None
     #: Seconds that open streams have to finish when the process is told to stop.
     drain_timeout: float = 30.0
     #: Bounds of one session.
@@ -202,6 +259,8 @@ class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         parse_address(self.listen)
         if not self.ca:
             raise ValueError("ca must name at least one file")
+        if self.registry == "kubernetes" and self.replicas is None:
+            raise ValueError('registry = "kubernetes" needs the table replicas')
 
 
 class TargetTLSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 
 def strip_suffix(host: str, suffixes: Sequence[str]) -> list[str]:
@@ -14,3 +15,12 @@ def strip_suffix(host: str, suffixes: Sequence[str]) -> list[str]:
         if host.endswith(tail) and len(host) > len(tail):
             candidates.append(host[: -len(tail)])
     return candidates
+
+
+def is_address(host: str) -> bool:
+    """Whether it is an IP literal and no name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

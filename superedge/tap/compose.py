@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, cast
 from twisted.application.service import MultiService
 
 from superedge.config.addresses import TCPAddress, parse_address
-from superedge.config.dns import TunnelDNSConfig
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.config.root import Config
 from superedge.config.tunnel import (
@@ -16,7 +15,6 @@ from superedge.config.tunnel import (
     ListenerConfig,
     TcpListenerConfig,
     TlsListenerConfig,
-    TunnelCloudConfig,
 )
 from superedge.errors import ConfigError
 from superedge.interfaces import (
@@ -32,6 +30,7 @@ from superedge.tls.reload import FileWatcher
 
 if TYPE_CHECKING:
     from superedge.ops.http import OpsServer
+    from superedge.tap.replicas import Replicated
     from superedge.tunnel.cloud import Tunnel
     from superedge.tunnel.listeners.base import Listener
 
@@ -59,7 +58,7 @@ def compose(config: Config, reactor: IReactor | None = None) -> MultiService:
         ops = OpsServer(reactor, config.ops)
         ops.setServiceParent(root)
     if config.tunnel_cloud is not None:
-        _tunnel_cloud(reactor, config.tunnel_cloud, config.tunnel_dns, watcher).setServiceParent(root)
+        _tunnel_cloud(reactor, config, watcher).setServiceParent(root)
     elif config.tunnel_dns is not None:
         raise ConfigError("tunnel_dns", "", "needs a table tunnel_cloud in the same file: it names its nodes")
     if config.tunnel_edge is not None:
@@ -93,23 +92,33 @@ def _response_filters(config: LiteAPIServerConfig) -> list[IResponseFilter]:
     return filters
 
 
-def _tunnel_cloud(
-    reactor: IReactor, config: TunnelCloudConfig, dns: TunnelDNSConfig | None, watcher: FileWatcher
-) -> MultiService:
+def _tunnel_cloud(reactor: IReactor, config: Config, watcher: FileWatcher) -> MultiService:
     from superedge.tunnel.cloud import TunnelCloud  # noqa: PLC0415
 
+    settings, dns = config.tunnel_cloud, config.tunnel_dns
+    assert settings is not None
+    cloud = TunnelCloud(reactor, settings, watcher)
+    tunnel: Tunnel = cloud
     branch = MultiService()
-    tunnel = TunnelCloud(reactor, config, watcher)
-    tunnel.setServiceParent(branch)
-    for listener in config.listeners:
+    replicated: Replicated | None = None
+    if settings.registry == "local":
+        cloud.setServiceParent(branch)
+    else:
+        from superedge.tap.replicas import Replicated  # noqa: PLC0415
+
+        replicated = Replicated(reactor, config, cloud, watcher)
+        tunnel, branch = replicated.tunnel, replicated.services
+    for listener in settings.listeners:
         _listener(reactor, tunnel, listener, watcher).setServiceParent(branch)
-    for kind, options in config.plugin_listeners.items():
+    for kind, options in settings.plugin_listeners.items():
         plugin = find_plugin(ITunnelListener, kind, "kind")
         plugin.create(reactor, options, tunnel).setServiceParent(branch)
     if dns is not None:
         from superedge.dns.server import DNSServer  # noqa: PLC0415
 
         DNSServer(reactor, dns, tunnel.knows).setServiceParent(branch)
+    if replicated is not None:
+        replicated.leaving.setServiceParent(branch)
     return branch
 
 

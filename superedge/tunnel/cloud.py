@@ -6,6 +6,7 @@ from typing import Any, cast
 from typing import Protocol as TypingProtocol
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall, deferLater
@@ -160,6 +161,20 @@ class TunnelCloud(Service):
         if self._draining:
             mux.go_away()
 
+    def superseded(self, node: str, epoch: int) -> None:
+        """Another replica has a newer session of the node: send the one here away, its streams may finish."""
+        session = self.nodes.get(node)
+        if session is not None and session.epoch < epoch:
+            self.nodes.remove(session)
+            session.mux.go_away()
+            Deferred.fromCoroutine(self._retire(session.mux))
+
+    async def _retire(self, mux: MuxConnection) -> None:
+        deadline = self._reactor.seconds() + self._config.drain_timeout
+        while mux in self._connections and mux.stream_count > 1 and self._reactor.seconds() < deadline:
+            await deferLater(self._reactor, DRAIN_POLL)
+        mux.close("a newer session of the same node is on another replica")
+
     def _accept_stream(self, mux: MuxConnection, stream: MuxStream) -> None:
         """The edge opens one stream, control; anything else is refused."""
         session = next((known for known in self.nodes if known.mux is mux), None)
@@ -208,16 +223,22 @@ class TunnelCloud(Service):
         metrics.SESSIONS_REFUSED.labels("cloud").inc()
         _log.warn("refused tunnel connection from {peer}: {reason}", peer=address_text(peer), reason=reason)
 
-    async def stopService(self) -> None:
-        """Send the edges elsewhere, let open streams finish a bounded time, then close."""
-        super().stopService()
+    def send_away(self) -> None:
+        """Take no more edges and send those that are here elsewhere; their streams go on."""
+        if self._draining:
+            return
         self._draining = True
-        if self._metering.running:
-            self._metering.stop()
         if self._port is not None:
             self._port.stopListening()
         for mux in list(self._connections):
             mux.go_away()
+
+    async def stopService(self) -> None:
+        """Send the edges elsewhere, let open streams finish a bounded time, then close."""
+        super().stopService()
+        if self._metering.running:
+            self._metering.stop()
+        self.send_away()
         deadline = self._reactor.seconds() + self._config.drain_timeout
         while self._busy() and self._reactor.seconds() < deadline:
             await deferLater(self._reactor, DRAIN_POLL)

@@ -18,7 +18,7 @@ from superedge.tunnel.messages import DialAnswer, DialRequest, MessageError, Mes
 ANSWER_GRACE = 5.0
 """Seconds beyond the dial's own timeout that the answer may take on its way."""
 
-_CODES = frozenset({"refused", "timeout", "unresolvable", "denied", "limit", "internal"})
+_CODES = frozenset({"refused", "timeout", "unresolvable", "denied", "limit", "internal", "not-connected"})
 
 
 class _AnswerProtocol(Protocol):

@@ -30,6 +30,13 @@ class DialRequest(msgspec.Struct, frozen=True):
     timeout: float = 10.0
 
 
+class ForwardRequest(DialRequest, frozen=True):
+    """The prologue between replicas. ``hops`` counts the replicas that passed it on: 1, or it is refused."""
+
+    node: str = ""
+    hops: int = 1
+
+
 class DialAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer to a prologue."""
 

@@ -38,6 +38,16 @@ CALLERS_REFUSED = Counter(
 HTTP_RESPONSES = Counter(
     "superedge_tunnel_http_responses", "Responses of http and https listeners", ["kind", "status"]
 )
+FORWARDED = Counter(
+    "superedge_tunnel_forwarded",
+    "Requests that took a hop between replicas, by direction and outcome: opened, or why not",
+    ["direction", "outcome"],
+)
+REPLICAS = Gauge("superedge_tunnel_replicas", "Replicas whose Lease has not expired, this one included")
+REMOTE_NODES = Gauge("superedge_tunnel_remote_nodes", "Nodes that other replicas have published")
+REGISTRY_WRITES = Counter(
+    "superedge_tunnel_registry_writes", "Writes of this replica's nodes to the API server", ["outcome"]
+)
 
 
 class SessionMeter:

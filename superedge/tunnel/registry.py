@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
+from time import time
 from typing import TYPE_CHECKING
+
+from superedge.tunnel.epochs import EpochClock
 
 if TYPE_CHECKING:
     from superedge.mux.protocol import MuxConnection
@@ -23,16 +25,33 @@ class NodeSession:
     hello: Hello | None = field(default=None)
 
 
+Listener = Callable[[str, "NodeSession | None"], None]
+"""Called with a node's name and its session, None when it has none any more."""
+
+
 class NodeTable:
     """The sessions of this process. Names are lower case, as node names are."""
 
-    def __init__(self) -> None:
+    def __init__(self, wall: Callable[[], float] = time) -> None:
+        """``wall`` gives seconds since 1970."""
         self._newest: dict[str, NodeSession] = {}
-        self._epochs = count(1)
+        self._wall = wall
+        self._listeners: list[Listener] = []
+        self.epochs = EpochClock()
 
     def next_epoch(self) -> int:
-        """A number higher than any before."""
-        return next(self._epochs)
+        """A number higher than any before, here or at a replica that this one has heard of."""
+        return self.epochs.next(self._wall())
+
+    def subscribe(self, listener: Listener) -> None:
+        """Tell of each node that is there now, and of each change from now on."""
+        self._listeners.append(listener)
+        for session in self:
+            listener(session.node, session)
+
+    def _tell(self, node: str, session: NodeSession | None) -> None:
+        for listener in self._listeners:
+            listener(node, session)
 
     def add(self, session: NodeSession) -> NodeSession | None:
         """Make the session its node's, if it is newer than the one there; the session it replaces."""
@@ -40,12 +59,14 @@ class NodeTable:
         if before is not None and before.epoch > session.epoch:
             return session
         self._newest[session.node] = session
+        self._tell(session.node, session)
         return before
 
     def remove(self, session: NodeSession) -> None:
         """Forget the session; a newer one of the same node stays."""
         if self._newest.get(session.node) is session:
             del self._newest[session.node]
+            self._tell(session.node, None)
 
     def get(self, node: str) -> NodeSession | None:
         """The node's session."""

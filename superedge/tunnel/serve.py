@@ -105,6 +105,11 @@ class TLSHandler(TCPHandler):
 class StreamServer:
     """Serves the streams of one session."""
 
+    end = "edge"
+    """The metrics' label."""
+    request: type[DialRequest] = DialRequest
+    """What a prologue is."""
+
     def __init__(self, reactor: IReactor, handlers: Mapping[str, Any], limits: LimitsConfig) -> None:
         self._reactor = reactor
         self._handlers = handlers
@@ -122,7 +127,7 @@ class StreamServer:
     async def _serve(self, stream: MuxStream, body: bytes, rest: bytes) -> None:
         address = ""
         try:
-            request = decode(DialRequest, body)
+            request = decode(self.request, body)
             address = request.address
             target = await self._connect(request)
         except DialError as problem:
@@ -158,11 +163,11 @@ class StreamServer:
             target = await handler.connect(self._reactor, msgspec.structs.asdict(request), timeout)
         finally:
             self._pending -= 1
-        metrics.DIAL_SECONDS.labels("edge").observe(self._reactor.seconds() - started)
+        metrics.DIAL_SECONDS.labels(self.end).observe(self._reactor.seconds() - started)
         return target
 
     def _refuse(self, stream: MuxStream, address: str, problem: DialError) -> None:
-        metrics.DIAL_FAILURES.labels("edge", problem.code).inc()
+        metrics.DIAL_FAILURES.labels(self.end, problem.code).inc()
         _log.warn(
             "dial of {address} failed: {code}: {reason}",
             address=address,

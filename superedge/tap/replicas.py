@@ -1,0 +1,73 @@
+"""A cloud end as one of several replicas."""
+
+from __future__ import annotations
+
+import socket
+from typing import cast
+
+from twisted.application.service import MultiService
+
+from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.dns import TunnelDNSConfig
+from superedge.config.root import Config
+from superedge.config.tunnel import ReplicasConfig
+from superedge.errors import ConfigError
+from superedge.interfaces import IReactor
+from superedge.kube.access import load_access
+from superedge.kube.client import KubeClient
+from superedge.net.interfaces import own_addresses
+from superedge.net.names import is_address
+from superedge.tls.reload import FileWatcher
+from superedge.tunnel.cloud import TunnelCloud
+from superedge.tunnel.replicas.leaving import Leaving, OrderedServices
+from superedge.tunnel.replicas.links import ReplicaLinks
+from superedge.tunnel.replicas.registry import KubernetesRegistry, OwnReplica
+from superedge.tunnel.replicas.router import Router
+
+
+class Replicated:
+    """The parts that make a cloud end one of several."""
+
+    def __init__(self, reactor: IReactor, config: Config, cloud: TunnelCloud, watcher: FileWatcher) -> None:
+        """Raises ConfigError, IdentityError."""
+        settings = config.tunnel_cloud
+        assert settings is not None and settings.replicas is not None
+        access = load_access(config.kubernetes.kubeconfig)
+        watcher.watch_context(access.tls)
+        own = own_replica(settings.replicas, config.tunnel_dns, access.namespace)
+        self.registry = KubernetesRegistry(
+            reactor, KubeClient(reactor, access), own, cloud.nodes, cloud.superseded
+        )
+        links = ReplicaLinks(reactor, cloud, settings, watcher)
+        self.tunnel = Router(cloud, self.registry, links)
+        self.services = OrderedServices()
+        self.registry.setServiceParent(self.services)
+        streams = MultiService()
+        streams.setServiceParent(self.services)
+        for service in (cloud, links):
+            service.setServiceParent(streams)
+        self.leaving = Leaving(reactor, self.registry, cloud, settings.replicas.drain_delay)
+        """Joins ``services`` last, so that it stops first."""
+
+
+def own_replica(config: ReplicasConfig, dns: TunnelDNSConfig | None, namespace: str) -> OwnReplica:
+    """This replica as configured, defaults filled in. Raises ConfigError."""
+    if config.advertise:
+        peer = cast(TCPAddress, parse_address(config.advertise))
+    else:
+        found = own_addresses()
+        if not found:
+            raise ConfigError(
+                "tunnel_cloud.replicas.advertise", "", "is required: this machine has no address but loopback"
+            )
+        peer = TCPAddress(found[0], cast(TCPAddress, parse_address(config.listen)).port)
+    addresses = config.addresses or (dns.addresses if dns is not None else [])
+    if not addresses and is_address(peer.host):
+        addresses = [peer.host]
+    return OwnReplica(
+        config.name or socket.gethostname().lower(),
+        config.namespace or namespace,
+        peer,
+        tuple(addresses),
+        config.lease_duration,
+    )

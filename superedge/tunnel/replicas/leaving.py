@@ -1,0 +1,50 @@
+"""The order in which a replica ends, so that no caller and no stream is lost."""
+
+from __future__ import annotations
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from superedge.tunnel.cloud import TunnelCloud
+from superedge.tunnel.replicas.registry import KubernetesRegistry
+
+_log = Logger()
+
+
+class OrderedServices(MultiService):
+    """Stops its services one after the other, the last added first."""
+
+    async def stopService(self) -> None:
+        """Stop all, whatever becomes of one."""
+        Service.stopService(self)
+        for service in reversed(list(self)):
+            try:
+                await maybeDeferred(service.stopService)
+            except Exception:
+                _log.failure(
+                    "{service} did not stop in order", service=service.name or type(service).__name__
+                )
+
+
+class Leaving(Service):
+    """Stops first: announces the end, sends the nodes away, and gives callers ``delay`` seconds to notice."""
+
+    name = "leaving"
+
+    def __init__(
+        self, reactor: IReactorTime, registry: KubernetesRegistry, cloud: TunnelCloud, delay: float
+    ) -> None:
+        self._reactor = reactor
+        self._registry = registry
+        self._cloud = cloud
+        self._delay = delay
+
+    async def stopService(self) -> None:
+        """Everything else still serves meanwhile."""
+        super().stopService()
+        self._cloud.send_away()
+        await self._registry.leave()
+        await deferLater(self._reactor, self._delay)

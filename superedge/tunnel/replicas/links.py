@@ -1,0 +1,274 @@
+"""One connection to each other replica that a request was forwarded to, and the door for theirs.
+
+A link is a yamux session as between edge and cloud, over mutual TLS with an ALPN of its own. The dialler
+opens streams; each begins with a prologue that names the node. docs/protocol.md, "Between replicas".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from superedge.config.addresses import parse_address
+from superedge.config.tunnel import LimitsConfig, TunnelCloudConfig
+from superedge.interfaces import IReactor
+from superedge.mux.protocol import MuxConnection
+from superedge.mux.stream import MuxStream
+from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
+from superedge.net.errors import ConnectError
+from superedge.net.transport import address_text
+from superedge.tls.contexts import ClientContextSource, ServerContextSource
+from superedge.tls.reload import FileWatcher
+from superedge.tunnel import metrics
+from superedge.tunnel.cloud import DRAIN_POLL, TunnelCloud
+from superedge.tunnel.dial import dial
+from superedge.tunnel.edge import METER_INTERVAL, mux_settings
+from superedge.tunnel.errors import DialError
+from superedge.tunnel.messages import DialRequest, ForwardRequest
+from superedge.tunnel.replicas.records import Replica
+from superedge.tunnel.serve import StreamServer
+
+ALPN = "superedge-replica/1"
+CONNECT_TIMEOUT = 5.0
+MAX_STREAMS = 65536
+"""Streams on one link: those of all nodes of a replica."""
+
+_log = Logger()
+
+
+class _Forwarded(StreamServer):
+    """Serves the streams that another replica opens: each goes on to a session here, and nowhere else."""
+
+    end = "replica"
+    request = ForwardRequest
+
+    def __init__(self, reactor: IReactor, tunnel: TunnelCloud, limits: LimitsConfig) -> None:
+        super().__init__(reactor, {}, limits)
+        self._tunnel = tunnel
+
+    async def _connect(self, request: DialRequest) -> MuxStream:
+        assert isinstance(request, ForwardRequest)
+        outcome = "opened"
+        try:
+            if request.hops != 1:
+                raise DialError("denied", f"a request is forwarded once, this one {request.hops} times")
+            return await self._tunnel.open(
+                request.node, request.address, timeout=request.timeout, kind=request.kind
+            )
+        except DialError as problem:
+            outcome = problem.code
+            raise
+        finally:
+            metrics.FORWARDED.labels("in", outcome).inc()
+
+
+def _refuse(peer: object, reason: str) -> None:
+    metrics.SESSIONS_REFUSED.labels("replica").inc()
+    _log.warn("refused connection of a replica from {peer}: {reason}", peer=address_text(peer), reason=reason)
+
+
+def _fault(connection: MuxConnection, names: Collection[str]) -> str | None:
+    """Why the other side is no replica."""
+    transport: Any = connection.transport
+    if transport.alpn != ALPN:
+        return f"it does not speak {ALPN}"
+    if transport.peer_common_name not in names:
+        return f"no replica's certificate: CN {transport.peer_common_name!r} is not in names"
+    return None
+
+
+class _Accepted(MuxConnection):
+    """A link that says who it is before anything is served on it."""
+
+    door: ReplicaLinks
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        fault = _fault(self, self.door.names)
+        if fault is not None:
+            _refuse(transport.getPeer(), fault)
+            transport.abortConnection()
+            return
+        super().connectionMade()
+        self.door.joined(self)
+
+
+class ReplicaLinks(Service):
+    """Forwards to other replicas, and serves what they forward."""
+
+    name = "tunnel-replica-links"
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        tunnel: TunnelCloud,
+        config: TunnelCloudConfig,
+        watcher: FileWatcher,
+    ) -> None:
+        """Raises IdentityError when the TLS files are not usable."""
+        replicas = config.replicas
+        assert replicas is not None
+        self._reactor = reactor
+        self._tunnel = tunnel
+        certificate, key = replicas.certificate or config.certificate, replicas.key or config.key
+        self._server_tls = ServerContextSource(certificate, key, replicas.ca, "required", [ALPN])
+        self._client_tls = ClientContextSource(replicas.ca, certificate, key, [ALPN])
+        for source in (self._server_tls, self._client_tls):
+            watcher.watch_context(source)
+        self._limits = config.limits
+        self._settings = replace(mux_settings(config.limits), max_streams=MAX_STREAMS)
+        self._drain_timeout = config.drain_timeout
+        self._listen = parse_address(replicas.listen)
+        self.names = frozenset(replicas.names)
+        self._server_name = replicas.server_name or replicas.names[0]
+        self._port: IListeningPort | None = None
+        self._dialled: dict[str, MuxConnection] = {}
+        self._dialling: dict[str, list[Deferred[MuxConnection]]] = {}
+        self._under_way: set[str] = set()
+        self._links: set[MuxConnection] = set()
+        self._meter = metrics.SessionMeter("replica", lambda: self._links)
+        self._metering = LoopingCall(self._meter.collect)
+        self._metering.clock = reactor
+
+    @property
+    def address(self) -> Any:
+        """Where it listens."""
+        assert self._port is not None
+        return self._port.getHost()
+
+    # -- forwarding
+
+    async def open(self, replica: Replica, node: str, request: DialRequest) -> MuxStream:
+        """A paused stream to the request's address on a node that ``replica`` holds. Raises DialError."""
+        outcome = "opened"
+        try:
+            link = await self._link(replica)
+            forward = ForwardRequest(request.kind, request.address, request.timeout, node)
+            return await dial(self._reactor, link, forward)
+        except DialError as problem:
+            outcome = problem.code
+            raise
+        finally:
+            metrics.FORWARDED.labels("out", outcome).inc()
+
+    async def _link(self, replica: Replica) -> MuxConnection:
+        key = str(replica.peer)
+        link = self._dialled.get(key)
+        if link is not None:
+            return link
+        waiters = self._dialling.setdefault(key, [])
+        # A caller that leaves gives up its own waiting and not the connection, which is everybody's.
+        waiting: Deferred[MuxConnection] = Deferred(waiters.remove)
+        waiters.append(waiting)
+        if len(waiters) == 1 and key not in self._under_way:
+            self._under_way.add(key)
+            Deferred.fromCoroutine(self._dial(replica)).addBoth(self._finish, key)
+        try:
+            return await waiting
+        except ConnectError as problem:
+            raise DialError(
+                "not-connected", f"replica {replica.name}, which has it, is not reached: {problem}"
+            ) from problem
+
+    def _finish(self, result: MuxConnection | Failure, key: str) -> None:
+        self._under_way.discard(key)
+        for waiting in list(self._dialling.pop(key)):
+            if not waiting.called:
+                waiting.callback(result)
+        if isinstance(result, Failure) and result.check(ConnectError) is None:
+            _log.failure("dialling replica at {address} failed", result, address=key)
+
+    async def _dial(self, replica: Replica) -> MuxConnection:
+        def make() -> MuxConnection:
+            return MuxConnection(self._reactor, dialer=True, settings=self._settings, accept=_unasked)
+
+        factory = _Factory(make)
+        endpoint = ClientEndpoint(
+            self._reactor, replica.peer, self._client_tls, self._server_name, CONNECT_TIMEOUT
+        )
+        link = cast(MuxConnection, await endpoint.connect(cast(Any, factory)))
+        fault = _fault(link, self.names)
+        if fault is not None:
+            link.abort(fault)
+            raise ConnectError(f"{replica.peer}: {fault}")
+        key = str(replica.peer)
+        self._dialled[key] = link
+        link.when_closed().addCallback(lambda _: self._dialled.pop(key, None))
+        self.joined(link)
+        return link
+
+    # -- both directions
+
+    def joined(self, link: MuxConnection) -> None:
+        """A link is up, whoever dialled."""
+        self._links.add(link)
+        peer = address_text(link.peer)
+        metrics.SESSIONS_STARTED.labels("replica").inc()
+        _log.info("link with replica at {peer} started", peer=peer)
+
+        def ended(reason: str) -> None:
+            self._links.discard(link)
+            self._meter.account(link, ended=True)
+            _log.info("link with replica at {peer} ended: {reason}", peer=peer, reason=reason)
+
+        link.when_closed().addCallback(ended)
+
+    # -- life
+
+    def startService(self) -> None:
+        """Listen. Raises ConnectError when the address cannot be had."""
+        super().startService()
+        self._metering.start(METER_INTERVAL)
+        streams = _Forwarded(self._reactor, self._tunnel, self._limits)
+
+        def make() -> MuxConnection:
+            link = _Accepted(self._reactor, dialer=False, settings=self._settings, accept=streams.accept)
+            link.door = self
+            return link
+
+        endpoint = ServerEndpoint(self._reactor, self._listen, self._server_tls, _refuse)
+        failures: list[Failure] = []
+        endpoint.listen(cast(Any, _Factory(make))).addCallbacks(self._listening, failures.append)
+        if failures:
+            failures[0].raiseException()
+
+    def _listening(self, port: IListeningPort) -> None:
+        self._port = port
+        _log.info("tunnel waits for other replicas on {address}", address=address_text(port.getHost()))
+
+    async def stopService(self) -> None:
+        """Let streams finish a bounded time, then end the links."""
+        super().stopService()
+        if self._metering.running:
+            self._metering.stop()
+        deadline = self._reactor.seconds() + self._drain_timeout
+        while self._reactor.seconds() < deadline and any(link.stream_count for link in self._links):
+            await deferLater(self._reactor, DRAIN_POLL)
+        if self._port is not None:
+            self._port.stopListening()
+        for link in list(self._links):
+            link.close("the replica is stopping")
+
+
+class _Factory(Factory):
+    noisy = False
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        return self._make()
+
+
+def _unasked(stream: MuxStream) -> None:
+    """The side that was dialled opens no streams."""
+    stream.abortConnection()

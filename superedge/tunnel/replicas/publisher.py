@@ -1,0 +1,226 @@
+"""Writes down which nodes this replica holds: what changed, once a second at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
+from superedge.kube.errors import APIError
+from superedge.net.backoff import Backoff
+from superedge.tunnel import metrics
+from superedge.tunnel.replicas.records import configmap, node_value, shard_name
+
+INTERVAL = 1.0
+"""Seconds between two writes."""
+GATHER = 0.02
+"""Seconds that a change waits for others, when there was no write lately."""
+SHARD_BYTES = 400_000
+"""Of one ConfigMap, as `_cost` counts them; the API server takes 1 MiB of data and 1.5 MiB of object."""
+
+_log = Logger()
+
+
+def _cost(node: str, value: str) -> int:
+    """Bytes of a node in the stored object: its key stands in the managed fields once more."""
+    return 2 * len(node) + len(value) + 24
+
+
+@dataclass(slots=True)
+class _Shard:
+    """``stored`` is what the API server has acknowledged; None when that is not known."""
+
+    wanted: dict[str, str] = field(default_factory=dict)
+    stored: dict[str, str] | None = None
+    version: str = ""
+    size: int = 0
+
+
+class _Meta(msgspec.Struct):
+    resourceVersion: str = ""
+
+
+class _Object(msgspec.Struct):
+    metadata: _Meta
+
+
+class Publisher:
+    """The ConfigMaps of one replica. Nothing that it was told is lost: a failed write is tried again."""
+
+    def __init__(self, reactor: IReactorTime, client: IKubeClient, namespace: str, replica: str) -> None:
+        self._reactor = reactor
+        self._client = client
+        self._namespace = namespace
+        self._replica = replica
+        self._shards = [_Shard()]
+        self._place: dict[str, int] = {}
+        # In the order in which they wait to be written.
+        self._dirty: dict[int, None] = {}
+        self._next = float("-inf")
+        self._backoff = Backoff(initial=1.0, maximum=15.0, stable=30.0)
+        self._call: IDelayedCall | None = None
+        self._writing: Deferred[None] | None = None
+        self._failing = False
+        self._stopped = True
+        self.writes = 0
+        """Requests that changed something, for measurements."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is not written yet."""
+        return bool(self._dirty) or self._writing is not None
+
+    def start(self) -> None:
+        """Make the first ConfigMap say what is so, whatever an earlier process left there."""
+        self._stopped = False
+        self._touch(0)
+
+    def put(self, node: str, epoch: int, since: float) -> None:
+        """The node has this session now."""
+        value = node_value(epoch, since)
+        number = self._place.get(node)
+        if number is None:
+            cost = _cost(node, value)
+            fitting = (at for at, shard in enumerate(self._shards) if shard.size + cost <= SHARD_BYTES)
+            number = next(fitting, len(self._shards))
+            self._extend(number)
+            self._place[node] = number
+            self._shards[number].size += cost
+        self._shards[number].wanted[node] = value
+        self._touch(number)
+
+    def remove(self, node: str) -> None:
+        """The node has no session here."""
+        number = self._place.pop(node, None)
+        if number is not None:
+            shard = self._shards[number]
+            shard.size -= _cost(node, shard.wanted.pop(node))
+            self._touch(number)
+
+    def found(self, number: int) -> None:
+        """A ConfigMap of this replica is there that an earlier process made: it is to be rewritten."""
+        if number >= len(self._shards):
+            self._extend(number)
+            self._touch(number)
+
+    def missing(self, number: int) -> None:
+        """Somebody removed a ConfigMap of this replica: it is to be made again."""
+        if number < len(self._shards):
+            self._shards[number].stored = None
+            self._touch(number)
+
+    async def withdraw(self) -> None:
+        """Write no more and remove everything. Raises what the client does."""
+        self.stop()
+        for number in range(len(self._shards)):
+            path = CONFIGMAPS.path(self._namespace, shard_name(self._replica, number))
+            try:
+                await self._client.call("DELETE", path)
+            except APIError as problem:
+                if problem.code != 404:
+                    raise
+
+    def stop(self) -> None:
+        """Write no more."""
+        self._stopped = True
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self._writing is not None:
+            self._writing.cancel()
+
+    def _extend(self, number: int) -> None:
+        while len(self._shards) <= number:
+            self._shards.append(_Shard())
+
+    def _touch(self, number: int) -> None:
+        self._dirty.setdefault(number)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._dirty and not self._stopped and self._call is None and self._writing is None:
+            delay = max(GATHER, self._next - self._reactor.seconds())
+            self._call = self._reactor.callLater(delay, self._begin)
+
+    def _begin(self) -> None:
+        self._call = None
+        number = next(iter(self._dirty))
+        del self._dirty[number]
+        self._next = self._reactor.seconds() + INTERVAL
+        self._writing = Deferred.fromCoroutine(self._write(number))
+        self._writing.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        self._writing.addErrback(lambda failure: _log.failure("publishing nodes failed", failure))
+        self._writing.addCallback(self._written)
+
+    def _written(self, _: object) -> None:
+        self._writing = None
+        self._schedule()
+
+    async def _write(self, number: int) -> None:
+        shard = self._shards[number]
+        try:
+            if shard.stored is None:
+                await self._replace(number, shard)
+            else:
+                await self._patch(number, shard, shard.stored)
+        except Problems as problem:
+            self._dirty.setdefault(number)
+            self._next = self._reactor.seconds() + self._backoff.failed(self._reactor.seconds())
+            metrics.REGISTRY_WRITES.labels("failed").inc()
+            if not self._failing:
+                self._failing = True
+                _log.warn("cannot publish nodes: {problem}", problem=problem)
+        else:
+            if self._failing:
+                self._failing = False
+                self._backoff.connected(self._reactor.seconds())
+                _log.info("publishing nodes again")
+
+    async def _replace(self, number: int, shard: _Shard) -> None:
+        """Write the ConfigMap whole, there or not."""
+        path = CONFIGMAPS.path(self._namespace, shard_name(self._replica, number))
+        wanted = dict(shard.wanted)
+        item: Any = configmap(self._replica, number, wanted)
+        try:
+            answer = await self._client.call("POST", CONFIGMAPS.path(self._namespace), body=item)
+        except APIError as problem:
+            if problem.reason != "AlreadyExists":
+                raise
+            there = decode(_Object, await self._client.call("GET", path))
+            item["metadata"]["resourceVersion"] = there.metadata.resourceVersion
+            answer = await self._client.call("PUT", path, body=item)
+        self._acknowledge(shard, wanted, answer)
+
+    async def _patch(self, number: int, shard: _Shard, stored: dict[str, str]) -> None:
+        """Write what differs from the version that was acknowledged last."""
+        wanted = dict(shard.wanted)
+        data: dict[str, str | None] = {
+            node: value for node, value in wanted.items() if stored.get(node) != value
+        }
+        data.update((node, None) for node in stored if node not in wanted)
+        if not data:
+            return
+        path = CONFIGMAPS.path(self._namespace, shard_name(self._replica, number))
+        patch = {"metadata": {"resourceVersion": shard.version}, "data": data}
+        try:
+            answer = await self._client.call("PATCH", path, body=patch, content_type=MERGE_PATCH)
+        except APIError as problem:
+            if problem.code not in (404, 409):
+                raise
+            if problem.code == 409:
+                _log.warn("{path} was changed by somebody else; it is written anew", path=path)
+            shard.stored = None
+            await self._replace(number, shard)
+        else:
+            self._acknowledge(shard, wanted, answer)
+
+    def _acknowledge(self, shard: _Shard, wanted: dict[str, str], answer: bytes) -> None:
+        shard.stored = wanted
+        shard.version = decode(_Object, answer).metadata.resourceVersion
+        self.writes += 1
+        metrics.REGISTRY_WRITES.labels("done").inc()

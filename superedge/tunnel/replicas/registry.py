@@ -1,0 +1,298 @@
+"""The registry in Kubernetes: publishes the nodes of this replica, follows those of the others."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from random import Random
+from time import time
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from superedge.config.addresses import TCPAddress
+from superedge.kube.client import CONFIGMAPS, LEASES, MERGE_PATCH, IKubeClient, Problems
+from superedge.kube.errors import APIError, Unavailable
+from superedge.kube.reflector import Key, Reflector
+from superedge.tunnel import metrics
+from superedge.tunnel.registry import NodeSession, NodeTable
+from superedge.tunnel.replicas.publisher import Publisher
+from superedge.tunnel.replicas.records import (
+    LABEL,
+    Replica,
+    Shard,
+    lease,
+    lease_name,
+    read_lease,
+    read_shard,
+    shard_number,
+    timestamp,
+)
+from superedge.tunnel.replicas.routes import Route, RouteTable
+
+RENEWALS = 3
+"""In the time of a lease."""
+LAST_WORDS = 3.0
+"""Seconds that the API server has to take each of the last writes of a process that stops."""
+
+_log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnReplica:
+    """This replica, as the others are to see it."""
+
+    name: str
+    namespace: str
+    peer: TCPAddress
+    addresses: tuple[str, ...]
+    duration: float
+
+
+class KubernetesRegistry(Service):
+    """``routes`` says where a node is beside here; ``superseded`` hears of newer sessions elsewhere."""
+
+    name = "tunnel-registry"
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        client: IKubeClient,
+        own: OwnReplica,
+        table: NodeTable,
+        superseded: Callable[[str, int], None],
+        wall: Callable[[], float] = time,
+        random: Random | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._client = client
+        self._own = own
+        self._table = table
+        self._superseded = superseded
+        self._wall = wall
+        self._instance = uuid.uuid4().hex
+        self._draining = False
+        self._routes = RouteTable(own.name, own.duration, table.epochs)
+        self._publisher = Publisher(reactor, client, own.namespace, own.name)
+        self._shards: Reflector[Shard] = Reflector(
+            reactor,
+            client,
+            CONFIGMAPS.path(own.namespace),
+            read_shard,
+            self._shard_changed,
+            LABEL,
+            random,
+        )
+        self._leases: Reflector[Replica] = Reflector(
+            reactor,
+            client,
+            LEASES.path(own.namespace),
+            read_lease,
+            self._lease_changed,
+            LABEL,
+            random,
+        )
+        self._renewing: Deferred[None] | None = None
+        self._failing = False
+        self.renewals = 0
+        """Times that the Lease was written, for measurements."""
+        self._collecting: set[str] = set()
+        self._watchers: list[Callable[[], None]] = []
+
+    # -- what others ask
+
+    @property
+    def draining(self) -> bool:
+        """Whether this replica is about to leave."""
+        return self._draining
+
+    @property
+    def publisher(self) -> Publisher:
+        """What writes the nodes down."""
+        return self._publisher
+
+    def routes(self, node: str) -> list[Route]:
+        """Other replicas that hold the node, the newest session first."""
+        return self._routes.routes(node)
+
+    def replicas(self) -> list[Replica]:
+        """All other replicas that live."""
+        return self._routes.replicas()
+
+    def nodes(self) -> set[str]:
+        """Every node that some other replica may hold."""
+        return set(self._routes.nodes())
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call back after anything of another replica changed."""
+        self._watchers.append(callback)
+
+    # -- life
+
+    def startService(self) -> None:
+        """Follow, publish, renew."""
+        super().startService()
+        self._table.subscribe(self._table_changed)
+        self._publisher.start()
+        self._leases.startService()
+        self._shards.startService()
+        self._renewing = Deferred.fromCoroutine(self._renew())
+        self._renewing.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        self._renewing.addErrback(lambda failure: _log.failure("the lease is not renewed any more", failure))
+
+    async def leave(self) -> None:
+        """Say that no caller should be sent here any more; waits a bounded time for that to be written."""
+        self._draining = True
+        await self._last_word(self._write_lease(), "announce the end")
+
+    async def stopService(self) -> None:
+        """Take back everything that was published."""
+        super().stopService()
+        for part in (self._leases, self._shards):
+            part.stopService()
+        if self._renewing is not None:
+            self._renewing.cancel()
+        await self._last_word(self._publisher.withdraw(), "withdraw its nodes")
+        path = LEASES.path(self._own.namespace, lease_name(self._own.name))
+        await self._last_word(self._client.call("DELETE", path), "remove its Lease")
+
+    async def _last_word(self, writing: Coroutine[Any, Any, object], what: str) -> None:
+        done: Deferred[object] = Deferred.fromCoroutine(writing)
+        try:
+            await done.addTimeout(LAST_WORDS, self._reactor)
+        except (APIError, Unavailable, TimeoutError) as problem:
+            _log.warn("this replica could not {what}: {problem}", what=what, problem=problem)
+
+    # -- the lease
+
+    async def _renew(self) -> None:
+        while True:
+            pause = self._own.duration / RENEWALS
+            try:
+                await self._write_lease()
+            except Problems as problem:
+                pause /= 2
+                if not self._failing:
+                    self._failing = True
+                    _log.warn("cannot renew the Lease: {problem}", problem=problem)
+            else:
+                if self._failing:
+                    self._failing = False
+                    _log.info("renewing the Lease again")
+            self._collect()
+            await deferLater(self._reactor, pause)
+
+    async def _write_lease(self) -> None:
+        own = self._own
+        state = Replica(
+            own.name,
+            self._instance,
+            timestamp(self._wall()),
+            own.duration,
+            own.peer,
+            own.addresses,
+            self._draining,
+        )
+        path = LEASES.path(own.namespace, lease_name(own.name))
+        item = lease(state)
+        try:
+            await self._client.call("PATCH", path, body=item, content_type=MERGE_PATCH)
+        except APIError as problem:
+            if problem.code != 404:
+                raise
+            await self._client.call("POST", LEASES.path(own.namespace), body=item)
+        self.renewals += 1
+
+    # -- news
+
+    def _table_changed(self, node: str, session: NodeSession | None) -> None:
+        if session is None:
+            self._publisher.remove(node)
+        else:
+            self._publisher.put(node, session.epoch, self._wall())
+
+    def _lease_changed(self, key: Key, replica: Replica | None) -> None:
+        name = replica.name if replica is not None else self._replica_of(key.name)
+        if name == self._own.name and replica is not None and self.renewals:
+            self._check_instance(replica)
+        before = self._living()
+        self._routes.lease_changed(name, replica, self._reactor.seconds())
+        after = self._living()
+        if before != after:
+            metrics.REPLICAS.set(1 + len(after))
+            self._tell()
+
+    def _living(self) -> list[Replica]:
+        return [replace(replica, renewed="") for replica in self._routes.replicas()]
+
+    def _replica_of(self, lease: str) -> str:
+        return lease.removeprefix(lease_name(""))
+
+    def _check_instance(self, replica: Replica) -> None:
+        if replica.instance != self._instance:
+            _log.error(
+                "another process publishes as replica {name}, too: give each a name of its own",
+                name=self._own.name,
+            )
+
+    def _shard_changed(self, key: Key, shard: Shard | None) -> None:
+        own = shard_number(self._own.name, key.name)
+        if own is not None and (shard is None or shard.replica == self._own.name):
+            if shard is None:
+                self._publisher.missing(own)
+            else:
+                self._publisher.found(own)
+                for epoch in shard.nodes.values():
+                    self._table.epochs.observe(epoch)
+            return
+        changed = self._routes.shard_changed(key.name, shard, self._reactor.seconds())
+        for node in changed:
+            session = self._table.get(node)
+            if session is not None:
+                best = self._routes.routes(node)
+                if best and best[0].epoch > session.epoch:
+                    self._superseded(node, best[0].epoch)
+        if changed:
+            metrics.REMOTE_NODES.set(len(self._routes.nodes()))
+            self._tell()
+
+    def _tell(self) -> None:
+        for callback in self._watchers:
+            callback()
+
+    # -- what dead replicas left
+
+    def _collect(self) -> None:
+        """Remove what belongs to replicas long dead; the first of the living does it."""
+        living = [self._own.name, *(replica.name for replica in self._routes.replicas())]
+        if self._own.name != min(living):
+            return
+        for name, shards in self._routes.dead():
+            if name not in self._collecting:
+                self._collecting.add(name)
+                done = Deferred.fromCoroutine(self._remove(name, shards))
+                done.addErrback(lambda failure: _log.failure("collecting failed", failure))
+                done.addCallback(self._collected, name)
+
+    def _collected(self, _: None, name: str) -> None:
+        self._collecting.discard(name)
+
+    async def _remove(self, name: str, shards: list[str]) -> None:
+        _log.info("replica {name} is dead: removing what it published", name=name)
+        paths = [CONFIGMAPS.path(self._own.namespace, shard) for shard in shards]
+        paths.append(LEASES.path(self._own.namespace, lease_name(name)))
+        for path in paths:
+            try:
+                await self._client.call("DELETE", path)
+            except APIError as problem:
+                if problem.code != 404:
+                    _log.warn("cannot remove {path}: {problem}", path=path, problem=problem)
+                    return
+            except Problems as problem:
+                _log.warn("cannot remove {path}: {problem}", path=path, problem=problem)
+                return

@@ -1,0 +1,62 @@
+"""What listeners open streams through: a session here, or one hop to the replica that has it."""
+
+from __future__ import annotations
+
+from twisted.logger import Logger
+
+from superedge.mux.stream import MuxStream
+from superedge.tunnel.cloud import TunnelCloud
+from superedge.tunnel.errors import DialError
+from superedge.tunnel.messages import DialRequest
+from superedge.tunnel.replicas.links import ReplicaLinks
+from superedge.tunnel.replicas.registry import KubernetesRegistry
+from superedge.tunnel.replicas.routes import Route
+
+_log = Logger()
+
+
+class Router:
+    """`superedge.tunnel.cloud.Tunnel` over all replicas: the newest session of a node serves it."""
+
+    def __init__(self, cloud: TunnelCloud, registry: KubernetesRegistry, links: ReplicaLinks) -> None:
+        self._cloud = cloud
+        self._registry = registry
+        self._links = links
+
+    def knows(self, node: str) -> bool:
+        """Whether the node is connected to any replica."""
+        return self._cloud.knows(node) or bool(self._registry.routes(node))
+
+    async def open(self, node: str, address: str, *, timeout: float, kind: str = "tcp") -> MuxStream:
+        """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError.
+
+        The news of a node that moves takes a moment: where it is not any more, the next newest session is
+        tried, each replica once.
+        """
+        tried: set[str] = set()
+        while (route := self._next(node, tried)) is not None:
+            tried.add(route.replica.name)
+            try:
+                return await self._links.open(route.replica, node, DialRequest(kind, address, timeout))
+            except DialError as problem:
+                _log.warn(
+                    "dial of {address} on {node} through replica {replica} failed: {code}: {reason}",
+                    node=node,
+                    address=address,
+                    replica=route.replica.name,
+                    code=problem.code,
+                    reason=problem.message,
+                )
+                if problem.code != "not-connected" or self._last(node, tried):
+                    raise
+        return await self._cloud.open(node, address, timeout=timeout, kind=kind)
+
+    def _next(self, node: str, tried: set[str]) -> Route | None:
+        """The newest session elsewhere that is not tried yet, unless the one here is newer."""
+        session = self._cloud.nodes.get(node)
+        here = session.epoch if session is not None else 0
+        routes = (route for route in self._registry.routes(node) if route.replica.name not in tried)
+        return next((route for route in routes if route.epoch > here), None)
+
+    def _last(self, node: str, tried: set[str]) -> bool:
+        return self._next(node, tried) is None and not self._cloud.knows(node)

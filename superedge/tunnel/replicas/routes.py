@@ -1,0 +1,140 @@
+"""Which replica holds a node, as far as this one knows. Pure: time is an argument.
+
+No two clocks are compared. A replica counts as dead when this one's own renewals have come back through the
+watch for longer than a lease lasts without one of the other's among them. So while the API server is away, or
+only slow, nobody is declared dead; after a gap everybody has a whole lease's time again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from superedge.tunnel.epochs import EpochClock
+from superedge.tunnel.replicas.records import Replica, Shard
+
+_GAP = 2 / 3
+"""Part of a lease without an own renewal after which there was an outage; one is due each third."""
+_NO_NODES: Shard = Shard("")
+
+
+class Route(NamedTuple):
+    """The replica that has the newest session of a node, and that session's epoch."""
+
+    replica: Replica
+    epoch: int
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What is known of another replica. ``seen``: when it last gave a sign of life, reactor seconds."""
+
+    seen: float
+    replica: Replica | None = None
+    shards: dict[str, Shard] = field(default_factory=dict)
+
+
+class RouteTable:
+    """The nodes of all other replicas; ``own`` is this one's name."""
+
+    def __init__(self, own: str, duration: float, epochs: EpochClock) -> None:
+        """``duration`` is this replica's lease, seconds."""
+        self._own = own
+        self._duration = duration
+        self._epochs = epochs
+        self._echo: float | None = None
+        self._peers: dict[str, _Peer] = {}
+        self._owners: dict[str, str] = {}
+        self._claims: dict[str, dict[str, int]] = {}
+
+    def lease_changed(self, name: str, replica: Replica | None, now: float) -> None:
+        """A Lease came, was renewed, or (None) went; ``name`` is the replica's."""
+        if name == self._own:
+            if replica is not None:
+                self._echoed(now)
+            return
+        peer = self._peers.setdefault(name, _Peer(now))
+        if replica is not None and (peer.replica is None or peer.replica.renewed != replica.renewed):
+            peer.seen = now
+        peer.replica = replica
+        self._drop_empty(name)
+
+    def _echoed(self, now: float) -> None:
+        if self._echo is not None and now - self._echo > self._duration * _GAP:
+            for peer in self._peers.values():
+                peer.seen = max(peer.seen, now)
+        self._echo = now
+
+    def shard_changed(self, key: str, shard: Shard | None, now: float) -> list[str]:
+        """A ConfigMap came, changed, or (None) went; ``key`` is its name. The nodes concerned."""
+        owner = shard.replica if shard is not None else self._owners.get(key)
+        if owner is None or owner == self._own:
+            return []
+        peer = self._peers.setdefault(owner, _Peer(now))
+        before = peer.shards.get(key, _NO_NODES).nodes
+        after = shard.nodes if shard is not None else {}
+        if shard is None:
+            peer.shards.pop(key, None)
+            self._owners.pop(key, None)
+            self._drop_empty(owner)
+        else:
+            peer.shards[key] = shard
+            self._owners[key] = owner
+        changed = before.items() ^ after.items()
+        nodes = {node for node, _ in changed}
+        for node in nodes:
+            epoch = after.get(node)
+            if epoch is None:
+                claims = self._claims[node]
+                del claims[key]
+                if not claims:
+                    del self._claims[node]
+            else:
+                self._epochs.observe(epoch)
+                self._claims.setdefault(node, {})[key] = epoch
+        return list(nodes)
+
+    def _drop_empty(self, name: str) -> None:
+        peer = self._peers[name]
+        if peer.replica is None and not peer.shards:
+            del self._peers[name]
+
+    def _age(self, peer: _Peer) -> float:
+        """Seconds that a lease ran without a renewal, by this replica's own renewals."""
+        return 0.0 if self._echo is None else self._echo - peer.seen
+
+    def live(self, name: str) -> Replica | None:
+        """The replica, unless its Lease has expired or is gone."""
+        peer = self._peers.get(name)
+        if peer is None or peer.replica is None or self._age(peer) > peer.replica.duration:
+            return None
+        return peer.replica
+
+    def replicas(self) -> list[Replica]:
+        """All other replicas that live, by name."""
+        found = (self.live(name) for name in sorted(self._peers))
+        return [replica for replica in found if replica is not None]
+
+    def routes(self, node: str) -> list[Route]:
+        """Where the node may be, the newest session first."""
+        found = []
+        for key, epoch in self._claims.get(node, {}).items():
+            replica = self.live(self._owners[key])
+            if replica is not None:
+                found.append(Route(replica, epoch))
+        if len(found) > 1:
+            found.sort(key=lambda route: (-route.epoch, route.replica.name))
+        return found
+
+    def nodes(self) -> list[str]:
+        """Every node that a replica has claimed."""
+        return list(self._claims)
+
+    def dead(self) -> list[tuple[str, list[str]]]:
+        """Replicas that expired a lease ago and more, with the names of their ConfigMaps."""
+        found = []
+        for name, peer in self._peers.items():
+            duration = self._duration if peer.replica is None else peer.replica.duration
+            if self._age(peer) > 2 * duration:
+                found.append((name, sorted(peer.shards)))
+        return found

@@ -1,0 +1,83 @@
+"""Three cloud ends as processes, the embedded API server, an edge that moves between them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import socket
+import threading
+from functools import partial
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.testing.server import shared
+from tests.tunnel.replicas.processes import Site, wait_until
+
+_numbers = itertools.count(1)
+
+
+class ReplicaProcessTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        server = shared()
+        namespace = f"replicas-{os.getpid()}-{next(_numbers)}"
+        self.admin = server.client("admin", "system:masters")
+        self.admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+        self.configmaps = f"/api/v1/namespaces/{namespace}/configmaps"
+        self.site = Site(server.kubeconfig, namespace)
+        self.addCleanup(self.site.stop)
+        for name in ("a", "b", "c", "edge"):
+            self.site.start(name)
+
+    def published(self) -> dict[str, list[str]]:
+        items = json.loads(self.admin.call("GET", self.configmaps).body)["items"]
+        return {item["metadata"]["name"]: sorted(item.get("data") or {}) for item in items}
+
+    def test_one_life(self) -> None:
+        """Every replica reaches the node, wherever it is, while its holders are stopped and killed."""
+        site = self.site
+        for name in "abc":
+            wait_until(partial(site.reaches, name), site)
+        first = site.holder()
+        second, third = (name for name in "abc" if name != first)
+        # Open streams: through the holder itself and through another replica.
+        near, far = site.connect(first), site.connect(second)
+        for sock in (near, far):
+            self.addCleanup(sock.close)
+        stopping = threading.Thread(target=site.end, args=(first,))
+        stopping.start()
+        wait_until(lambda: site.holder() not in ("", first), site)
+        self.assertTrue(site.reaches(second) and site.reaches(third))
+        payload = os.urandom(500_000)
+        for sock in (near, far):
+            self.exchange(sock, payload)
+        stopping.join(20)
+        self.assertEqual(site.processes[first].returncode, 0, site.log(first))
+        self.assertNotIn("Traceback", site.log(first))
+        # What it published is gone with it.
+        self.assertNotIn(f"superedge-tunnel-{first}-0", self.published())
+        # A crash: no word to anybody.
+        holder = site.holder()
+        other = second if holder == third else third
+        site.end(holder, signal.SIGKILL)
+        wait_until(lambda: site.reaches(other), site)
+        self.assertEqual(site.holder(), other)
+        wait_until(lambda: set(self.published()) == {f"superedge-tunnel-{other}-0"}, site)
+        site.start(first)
+        wait_until(lambda: site.reaches(first), site)
+
+    def exchange(self, sock: socket.socket, payload: bytes) -> None:
+        """Send, end our half, and get every byte back before the other half ends."""
+
+        def send() -> None:
+            sock.sendall(payload)
+            sock.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        back = b""
+        while data := sock.recv(65536):
+            back += data
+        sender.join()
+        self.assertEqual(back, payload)
