@@ -64,6 +64,14 @@ class Change:
     value: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a store holds: every sound record, and a sentence for each one that is damaged."""
+
+    entries: Sequence[Entry]
+    faults: Sequence[str]
+
+
 class ICacheStore(Interface):
     """Durable records of lite-apiserver's cache.
 
@@ -72,7 +80,10 @@ class ICacheStore(Interface):
     """
 
     async def load() -> Sequence[Entry]:
-        """Read every whole record. Corrupt ones are dropped alone, logged and counted."""
+        """Read every whole record. Corrupt ones are dropped alone, logged and counted.
+
+        From a medium that cannot be written to, what is there is read all the same. Raises OSError.
+        """
 
     async def apply(changes: Sequence[Change]) -> None:
         """Make the changes durable, all or none. Raises OSError when the medium refuses them."""
@@ -88,6 +99,12 @@ class ICacheStorePlugin(IPlugin):
 
     def create(reactor: IReactor, path: str, options: Mapping[str, Any]) -> ICacheStore:
         """Return a store under the directory ``path``."""
+
+    def inspect(path: str, options: Mapping[str, Any]) -> Inspection:
+        """Read a store without changing it, blocking, whether or not a server has it open.
+
+        Raises OSError when there is none.
+        """
 
 
 # -- tunnel --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from twisted.python.reflect import namedAny
 from zope.interface import Interface, implementer
 
 from superedge.errors import PluginError
-from superedge.interfaces import ICacheStore, ICacheStorePlugin, IReactor
+from superedge.interfaces import ICacheStore, ICacheStorePlugin, Inspection, IReactor
 
 T = TypeVar("T")
 
@@ -31,11 +31,15 @@ def find_plugin(interface: type[Interface], name: str, attribute: str = "name") 
 class StoreMaker:
     """A cache store whose module is imported only when the configuration names it."""
 
-    def __init__(self, name: str, factory: str) -> None:
-        """``factory`` is the dotted name of a callable with the arguments of ``create``."""
+    def __init__(self, name: str, module: str) -> None:
+        """``module`` has the functions ``create`` and ``inspect``."""
         self.name = name
-        self._factory = factory
+        self._module = module
 
     def create(self, reactor: IReactor, path: str, options: Mapping[str, Any]) -> ICacheStore:
-        """Import and call the factory."""
-        return cast(ICacheStore, namedAny(self._factory)(reactor, path, options))
+        """Import the module and have it make a store."""
+        return cast(ICacheStore, namedAny(f"{self._module}.create")(reactor, path, options))
+
+    def inspect(self, path: str, options: Mapping[str, Any]) -> Inspection:
+        """Import the module and have it read a store."""
+        return cast(Inspection, namedAny(f"{self._module}.inspect")(path, options))

@@ -19,7 +19,7 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.errors import ConfigError
 from superedge.interfaces import ICacheStore, IReactor, IResponseFilter
-from superedge.liteapiserver import metrics
+from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.committer import Committer
 from superedge.liteapiserver.cache.limits import Limits
@@ -34,7 +34,6 @@ from superedge.liteapiserver.issuerwatch import IssuerWatch
 from superedge.liteapiserver.probe import probe
 from superedge.liteapiserver.questions import Questions
 from superedge.liteapiserver.reviews import Reviews
-from superedge.liteapiserver.stores.memory import MemoryStore
 from superedge.liteapiserver.tokens import TokenVault, load_key
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.servers import Servers
@@ -174,12 +173,11 @@ class LiteAPIServer(Service):
         try:
             entries = await self._store.load()
         except Exception as problem:
-            # Half a cache could join what it holds with what comes now: go on without it.
-            _log.critical("the cache cannot be read, memory alone has it: {problem}", problem=problem)
-            metrics.STORE_DEGRADED.set(1)
-            self._committer = Committer(self._reactor, MemoryStore(), self._config.cache.commit_interval)
-            self._committer.degraded = str(problem)
+            _log.critical("the cache cannot be read, it begins empty: {problem}", problem=problem)
+            self._committer.unread(problem)
             entries = []
+        # The first change of every life: whether the store takes any is known at once.
+        self._commit(records.STARTED, (), b"")
         self.cache.restore(entries)
         self._issuer.restore(entries)
         self._credentials.restore(entries)

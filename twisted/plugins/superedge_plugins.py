@@ -16,6 +16,6 @@ superedge_edge = ServiceMaker(
     "SuperEdge on an edge node: tunnel and local API server.",
     "superedge-edge",
 )
-file_store = StoreMaker("file", "superedge.liteapiserver.stores.file.create")
-sqlite_store = StoreMaker("sqlite", "superedge.liteapiserver.stores.sqlite.create")
-memory_store = StoreMaker("memory", "superedge.liteapiserver.stores.memory.create")
+file_store = StoreMaker("file", "superedge.liteapiserver.stores.file")
+sqlite_store = StoreMaker("sqlite", "superedge.liteapiserver.stores.sqlite")
+memory_store = StoreMaker("memory", "superedge.liteapiserver.stores.memory")

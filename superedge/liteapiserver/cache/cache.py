@@ -75,6 +75,13 @@ class Cache:
                 self._restore(entry)
         for entry in objects:  # after the views they belong to
             self._restore(entry)
+        for collection in self._collections.all():
+            if lacking := collection.settle():
+                _log.warn(
+                    "{lacking} stored views of {resource} lack objects and count as partial",
+                    lacking=lacking,
+                    resource=qualified(collection.key.group, collection.key.resource),
+                )
 
     def _restore(self, entry: Entry) -> None:
         try:

@@ -111,6 +111,8 @@ class Collection:
         self._by_identifier: dict[str, View] = {}
         self._decoded: dict[bytes, WatchEvent] = {}
         self._shared = codec.shared
+        # While restoring: how many members each view had.
+        self._members: dict[str, int] = {}
         self.newest = 0
         """The latest version seen."""
         self.size = 0
@@ -269,6 +271,7 @@ class Collection:
                 self.doubt(view)
             return
         number = version_number(item.version)
+        members = len(view.members)
         if event.type in ("ADDED", "MODIFIED"):
             if number > view.number or (item.namespace, item.name) not in view.members:
                 self.put(item, view)
@@ -277,6 +280,8 @@ class Collection:
         view.updated = self._clock()
         if view.advance(item.version):
             self.newest = max(self.newest, number)
+            self._save_view(view)
+        elif len(view.members) != members:
             self._save_view(view)
 
     def _deleted(self, view: View, item: Item, number: int) -> None:
@@ -315,7 +320,8 @@ class Collection:
             return
         self.size -= len(stored.raw)
         for view in self._views_of(stored):
-            view.members.pop(name, None)
+            if view.members.pop(name, None) is not None and view.complete:
+                self._save_view(view)
         self._commit(records.OBJECT, (*self.key.parts, *name), None)
 
     # -- forgetting
@@ -349,7 +355,13 @@ class Collection:
 
     def _save_view(self, view: View) -> None:
         header = ViewHeader(
-            *view.scope, view.version, view.complete, view.updated, self.kind, self.api_version
+            *view.scope,
+            view.version,
+            view.complete,
+            view.updated,
+            len(view.members),
+            self.kind,
+            self.api_version,
         )
         self._commit(records.VIEW, (*self.key.parts, view.identifier), pack(header))
 
@@ -364,6 +376,7 @@ class Collection:
         view.complete = header.complete
         view.updated = header.updated
         view.floor = view.number
+        self._members[view.identifier] = header.members
         self.kind = self.kind or header.kind
         self.api_version = self.api_version or header.api_version
         self.newest = max(self.newest, view.number)
@@ -380,3 +393,17 @@ class Collection:
         stored.views = tuple(known)
         for identifier in stored.views:
             self._by_identifier[identifier].members[name] = stored
+
+    def settle(self) -> int:
+        """Everything is taken back: doubt views that lack a member, which is no proof that it was deleted.
+
+        Returns how many do.
+        """
+        lacking = 0
+        for identifier, members in self._members.items():
+            view = self._by_identifier[identifier]
+            if view.complete and len(view.members) != members:
+                self.doubt(view)
+                lacking += 1
+        self._members.clear()
+        return lacking

@@ -21,7 +21,8 @@ _log = Logger()
 class Committer:
     """Writes changes to ``store``; the latest change of a key counts.
 
-    While the store refuses them they stay in memory, and are tried again.
+    While the store refuses them they stay in memory, and are tried again. A store that could not be read is
+    emptied of what it held before the first change is written: it must not join what came since.
     """
 
     def __init__(self, reactor: IReactor, store: ICacheStore, interval: float) -> None:
@@ -32,6 +33,7 @@ class Committer:
         self._lock = DeferredLock()
         self._timer: IDelayedCall | None = None
         self._closed = False
+        self._unread = False
         self.degraded = ""
         """Why the store refuses changes, empty while it takes them."""
 
@@ -47,6 +49,11 @@ class Committer:
             self._schedule(self._interval)
         elif len(self._pending) == MAX_BATCH and not self.degraded:
             self._timer.reset(0)
+
+    def unread(self, problem: Exception) -> None:
+        """The store could not be read, so that nobody knows what it holds."""
+        self._unread = True
+        self._refused(problem)
 
     def _schedule(self, delay: float) -> None:
         if not self._closed:
@@ -69,7 +76,11 @@ class Committer:
             changes = [Change(kind, key, value) for (kind, key), value in batch.items()]
             started = self._reactor.seconds()
             try:
+                if self._unread:
+                    held = await self._store.load()
+                    changes = [Change(entry.kind, entry.key, None) for entry in held] + changes
                 await self._store.apply(changes)
+                self._unread = False
             except Exception as problem:
                 self._pending = batch | self._pending
                 self._refused(problem)

@@ -10,6 +10,7 @@ from superedge.kube.errors import DecodeError
 
 OBJECT, VIEW, ABSENT, SHARED, DOCUMENT = "object", "view", "absent", "shared", "document"
 TOKEN, BEARER, ISSUER = "token", "bearer", "issuer"
+STARTED = "started"
 
 H = TypeVar("H", bound=msgspec.Struct)
 
@@ -25,7 +26,7 @@ class ObjectHeader(msgspec.Struct, omit_defaults=True):
 
 
 class ViewHeader(msgspec.Struct, omit_defaults=True):
-    """Of a view; its members say themselves that they belong to it."""
+    """Of a view; its members say themselves that they belong to it, and ``members`` is how many must."""
 
     namespace: str
     labels: str
@@ -33,6 +34,7 @@ class ViewHeader(msgspec.Struct, omit_defaults=True):
     version: str
     complete: bool
     updated: float
+    members: int
     kind: str = ""
     api_version: str = ""
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
 
-from superedge.interfaces import Change, Entry, IReactor
-from superedge.liteapiserver.stores.journal import Journal
-from superedge.liteapiserver.stores.threads import StoreInUse, ThreadedStore
-from superedge.liteapiserver.stores.tree import Tree
+from superedge.interfaces import Change, Entry, Inspection, IReactor
+from superedge.liteapiserver.stores.journal import Journal, read_batches
+from superedge.liteapiserver.stores.threads import StoreInUse, ThreadedStore, read_only
+from superedge.liteapiserver.stores.tree import Tree, is_unfinished
 
 JOURNAL_LIMIT = 8 * 1024 * 1024
 """Bytes after which the journal is folded into the tree."""
+_TRIES = 10
 
 _log = Logger()
 
@@ -40,14 +41,11 @@ class FileStore:
 
     def load(self) -> list[Entry]:
         """Open the directory and read everything. Raises OSError, StoreInUse."""
-        self._open()
-        found = {(entry.kind, entry.key): entry for entry in self._tree.read()}
-        for (kind, key), value in self._unfolded.items():
-            if value is None:
-                found.pop((kind, key), None)
-            else:
-                found[kind, key] = Entry(kind, key, value)
-        return list(found.values())
+        try:
+            self._open()
+        except OSError as problem:
+            return read_only(inspect, self._root, problem)
+        return _overlay(self._tree.read(), self._unfolded)
 
     def _open(self) -> Journal:
         """Open lock and journal when they are not yet: a disk may come back."""
@@ -103,6 +101,42 @@ class FileStore:
             self._lock = None
 
 
+Unfolded = Mapping[tuple[str, tuple[str, ...]], bytes | None]
+
+
+def _overlay(entries: Iterable[Entry], unfolded: Unfolded) -> list[Entry]:
+    """The tree's records, and the journal's over them."""
+    found = {(entry.kind, entry.key): entry for entry in entries}
+    for (kind, key), value in unfolded.items():
+        if value is None:
+            found.pop((kind, key), None)
+        else:
+            found[kind, key] = Entry(kind, key, value)
+    return list(found.values())
+
+
 def create(reactor: IReactor, path: str, _options: Mapping[str, Any]) -> ThreadedStore:
     """For the plugin."""
     return ThreadedStore(reactor, FileStore(Path(path)))
+
+
+def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
+    """For the plugin: reads the directory as it is, locked or not."""
+    root = Path(path)
+    journal = root / "journal"
+    for _ in range(_TRIES):
+        before = journal.read_bytes()
+        scanned = list(Tree(root / "tree").scan())
+        data = journal.read_bytes()
+        if data.startswith(before):
+            break  # it was not folded into the tree meanwhile
+    batches, end = read_batches(data)
+    latest = {(change.kind, change.key): change.value for batch in batches for change in batch}
+    faults = [
+        f"{file}: {found}"
+        for file, found in scanned
+        if not isinstance(found, Entry) and not is_unfinished(file)
+    ]
+    if end < len(data):
+        faults.append(f"{journal}: {len(data) - end} bytes from {end} on are torn or damaged")
+    return Inspection(_overlay((found for _, found in scanned if isinstance(found, Entry)), latest), faults)

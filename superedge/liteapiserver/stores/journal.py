@@ -9,16 +9,37 @@ from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
+from twisted.logger import Logger
 
 from superedge.interfaces import Change
+from superedge.liteapiserver import metrics
 
 _HEAD = struct.Struct(">I16s")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[tuple[str, tuple[str, ...], bytes | None]])
 
+_log = Logger()
+
 
 def _digest(payload: bytes) -> bytes:
     return blake2b(payload, digest_size=16).digest()
+
+
+def read_batches(data: bytes) -> tuple[list[list[Change]], int]:
+    """The whole batches at the beginning, and where they end.
+
+    What follows one that is not whole does not count, as it may build on it: the state is an older one.
+    """
+    batches = []
+    at = 0
+    while len(data) - at >= _HEAD.size:
+        size, digest = _HEAD.unpack_from(data, at)
+        payload = data[at + _HEAD.size : at + _HEAD.size + size]
+        if len(payload) < size or _digest(payload) != digest:
+            break
+        batches.append([Change(*each) for each in _decoder.decode(payload)])
+        at += _HEAD.size + size
+    return batches, at
 
 
 class Journal:
@@ -31,21 +52,15 @@ class Journal:
         """Bytes of whole batches; what lies behind is torn and is overwritten."""
 
     def read(self) -> list[list[Change]]:
-        """Every whole batch; what follows the first that is not whole was never acknowledged."""
+        """Every whole batch from the beginning on; what follows is torn, or damaged, and is dropped."""
         data = bytearray()
         os.lseek(self._file, 0, os.SEEK_SET)
         while piece := os.read(self._file, 1024 * 1024):
             data += piece
-        batches = []
-        at = 0
-        while len(data) - at >= _HEAD.size:
-            size, digest = _HEAD.unpack_from(data, at)
-            payload = bytes(data[at + _HEAD.size : at + _HEAD.size + size])
-            if len(payload) < size or _digest(payload) != digest:
-                break
-            batches.append([Change(*each) for each in _decoder.decode(payload)])
-            at += _HEAD.size + size
-        self.size = at
+        batches, self.size = read_batches(bytes(data))
+        if len(data) > self.size:
+            metrics.CORRUPT_ENTRIES.inc()
+            _log.warn("dropped {size} bytes at the journal's end", size=len(data) - self.size)
         return batches
 
     def append(self, changes: Sequence[Change]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from zope.interface import implementer
 
-from superedge.interfaces import Change, Entry, ICacheStore, IReactor
+from superedge.interfaces import Change, Entry, ICacheStore, Inspection, IReactor
 
 
 @implementer(ICacheStore)
@@ -28,3 +28,8 @@ class MemoryStore:
 def create(_reactor: IReactor, _path: str, _options: Mapping[str, Any]) -> MemoryStore:
     """For the plugin."""
     return MemoryStore()
+
+
+def inspect(_path: str, _options: Mapping[str, Any]) -> Inspection:
+    """For the plugin: another process sees nothing of it."""
+    return Inspection([], [])

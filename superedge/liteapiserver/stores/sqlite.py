@@ -1,4 +1,4 @@
-"""The SQLite store: one table in one file, write-ahead log, one transaction a batch.
+"""The SQLite store: one table in one file, write-ahead log, one transaction a batch, a checksum a record.
 
 A database that is found damaged is put aside as ``cache.damaged``, and what can be read of it is taken over.
 """
@@ -8,24 +8,44 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from twisted.logger import Logger
 
-from superedge.interfaces import Change, Entry, IReactor
+from superedge.interfaces import Change, Entry, Inspection, IReactor
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.stores.threads import StoreInUse, ThreadedStore
+from superedge.liteapiserver.stores.threads import StoreInUse, ThreadedStore, read_only
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS records (kind TEXT, key BLOB, value BLOB, PRIMARY KEY (kind, key))"
-_PUT = "INSERT INTO records VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value"
-_DELETE = "DELETE FROM records WHERE kind = ? AND key = ?"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS entries "
+    "(kind TEXT, key BLOB, value BLOB, digest BLOB, PRIMARY KEY (kind, key))"
+)
+_PUT = (
+    "INSERT INTO entries VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value, digest = excluded.digest"
+)
+_DELETE = "DELETE FROM entries WHERE kind = ? AND key = ?"
+_FROM = "SELECT rowid, kind, key, value, digest FROM entries WHERE rowid >= ? ORDER BY rowid"
+_NAME = "cache.sqlite"
+_BESIDE = ("", "-wal", "-shm")
+_LONGEST_STEP = 1024
 
 _log = Logger()
 _key = msgspec.json.Decoder(tuple[str, ...])
+
+
+def _digest(kind: str, key: bytes, value: bytes) -> bytes:
+    hash_ = blake2b(kind.encode(), digest_size=16)
+    hash_.update(key)
+    hash_.update(value)
+    return hash_.digest()
 
 
 class SqliteStore:
@@ -33,7 +53,7 @@ class SqliteStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._path = root / "cache.sqlite"
+        self._path = root / _NAME
         self._lock: int | None = None
         self._database: sqlite3.Connection | None = None
 
@@ -42,12 +62,14 @@ class SqliteStore:
         try:
             database = self._open()
             with _as_os_error():
-                problems = [row[0] for row in database.execute("PRAGMA quick_check(1)")]
-                if problems == ["ok"]:
-                    return list(self._read(database))
+                entries, faults = _read(database)
         except _Damaged as problem:
-            problems = [str(problem)]
-        return self._rebuild(problems[0])
+            entries, faults = [], [str(problem)]
+        except OSError as problem:
+            return read_only(inspect, self._root, problem)
+        if faults:
+            self._rebuild(entries, faults)
+        return entries
 
     def _open(self) -> sqlite3.Connection:
         if self._database is not None:
@@ -80,34 +102,25 @@ class SqliteStore:
             raise StoreInUse(f"{self._root} is in use by another process") from None
         self._lock = lock
 
-    def _read(self, database: sqlite3.Connection) -> Iterator[Entry]:
-        for kind, key, value in database.execute("SELECT kind, key, value FROM records"):
-            try:
-                yield Entry(kind, _key.decode(key), value)
-            except (msgspec.MsgspecError, TypeError):
-                metrics.CORRUPT_ENTRIES.inc()
-                _log.error("dropped a damaged record of kind {kind}", kind=kind)
-
-    def _rebuild(self, problem: str) -> list[Entry]:
-        """Put the damaged file aside; what can still be read of it begins the new one."""
-        metrics.CORRUPT_ENTRIES.inc()
-        _log.error("the cache database is damaged and made anew: {problem}", problem=problem)
-        saved: list[Entry] = []
-        if self._database is not None:
-            with contextlib.suppress(sqlite3.Error):
-                for entry in self._read(self._database):
-                    saved.append(entry)
-            self._close_database()
-        for suffix in ("", "-wal", "-shm"):
+    def _rebuild(self, entries: Sequence[Entry], faults: Sequence[str]) -> None:
+        """Put the damaged file aside; what could be read of it begins the new one."""
+        metrics.CORRUPT_ENTRIES.inc(len(faults))
+        _log.error("the cache database is damaged and made anew: {faults}", faults="; ".join(faults[:10]))
+        self._close_database()
+        for suffix in _BESIDE:
             path = self._path.with_name(self._path.name + suffix)
             if path.exists():
                 path.rename(path.with_name(f"cache.damaged{suffix}"))
-        self.apply([Change(entry.kind, entry.key, entry.value) for entry in saved])
-        return saved
+        self.apply([Change(entry.kind, entry.key, entry.value) for entry in entries])
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make one batch durable. Raises OSError."""
-        database = self._open()
+        try:
+            self._apply(self._open(), changes)
+        except _Damaged as problem:
+            raise OSError(f"SQLite: {problem}") from problem
+
+    def _apply(self, database: sqlite3.Connection, changes: Sequence[Change]) -> None:
         with _as_os_error():
             database.execute("BEGIN IMMEDIATE")
             try:
@@ -116,7 +129,8 @@ class SqliteStore:
                     if change.value is None:
                         database.execute(_DELETE, (change.kind, key))
                     else:
-                        database.execute(_PUT, (change.kind, key, change.value))
+                        digest = _digest(change.kind, key, change.value)
+                        database.execute(_PUT, (change.kind, key, change.value, digest))
                 database.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
@@ -137,6 +151,52 @@ class SqliteStore:
             os.close(lock)
 
 
+def _read(database: sqlite3.Connection) -> tuple[list[Entry], list[str]]:
+    """What is sound, and what is wrong. A page that cannot be read is stepped over."""
+    faults = _check(database)
+    entries: list[Entry] = []
+    at, step, last = 0, 1, _last_row(database)
+    while True:
+        try:
+            for row, kind, key, value, digest in database.execute(_FROM, (at,)):
+                at, step = row + 1, 1
+                try:
+                    if _digest(kind, key, value) != digest:
+                        raise ValueError("the checksum does not fit")
+                    entries.append(Entry(kind, _key.decode(key), value))
+                except (AttributeError, TypeError, ValueError, msgspec.MsgspecError) as problem:
+                    faults.append(f"row {row}: {problem}")
+            return entries, faults
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as problem:
+            if not faults:
+                faults.append(str(problem))
+            at, step = at + step, min(step * 2, _LONGEST_STEP)
+            if at > last:
+                return entries, faults
+
+
+def _check(database: sqlite3.Connection) -> list[str]:
+    try:
+        return [str(row[0]) for row in database.execute("PRAGMA quick_check(10)") if row[0] != "ok"]
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as problem:
+        return [str(problem)]
+
+
+def _last_row(database: sqlite3.Connection) -> int:
+    """No row has a higher number."""
+    try:
+        found: int | None = database.execute("SELECT max(rowid) FROM entries").fetchone()[0]
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return 10_000_000
+    return found or 0
+
+
 class _Damaged(Exception):
     """The file is no database, or not a whole one."""
 
@@ -155,3 +215,49 @@ def _as_os_error() -> Iterator[None]:
 def create(reactor: IReactor, path: str, _options: Mapping[str, Any]) -> ThreadedStore:
     """For the plugin."""
     return ThreadedStore(reactor, SqliteStore(Path(path)))
+
+
+def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
+    """For the plugin: reads the database as it is, beside the server that has it open or without one."""
+    root = Path(path)
+    try:
+        with _as_os_error(), _open_to_read(root) as database:
+            return Inspection(*_read(database))
+    except _Damaged as problem:
+        return Inspection([], [f"{root / _NAME}: {problem}"])
+
+
+@contextlib.contextmanager
+def _open_to_read(root: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that writes nothing to the directory, where it can be avoided not even a lock's file."""
+    file = root / _NAME
+    log = file.with_name(f"{_NAME}-wal")
+    os.stat(file)
+    with contextlib.ExitStack() as stack:
+        if _is_open_elsewhere(root):
+            options = "mode=ro"
+        elif not log.exists() or not log.stat().st_size:
+            options = "mode=ro&immutable=1"
+        else:
+            # A server that was killed left a log, which only a writer takes in: let a copy take it in.
+            copies = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="superedge-cache-")))
+            for path in (file, log):
+                shutil.copyfile(path, copies / path.name)
+            file, options = copies / _NAME, "mode=rw"
+        database = sqlite3.connect(f"{file.absolute().as_uri()}?{options}", uri=True, isolation_level=None)
+        stack.callback(database.close)
+        yield database
+
+
+def _is_open_elsewhere(root: Path) -> bool:
+    try:
+        lock = os.open(root / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False

@@ -1,21 +1,41 @@
-"""A blocking store in the reactor's threads."""
+"""What blocking stores share: they run in the reactor's threads, and are read where they cannot be opened."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from superedge.errors import SuperEdgeError
-from superedge.interfaces import Change, Entry, ICacheStore, IReactor
+from superedge.interfaces import Change, Entry, ICacheStore, Inspection, IReactor
 
 R = TypeVar("R")
+
+_log = Logger()
 
 
 class StoreInUse(SuperEdgeError):
     """Another process has the directory."""
+
+
+def read_only(
+    inspect: Callable[[str, Mapping[str, Any]], Inspection], root: Path, problem: OSError
+) -> list[Entry]:
+    """What is in a directory that could not be opened because of ``problem``. Raises it if nothing is."""
+    try:
+        inspection = inspect(str(root), {})
+    except OSError:
+        raise problem from None
+    _log.error(
+        "the cache can be read and not be written to: {problem}{faults}",
+        problem=problem,
+        faults="".join(f"; {fault}" for fault in inspection.faults[:10]),
+    )
+    return list(inspection.entries)
 
 
 class BlockingStore(Protocol):

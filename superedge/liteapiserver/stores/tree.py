@@ -55,33 +55,33 @@ class Tree:
         """Where a record is."""
         return self._root.joinpath(kind, *map(file_name, key))
 
-    def read(self) -> Iterator[Entry]:
-        """Every sound record; a damaged file is logged, counted and removed."""
+    def scan(self) -> Iterator[tuple[Path, Entry | str]]:
+        """Every file with its record, or with what is wrong with it. Changes nothing."""
         for directory, _, files in os.walk(self._root):
             for name in files:
                 path = Path(directory, name)
-                if name.endswith(_TEMPORARY):
-                    path.unlink(missing_ok=True)
-                    continue
-                entry = self._read(path)
-                if entry is not None:
-                    yield entry
+                try:
+                    found = "was not finished" if name.endswith(_TEMPORARY) else _decode(path.read_bytes())
+                except FileNotFoundError:
+                    continue  # deleted meanwhile
+                except (OSError, ValueError, msgspec.MsgspecError) as problem:
+                    yield path, str(problem)
+                else:
+                    yield path, found
 
-    def _read(self, path: Path) -> Entry | None:
-        try:
-            line, _, value = path.read_bytes().partition(b"\n")
-            head = _head.decode(line)
-            if len(value) != head.size or _digest(value) != head.blake2b:
-                raise ValueError("the checksum does not fit")
-            return Entry(head.kind, head.key, value)
-        except (OSError, ValueError, msgspec.MsgspecError) as problem:
-            metrics.CORRUPT_ENTRIES.inc()
-            _log.error("dropped the damaged cache file {path}: {problem}", path=str(path), problem=problem)
+    def read(self) -> Iterator[Entry]:
+        """Every sound record; a damaged file is logged, counted and removed."""
+        for path, found in self.scan():
+            if isinstance(found, Entry):
+                yield found
+                continue
+            if not is_unfinished(path):
+                metrics.CORRUPT_ENTRIES.inc()
+                _log.error("dropped the damaged cache file {path}: {problem}", path=str(path), problem=found)
             try:
                 path.unlink()
             except OSError as refused:
                 _log.error("could not remove {path}: {problem}", path=str(path), problem=refused)
-            return None
 
     def write(self, records: Mapping[tuple[str, tuple[str, ...]], bytes | None]) -> None:
         """Put and delete records durably. Raises OSError; then some are written, and all can be again."""
@@ -91,20 +91,45 @@ class Tree:
             if value is None:
                 try:
                     path.unlink()
-                    directories.add(path.parent)
                 except (FileNotFoundError, NotADirectoryError):
-                    pass
+                    continue
+                directories.add(self._remove_empty(path.parent))
                 continue
-            if path.parent not in directories:
-                _make_directory(path.parent)
-                directories.add(path.parent)
-            _write(path, msgspec.json.encode(_Head(kind, key, len(value), _digest(value))) + b"\n" + value)
+            _make_directory(path.parent)
+            directories.add(path.parent)
+            head = _Head(kind, key, len(value), _digest(kind, key, value))
+            _write(path, msgspec.json.encode(head) + b"\n" + value)
         for directory in directories:
             _sync_directory(directory)
 
+    def _remove_empty(self, directory: Path) -> Path:
+        """Remove directories that hold nothing any more; the first that stays."""
+        while directory != self._root:
+            try:
+                directory.rmdir()
+            except OSError:
+                break
+            directory = directory.parent
+        return directory
 
-def _digest(value: bytes) -> str:
-    return blake2b(value, digest_size=16).hexdigest()
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a crash left a file that was being written."""
+    return path.name.endswith(_TEMPORARY)
+
+
+def _decode(data: bytes) -> Entry:
+    line, _, value = data.partition(b"\n")
+    head = _head.decode(line)
+    if len(value) != head.size or _digest(head.kind, head.key, value) != head.blake2b:
+        raise ValueError("the checksum does not fit")
+    return Entry(head.kind, head.key, value)
+
+
+def _digest(kind: str, key: tuple[str, ...], value: bytes) -> str:
+    hash_ = blake2b(msgspec.json.encode((kind, key)), digest_size=16)
+    hash_.update(value)
+    return hash_.hexdigest()
 
 
 def _write(path: Path, data: bytes) -> None:

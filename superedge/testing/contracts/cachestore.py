@@ -1,9 +1,10 @@
 """The suite that every cache store passes, an operator's own included.
 
-Mix `CacheStoreContract` into a trial `TestCase` and give it `open`:
+Mix `CacheStoreContract` into a trial `TestCase` and give it `open` and `inspect`:
 
     class MyStoreTests(CacheStoreContract, TestCase):
-        def open(self, path): return MyStore(path)
+        def open(self, path): return my_plugin.create(reactor, path, {})
+        def inspect(self, path): return my_plugin.inspect(path, {})
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from superedge.interfaces import Change, Entry, ICacheStore
+from superedge.interfaces import Change, Entry, ICacheStore, Inspection
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase as _Case
@@ -40,6 +41,10 @@ class CacheStoreContract(_Case):
 
     def open(self, path: str) -> ICacheStore:
         """A store under the directory ``path``, not yet loaded."""
+        raise NotImplementedError
+
+    def inspect(self, path: str) -> Inspection:
+        """What the plugin's `inspect` says of the directory."""
         raise NotImplementedError
 
     def setUp(self) -> None:
@@ -153,5 +158,33 @@ class CacheStoreContract(_Case):
                 ("object", (str(number),)): b"%d" % min(number, 2) * 50 for number in range(1500)
             }
             self.expect(found, wanted)
+
+        return self.run_(check())
+
+    def test_inspection(self) -> Deferred[None]:
+        """Another process sees the same beside an open store and after it was closed, and changes nothing."""
+
+        async def check() -> None:
+            store = self.open(self.path)
+            await store.load()
+            await store.apply([put(("a",), b"1"), put(("b",), b"2"), delete(("b",)), put(("c",), b"3")])
+            for closed in (False, True):
+                if closed:
+                    await store.close()
+                found = self.inspect(self.path)
+                self.assertEqual(list(found.faults), [])
+                seen = {(entry.kind, entry.key): entry.value for entry in found.entries}
+                self.expect(seen, {("object", ("a",)): b"1", ("object", ("c",)): b"3"})
+            self.expect(await self.reopened(), seen)
+
+        return self.run_(check())
+
+    def test_inspecting_nothing(self) -> Deferred[None]:
+        """A store that was never there is no empty one."""
+
+        async def check() -> None:
+            if self.durable:
+                with self.assertRaises(OSError):
+                    self.inspect(self.path)
 
         return self.run_(check())

@@ -486,6 +486,27 @@ class FaultTests(SynchronousTestCase):
     def test_a_bomb(self) -> None:
         self.driver.feed(PODS, gzipped([b"x" * 50_000_000]), encoding=b"gzip")
 
+    def test_a_lost_record_is_no_proof_of_deletion(self) -> None:
+        driver = Driver()
+        driver.feed(PODS, list_of([pod("a", 3), pod("b", 4, app="x")], 9))
+        driver.feed(f"{PODS}?labelSelector=app", list_of([pod("b", 4, app="x")], 9))
+        (lost,) = [key for kind, key in driver.records if kind == "object" and key[-1] == "a"]
+        del driver.records["object", lost]
+        driver.reboot()
+        self.assertEqual(driver.status(f"{PODS}/a"), 503)
+        self.assertEqual(driver.status(PODS), 503)
+        self.assertEqual(driver.status(f"{PODS}/b"), 200)
+        self.assertEqual(driver.names(f"{PODS}?labelSelector=app"), ["b"])  # it lacks nothing
+
+    def test_what_one_view_deletes_the_others_do_not_lack(self) -> None:
+        driver = Driver()
+        driver.feed(PODS, list_of([pod("a", 3), pod("b", 4, app="x")], 9))
+        driver.feed(f"{PODS}?labelSelector=app", list_of([pod("b", 4, app="x")], 9))
+        driver.feed(f"{PODS}/b", b'{"kind":"Status","reason":"NotFound","code":404}', 404)
+        driver.reboot()
+        self.assertEqual(driver.names(PODS), ["a"])
+        self.assertEqual(driver.names(f"{PODS}?labelSelector=app"), [])
+
     def test_damaged_records_are_dropped_alone(self) -> None:
         for kind, key in list(self.driver.records):
             other = (*key[:-1], "damaged")
