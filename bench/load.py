@@ -100,16 +100,31 @@ def exchanges(port: int, connections: int, seconds: float, size: int = 1024) -> 
     return Exchanges(count / (now - started), p50, p99)
 
 
-def new_connections(port: int, seconds: float) -> float:
-    """Connections a second, each with one exchange of a byte, one after the other."""
+def new_connections(port: int, seconds: float, at_once: int = 1) -> float:
+    """Connections a second, each with one exchange of a byte, ``at_once`` of them under way together."""
+    poll = select.epoll()
+    socks: dict[int, socket.socket] = {}
+
+    def begin() -> None:
+        sock = connect(port, b"Ex")
+        socks[sock.fileno()] = sock
+        poll.register(sock, select.EPOLLIN)
+
     started = time.perf_counter()
+    for _ in range(at_once):
+        begin()
     count = 0
     while time.perf_counter() - started < seconds:
-        with connect(port, b"Ex") as sock:
-            if sock.recv(1) != b"x":
-                raise SystemExit("bench: no echo")
-        count += 1
-    return count / (time.perf_counter() - started)
+        for number, _ in poll.poll(30):
+            with socks.pop(number) as sock:
+                if sock.recv(1) != b"x":
+                    raise SystemExit("bench: no echo")
+            count += 1
+            begin()
+    rate = count / (time.perf_counter() - started)
+    for sock in socks.values():
+        sock.close()
+    return rate
 
 
 class SlowReader:

@@ -57,7 +57,7 @@ class StreamEvents(Protocol):
 
 @dataclass(slots=True)
 class Stats:
-    """Counters of one session."""
+    """Counters of one session; bytes are those of streams, without frames."""
 
     bytes_in: int = 0
     bytes_out: int = 0
@@ -258,7 +258,6 @@ class Session:
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes from the connection. Raises ProtocolError, after which the session is useless."""
         self._now = self._last_received = now
-        self.stats.bytes_in += len(data)
         self._reader.feed(data)
 
     def _frame(self, kind: int, flags: int, id: int, length: int) -> bool:
@@ -298,6 +297,7 @@ class Session:
             if flags & FIN:
                 self._fin(stream)
             return False
+        self.stats.bytes_in += length
         stream.receive.available -= length
         if stream.receive.available < 0:
             raise ProtocolError(f"stream {id} was sent more than its window")

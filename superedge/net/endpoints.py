@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Any
 from typing import Protocol as TypingProtocol
-from typing import cast
 
-from twisted.internet import abstract
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -28,7 +25,8 @@ from zope.interface import implementer
 
 from superedge.config.addresses import Address, TCPAddress, UnixAddress
 from superedge.interfaces import IReactor
-from superedge.net.errors import ConnectError, ConnectionRefused, ConnectTimeout, TLSError
+from superedge.net.connecting import connect_socket
+from superedge.net.errors import ConnectError, ConnectTimeout, TLSError
 from superedge.net.listener import ListeningSocket, bind
 from superedge.net.resolve import resolve
 from superedge.net.tlstransport import TLSTransport
@@ -128,8 +126,8 @@ class ServerEndpoint:
         """Start listening; fails with ConnectError naming the address when that is not possible."""
         done: Deferred[IListeningPort] = Deferred()
 
-        def accepted(sock: socket.socket) -> None:
-            self._accept(sock, protocolFactory)
+        def accepted(sock: socket.socket, peer: Any) -> None:
+            self._accept(sock, peer, protocolFactory)
 
         try:
             sock = bind(self._address, self._backlog, self._mode, self._reuse_port)
@@ -141,75 +139,24 @@ class ServerEndpoint:
             done.callback(port)
         return done
 
-    def _accept(self, sock: socket.socket, factory: IProtocolFactory) -> None:
+    def _accept(self, sock: socket.socket, peer: Any, factory: IProtocolFactory) -> None:
         if self._tls is not None:
             handshake = _Handshake(
                 self._reactor, factory.buildProtocol, self._on_tls_failure, HANDSHAKE_TIMEOUT
             )
             context = self._tls.current()
-            secured = TLSTransport(sock, context, handshake, self._reactor, handshake.established)
+            secured = TLSTransport(
+                sock, context, handshake, self._reactor, handshake.established, accepted_from=peer
+            )
             handshake.makeConnection(secured)
             secured.startReading()
             return
-        peer = socket_address(sock.getpeername(), sock.family)
-        protocol = factory.buildProtocol(peer)
+        protocol = factory.buildProtocol(socket_address(peer, sock.family))
         if protocol is None:
             sock.close()
             return
-        transport = StreamTransport(sock, protocol, self._reactor)
-        transport.startReading()
-        protocol.makeConnection(transport)
-
-
-class _Connecting(abstract.FileDescriptor):
-    """A socket on its way to be connected."""
-
-    def __init__(self, reactor: IReactor, address: Address) -> None:
-        abstract.FileDescriptor.__init__(self, reactor)
-        self.done: Deferred[socket.socket] = Deferred(self._cancelled)
-        if isinstance(address, UnixAddress):
-            self._target: object = address.path
-            family = socket.AF_UNIX
-        else:
-            self._target = (address.host, address.port)
-            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        self._address = address
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
-        self._socket.setblocking(False)
-        self.fileno = self._socket.fileno  # type: ignore[method-assign]
-        self.connected = 1
-
-    def start(self) -> None:
-        problem = self._socket.connect_ex(cast(tuple[str, int], self._target))
-        if problem in (errno.EINPROGRESS, errno.EAGAIN) and self._socket.family != socket.AF_UNIX:
-            self.startWriting()
-        else:
-            self._finish(problem)
-
-    def doWrite(self) -> None:
-        self._finish(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-
-    def doRead(self) -> None:
-        """Only writability says how connecting ended."""
-
-    def connectionLost(self, reason: Failure) -> None:
-        self._finish(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNREFUSED)
-
-    def _finish(self, problem: int) -> None:
-        if not self.connected:
-            return
-        self.connected = 0
-        self.stopWriting()
-        if problem:
-            self._socket.close()
-            self.done.errback(ConnectionRefused(f"cannot connect to {self._address}: {os.strerror(problem)}"))
-        else:
-            self.done.callback(self._socket)
-
-    def _cancelled(self, _done: Deferred[socket.socket]) -> None:
-        self.connected = 0
-        self.stopWriting()
-        self._socket.close()
+        # Who connects speaks first, as a rule: its first bytes are often there already.
+        StreamTransport(sock, protocol, self._reactor, accepted_from=peer).begin(read_now=True)
 
 
 @implementer(IStreamClientEndpoint)
@@ -267,9 +214,7 @@ class ClientEndpoint:
         factory.doStart()
         if self._tls is None:
             protocol = self._built(factory, sock)
-            transport = StreamTransport(sock, protocol, self._reactor)
-            transport.startReading()
-            protocol.makeConnection(transport)
+            StreamTransport(sock, protocol, self._reactor).begin()
             return protocol
         return await self._secured(sock, factory, self._tls)
 
@@ -288,10 +233,8 @@ class ClientEndpoint:
             hosts = await resolve(self._reactor, self._address.host)
             targets = [TCPAddress(host, self._address.port) for host in hosts]
         for number, target in enumerate(targets, 1):
-            connecting = _Connecting(self._reactor, target)
-            connecting.start()
             try:
-                return await connecting.done
+                return await connect_socket(self._reactor, target)
             except ConnectError:
                 if number == len(targets):
                     raise

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from superedge.config.addresses import Address, UnixAddress
 from superedge.interfaces import IReactor
-from superedge.net.transport import socket_address
+from superedge.net.transport import prepare, socket_address
 
 ACCEPTS_A_ROUND = 64
 EXHAUSTED_PAUSE = 0.5
@@ -42,6 +42,7 @@ def bind(address: Address, backlog: int, mode: int, reuse_port: bool) -> socket.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        prepare(sock)  # what is accepted inherits it
         sock.bind(sockaddr)
         sock.listen(backlog)
     except OSError:
@@ -79,7 +80,7 @@ def _remove_stale(path: str) -> None:
 
 @implementer(IListeningPort)
 class ListeningSocket(abstract.FileDescriptor):
-    """Accepts connections and gives each to ``accepted``."""
+    """Accepts connections and gives each to ``accepted``, with what the socket module calls its address."""
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class ListeningSocket(abstract.FileDescriptor):
         address: Address,
         reactor: IReactor,
         factory: IProtocolFactory,
-        accepted: Callable[[socket.socket], None],
+        accepted: Callable[[socket.socket, Any], None],
     ) -> None:
         abstract.FileDescriptor.__init__(self, reactor)
         self._socket = sock
@@ -106,7 +107,7 @@ class ListeningSocket(abstract.FileDescriptor):
         """Accept what waits, a bounded number at a time."""
         for _ in range(ACCEPTS_A_ROUND):
             try:
-                sock, _ = self._socket.accept()
+                sock, peer = self._socket.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as problem:
@@ -119,7 +120,7 @@ class ListeningSocket(abstract.FileDescriptor):
                     return
                 continue  # the peer gave up while it waited
             try:
-                self._accepted(sock)
+                self._accepted(sock, peer)
             except Exception:
                 _log.failure("connection on {address} dropped", address=self._address)
                 sock.close()

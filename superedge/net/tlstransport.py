@@ -15,7 +15,6 @@ from typing import Any, cast
 
 from twisted.internet import abstract, main
 from twisted.internet.interfaces import IProtocol
-from twisted.python.failure import Failure
 
 from superedge.interfaces import IReactor
 from superedge.net.transport import StreamTransport, common_name_of
@@ -44,9 +43,10 @@ class TLSTransport(StreamTransport):
         reactor: IReactor,
         on_ready: Callable[[], None],
         server_name: str | None = None,
+        accepted_from: Any = None,
     ) -> None:
         """Dials when the name to expect of the server is given, else serves."""
-        StreamTransport.__init__(self, sock, protocol, reactor)
+        StreamTransport.__init__(self, sock, protocol, reactor, accepted_from)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_name is None, server_hostname=server_name
@@ -160,11 +160,7 @@ class TLSTransport(StreamTransport):
             return
         outcome = self._hand_over_early()
         if outcome is not None:
-            self.stopReading()
-            if outcome is main.CONNECTION_DONE:
-                self.readConnectionLost(Failure(outcome))
-            else:
-                self.connectionLost(Failure(outcome))
+            self._reading_ended(outcome)
 
     def _hand_over_early(self) -> Exception | None:
         if self._early and self._reading and self.connected:

@@ -81,20 +81,37 @@ class StreamTransport(abstract.FileDescriptor):
     _aborting = False
     _flush_deadline: IDelayedCall | None = None
 
-    def __init__(self, sock: socket.socket, protocol: IProtocol, reactor: IReactor) -> None:
+    def __init__(
+        self, sock: socket.socket, protocol: IProtocol, reactor: IReactor, accepted_from: Any = None
+    ) -> None:
+        """``accepted_from`` is the peer's address, of a socket that inherited its listener's options."""
         abstract.FileDescriptor.__init__(self, reactor)
         sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-            enable_keepalive(sock)
+        self._family = sock.family
+        if accepted_from is None and self._family != socket.AF_UNIX:
+            prepare(sock)
         self.socket = sock
         self.fileno = sock.fileno  # type: ignore[method-assign]
         self.protocol = protocol
-        self._family = sock.family
-        self._peer = _peer_of(sock)
+        self._peer = _peer_of(sock) if accepted_from is None else accepted_from
         self._reading = False
         self._read_closed = False
         self.connected = 1
+
+    def begin(self, read_now: bool = False) -> None:
+        """Connect the protocol, then read unless it paused; ``read_now`` tries once before any event."""
+        self._reading = True
+        self.protocol.makeConnection(self)
+        if not self._reading:
+            return
+        self.startReading()
+        try:
+            outcome = self.doRead() if read_now else None
+        except Exception:
+            _log.failure("protocol failed in dataReceived")
+            outcome = main.CONNECTION_LOST
+        if outcome is not None:
+            self._reading_ended(outcome)
 
     # -- reading
 
@@ -120,6 +137,14 @@ class StreamTransport(abstract.FileDescriptor):
             return main.CONNECTION_DONE
         self.protocol.dataReceived(bytes(_read_view[:size]))
         return None
+
+    def _reading_ended(self, outcome: Exception) -> None:
+        """What the reactor does with the result of a doRead that it called."""
+        self.stopReading()
+        if outcome is main.CONNECTION_DONE:
+            self.readConnectionLost(Failure(outcome))
+        else:
+            self.connectionLost(Failure(outcome))
 
     # -- writing
 
@@ -161,10 +186,55 @@ class StreamTransport(abstract.FileDescriptor):
 
     def loseConnection(self) -> None:
         """Close once everything queued is sent and no producer is registered; bounded in time."""
-        if self.connected and not self.disconnecting and self._flush_deadline is None:
-            reactor = cast(IReactor, self.reactor)
+        if not self.connected or self.disconnecting:
+            return
+        reactor = cast(IReactor, self.reactor)
+        if self._writeDisconnected:
+            abstract.FileDescriptor.loseConnection(self)
+            return
+        if self._idle:
+            self.stopReading()
+            self.disconnecting = 1
+            reactor.callLater(0, self._close_idle)
+            return
+        if self._flush_deadline is None:
             self._flush_deadline = reactor.callLater(FLUSH_TIMEOUT, self._flush_timed_out)
         abstract.FileDescriptor.loseConnection(self)
+
+    @property
+    def _idle(self) -> bool:
+        """Nothing is to be sent before an end."""
+        waits = self.dataBuffer or self._tempDataLen
+        return not waits and (self.producer is None or (self.streamingProducer and not self.producerPaused))
+
+    def _close_idle(self) -> None:
+        if self.disconnected or self._aborting:
+            return
+        outcome = self._postLoseConnection() if self._idle else None
+        if outcome is not None:
+            self.connectionLost(Failure(outcome))
+            return
+        self._flush_deadline = cast(IReactor, self.reactor).callLater(FLUSH_TIMEOUT, self._flush_timed_out)
+        self.startWriting()
+
+    def loseWriteConnection(self) -> None:
+        """End our half once everything queued is sent."""
+        if self._writeDisconnecting or not self.connected:
+            return
+        self._writeDisconnecting = True
+        if self._idle:
+            cast(IReactor, self.reactor).callLater(0, self._end_half_idle)
+        else:
+            self.startWriting()
+
+    def _end_half_idle(self) -> None:
+        if self.disconnected or self.disconnecting or self._aborting:
+            return
+        if self._idle:
+            self._writeDisconnected = True
+            self._closeWriteConnection()
+        else:
+            self.startWriting()
 
     def _flush_timed_out(self) -> None:
         self._flush_deadline = None
@@ -269,8 +339,9 @@ class StreamTransport(abstract.FileDescriptor):
         return "-"
 
 
-def enable_keepalive(sock: socket.socket) -> None:
-    """Notice a silent peer in about 30 s even on a connection that carries nothing."""
+def prepare(sock: socket.socket) -> None:
+    """Small writes leave at once, and a silent peer is noticed in about 30 s."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 from typing import Protocol as TypingProtocol
 
@@ -32,6 +33,9 @@ from superedge.tunnel.registry import NodeSession, NodeTable
 
 DRAIN_POLL = 0.2
 
+StreamBegun = Callable[[MuxStream], None]
+
+_dial_seconds = metrics.DIAL_SECONDS.labels("cloud")
 _log = Logger()
 
 
@@ -41,8 +45,14 @@ class Tunnel(TypingProtocol):
     def knows(self, node: str) -> bool:
         """Whether the node is connected."""
 
-    async def open(self, node: str, address: str, *, timeout: float, kind: str = "tcp") -> MuxStream:
-        """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError."""
+    async def open(
+        self, node: str, address: str, *, timeout: float, kind: str = "tcp", begun: StreamBegun | None = None
+    ) -> MuxStream:
+        """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError.
+
+        ``begun`` may be given the stream while the node connects it: what is written to it then goes
+        ahead of the node's answer and saves a round trip.
+        """
 
 
 class _ControlProtocol(Protocol):
@@ -119,14 +129,16 @@ class TunnelCloud(Service):
         """Whether the node is connected here."""
         return self.nodes.get(node) is not None
 
-    async def open(self, node: str, address: str, *, timeout: float, kind: str = "tcp") -> MuxStream:
+    async def open(
+        self, node: str, address: str, *, timeout: float, kind: str = "tcp", begun: StreamBegun | None = None
+    ) -> MuxStream:
         """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError."""
         session = self.nodes.get(node)
         started = self._reactor.seconds()
         try:
             if session is None:
                 raise DialError("not-connected", f"node {node} is not connected")
-            stream = await dial(self._reactor, session.mux, DialRequest(kind, address, timeout))
+            stream = await dial(self._reactor, session.mux, DialRequest(kind, address, timeout), begun)
         except DialError as problem:
             metrics.DIAL_FAILURES.labels("cloud", problem.code).inc()
             _log.warn(
@@ -137,7 +149,7 @@ class TunnelCloud(Service):
                 reason=problem.message,
             )
             raise
-        metrics.DIAL_SECONDS.labels("cloud").observe(self._reactor.seconds() - started)
+        _dial_seconds.observe(self._reactor.seconds() - started)
         return stream
 
     def session_started(self, node: str, mux: MuxConnection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -57,8 +58,16 @@ class _AnswerProtocol(Protocol):
         )
 
 
-async def dial(reactor: IReactorTime, mux: MuxConnection, request: DialRequest) -> MuxStream:
-    """A paused stream to the request's target, connected. Raises DialError."""
+async def dial(
+    reactor: IReactorTime,
+    mux: MuxConnection,
+    request: DialRequest,
+    begun: Callable[[MuxStream], None] | None = None,
+) -> MuxStream:
+    """A paused stream to the request's target, connected. Raises DialError.
+
+    ``begun`` is given the stream at once: what it writes goes ahead of the node's answer.
+    """
     try:
         stream = mux.open()
     except StreamRefused as problem:
@@ -68,6 +77,8 @@ async def dial(reactor: IReactorTime, mux: MuxConnection, request: DialRequest) 
     protocol = _AnswerProtocol()
     stream.connect(protocol)
     stream.write(encode(request))
+    if begun is not None:
+        begun(stream)
     text = f"no answer from the node within {request.timeout + ANSWER_GRACE:g} s"
     deadline = reactor.callLater(
         request.timeout + ANSWER_GRACE, lambda: protocol._fail(DialError("timeout", text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -18,10 +19,12 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.tunnel import LimitsConfig
 from superedge.interfaces import IReactor, IStreamHandler
 from superedge.mux.stream import MuxStream
+from superedge.net.connecting import connect_socket
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError, ConnectTimeout, ResolveError
 from superedge.net.resolve import resolve
 from superedge.net.splice import Splice
+from superedge.net.transport import StreamTransport
 from superedge.tunnel import metrics
 from superedge.tunnel.allow import AllowList
 from superedge.tunnel.errors import DialError
@@ -52,25 +55,34 @@ class TCPHandler:
 
     def __init__(self, allow: AllowList) -> None:
         self._allow = allow
+        self._literal = lru_cache(maxsize=1024)(self._allowed_literal)
 
     async def connect(self, reactor: IReactor, request: Mapping[str, Any], timeout: float) -> Any:
         """A paused transport connected to ``request["address"]``. Raises DialError."""
-        for target in await self._targets(reactor, request["address"]):
-            endpoint = self._endpoint(reactor, target, request["address"], timeout)
-            try:
-                protocol: Any = await endpoint.connect(cast(Any, _Targets()))
-            except ConnectTimeout as problem:
-                raise DialError("timeout", str(problem)) from problem
-            except ConnectError as problem:
-                raise DialError("refused", str(problem)) from problem
-            return protocol.transport
-        raise DialError("denied", f"the node's allow list does not name {request['address']}")
+        text = request["address"]
+        target = self._literal(text) or await self._resolved(reactor, text)
+        try:
+            return await self._dial(reactor, target, text, timeout)
+        except ConnectTimeout as problem:
+            raise DialError("timeout", str(problem)) from problem
+        except ConnectError as problem:
+            raise DialError("refused", str(problem)) from problem
 
-    def _endpoint(self, reactor: IReactor, target: TCPAddress, asked: str, timeout: float) -> ClientEndpoint:
-        return ClientEndpoint(reactor, target, timeout=timeout)
+    async def _dial(self, reactor: IReactor, target: TCPAddress, asked: str, timeout: float) -> Any:
+        # The transport does not read before it has a protocol of its own.
+        return StreamTransport(await connect_socket(reactor, target, timeout), Protocol(), reactor)
 
-    async def _targets(self, reactor: IReactor, text: str) -> list[TCPAddress]:
-        """What may be dialled for ``text``: the checked addresses themselves, never the name again."""
+    def _allowed_literal(self, text: str) -> TCPAddress | None:
+        """The address, when it is an IP literal that the allow list covers."""
+        try:
+            address = parse_address(text)
+            covered = isinstance(address, TCPAddress) and self._allow.allows_address(address)
+        except ValueError:
+            return None
+        return cast(TCPAddress, address) if covered else None
+
+    async def _resolved(self, reactor: IReactor, text: str) -> TCPAddress:
+        """What may be dialled for ``text``: a checked address itself, never the name again."""
         try:
             address = parse_address(text)
         except ValueError as problem:
@@ -82,8 +94,10 @@ class TCPHandler:
             hosts = await resolve(reactor, address.host)
         except ResolveError as problem:
             raise DialError("unresolvable", str(problem)) from problem
-        found = [TCPAddress(host, address.port) for host in hosts]
-        return [target for target in found if by_name or self._allow.allows_address(target)][:1]
+        for target in (TCPAddress(host, address.port) for host in hosts):
+            if by_name or self._allow.allows_address(target):
+                return target
+        raise DialError("denied", f"the node's allow list does not name {text}")
 
 
 class TLSHandler(TCPHandler):
@@ -97,9 +111,10 @@ class TLSHandler(TCPHandler):
         self._tls = tls
         self._server_name = server_name
 
-    def _endpoint(self, reactor: IReactor, target: TCPAddress, asked: str, timeout: float) -> ClientEndpoint:
+    async def _dial(self, reactor: IReactor, target: TCPAddress, asked: str, timeout: float) -> Any:
         name = self._server_name or asked.rpartition(":")[0].strip("[]")
-        return ClientEndpoint(reactor, target, self._tls, name, timeout)
+        endpoint = ClientEndpoint(reactor, target, self._tls, name, timeout)
+        return (await endpoint.connect(cast(Any, _Targets()))).transport
 
 
 class StreamServer:
@@ -115,6 +130,7 @@ class StreamServer:
         self._handlers = handlers
         self._limits = limits
         self._pending = 0
+        self._dial_seconds = metrics.DIAL_SECONDS.labels(self.end)
 
     def accept(self, stream: MuxStream) -> None:
         """Read the stream's prologue and do as it says."""
@@ -163,7 +179,7 @@ class StreamServer:
             target = await handler.connect(self._reactor, msgspec.structs.asdict(request), timeout)
         finally:
             self._pending -= 1
-        metrics.DIAL_SECONDS.labels(self.end).observe(self._reactor.seconds() - started)
+        self._dial_seconds.observe(self._reactor.seconds() - started)
         return target
 
     def _refuse(self, stream: MuxStream, address: str, problem: DialError) -> None:

@@ -7,10 +7,11 @@ from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IListeningPort, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from superedge.config.addresses import Address
 from superedge.interfaces import IReactor
@@ -37,26 +38,26 @@ class CallerProtocol(Protocol):
         self._opening: Deferred[None] | None = None
 
     def enter(self, node: str, target: str, early: bytes = b"", kind: str = "tcp") -> None:
-        """Open a stream to ``target`` on ``node``, send ``early`` first, and splice."""
+        """Open a stream to ``target`` on ``node`` and splice; ``early`` is sent first.
+
+        What the caller sends meanwhile goes ahead of the node's answer.
+        """
         self.transport.pauseProducing()
         self._opening = Deferred.fromCoroutine(self._enter(node, target, early, kind))
         self._opening.addErrback(lambda failure: failure.trap(CancelledError))
         self._opening.addErrback(self._crashed)
 
     async def _enter(self, node: str, target: str, early: bytes, kind: str) -> None:
-        listener = self.listener
+        listener, ahead = self.listener, _Ahead(self, early)
         try:
-            stream = await listener.tunnel.open(node, target, timeout=listener.dial_timeout, kind=kind)
+            stream = await listener.tunnel.open(
+                node, target, timeout=listener.dial_timeout, kind=kind, begun=ahead.begin
+            )
         except DialError as problem:
             self.failed(problem)
             return
         self.opened(stream)
-        pair = Splice()
-        stream.connect(pair.right)
-        if early:
-            stream.write(early)
-        self.transport.protocol = pair.left
-        pair.left.makeConnection(self.transport)
+        ahead.splice(stream)
 
     def opened(self, stream: MuxStream) -> None:
         """The stream is there; say so to the caller if the protocol has words for it."""
@@ -73,6 +74,64 @@ class CallerProtocol(Protocol):
         """The caller left: give up what is being opened for it."""
         if self._opening is not None:
             self._opening.cancel()
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class _Ahead(Protocol):
+    """The caller's protocol while its stream is being opened: passes on what the caller sends."""
+
+    def __init__(self, caller: CallerProtocol, early: bytes) -> None:
+        self.transport: Any = caller.transport
+        self._caller = caller
+        self._early = early
+        self._stream: MuxStream | None = None
+        self._finished = False
+
+    def begin(self, stream: MuxStream) -> None:
+        """Bytes may go to the stream from now on."""
+        self._stream = stream
+        if self._early:
+            stream.write(self._early)
+        stream.registerProducer(self, True)
+        self.transport.protocol = self
+        self.transport.resumeProducing()
+
+    def splice(self, stream: MuxStream) -> None:
+        """The stream is connected to its target."""
+        if self._stream is None:
+            self.begin(stream)
+        stream.unregisterProducer()
+        pair = Splice()
+        stream.connect(pair.right)
+        self.transport.protocol = pair.left
+        pair.left.makeConnection(self.transport)
+        if self._finished:
+            pair.left.readConnectionLost()
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self._stream is not None
+        self._stream.write(data)
+
+    def readConnectionLost(self) -> None:
+        """The caller has said everything: its end passes when the stream is spliced."""
+        self._finished = True
+
+    def writeConnectionLost(self) -> None:
+        """Our half is ended by a refusal alone."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._caller.connectionLost(reason)
+
+    def pauseProducing(self) -> None:
+        """The stream holds enough."""
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The stream takes more."""
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The stream is gone; the opening of it fails, and the caller hears why."""
 
 
 class Listener(Service):

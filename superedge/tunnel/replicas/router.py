@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.logger import Logger
 
 from superedge.mux.stream import MuxStream
-from superedge.tunnel.cloud import TunnelCloud
+from superedge.tunnel.cloud import StreamBegun, TunnelCloud
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.messages import DialRequest
 from superedge.tunnel.replicas.links import ReplicaLinks
@@ -27,11 +27,13 @@ class Router:
         """Whether the node is connected to any replica."""
         return self._cloud.knows(node) or bool(self._registry.routes(node))
 
-    async def open(self, node: str, address: str, *, timeout: float, kind: str = "tcp") -> MuxStream:
+    async def open(
+        self, node: str, address: str, *, timeout: float, kind: str = "tcp", begun: StreamBegun | None = None
+    ) -> MuxStream:
         """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError.
 
         The news of a node that moves takes a moment: where it is not any more, the next newest session is
-        tried, each replica once.
+        tried, each replica once. So ``begun`` is only for a session here, which is the last to be tried.
         """
         tried: set[str] = set()
         while (route := self._next(node, tried)) is not None:
@@ -49,7 +51,7 @@ class Router:
                 )
                 if problem.code != "not-connected" or self._last(node, tried):
                     raise
-        return await self._cloud.open(node, address, timeout=timeout, kind=kind)
+        return await self._cloud.open(node, address, timeout=timeout, kind=kind, begun=begun)
 
     def _next(self, node: str, tried: set[str]) -> Route | None:
         """The newest session elsewhere that is not tried yet, unless the one here is newer."""

@@ -41,7 +41,9 @@ class FakeTunnel:
     def knows(self, node: str) -> bool:
         return node in ("edge-1", "edge-2")
 
-    async def open(self, node: str, address: str, *, timeout: float, kind: str = "tcp") -> Any:
+    async def open(
+        self, node: str, address: str, *, timeout: float, kind: str = "tcp", begun: Any = None
+    ) -> Any:
         self.asked.append((node, address, timeout))
         raise self.problem
 
