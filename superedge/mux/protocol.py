@@ -18,8 +18,10 @@ from superedge.mux.session import Session, Stats, Stream
 from superedge.mux.settings import MuxSettings
 from superedge.mux.stream import MuxStream
 
-FLUSH_SIZE = 256 * 1024
-"""Bytes given to the transport in one write."""
+FLUSH_SIZE = 64 * 1024
+"""Bytes given to the transport in one write: all that a frame with something urgent may wait behind."""
+UNSENT_IN_KERNEL = 128 * 1024
+"""Bytes that the kernel takes beyond what the path takes now."""
 
 
 @implementer(IPushProducer)
@@ -109,6 +111,7 @@ class MuxConnection(Protocol):
         transport: Any = self.transport
         self._transport = transport
         self.peer, self.host = transport.getPeer(), transport.getHost()
+        transport.keep_queue_short(UNSENT_IN_KERNEL)
         transport.registerProducer(self, True)
         self._keepalive.start(self.settings.ping_interval, now=True)
 

@@ -30,6 +30,10 @@ from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.windows import Allowance, ReceiveWindow
 
 MAX_CREDIT = 0xFFFF_FFFF
+FRESH_RUN = 256 * 1024
+"""Most bytes of streams that were idle before one that always sends has its turn."""
+RTTS = 6
+"""Pings of which the fastest tells the path's round trip: the others waited behind data."""
 NOISE_LIMIT = 20_000
 NOISE_DECAY = 2_000
 """Frames that carry nothing (empty data, pings, streams reset at once): more than NOISE_LIMIT ahead of
@@ -127,13 +131,17 @@ class Session:
         self._current: Stream | None = None
         self._current_fin = False
         self._control: list[bytes] = []
+        self._fresh: deque[Stream] = deque()
         self._ready: deque[Stream] = deque()
+        self._fresh_run = 0
         self._now = now
         self._last_received = now
         self._ping_sent: float | None = None
         self._ping_id = 0
         self._noise = 0.0
         self._noise_at = now
+        self._rtts: deque[float] = deque(maxlen=RTTS)
+        self._path_rtt: float | None = None
         self.rtt: float | None = None
         """Seconds of the last ping, None before the first answer."""
         self.going_away = False
@@ -186,11 +194,11 @@ class Session:
             self.stats.count_reset("local")
             self._control.append(header(WINDOW_UPDATE, RST | stream.flags, stream.id, 0))
 
-    def consumed(self, stream: Stream, count: int) -> None:
-        """Give credit for bytes that left memory."""
+    def consumed(self, stream: Stream, count: int, now: float | None = None) -> None:
+        """Give credit for bytes that left memory; ``now`` when that was not at once."""
         if stream.fin_received or stream.gone:
             return
-        credit = stream.receive.consume(count, self._now, self.rtt)
+        credit = stream.receive.consume(count, self._now if now is None else now, self._path_rtt)
         if credit:
             flags, stream.flags = stream.flags, 0
             self._control.append(header(WINDOW_UPDATE, flags, stream.id, credit))
@@ -202,24 +210,30 @@ class Session:
     def _enqueue(self, stream: Stream) -> None:
         if not stream.queued:
             stream.queued = True
-            self._ready.append(stream)
+            self._fresh.append(stream)
 
     @property
     def has_output(self) -> bool:
         """Whether ``pull`` would give bytes."""
-        return bool(self._control or self._ready)
+        return bool(self._control or self._fresh or self._ready)
 
     def pull(self, limit: int) -> list[bytes | memoryview]:
-        """Frames to send, about ``limit`` bytes at most: control first, then the streams in turn."""
+        """Frames to send, about ``limit`` bytes at most.
+
+        Control comes first, then streams that had nothing to send a moment ago, then in turn those that
+        always have more.
+        """
         out: list[bytes | memoryview] = []
         out.extend(self._control)
         self._control.clear()
-        size, ready = 0, self._ready
-        while ready and size < limit:
-            stream = ready.popleft()
+        size, fresh, ready = 0, self._fresh, self._ready
+        while (fresh or ready) and size < limit:
+            jumps = fresh and (self._fresh_run < FRESH_RUN or not ready)
+            stream = (fresh if jumps else ready).popleft()
             stream.queued = False
-            if not stream.gone:
-                size += self._pull_stream(stream, out)
+            taken = 0 if stream.gone else self._pull_stream(stream, out)
+            self._fresh_run = self._fresh_run + taken if jumps else 0
+            size += taken
         self.stats.bytes_out += size
         return out
 
@@ -250,7 +264,8 @@ class Session:
             out.append(header(WINDOW_UPDATE, stream.flags, stream.id, 0))
             stream.flags = 0
         if stream.unsent and stream.send_window:
-            self._enqueue(stream)
+            stream.queued = True
+            self._ready.append(stream)
         return size
 
     # -- receiving
@@ -298,8 +313,7 @@ class Session:
                 self._fin(stream)
             return False
         self.stats.bytes_in += length
-        stream.receive.available -= length
-        if stream.receive.available < 0:
+        if not stream.receive.receive(length):
             raise ProtocolError(f"stream {id} was sent more than its window")
         self._current = stream
         self._current_fin = bool(flags & FIN)
@@ -351,6 +365,8 @@ class Session:
         elif flags & ACK and self._ping_sent is not None and value == self._ping_id:
             self.rtt = self._now - self._ping_sent
             self._ping_sent = None
+            self._rtts.append(self.rtt)
+            self._path_rtt = min(self._rtts)
 
     def _note_noise(self) -> None:
         self._noise = max(0.0, self._noise - (self._now - self._noise_at) * NOISE_DECAY) + 1

@@ -101,7 +101,7 @@ class MuxStream:
             if not self.disconnecting:
                 self._protocol.dataReceived(data)
         while self._waiting and not self._paused and self._protocol is not None:
-            self._hand_over(self._waiting.popleft())
+            self._hand_over(self._waiting.popleft(), self._connection.reactor.seconds())
         if self._waiting or self._unread or self._paused or self._protocol is None:
             return
         if self._fin_waiting:
@@ -110,7 +110,7 @@ class MuxStream:
         if self._closed is not None:
             self._tell_lost(self._closed)
 
-    def _hand_over(self, data: bytes) -> None:
+    def _hand_over(self, data: bytes, now: float | None = None) -> None:
         if not self.disconnecting:
             try:
                 self._protocol.dataReceived(data)
@@ -118,7 +118,7 @@ class MuxStream:
                 _log.failure("protocol of stream {id} failed", id=self.id)
                 self.abortConnection()
                 return
-        self._session.consumed(self._state, len(data))
+        self._session.consumed(self._state, len(data), now)
         self._connection.wake()
 
     def _tell_fin(self) -> None:

@@ -1,60 +1,102 @@
 """Receive credit: how much a peer may send on a stream before it must wait.
 
-Credit goes back when half a window is consumed. A window doubles when it was drained within one
-round trip, since then the sender waits for credit and not for the network. All windows of a session
-share one allowance, so that many fast streams get smaller windows instead of much memory.
+A window is the most that may be on its way to a stream or wait for its reader. It becomes twice what the
+reader drains within one round trip: a long path is used whole after its first round trip, a short one holds
+no queue. The windows of a session share one allowance: each takes at most half of what is left, and when
+little is left, those beyond their share give back as they drain.
 """
 
 from __future__ import annotations
 
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 
+SHORTEST_MEASURE = 0.0005
+"""Seconds: what was drained faster than this tells how it was read, not how it came."""
+TIGHT_WINDOW = 16 * 1024
+"""Window of every stream while the bytes that wait for readers exceed the session's buffer."""
+
 
 class Allowance:
     """What the windows of one session may hold together beyond their initial size."""
 
+    __slots__ = ("buffered", "grown", "left", "max_window", "total")
+
     def __init__(self, settings: MuxSettings) -> None:
         self.max_window = settings.max_window
-        self.total = settings.session_buffer
-        self.used = 0
+        self.total = self.left = settings.session_buffer
+        self.grown = 0
+        """Windows beyond the initial size."""
+        self.buffered = 0
+        """Bytes received that no reader has taken yet."""
+
+    def size(self, current: int, wanted: int) -> int:
+        """The size that a window of ``current`` bytes may have when ``wanted`` would be right."""
+        most = self.max_window
+        if self.left < self.total >> 2:
+            most = min(most, max(INITIAL_WINDOW, self.total // max(self.grown, 1)))
+        wanted = min(wanted, most)
+        size = min(wanted, current + (self.left >> 1)) if wanted > current else min(current, most)
+        self.left -= size - current
+        self.grown += (size > INITIAL_WINDOW) - (current > INITIAL_WINDOW)
+        return size
 
 
 class ReceiveWindow:
     """The credit of one stream's receiving side."""
 
-    __slots__ = ("_allowance", "available", "consumed", "size", "updated_at")
+    __slots__ = ("_allowance", "_drained", "_since", "available", "buffered", "size")
 
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
         self.size = INITIAL_WINDOW
         self.available = INITIAL_WINDOW
         """Bytes the peer may still send."""
-        self.consumed = 0
-        """Bytes taken by the reader and not yet given back as credit."""
-        self.updated_at = 0.0
+        self.buffered = 0
+        """Bytes received and not yet taken by the reader."""
+        self._since: float | None = None
+        self._drained = 0
+        """Bytes taken by the reader since ``_since``, when credit was given last."""
+
+    def receive(self, count: int) -> bool:
+        """Note bytes that are to wait for the reader; False when the peer had no credit for them."""
+        self.available -= count
+        self.buffered += count
+        self._allowance.buffered += count
+        return self.available >= 0
 
     def consume(self, count: int, now: float, rtt: float | None) -> int:
         """Note ``count`` bytes as read; the credit to send now, 0 if it is too little for a frame."""
-        self.consumed += count
-        if self.consumed < self.size >> 1:
+        allowance = self._allowance
+        self.buffered -= count
+        allowance.buffered -= count
+        if self._since is None:
+            self._since = now  # what came first tells no pace
+        else:
+            self._drained += count
+        limit = self.size if allowance.buffered <= allowance.total else TIGHT_WINDOW
+        outstanding = self.available + self.buffered
+        if limit - outstanding < _step(limit):
             return 0
-        credit = self.consumed + self._growth(now, rtt)
-        self.consumed = 0
+        if rtt is not None and limit == self.size:
+            pace = self._drained / max(now - self._since, SHORTEST_MEASURE)
+            limit = self.size = allowance.size(limit, int(2 * pace * rtt))
+        credit = limit - outstanding
+        if credit < _step(limit):
+            return 0
+        self._since, self._drained = now, 0
         self.available += credit
-        self.updated_at = now
         return credit
 
-    def _growth(self, now: float, rtt: float | None) -> int:
-        if rtt is None or now - self.updated_at > rtt or self.size >= self._allowance.max_window:
-            return 0
-        growth = min(self.size, self._allowance.max_window - self.size)
-        if self._allowance.used + growth > self._allowance.total:
-            return 0
-        self._allowance.used += growth
-        self.size += growth
-        return growth
-
     def release(self) -> None:
-        """Give what this window took back to the session's allowance."""
-        self._allowance.used -= self.size - INITIAL_WINDOW
+        """Give everything back to the session's allowance."""
+        allowance = self._allowance
+        allowance.left += self.size - INITIAL_WINDOW
+        allowance.grown -= self.size > INITIAL_WINDOW
+        allowance.buffered -= self.buffered
         self.size = INITIAL_WINDOW
+        self.buffered = 0
+
+
+def _step(limit: int) -> int:
+    """The least credit that is worth a frame."""
+    return max(min(limit, INITIAL_WINDOW) >> 1, limit >> 3)

@@ -182,6 +182,12 @@ class StreamTransport(abstract.FileDescriptor):
         """Bytes queued in this process."""
         return len(self.dataBuffer) - self.offset + self._tempDataLen
 
+    def keep_queue_short(self, unsent: int) -> None:
+        """Let few bytes wait: ``unsent`` in the kernel beyond those under way, here the rest of one write."""
+        self.bufferSize = 0
+        if self._family != socket.AF_UNIX:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
+
     # -- closing
 
     def loseConnection(self) -> None:

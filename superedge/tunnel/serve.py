@@ -114,7 +114,8 @@ class TLSHandler(TCPHandler):
     async def _dial(self, reactor: IReactor, target: TCPAddress, asked: str, timeout: float) -> Any:
         name = self._server_name or asked.rpartition(":")[0].strip("[]")
         endpoint = ClientEndpoint(reactor, target, self._tls, name, timeout)
-        return (await endpoint.connect(cast(Any, _Targets()))).transport
+        protocol: Any = await endpoint.connect(cast(Any, _Targets()))
+        return protocol.transport
 
 
 class StreamServer:

@@ -32,6 +32,9 @@ class MemoryTransport:
     def writeSequence(self, chunks: Any) -> None:
         self.write(b"".join(chunks))
 
+    def keep_queue_short(self, unsent: int) -> None:
+        pass
+
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         self.producer = producer
 

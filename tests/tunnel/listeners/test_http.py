@@ -34,7 +34,9 @@ class Tunnel:
     def knows(self, node: str) -> bool:
         return node in ("edge-1", "edge-2")
 
-    async def open(self, node: str, address: str, *, timeout: float, kind: str = "tcp") -> MuxStream:
+    async def open(
+        self, node: str, address: str, *, timeout: float, kind: str = "tcp", begun: Any = None
+    ) -> MuxStream:
         self.opened.append((node, address, kind))
         if self.problem is not None:
             raise self.problem
