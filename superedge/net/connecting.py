@@ -42,12 +42,12 @@ class Connecting(abstract.FileDescriptor):
         self.fileno = self._socket.fileno  # type: ignore[method-assign]
         self.connected = 1
 
-    def start(self) -> None:
-        """Begin; ``done`` may have fired when this returns."""
+    def start(self, look_again: bool = False) -> None:
+        """Begin; with ``look_again``, ``done`` has often fired when this returns."""
         target = cast(tuple[str, int], self._target)
         problem = self._socket.connect_ex(target)
         if self._socket.family != socket.AF_UNIX:
-            if problem == errno.EINPROGRESS:
+            if look_again and problem == errno.EINPROGRESS:
                 # On loopback the handshake is over by now; the second call says so.
                 problem = self._socket.connect_ex(target)
             if problem in _UNDER_WAY or problem == errno.EAGAIN:
@@ -94,12 +94,3 @@ class Connecting(abstract.FileDescriptor):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-def connect_socket(
-    reactor: IReactor, address: Address, timeout: float | None = None
-) -> Deferred[socket.socket]:
-    """A connected socket to an IP literal or a Unix socket, as `Connecting` says."""
-    connecting = Connecting(reactor, address, timeout)
-    connecting.start()
-    return connecting.done

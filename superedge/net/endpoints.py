@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from superedge.config.addresses import Address, TCPAddress, UnixAddress
 from superedge.interfaces import IReactor
-from superedge.net.connecting import connect_socket
+from superedge.net.connecting import Connecting
 from superedge.net.errors import ConnectError, ConnectTimeout, TLSError
 from superedge.net.listener import ListeningSocket, bind
 from superedge.net.resolve import resolve
@@ -234,7 +234,9 @@ class ClientEndpoint:
             targets = [TCPAddress(host, self._address.port) for host in hosts]
         for number, target in enumerate(targets, 1):
             try:
-                return await connect_socket(self._reactor, target)
+                connecting = Connecting(self._reactor, target)
+                connecting.start()
+                return await connecting.done
             except ConnectError:
                 if number == len(targets):
                     raise

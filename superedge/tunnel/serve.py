@@ -19,7 +19,7 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.tunnel import LimitsConfig
 from superedge.interfaces import IReactor, IStreamHandler
 from superedge.mux.stream import MuxStream
-from superedge.net.connecting import connect_socket
+from superedge.net.connecting import Connecting
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError, ConnectTimeout, ResolveError
 from superedge.net.resolve import resolve
@@ -69,8 +69,10 @@ class TCPHandler:
             raise DialError("refused", str(problem)) from problem
 
     async def _dial(self, reactor: IReactor, target: TCPAddress, asked: str, timeout: float) -> Any:
+        connecting = Connecting(reactor, target, timeout)
+        connecting.start(look_again=True)
         # The transport does not read before it has a protocol of its own.
-        return StreamTransport(await connect_socket(reactor, target, timeout), Protocol(), reactor)
+        return StreamTransport(await connecting.done, Protocol(), reactor)
 
     def _allowed_literal(self, text: str) -> TCPAddress | None:
         """The address, when it is an IP literal that the allow list covers."""
