@@ -14,16 +14,18 @@ from twisted.logger import Logger
 
 from superedge.interfaces import IResponseFilter
 from superedge.kube.json import LineSplitter
-from superedge.kube.media import JSON, accepted
-from superedge.kube.request import RequestInfo
+from superedge.kube.media import JSON, Representation, accepted
+from superedge.kube.request import RequestInfo, qualified
 from superedge.kube.status import not_found, status_body
-from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
+from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, failure
 from superedge.web.h1 import Headers
 
 Object = dict[str, Any]
 
 FAILED = status_body(500, "a response filter of this node failed; its log has the reason")
 """The answer in the place of one that a filter choked on."""
+
+PLAIN = Representation(JSON)
 
 _log = Logger()
 _encode = msgspec.json.encode
@@ -47,13 +49,14 @@ class Filters:
                 self._by_resource.setdefault(resource, []).append(each)
 
     def covers(self, request: RequestInfo) -> bool:
-        """Whether the answer to a read is shown to a filter: a client that takes plain JSON, and no Table."""
-        if not self.active or (request.group, request.resource) not in self._by_resource:
-            return False
-        if not request.is_read or request.subresource or request.method != "GET":
-            return False
-        first = accepted(request.accept)
-        return bool(first) and not first[0].kind and any(form.media_type == JSON for form in first)
+        """Whether the answer to a read is to be shown to a filter."""
+        return (
+            self.active
+            and (request.group, request.resource) in self._by_resource
+            and request.is_read
+            and not request.subresource
+            and request.method == "GET"
+        )
 
     def _filter(self, request: RequestInfo, item: Object) -> Object | None:
         result: Object | None = item
@@ -90,6 +93,20 @@ class Filters:
                 return hidden(request)
             answer.body = body
         return answer
+
+
+def takes_plain(request: RequestInfo) -> bool:
+    """Whether a client takes objects as plain JSON, the one form that filters see."""
+    return PLAIN in accepted(request.accept)
+
+
+def not_acceptable(request: RequestInfo) -> Answer:
+    """The answer to a client that takes no plain JSON: what it asks for would pass the filters by."""
+    message = (
+        f"{qualified(request.group, request.resource)} are filtered on this node and come as {JSON} alone, "
+        "which the request does not accept"
+    )
+    return failure(406, message, "NotAcceptable", outcome="refused")
 
 
 def hidden(request: RequestInfo) -> Answer:

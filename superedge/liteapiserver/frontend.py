@@ -14,7 +14,7 @@ from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, failure, what
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.credentials import ANONYMOUS, Credentials, identify
-from superedge.liteapiserver.filters import Filters
+from superedge.liteapiserver.filters import Filters, not_acceptable, takes_plain
 from superedge.liteapiserver.health import Health
 from superedge.liteapiserver.held import HeldWatches
 from superedge.liteapiserver.identity import IdentityManager
@@ -82,6 +82,9 @@ class Frontend:
         authorization = noted.get(b"authorization", b"")
         info = parse_request(head.method, head.target, noted.get(b"accept", b""))
         if self.filters.active and self.filters.covers(info):
+            if not takes_plain(info):
+                self._respond(request, info, not_acceptable(info), "refused")
+                return
             info = parse_request(head.method, head.target, _PLAIN)
             headers = [pair for pair in headers if pair[0].lower() not in _NEGOTIATION]
             headers.append((b"Accept", _PLAIN))

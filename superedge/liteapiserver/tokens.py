@@ -7,7 +7,7 @@ expirationTimestamp 2, a Time of seconds 1).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -189,6 +189,11 @@ class TokenVault:
                 continue
             return Answer(201, stale_headers(header.content_type, 0), body, "hit")
         return failure(503, f"the cloud is unreachable, and no token for {what(request)} is still good")
+
+    def held(self) -> Iterator[tuple[str, str, str, float]]:
+        """Identity, namespace, service account and Unix time of expiry of each."""
+        for (identity, namespace, account, *_), (header, _sealed) in self._held.items():
+            yield identity, namespace, account, header.expires
 
     def _forget_expired(self) -> None:
         now = self._clock()

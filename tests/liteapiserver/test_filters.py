@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from superedge.config.addresses import TCPAddress
 from superedge.kube.media import PROTOBUF
 from superedge.liteapiserver.kubernetes import KubernetesEndpoints
-from tests.liteapiserver.cache.driver import event, list_of, pod, typed
+from tests.liteapiserver.cache.driver import TABLE, event, list_of, pod, typed
 from tests.liteapiserver.test_proxying import PODS, ProxyTestCase
-from tests.liteapiserver.world import JSON, Seen, until
+from tests.liteapiserver.world import JSON, Response, Seen, until
 
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 ENDPOINTS = "/api/v1/namespaces/default/endpoints/kubernetes"
 ADVERTISED = TCPAddress("169.254.20.11", 51003)
+
+
+def _has_an_event(watch: Response) -> bool:
+    return watch.body.endswith(b"\n")
 
 
 class HideSecretPods:
@@ -96,6 +101,25 @@ class FilterTests(ProxyTestCase):
         sent = {name.lower(): value for name, value in self.upstream.seen[0].request.head.headers}
         self.assertEqual((sent[b"accept"], b"accept-encoding" in sent), (b"application/json", False))
 
+    async def test_no_form_passes_the_filters_by(self) -> None:
+        """Tables, metadata alone and protobuf alone would show what is hidden."""
+        self.upstream.serve(PODS.encode(), list_of([pod("a", 3), pod("b", 4, hidden="yes")], 9))
+        answer = await self.world.ask("GET", PODS, [(b"Accept", TABLE.encode())], identity=self.world.node)
+        self.assertEqual([each["metadata"]["name"] for each in json.loads(answer.body)["items"]], ["a"])
+        before = len(self.upstream.seen)
+        for accept in (
+            PROTOBUF,
+            TABLE.partition(",")[0],
+            f"{PROTOBUF};as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+        ):
+            answer = await self.world.ask(
+                "GET", PODS, [(b"Accept", accept.encode())], identity=self.world.node
+            )
+            self.assertEqual((answer.status, json.loads(answer.body)["reason"]), (406, "NotAcceptable"))
+        self.assertEqual(len(self.upstream.seen), before)
+        answer = await self.world.ask("GET", PODS, [(b"Accept", b"*/*")], identity=self.world.node)
+        self.assertEqual(answer.status, 200)
+
     async def test_head_has_nothing_to_filter(self) -> None:
         self.upstream.serve(f"{PODS}/a".encode(), json.dumps(typed(pod("a", 3))).encode())
         answer = await self.world.ask("HEAD", f"{PODS}/a", identity=self.world.node)
@@ -153,3 +177,32 @@ class FilterTests(ProxyTestCase):
             self.assertEqual(second["endpoints"], [])
             found = json.loads((await self.world.get(ENDPOINTS)).body)
             self.assertEqual(found["subsets"][0]["addresses"], [{"ip": "169.254.20.11"}])
+
+    async def test_watches_of_the_kubernetes_service_lead_here(self) -> None:
+        labels = {"kubernetes.io/service-name": "kubernetes"}
+        meta = {"name": "kubernetes", "namespace": "default", "resourceVersion": "21", "labels": labels}
+        subsets = [{"addresses": [{"ip": "203.0.113.5"}], "ports": [{"port": 6443}]}]
+        for path, target in (
+            (ENDPOINTS.rpartition("/")[0], {"metadata": meta, "subsets": subsets}),
+            (
+                SLICES,
+                {
+                    "metadata": meta,
+                    "addressType": "IPv4",
+                    "endpoints": [{"addresses": ["203.0.113.5"]}],
+                    "ports": [],
+                },
+            ),
+        ):
+
+            def begin(seen: Seen, target: dict[str, Any] = target) -> None:
+                seen.request.start(200, b"OK", list(JSON), False)
+                seen.request.write([event("ADDED", target)])
+                seen.request.flush()
+
+            self.upstream.answers[path.encode()] = begin
+            headers = [(b"Accept", f"{PROTOBUF},application/json".encode())]
+            watch = await self.world.send("GET", f"{path}?watch=true", headers, identity=self.world.node)
+            await until(partial(_has_an_event, watch))
+            self.assertIn(b"169.254.20.11", watch.body)
+            self.assertNotIn(b"203.0.113.5", watch.body)

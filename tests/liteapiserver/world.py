@@ -197,6 +197,7 @@ class World:
         self.tls = ServerContextSource(server.certificate, server.key, [self.authority.path], "optional")
         self.upstream = Upstream(self.tls)
         self.filters = options.pop("filters", ())
+        self.store = options.pop("store", "file")
         self.options = options
         self.lite: LiteAPIServer | None = None
         self.connections: list[UpstreamConnection] = []
@@ -220,12 +221,12 @@ class World:
                 probe_timeout=0.3,
                 connect_timeout=1.0,
             ),
-            cache=CacheConfig(path=self.directory / "cache", commit_interval=0.0),
+            cache=CacheConfig(path=self.directory / "cache", commit_interval=0.0, store=self.store),
             resume_within=0.0,
             drain_timeout=0.2,
             **self.options,
         )
-        store = find_plugin(ICacheStorePlugin, "file").create(reactor, str(config.cache.path), {})
+        store = find_plugin(ICacheStorePlugin, self.store).create(reactor, str(config.cache.path), {})
         self.lite = LiteAPIServer(reactor, config, FileWatcher(reactor), store, self.filters)
         self.lite.startService()
 

@@ -258,6 +258,14 @@ class Cache:
 
     # -- for people
 
+    def collections(self) -> list[Collection]:
+        """What is remembered by object."""
+        return self._collections.all()
+
+    def documents(self) -> list[tuple[str, str, records.DocumentHeader, bytes]]:
+        """What is remembered whole: identity, path, header and body."""
+        return self._documents.all()
+
     def measure(self) -> None:
         """Set the gauges."""
         collections = self._collections.all()

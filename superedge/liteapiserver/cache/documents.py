@@ -56,6 +56,10 @@ class Documents:
         for key, (header, _) in self._found.items():
             yield header.updated, partial(self._forget, key)
 
+    def all(self) -> list[tuple[str, str, DocumentHeader, bytes]]:
+        """Identity, path, header and body of each."""
+        return [(identity, path, *document) for (identity, path, _), document in self._found.items()]
+
     def _forget(self, key: tuple[str, str, Representation], commit: Commit) -> None:
         del self._found[key]
         commit(records.DOCUMENT, (key[0], key[1], str(key[2])), None)

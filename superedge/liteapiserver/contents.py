@@ -1,0 +1,233 @@
+"""What a store holds, as the server itself would take it back, for a person to look at. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import msgspec
+from cryptography.fernet import Fernet
+
+from superedge.interfaces import Inspection
+from superedge.kube.errors import DecodeError
+from superedge.kube.media import JSON
+from superedge.kube.request import qualified
+from superedge.liteapiserver.cache.cache import Cache
+from superedge.liteapiserver.cache.collection import Collection, StoredObject
+from superedge.liteapiserver.cache.limits import Limits
+from superedge.liteapiserver.cache.policy import Policy
+from superedge.liteapiserver.cache.scopes import Name
+from superedge.liteapiserver.credentials import Credentials
+from superedge.liteapiserver.issuer import Issuer
+from superedge.liteapiserver.tokens import TokenVault
+
+HIDDEN = "<hidden>"
+_UNBOUNDED = Limits(1 << 62, 1 << 62)
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+Row = dict[str, Any]
+
+
+class Filter(NamedTuple):
+    """Patterns, ``*`` for any text; None for everything."""
+
+    identity: str | None = None
+    resource: str | None = None
+    namespace: str | None = None
+    name: str | None = None
+
+    def takes(self, collection: Collection) -> bool:
+        """Whether a collection's identity and resource fit; a resource may go without its group."""
+        key = collection.key
+        names = (key.resource, qualified(key.group, key.resource))
+        return _fits(self.identity, key.identity) and any(_fits(self.resource, name) for name in names)
+
+    def takes_name(self, name: Name) -> bool:
+        """Whether an object's namespace and name fit."""
+        return _fits(self.namespace, name[0]) and _fits(self.name, name[1])
+
+
+def _fits(pattern: str | None, text: str) -> bool:
+    return pattern is None or fnmatchcase(text, pattern)
+
+
+def timestamp(seconds: float) -> str:
+    """Unix time for people."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Contents:
+    """Restores what an inspection found. ``clock`` gives Unix time."""
+
+    def __init__(self, inspection: Inspection, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._count = len(inspection.entries)
+        self.faults = list(inspection.faults)
+        """A sentence for everything that is damaged or does not fit together."""
+        self._cache = Cache(Policy(), self._repaired, 0, _UNBOUNDED, clock)
+        # No key opens what is sealed here.
+        self._vault = TokenVault(Fernet.generate_key(), self._repaired, clock)
+        for part in (
+            self._cache,
+            self._vault,
+            Credentials(self._repaired, clock),
+            Issuer((), self._repaired, clock, lambda: None),
+        ):
+            part.restore(inspection.entries)
+
+    def _repaired(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
+        """What the server would write when it takes the store back is what is wrong with it."""
+        where = " ".join(part or "-" for part in key)
+        if value is None:
+            self.faults.append(f"the record {kind} {where} cannot be read")
+        else:
+            self.faults.append(f"the record {kind} {where} lacks objects and counts as partial")
+
+    def _chosen(self, wanted: Filter) -> Iterator[Collection]:
+        chosen = [each for each in self._cache.collections() if wanted.takes(each)]
+        return iter(sorted(chosen, key=lambda each: each.key.parts))
+
+    def _objects(self, wanted: Filter) -> Iterator[tuple[Collection, Name, StoredObject]]:
+        for collection in self._chosen(wanted):
+            for name, stored in sorted(collection.objects.items()):
+                if wanted.takes_name(name):
+                    yield collection, name, stored
+
+    # -- tables
+
+    def collections(self, wanted: Filter) -> list[Row]:
+        """One row for each identity, resource and form."""
+        return [
+            {
+                **_of(collection),
+                "objects": len(collection.objects),
+                "bytes": collection.size,
+                "views": len(collection.views),
+                "complete": sum(view.complete for view in collection.views.values()),
+                "absent": len(collection.absent),
+                "resourceVersion": str(collection.newest),
+            }
+            for collection in self._chosen(wanted)
+        ]
+
+    def views(self, wanted: Filter) -> list[Row]:
+        """One row for each list and watch that is remembered."""
+        return [
+            {
+                **_of(collection),
+                "namespace": view.scope.namespace,
+                "labelSelector": view.scope.labels,
+                "fieldSelector": view.scope.fields,
+                "objects": len(view.members),
+                "complete": view.complete,
+                "resourceVersion": view.version,
+                "updated": timestamp(view.updated),
+            }
+            for collection in self._chosen(wanted)
+            for view in collection.views.values()
+        ]
+
+    def objects(self, wanted: Filter) -> list[Row]:
+        """One row for each object in each form."""
+        return [
+            {**_of(collection), **_named(name, stored), "bytes": len(stored.raw), "views": len(stored.views)}
+            for collection, name, stored in self._objects(wanted)
+        ]
+
+    def documents(self, wanted: Filter) -> list[Row]:
+        """One row for each body that is kept whole."""
+        return [
+            {
+                "identity": identity,
+                "path": path,
+                "contentType": header.content_type,
+                "bytes": len(body),
+                "updated": timestamp(header.updated),
+            }
+            for identity, path, header, body in self._cache.documents()
+            if _fits(wanted.identity, identity)
+        ]
+
+    def tokens(self, wanted: Filter) -> list[Row]:
+        """One row for each token that is kept: for whom and until when, and nothing of itself."""
+        return [
+            {
+                "identity": identity,
+                "namespace": namespace,
+                "serviceAccount": account,
+                "expires": timestamp(expires),
+            }
+            for identity, namespace, account, expires in self._vault.held()
+            if _fits(wanted.identity, identity) and wanted.takes_name((namespace, account))
+        ]
+
+    # -- bodies
+
+    def bodies(self, wanted: Filter, secrets: bool) -> Iterator[Row]:
+        """Objects with their bodies: decoded JSON, else base64; those of Secrets only with ``secrets``."""
+        for collection, name, stored in self._objects(wanted):
+            row = {**_of(collection), **_named(name, stored)}
+            secret = (collection.key.group, collection.key.resource) == ("", "secrets")
+            yield row | _body(collection, stored, hide=secret and not secrets)
+
+    # -- soundness
+
+    def verify(self) -> int:
+        """Decode every object once more, and note in `faults` what does not fit; the number of records."""
+        for collection, name, stored in self._objects(Filter()):
+            where = " ".join(part or "-" for part in (*collection.key.parts, *name))
+            try:
+                codec = collection.codec
+                body = codec.encode_object(collection.kind or "?", collection.api_version, stored.raw)
+                item = codec.decode_object(body)
+            except (DecodeError, msgspec.MsgspecError) as problem:
+                self.faults.append(f"the object {where}: {problem}")
+                continue
+            if (item.namespace, item.name) != name or item.version != stored.version:
+                self.faults.append(f"the object {where} is {item.namespace}/{item.name} at {item.version}")
+        return self._count
+
+
+def _of(collection: Collection) -> Row:
+    key = collection.key
+    return {
+        "identity": key.identity,
+        "resource": qualified(key.group, key.resource),
+        "version": key.version,
+        "form": str(key.representation),
+    }
+
+
+def _named(name: Name, stored: StoredObject) -> Row:
+    return {
+        "namespace": name[0],
+        "name": name[1],
+        "resourceVersion": stored.version,
+        "updated": timestamp(stored.updated),
+    }
+
+
+def _body(collection: Collection, stored: StoredObject, hide: bool) -> Row:
+    if collection.key.representation.media_type != JSON:
+        return {"body": HIDDEN} if hide else {"base64": base64.b64encode(stored.raw).decode()}
+    kind, version = stored.kind or collection.kind, stored.api_version or collection.api_version
+    body = msgspec.json.decode(collection.codec.encode_object(kind, version, stored.raw))
+    if hide and collection.key.representation.kind:
+        return {"body": HIDDEN}
+    return {"body": _without_values(body) if hide else body}
+
+
+def _without_values(secret: Row) -> Row:
+    """A Secret with its keys and without what they hold."""
+    for field in ("data", "stringData"):
+        if isinstance(secret.get(field), dict):
+            secret[field] = dict.fromkeys(secret[field], HIDDEN)
+    annotations = (secret.get("metadata") or {}).get("annotations") or {}
+    if _LAST_APPLIED in annotations:
+        annotations[_LAST_APPLIED] = HIDDEN
+    for entry in (secret.get("metadata") or {}).get("managedFields") or ():
+        entry.pop("fieldsV1", None)
+    return secret

@@ -1,0 +1,127 @@
+"""The packages that docs/how-to/stores-and-filters.md shows, installed and used."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import twisted.plugins
+from superedge.interfaces import IResponseFilter
+from superedge.liteapiserver.stores.threads import BlockingStore
+from superedge.plugin import find_plugin
+from tests.liteapiserver.cache.driver import list_of, pod
+from tests.liteapiserver.stores.crash import crash_rounds
+from tests.liteapiserver.test_offline import OfflineTestCase
+from tests.liteapiserver.test_proxying import PODS
+from tests.packaging.test_docs import PROJECT
+from tests.tap.test_cache import filled
+
+PAGE = (PROJECT / "docs/how-to/stores-and-filters.md").read_text()
+
+
+def install(directory: Path) -> None:
+    """Each module that the page names, where an installed package has it."""
+    plugins = directory / "twisted" / "plugins"
+    plugins.mkdir(parents=True)
+    modules = re.findall(
+        r"^`twisted/plugins/(\w+\.py)`:\n\n```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE
+    )
+    assert len(modules) == 2
+    for name, code in modules:
+        (plugins / name).write_text(code)
+    (suite,) = re.findall(r"^```python\n(from twisted\.internet.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    (directory / "test_log_store.py").write_text(suite)
+
+
+class Installed(SynchronousTestCase):
+    """In this process: its plugins are found for the length of a test."""
+
+    def setUp(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="superedge-"))
+        self.addCleanup(shutil.rmtree, self.directory)
+        install(self.directory)
+        self.environment = {**os.environ, "PYTHONPATH": f"{self.directory}{os.pathsep}{PROJECT}"}
+
+
+class ContractTests(Installed):
+    def test_the_suite_for_stores(self) -> None:
+        command = [sys.executable, "-m", "twisted.trial", "test_log_store"]
+        done = subprocess.run(
+            command, cwd=self.directory, env=self.environment, capture_output=True, text=True, check=False
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"PASSED \(successes=\d\d?\)")
+
+    def test_crashes(self) -> None:
+        scope: dict[str, Any] = {}
+        exec((self.directory / "twisted/plugins/log_store.py").read_text(), scope)
+
+        def make(path: Path) -> BlockingStore:
+            store: BlockingStore = scope["LogStore"](str(path), 20_000)
+            return store
+
+        crash_rounds(make, self.directory / "store", 12, "log")
+
+    def test_the_command_finds_it(self) -> None:
+        script = Path(sys.executable).with_name("superedge-cache")
+        fill = (
+            "from tests.tap.test_cache import filled\n"
+            "from superedge.interfaces import Change\n"
+            "from twisted.plugins.log_store import LogStore\n"
+            "store = LogStore('store', 1_000_000)\n"
+            "store.apply([Change(kind, key, value) for (kind, key), value in filled().records.items()])\n"
+        )
+        subprocess.run([sys.executable, "-c", fill], cwd=self.directory, env=self.environment, check=True)
+        command = [str(script), "verify", "--path", "store", "--store", "log"]
+        done = subprocess.run(
+            command, cwd=self.directory, env=self.environment, capture_output=True, text=True, check=True
+        )
+        self.assertIn(f"{len(filled().records)} records, no faults", done.stdout)
+
+
+class StoreTests(OfflineTestCase):
+    options = {"store": "log"}
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        directory = Path(tempfile.mkdtemp(prefix="superedge-"))
+        self.addCleanup(shutil.rmtree, directory)
+        install(directory)
+        path = str(directory / "twisted" / "plugins")
+        twisted.plugins.__path__.append(path)
+        self.addCleanup(twisted.plugins.__path__.remove, path)
+        self.addCleanup(sys.modules.pop, "twisted.plugins.log_store", None)
+        self.addCleanup(sys.modules.pop, "twisted.plugins.price_filter", None)
+        if self.options is not StoreTests.options:
+            self.options = {"filters": [find_plugin(IResponseFilter, "no-drafts")]}
+        await super().setUp()
+
+    async def test_a_node_that_restarts_offline(self) -> None:
+        await self.remember("a")
+        await self.world.stop_lite()
+        self.upstream.stop()
+        await self.world.start_lite()
+        await self.check_cached()
+        self.assertTrue((self.world.directory / "cache" / "log").exists())
+
+
+class FilterTests(StoreTests):
+    options = {}
+
+    async def test_a_node_that_restarts_offline(self) -> None:
+        prices = "/apis/shop.example/v1/namespaces/default/prices"
+        tag, draft = ({**pod(name, 3), "spec": {"draft": name == "draft"}} for name in ("tag", "draft"))
+        self.upstream.serve(prices.encode(), list_of([tag, draft], 9, "PriceList"))
+        for online in (True, False):
+            if not online:
+                await self.world.go_offline()
+            self.assertEqual(self.names(await self.world.get(prices)), ["tag"])
+        self.assertEqual((await self.world.get(f"{prices}/draft")).status, 404)
+        self.assertEqual((await self.world.get(PODS)).status, 503)
