@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
+from typing import Literal
 
 import msgspec
 
@@ -10,16 +11,23 @@ from superedge.config.addresses import TCPAddress, parse_address
 
 
 class TunnelDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A DNS server, UDP and TCP: the name of a connected node is this process's address."""
+    """A DNS server, UDP and TCP: a connected node's name is the address of the process that holds it."""
 
     #: Addresses of the server, `host:port`.
     listen: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.1:53"])
-    #: Addresses at which callers reach this process's listeners, IPv4, IPv6 or both.
-    addresses: list[str]
+    #: Addresses at which callers reach this process's listeners, IPv4, IPv6 or both; by default those of
+    #: `tunnel_cloud.replicas`, or else this machine's.
+    addresses: list[str] = []
     #: Suffixes that may follow a node's name, e.g. `.edge.example`.
     suffixes: list[str] = []
     #: Seconds that a node's answer may be kept.
     ttl: int = 2
+    #: What is said of a node that has a Node object and no session, with `tunnel_cloud.node_objects`: its own
+    #: `address`, `nxdomain`, `servfail`, or whatever the upstream servers say (`forward`).
+    unconnected: Literal["address", "nxdomain", "servfail", "forward"] = "address"
+    #: ConfigMap, `NAMESPACE/NAME`, that is kept in the format of /etc/hosts under the key `hosts`; none when
+    #: empty.
+    hosts_configmap: str = ""
     #: Servers that every other question is forwarded to, tried in turn; empty refuses them.
     upstreams: list[str] = []
     #: Seconds for one of them to answer.
@@ -29,8 +37,10 @@ class TunnelDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     def __post_init__(self) -> None:
         """Check addresses, networks and times."""
-        if not self.listen or not self.addresses:
-            raise ValueError("listen and addresses must name at least one each")
+        if not self.listen:
+            raise ValueError("listen must name at least one address")
+        if self.hosts_configmap and not all(self.hosts_configmap.partition("/")):
+            raise ValueError(f"hosts_configmap = {self.hosts_configmap!r} is not NAMESPACE/NAME")
         for address in (*self.listen, *self.upstreams):
             if not isinstance(parse_address(address, 53), TCPAddress):
                 raise ValueError(f"{address!r} is not host:port")

@@ -245,6 +245,9 @@ class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     registry: Literal["local", "kubernetes"] = "local"
     #: This replica and the others, with `registry = "kubernetes"`.
     replicas: ReplicasConfig | None = None
+    #: Read the cluster's Node objects (table `kubernetes`): `connect` listeners then take addresses of nodes
+    #: and of their pods, and `tunnel_dns` knows nodes that are not connected.
+    node_objects: bool = False
     #: Seconds that open streams have to finish when the process is told to stop.
     drain_timeout: float = 30.0
     #: Bounds of one session.

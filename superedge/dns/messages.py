@@ -11,6 +11,8 @@ from dnslib.dns import DNSError
 MAX_UDP = 1232
 """Bytes of the largest UDP answer, whatever the client takes: what passes every path unfragmented."""
 PLAIN_UDP = 512
+MAX_NAME = 254
+"""Bytes of a name without its last, empty label (RFC 1035 section 3.1)."""
 _HEADER = 12
 
 
@@ -24,6 +26,8 @@ def parse_query(data: bytes) -> DNSRecord | None:
         raise ValueError(str(problem)) from problem
     if len(query.questions) != 1:
         raise ValueError(f"{len(query.questions)} questions")
+    if sum(len(label) + 1 for label in query.q.qname.label) > MAX_NAME:
+        raise ValueError("a name of more than 255 bytes")
     return query
 
 

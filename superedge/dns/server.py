@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 from dnslib import RCODE
@@ -19,7 +18,7 @@ from superedge.config.dns import TunnelDNSConfig
 from superedge.dns import metrics
 from superedge.dns.forward import MAX_PACKET, Forwarder, ForwardError
 from superedge.dns.messages import failure, format_error, pack, parse_query, udp_size
-from superedge.dns.zone import NodeZone
+from superedge.dns.zone import Directory, NodeZone
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.errors import ConnectError
@@ -34,15 +33,15 @@ _log = Logger()
 
 
 class DNSServer(Service):
-    """Node names from ``knows``, everything else from the upstream servers."""
+    """Node names from ``directory``, everything else from the upstream servers."""
 
     name = "tunnel-dns"
 
-    def __init__(self, reactor: IReactor, config: TunnelDNSConfig, knows: Callable[[str], bool]) -> None:
+    def __init__(self, reactor: IReactor, config: TunnelDNSConfig, directory: Directory) -> None:
         self._reactor = reactor
         self._listen = [cast(TCPAddress, parse_address(text, 53)) for text in config.listen]
         self.clients = Networks(config.allow)
-        self._zone = NodeZone(knows, config.addresses, config.suffixes, config.ttl)
+        self._zone = NodeZone(directory, config.suffixes, config.ttl, config.unconnected)
         upstreams = [cast(TCPAddress, parse_address(text, 53)) for text in config.upstreams]
         self._forwarder = Forwarder(reactor, upstreams, config.timeout) if upstreams else None
         self._pending = 0

@@ -1,49 +1,108 @@
-"""Names of connected nodes. Pure: who is connected is asked of the tunnel."""
+"""Names of nodes. Pure: where they are is asked of a directory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Literal, Protocol
 
-from dnslib import AAAA, CLASS, QTYPE, RR, A, DNSRecord
+from dnslib import AAAA, CLASS, PTR, QTYPE, RCODE, RR, A, DNSRecord
 
-from superedge.dns.messages import negative
+from superedge.dns.messages import failure, negative
 from superedge.net.names import strip_suffix
 
+Unconnected = Literal["address", "nxdomain", "servfail", "forward"]
+
+MAX_NAMES = 1000
+"""Names in one answer to a reverse question: what TCP carries."""
 _ANY_CLASS = 255
 
 
+class Directory(Protocol):
+    """What the zone asks. Names are lower case, addresses IP literals in their usual form."""
+
+    def serving(self, node: str) -> Sequence[str]:
+        """Where a connected node is reached; empty for any other name."""
+
+    def own(self, node: str) -> Sequence[str] | None:
+        """The own addresses of a node that is known, connected or not; None for any other name."""
+
+    def names_at(self, address: str) -> Sequence[str]:
+        """The connected nodes that are reached at an address."""
+
+
 class NodeZone:
-    """Answers for a connected node with the addresses of the process that holds its session."""
+    """Answers for nodes; every other name is none of its business."""
 
     def __init__(
-        self, knows: Callable[[str], bool], addresses: Sequence[str], suffixes: Sequence[str], ttl: int
+        self, directory: Directory, suffixes: Sequence[str], ttl: int, unconnected: Unconnected = "forward"
     ) -> None:
-        parsed = [ip_address(text) for text in addresses]
-        self._knows = knows
+        """``unconnected``: what is said of a node that is known and not connected."""
+        self._directory = directory
         self._suffixes = suffixes
         self._ttl = ttl
-        self._records = {
-            QTYPE.A: [A(str(address)) for address in parsed if address.version == 4],
-            QTYPE.AAAA: [AAAA(str(address)) for address in parsed if address.version == 6],
-        }
+        self._unconnected = unconnected
 
     def answer(self, query: DNSRecord) -> DNSRecord | None:
-        """The answer to a question about a connected node, None for any other name."""
+        """The answer to a question about a node, None for any other name."""
         question = query.q
         if question.qclass not in (CLASS.IN, _ANY_CLASS):
             return None
         # The question's own spelling is kept: resolvers check that it comes back (0x20).
         name = str(question.qname)
-        if not any(self._knows(node) for node in strip_suffix(name, self._suffixes)):
+        nodes = strip_suffix(name, self._suffixes)
+        for node in nodes:
+            if addresses := self._directory.serving(node):
+                return self._addresses(query, name, addresses)
+        if self._unconnected != "forward":
+            for node in nodes:
+                own = self._directory.own(node)
+                if own is not None:
+                    return self._not_connected(query, name, own)
+        return self._reverse(query, name)
+
+    def _not_connected(self, query: DNSRecord, name: str, own: Sequence[str]) -> DNSRecord:
+        if self._unconnected == "servfail":
+            return failure(query, RCODE.SERVFAIL)
+        if self._unconnected == "address":
+            return self._addresses(query, name, own)
+        answer = negative(query, name, self._ttl)
+        answer.header.rcode = RCODE.NXDOMAIN
+        return answer
+
+    def _addresses(self, query: DNSRecord, name: str, addresses: Sequence[str]) -> DNSRecord:
+        question = query.q
+        answer = query.reply(ra=1, aa=1)
+        for text in addresses:
+            kind = QTYPE.A if ip_address(text).version == 4 else QTYPE.AAAA
+            if question.qtype in (kind, QTYPE.ANY):
+                record = A(text) if kind == QTYPE.A else AAAA(text)
+                answer.add_answer(RR(question.qname, kind, ttl=self._ttl, rdata=record))
+        return answer if answer.rr else negative(query, name, self._ttl)
+
+    def _reverse(self, query: DNSRecord, name: str) -> DNSRecord | None:
+        address = reverse_address(name)
+        names = self._directory.names_at(address) if address is not None else ()
+        if not names:
             return None
-        records = self._records.get(question.qtype, [])
-        if question.qtype == QTYPE.ANY:
-            records = [record for each in self._records.values() for record in each]
-        if not records:
+        if query.q.qtype not in (QTYPE.PTR, QTYPE.ANY):
             return negative(query, name, self._ttl)
         answer = query.reply(ra=1, aa=1)
-        for record in records:
-            kind = QTYPE.AAAA if isinstance(record, AAAA) else QTYPE.A
-            answer.add_answer(RR(question.qname, kind, ttl=self._ttl, rdata=record))
+        for node in names[:MAX_NAMES]:
+            answer.add_answer(RR(query.q.qname, QTYPE.PTR, ttl=self._ttl, rdata=PTR(node)))
         return answer
+
+
+def reverse_address(name: str) -> str | None:
+    """The address that a name below in-addr.arpa or ip6.arpa stands for (RFC 1035 3.5, RFC 3596 2.5)."""
+    labels = name.lower().removesuffix(".").split(".")
+    parts = labels[-3::-1]
+    try:
+        if labels[-2:] == ["in-addr", "arpa"] and len(parts) == 4:
+            return str(ip_address(".".join(parts)))
+        if labels[-2:] == ["ip6", "arpa"] and len(parts) == 32 and all(len(part) == 1 for part in parts):
+            digits = "".join(parts)
+            return str(ip_address(":".join(digits[at : at + 4] for at in range(0, 32, 4))))
+    except ValueError:
+        pass
+    return None

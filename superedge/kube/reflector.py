@@ -66,7 +66,7 @@ class Reflector(Service, Generic[T]):
         self._changed = changed
         self._query = {"labelSelector": selector} if selector else {}
         self._random = random or Random()
-        self._backoff = Backoff(initial=0.5, maximum=30.0, stable=30.0, random=self._random)
+        self._backoff = Backoff(initial=0.5, maximum=10.0, stable=30.0, random=self._random)
         self._versions: dict[Key, str] = {}
         self._version = ""
         self._running: Deferred[None] | None = None

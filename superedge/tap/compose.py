@@ -9,13 +9,6 @@ from twisted.application.service import MultiService
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.config.root import Config
-from superedge.config.tunnel import (
-    HttpListenerConfig,
-    HttpsListenerConfig,
-    ListenerConfig,
-    TcpListenerConfig,
-    TlsListenerConfig,
-)
 from superedge.errors import ConfigError
 from superedge.interfaces import (
     ICacheStorePlugin,
@@ -23,16 +16,12 @@ from superedge.interfaces import (
     IResponseFilter,
     IServicePlugin,
     IStreamHandler,
-    ITunnelListener,
 )
 from superedge.plugin import find_plugin
 from superedge.tls.reload import FileWatcher
 
 if TYPE_CHECKING:
     from superedge.ops.http import OpsServer
-    from superedge.tap.replicas import Replicated
-    from superedge.tunnel.cloud import Tunnel
-    from superedge.tunnel.listeners.base import Listener
 
 
 def installed_reactor() -> IReactor:
@@ -58,7 +47,9 @@ def compose(config: Config, reactor: IReactor | None = None) -> MultiService:
         ops = OpsServer(reactor, config.ops)
         ops.setServiceParent(root)
     if config.tunnel_cloud is not None:
-        _tunnel_cloud(reactor, config, watcher).setServiceParent(root)
+        from superedge.tap.tunnelcloud import TunnelBranch  # noqa: PLC0415
+
+        TunnelBranch(reactor, config, watcher).services.setServiceParent(root)
     elif config.tunnel_dns is not None:
         raise ConfigError("tunnel_dns", "", "needs a table tunnel_cloud in the same file: it names its nodes")
     if config.tunnel_edge is not None:
@@ -90,53 +81,3 @@ def _response_filters(config: LiteAPIServerConfig) -> list[IResponseFilter]:
 
         filters.append(KubernetesEndpoints(cast(TCPAddress, parse_address(config.advertise))))
     return filters
-
-
-def _tunnel_cloud(reactor: IReactor, config: Config, watcher: FileWatcher) -> MultiService:
-    from superedge.tunnel.cloud import TunnelCloud  # noqa: PLC0415
-
-    settings, dns = config.tunnel_cloud, config.tunnel_dns
-    assert settings is not None
-    cloud = TunnelCloud(reactor, settings, watcher)
-    tunnel: Tunnel = cloud
-    branch = MultiService()
-    replicated: Replicated | None = None
-    if settings.registry == "local":
-        cloud.setServiceParent(branch)
-    else:
-        from superedge.tap.replicas import Replicated  # noqa: PLC0415
-
-        replicated = Replicated(reactor, config, cloud, watcher)
-        tunnel, branch = replicated.tunnel, replicated.services
-    for listener in settings.listeners:
-        _listener(reactor, tunnel, listener, watcher).setServiceParent(branch)
-    for kind, options in settings.plugin_listeners.items():
-        plugin = find_plugin(ITunnelListener, kind, "kind")
-        plugin.create(reactor, options, tunnel).setServiceParent(branch)
-    if dns is not None:
-        from superedge.dns.server import DNSServer  # noqa: PLC0415
-
-        DNSServer(reactor, dns, tunnel.knows).setServiceParent(branch)
-    if replicated is not None:
-        replicated.leaving.setServiceParent(branch)
-    return branch
-
-
-def _listener(reactor: IReactor, tunnel: Tunnel, config: ListenerConfig, watcher: FileWatcher) -> Listener:
-    if isinstance(config, TcpListenerConfig):
-        from superedge.tunnel.listeners.tcp import TcpListener  # noqa: PLC0415
-
-        return TcpListener(reactor, tunnel, config)
-    if isinstance(config, TlsListenerConfig):
-        from superedge.tunnel.listeners.tls import TlsListener  # noqa: PLC0415
-
-        return TlsListener(reactor, tunnel, config)
-    if isinstance(config, HttpListenerConfig | HttpsListenerConfig):
-        from superedge.tunnel.listeners.http import HttpListener, HttpsListener  # noqa: PLC0415
-
-        if isinstance(config, HttpsListenerConfig):
-            return HttpsListener(reactor, tunnel, config, watcher)
-        return HttpListener(reactor, tunnel, config)
-    from superedge.tunnel.listeners.connect import ConnectListener  # noqa: PLC0415
-
-    return ConnectListener(reactor, tunnel, config, watcher)

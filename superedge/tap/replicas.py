@@ -8,12 +8,9 @@ from typing import cast
 from twisted.application.service import MultiService
 
 from superedge.config.addresses import TCPAddress, parse_address
-from superedge.config.dns import TunnelDNSConfig
-from superedge.config.root import Config
-from superedge.config.tunnel import ReplicasConfig
+from superedge.config.tunnel import ReplicasConfig, TunnelCloudConfig
 from superedge.errors import ConfigError
 from superedge.interfaces import IReactor
-from superedge.kube.access import load_access
 from superedge.kube.client import KubeClient
 from superedge.net.interfaces import own_addresses
 from superedge.net.names import is_address
@@ -28,16 +25,23 @@ from superedge.tunnel.replicas.router import Router
 class Replicated:
     """The parts that make a cloud end one of several."""
 
-    def __init__(self, reactor: IReactor, config: Config, cloud: TunnelCloud, watcher: FileWatcher) -> None:
-        """Raises ConfigError, IdentityError."""
-        settings = config.tunnel_cloud
-        assert settings is not None and settings.replicas is not None
-        access = load_access(config.kubernetes.kubeconfig)
-        watcher.watch_context(access.tls)
-        own = own_replica(settings.replicas, config.tunnel_dns, access.namespace)
-        self.registry = KubernetesRegistry(
-            reactor, KubeClient(reactor, access), own, cloud.nodes, cloud.superseded
-        )
+    def __init__(
+        self,
+        reactor: IReactor,
+        settings: TunnelCloudConfig,
+        addresses: list[str],
+        cloud: TunnelCloud,
+        client: KubeClient,
+        namespace: str,
+        watcher: FileWatcher,
+    ) -> None:
+        """``addresses`` and ``namespace`` hold where the table names none.
+
+        Raises ConfigError, IdentityError.
+        """
+        assert settings.replicas is not None
+        self.own = own_replica(settings.replicas, addresses, namespace)
+        self.registry = KubernetesRegistry(reactor, client, self.own, cloud.nodes, cloud.superseded)
         links = ReplicaLinks(reactor, cloud, settings, watcher)
         self.tunnel = Router(cloud, self.registry, links)
         self.services = OrderedServices()
@@ -50,7 +54,7 @@ class Replicated:
         """Joins ``services`` last, so that it stops first."""
 
 
-def own_replica(config: ReplicasConfig, dns: TunnelDNSConfig | None, namespace: str) -> OwnReplica:
+def own_replica(config: ReplicasConfig, addresses: list[str], namespace: str) -> OwnReplica:
     """This replica as configured, defaults filled in. Raises ConfigError."""
     if config.advertise:
         peer = cast(TCPAddress, parse_address(config.advertise))
@@ -61,7 +65,7 @@ def own_replica(config: ReplicasConfig, dns: TunnelDNSConfig | None, namespace: 
                 "tunnel_cloud.replicas.advertise", "", "is required: this machine has no address but loopback"
             )
         peer = TCPAddress(found[0], cast(TCPAddress, parse_address(config.listen)).port)
-    addresses = config.addresses or (dns.addresses if dns is not None else [])
+    addresses = config.addresses or addresses
     if not addresses and is_address(peer.host):
         addresses = [peer.host]
     return OwnReplica(

@@ -19,6 +19,7 @@ from superedge.dns.messages import answers
 from superedge.dns.server import DNSServer
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
+from tests.dns.directory import StaticDirectory
 
 reactor = cast(IReactor, _reactor)
 
@@ -117,12 +118,12 @@ class ServerTests(TestCase):
     def serve(self, *upstreams: str, **options: Any) -> int:
         config = TunnelDNSConfig(
             listen=["127.0.0.1:0"],
-            addresses=["192.0.2.10"],
             upstreams=list(upstreams),
             timeout=0.3,
             **options,
         )
-        server = DNSServer(reactor, config, {"edge-1"}.__contains__)
+        self.directory = StaticDirectory(["192.0.2.10"], "edge-1")
+        server = DNSServer(reactor, config, self.directory)
         server.startService()
         self.addCleanup(server.stopService)
         return int(server.addresses[0].port)
@@ -214,16 +215,65 @@ class ServerTests(TestCase):
             DNSRecord.parse(await self.raw(port, notify.pack())).header.rcode, dnslib.RCODE.NOTIMP
         )
 
+    async def test_a_session_that_comes_and_goes_is_known_at_once(self) -> None:
+        port = self.serve()
+        self.directory.connected.clear()
+        self.assertEqual((await self.ask(port, "edge-1", "A")).header.rcode, dnslib.RCODE.REFUSED)
+        self.directory.connected["edge-1"] = ["192.0.2.11"]
+        self.assertEqual(str((await self.ask(port, "edge-1", "A")).rr[0].rdata), "192.0.2.11")
+
+    async def test_many_names_at_one_address(self) -> None:
+        port = self.serve()
+        names = [f"edge-{number}" for number in range(2000)]
+        self.directory.connected = dict.fromkeys(names, ["192.0.2.10"])
+        answer = await self.ask(port, "10.2.0.192.in-addr.arpa", "PTR")
+        self.assertEqual((answer.header.tc, answer.rr), (1, []))
+        client = await self.stream(port)
+        query = DNSRecord.question("10.2.0.192.in-addr.arpa", "PTR").pack()
+        cast(Any, client.transport).write(len(query).to_bytes(2, "big") + query)
+        while not client.answers:
+            await deferLater(reactor, 0.01)
+        self.assertEqual(len(client.answers[0].rr), 1000)
+
+
+# Names that lead to themselves, to each other, ahead, or to nowhere; lengths that are no lengths.
+LOOPS = (
+    b"\xc0\x0c",
+    b"\xc0\x0e\xc0\x0c",
+    b"\x01a\xc0\x0c",
+    b"\xc0\xff",
+    b"\xff\xff",
+    b"\x40abc\x00",
+    b"\x80abc\x00",
+    b"\x3f" + b"a" * 63 + b"\xc0\x0c",
+    (b"\x3f" + b"a" * 63) * 5 + b"\x00",
+    b"\x01",
+    b"",
+)
+
 
 class GarbageTests(SynchronousTestCase):
     @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.binary(max_size=80), st.booleans())
     def test_any_bytes(self, data: bytes, stream: bool) -> None:
-        config = TunnelDNSConfig(addresses=["192.0.2.10"])
-        server = DNSServer(reactor, config, {"edge-1"}.__contains__)
+        config = TunnelDNSConfig()
+        server = DNSServer(reactor, config, StaticDirectory(["192.0.2.10"], "edge-1"))
         question = DNSRecord.question("edge-1").pack()
         for packet in (data, question[:12] + data, question + data, data[:2] + question[2:]):
             self.successResultOf(Deferred.fromCoroutine(server.respond(packet, stream)))
+
+    def test_names_that_never_end(self) -> None:
+        """In the question, and in the records behind a good one."""
+        server = DNSServer(reactor, TunnelDNSConfig(), StaticDirectory(["192.0.2.10"], "edge-1"))
+        good = DNSRecord.question("edge-1").pack()
+        for name in LOOPS:
+            asked = good[:12] + name + b"\x00\x01\x00\x01"
+            behind = good[:10] + b"\x00\x01" + good[12:] + name + b"\x00\x29\x04\xd0" + bytes(6)
+            for packet in (asked, behind):
+                answer = self.successResultOf(Deferred.fromCoroutine(server.respond(packet, False)))
+                assert answer is not None
+                self.assertEqual(answer[:2], good[:2])
+                self.assertIn(answer[3] & 0x0F, (dnslib.RCODE.FORMERR, dnslib.RCODE.REFUSED, 0))
 
     def test_answers_to_other_questions(self) -> None:
         query = DNSRecord.question("edge-1")

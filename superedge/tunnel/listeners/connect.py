@@ -10,9 +10,11 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.tunnel import ConnectListenerConfig
 from superedge.interfaces import IReactor
 from superedge.mux.stream import MuxStream
+from superedge.net.names import strip_suffix
 from superedge.tls.contexts import ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import Tunnel
+from superedge.tunnel.directory import NodeDirectory, Place
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.base import CallerProtocol, Listener
 from superedge.tunnel.listeners.connect_request import ESTABLISHED, STATUS, BadRequest, ConnectReader, refusal
@@ -55,13 +57,14 @@ class _Caller(CallerProtocol):
             return
         self._cancel()
         target, rest = request
-        node = self.listener.find_node(target.host, self.listener.config.suffixes)
-        if node is None:
+        place = self.listener.locate(target.host)
+        if place is None:
             reason = f"no connected node is called {target.host}"
             self.listener.refused(self.transport.getPeer(), f"name: {reason}")
             self._answer(404, reason)
             return
-        self.enter(node, str(TCPAddress(self.listener.config.node_host, target.port)), rest)
+        host = place.host or self.listener.config.node_host
+        self.enter(place.node, str(TCPAddress(host, target.port)), rest)
 
     def opened(self, stream: MuxStream) -> None:
         self.transport.write(ESTABLISHED)
@@ -85,8 +88,14 @@ class ConnectListener(Listener):
     kind = "connect"
 
     def __init__(
-        self, reactor: IReactor, tunnel: Tunnel, config: ConnectListenerConfig, watcher: FileWatcher
+        self,
+        reactor: IReactor,
+        tunnel: Tunnel,
+        config: ConnectListenerConfig,
+        watcher: FileWatcher,
+        directory: NodeDirectory | None = None,
     ) -> None:
+        """``directory``: where targets may be that are addresses."""
         tls = None
         if config.certificate is not None and config.key is not None:
             tls = ServerContextSource(config.certificate, config.key, config.client_ca, "required")
@@ -101,11 +110,24 @@ class ConnectListener(Listener):
             int(config.mode, 8),
         )
         self.config = config
+        self._directory = directory
         self._secured = tls is not None
 
     def make_protocol(self) -> CallerProtocol:
         """A caller whose request is awaited."""
         return _Caller(self)
+
+    def locate(self, host: str) -> Place | None:
+        """What a target's host leads to: a connected node, one that exists, a node's or a pod's address."""
+        node = self.find_node(host, self.config.suffixes)
+        if node is not None:
+            return Place(node)
+        directory = self._directory
+        if directory is None:
+            return None
+        names = (name for name in strip_suffix(host, self.config.suffixes) if directory.exists(name))
+        known = next(names, None)
+        return Place(known) if known is not None else directory.locate(host)
 
     def knows_client(self, common_name: str | None) -> bool:
         """Whether a certificate's name is let in; a Unix socket's permissions say who is."""

@@ -62,7 +62,7 @@ class Publisher:
         # In the order in which they wait to be written.
         self._dirty: dict[int, None] = {}
         self._next = float("-inf")
-        self._backoff = Backoff(initial=1.0, maximum=15.0, stable=30.0)
+        self._backoff = Backoff(initial=1.0, maximum=10.0, stable=30.0)
         self._call: IDelayedCall | None = None
         self._writing: Deferred[None] | None = None
         self._failing = False
@@ -214,7 +214,6 @@ class Publisher:
                 raise
             if problem.code == 409:
                 _log.warn("{path} was changed by somebody else; it is written anew", path=path)
-            shard.stored = None
             await self._replace(number, shard)
         else:
             self._acknowledge(shard, wanted, answer)

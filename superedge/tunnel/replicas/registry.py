@@ -128,6 +128,10 @@ class KubernetesRegistry(Service):
         """Every node that some other replica may hold."""
         return set(self._routes.nodes())
 
+    def is_first(self) -> bool:
+        """Whether this replica's name comes before those of all others that live: what one does for all."""
+        return all(self._own.name < replica.name for replica in self._routes.replicas())
+
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call back after anything of another replica changed."""
         self._watchers.append(callback)
@@ -269,8 +273,7 @@ class KubernetesRegistry(Service):
 
     def _collect(self) -> None:
         """Remove what belongs to replicas long dead; the first of the living does it."""
-        living = [self._own.name, *(replica.name for replica in self._routes.replicas())]
-        if self._own.name != min(living):
+        if not self.is_first():
             return
         for name, shards in self._routes.dead():
             if name not in self._collecting:

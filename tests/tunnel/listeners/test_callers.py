@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from ipaddress import ip_network
 from typing import Any, cast
 
 from prometheus_client import REGISTRY
@@ -18,14 +19,17 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from superedge.config.addresses import TCPAddress, UnixAddress
 from superedge.config.tunnel import ConnectListenerConfig, TcpListenerConfig, TlsListenerConfig
 from superedge.interfaces import IReactor
+from superedge.kube.nodes import Node, NodeIndex
 from superedge.net.endpoints import ClientEndpoint
 from superedge.tls.reload import FileWatcher
+from superedge.tunnel.directory import NodeDirectory
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners import connect, tls
 from superedge.tunnel.listeners.base import Listener
 from superedge.tunnel.listeners.connect import ConnectListener
 from superedge.tunnel.listeners.tcp import TcpListener
 from superedge.tunnel.listeners.tls import TlsListener
+from superedge.tunnel.registry import NodeTable
 from tests.tunnel.listeners.test_sni import client_hello
 
 reactor = cast(IReactor, _reactor)
@@ -122,6 +126,30 @@ class CallerTests(TestCase):
         self.assertTrue(answer.startswith(b"HTTP/1.1 404 no connected node is called edge-9\r\n"))
         self.assertEqual(self.refusals("connect", "name"), before + 1)
         self.assertEqual([node for node, _, _ in self.tunnel.asked], ["edge-1"])
+
+    async def test_connect_by_the_addresses_of_nodes_and_pods(self) -> None:
+        index = NodeIndex()
+        index.put(Node("edge-1", ("192.0.2.7", "2001:db8::7"), (ip_network("10.64.1.0/24"),)))
+        index.put(Node("edge-8", ("192.0.2.8",), ()))
+        directory = NodeDirectory([], NodeTable(), None, index)
+        config = ConnectListenerConfig(listen=f"unix:{self.path}", suffixes=["edge.example"])
+        listener = self.start(ConnectListener(reactor, self.tunnel, config, FileWatcher(reactor), directory))
+        for target, node, address in (
+            ("192.0.2.7:10250", "edge-1", "127.0.0.1:10250"),
+            ("[2001:DB8::7]:10250", "edge-1", "127.0.0.1:10250"),
+            ("10.64.1.5:8443", "edge-1", "10.64.1.5:8443"),
+            # Known, though not connected: the tunnel says so.
+            ("edge-8.edge.example:10250", "edge-8", "127.0.0.1:10250"),
+            ("192.0.2.8:10250", "edge-8", "127.0.0.1:10250"),
+        ):
+            self.tunnel.asked.clear()
+            await self.call(listener, f"CONNECT {target} HTTP/1.1\r\n\r\n".encode())
+            self.assertEqual([asked[:2] for asked in self.tunnel.asked], [(node, address)])
+        self.tunnel.asked.clear()
+        for target in ("10.96.0.1:443", "10.64.2.5:80", "192.0.2.9:10250", "web.default.svc:443"):
+            answer = await self.call(listener, f"CONNECT {target} HTTP/1.1\r\n\r\n".encode())
+            self.assertIn(b" 404 ", answer)
+        self.assertEqual(self.tunnel.asked, [])
 
     async def test_connect_waits_no_longer_than_it_says(self) -> None:
         self.patch(connect, "HEAD_TIMEOUT", 0.05)

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dnslib import DNSRecord
+
 from superedge.tls.authority import Authority
 
 NODE = "edge-1"
@@ -34,6 +36,7 @@ key = "pki/cloud.key"
 ca = ["pki/ca.crt"]
 registry = "kubernetes"
 drain_timeout = 10.0
+node_objects = true
 [tunnel_cloud.replicas]
 name = "{name}"
 namespace = "{namespace}"
@@ -115,13 +118,13 @@ class Site:
             name: {kind: free_port() for kind in ("tunnel", "peer", "dns", "ops")} for name in names
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        for number, name in enumerate(names):
+        for name in names:
             text = CLOUD.format(
                 name=name,
                 namespace=namespace,
                 kubeconfig=kubeconfig,
                 directory=self.directory,
-                address=f"192.0.2.{number + 1}",
+                address=self.address(name),
                 lease=lease,
                 **self.ports[name],
             )
@@ -187,6 +190,22 @@ class Site:
                 return sock.recv(1) == b"x"
         except OSError:
             return False
+
+    def resolve(self, name: str, question: str = NODE, kind: str = "A") -> list[str]:
+        """What the replica's DNS server answers; empty when it does not."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(1)
+            sock.connect(("127.0.0.1", self.ports[name]["dns"]))
+            try:
+                sock.send(DNSRecord.question(question, kind).pack())
+                answer = DNSRecord.parse(sock.recv(2048))
+            except OSError:
+                return []
+        return [str(record.rdata) for record in answer.rr]
+
+    def address(self, name: str) -> str:
+        """What a node resolves to that the replica holds."""
+        return f"192.0.2.{self.names.index(name) + 1}"
 
     def holder(self) -> str:
         """The replica to which the edge said last that it is connected."""

@@ -30,6 +30,9 @@ class ReplicaProcessTests(SynchronousTestCase):
         for name in ("a", "b", "c", "edge"):
             self.site.start(name)
 
+    def resolves(self, name: str, holder: str) -> bool:
+        return self.site.resolve(name) == [self.site.address(holder)]
+
     def published(self) -> dict[str, list[str]]:
         items = json.loads(self.admin.call("GET", self.configmaps).body)["items"]
         return {item["metadata"]["name"]: sorted(item.get("data") or {}) for item in items}
@@ -40,6 +43,11 @@ class ReplicaProcessTests(SynchronousTestCase):
         for name in "abc":
             wait_until(partial(site.reaches, name), site)
         first = site.holder()
+        for name in "abc":
+            wait_until(partial(self.resolves, name, first), site)
+        self.assertEqual(
+            site.resolve("a", "1.2.0.192.in-addr.arpa", "PTR"), ["edge-1."] if first == "a" else []
+        )
         second, third = (name for name in "abc" if name != first)
         # Open streams: through the holder itself and through another replica.
         near, far = site.connect(first), site.connect(second)
@@ -49,6 +57,7 @@ class ReplicaProcessTests(SynchronousTestCase):
         stopping.start()
         wait_until(lambda: site.holder() not in ("", first), site)
         self.assertTrue(site.reaches(second) and site.reaches(third))
+        wait_until(lambda: site.resolve(third) == [site.address(site.holder())], site)
         payload = os.urandom(500_000)
         for sock in (near, far):
             self.exchange(sock, payload)
@@ -63,6 +72,7 @@ class ReplicaProcessTests(SynchronousTestCase):
         site.end(holder, signal.SIGKILL)
         wait_until(lambda: site.reaches(other), site)
         self.assertEqual(site.holder(), other)
+        self.assertEqual(site.resolve(other), [site.address(other)])
         wait_until(lambda: set(self.published()) == {f"superedge-tunnel-{other}-0"}, site)
         site.start(first)
         wait_until(lambda: site.reaches(first), site)

@@ -1,0 +1,145 @@
+"""The tunnel's cloud end: sessions, ways in, names; alone or as one of several replicas."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+from twisted.application.service import MultiService
+
+from superedge.config.root import Config
+from superedge.config.tunnel import (
+    HttpListenerConfig,
+    HttpsListenerConfig,
+    ListenerConfig,
+    TcpListenerConfig,
+    TlsListenerConfig,
+)
+from superedge.interfaces import IReactor, ITunnelListener
+from superedge.kube.access import load_access
+from superedge.kube.client import NODES, KubeClient
+from superedge.kube.nodes import Node, NodeIndex, read_node
+from superedge.kube.reflector import Key, Reflector
+from superedge.net.interfaces import own_addresses
+from superedge.plugin import find_plugin
+from superedge.tap.replicas import Replicated
+from superedge.tls.reload import FileWatcher
+from superedge.tunnel.cloud import Tunnel, TunnelCloud
+from superedge.tunnel.directory import NodeDirectory
+from superedge.tunnel.listeners.base import Listener
+
+
+class _Kubernetes(NamedTuple):
+    client: KubeClient
+    namespace: str
+
+
+class TunnelBranch:
+    """``services`` are in the order in which they start; they stop the other way round."""
+
+    def __init__(self, reactor: IReactor, config: Config, watcher: FileWatcher) -> None:
+        """Raises SuperEdgeError."""
+        settings = config.tunnel_cloud
+        assert settings is not None
+        self._reactor = reactor
+        self._config = config
+        self._watcher = watcher
+        cloud = TunnelCloud(reactor, settings, watcher)
+        self._tunnel: Tunnel = cloud
+        self.services = MultiService()
+        self._index: NodeIndex | None = None
+        self._replicated: Replicated | None = None
+        addresses = config.tunnel_dns.addresses if config.tunnel_dns is not None else []
+        if settings.replicas is None or settings.registry == "local":
+            cloud.setServiceParent(self.services)
+            self._directory = NodeDirectory(addresses or own_addresses(), cloud.nodes, None, self._nodes())
+        else:
+            replicated = Replicated(
+                reactor,
+                settings,
+                addresses,
+                cloud,
+                self._kubernetes.client,
+                self._kubernetes.namespace,
+                watcher,
+            )
+            self._replicated = replicated
+            self._tunnel, self.services = replicated.tunnel, replicated.services
+            self._directory = NodeDirectory(
+                replicated.own.addresses, cloud.nodes, replicated.registry, self._nodes()
+            )
+        for listener in settings.listeners:
+            self._listener(listener).setServiceParent(self.services)
+        for kind, options in settings.plugin_listeners.items():
+            plugin = find_plugin(ITunnelListener, kind, "kind")
+            plugin.create(reactor, options, self._tunnel).setServiceParent(self.services)
+        if config.tunnel_dns is not None:
+            self._dns()
+        if self._replicated is not None:
+            self._replicated.leaving.setServiceParent(self.services)
+
+    @cached_property
+    def _kubernetes(self) -> _Kubernetes:
+        access = load_access(self._config.kubernetes.kubeconfig)
+        self._watcher.watch_context(access.tls)
+        return _Kubernetes(KubeClient(self._reactor, access), access.namespace)
+
+    def _nodes(self) -> NodeIndex | None:
+        """Node objects, when they are to be read."""
+        settings = self._config.tunnel_cloud
+        if settings is None or not settings.node_objects:
+            return None
+        index = NodeIndex()
+
+        def changed(key: Key, node: Node | None) -> None:
+            if node is None:
+                index.remove(key.name)
+            else:
+                index.put(node)
+
+        reflector = Reflector(self._reactor, self._kubernetes.client, NODES.path(), read_node, changed)
+        reflector.setServiceParent(self.services)
+        self._index = index
+        return index
+
+    def _dns(self) -> None:
+        from superedge.dns.server import DNSServer  # noqa: PLC0415
+
+        dns = self._config.tunnel_dns
+        assert dns is not None
+        DNSServer(self._reactor, dns, self._directory).setServiceParent(self.services)
+        if dns.hosts_configmap:
+            from superedge.dns.hosts import HostsConfigMap  # noqa: PLC0415
+
+            namespace, _, name = dns.hosts_configmap.partition("/")
+            replicated = self._replicated
+            hosts = HostsConfigMap(
+                self._reactor,
+                self._kubernetes.client,
+                namespace,
+                name,
+                self._directory.entries,
+                replicated.registry.is_first if replicated is not None else lambda: True,
+            )
+            self._directory.on_change(hosts.changed)
+            hosts.setServiceParent(self.services)
+
+    def _listener(self, config: ListenerConfig) -> Listener:
+        reactor, tunnel, watcher = self._reactor, self._tunnel, self._watcher
+        if isinstance(config, TcpListenerConfig):
+            from superedge.tunnel.listeners.tcp import TcpListener  # noqa: PLC0415
+
+            return TcpListener(reactor, tunnel, config)
+        if isinstance(config, TlsListenerConfig):
+            from superedge.tunnel.listeners.tls import TlsListener  # noqa: PLC0415
+
+            return TlsListener(reactor, tunnel, config)
+        if isinstance(config, HttpListenerConfig | HttpsListenerConfig):
+            from superedge.tunnel.listeners.http import HttpListener, HttpsListener  # noqa: PLC0415
+
+            if isinstance(config, HttpsListenerConfig):
+                return HttpsListener(reactor, tunnel, config, watcher)
+            return HttpListener(reactor, tunnel, config)
+        from superedge.tunnel.listeners.connect import ConnectListener  # noqa: PLC0415
+
+        return ConnectListener(reactor, tunnel, config, watcher, self._directory)

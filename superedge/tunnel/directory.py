@@ -1,0 +1,106 @@
+"""Where nodes are, as names and addresses: for the DNS server and for listeners that take addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from superedge.kube.nodes import NodeIndex
+from superedge.net.names import is_address
+from superedge.tunnel.registry import NodeTable
+from superedge.tunnel.replicas.registry import KubernetesRegistry
+
+
+class Place(NamedTuple):
+    """A node, and the host that it is to dial there; empty for the node itself."""
+
+    node: str
+    host: str = ""
+
+
+class NodeDirectory:
+    """The nodes of all replicas. ``own``: addresses at which callers reach this one's listeners."""
+
+    def __init__(
+        self,
+        own: Sequence[str],
+        table: NodeTable,
+        registry: KubernetesRegistry | None = None,
+        index: NodeIndex | None = None,
+    ) -> None:
+        self._own = tuple(own)
+        self._table = table
+        self._registry = registry
+        self._index = index
+        self._by_address: dict[str, list[str]] | None = None
+        self._watchers: list[Callable[[], None]] = []
+        table.subscribe(lambda node, session: self._changed())
+        if registry is not None:
+            registry.on_change(self._changed)
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call back after a node came, went or moved."""
+        self._watchers.append(callback)
+
+    def _changed(self) -> None:
+        self._by_address = None
+        for callback in self._watchers:
+            callback()
+
+    def serving(self, node: str) -> Sequence[str]:
+        """Addresses of the replica through which callers reach a connected node; none for any other name.
+
+        That is the one that holds the node, unless it is about to stop: any other leads there as well.
+        """
+        session = self._table.get(node)
+        routes = self._registry.routes(node) if self._registry is not None else []
+        if session is not None and not (routes and routes[0].epoch > session.epoch):
+            return self._here()
+        if not routes:
+            return ()
+        holder = routes[0].replica
+        if holder.addresses and not holder.draining:
+            return holder.addresses
+        return self._here() or holder.addresses
+
+    def _here(self) -> Sequence[str]:
+        """This replica, or another one while it is leaving."""
+        if self._registry is None or not self._registry.draining:
+            return self._own
+        staying = (each for each in self._registry.replicas() if each.addresses and not each.draining)
+        other = next(staying, None)
+        return self._own if other is None else other.addresses
+
+    def own(self, node: str) -> Sequence[str] | None:
+        """The addresses in the Node object; None when there is none, or objects are not read."""
+        return None if self._index is None else self._index.addresses(node)
+
+    def names_at(self, address: str) -> Sequence[str]:
+        """The nodes that resolve to an address, sorted."""
+        if self._by_address is None:
+            self._by_address = {}
+            for node, addresses in self.entries():
+                for each in addresses:
+                    self._by_address.setdefault(each, []).append(node)
+        return self._by_address.get(address, ())
+
+    def entries(self) -> list[tuple[str, Sequence[str]]]:
+        """Every connected node and what it resolves to, by name."""
+        names = {session.node for session in self._table}
+        if self._registry is not None:
+            names |= self._registry.nodes()
+        found = ((node, self.serving(node)) for node in sorted(names))
+        return [(node, addresses) for node, addresses in found if addresses]
+
+    def locate(self, host: str) -> Place | None:
+        """The node that an address (an IP literal) belongs to: its own, or one of a pod of it."""
+        if self._index is None or not is_address(host):
+            return None
+        if node := self._index.by_address(host):
+            return Place(node)
+        node = self._index.by_pod_address(host)
+        return None if node is None else Place(node, host)
+
+    def exists(self, node: str) -> bool:
+        """Whether there is a Node object of that name, connected or not."""
+        return self._index is not None and self._index.addresses(node) is not None

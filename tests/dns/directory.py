@@ -1,0 +1,20 @@
+"""A directory that says what a test puts into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StaticDirectory:
+    def __init__(self, addresses: Sequence[str], *nodes: str) -> None:
+        self.connected: dict[str, Sequence[str]] = dict.fromkeys(nodes, addresses)
+        self.known: dict[str, Sequence[str]] = {}
+
+    def serving(self, node: str) -> Sequence[str]:
+        return self.connected.get(node, ())
+
+    def own(self, node: str) -> Sequence[str] | None:
+        return self.known.get(node)
+
+    def names_at(self, address: str) -> Sequence[str]:
+        return sorted(node for node, addresses in self.connected.items() if address in addresses)
