@@ -24,9 +24,9 @@ demo: $(VENV)/ready
 test: $(VENV)/ready
 	@$(TRIAL) --jobs 2 $(TESTS)
 
-## make test-cluster  tests against a real control plane: needs Go, root and Debian packages
+## make test-cluster  tests against a real control plane, and of faults: needs Go, root and Debian packages
 test-cluster: $(VENV)/ready controlplane
-	@SUPEREDGE_CLUSTER_TESTS=1 $(TRIAL) tests.cluster tests.interop
+	@SUPEREDGE_CLUSTER_TESTS=1 $(TRIAL) tests.cluster tests.interop tests.faults
 
 ## make lint          formatting, style, types, layers
 lint: $(VENV)/ready

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from superedge.mux.errors import ProtocolError
 from superedge.mux.frames import NORMAL, PROTOCOL_ERROR
-from superedge.mux.session import Session, Stats, Stream
+from superedge.mux.session import TICKS, Session, Stats, Stream
 from superedge.mux.settings import MuxSettings
 from superedge.mux.stream import MuxStream
 
@@ -113,7 +113,7 @@ class MuxConnection(Protocol):
         self.peer, self.host = transport.getPeer(), transport.getHost()
         transport.keep_queue_short(UNSENT_IN_KERNEL)
         transport.registerProducer(self, True)
-        self._keepalive.start(self.settings.ping_interval, now=True)
+        self._keepalive.start(self.settings.ping_interval / TICKS, now=True)
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; what they lead to leaves in one write."""

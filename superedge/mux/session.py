@@ -34,6 +34,8 @@ FRESH_RUN = 256 * 1024
 """Most bytes of streams that were idle before one that always sends has its turn."""
 RTTS = 6
 """Pings of which the fastest tells the path's round trip: the others waited behind data."""
+TICKS = 4
+"""How often in a ping interval `Session.tick` is called."""
 NOISE_LIMIT = 20_000
 NOISE_DECAY = 2_000
 """Frames that carry nothing (empty data, pings, streams reset at once): more than NOISE_LIMIT ahead of
@@ -136,6 +138,8 @@ class Session:
         self._fresh_run = 0
         self._now = now
         self._last_received = now
+        self._ticked_at = now
+        self._ping_due = now
         self._ping_sent: float | None = None
         self._ping_id = 0
         self._noise = 0.0
@@ -377,15 +381,19 @@ class Session:
     # -- keepalive and end
 
     def tick(self, now: float) -> bool:
-        """Send a ping if none is under way; False when the peer is dead."""
-        self._now = now
-        if self._ping_sent is None:
+        """Send a ping when it is time; False when the peer is dead. To be called TICKS times an interval."""
+        interval = self._settings.ping_interval
+        if now - self._ticked_at > interval:
+            self._last_received = now  # this process was suspended: what came meanwhile is not read yet
+        self._now = self._ticked_at = now
+        if self._ping_sent is not None:
+            return now - self._last_received < self._settings.ping_timeout
+        if now >= self._ping_due:
             self._ping_sent = now
+            self._ping_due = now + interval * (1 - 0.5 / TICKS)
             self._ping_id = (self._ping_id + 1) & 0xFFFF_FFFF
             self._control.append(header(PING, SYN, 0, self._ping_id))
-            return True
-        silent = now - max(self._last_received, self._ping_sent)
-        return silent < self._settings.ping_timeout
+        return True
 
     def close(self, reason: str) -> None:
         """End every stream; the session is of no further use."""

@@ -24,6 +24,6 @@ class MuxSettings:
     """Unsent bytes of one stream at which its producer is paused."""
     ping_interval: float = 10.0
     ping_timeout: float = 20.0
-    """Silence, with a ping outstanding, after which the session is dead."""
+    """Silence, a ping outstanding, after which the session is dead."""
     close_timeout: float = 30.0
     """How long a closing stream waits for the peer's FIN before it is reset."""

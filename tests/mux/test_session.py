@@ -208,9 +208,31 @@ class SessionTests(SynchronousTestCase):
         link.carry()
         link.carry()
         self.assertEqual(link.a.rtt, 0.25)
-        self.assertTrue(link.a.tick(10))
-        self.assertTrue(link.a.tick(29))
-        self.assertFalse(link.a.tick(30))
+        self.assertTrue(link.a.tick(9.9))
+        self.assertTrue(link.a.tick(12.4))
+        self.assertTrue(link.a.tick(20.2))
+        self.assertFalse(link.a.tick(20.3))
+
+    def test_silence_is_noticed_in_time_whenever_it_began(self) -> None:
+        for cut in range(0, 100, 3):  # tenths of a second after a ping
+            link = Link()
+            at = 0.0
+            while link.a.tick(at):
+                if at <= cut / 10:
+                    link.now = at
+                    link.carry()
+                    link.carry()
+                at += 2.501  # timers are late
+            self.assertLessEqual(at - cut / 10, 22.6)
+            self.assertGreaterEqual(at - cut / 10, 10)
+
+    def test_who_was_suspended_hears_the_peer_out(self) -> None:
+        link = Link()
+        link.a.tick(0)
+        self.assertTrue(link.a.tick(60))
+        for second in range(62, 80, 2):
+            self.assertTrue(link.a.tick(second))
+        self.assertFalse(link.a.tick(80), "and then it is silence again")
 
     def test_ack_leaves_although_nothing_is_written(self) -> None:
         link = Link()
