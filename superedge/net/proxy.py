@@ -56,23 +56,24 @@ class ProxyAnswer:
     def __init__(self) -> None:
         self._buffer = b""
 
-    def feed(self, data: bytes) -> bool:
-        """Whether the way is open; False while more is needed. Raises ConnectError with the cause."""
+    def feed(self, data: bytes) -> bytes | None:
+        """What came behind the answer when the way is open; None while more is needed.
+
+        Raises ConnectError with the cause.
+        """
         self._buffer += data
         head, end, rest = self._buffer.partition(b"\r\n\r\n")
         if not end:
             if len(self._buffer) > MAX_ANSWER:
                 raise ConnectError("it answers with no end")
-            return False
+            return None
         version, _, status = head.split(b"\r\n")[0].partition(b" ")
         if not version.startswith(b"HTTP/1.") or not status[:3].isdigit():
             raise ConnectError("it does not speak HTTP")
         if status[:1] != b"2":
             text = "".join(char if " " <= char < "\x7f" else "?" for char in status.decode("latin-1"))[:200]
             raise ConnectError(f"it answers {text.strip()}")
-        if rest:
-            raise ConnectError("it speaks in the target's place")
-        return True
+        return rest
 
 
 class _Asking(abstract.FileDescriptor):
@@ -108,11 +109,13 @@ class _Asking(abstract.FileDescriptor):
             self._fail("it closed the connection")
             return
         try:
-            open_now = self._answer.feed(data)
+            rest = self._answer.feed(data)
         except ConnectError as problem:
             self._fail(str(problem))
             return
-        if open_now:
+        if rest:
+            self._fail("it speaks in the target's place")  # who serves TLS does not speak first
+        elif rest is not None:
             self._leave(close=False)
             self.done.callback(self._socket)
 

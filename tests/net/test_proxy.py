@@ -27,7 +27,9 @@ GOOD = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 x\r\n\r\n"
 class AnswerTests(SynchronousTestCase):
     def test_byte_by_byte(self) -> None:
         answer = ProxyAnswer()
-        self.assertEqual([at for at in range(len(GOOD)) if answer.feed(GOOD[at : at + 1])], [len(GOOD) - 1])
+        results = [answer.feed(GOOD[at : at + 1]) for at in range(len(GOOD))]
+        self.assertEqual(results, [None] * (len(GOOD) - 1) + [b""])
+        self.assertEqual(ProxyAnswer().feed(GOOD + b"SSH-2.0"), b"SSH-2.0")
 
     def test_refusals(self) -> None:
         for data, cause in (
@@ -38,7 +40,6 @@ class AnswerTests(SynchronousTestCase):
             (b"HTTP/1.0 403 \x1b[2J\r\n\r\n", r"it answers 403 ?[2J"),
             (b"SSH-2.0-x\r\n\r\n", "it does not speak HTTP"),
             (b"HTTP/1.1 x\r\n\r\n", "it does not speak HTTP"),
-            (GOOD + b"\x16", "it speaks in the target's place"),
             (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000, "it answers with no end"),
         ):
             problem = self.assertRaises(ConnectError, ProxyAnswer().feed, data)
@@ -136,11 +137,19 @@ class ProxiedTests(EndpointCase):
         way = Proxy(proxy.address)
         self.assertIn("Connection refused", await self.refusal(ProxiedEndpoint(reactor, target, way)))
 
+        class Speaks(Protocol):
+            def connectionMade(self) -> None:
+                cast(Any, self.transport).write(GOOD + b"x")
+
         class Closes(Protocol):
             def connectionMade(self) -> None:
                 cast(Any, self.transport).loseConnection()
 
-        for protocol, cause in ((Closes, "it closed the connection"), (Protocol, "did not answer within")):
+        for protocol, cause in (
+            (Closes, "it closed the connection"),
+            (Speaks, "it speaks in the target's place"),
+            (Protocol, "did not answer within"),
+        ):
             port = await ServerEndpoint(reactor, TCPAddress("127.0.0.1", 0)).listen(
                 cast(Any, Factory.forProtocol(protocol))
             )

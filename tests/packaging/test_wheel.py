@@ -136,6 +136,7 @@ class WheelTests(SynchronousTestCase):
         for command in COMMANDS:
             self.assertIn(command, listed)
             self.assertIn("--check", clean.twistd(command, "--help"))
+        self.assertIn("usage: superedge-connect", run(clean.python.with_name("superedge-connect"), "--help"))
         config = directory / "ops.toml"
         config.write_text("[ops]\n")
         self.assertIn("is good", clean.twistd("superedge-edge", "--config", str(config), "--check"))

@@ -1,0 +1,116 @@
+"""``superedge-connect``: standard input and output as a stream to a node, through a ``connect`` listener.
+
+For ssh's ProxyCommand, and whatever else can use a command for a connection.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.stdio import StandardIO
+from twisted.internet.task import react
+from twisted.python.failure import Failure
+
+from superedge.config.addresses import TCPAddress, UnixAddress, parse_address
+from superedge.errors import SuperEdgeError
+from superedge.interfaces import IReactor
+from superedge.net.endpoints import ClientEndpoint
+from superedge.net.errors import ConnectError
+from superedge.net.proxy import ProxyAnswer
+from superedge.net.splice import Splice
+from superedge.tls.contexts import ClientContextSource
+
+
+class _Asking(Protocol):
+    """Asks for the target; ``answered`` fires with what came behind a good answer, reading paused."""
+
+    transport: Any
+
+    def __init__(self, target: TCPAddress) -> None:
+        self._target = target
+        self._answer = ProxyAnswer()
+        self.answered: Deferred[bytes] = Deferred()
+
+    def connectionMade(self) -> None:
+        self.transport.write(f"CONNECT {self._target} HTTP/1.1\r\nHost: {self._target}\r\n\r\n".encode())
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            rest = self._answer.feed(data)
+        except ConnectError as problem:
+            if not self.answered.called:
+                self.answered.errback(problem)
+            self.transport.loseConnection()
+            return
+        if rest is not None:
+            self.transport.pauseProducing()
+            self.answered.callback(rest)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.answered.called:
+            cause = getattr(self.transport, "failure_text", None) or "it closed the connection"
+            self.answered.errback(ConnectError(cause))
+
+
+async def run(reactor: IReactor, options: argparse.Namespace) -> None:
+    """Connect, and pass bytes until both sides have ended. Raises SuperEdgeError."""
+    tls = None
+    if not isinstance(options.listener, UnixAddress):
+        tls = ClientContextSource(options.ca, options.certificate, options.key)
+    asking = _Asking(TCPAddress(options.host, options.port))
+    factory = Factory.forProtocol(cast(Any, lambda: asking))
+    factory.noisy = False
+    endpoint = ClientEndpoint(reactor, options.listener, tls, options.server_name)
+    await endpoint.connect(cast(Any, factory))
+    try:
+        early = await asking.answered
+    except ConnectError as problem:
+        raise ConnectError(f"{options.host}:{options.port} through {options.listener}: {problem}") from None
+    pair = Splice()
+    near = StandardIO(cast(Any, pair.left), reactor=cast(Any, reactor))
+    near.write(early)
+    asking.transport.protocol = pair.right
+    pair.right.makeConnection(asking.transport)
+    await pair.done
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="superedge-connect",
+        description="Standard input and output as a stream to a node, through a connect listener.",
+    )
+    parser.add_argument("listener", type=parse_address, help="host:port, or unix:/path")
+    parser.add_argument("host", help="the node")
+    parser.add_argument("port", type=int, help="the port on the node")
+    parser.add_argument("--certificate", type=Path, help="client certificate, on TCP")
+    parser.add_argument("--key", type=Path, help="its private key")
+    parser.add_argument("--ca", type=Path, action="append", help="CA of the listener's certificate, on TCP")
+    parser.add_argument("--server-name", help="name of the listener's certificate, if not its host")
+    options = parser.parse_args()
+    if not isinstance(options.listener, UnixAddress) and not (
+        options.certificate and options.key and options.ca
+    ):
+        parser.error("a listener on TCP wants --certificate, --key and --ca")
+    return options
+
+
+def main() -> None:
+    """Entry point."""
+    options = _arguments()
+
+    async def guarded(reactor: IReactor) -> None:
+        try:
+            await run(reactor, options)
+        except SuperEdgeError as problem:
+            sys.exit(f"superedge-connect: {problem}")
+
+    react(lambda reactor: Deferred.fromCoroutine(guarded(cast(IReactor, reactor))))
+
+
+if __name__ == "__main__":
+    main()
