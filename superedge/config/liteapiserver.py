@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -18,6 +19,33 @@ class CacheRuleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     resources: str
     #: `cache` keeps them on disk, `memory-only` until the process ends, `skip` not at all.
     action: Literal["cache", "memory-only", "skip"]
+
+
+class PrefetchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is read before anybody asks, and as whom."""
+
+    #: Common name of the upstream identity that reads it: only clients with that certificate get it.
+    identity: str
+    #: Paths of the API, with label and field selectors if any: `/api/v1/services`. A collection is listed and
+    #: watched; one object, discovery or a schema is read every `refresh` seconds.
+    paths: list[str]
+    #: The form that the client will ask for.
+    form: Literal["json", "protobuf"] = "json"
+    #: Seconds between two reads of what is not watched.
+    refresh: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no path, or asks for how and not for what."""
+        for path in self.paths:
+            if not path.startswith("/"):
+                raise ValueError(f"paths: {path!r} does not begin with /")
+            asked = {key for key, _ in parse_qsl(path.partition("?")[2], keep_blank_values=True)}
+            if other := asked - {"labelSelector", "fieldSelector", "hash"}:
+                raise ValueError(
+                    f"paths: {path!r} has {', '.join(sorted(other))}; selectors alone are accepted"
+                )
+        if self.refresh < 1:
+            raise ValueError("refresh must be at least 1")
 
 
 class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,6 +143,8 @@ class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     review_reuse: float = 300.0
     #: What is remembered.
     cache: CacheConfig = CacheConfig()
+    #: What is read before anybody asks, so that it is there offline.
+    prefetch: list[PrefetchConfig] = []
     #: Seconds within which watches that were held while offline are ended once the cloud is back.
     resume_within: float = 3.0
     #: Seconds that requests have to finish when the process is told to stop, or an identity's files change.

@@ -98,12 +98,22 @@ class _Receiver:
 
 
 async def read(
-    pool: Pool, host: bytes, target: str, accept: str, begin: Callable[[ResponseHead], Sink | None]
+    pool: Pool,
+    host: bytes,
+    target: str,
+    accept: str,
+    begin: Callable[[ResponseHead], Sink | None],
+    gzip: bool = False,
 ) -> int:
-    """The status of a GET whose body ``begin``'s sink took. Cancellable. Raises ConnectError, ReadError."""
+    """The status of a GET whose body ``begin``'s sink took. Cancellable. Raises ConnectError, ReadError.
+
+    ``gzip`` says that the sink takes a body that is encoded so.
+    """
     receiver = _Receiver(begin)
     connection = await pool.connect()
     headers = [(b"Host", host), (b"Accept", accept.encode()), (b"User-Agent", USER_AGENT)]
+    if gzip:
+        headers.append((b"Accept-Encoding", b"gzip"))
     connection.request(request_head(b"GET", target.encode(), headers), False, True, receiver)
     try:
         return await receiver.done

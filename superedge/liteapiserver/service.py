@@ -31,6 +31,7 @@ from superedge.liteapiserver.health import Health, ProbeResult
 from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.issuer import Issuer
 from superedge.liteapiserver.issuerwatch import IssuerWatch
+from superedge.liteapiserver.prefetch import Prefetch
 from superedge.liteapiserver.probe import probe
 from superedge.liteapiserver.questions import Questions
 from superedge.liteapiserver.reviews import Reviews
@@ -110,6 +111,14 @@ class LiteAPIServer(Service):
             upstream.probe_timeout / 4,
         )
         self._issuer_watch = IssuerWatch(reactor, self._issuer, self._host.encode(), self.identities.pools)
+        self._prefetch = Prefetch(
+            reactor,
+            config.prefetch,
+            self.cache,
+            self.identities,
+            self._host.encode(),
+            lambda: self.health.online,
+        )
         self._factory = ServerFactory(self._handle)
         self._waiting: list[Request] | None = []
         self._ports: list[IListeningPort] = []
@@ -206,6 +215,7 @@ class LiteAPIServer(Service):
     def _sweep(self) -> None:
         if self._config.verify_tokens and self.health.online:
             self._issuer_watch.look()
+        self._prefetch.look()
         self.cache.trim()
         self.cache.measure()
         before = self._reactor.seconds() - IDLE_TIMEOUT
@@ -222,6 +232,7 @@ class LiteAPIServer(Service):
                 loop.stop()
         self.health.stop()
         self._issuer_watch.stop()
+        self._prefetch.stop()
         self.frontend.end_watches()
         self._factory.close_idle()
         end = self._reactor.seconds() + self._config.drain_timeout
@@ -246,5 +257,6 @@ class LiteAPIServer(Service):
                 "pending_changes": self._committer.pending,
                 "degraded": self._committer.degraded,
             },
+            "prefetch": self._prefetch.status(),
             "views": self.cache.status(),
         }

@@ -20,7 +20,7 @@ from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
 from superedge.liteapiserver.cache.collection import Collection, CollectionKey, Commit
 from superedge.liteapiserver.cache.decoding import Decoder, decoder_for
 from superedge.liteapiserver.cache.documents import Documents
-from superedge.liteapiserver.cache.forms import actual_form, expected_form
+from superedge.liteapiserver.cache.forms import actual_form, expected_form, wanted_forms
 from superedge.liteapiserver.cache.index import CollectionIndex
 from superedge.liteapiserver.cache.limits import Limits, trim
 from superedge.liteapiserver.cache.policy import Keep, Policy
@@ -238,6 +238,15 @@ class Cache:
             self._documents.forget(identity, request, self._commit)
 
         return BodyRecorder(request.path, decoder, self._max_body, finish)
+
+    def position(self, identity: str, request: RequestInfo) -> str:
+        """The version up to which exactly what a list asks for is known; empty when it is not."""
+        for form in wanted_forms(request)[:1]:
+            collection = self._collection_of(identity, request, form)
+            view = collection.views.get(scope_of(request)) if collection is not None else None
+            if view is not None and view.complete:
+                return view.version
+        return ""
 
     def wrote(self, identity: str, request: RequestInfo) -> None:
         """A write succeeded: what was missing may be there now."""
