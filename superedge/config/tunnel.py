@@ -307,8 +307,11 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     #: What the cloud may reach: `host:port`, `network/bits:port`, port `*` for any. By default the
     #: kubelet, port 10250 on loopback and on the node's own addresses.
     allow: list[str] = []
+    #: Connections of the session, 1 to 16, all to one server. With several, a bulk stream or a lost packet on
+    #: one delays no stream of the others.
+    connections: int = 1
     #: First delay before dialling again, seconds; it doubles up to `reconnect_maximum`.
-    reconnect_initial: float = 1.0
+    reconnect_initial: float = 0.5
     #: Longest delay before dialling again, seconds.
     reconnect_maximum: float = 60.0
     #: Kinds of streams that installed packages serve on this node, beside `tcp` and `tls`.
@@ -325,6 +328,8 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         for server in self.servers:
             if isinstance(parse_address(server), UnixAddress):
                 raise ValueError(f"servers: {server!r} is not host:port")
+        if not 1 <= self.connections <= 16:
+            raise ValueError("connections must be 1 to 16")
         if self.proxy and parse_proxy(self.proxy)[1] and self.proxy_credentials is not None:
             raise ValueError("proxy holds a password, and proxy_credentials names another: keep one")
 

@@ -64,6 +64,11 @@ class MuxConnection(Protocol):
         return self.session.stream_count
 
     @property
+    def load(self) -> tuple[bool, int, float]:
+        """Compares connections to the same peer: the least has the most room for a new stream."""
+        return self._full, self.session.stream_count, self.session.rtt or 0.0
+
+    @property
     def stats(self) -> Stats:
         """Counters."""
         return self.session.stats

@@ -8,7 +8,7 @@ from typing import Protocol as TypingProtocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
@@ -60,26 +60,32 @@ class _ControlProtocol(Protocol):
 
     transport: Any
 
-    def __init__(self, session: NodeSession) -> None:
-        self._session = session
+    def __init__(self, connection: _EdgeConnection) -> None:
+        self._connection = connection
         self._reader: MessageReader[Hello] = MessageReader()
 
     def dataReceived(self, data: bytes) -> None:
+        connection = self._connection
         try:
             message = self._reader.feed(data)
-            if message is not None and self._session.hello is None:
-                self._session.hello = decode(Hello, message[0])
+            if message is not None and connection.deadline is not None:
+                connection.service.introduced(connection, decode(Hello, message[0]))
         except MessageError as problem:
-            self._session.mux.close(f"bad hello: {problem}")
+            connection.close(f"bad hello: {problem}")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """A session may live on without its control stream."""
 
 
 class _EdgeConnection(MuxConnection):
-    """A session that says who it is before anything is served on it."""
+    """A connection that says who it is before anything is served on it."""
 
     service: TunnelCloud
+    node = ""
+    epoch = 0
+    node_session: NodeSession | None = None
+    deadline: IDelayedCall | None = None
+    """Runs until the hello is there."""
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
@@ -97,7 +103,8 @@ class _EdgeConnection(MuxConnection):
             transport.abortConnection()
             return
         super().connectionMade()
-        self.service.session_started(node, self)
+        self.node = node
+        self.service.connected(self)
 
 
 class TunnelCloud(Service):
@@ -113,7 +120,7 @@ class TunnelCloud(Service):
         watcher.watch_context(self._tls)
         self.nodes = NodeTable()
         self._connections: set[MuxConnection] = set()
-        self._meter = metrics.SessionMeter("cloud", lambda: self._connections)
+        self._meter = metrics.SessionMeter("cloud", lambda: self._connections, lambda: len(self.nodes))
         self._metering = LoopingCall(self._meter.collect)
         self._metering.clock = reactor
         self._port: IListeningPort | None = None
@@ -138,7 +145,7 @@ class TunnelCloud(Service):
         try:
             if session is None:
                 raise DialError("not-connected", f"node {node} is not connected")
-            stream = await dial(self._reactor, session.mux, DialRequest(kind, address, timeout), begun)
+            stream = await dial(self._reactor, session.lightest(), DialRequest(kind, address, timeout), begun)
         except DialError as problem:
             metrics.DIAL_FAILURES.labels("cloud", problem.code).inc()
             _log.warn(
@@ -152,49 +159,81 @@ class TunnelCloud(Service):
         _dial_seconds.observe(self._reactor.seconds() - started)
         return stream
 
-    def session_started(self, node: str, mux: MuxConnection) -> None:
-        """A node's connection is verified; it replaces the node's session before."""
-        peer = address_text(mux.peer)
-        session = NodeSession(node, self.nodes.next_epoch(), mux, peer)
-        before = self.nodes.add(session)
-        self._connections.add(mux)
-        metrics.SESSIONS_STARTED.labels("cloud").inc()
-        _log.info("tunnel session of {node} started", node=node, peer=peer, epoch=session.epoch)
-        if before is not None:
-            before.mux.close("a newer session of the same node is here")
+    def connected(self, connection: _EdgeConnection) -> None:
+        """A node's connection is verified; it counts from its hello on, which has a bounded time."""
+        connection.epoch = self.nodes.next_epoch()
+        timeout = self._config.limits.prologue_timeout
+        connection.deadline = self._reactor.callLater(
+            timeout, connection.abort, f"no hello within {timeout:g} s"
+        )
+        self._connections.add(connection)
+        connection.when_closed().addCallback(self._ended, connection)
 
-        def ended(reason: str) -> None:
-            self.nodes.remove(session)
-            self._connections.discard(mux)
-            self._meter.account(mux, ended=True)
-            _log.info("tunnel session of {node} ended: {reason}", node=node, peer=peer, reason=reason)
-
-        mux.when_closed().addCallback(ended)
+    def introduced(self, connection: _EdgeConnection, hello: Hello) -> None:
+        """The hello is there: the connection joins its node's session, or begins one that replaces it."""
+        if connection.deadline is not None:
+            connection.deadline.cancel()
+            connection.deadline = None
+        node, peer = connection.node, address_text(connection.peer)
+        session = self.nodes.get(node)
+        if hello.joins:
+            if session is None or not hello.session or session.hello.session != hello.session:
+                connection.close("the session that it is to join is not here")
+                return
+            session.connections.append(connection)
+            _log.info("tunnel session of {node} has a further connection", node=node, peer=peer)
+        else:
+            session = NodeSession(node, connection.epoch, hello, [connection])
+            metrics.SESSIONS_STARTED.labels("cloud").inc()
+            _log.info("tunnel session of {node} started", node=node, peer=peer, epoch=session.epoch)
+            before = self.nodes.add(session)
+            if before is not None:
+                metrics.RECONNECTS.labels("cloud").inc()
+                before.close("a newer session of the same node is here")
+        connection.node_session = session
         if self._draining:
-            mux.go_away()
+            connection.go_away()
+
+    def _ended(self, reason: str, connection: _EdgeConnection) -> None:
+        if connection.deadline is not None and connection.deadline.active():
+            connection.deadline.cancel()
+        connection.deadline = None
+        self._connections.discard(connection)
+        self._meter.account(connection, ended=True)
+        node, peer, session = connection.node, address_text(connection.peer), connection.node_session
+        if session is None:
+            _log.info("tunnel connection of {node} ended: {reason}", node=node, peer=peer, reason=reason)
+            return
+        session.connections.remove(connection)
+        if session.connections:
+            _log.info(
+                "tunnel session of {node} lost a connection: {reason}", node=node, peer=peer, reason=reason
+            )
+            return
+        self.nodes.remove(session)
+        _log.info("tunnel session of {node} ended: {reason}", node=node, peer=peer, reason=reason)
 
     def superseded(self, node: str, epoch: int) -> None:
         """Another replica has a newer session of the node: send the one here away, its streams may finish."""
         session = self.nodes.get(node)
         if session is not None and session.epoch < epoch:
             self.nodes.remove(session)
-            session.mux.go_away()
-            Deferred.fromCoroutine(self._retire(session.mux))
+            session.go_away()
+            Deferred.fromCoroutine(self._retire(session))
 
-    async def _retire(self, mux: MuxConnection) -> None:
+    async def _retire(self, session: NodeSession) -> None:
         deadline = self._reactor.seconds() + self._config.drain_timeout
-        while mux in self._connections and mux.stream_count > 1 and self._reactor.seconds() < deadline:
+        while session.stream_count > len(session.connections) and self._reactor.seconds() < deadline:
             await deferLater(self._reactor, DRAIN_POLL)
-        mux.close("a newer session of the same node is on another replica")
+        session.close("a newer session of the same node is on another replica")
 
-    def _accept_stream(self, mux: MuxConnection, stream: MuxStream) -> None:
+    def _accept_stream(self, connection: _EdgeConnection, stream: MuxStream) -> None:
         """The edge opens one stream, control; anything else is refused."""
-        session = next((known for known in self.nodes if known.mux is mux), None)
-        if session is None or session.hello is not None or stream.id != 1:
+        if stream.id == 1:
+            stream.connect(_ControlProtocol(connection))
+        else:
             stream.connect(Protocol())
             stream.abortConnection()
-        else:
-            stream.connect(_ControlProtocol(session))
 
     # -- life
 

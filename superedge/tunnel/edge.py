@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
@@ -16,7 +16,6 @@ from superedge import __version__
 from superedge.config.addresses import TCPAddress, parse_address, parse_proxy
 from superedge.config.tunnel import LimitsConfig, TunnelEdgeConfig
 from superedge.interfaces import IReactor
-from superedge.mux.errors import SessionClosed, StreamRefused
 from superedge.mux.protocol import MuxConnection
 from superedge.mux.settings import MuxSettings
 from superedge.net.backoff import Backoff
@@ -25,12 +24,12 @@ from superedge.net.errors import ConnectError
 from superedge.net.interfaces import own_addresses
 from superedge.net.proxy import ProxiedEndpoint, Proxy
 from superedge.net.servers import Servers
-from superedge.net.transport import address_text
 from superedge.tls.contexts import ClientContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
 from superedge.tunnel.allow import AllowList
-from superedge.tunnel.messages import Hello, MessageError, MessageReader, Notice, decode, encode
+from superedge.tunnel.edgesession import EdgeSession
+from superedge.tunnel.messages import Hello
 from superedge.tunnel.names import ALPN
 from superedge.tunnel.serve import StreamServer, TCPHandler, TLSHandler
 
@@ -46,29 +45,6 @@ def mux_settings(limits: LimitsConfig) -> MuxSettings:
     return MuxSettings(
         max_window=limits.window, session_buffer=limits.session_buffer, max_streams=limits.streams
     )
-
-
-class _ControlProtocol(Protocol):
-    """The edge's end of the control stream: says hello, hears notices."""
-
-    transport: Any
-
-    def __init__(self, hello: Hello, on_notice: Any) -> None:
-        self._hello = hello
-        self._on_notice = on_notice
-        self._reader: MessageReader[Notice] = MessageReader()
-
-    def connectionMade(self) -> None:
-        self.transport.write(encode(self._hello))
-
-    def dataReceived(self, data: bytes) -> None:
-        try:
-            while (message := self._reader.feed(data)) is not None:
-                body, data = message
-                self._on_notice(decode(Notice, body))
-        except MessageError as problem:
-            _log.warn("control stream ended: {reason}", reason=str(problem))
-            self.transport.abortConnection()
 
 
 class _SessionFactory(Factory):
@@ -104,8 +80,9 @@ class TunnelEdge(Service):
             source = ClientContextSource(config.tls.ca, config.tls.certificate, config.tls.key)
             watcher.watch_context(source)
             self._handlers["tls"] = TLSHandler(allow, source, config.tls.server_name)
-        self._sessions: set[MuxConnection] = set()
-        self._meter = metrics.SessionMeter("edge", lambda: self._sessions)
+        self._connections: set[MuxConnection] = set()
+        self._active = 0
+        self._meter = metrics.SessionMeter("edge", lambda: self._connections, lambda: self._active)
         self._metering = LoopingCall(self._meter.collect)
         self._metering.clock = reactor
         self._running: Deferred[None] | None = None
@@ -135,16 +112,20 @@ class TunnelEdge(Service):
             self._metering.stop()
         if self._running is not None:
             self._running.cancel()
-        for session in list(self._sessions):
-            session.close("the edge is stopping")
+        for connection in list(self._connections):
+            connection.close("the edge is stopping")
 
     async def _run(self) -> None:
+        first_session = True
         while True:
-            session = await self._connect_to_any()
-            if session is not None:
+            reached = await self._connect_to_any()
+            if reached is not None:
+                if not first_session:
+                    metrics.RECONNECTS.labels("edge").inc()
+                first_session = False
                 started = self._reactor.seconds()
                 self._backoff.connected(started)
-                drained = await self._until_over(session)
+                drained = await self._until_over(*reached)
                 self.connected_to = None
                 # One that sends every session away at once would be dialled in a busy loop.
                 if drained and self._reactor.seconds() - started >= self._config.reconnect_initial:
@@ -152,18 +133,18 @@ class TunnelEdge(Service):
             delay = self._backoff.failed(self._reactor.seconds())
             await deferLater(self._reactor, delay)
 
-    async def _connect_to_any(self) -> MuxConnection | None:
-        """A session with the first server that works, beginning at the next in turn."""
+    async def _connect_to_any(self) -> tuple[MuxConnection, TCPAddress] | None:
+        """A connection to the first server that works, beginning at the next in turn."""
         for server in self._servers.order(self._reactor.seconds()):
             try:
-                session = await self._connect(server)
+                connection = await self._connect(server)
             except ConnectError as problem:
                 self._servers.failed(server, self._reactor.seconds())
                 _log.warn("tunnel to {server} failed: {reason}", server=str(server), reason=str(problem))
             else:
                 self._servers.connected(server)
                 self.connected_to = str(server)
-                return session
+                return connection, server
         return None
 
     async def _connect(self, server: TCPAddress) -> MuxConnection:
@@ -187,46 +168,40 @@ class TunnelEdge(Service):
             raise ConnectError(f"{server} does not speak {ALPN}")
         return session
 
-    async def _until_over(self, session: MuxConnection) -> bool:
-        """Wait until the session ends (False) or the cloud asks to connect elsewhere (True)."""
-        self._sessions.add(session)
+    async def _until_over(self, first: MuxConnection, server: TCPAddress) -> bool:
+        """Hold a session until it ends (False) or the cloud asks to connect elsewhere (True)."""
+        config = self._config
+        session = EdgeSession(
+            self._reactor,
+            lambda: Deferred.fromCoroutine(self._connect(server)),
+            self._hello,
+            lambda: Backoff(config.reconnect_initial, config.reconnect_maximum),
+            self._connections.add,
+            self._lost,
+        )
         metrics.SESSIONS_STARTED.labels("edge").inc()
-        over: Deferred[bool] = Deferred()
+        self._active += 1
+        _log.info("tunnel session started with {server}", server=str(server))
+        try:
+            session.begin(first, config.connections)
+            return await session.over
+        finally:
+            self._active -= 1
+            session.stop()
 
-        def ended(reason: str) -> None:
-            self._sessions.discard(session)
-            self._meter.account(session, ended=True)
-            refusal = getattr(session.transport, "failure_text", None)
-            _log.info(
-                "tunnel session ended: {reason}", reason=refusal or reason, peer=address_text(session.peer)
-            )
-            if not over.called:
-                over.callback(False)
-
-        def drain(message: str) -> None:
-            _log.info("the cloud asks to connect elsewhere: {message}", message=message)
-            if not over.called:
-                over.callback(True)
-
-        def noticed(notice: Notice) -> None:
-            if notice.notice == "drain":
-                drain(notice.message)
-
-        session.when_closed().addCallback(ended)
-        session.on_going_away = lambda: drain("it takes no more streams")
-        hello = Hello(
+    def _hello(self, session: str, joins: bool) -> Hello:
+        return Hello(
             version=__version__,
             boot_id=_boot_id(),
             addresses=own_addresses(),
             capabilities=sorted(self._handlers),
+            session=session,
+            joins=joins,
         )
-        try:
-            session.open().connect(_ControlProtocol(hello, noticed))
-        except (SessionClosed, StreamRefused):
-            pass  # when_closed has told
-        else:
-            _log.info("tunnel session started with {server}", server=self.connected_to)
-        return await over
+
+    def _lost(self, connection: MuxConnection) -> None:
+        self._connections.discard(connection)
+        self._meter.account(connection, ended=True)
 
 
 def _boot_id() -> str:

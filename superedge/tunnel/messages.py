@@ -53,6 +53,10 @@ class Hello(msgspec.Struct, frozen=True):
     addresses: list[str] = []
     capabilities: list[str] = []
     kind: Literal["control"] = "control"
+    session: str = ""
+    """Which connections of a node belong together; new for each session."""
+    joins: bool = False
+    """Whether this is a further connection of that session."""
 
 
 class Notice(msgspec.Struct, frozen=True):

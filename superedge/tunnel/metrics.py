@@ -11,6 +11,12 @@ from superedge.mux.session import Stats
 
 SESSIONS = Gauge("superedge_tunnel_sessions", "Tunnel sessions that are up", ["end"])
 SESSIONS_STARTED = Counter("superedge_tunnel_sessions_started", "Tunnel sessions that came up", ["end"])
+CONNECTIONS = Gauge("superedge_tunnel_connections", "Connections of all sessions", ["end"])
+RECONNECTS = Counter(
+    "superedge_tunnel_reconnects",
+    "Sessions after an earlier one: edge, of this process; cloud, that replaced one still there",
+    ["end"],
+)
 SESSIONS_REFUSED = Counter(
     "superedge_tunnel_sessions_refused", "Connections that did not become a session", ["end"]
 )
@@ -51,17 +57,25 @@ REGISTRY_WRITES = Counter(
 
 
 class SessionMeter:
-    """Adds what live sessions counted since the last look to the metrics."""
+    """Adds what live connections counted since the last look to the metrics."""
 
-    def __init__(self, end: str, sessions: Callable[[], Iterable[MuxConnection]]) -> None:
+    def __init__(
+        self,
+        end: str,
+        connections: Callable[[], Iterable[MuxConnection]],
+        sessions: Callable[[], int] | None = None,
+    ) -> None:
+        """Without ``sessions``, which counts them, each connection is one."""
         self._end = end
+        self._connections = connections
         self._sessions = sessions
         self._seen: dict[MuxConnection, Stats] = {}
 
     def collect(self) -> None:
-        """Look at every live session; call it regularly."""
-        live = list(self._sessions())
-        SESSIONS.labels(self._end).set(len(live))
+        """Look at every live connection; call it regularly."""
+        live = list(self._connections())
+        CONNECTIONS.labels(self._end).set(len(live))
+        SESSIONS.labels(self._end).set(len(live) if self._sessions is None else self._sessions())
         STREAMS_OPEN.labels(self._end).set(sum(session.stream_count for session in live))
         for session in live:
             self.account(session)
@@ -69,7 +83,7 @@ class SessionMeter:
                 RTT.labels(self._end).observe(session.rtt)
 
     def account(self, session: MuxConnection, ended: bool = False) -> None:
-        """Count one session's news; the last time when it has ended."""
+        """Count one connection's news; the last time when it has ended."""
         now, end = session.stats, self._end
         before = self._seen.get(session, Stats())
         BYTES.labels(end, "in").inc(now.bytes_in - before.bytes_in)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,33 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class NodeSession:
-    """One node's session as the cloud holds it."""
+    """One node's session as the cloud holds it: one connection, or several of the same edge process."""
 
     node: str
     epoch: int
-    mux: MuxConnection
-    peer: str
-    hello: Hello | None = field(default=None)
+    hello: Hello
+    connections: list[MuxConnection]
+
+    def lightest(self) -> MuxConnection:
+        """The connection for a new stream."""
+        if len(self.connections) == 1:
+            return self.connections[0]
+        return min(self.connections, key=lambda connection: connection.load)
+
+    @property
+    def stream_count(self) -> int:
+        """Streams open now; each connection's first is control."""
+        return sum(connection.stream_count for connection in self.connections)
+
+    def go_away(self) -> None:
+        """Ask the edge to connect elsewhere; streams that are open finish."""
+        for connection in self.connections:
+            connection.go_away()
+
+    def close(self, reason: str) -> None:
+        """End every connection."""
+        for connection in list(self.connections):
+            connection.close(reason)
 
 
 Listener = Callable[[str, "NodeSession | None"], None]

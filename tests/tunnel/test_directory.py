@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.config.addresses import TCPAddress
 from superedge.kube.nodes import Node, NodeIndex
 from superedge.tunnel.directory import NodeDirectory, Place
+from superedge.tunnel.messages import Hello
 from superedge.tunnel.registry import NodeSession, NodeTable
 from superedge.tunnel.replicas.records import Replica
 from superedge.tunnel.replicas.routes import Route
@@ -53,8 +54,7 @@ class DirectoryTests(SynchronousTestCase):
         self.directory = NodeDirectory(HERE, self.table, cast(Any, self.registry), self.index)
 
     def connect(self, node: str) -> NodeSession:
-        mux: Any = None
-        session = NodeSession(node, self.table.next_epoch(), mux, "")
+        session = NodeSession(node, self.table.next_epoch(), Hello("1"), [])
         self.table.add(session)
         return session
 

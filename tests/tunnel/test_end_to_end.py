@@ -118,7 +118,7 @@ class TunnelTests(TunnelCase):
     async def test_reconnects_after_the_session_is_cut(self) -> None:
         session = self.cloud.nodes.get("edge-1")
         assert session is not None
-        session.mux.abort("test")
+        session.connections[0].abort("test")
         await self.until(lambda: self.cloud.nodes.get("edge-1") not in (session, None))
         stream = await self.cloud.open("edge-1", self.target, timeout=2)
         stream.abortConnection()

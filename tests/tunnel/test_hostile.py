@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from superedge.config.addresses import TCPAddress
-from superedge.config.tunnel import TunnelCloudConfig, TunnelEdgeConfig
+from superedge.config.tunnel import LimitsConfig, TunnelCloudConfig, TunnelEdgeConfig
 from superedge.interfaces import IReactor
 from superedge.mux.frames import DATA, GO_AWAY, SYN, WINDOW_UPDATE, header
 from superedge.net import endpoints
@@ -27,9 +27,12 @@ from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import TunnelCloud
 from superedge.tunnel.edge import TunnelEdge
+from superedge.tunnel.messages import Hello, encode
 from superedge.tunnel.names import ALPN
 
 reactor = cast(IReactor, _reactor)
+_HELLO = encode(Hello("1"))
+HELLO = header(WINDOW_UPDATE, SYN, 1, 0) + header(DATA, 0, 1, len(_HELLO)) + _HELLO
 
 
 class Peer(Protocol):
@@ -70,6 +73,7 @@ class CloudTests(TestCase):
             key=pair.key,
             ca=[self.ca.path],
             drain_timeout=0.1,
+            limits=LimitsConfig(prologue_timeout=0.3),
         )
         self.cloud = TunnelCloud(reactor, config, FileWatcher(reactor))
         self.cloud.startService()
@@ -122,7 +126,7 @@ class CloudTests(TestCase):
         idle = [Peer(b"\x16\x03\x01\x02\x00\x01" if number % 2 else b"") for number in range(20)]
         for peer in idle:
             await ClientEndpoint(reactor, self.address).connect(factory_of(peer))
-        node = await self.node(b"")
+        node = await self.node(HELLO)
         await self.until(lambda: self.cloud.knows("edge-1"))
         self.assertEqual([peer.over.called for peer in idle], [False] * 20)
         for peer in idle:
@@ -192,15 +196,21 @@ class CloudTests(TestCase):
             await peer.over
             await self.until(lambda: not self.cloud.knows("edge-1"))
 
+    async def test_a_node_that_says_nothing_replaces_nobody_and_is_dropped(self) -> None:
+        node = await self.node(HELLO)
+        await self.until(lambda: self.cloud.knows("edge-1"))
+        session = self.cloud.nodes.get("edge-1")
+        silent = await self.node(b"")
+        await silent.over
+        self.assertIs(self.cloud.nodes.get("edge-1"), session)
+        node.transport.abortConnection()
+
     async def test_a_node_may_open_its_control_stream_alone(self) -> None:
-        hello = b'{"version":"1"}'
-        hello = len(hello).to_bytes(2, "big") + hello
-        frames = header(WINDOW_UPDATE, SYN, 1, 0) + header(DATA, 0, 1, len(hello)) + hello
-        peer = await self.node(frames + header(WINDOW_UPDATE, SYN, 3, 0))
+        peer = await self.node(HELLO + header(WINDOW_UPDATE, SYN, 3, 0))
         reset = header(WINDOW_UPDATE, 8, 3, 0)
         await self.until(lambda: reset in peer.data or header(WINDOW_UPDATE, 8 | 2, 3, 0) in peer.data)
         session = self.cloud.nodes.get("edge-1")
-        assert session is not None and session.hello is not None
+        assert session is not None
         self.assertEqual(session.hello.version, "1")
         peer.transport.abortConnection()
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.tunnel.messages import Hello
 from superedge.tunnel.registry import NodeSession, NodeTable
-
-NO_MUX: Any = None
 
 
 class NodeTableTests(SynchronousTestCase):
@@ -18,7 +15,7 @@ class NodeTableTests(SynchronousTestCase):
         self.table = NodeTable()
 
     def session(self, node: str = "edge-1") -> NodeSession:
-        return NodeSession(node, self.table.next_epoch(), NO_MUX, "peer")
+        return NodeSession(node, self.table.next_epoch(), Hello("1"), [])
 
     def test_a_newer_session_replaces_the_older(self) -> None:
         old, new = self.session(), self.session()
@@ -60,7 +57,7 @@ class NodeTableTests(SynchronousTestCase):
     @given(st.permutations(range(5)), st.lists(st.integers(0, 4)))
     def test_in_any_order_the_newest_that_did_not_end_serves(self, order: list[int], ends: list[int]) -> None:
         table = NodeTable()
-        sessions = [NodeSession("edge-1", table.next_epoch(), NO_MUX, "") for _ in range(5)]
+        sessions = [NodeSession("edge-1", table.next_epoch(), Hello("1"), []) for _ in range(5)]
         for index in order:
             table.add(sessions[index])
         for index in ends:

@@ -1,0 +1,150 @@
+"""An edge's session with one server: its connections, kept at the configured number while it lasts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from superedge.interfaces import IReactor
+from superedge.mux.errors import SessionClosed, StreamRefused
+from superedge.mux.protocol import MuxConnection
+from superedge.net.backoff import Backoff
+from superedge.net.errors import ConnectError
+from superedge.net.transport import address_text
+from superedge.tunnel.messages import Hello, MessageError, MessageReader, Notice, decode, encode
+
+_log = Logger()
+
+
+class _ControlProtocol(Protocol):
+    """The edge's end of a control stream: says hello, hears notices."""
+
+    transport: Any
+
+    def __init__(self, hello: Hello, on_notice: Callable[[Notice], None]) -> None:
+        self._hello = hello
+        self._on_notice = on_notice
+        self._reader: MessageReader[Notice] = MessageReader()
+
+    def connectionMade(self) -> None:
+        self.transport.write(encode(self._hello))
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            while (message := self._reader.feed(data)) is not None:
+                body, data = message
+                self._on_notice(decode(Notice, body))
+        except MessageError as problem:
+            _log.warn("control stream ended: {reason}", reason=str(problem))
+            self.transport.abortConnection()
+
+
+class EdgeSession:
+    """The first connection makes the session, further ones join it; it ends with the last of them.
+
+    ``over`` fires with True when the cloud asks to connect elsewhere, with False when no connection is left.
+    Connections that the cloud sent away go on until it closes them.
+
+    Args:
+        dial: gives a further connection to the same server, or fails with ConnectError.
+        hello: makes the hello of a connection from the session's id and whether it joins.
+        tracked: told of each connection that is up.
+        lost: told of each that has ended.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        dial: Callable[[], Deferred[MuxConnection]],
+        hello: Callable[[str, bool], Hello],
+        backoff: Callable[[], Backoff],
+        tracked: Callable[[MuxConnection], None],
+        lost: Callable[[MuxConnection], None],
+    ) -> None:
+        self.over: Deferred[bool] = Deferred()
+        self._id = token_hex(16)
+        self._reactor = reactor
+        self._dial = dial
+        self._hello = hello
+        self._backoff = backoff
+        self._tracked = tracked
+        self._lost = lost
+        self._staying: set[MuxConnection] = set()
+        self._keepers: list[Deferred[None]] = []
+
+    def begin(self, first: MuxConnection, count: int) -> None:
+        """Introduce the first connection and keep ``count`` of them."""
+        self._introduce(first, joins=False)
+        first.when_closed().addCallback(self._first_ended)
+        for _ in range(count - 1):
+            self._keep_one()
+
+    def _first_ended(self, _reason: str) -> None:
+        if not self.over.called:
+            self._keep_one()
+
+    def stop(self) -> None:
+        """Dial no more."""
+        keepers, self._keepers = self._keepers, []
+        for keeper in keepers:
+            keeper.cancel()
+
+    def _introduce(self, connection: MuxConnection, joins: bool) -> None:
+        self._staying.add(connection)
+        self._tracked(connection)
+        connection.when_closed().addCallback(self._ended, connection)
+        connection.on_going_away = lambda: self._leave(connection, "it takes no more streams")
+
+        def noticed(notice: Notice) -> None:
+            if notice.notice == "drain":
+                self._leave(connection, notice.message)
+
+        with contextlib.suppress(SessionClosed, StreamRefused):  # when_closed has told
+            connection.open().connect(_ControlProtocol(self._hello(self._id, joins), noticed))
+
+    def _leave(self, connection: MuxConnection, message: str) -> None:
+        """The cloud sends a connection away: the session, when it has sent all of them."""
+        self._staying.discard(connection)
+        if not self._staying and not self.over.called:
+            _log.info("the cloud asks to connect elsewhere: {message}", message=message)
+            self._finish(drained=True)
+
+    def _ended(self, reason: str, connection: MuxConnection) -> None:
+        refusal = getattr(connection.transport, "failure_text", None)
+        _log.info(
+            "tunnel connection ended: {reason}", reason=refusal or reason, peer=address_text(connection.peer)
+        )
+        self._lost(connection)
+        self._staying.discard(connection)
+        if not self._staying and not self.over.called:
+            self._finish(drained=False)
+
+    def _finish(self, drained: bool) -> None:
+        self.stop()
+        self.over.callback(drained)
+
+    def _keep_one(self) -> None:
+        keeper = Deferred.fromCoroutine(self._keep())
+        keeper.addErrback(lambda failure: failure.trap(CancelledError))
+        keeper.addErrback(lambda failure: _log.failure("a further connection of the tunnel failed", failure))
+        self._keepers.append(keeper)
+
+    async def _keep(self) -> None:
+        backoff = self._backoff()
+        while True:
+            try:
+                connection = await self._dial()
+            except ConnectError as problem:
+                _log.warn("a further tunnel connection failed: {reason}", reason=str(problem))
+            else:
+                backoff.connected(self._reactor.seconds())
+                self._introduce(connection, joins=True)
+                await connection.when_closed()
+            await deferLater(self._reactor, backoff.failed(self._reactor.seconds()))

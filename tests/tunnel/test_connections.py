@@ -1,0 +1,80 @@
+"""A session of several connections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from superedge.config.tunnel import TcpListenerConfig
+from superedge.mux.protocol import MuxConnection
+from superedge.tunnel.listeners.tcp import TcpListener
+from superedge.tunnel.registry import NodeSession
+from tests.tunnel.case import BIG, TunnelCase, reactor
+
+
+class ConnectionsTests(TunnelCase):
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.make_edge("edge-2", [self.target], connections=3)
+        await self.until(lambda: self.connected() == 3)
+        config = TcpListenerConfig(listen="127.0.0.1:0", node="edge-2", target=self.target)
+        self.door = self.start(TcpListener(reactor, self.cloud, config))
+
+    def session(self) -> NodeSession:
+        session = self.cloud.nodes.get("edge-2")
+        assert session is not None
+        return session
+
+    def connected(self) -> int:
+        session = self.cloud.nodes.get("edge-2")
+        return 0 if session is None else len(session.connections)
+
+    async def open(self) -> Any:
+        return await self.cloud.open("edge-2", self.target, timeout=5)
+
+    def carrier(self, stream: Any) -> MuxConnection:
+        return next(each for each in self.session().connections if each.session is stream._session)
+
+    async def test_streams_are_spread_and_a_lost_connection_ends_its_own_alone(self) -> None:
+        streams = [await self.open() for _ in range(6)]
+        self.assertEqual([each.stream_count for each in self.session().connections], [3, 3, 3])
+        session, lost = self.session(), self.carrier(streams[0])
+        lost.abort("test")
+        await self.until(lambda: lost not in session.connections)
+        gone = [stream._state.gone for stream in streams]
+        self.assertEqual(gone.count(True), 2)
+        self.assertEqual(await self.call(self.door, BIG), BIG[::-1])
+        await self.until(lambda: self.connected() == 3)
+        self.assertIs(self.session(), session, "it joins the session that is there")
+        for stream in streams:
+            stream.abortConnection()
+
+    async def test_it_outlives_its_first_connection_and_ends_with_its_last(self) -> None:
+        session = self.session()
+        session.connections[0].abort("test")
+        await self.until(lambda: self.connected() == 3)
+        self.assertIs(self.session(), session)
+        for connection in list(session.connections):
+            connection.abort("test")
+        await self.until(lambda: self.connected() == 3 and self.session() is not session)
+
+    async def test_a_connection_whose_sender_is_blocked_gets_no_stream(self) -> None:
+        busy = self.session().lightest()
+        busy.pauseProducing()
+        streams = [await self.open() for _ in range(4)]
+        self.assertNotIn(busy, [self.carrier(stream) for stream in streams])
+        for stream in streams:
+            stream.abortConnection()
+        busy.resumeProducing()
+
+    async def test_a_new_process_of_the_node_replaces_all_of_them(self) -> None:
+        session = self.session()
+        self.make_edge("edge-2", [self.target], connections=2, reconnect_initial=30.0)
+        await self.until(lambda: not session.connections)
+        await self.until(lambda: self.connected() == 2)
+        self.assertIsNot(self.session(), session)
+
+    async def test_being_sent_away_is_for_the_whole_session(self) -> None:
+        session = self.session()
+        self.cloud.superseded("edge-2", session.epoch + 1)
+        await self.until(lambda: self.connected() == 3 and self.session() is not session)
+        self.assertEqual(session.connections, [])
