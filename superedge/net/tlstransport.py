@@ -193,7 +193,7 @@ class TLSTransport(StreamTransport):
         self._under_way = 0
         try:
             while sent < total:
-                piece = data if total <= SLICE else memoryview(data)[sent : sent + SLICE]
+                piece = data if not sent and total <= SLICE else memoryview(data)[sent : sent + SLICE]
                 count = self._tls.write(piece)
                 self._cipher = self._outgoing.read()
                 problem = self._send_cipher()

@@ -34,6 +34,19 @@ class Limited:
         return context
 
 
+class Narrow:
+    """A socket that takes a little at a time, as one does when the system is short of memory."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def send(self, data: bytes) -> int:
+        return self._sock.send(data[:4000])
+
+
 class TLSTransportCase(EndpointCase):
     async def both_ends(self, protocol: type[Protocol] = Collector, old: bool = False) -> tuple[Any, Any]:
         """The protocols of a connection, client and server."""
@@ -108,6 +121,20 @@ class HalfCloseTests(TLSTransportCase):
         self.assertFalse(server.ended.called)
         server.transport.resumeProducing()
         self.assertEqual(await server.ended, b"all")
+        await self.assert_both_end_in_order(server, client)
+
+    async def test_small_pieces_into_a_socket_that_takes_little(self) -> None:
+        client, server = await self.both_ends()
+        client.transport.socket = Narrow(client.transport.socket)
+        sent = b""
+        for number in range(40):
+            piece = random.randbytes(9_000)
+            sent += piece
+            client.transport.write(piece)
+            if number % 3 == 0:
+                await self.turn()
+        client.transport.loseWriteConnection()
+        self.assertTrue(await server.ended == sent)
         await self.assert_both_end_in_order(server, client)
 
     async def test_pieces_of_any_size_and_pauses_both_ways(self) -> None:
