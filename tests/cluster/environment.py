@@ -60,6 +60,8 @@ class Environment:
         self.cluster = Cluster(self.directory / "cluster")
         self.workers: list[Worker] = []
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.last: list[Callable[[], object]] = []
+        """Called at the end, when nothing runs any more."""
 
     def worker(self, name: str, server: str = "", number: int = 5) -> Worker:
         """Start a node and wait until it is ready."""
@@ -143,6 +145,8 @@ class Environment:
         for name in list(self.processes):
             self.end(name, signal.SIGKILL)
         self.cluster.stop_all()
+        for undo in self.last:
+            undo()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

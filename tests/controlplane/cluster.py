@@ -45,11 +45,14 @@ class Cluster:
     """A cluster under ``directory``.
 
     ``cluster.json`` holds the server's address and, for each component, its arguments and process id;
-    ``pki/`` the certificates; ``admin.kubeconfig`` is for kubectl.
+    ``pki/`` the certificates; ``admin.kubeconfig`` is for kubectl. The API server listens on ``host``; with
+    ``within``, a network namespace's name, it and etcd run in there.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, host: str = "127.0.0.1", within: str = "") -> None:
         self.directory = directory.resolve()
+        self.host = host
+        self._within = ["ip", "netns", "exec", within] if within else []
         self.pki = self.directory / "pki"
         self._state_file = self.directory / "cluster.json"
         self.state: dict[str, Any] = {"components": {}}
@@ -78,9 +81,8 @@ class Cluster:
         """A pair ``pki/FILE.crt`` and ``.key``, good for clients and for servers on loopback."""
         stem = file or name.replace(":", "_")
         authority = Authority.load(self.pki)
-        return authority.issue(
-            name, organizations, dns, ["127.0.0.1", "10.96.0.1"], directory=self.pki, name=stem
-        )
+        addresses = sorted({"127.0.0.1", self.host, "10.96.0.1"})
+        return authority.issue(name, organizations, dns, addresses, directory=self.pki, name=stem)
 
     def kubeconfig(self, identity: Identity, path: Path, server: str = "") -> Path:
         """A kubeconfig for a pair; ``server`` is by default the API server."""
@@ -122,24 +124,24 @@ class Cluster:
 
     # -- processes
 
-    def spawn(self, name: str, program: Path, *arguments: str) -> None:
+    def spawn(self, name: str, *command: str | Path) -> None:
         """Start a component; its output goes to NAME.log."""
+        argv = [str(part) for part in command]
         with (self.directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [str(program), *arguments],
+                argv,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 cwd=self.directory,
                 env={**os.environ, "PATH": f"{CACHE}:{os.environ['PATH']}"},
             )
-        self.state["components"][name] = {"argv": [str(program), *arguments], "pid": process.pid}
+        self.state["components"][name] = {"argv": argv, "pid": process.pid}
         self.save()
 
     def start(self, name: str) -> None:
         """Start a component again as it was."""
-        argv = self.state["components"][name]["argv"]
-        self.spawn(name, Path(argv[0]), *argv[1:])
+        self.spawn(name, *self.state["components"][name]["argv"])
 
     def stop(self, name: str, sign: signal.Signals = signal.SIGTERM) -> None:
         """End a component; SIGKILL follows when it does not go."""
@@ -171,7 +173,7 @@ class Cluster:
         self.directory.mkdir(parents=True, exist_ok=True)
         Authority.create(self.pki, "test-cluster-ca")
         self._service_account_keys()
-        self.state["server"] = f"https://127.0.0.1:{port or free_port()}"
+        self.state["server"] = f"https://{self.host}:{port or free_port()}"
         names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
         self.certificate("kube-apiserver", dns=names, file="apiserver")
         self.certificate("kube-apiserver-kubelet-client", ["system:masters"], file="apiserver-kubelet-client")
@@ -186,6 +188,7 @@ class Cluster:
         client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         self.spawn(
             "etcd",
+            *self._within,
             BINARY,
             "etcd",
             f"--data-dir={self.directory}/etcd",
@@ -198,13 +201,17 @@ class Cluster:
             "--log-level=warn",
         )
         pki = self.pki
+        # Without a default route it finds no address of its own to advertise.
+        own = [f"--advertise-address={self.host}"] if self._within else []
         self.spawn(
             "kube-apiserver",
+            *self._within,
             BINARY,
             "kube-apiserver",
             f"--etcd-servers={client}",
             f"--secure-port={self.port}",
-            "--bind-address=127.0.0.1",
+            f"--bind-address={self.host}",
+            *own,
             f"--client-ca-file={pki}/ca.crt",
             f"--tls-cert-file={pki}/apiserver.crt",
             f"--tls-private-key-file={pki}/apiserver.key",
@@ -250,7 +257,7 @@ class Cluster:
         """Whether the API server says so."""
         context = ssl.create_default_context(cafile=str(self.pki / "ca.crt"))
         context.load_cert_chain(self.pki / "admin.crt", self.pki / "admin.key")
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=2)
+        connection = http.client.HTTPSConnection(self.host, self.port, context=context, timeout=2)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == 200

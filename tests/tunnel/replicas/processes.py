@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import re
 import shutil
 import signal
@@ -25,8 +27,6 @@ TWISTD = str(Path(sys.executable).with_name("twistd"))
 CLOUD = """
 [log]
 level = "debug"
-[ops]
-listen = "127.0.0.1:{ops}"
 [kubernetes]
 kubeconfig = "{kubeconfig}"
 [tunnel_cloud]
@@ -67,9 +67,12 @@ reconnect_initial = 0.2
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that nobody has, below those that the kernel gives to outgoing connections."""
+    while True:
+        port = random.randint(15000, 32000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 class Echo:
@@ -114,9 +117,7 @@ class Site:
         self.authority.issue(f"system:node:{NODE}", directory=pki, name=NODE)
         self.echo = Echo()
         self.names = names
-        self.ports = {
-            name: {kind: free_port() for kind in ("tunnel", "peer", "dns", "ops")} for name in names
-        }
+        self.ports = {name: {kind: free_port() for kind in ("tunnel", "peer", "dns")} for name in names}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         for name in names:
             text = CLOUD.format(
