@@ -70,13 +70,10 @@ class Contents:
         self._cache = Cache(Policy(), self._repaired, 0, _UNBOUNDED, clock)
         # No key opens what is sealed here.
         self._vault = TokenVault(Fernet.generate_key(), self._repaired, clock)
-        for part in (
-            self._cache,
-            self._vault,
-            Credentials(self._repaired, clock),
-            Issuer((), self._repaired, clock, lambda: None),
-        ):
+        credentials = Credentials(self._repaired, clock)
+        for part in (self._vault, credentials, Issuer((), self._repaired, clock, lambda: None)):
             part.restore(inspection.entries)
+        self._cache.restore(list(inspection.entries))
 
     def _repaired(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
         """What the server would write when it takes the store back is what is wrong with it."""

@@ -180,20 +180,21 @@ class LiteAPIServer(Service):
     async def _load(self) -> None:
         started = self._reactor.seconds()
         try:
-            entries = await self._store.load()
+            entries = list(await self._store.load())
         except Exception as problem:
             _log.critical("the cache cannot be read, it begins empty: {problem}", problem=problem)
             self._committer.unread(problem)
             entries = []
         # The first change of every life: whether the store takes any is known at once.
         self._commit(records.STARTED, (), b"")
-        self.cache.restore(entries)
         self._issuer.restore(entries)
         self._credentials.restore(entries)
         self._tokens.restore(entries)
+        count = len(entries)
+        self.cache.restore(entries)
         _log.info(
-            "cache of {entries} entries loaded in {seconds:.3f} s",
-            entries=len(entries),
+            "cache of {count} records loaded in {seconds:.3f} s",
+            count=count,
             seconds=self._reactor.seconds() - started,
         )
         if not self.running:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import Logger
@@ -65,16 +65,18 @@ class Cache:
 
     # -- from the store
 
-    def restore(self, entries: Iterable[Entry]) -> None:
-        """Take back what a store held. An entry that cannot be read is dropped alone."""
-        objects: list[Entry] = []
+    def restore(self, entries: list[Entry]) -> None:
+        """Take back what a store held. An entry that cannot be read is dropped alone.
+
+        ``entries`` is emptied on the way: nothing large is there twice.
+        """
+        objects = [entry for entry in entries if entry.kind == records.OBJECT]
         for entry in entries:
-            if entry.kind == records.OBJECT:
-                objects.append(entry)
-            else:
+            if entry.kind != records.OBJECT:
                 self._restore(entry)
-        for entry in objects:  # after the views they belong to
-            self._restore(entry)
+        entries.clear()
+        while objects:  # after the views they belong to
+            self._restore(objects.pop())
         for collection in self._collections.all():
             if lacking := collection.settle():
                 _log.warn(

@@ -7,7 +7,7 @@ watch brought it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from superedge.kube.media import Representation
@@ -389,10 +389,10 @@ class Collection:
         self.newest = max(self.newest, stored.number)
         if header.kind and not self.kind:
             self.kind, self.api_version = header.kind, header.api_version
-        known: Iterable[str] = (each for each in header.views if each in self._by_identifier)
-        stored.views = tuple(known)
-        for identifier in stored.views:
-            self._by_identifier[identifier].members[name] = stored
+        views = [self._by_identifier[each] for each in header.views if each in self._by_identifier]
+        stored.views = tuple(view.identifier for view in views)
+        for view in views:
+            view.members[name] = stored
 
     def settle(self) -> int:
         """Everything is taken back: doubt views that lack a member, which is no proof that it was deleted.
@@ -402,6 +402,7 @@ class Collection:
         lacking = 0
         for identifier, members in self._members.items():
             view = self._by_identifier[identifier]
+            view.members = dict(sorted(view.members.items()))  # as the API server lists them
             if view.complete and len(view.members) != members:
                 self.doubt(view)
                 lacking += 1
