@@ -1,0 +1,215 @@
+"""What a real API server of today sends is remembered in every form, and given again without it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from superedge.tls.identity import Identity
+from tests.cluster.environment import EnvironmentCase, wait_until
+from tests.controlplane.cluster import free_port
+
+DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
+INITIAL = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=2"
+REVIEW = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+QUESTION = {
+    "kind": "SubjectAccessReview",
+    "apiVersion": "authorization.k8s.io/v1",
+    "spec": {"user": "kubelet", "resourceAttributes": {"verb": "get", "resource": "nodes"}},
+}
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+class CacheTests(EnvironmentCase):
+    """One test: the API server goes away in its middle and does not come back."""
+
+    port: int
+    ops: int
+    admin: Identity
+    kubeconfig: Path
+
+    @classmethod
+    def prepare(cls, environment: Any) -> None:
+        cls.port, cls.ops = free_port(), free_port()
+        environment.cluster.up(controllers=True)
+        pki = environment.cluster.pki
+        cls.admin = environment.cluster.certificate("admin", ["system:masters"])
+        environment.twistd(
+            "edge",
+            "superedge-edge",
+            f"""[ops]
+listen = "127.0.0.1:{cls.ops}"
+[lite_apiserver]
+listen = ["127.0.0.1:{cls.port}"]
+certificate = "{pki}/apiserver.crt"
+key = "{pki}/apiserver.key"
+client_ca = ["{pki}/ca.crt"]
+identities = ["{pki}"]
+[lite_apiserver.upstream]
+servers = ["127.0.0.1:{environment.cluster.port}"]
+ca = ["{pki}/ca.crt"]
+probe_interval = 1.0
+[lite_apiserver.cache]
+store = "sqlite"
+path = "cache"
+[[lite_apiserver.prefetch]]
+identity = "admin"
+paths = ["/api/v1/services", "/apis/scheduling.k8s.io/v1/priorityclasses?labelSelector=none"]
+form = "protobuf"
+[[lite_apiserver.prefetch]]
+identity = "admin"
+paths = ["/api/v1/nodes"]
+""",
+        )
+        wait_until(lambda: environment.status(cls.ops).get("state") == "online", "lite-apiserver is online")
+        server = f"https://127.0.0.1:{cls.port}"
+        cls.kubeconfig = environment.cluster.kubeconfig(
+            cls.admin, environment.directory / "lite.kubeconfig", server
+        )
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.environment.kubectl(*arguments, kubeconfig=self.kubeconfig)
+
+    def ask(
+        self,
+        path: str,
+        accept: str = "application/json",
+        token: str = "",
+        body: Any = None,
+        none_match: str = "",
+    ) -> tuple[int, dict[str, str], bytes]:
+        """As the administrator, or with a token."""
+        context = ssl.create_default_context(cafile=str(self.environment.cluster.pki / "ca.crt"))
+        headers = {"Accept": accept, "Content-Type": "application/json"}
+        if none_match:
+            headers["If-None-Match"] = none_match
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        else:
+            context.load_cert_chain(self.admin.certificate, self.admin.key)
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"https://127.0.0.1:{self.port}{path}", data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30, context=context) as answer:
+                return answer.status, _lower(answer.headers), answer.read()
+        except urllib.error.HTTPError as problem:
+            with problem:
+                return problem.code, _lower(problem.headers), problem.read()
+
+    def status(self) -> dict[str, Any]:
+        return self.environment.status(self.ops)
+
+    def events(self, accept: str) -> list[tuple[str, str]]:
+        """Type and name of what a WatchList brings; the end is named END."""
+        _, _, body = self.ask(f"{CONFIGMAPS}?watch=true&{INITIAL}", accept)
+        found = []
+        for line in body.splitlines():
+            event = json.loads(line)
+            target = event["object"]
+            if target["kind"] == "Table":
+                target = target["rows"][0]["object"]
+            meta = target["metadata"]
+            end = "k8s.io/initial-events-end" in (meta.get("annotations") or {})
+            if event["type"] != "BOOKMARK" or end:
+                found.append((event["type"], "END" if end else meta["name"]))
+        return found
+
+    def inspect(self, *arguments: str) -> Any:
+        script = str(Path(sys.executable).with_name("superedge-cache"))
+        config = str(self.environment.directory / "edge.toml")
+        command = [script, *arguments, "--config", config, "--output", "json"]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    def test_every_form_through_an_outage(self) -> None:
+        environment = self.environment
+        for name in ("one", "two", "three"):
+            environment.kubectl("create", "configmap", name, f"--from-literal=k={name}")
+            environment.kubectl("label", "configmap", name, f"app={name}")
+        wait_until(
+            lambda: environment.try_kubectl("get", "serviceaccount", "default").returncode == 0, "an account"
+        )
+        environment.kubectl("create", "clusterrolebinding", "view", "--clusterrole=view", "--user=nobody")
+        account = "--serviceaccount=default:default"
+        environment.kubectl("create", "rolebinding", "read", "--clusterrole=view", account)
+        first = environment.kubectl("create", "token", "default").strip()
+        unseen = environment.kubectl("create", "token", "default", "--duration=20m").strip()
+        wait_until(lambda: self.status().get("token_issuer"), "the issuer's keys are known")
+
+        table = self.kubectl("get", "configmaps")
+        self.kubectl("api-resources")
+        explained = self.kubectl("explain", "configmap.data")
+        events = {form: self.events(form) for form in ("application/json", TABLE)}
+        self.assertEqual(events[TABLE][-1], ("BOOKMARK", "END"))
+        self.assertEqual(self.ask(CONFIGMAPS, token=first)[0], 200)
+        self.assertEqual(self.ask(REVIEW, body=QUESTION)[0], 201)
+        etag = self.ask("/apis", DISCOVERY)[1]["etag"]
+        self.ask(f"{CONFIGMAPS}/never")
+        # Changes after the watches' beginnings come by watches alone.
+        watch = subprocess.Popen(
+            environment.command("get", "configmaps", "-w", kubeconfig=self.kubeconfig),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(watch.wait)
+        self.addCleanup(watch.kill)
+        assert watch.stdout is not None
+        self.addCleanup(watch.stdout.close)
+        while not watch.stdout.readline().startswith("two"):
+            pass
+        environment.kubectl("delete", "configmap", "three")
+        environment.kubectl("create", "configmap", "four")
+        while not watch.stdout.readline().startswith("four"):
+            pass
+        services = [each for each in self.status()["prefetch"] if each["state"] == "watching"]
+        self.assertEqual(len(services), 3, self.status()["prefetch"])
+        self.assertEqual(self.inspect("verify")["faults"], [])
+
+        environment.cluster.stop("kube-apiserver", signal.SIGKILL)
+        wait_until(lambda: self.status().get("state") == "offline", "the outage is noticed")
+        for crashed in (False, True):
+            if crashed:
+                environment.end("edge", signal.SIGKILL)
+                self.assertEqual(self.inspect("verify")["faults"], [])
+                environment.twistd("edge", "superedge-edge")
+                wait_until(lambda: self.status().get("state") == "offline", "it is back")
+            names = [line.split()[0] for line in self.kubectl("get", "configmaps").splitlines()]
+            wanted = [line.split()[0] for line in table.splitlines() if not line.startswith("three")]
+            self.assertEqual(sorted(names), sorted([*wanted, "four"]))
+            selected = self.kubectl("get", "configmaps", "-l", "app in (one,two)", "--no-headers")
+            self.assertEqual(sorted(line.split()[0] for line in selected.splitlines()), ["one", "two"])
+            self.assertEqual(self.kubectl("explain", "configmap.data"), explained)
+            self.assertIn("configmaps", self.kubectl("api-resources"))
+            self.assertEqual(self.ask("/apis", DISCOVERY, none_match=etag)[0], 304)
+            self.assertIn(b"APIGroupDiscoveryList", self.ask("/apis", DISCOVERY)[2])
+            # The watch in JSON ended before the changes, the one of Tables saw them.
+            self.assertEqual(sorted(self.events("application/json")), sorted(events["application/json"]))
+            changed = {*events[TABLE], ("ADDED", "four")} - {("ADDED", "three")}
+            self.assertEqual(set(self.events(TABLE)), changed)
+            self.assertEqual(self.ask(f"{CONFIGMAPS}/never")[0], 404)
+            self.assertEqual(self.ask(f"{CONFIGMAPS}/three")[0], 404)
+            self.assertEqual(self.ask("/api/v1/nodes")[0], 200)  # nobody asked for it online
+            protobuf = self.ask("/api/v1/services", "application/vnd.kubernetes.protobuf")
+            self.assertTrue(protobuf[2].startswith(b"k8s\0"))
+            # Believed by its signature, and sees what the account saw.
+            code, _, body = self.ask(CONFIGMAPS, token=unseen)
+            self.assertEqual((code, json.loads(body)["kind"]), (200, "ConfigMapList"))
+            forged = ".".join([*unseen.split(".")[:2], first.split(".")[2]])
+            self.assertEqual(self.ask(CONFIGMAPS, token=forged)[0], 401)
+            self.assertEqual(self.ask("/api/v1/nodes", token=unseen)[0], 503)
+            self.assertEqual(self.ask(REVIEW, body=QUESTION)[0], 503 if crashed else 201)
+            self.assertEqual(self.ask(REVIEW, body={**QUESTION, "spec": {"user": "x"}})[0], 503)
+        self.assertEqual(
+            {each["resource"] for each in self.inspect("list", "--resource", "configm*")}, {"configmaps"}
+        )
