@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from hashlib import sha256
+from typing import NamedTuple, Protocol
+from urllib.parse import quote
 
 import msgspec
 from twisted.logger import Logger
@@ -22,8 +23,8 @@ from superedge.liteapiserver.cache.collection import Commit
 from superedge.liteapiserver.jwt import Claims, TokenError
 
 ANONYMOUS = "anonymous"
-Verify = Callable[[str], Claims]
-_MAX_VERIFIED = 1000
+_MAX_HELD = 1000
+_IN_SUBJECT = "/:.,+ "
 
 _log = Logger()
 
@@ -57,19 +58,12 @@ def read_claims(token: str) -> _Claims | None:
     return claims if claims.sub else None
 
 
-@lru_cache(maxsize=256)
-def identify(authorization: bytes) -> tuple[str, str, float | None]:
-    """Identity for the cache, hash, and Unix time of expiry, of an Authorization header.
+class Identified(NamedTuple):
+    """Of an Authorization header: a name for the cache, its hash, Unix time of expiry if it has one."""
 
-    It only names what the cloud accepts or refuses: until that has happened it opens nothing.
-    """
-    digest = sha256(authorization).hexdigest()
-    token = bearer_token(authorization)
-    claims = read_claims(token) if token else None
-    if claims is None:
-        return f"credential:{digest}", digest, None
-    # The same subject of two issuers is two identities.
-    return f"token:{claims.sub}@{claims.iss}" if claims.iss else f"token:{claims.sub}", digest, claims.exp
+    name: str
+    digest: str
+    expires: float | None
 
 
 def bearer_token(authorization: bytes) -> str:
@@ -78,17 +72,53 @@ def bearer_token(authorization: bytes) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
+class Judge(Protocol):
+    """Who signs tokens, as `superedge.liteapiserver.issuer.Issuer` knows it."""
+
+    def verify(self, token: str) -> Claims:
+        """The claims of a token that is to be believed. Raises TokenError."""
+
+    def disowns(self, issuer: str, token: str) -> bool:
+        """Whether a token says that it is of this issuer and is not."""
+
+
 class Credentials:
     """Which Authorization headers are believed without the cloud."""
 
-    def __init__(self, commit: Commit, clock: Callable[[], float], verify: Verify | None = None) -> None:
-        """``verify`` gives the claims of a token by its signature alone, or raises TokenError."""
+    def __init__(self, commit: Commit, clock: Callable[[], float], issuer: Judge | None = None) -> None:
+        """Without ``issuer`` only what the cloud accepted is believed. ``clock`` gives Unix time."""
         self._commit = commit
         self._clock = clock
-        self._verify = verify
+        self._issuer = issuer
         self._judged: dict[str, _Judged] = {}
         # Until when, by hash, a signature was found good.
         self._verified: dict[str, float] = {}
+        self._identified: dict[bytes, Identified] = {}
+
+    def identify(self, authorization: bytes) -> Identified:
+        """Who it names. That opens nothing: the cloud has to accept it, or its signature to be right.
+
+        All tokens of one subject of one issuer have one name. A token that claims to be of the cluster's
+        issuer and is not signed by it has a name of its own, whoever else may accept it.
+        """
+        found = self._identified.get(authorization)
+        if found is None:
+            found = self._identify(authorization)
+            if len(self._identified) >= _MAX_HELD:
+                del self._identified[next(iter(self._identified))]
+            self._identified[authorization] = found
+        return found
+
+    def _identify(self, authorization: bytes) -> Identified:
+        digest = sha256(authorization).hexdigest()
+        token = bearer_token(authorization)
+        claims = read_claims(token) if token else None
+        if claims is None:
+            return Identified(f"credential:{digest}", digest, None)
+        if self._issuer is not None and self._issuer.disowns(claims.iss, token):
+            return Identified(f"credential:{digest}", digest, claims.exp)
+        subject = quote(claims.sub, safe=_IN_SUBJECT)
+        return Identified(f"token:{subject}@{claims.iss}", digest, claims.exp)
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Take back what a store held."""
@@ -103,7 +133,7 @@ class Credentials:
 
     def accepted(self, authorization: bytes) -> None:
         """The cloud answered a request with it."""
-        _, digest, expires = identify(authorization)
+        _, digest, expires = self.identify(authorization)
         known = self._judged.get(digest)
         if known is None or known.refused:
             self._judge(digest, _Judged(expires))
@@ -119,7 +149,7 @@ class Credentials:
 
     def refused(self, authorization: bytes) -> None:
         """The cloud answered 401. Of a token that would be believed it is remembered, others are nothing."""
-        _, digest, expires = identify(authorization)
+        _, digest, expires = self.identify(authorization)
         known = self._judged.get(digest)
         if known is not None and known.refused:
             return
@@ -131,23 +161,23 @@ class Credentials:
 
     def is_accepted(self, authorization: bytes) -> bool:
         """Whether it may be believed without the cloud."""
-        _, digest, expires = identify(authorization)
+        _, digest, expires = self.identify(authorization)
         known = self._judged.get(digest)
         if known is not None:
             return not known.refused and (expires is None or expires > self._clock())
         return self._is_signed(authorization, digest)
 
     def _is_signed(self, authorization: bytes, digest: str) -> bool:
-        if self._verify is None:
+        if self._issuer is None:
             return False
         until = self._verified.get(digest)
         if until is None:
             try:
-                until = self._verify(bearer_token(authorization)).exp
+                until = self._issuer.verify(bearer_token(authorization)).exp
             except TokenError as problem:
                 _log.debug("a token is not believed: {problem}", problem=problem)
                 return False
-            if len(self._verified) >= _MAX_VERIFIED:
+            if len(self._verified) >= _MAX_HELD:
                 del self._verified[next(iter(self._verified))]
             self._verified[digest] = until
         return until > self._clock()
@@ -155,6 +185,7 @@ class Credentials:
     def keys_changed(self) -> None:
         """The issuer has other keys: signatures are looked at anew."""
         self._verified.clear()
+        self._identified.clear()
 
     def _forget_expired(self) -> None:
         now = self._clock()

@@ -13,7 +13,7 @@ from superedge.kube.status import status_body
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, failure, what
 from superedge.liteapiserver.cache.cache import Cache
-from superedge.liteapiserver.credentials import ANONYMOUS, Credentials, identify
+from superedge.liteapiserver.credentials import ANONYMOUS, Credentials
 from superedge.liteapiserver.filters import Filters, not_acceptable, takes_plain
 from superedge.liteapiserver.health import Health
 from superedge.liteapiserver.held import HeldWatches
@@ -121,7 +121,9 @@ class Frontend:
                     f"no upstream identity has the common name {name!r} of the client certificate"
                 )
         if authorization:
-            return Caller(self._identities.anonymous, identify(authorization)[0], authorization)
+            return Caller(
+                self._identities.anonymous, self.credentials.identify(authorization).name, authorization
+            )
         return Caller(self._identities.anonymous, ANONYMOUS)
 
     # -- told by exchanges

@@ -13,7 +13,7 @@ from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.collection import Commit
-from superedge.liteapiserver.jwt import Claims, Key, TokenError, verify
+from superedge.liteapiserver.jwt import Claims, Key, TokenError, read_signed, verify
 
 CONFIGURATION = "/.well-known/openid-configuration"
 KEYS = "/openid/v1/jwks"
@@ -90,3 +90,13 @@ class Issuer:
             raise TokenError("the issuer's keys are not known")
         audiences = self._audiences or [self.name]
         return verify(token, self._known.keys, self.name, audiences, self._clock())
+
+    def disowns(self, issuer: str, token: str) -> bool:
+        """Whether a token says that it is of this issuer, and none of the issuer's keys signed it."""
+        if not self.name or issuer != self.name:
+            return False
+        try:
+            read_signed(token, self._known.keys)
+        except TokenError:
+            return True
+        return False

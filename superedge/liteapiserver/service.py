@@ -90,8 +90,9 @@ class LiteAPIServer(Service):
         limits = Limits(config.cache.max_bytes, config.cache.max_objects)
         self.cache = Cache(policy, self._commit, config.cache.max_body, limits)
         self._issuer = Issuer(config.token_audiences, self._commit, time.time, self._keys_changed)
-        verify = self._issuer.verify if config.verify_tokens else None
-        self._credentials = Credentials(self._commit, time.time, verify)
+        self._credentials = Credentials(
+            self._commit, time.time, self._issuer if config.verify_tokens else None
+        )
         self._tokens = TokenVault(self._token_key(), self._commit, time.time)
         reviews = Reviews(config.review_reuse, time.time)
         host = upstream.server_name or addresses[0].host

@@ -110,18 +110,23 @@ def with_expiry(media_type: str, body: bytes, seconds: float) -> bytes:
 
 
 def load_key(path: Path) -> bytes:
-    """The key that tokens are encrypted with, made when there is none. Raises OSError."""
+    """The key that tokens are encrypted with, made when there is none, for nobody else. Raises OSError."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                _log.warn("others could read {path}: it is made 0600", path=str(path))
+                os.fchmod(file.fileno(), 0o600)
+            return file.read()
     except FileNotFoundError:
         key = Fernet.generate_key()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(file, key)
-            os.fsync(file)
-        finally:
-            os.close(file)
+        aside = path.with_name(f"{path.name}.new")
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(aside, path)
         return key
 
 

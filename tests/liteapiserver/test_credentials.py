@@ -6,7 +6,7 @@ import json
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.interfaces import Entry
-from superedge.liteapiserver.credentials import Credentials, identify
+from superedge.liteapiserver.credentials import Credentials, Identified
 
 
 def jwt(**claims: object) -> bytes:
@@ -18,6 +18,10 @@ def jwt(**claims: object) -> bytes:
 ACCOUNT = "system:serviceaccount:default:web"
 
 
+def identify(authorization: bytes) -> Identified:
+    return Credentials(lambda *_: None, lambda: 0.0).identify(authorization)
+
+
 class IdentifyTests(SynchronousTestCase):
     def test_two_tokens_of_one_account_are_one_identity(self) -> None:
         one, other = jwt(sub=ACCOUNT, iss="k8s", exp=5), jwt(sub=ACCOUNT, iss="k8s", exp=9)
@@ -27,6 +31,11 @@ class IdentifyTests(SynchronousTestCase):
 
     def test_two_issuers_are_two_identities(self) -> None:
         self.assertNotEqual(identify(jwt(sub=ACCOUNT, iss="a"))[0], identify(jwt(sub=ACCOUNT, iss="b"))[0])
+
+    def test_no_subject_reads_as_another_with_an_issuer(self) -> None:
+        one, other = jwt(sub="a@b", iss="c"), jwt(sub="a", iss="b@c")
+        self.assertNotEqual(identify(one).name, identify(other).name)
+        self.assertNotEqual(identify(jwt(sub="a%40b")).name, identify(jwt(sub="a@b")).name)
 
     def test_what_is_no_jwt_is_known_by_its_hash(self) -> None:
         for header in (

@@ -38,7 +38,7 @@ class IssuerTests(SynchronousTestCase):
             credentials.keys_changed()
 
         issuer = Issuer(audiences, self.commit, lambda: self.now, changed)
-        credentials = Credentials(self.commit, lambda: self.now, issuer.verify)
+        credentials = Credentials(self.commit, lambda: self.now, issuer)
         return issuer, credentials
 
     def believes(self, token: str) -> bool:
@@ -94,6 +94,20 @@ class IssuerTests(SynchronousTestCase):
             self.credentials.refused(b"Bearer %d" % number)
             self.credentials.refused(b"Bearer " + NEW.token(exp=5000 + number).encode())
         self.assertEqual(self.records, before)
+
+    def test_a_name_that_is_claimed(self) -> None:
+        """A token that another authenticator of the cloud accepts may say anything."""
+        forged = b"Bearer " + NEW.token().encode()
+        true, renewed = (b"Bearer " + OLD.token(jti=jti).encode() for jti in ("1", "2"))
+        self.issuer.update(configuration(), key_set(OLD))
+        name = self.credentials.identify(true).name
+        self.assertEqual(name, f"token:{ACCOUNT}@{ISSUER}")
+        self.assertEqual(self.credentials.identify(renewed).name, name)
+        self.assertTrue(self.credentials.identify(forged).name.startswith("credential:"))
+        elsewhere = b"Bearer " + NEW.token(iss="https://login.example").encode()
+        self.assertEqual(self.credentials.identify(elsewhere).name, f"token:{ACCOUNT}@https://login.example")
+        self.issuer.update(configuration(), key_set(NEW))
+        self.assertEqual(self.credentials.identify(forged).name, name)
 
     def test_audiences(self) -> None:
         self.issuer, _ = self.make("api", "vault")

@@ -116,3 +116,17 @@ class KeyTests(SynchronousTestCase):
         key = load_key(path)
         self.assertEqual(load_key(path), key)
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+
+    def test_others_may_no_longer_read_it(self) -> None:
+        path = Path(self.mktemp())
+        path.write_bytes(Fernet.generate_key())
+        path.chmod(0o644)
+        self.assertEqual(load_key(path), path.read_bytes())
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+
+    def test_a_crash_while_it_is_made(self) -> None:
+        path = Path(self.mktemp()) / "token.key"
+        path.parent.mkdir(parents=True)
+        path.with_name("token.key.new").write_bytes(b"half")
+        Fernet(load_key(path))
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
