@@ -14,6 +14,11 @@ from superedge.config.addresses import TCPAddress, UnixAddress, parse_address, p
 _REPLICA_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
 
+def is_replica_name(name: str) -> bool:
+    """Whether objects and labels in Kubernetes can carry it."""
+    return _REPLICA_NAME.fullmatch(name) is not None
+
+
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Bounds of one tunnel session."""
 
@@ -216,7 +221,7 @@ class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
                 raise ValueError(f"{text!r} is not host:port")
         for address in self.addresses:
             ip_address(address)
-        if self.name and not _REPLICA_NAME.fullmatch(self.name):
+        if self.name and not is_replica_name(self.name):
             raise ValueError(f"name = {self.name!r} is no DNS name: lower case letters, digits, - and .")
         if not self.ca or not self.names:
             raise ValueError("ca and names must name at least one each")

@@ -8,7 +8,7 @@ from typing import cast
 from twisted.application.service import MultiService
 
 from superedge.config.addresses import TCPAddress, parse_address
-from superedge.config.tunnel import ReplicasConfig, TunnelCloudConfig
+from superedge.config.tunnel import ReplicasConfig, TunnelCloudConfig, is_replica_name
 from superedge.errors import ConfigError
 from superedge.interfaces import IReactor
 from superedge.kube.client import KubeClient
@@ -68,8 +68,13 @@ def own_replica(config: ReplicasConfig, addresses: list[str], namespace: str) ->
     addresses = config.addresses or addresses
     if not addresses and is_address(peer.host):
         addresses = [peer.host]
+    name = config.name or socket.gethostname().lower()
+    if not is_replica_name(name):
+        raise ConfigError(
+            "tunnel_cloud.replicas.name", "", f"is required: the host's name, {name!r}, is none"
+        )
     return OwnReplica(
-        config.name or socket.gethostname().lower(),
+        name,
         config.namespace or namespace,
         peer,
         tuple(addresses),

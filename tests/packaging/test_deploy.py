@@ -113,3 +113,82 @@ class KubernetesTests(SynchronousTestCase):
         self.assertEqual(self.config.tunnel_cloud.registry, "local")
         spec = self.found["Deployment", "superedge-cloud"]["spec"]
         self.assertEqual((spec["replicas"], spec["strategy"]["type"]), (1, "Recreate"))
+
+
+class ReplicasTests(SynchronousTestCase):
+    """The manifest of several replicas."""
+
+    def setUp(self) -> None:
+        self.text = (DEPLOY / "kubernetes/replicas.yaml").read_text()
+        documents: list[dict[str, Any]] = list(yaml.safe_load_all(self.text))
+        self.found = {(item["kind"], item["metadata"]["name"]): item for item in documents}
+        self.spec = self.found["Deployment", "superedge-cloud"]["spec"]
+        self.pod = self.spec["template"]["spec"]
+        (self.container,) = self.pod["containers"]
+        text = self.found["ConfigMap", "superedge-cloud"]["data"]["cloud.toml"]
+        self.config = convert(Config, tomllib.loads(text), "cloud.toml", Path("/etc/superedge"))
+        assert self.config.tunnel_cloud is not None and self.config.tunnel_cloud.replicas is not None
+        self.tunnel, self.replicas = self.config.tunnel_cloud, self.config.tunnel_cloud.replicas
+
+    def test_ports_are_those_of_the_configuration(self) -> None:
+        assert self.config.ops is not None and self.config.tunnel_dns is not None
+        ports = {port["name"]: port["containerPort"] for port in self.container["ports"]}
+        connect, tls = (listener.listen for listener in self.tunnel.listeners)
+        (dns,) = self.config.tunnel_dns.listen
+        wanted = {
+            "tunnel": self.tunnel.listen,
+            "egress": connect,
+            "kubelets": tls,
+            "replicas": self.replicas.listen,
+            "dns": dns,
+            "dns-tcp": dns,
+            "ops": self.config.ops.listen,
+        }
+        self.assertEqual({name: f"0.0.0.0:{port}" for name, port in ports.items()}, wanted)
+        for kind, name in self.found:
+            if kind == "Service":
+                for port in self.found[kind, name]["spec"]["ports"]:
+                    self.assertIn(port["targetPort"], ports)
+
+    def test_only_the_tunnel_is_open_to_the_world(self) -> None:
+        services = [item["spec"] for (kind, _), item in self.found.items() if kind == "Service"]
+        open_ = [spec for spec in services if spec.get("type", "ClusterIP") != "ClusterIP"]
+        self.assertEqual([[port["name"] for port in spec["ports"]] for spec in open_], [["tunnel"]])
+
+    def test_they_may_do_what_they_do_and_no_more(self) -> None:
+        """As the registry calls; deletes are of dead replicas' records."""
+        verbs = {"get", "list", "watch", "create", "update", "patch", "delete"}
+        rules = self.found["Role", "superedge-cloud"]["rules"]
+        self.assertEqual(
+            {(rule["apiGroups"][0], rule["resources"][0]): set(rule["verbs"]) for rule in rules},
+            {("", "configmaps"): verbs, ("coordination.k8s.io", "leases"): verbs},
+        )
+        (nodes,) = self.found["ClusterRole", "superedge-cloud"]["rules"]
+        self.assertEqual((nodes["resources"], nodes["verbs"]), (["nodes"], ["get", "list", "watch"]))
+        for kind in ("RoleBinding", "ClusterRoleBinding"):
+            binding = self.found[kind, "superedge-cloud"]
+            self.assertEqual(binding["roleRef"]["kind"], kind.removesuffix("Binding"))
+            (subject,) = binding["subjects"]
+            self.assertIn((subject["kind"], subject["name"]), self.found)
+        self.assertEqual(self.pod["serviceAccountName"], "superedge-cloud")
+        self.assertNotIn("automountServiceAccountToken", self.pod)
+
+    def test_every_file_is_mounted_from_a_named_secret(self) -> None:
+        (connect, _) = self.tunnel.listeners
+        files = [self.tunnel.certificate, self.tunnel.key, *self.tunnel.ca, *self.replicas.ca]
+        files += connect.client_ca  # type: ignore[union-attr]
+        mounts = {Path(mount["mountPath"]): mount["name"] for mount in self.container["volumeMounts"]}
+        volumes = {volume["name"]: volume for volume in self.pod["volumes"]}
+        secrets = {volumes[mounts[path.parent]]["secret"]["secretName"] for path in files}
+        comment = self.text.split("apiVersion", 1)[0]
+        self.assertEqual(len(secrets), 4)
+        for secret in secrets:
+            self.assertIn(f" {secret} ", comment)
+            self.assertIn(f"# {secret}:" if f"# {secret}:" in comment else f". {secret}:", comment)
+
+    def test_one_goes_when_another_is_there(self) -> None:
+        self.assertGreater(self.spec["replicas"], 1)
+        self.assertEqual(self.spec["strategy"]["rollingUpdate"]["maxUnavailable"], 0)
+        self.assertEqual(self.found["PodDisruptionBudget", "superedge-cloud"]["spec"]["maxUnavailable"], 1)
+        needed = self.tunnel.drain_timeout + self.replicas.drain_delay + 10
+        self.assertGreater(self.pod["terminationGracePeriodSeconds"], needed)

@@ -35,14 +35,18 @@ class ReplicaProcesses(Base):
     """Also wait until what a dead replica left is collected, which takes two leases."""
 
     def setUp(self) -> None:
-        namespace = f"replicas-{os.getpid()}-{next(_numbers)}"
+        self.namespace = f"replicas-{os.getpid()}-{next(_numbers)}"
         self.admin = self.server.client("admin", "system:masters")
-        self.admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
-        self.configmaps = f"/api/v1/namespaces/{namespace}/configmaps"
-        self.site = Site(self.kubeconfig, namespace)
+        self.admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}})
+        self.configmaps = f"/api/v1/namespaces/{self.namespace}/configmaps"
+        self.permit()
+        self.site = Site(self.kubeconfig, self.namespace)
         self.addCleanup(self.site.stop)
         for name in ("a", "b", "c", "edge"):
             self.site.start(name)
+
+    def permit(self) -> None:
+        """Let whoever the kubeconfig is for do what replicas do."""
 
     def resolves(self, name: str, holder: str) -> bool:
         return self.site.resolve(name) == [self.site.address(holder)]
