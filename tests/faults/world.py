@@ -100,6 +100,8 @@ class FaultCase(SynchronousTestCase):
     """Processes of a test; what is started is ended."""
 
     skip = SKIP
+    prefix: tuple[str, ...] = ()
+    """What command lines of processes begin with."""
 
     def setUp(self) -> None:
         # Short: the path of a Unix socket has at most 107 bytes.
@@ -120,7 +122,7 @@ class FaultCase(SynchronousTestCase):
         twistd = str(Path(sys.executable).with_name("twistd"))
         with (self.directory / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [twistd, "--nodaemon", "--pidfile=", command, "--config", str(path)],
+                [*self.prefix, twistd, "--nodaemon", "--pidfile=", command, "--config", str(path)],
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,

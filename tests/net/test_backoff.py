@@ -26,3 +26,9 @@ class BackoffTests(SynchronousTestCase):
         self.assertGreater(backoff.failed(159), 8)
         backoff.connected(200)
         self.assertLessEqual(backoff.failed(260), 1)
+
+    def test_those_that_fail_at_once_come_back_spread_out(self) -> None:
+        backoffs = [Backoff(1, 60, 60, Random(number)) for number in range(1000)]
+        for ceiling in (1, 2, 4):
+            tenths = [int((backoff.failed(0) / ceiling - 0.5) * 20) for backoff in backoffs]
+            self.assertLess(max(map(tenths.count, range(10))), 140, "nowhere near all at one moment")
