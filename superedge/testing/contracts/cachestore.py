@@ -147,15 +147,15 @@ class CacheStoreContract(_Case):
         return self.run_(check())
 
     def test_large_batches(self) -> Deferred[None]:
-        """Thousands of records, changed again and again."""
+        """Hundreds of records, changed again and again."""
 
         async def check() -> None:
             batches = [
-                [put((str(number),), b"%d" % turn * 50) for number in range(turn, 1500)] for turn in range(3)
+                [put((str(number),), b"%d" % turn * 50) for number in range(turn, 400)] for turn in range(3)
             ]
             found = await self.fill(*batches)
             wanted: dict[tuple[str, Key], bytes] = {
-                ("object", (str(number),)): b"%d" % min(number, 2) * 50 for number in range(1500)
+                ("object", (str(number),)): b"%d" % min(number, 2) * 50 for number in range(400)
             }
             self.expect(found, wanted)
 
