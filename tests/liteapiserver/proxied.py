@@ -12,6 +12,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from superedge.errors import SuperEdgeError
 from superedge.testing.contracts.case import ContractServer
@@ -26,9 +27,12 @@ def free_port() -> int:
 
 
 class ProxiedServer(ContractServer):
-    """``server`` seen through `twistd superedge-edge`, until the test run ends."""
+    """``server`` seen through `twistd superedge-edge`, until the test run ends.
 
-    def __init__(self, server: ContractServer, authority: Authority) -> None:
+    ``way`` is a URL by which the server is reached when it is not the server's own.
+    """
+
+    def __init__(self, server: ContractServer, authority: Authority, way: str = "") -> None:
         self._server = server
         self.ca = server.ca
         self.directory = Path(tempfile.mkdtemp(prefix="superedge-proxied-"))
@@ -47,34 +51,54 @@ key = "{pair.key}"
 client_ca = ["{server.ca}"]
 identities = ["identities"]
 [lite_apiserver.upstream]
-servers = ["{server.url.removeprefix("https://")}"]
+servers = ["{(way or server.url).removeprefix("https://")}"]
 ca = ["{server.ca}"]
 probe_interval = 0.5
 [lite_apiserver.cache]
 path = "cache"
 """)
+        self._config = config
+        self._status = f"http://127.0.0.1:{ops}/superedge/status"
+        atexit.register(self.stop)
+        self.start()
+        self.wait_until("online")
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the process."""
         twistd = str(Path(sys.executable).with_name("twistd"))
-        with (self.directory / "log").open("wb") as log:
+        with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [twistd, "--nodaemon", "--pidfile=", "superedge-edge", "--config", str(config)],
+                [twistd, "--nodaemon", "--pidfile=", "superedge-edge", "--config", str(self._config)],
                 stdout=log,
                 stderr=log,
             )
-        atexit.register(self.stop)
-        self._status = f"http://127.0.0.1:{ops}/superedge/status"
-        self._wait_until_online()
 
-    def _wait_until_online(self) -> None:
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            try:
-                with urllib.request.urlopen(self._status, timeout=2) as answer:
-                    if json.load(answer)["lite_apiserver"]["state"] == "online":
-                        return
-            except OSError:
-                pass
-            time.sleep(0.05)
-        raise SuperEdgeError((self.directory / "log").read_text())
+    def crash(self) -> None:
+        """End the process as a power cut does."""
+        self._process.kill()
+        self._process.wait()
+
+    def status(self) -> dict[str, Any]:
+        """The status page; empty while it does not answer."""
+        try:
+            with urllib.request.urlopen(self._status, timeout=2) as answer:
+                found: dict[str, Any] = json.load(answer)["lite_apiserver"]
+                return found
+        except OSError:
+            return {}
+
+    def wait_until(self, state: str, seconds: float = 20.0) -> None:
+        """Until it is online or offline. Raises SuperEdgeError with its log."""
+        end = time.monotonic() + seconds
+        while self.status().get("state") != state:
+            if time.monotonic() > end:
+                raise SuperEdgeError((self.directory / "log").read_text())
+            time.sleep(0.02)
 
     def identity(self, common_name: str, organization: str) -> tuple[Path, Path]:
         """A pair that lite-apiserver has, too."""
@@ -89,7 +113,7 @@ path = "cache"
     def compact(self) -> None:
         """Make the API server forget its history; that may restart it."""
         self._server.compact()
-        self._wait_until_online()
+        self.wait_until("online")
 
     def stop(self) -> None:
         """End the process."""
