@@ -32,15 +32,15 @@ class Representation:
 
     @property
     def content_type(self) -> str:
-        """The Content-Type of a list or an object."""
+        """The media type and its parameters, as a client asks for it."""
         if not self.kind:
             return self.media_type
         return f"{self.media_type};as={self.kind};g={self.group};v={self.version}"
 
     @property
     def stream_type(self) -> str:
-        """The Content-Type of a watch."""
-        return f"{self.media_type};stream=watch" if self.media_type == PROTOBUF else self.content_type
+        """The Content-Type of a watch; like that of a list it does not name the form."""
+        return f"{self.media_type};stream=watch" if self.media_type == PROTOBUF else self.media_type
 
 
 @lru_cache(maxsize=256)

@@ -79,7 +79,7 @@ class Answering:
                 codec = collection.codec
                 kind = stored.kind or collection.kind
                 body = codec.encode_object(kind, stored.api_version or collection.api_version, stored.raw)
-                content_type = collection.key.representation.content_type
+                content_type = collection.key.representation.media_type
                 headers = stale_headers(content_type, self._clock() - stored.updated)
                 best, found = stored.number, Answer(200, headers, body, "hit")
         absent_since = self._absent_since(identity, request, name)
@@ -149,7 +149,7 @@ def _list(request: RequestInfo, found: Selection, age: float) -> Answer:
         return failure(410, message, outcome="hit")
     if number > found.number > 0:
         return too_new(number, found.number)
-    headers = stale_headers(found.collection.key.representation.content_type, age)
+    headers = stale_headers(found.collection.key.representation.media_type, age)
     return Answer(200, headers, found.list_body(), "hit")
 
 

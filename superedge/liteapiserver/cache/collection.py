@@ -174,7 +174,9 @@ class Collection:
             stored.update(item, self._clock())
             changed = True
         elif number == stored.number:
-            stored.updated = self._clock()  # seen again: not worth a write
+            # Seen again: not worth a write. A Table's row counts the object's age, all else is the same.
+            self.size += len(item.raw) - len(stored.raw)
+            stored.update(item, self._clock())
         if name in self.absent:
             del self.absent[name]
             self._commit(records.ABSENT, (*self.key.parts, *name), None)

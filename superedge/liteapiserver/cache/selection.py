@@ -11,6 +11,11 @@ from superedge.liteapiserver.cache.collection import Collection, StoredObject, V
 from superedge.liteapiserver.cache.scopes import Name, Scope
 
 
+def _store_key(member: tuple[Name, StoredObject]) -> str:
+    (namespace, name), _ = member
+    return f"{namespace}/{name}"
+
+
 class Selection:
     """The members of a complete view that a request selects."""
 
@@ -46,7 +51,8 @@ class Selection:
         return self._labels is None or self._labels(codec.labels(raw))
 
     def _members(self) -> Iterator[StoredObject]:
-        for name, stored in self.view.members.items():
+        """In the API server's order, which is that of the objects' keys in its store."""
+        for name, stored in sorted(self.view.members.items(), key=_store_key):
             if self._names(name) and self._selects(stored.raw):
                 yield stored
 

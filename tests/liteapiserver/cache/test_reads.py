@@ -16,6 +16,7 @@ from tests.liteapiserver.cache.driver import (
     PODS,
     TABLE,
     Driver,
+    event,
     gzipped,
     list_of,
     pod,
@@ -39,6 +40,14 @@ class ReadTests(SynchronousTestCase):
         assert isinstance(answer, Answer)
         self.assertIn(item, answer.body)
         self.assertEqual(json.loads(answer.body)["metadata"]["resourceVersion"], "9")
+
+    def test_in_the_order_of_the_api_server(self) -> None:
+        everywhere = "/api/v1/pods"
+        self.driver.feed(everywhere, list_of([pod("b", 1, "a"), pod("a", 2, "a-b")], 9))
+        self.driver.watch(f"{everywhere}?resourceVersion=9", event("ADDED", pod("a", 10, "a")))
+        found = [item["metadata"] for item in self.driver.get(everywhere)["items"]]
+        names = [f"{each['namespace']}/{each['name']}" for each in found]
+        self.assertEqual(names, ["a-b/a", "a/a", "a/b"])
 
     def test_answers_say_that_they_are_old(self) -> None:
         self.feed(PODS, list_of([], 5))
