@@ -13,12 +13,13 @@ from superedge.kube.status import status_body
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, failure, what
 from superedge.liteapiserver.cache.cache import Cache
+from superedge.liteapiserver.caller import Caller
 from superedge.liteapiserver.credentials import ANONYMOUS, Credentials
 from superedge.liteapiserver.filters import Filters, not_acceptable, takes_plain
 from superedge.liteapiserver.health import Health
 from superedge.liteapiserver.held import HeldWatches
 from superedge.liteapiserver.identity import IdentityManager
-from superedge.liteapiserver.proxy import Caller, Exchange
+from superedge.liteapiserver.proxy import Exchange
 from superedge.liteapiserver.questions import MAX_BODY, Questions, is_question
 from superedge.net.transport import organizations_of
 from superedge.web.h1 import HOP_BY_HOP, Headers, split_headers

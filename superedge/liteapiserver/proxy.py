@@ -8,22 +8,21 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from superedge.kube.errors import DecodeError
-from superedge.kube.media import without_cbor
 from superedge.kube.request import RequestInfo
-from superedge.kube.status import is_status
-from superedge.liteapiserver.filters import FAILED, WatchFilter, hidden
-from superedge.liteapiserver.questions import MAX_BODY, is_question
+from superedge.liteapiserver.caller import Caller
+from superedge.liteapiserver.filtered import FilteredBody, FilteredWatch
+from superedge.liteapiserver.forwarding import Body, forwarded_head
+from superedge.liteapiserver.questions import QuestionRecorder, is_question
+from superedge.liteapiserver.strangers import BALANCER, DoubtfulAnswer, Origin, origin
 from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
-from superedge.web.client import Pool, UpstreamConnection
+from superedge.web.client import UpstreamConnection
 from superedge.web.h1 import (
     HOP_BY_HOP,
     Headers,
     ResponseHead,
     chunk,
     last_chunk,
-    request_head,
     response_head,
     split_headers,
 )
@@ -33,55 +32,35 @@ if TYPE_CHECKING:
     from superedge.liteapiserver.frontend import Frontend
     from superedge.web.server import Request
 
-_BALANCER = frozenset({502, 503, 504})
-_STATUS_TYPES = (b"application/json", b"application/vnd.kubernetes.protobuf")
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-# What a captive portal says; an API server has no reason to.
-_ELSEWHERE = frozenset({301, 302, 303, 307, 308, 511})
 
 _log = Logger()
-
-
-class Caller:
-    """Who asks: the pool that speaks for it, and its name in the cache.
-
-    ``authorization`` is set when it is what names the client, and not a certificate.
-    """
-
-    __slots__ = ("authorization", "identity", "pool")
-
-    def __init__(self, pool: Pool, identity: str, authorization: bytes = b"") -> None:
-        self.pool = pool
-        self.identity = identity
-        self.authorization = authorization
 
 
 class Exchange:
     """Forwards one request; it is the receiver of the request's body and of the response."""
 
     __slots__ = (
+        "_body",
         "_caller",
-        "_chunked",
+        "_client",
         "_connecting",
         "_connection",
         "_done",
+        "_doubtful",
         "_frontend",
-        "_has_body",
         "_headers",
-        "_held",
         "_info",
         "_interim_seen",
         "_noted",
         "_question",
-        "_question_answer",
         "_recorder",
+        "_repeatable",
         "_request",
         "_retried",
         "_round",
         "_started",
         "_switch_head",
-        "_unfiltered",
-        "_watch_filter",
         "started_at",
     )
 
@@ -98,6 +77,8 @@ class Exchange:
         """``headers`` and ``noted`` are the request's, as `split_headers` gives them."""
         self._frontend = frontend
         self._request = request
+        self._client: Request | FilteredBody | FilteredWatch = request
+        """Where the answer goes."""
         self._info = info
         self._caller = caller
         self._headers = headers
@@ -106,19 +87,20 @@ class Exchange:
         self._connection: UpstreamConnection | None = None
         self._connecting: Deferred[UpstreamConnection] | None = None
         self._recorder: Recorder | None = None
-        self._held: tuple[ResponseHead, list[bytes]] | None = None
+        self._question: QuestionRecorder | None = None
+        if is_question(info):
+            self._question = QuestionRecorder(frontend.questions, caller.identity, info)
+        self._doubtful: DoubtfulAnswer | None = None
         self._round: list[bytes] = []
-        self._unfiltered: tuple[Headers, list[bytes]] | None = None
-        self._watch_filter: WatchFilter | None = None
-        self._has_body = False
-        self._chunked = False
+        """What the recorder is to see after the client."""
+        self._body = Body.NONE
+        """What of the request is still to be sent."""
+        self._repeatable = False
         self._started = False
         self._done = False
         self._retried = False
         self._interim_seen = False
         self._switch_head = b""
-        self._question: list[bytes] | None = [] if is_question(info) else None
-        self._question_answer: tuple[bytes, list[bytes]] | None = None
 
     @property
     def waiting(self) -> bool:
@@ -174,51 +156,32 @@ class Exchange:
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         head = self._request.head
-        method = head.method
-        forwarded = self._forwarded_head()
-        connection.request(forwarded, method == b"HEAD", not self._has_body, self)
-        if self._has_body:
+        forwarded, self._body = forwarded_head(head, self._headers, self._noted, self._frontend.host)
+        self._repeatable = head.method in _IDEMPOTENT and self._body is Body.NONE
+        connection.request(forwarded, head.method == b"HEAD", self._body is Body.NONE, self)
+        if self._body is not Body.NONE:
             connection.transport.registerProducer(self._request, True)
         self._request.receive(self)
-
-    def _forwarded_head(self) -> bytes:
-        head, noted = self._request.head, self._noted
-        lines = [(b"Host", self._frontend.host), *self._headers]
-        if b"cbor" in noted.get(b"accept", b"").lower():
-            lines = [
-                (name, without_cbor(value) if name.lower() == b"accept" else value) for name, value in lines
-            ]
-        if head.upgrade:
-            # Everything after the head goes through as it is once the server agrees.
-            lines += [(b"Connection", b"Upgrade"), (b"Upgrade", noted.get(b"upgrade", b""))]
-        elif b"transfer-encoding" in noted:
-            self._has_body = self._chunked = True
-            lines.append((b"Transfer-Encoding", b"chunked"))
-        else:
-            self._has_body = noted.get(b"content-length", b"0") != b"0"
-        return request_head(head.method, head.target, lines)
 
     # -- RequestReceiver
 
     def body(self, data: bytes) -> None:
         """A piece of the request's body."""
         if self._question is not None:
-            self._question.append(data)
-            if sum(map(len, self._question)) > MAX_BODY:
-                self._question = None
+            self._question.asked(data)
         connection = self._connection
         if connection is not None and not self._done:
-            connection.transport.writeSequence(chunk([data]) if self._chunked else [data])
+            connection.transport.writeSequence(chunk([data]) if self._body is Body.CHUNKED else [data])
 
     def body_end(self, trailers: Headers) -> None:
         """The request is complete."""
         connection = self._connection
-        if connection is None or not self._has_body:
+        if connection is None or self._body is Body.NONE:
             return
-        if self._chunked:
+        if self._body is Body.CHUNKED:
             connection.transport.write(last_chunk(trailers))
         connection.transport.unregisterProducer()
-        self._has_body = False
+        self._body = Body.NONE
         connection.request_sent()
 
     def client_lost(self) -> None:
@@ -237,72 +200,60 @@ class Exchange:
             self._informational(head)
             return
         headers, noted = split_headers(head.headers, HOP_BY_HOP)
-        kind = noted.get(b"content-type", b"")
-        if b"audit-id" in noted or (status not in _BALANCER and not self._is_strange(status, kind)):
+        whose = origin(self._info, status, noted)
+        if whose is Origin.API_SERVER:
             self._frontend.health.answered()
             self._answer(head, headers, noted)
-        elif kind.startswith(_STATUS_TYPES):
-            # An API server without audit says so in its body: hold the answer until that is here.
-            self._held = (head, [])
+        elif whose is Origin.DOUBTFUL:
+            self._doubtful = DoubtfulAnswer(head)
         else:
             self._stranger_answered(head)
-
-    def _is_strange(self, status: int, content_type: bytes) -> bool:
-        """Whether it answers for an object what no API server does: a page, or the way to another server."""
-        info = self._info
-        if not info.is_resource or info.subresource or info.verb == "proxy":
-            return False
-        return status in _ELSEWHERE or content_type.startswith(b"text/html")
 
     def _stranger_answered(self, head: ResponseHead) -> None:
         """No API server is behind the address: for a read the cache has the better answer."""
         self._frontend.health.failed(f"a load balancer or a portal answered {head.status}")
         if self._done:
             return  # that was enough to go offline
-        if self._info.is_read or head.status not in _BALANCER:
+        if self._info.is_read or head.status not in BALANCER:
             self._drop_upstream()
             self._answer_without(sent=True)
         else:
             self._answer(head, *split_headers(head.headers, HOP_BY_HOP))
 
-    def _release_held(self, head: ResponseHead, pieces: list[bytes]) -> None:
-        """The body of a doubtful answer is here."""
-        self._held = None
-        if is_status(b"".join(pieces)):
+    def _settle_doubt(self, answer: DoubtfulAnswer) -> None:
+        """Enough of the body of a doubtful answer is here."""
+        self._doubtful = None
+        if answer.is_genuine:
             self._frontend.health.answered()
-            self._answer(head, *split_headers(head.headers, HOP_BY_HOP))
+            self._answer(answer.head, *split_headers(answer.head.headers, HOP_BY_HOP))
         else:
-            self._stranger_answered(head)
+            self._stranger_answered(answer.head)
         if not self._done:
-            self.data(pieces)
+            self.data(answer.pieces)
 
     def _answer(self, head: ResponseHead, headers: Headers, noted: dict[bytes, bytes]) -> None:
         """Begin the client's response."""
-        frontend, status = self._frontend, head.status
+        frontend, info, status = self._frontend, self._info, head.status
+        content_type = noted.get(b"content-type", b"")
         self._check_credentials(status)
-        filtered = status == 200 and frontend.filters.active and frontend.filters.covers(self._info)
-        if filtered and self._info.verb == "watch":
-            self._watch_filter = WatchFilter(frontend.filters, self._info)
+        if status == 200 and frontend.filters.active and frontend.filters.covers(info):
+            if info.verb == "watch":
+                self._client = FilteredWatch(self._request, frontend.filters, info, self.client_lost)
+            else:
+                self._client = FilteredBody(self._request, frontend.filters, info)
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
-        frontend.answering(self, self._info, status)
-        if status == 201 and self._question is not None:
-            self._question_answer = (noted.get(b"content-type", b""), [])
-        if self._info.is_read:
+        frontend.answering(self, info, status)
+        if self._question is not None:
+            self._question.answered(status, content_type)
+        if info.is_read:
+            encoding, etag = noted.get(b"content-encoding", b""), noted.get(b"etag", b"")
             self._recorder = frontend.cache.record(
-                self._caller.identity,
-                self._info,
-                status,
-                noted.get(b"content-type", b""),
-                noted.get(b"content-encoding", b""),
-                noted.get(b"etag", b""),
+                self._caller.identity, info, status, content_type, encoding, etag
             )
-        elif status < 300 and self._info.is_resource:
-            frontend.cache.wrote(self._caller.identity, self._info)
-        if filtered and self._info.verb != "watch":
-            self._unfiltered = ([pair for pair in headers if pair[0].lower() != b"content-length"], [])
-        else:
-            self._request.start(status, head.reason, headers, bounded)
+        elif status < 300 and info.is_resource:
+            frontend.cache.wrote(self._caller.identity, info)
+        self._client.start(status, head.reason, headers, bounded)
 
     def _informational(self, head: ResponseHead) -> None:
         if head.status == 101:
@@ -321,43 +272,15 @@ class Exchange:
 
     def data(self, pieces: list[bytes]) -> None:
         """Pieces of the body."""
-        if self._held is not None:
-            self._held[1].extend(pieces)
-            if sum(map(len, self._held[1])) > MAX_BODY:
-                self._release_held(*self._held)
+        if self._doubtful is not None:
+            if self._doubtful.data(pieces):
+                self._settle_doubt(self._doubtful)
             return
-        if self._unfiltered is not None:
-            self._unfiltered[1].extend(pieces)
-        elif self._watch_filter is not None:
-            self._write_events(self._watch_filter, pieces)
-        else:
-            self._request.write(pieces)
+        self._client.write(pieces)
         if self._recorder is not None:
             self._round += pieces
-        if self._question_answer is not None:
-            self._question_answer[1].extend(pieces)
-
-    def _write_events(self, watch_filter: WatchFilter, pieces: list[bytes]) -> None:
-        try:
-            self._request.write(watch_filter.feed(pieces))
-        except Exception:
-            _log.failure("a response filter failed on {path}", path=self._info.path)
-            self.client_lost()
-            self._request.abort()
-
-    def _respond_filtered(self, headers: Headers, pieces: list[bytes]) -> None:
-        filters = self._frontend.filters
-        try:
-            body = filters.body(self._info, b"".join(pieces))
-        except Exception:
-            _log.failure("a response filter failed on {path}", path=self._info.path)
-            self._request.respond(500, [(b"Content-Type", b"application/json")], FAILED)
-            return
-        if body is None:
-            answer = hidden(self._info)
-            self._request.respond(answer.status, answer.headers, answer.body)
-        else:
-            self._request.respond(200, headers, body)
+        if self._question is not None:
+            self._question.data(pieces)
 
     def round_done(self) -> None:
         """Send on what came, then let the cache see it."""
@@ -365,8 +288,7 @@ class Exchange:
             return
         if self._info.verb != "watch":
             self._frontend.health.answered()
-        if self._unfiltered is None:
-            self._request.flush()
+        self._client.flush()
         if self._connection is not None:
             self._request.throttle(self._connection.transport)
         if self._recorder is not None and self._round:
@@ -375,42 +297,25 @@ class Exchange:
 
     def complete(self, trailers: Headers) -> None:
         """The response is whole."""
-        if self._held is not None:
-            self._release_held(*self._held)
+        if self._doubtful is not None:
+            self._settle_doubt(self._doubtful)
             if self._done:
                 return
         self._finish()
         connection = self._connection
-        if self._has_body and connection is not None:
+        if self._body is not Body.NONE and connection is not None:
             # Answered before the request was read to its end: its connection serves no other.
             connection.transport.unregisterProducer()
             connection.usable = False
             connection.transport.loseConnection()
-        if self._unfiltered is not None:
-            self._respond_filtered(*self._unfiltered)
-        else:
-            self._request.finish(trailers)
+        self._client.finish(trailers)
         recorder, self._recorder = self._recorder, None
         if recorder is not None:
             if self._round:
                 recorder.data(self._round)
             recorder.complete()
-        if self._question_answer is not None:
-            self._keep_answer(*self._question_answer)
-
-    def _keep_answer(self, content_type: bytes, answer: list[bytes]) -> None:
-        try:
-            self._frontend.questions.record(
-                self._caller.identity,
-                self._info,
-                b"".join(self._question or ()),
-                content_type.decode("latin-1"),
-                b"".join(answer),
-            )
-        except DecodeError as problem:
-            _log.warn(
-                "an answer to {path} is not kept for later: {problem}", path=self._info.path, problem=problem
-            )
+        if self._question is not None:
+            self._question.complete()
 
     def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
         """The server speaks another protocol from here on: bytes go through as they are."""
@@ -436,7 +341,7 @@ class Exchange:
             self._cut_short(reason)
             return
         stale = connection is not None and connection.used and not self._interim_seen
-        if stale and not self._retried and self._request.head.method in _IDEMPOTENT and not self._has_body:
+        if stale and self._repeatable and not self._retried:
             # The server closed a kept connection at the moment we wrote to it.
             self._retried = True
             self._connect()
@@ -490,9 +395,8 @@ class Exchange:
         if sent and not self._info.is_read:
             self._frontend.undecided(self._request, self._info)
         else:
-            self._frontend.answer_offline(
-                self._request, self._info, self._caller, b"".join(self._question or ())
-            )
+            question = self._question.question if self._question is not None else b""
+            self._frontend.answer_offline(self._request, self._info, self._caller, question)
 
     def _finish(self) -> None:
         self._done = True

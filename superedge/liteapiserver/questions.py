@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from twisted.logger import Logger
+
+from superedge.kube.errors import DecodeError
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache.answers import Answer
 from superedge.liteapiserver.credentials import Credentials
@@ -10,6 +13,8 @@ from superedge.liteapiserver.tokens import TokenVault, is_token_request
 
 MAX_BODY = 256 * 1024
 """Bytes of the longest question, and of the longest answer, that are kept."""
+
+_log = Logger()
 
 
 def is_question(request: RequestInfo) -> bool:
@@ -41,3 +46,53 @@ class Questions:
         if is_token_request(request):
             return self._tokens.answer(identity, request, question)
         return self._reviews.answer(identity, request, question)
+
+
+class QuestionRecorder:
+    """Follows a question on its way: its body, and the answer to it."""
+
+    def __init__(self, questions: Questions, identity: str, request: RequestInfo) -> None:
+        self._questions = questions
+        self._identity = identity
+        self._request = request
+        self._question: list[bytes] | None = []
+        self._answer: list[bytes] | None = None
+        self._content_type = ""
+
+    @property
+    def question(self) -> bytes:
+        """The question's body so far; empty when it is too long to be kept."""
+        return b"".join(self._question or ())
+
+    def asked(self, data: bytes) -> None:
+        """Some of the question's body."""
+        if self._question is not None:
+            self._question.append(data)
+            if sum(map(len, self._question)) > MAX_BODY:
+                self._question = None
+
+    def answered(self, status: int, content_type: bytes) -> None:
+        """The answer's head."""
+        if status == 201 and self._question is not None:
+            self._answer = []
+            self._content_type = content_type.decode("latin-1")
+
+    def data(self, pieces: list[bytes]) -> None:
+        """Some of the answer's body."""
+        if self._answer is not None:
+            self._answer += pieces
+
+    def complete(self) -> None:
+        """The answer is whole: keep it."""
+        if self._answer is None:
+            return
+        try:
+            self._questions.record(
+                self._identity, self._request, self.question, self._content_type, b"".join(self._answer)
+            )
+        except DecodeError as problem:
+            _log.warn(
+                "an answer to {path} is not kept for later: {problem}",
+                path=self._request.path,
+                problem=problem,
+            )
