@@ -34,8 +34,7 @@ def parse_query(data: bytes) -> DNSRecord | None:
 def format_error(data: bytes) -> bytes:
     """The answer to a question that cannot be read."""
     header = DNSHeader(id=int.from_bytes(data[:2], "big"), qr=1, rcode=RCODE.FORMERR)
-    packed: bytes = DNSRecord(header).pack()
-    return packed
+    return bytes(DNSRecord(header).pack())
 
 
 def failure(query: DNSRecord, code: int) -> DNSRecord:
@@ -63,13 +62,12 @@ def udp_size(query: DNSRecord) -> int:
 
 def pack(answer: DNSRecord, limit: int | None) -> bytes:
     """The answer on the wire; over ``limit`` bytes, its question alone with TC set: ask over TCP."""
-    packed: bytes = answer.pack()
+    packed = bytes(answer.pack())
     if limit is None or len(packed) <= limit:
         return packed
     short = DNSRecord(answer.header, questions=answer.questions)
     short.header.tc = 1
-    truncated: bytes = short.pack()
-    return truncated
+    return bytes(short.pack())
 
 
 def answers(data: bytes, query: bytes) -> bool:

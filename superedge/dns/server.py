@@ -8,10 +8,11 @@ from dnslib import RCODE
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IPushProducer
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.dns import TunnelDNSConfig
@@ -24,6 +25,10 @@ from superedge.net.endpoints import ServerEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.networks import Networks
 
+MAX_KNOWN = 10_000
+"""Packed answers about nodes that are kept; beyond, all are made anew."""
+MAX_WAITING = 100
+"""Questions of one TCP connection that are being answered; the next ones are not read yet."""
 MAX_PENDING = 2000
 """Questions under way to upstream servers; more are SERVFAIL at once."""
 IDLE = 30.0
@@ -42,6 +47,10 @@ class DNSServer(Service):
         self._listen = [cast(TCPAddress, parse_address(text, 53)) for text in config.listen]
         self.clients = Networks(config.allow)
         self._zone = NodeZone(directory, config.suffixes, config.ttl, config.unconnected)
+        # By the whole question but its id, so that each asker's own spelling comes back.
+        self._known: dict[tuple[bool, bytes], bytes] = {}
+        directory.on_change(self._known.clear)
+        self._node_queries = metrics.QUERIES.labels("node")
         upstreams = [cast(TCPAddress, parse_address(text, 53)) for text in config.upstreams]
         self._forwarder = Forwarder(reactor, upstreams, config.timeout) if upstreams else None
         self._pending = 0
@@ -51,6 +60,14 @@ class DNSServer(Service):
     def addresses(self) -> list[Any]:
         """Where it listens, TCP then UDP for each address."""
         return [port.getHost() for port in self._ports]
+
+    def known(self, data: bytes, stream: bool) -> bytes | None:
+        """The answer to a question about a node, if the same was asked before and nothing has changed."""
+        rest = self._known.get((stream, data[2:]))
+        if rest is None:
+            return None
+        self._node_queries.inc()
+        return data[:2] + rest
 
     async def respond(self, data: bytes, stream: bool) -> bytes | None:
         """The answer to a packet; None for what gets none."""
@@ -67,8 +84,12 @@ class DNSServer(Service):
             return pack(failure(query, RCODE.NOTIMP), limit)
         answer = self._zone.answer(query)
         if answer is not None:
-            metrics.QUERIES.labels("node").inc()
-            return pack(answer, limit)
+            self._node_queries.inc()
+            packed = pack(answer, limit)
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[stream, data[2:]] = packed[2:]
+            return packed
         if self._forwarder is None:
             metrics.QUERIES.labels("refused").inc()
             return pack(failure(query, RCODE.REFUSED), limit)
@@ -133,6 +154,10 @@ class _Datagrams(DatagramProtocol):
         if not self._server.clients.allow(addr[0]):
             metrics.QUERIES.labels("refused").inc()
             return
+        known = self._server.known(datagram, False)
+        if known is not None:
+            self._send(known, addr)
+            return
         answered = Deferred.fromCoroutine(self._server.respond(datagram, False))
         answered.addCallback(self._send, addr)
         answered.addErrback(lambda reason: _log.failure("a question failed", reason))
@@ -143,8 +168,12 @@ class _Datagrams(DatagramProtocol):
             transport.write(answer, addr)
 
 
+@implementer(IPushProducer)
 class _Questions(Protocol):
-    """Questions over TCP: answered as they are ready, so that a slow one holds up no other (RFC 7766)."""
+    """Questions over one TCP connection, answered as the answers come (RFC 7766).
+
+    Whoever does not read its answers is not read from either.
+    """
 
     transport: Any
 
@@ -153,38 +182,73 @@ class _Questions(Protocol):
         self._received = bytearray()
         self._idle = reactor.callLater(IDLE, self._silent)
         self._waiting: set[Deferred[None]] = set()
+        self._full = False
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(self, True)
 
     def _silent(self) -> None:
-        self.transport.loseConnection()
+        self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
         if self._idle.active():
             self._idle.reset(IDLE)
+        self._received += data
+        self._ask()
+
+    def _ask(self) -> None:
         received = self._received
-        received += data
-        while len(received) >= 2:
+        while len(received) >= 2 and not self._full and len(self._waiting) < MAX_WAITING:
             size = int.from_bytes(received[:2], "big")
             if len(received) < 2 + size:
                 break
             question = bytes(received[2 : 2 + size])
             del received[: 2 + size]
+            known = self._server.known(question, True)
+            if known is not None:
+                self._send(known)
+                continue
             answered = Deferred.fromCoroutine(self._answer(question))
             self._waiting.add(answered)
             answered.addErrback(lambda reason: reason.trap(CancelledError) and None)
             answered.addErrback(lambda reason: _log.failure("a question failed", reason))
             answered.addCallback(self._answered, answered)
+        self._pace()
+
+    def _pace(self) -> None:
+        if self._full or len(self._waiting) >= MAX_WAITING:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
 
     def _answered(self, _: object, answered: Deferred[None]) -> None:
         self._waiting.discard(answered)
+        if self._received or len(self._waiting) == MAX_WAITING - 1:
+            self._ask()
 
     async def _answer(self, question: bytes) -> None:
         answer = await self._server.respond(question, True)
         if answer is not None:
-            self.transport.write(len(answer).to_bytes(2, "big") + answer)
+            self._send(answer)
+
+    def _send(self, answer: bytes) -> None:
+        self.transport.write(len(answer).to_bytes(2, "big") + answer)
+
+    def pauseProducing(self) -> None:
+        self._full = True
+        self._pace()
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        self._ask()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; connectionLost follows."""
 
     def connectionLost(self, reason: Any = None) -> None:
         if self._idle.active():
             self._idle.cancel()
+        self._full = True
         for answered in list(self._waiting):
             answered.cancel()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Literal, Protocol
 
@@ -29,6 +29,9 @@ class Directory(Protocol):
 
     def names_at(self, address: str) -> Sequence[str]:
         """The connected nodes that are reached at an address."""
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call back after any of these answers may have changed."""
 
 
 class NodeZone:

@@ -74,8 +74,10 @@ class NodeIndex:
         self._networks: dict[_Network, set[str]] = {}
         self._lengths: dict[tuple[int, int], int] = {}
 
-    def put(self, node: Node) -> None:
-        """A node is there, or has changed."""
+    def put(self, node: Node) -> bool:
+        """A node is there, or may have changed; whether anything did that counts here."""
+        if self._nodes.get(node.name) == node:
+            return False
         self.remove(node.name)
         self._nodes[node.name] = node
         for text in node.addresses:
@@ -86,6 +88,7 @@ class NodeIndex:
                 length = (network.version, network.prefixlen)
                 self._lengths[length] = self._lengths.get(length, 0) + 1
             owners.add(node.name)
+        return True
 
     def remove(self, name: str) -> None:
         """A node is gone."""

@@ -94,8 +94,9 @@ class TunnelBranch:
         def changed(key: Key, node: Node | None) -> None:
             if node is None:
                 index.remove(key.name)
-            else:
-                index.put(node)
+                self._directory.changed()
+            elif index.put(node):
+                self._directory.changed()
 
         reflector = Reflector(self._reactor, self._kubernetes.client, NODES.path(), read_node, changed)
         reflector.setServiceParent(self.services)

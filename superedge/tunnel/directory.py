@@ -34,15 +34,16 @@ class NodeDirectory:
         self._index = index
         self._by_address: dict[str, list[str]] | None = None
         self._watchers: list[Callable[[], None]] = []
-        table.subscribe(lambda node, session: self._changed())
+        table.subscribe(lambda node, session: self.changed())
         if registry is not None:
-            registry.on_change(self._changed)
+            registry.on_change(self.changed)
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Call back after a node came, went or moved."""
+        """Call back after a node came, went, moved, or has other addresses."""
         self._watchers.append(callback)
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Something that the answers are made of has changed."""
         self._by_address = None
         for callback in self._watchers:
             callback()

@@ -7,16 +7,19 @@ import dnslib
 from dnslib import RR, TXT, DNSHeader, DNSRecord
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from twisted.internet import reactor as _reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.task import deferLater
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from superedge.config.addresses import TCPAddress
 from superedge.config.dns import TunnelDNSConfig
 from superedge.dns.messages import answers
-from superedge.dns.server import DNSServer
+from superedge.dns.server import DNSServer, _Streams
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from tests.dns.directory import StaticDirectory
@@ -217,15 +220,53 @@ class ServerTests(TestCase):
 
     async def test_a_session_that_comes_and_goes_is_known_at_once(self) -> None:
         port = self.serve()
+        for _ in range(2):
+            self.assertEqual(str((await self.ask(port, "edge-1", "A")).rr[0].rdata), "192.0.2.10")
         self.directory.connected.clear()
+        self.directory.changed()
         self.assertEqual((await self.ask(port, "edge-1", "A")).header.rcode, dnslib.RCODE.REFUSED)
         self.directory.connected["edge-1"] = ["192.0.2.11"]
+        self.directory.changed()
         self.assertEqual(str((await self.ask(port, "edge-1", "A")).rr[0].rdata), "192.0.2.11")
+
+    async def test_the_same_question_in_other_spellings_and_ways(self) -> None:
+        """An answer that is kept is for exactly its question, over UDP or over TCP."""
+        port = self.serve()
+        self.directory.connected = dict.fromkeys((f"edge-{number}" for number in range(100)), ["192.0.2.10"])
+        for _ in range(2):
+            for name in ("edge-1", "EDGE-1", "Edge-1"):
+                answer = await self.ask(port, name, "A")
+                self.assertEqual((str(answer.rr[0].rname), len(answer.rr)), (f"{name}.", 1))
+            self.assertEqual((await self.ask(port, "edge-1", "AAAA")).rr, [])
+            self.assertEqual((await self.ask(port, "10.2.0.192.in-addr.arpa", "PTR")).header.tc, 1)
+            client = await self.stream(port)
+            query = DNSRecord.question("10.2.0.192.in-addr.arpa", "PTR").pack()
+            cast(Any, client.transport).write(len(query).to_bytes(2, "big") + query)
+            while not client.answers:
+                await deferLater(reactor, 0.01)
+            self.assertEqual(len(client.answers[0].rr), 100)
+
+    async def test_who_does_not_read_is_not_read_from(self) -> None:
+        port = self.serve()
+        self.directory.connected = dict.fromkeys((f"edge-{number}" for number in range(900)), ["192.0.2.10"])
+        client = await self.stream(port)
+        transport = cast(Any, client.transport)
+        transport.pauseProducing()
+        query = DNSRecord.question("10.2.0.192.in-addr.arpa", "PTR").pack()
+        sent, answered = 20_000, answered_queries("node")
+        transport.write((len(query).to_bytes(2, "big") + query) * sent)
+        before = -1.0
+        while before != answered_queries("node"):
+            before = answered_queries("node")
+            await deferLater(reactor, 0.1)
+        self.assertLess(answered_queries("node") - answered, sent / 2)
+        transport.abortConnection()
 
     async def test_many_names_at_one_address(self) -> None:
         port = self.serve()
         names = [f"edge-{number}" for number in range(2000)]
         self.directory.connected = dict.fromkeys(names, ["192.0.2.10"])
+        self.directory.changed()
         answer = await self.ask(port, "10.2.0.192.in-addr.arpa", "PTR")
         self.assertEqual((answer.header.tc, answer.rr), (1, []))
         client = await self.stream(port)
@@ -234,6 +275,10 @@ class ServerTests(TestCase):
         while not client.answers:
             await deferLater(reactor, 0.01)
         self.assertEqual(len(client.answers[0].rr), 1000)
+
+
+def answered_queries(outcome: str) -> float:
+    return REGISTRY.get_sample_value("superedge_dns_queries_total", {"outcome": outcome}) or 0.0
 
 
 # Names that lead to themselves, to each other, ahead, or to nowhere; lengths that are no lengths.
@@ -252,6 +297,45 @@ LOOPS = (
 )
 
 
+class PaceTests(SynchronousTestCase):
+    """One TCP connection, as its transport sees it."""
+
+    def setUp(self) -> None:
+        self.server = DNSServer(reactor, TunnelDNSConfig(), StaticDirectory(["192.0.2.10"], "edge-1"))
+        self.asked: list[Deferred[bytes | None]] = []
+        self.transport = StringTransport()
+        factory: Any = _Streams(self.server)
+        self.protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        self.protocol.makeConnection(self.transport)
+        self.addCleanup(self.protocol.connectionLost)
+        query = DNSRecord.question("edge-1").pack()
+        self.question = len(query).to_bytes(2, "big") + bytes(query)
+
+    def test_it_reads_no_more_than_it_gets_rid_of(self) -> None:
+        self.protocol.pauseProducing()
+        self.assertEqual(self.transport.producerState, "paused")
+        self.protocol.dataReceived(self.question * 3)
+        self.assertEqual((self.transport.value(), self.transport.producerState), (b"", "paused"))
+        self.protocol.resumeProducing()
+        self.assertEqual(self.transport.producerState, "producing")
+        self.assertEqual(self.transport.value().count(b"\x06edge-1"), 3)
+
+    def test_it_reads_no_more_than_is_being_answered(self) -> None:
+        async def respond(data: bytes, stream: bool) -> bytes | None:
+            self.asked.append(Deferred())
+            return await self.asked[-1]
+
+        self.server.respond = respond  # type: ignore[method-assign]
+        self.protocol.dataReceived(self.question * 250)
+        self.assertEqual((len(self.asked), self.transport.producerState), (100, "paused"))
+        for _ in range(150):
+            self.asked.pop(0).callback(b"answer")
+        self.assertEqual(self.transport.value().count(b"answer"), 150)
+        self.assertEqual((len(self.asked), self.transport.producerState), (100, "paused"))
+        self.asked.pop(0).callback(None)
+        self.assertEqual(self.transport.producerState, "producing")
+
+
 class GarbageTests(SynchronousTestCase):
     @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.binary(max_size=80), st.booleans())
@@ -260,7 +344,7 @@ class GarbageTests(SynchronousTestCase):
         server = DNSServer(reactor, config, StaticDirectory(["192.0.2.10"], "edge-1"))
         question = DNSRecord.question("edge-1").pack()
         for packet in (data, question[:12] + data, question + data, data[:2] + question[2:]):
-            self.successResultOf(Deferred.fromCoroutine(server.respond(packet, stream)))
+            self.successResultOf(Deferred.fromCoroutine(server.respond(bytes(packet), stream)))
 
     def test_names_that_never_end(self) -> None:
         """In the question, and in the records behind a good one."""
@@ -270,7 +354,7 @@ class GarbageTests(SynchronousTestCase):
             asked = good[:12] + name + b"\x00\x01\x00\x01"
             behind = good[:10] + b"\x00\x01" + good[12:] + name + b"\x00\x29\x04\xd0" + bytes(6)
             for packet in (asked, behind):
-                answer = self.successResultOf(Deferred.fromCoroutine(server.respond(packet, False)))
+                answer = self.successResultOf(Deferred.fromCoroutine(server.respond(bytes(packet), False)))
                 assert answer is not None
                 self.assertEqual(answer[:2], good[:2])
                 self.assertIn(answer[3] & 0x0F, (dnslib.RCODE.FORMERR, dnslib.RCODE.REFUSED, 0))

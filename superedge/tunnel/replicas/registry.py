@@ -133,7 +133,7 @@ class KubernetesRegistry(Service):
         return all(self._own.name < replica.name for replica in self._routes.replicas())
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Call back after anything of another replica changed."""
+        """Call back after anything that decides where a caller is sent has changed."""
         self._watchers.append(callback)
 
     # -- life
@@ -152,6 +152,7 @@ class KubernetesRegistry(Service):
     async def leave(self) -> None:
         """Say that no caller should be sent here any more; waits a bounded time for that to be written."""
         self._draining = True
+        self._tell()
         await self._last_word(self._write_lease(), "announce the end")
 
     async def stopService(self) -> None:

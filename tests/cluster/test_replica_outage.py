@@ -1,0 +1,70 @@
+"""The API server hangs, or is gone, under replicas that run: slow, and so not among the unit tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from functools import partial
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.testing.server import EmbeddedServer
+from tests.tunnel.replicas.processes import Site, wait_until
+
+SKIP = "set SUPEREDGE_CLUSTER_TESTS=1 to run it: it takes a minute"
+
+
+class OutageTests(SynchronousTestCase):
+    if os.environ.get("SUPEREDGE_CLUSTER_TESTS") != "1":
+        skip = SKIP
+
+    def setUp(self) -> None:
+        self.server = EmbeddedServer()
+        self.addCleanup(self.server.stop)
+        self.site = Site(self.server.kubeconfig, "default", "abc")
+        self.addCleanup(self.site.stop)
+        for name in ("a", "b", "edge"):
+            self.site.start(name)
+        for name in "ab":
+            wait_until(partial(self.site.reaches, name), self.site)
+
+    def hang(self) -> None:
+        """Connections stay and nothing is answered, until the end of the test at the latest."""
+        self.signal(signal.SIGSTOP)
+        self.addCleanup(self.signal, signal.SIGCONT)
+
+    def signal(self, sign: signal.Signals) -> None:
+        os.kill(self.server._process.pid, sign)
+
+    def test_it_hangs_and_comes_back(self) -> None:
+        site = self.site
+        first = site.holder()
+        (second,) = set("ab") - {first}
+        stream = site.connect(second)
+        self.addCleanup(stream.close)
+        self.hang()
+        # For several leases: routes and streams stay.
+        end = time.monotonic() + 12
+        while time.monotonic() < end:
+            self.assertTrue(site.reaches(first) and site.reaches(second), site.logs())
+            stream.sendall(b"x")
+            self.assertEqual(stream.recv(1), b"x")
+            time.sleep(0.5)
+        # One that starts now takes nodes at least; a node that comes elsewhere is reached there.
+        site.start("c")
+        site.end(first, signal.SIGKILL)
+        site.end(second, signal.SIGKILL)
+        wait_until(partial(site.reaches, "c"), site)
+        site.start(first)
+        self.assertFalse(site.reaches(first), "it knows of nobody yet")
+        self.signal(signal.SIGCONT)
+        wait_until(partial(site.reaches, first), site, 60)
+        self.assertEqual(site.holder(), "c")
+
+    def test_a_replica_stops_in_time_without_it(self) -> None:
+        self.hang()
+        started = time.monotonic()
+        self.assertEqual(self.site.end("a"), 0)
+        self.assertEqual(self.site.end("b"), 0)
+        self.assertLess(time.monotonic() - started, 60)
