@@ -247,6 +247,23 @@ class WatchTests(OfflineTestCase):
         self.assertEqual(self.names(await self.world.get(PODS)), ["a", "b"])
         await watch.over
 
+    async def test_what_the_cache_cannot_read_reaches_the_client_all_the_same(self) -> None:
+        frames = [b"no event at all\n", b"\xff\n", event("ADDED", pod("b", 21))]
+        self.serve_watch(*frames[:2])
+        await self.world.get(PODS)
+        watch = await self.world.send(
+            "GET", f"{PODS}?watch=true&resourceVersion=20", identity=self.world.node
+        )
+        await until(lambda: watch.body == b"".join(frames[:2]))
+        self.upstream.seen[-1].request.write([frames[2]])
+        self.upstream.seen[-1].request.flush()
+        await until(lambda: watch.body == b"".join(frames))
+        self.assertFalse(watch.over.called)
+        await self.world.go_offline()
+        await watch.over
+        self.assertEqual((await self.world.get(PODS)).status, 503)  # it may have missed something
+        self.assertEqual((await self.world.get(f"{PODS}/a")).status, 200)
+
     async def test_offline_watch_is_held_and_ends_when_the_cloud_is_back(self) -> None:
         await self.remember("a")
         await self.world.go_offline()

@@ -174,7 +174,8 @@ class Cache:
 
     def _newest(self, identity: str, request: RequestInfo) -> dict[CollectionKey, int]:
         """The newest version known in each form, before a consistent answer is on its way."""
-        return {each.key: each.newest for each in self._collections.of(identity, request)}
+        scope = scope_of(request)
+        return {each.key: each.newest_for(scope) for each in self._collections.of(identity, request)}
 
     def _found(self, identity: str, request: RequestInfo) -> None:
         """An object was shown in a form that is kept whole: a 404 from before no longer counts."""
@@ -209,7 +210,8 @@ class Cache:
                 # Events between what is known and where this watch begins were not seen.
                 collection.doubt(view)
                 view.advance(version)
-        return WatchRecorder(request.path, decoder, self._max_body, collection, view, initial)
+        newest_before = collection.newest_for(view.scope) if _is_consistent(request) else None
+        return WatchRecorder(request.path, decoder, self._max_body, collection, view, initial, newest_before)
 
     def _listed(
         self, collection: Collection, scope: Scope, page: ListPage, token: str, newest_before: int | None

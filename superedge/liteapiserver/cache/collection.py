@@ -96,8 +96,18 @@ class View:
 class Collection:
     """See the module."""
 
-    def __init__(self, key: CollectionKey, codec: Codec, commit: Commit, clock: Callable[[], float]) -> None:
-        """``clock`` gives Unix time."""
+    def __init__(
+        self,
+        key: CollectionKey,
+        codec: Codec,
+        commit: Commit,
+        clock: Callable[[], float],
+        restored: Callable[[Collection], None],
+    ) -> None:
+        """``clock`` gives Unix time; ``restored`` is told when a list comes from a cluster that was restored,
+        and has every form of the resource `begin_anew`.
+        """
+        self._restored = restored
         self.key = key
         self.codec = codec
         self._commit = commit
@@ -157,7 +167,7 @@ class Collection:
         self._shared = shared
         self._commit(records.SHARED, self.key.parts, pack(SharedHeader(), shared))
 
-    def put(self, item: Item, view: View | None = None, force: bool = False) -> None:
+    def put(self, item: Item, view: View | None = None) -> None:
         """Take an object from a get, or as a member of a view."""
         name = (item.namespace, item.name)
         number = version_number(item.version)
@@ -169,7 +179,7 @@ class Collection:
             stored = self.objects[name] = StoredObject(item, self._clock())
             self.size += len(item.raw)
             changed = True
-        elif force or number > stored.number or (number == 0 and item.raw != stored.raw):
+        elif number > stored.number or (number == 0 and item.raw != stored.raw):
             self.size += len(item.raw) - len(stored.raw)
             stored.update(item, self._clock())
             changed = True
@@ -226,34 +236,35 @@ class Collection:
             self._by_identifier[view.identifier] = view
         return view
 
+    def newest_for(self, scope: Scope) -> int:
+        """The latest version known of what a scope shows, before a consistent answer is on its way."""
+        view = self.views.get(scope)
+        return max(self.newest, view.number if view is not None else 0)
+
     def replace(self, scope: Scope, page: ListPage, newest_before: int | None) -> None:
         """Replace a view by a whole list.
 
-        ``newest_before`` is the newest version known when a consistent list was asked for: one that is
-        older comes from a cluster that was restored. None when the list was allowed to be old.
+        ``newest_before`` is `newest_for` when a consistent list was asked for: one that is older comes from a
+        cluster that was restored. None when the list was allowed to be old.
         """
         number = version_number(page.version)
         view = self.view(scope)
-        restored = newest_before is not None and number < newest_before
-        if view.complete and number < view.number and not restored:
+        if newest_before is not None and number < newest_before:
+            self._restored(self)
+        elif view.complete and number < view.number:
             return
         if page.kind.endswith("List"):
             self.kind, self.api_version = page.kind.removesuffix("List"), page.api_version
-        if restored:
-            self.newest = number
         before = set(view.members)
         listed = set()
         for item in page.items:
             name = (item.namespace, item.name)
             listed.add(name)
-            self.put(item, view, force=restored)
+            self.put(item, view)
         if scope.proves_deletion and not scope.fields:
             before.update(name for name in self.objects if scope.covers(name))
         for name in before - listed:
-            stored = self.objects[name]
-            if stored.number > number and not restored:
-                self._leave(name, view)
-            elif scope.proves_deletion:
+            if scope.proves_deletion and self.objects[name].number <= number:
                 self._drop(name)
             else:
                 self._leave(name, view)
@@ -264,6 +275,18 @@ class Collection:
         view.tombstones.clear()
         self.newest = max(self.newest, number)
         self._save_view(view)
+
+    def begin_anew(self) -> None:
+        """The cluster went back in time: versions from before cannot be compared with those to come."""
+        for view in self.views.values():
+            self.doubt(view)
+            view.version, view.number, view.floor = "", 0, 0
+            view.tombstones.clear()
+        for name in list(self.objects):
+            self._drop(name)
+        for name in list(self.absent):
+            self.found(*name)
+        self.newest = 0
 
     def apply(self, view: View, event: WatchEvent) -> None:
         """Take one watch event into the view that the watch continues."""
@@ -404,7 +427,6 @@ class Collection:
         lacking = 0
         for identifier, members in self._members.items():
             view = self._by_identifier[identifier]
-            view.members = dict(sorted(view.members.items()))  # as the API server lists them
             if view.complete and len(view.members) != members:
                 self.doubt(view)
                 lacking += 1

@@ -42,9 +42,13 @@ class CollectionIndex:
             if codec is None:
                 return None
             commit = self.commit_for(self._policy.for_resource(key.group, key.resource))
-            collection = self._by_key[key] = Collection(key, codec, commit, self._clock)
+            collection = self._by_key[key] = Collection(key, codec, commit, self._clock, self._begin_anew)
             self._forms.setdefault(key[:4], []).append(collection)
         return collection
+
+    def _begin_anew(self, collection: Collection) -> None:
+        for form in self._forms[collection.key[:4]]:
+            form.begin_anew()
 
     def of(self, identity: str, request: RequestInfo) -> list[Collection]:
         """The collections of the resource a request is about, one for each form."""

@@ -101,14 +101,16 @@ class WatchRecorder:
         collection: Collection,
         view: View,
         initial: bool,
+        newest_before: int | None,
     ) -> None:
+        """``newest_before`` is for `Collection.replace`."""
         self._what = what
         self._decoder = decoder
         self._limit = limit
         self._collection = collection
         self._view = view
         self._splitter = collection.codec.splitter()
-        self._newest_before = collection.newest
+        self._newest_before = newest_before
         self._initial: dict[tuple[str, str], Item] | None = {} if initial else None
         self._broken = False
         view.watchers += 1

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from superedge.interfaces import Change, Entry, Inspection, IReactor
 from superedge.liteapiserver.stores.journal import Journal, read_batches
 from superedge.liteapiserver.stores.threads import StoreInUse, ThreadedStore, read_only
-from superedge.liteapiserver.stores.tree import Tree, is_unfinished
+from superedge.liteapiserver.stores.tree import Tree, is_unfinished, sync_directory
 
 JOURNAL_LIMIT = 8 * 1024 * 1024
 """Bytes after which the journal is folded into the tree."""
@@ -56,6 +56,8 @@ class FileStore:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             journal = Journal(self._root / "journal")
+            sync_directory(self._root)  # the journal may be new
+            batches = journal.read()
         except BlockingIOError:
             os.close(lock)
             raise StoreInUse(f"{self._root} is in use by another process") from None
@@ -63,7 +65,7 @@ class FileStore:
             os.close(lock)
             raise
         self._lock = lock
-        for batch in journal.read():
+        for batch in batches:
             for change in batch:
                 self._unfolded[change.kind, change.key] = change.value
         self._journal = journal

@@ -95,12 +95,12 @@ class Tree:
                     continue
                 directories.add(self._remove_empty(path.parent))
                 continue
-            _make_directory(path.parent)
+            _make_directory(path.parent, directories)
             directories.add(path.parent)
             head = _Head(kind, key, len(value), _digest(kind, key, value))
             _write(path, msgspec.json.encode(head) + b"\n" + value)
         for directory in directories:
-            _sync_directory(directory)
+            sync_directory(directory)
 
     def _remove_empty(self, directory: Path) -> Path:
         """Remove directories that hold nothing any more; the first that stays."""
@@ -145,14 +145,19 @@ def _write(path: Path, data: bytes) -> None:
     os.rename(aside, path)
 
 
-def _make_directory(path: Path) -> None:
-    """With its parents, all for nobody else, which `Path.mkdir` does for the last alone."""
+def _make_directory(path: Path, changed: set[Path]) -> None:
+    """With its parents, all for nobody else, which `Path.mkdir` does for the last alone.
+
+    Directories that have a new entry are added to ``changed``.
+    """
     if not path.is_dir():
-        _make_directory(path.parent)
+        _make_directory(path.parent, changed)
         path.mkdir(mode=0o700, exist_ok=True)
+        changed.add(path.parent)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make a directory's entries durable. Raises OSError; one that is gone needs nothing."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:

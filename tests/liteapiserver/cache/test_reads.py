@@ -16,6 +16,7 @@ from tests.liteapiserver.cache.driver import (
     PODS,
     TABLE,
     Driver,
+    bookmark,
     event,
     gzipped,
     list_of,
@@ -142,6 +143,48 @@ class ReadTests(SynchronousTestCase):
         self.feed(PODS, list_of([pod("a", 3)], 5))
         self.assertEqual(self.driver.names(PODS), ["a"])
         self.assertEqual(self.driver.get(f"{PODS}/a")["metadata"]["resourceVersion"], "3")
+
+    def test_a_restored_cluster_in_every_view_and_form(self) -> None:
+        partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+        other = "/api/v1/namespaces/other/pods"
+        self.feed(PODS, list_of([pod("a", 300), pod("b", 400)], 900))
+        self.feed(other, list_of([pod("z", 400, "other")], 900))
+        self.feed(PODS, list_of([pod("b", 400)], 900, "PartialObjectMetadataList"), accept=partial)
+        self.feed(f"{PODS}/gone", b'{"kind":"Status","reason":"NotFound","code":404}', 404)
+        self.feed(PODS, list_of([pod("a", 3)], 5))
+        for _ in range(2):
+            self.assertEqual(self.driver.names(PODS), ["a"])
+            # Nothing from before is mixed with what is now.
+            self.assertEqual(self.driver.status(other), 503)
+            self.assertEqual(self.driver.status(f"{other}/z"), 503)
+            self.assertEqual(self.driver.status(PODS, accept=partial), 503)
+            self.driver.reboot()
+        self.feed(f"{PODS}/gone", json.dumps(typed(pod("gone", 4))).encode())
+        self.assertEqual(self.driver.status(f"{PODS}/gone"), 200)
+        self.feed(other, list_of([pod("y", 4, "other")], 6))
+        self.assertEqual(self.driver.names(other), ["y"])
+
+    def test_a_restored_cluster_seen_by_a_watch_list(self) -> None:
+        self.feed(PODS, list_of([pod("a", 300), pod("b", 400)], 900))
+        initial = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+        self.driver.watch(f"{PODS}?{initial}", event("ADDED", pod("a", 3)), bookmark(5, end=True))
+        self.assertEqual(self.driver.names(PODS), ["a"])
+        self.driver.watch(f"{PODS}?resourceVersion=5", event("ADDED", pod("c", 6)))
+        self.assertEqual(self.driver.names(PODS), ["a", "c"])
+
+    def test_a_watch_list_that_may_be_old_undoes_nothing(self) -> None:
+        self.feed(PODS, list_of([pod("a", 300)], 900))
+        initial = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=0"
+        self.driver.watch(f"{PODS}?{initial}", event("ADDED", pod("b", 3)), bookmark(5, end=True))
+        self.assertEqual(self.driver.names(PODS), ["a"])
+
+    def test_two_groups_with_the_same_names(self) -> None:
+        for group, version in (("apps", 3), ("extensions.example", 4)):
+            target = f"/apis/{group}/v1/namespaces/default/deployments"
+            self.feed(target, list_of([pod("web", version)], 9, "DeploymentList"))
+        for group, wanted in (("apps", "3"), ("extensions.example", "4")):
+            found = self.driver.get(f"/apis/{group}/v1/namespaces/default/deployments/web")
+            self.assertEqual(found["metadata"]["resourceVersion"], wanted)
 
     def test_pages_replace_the_view_at_once_at_the_end(self) -> None:
         self.feed(PODS, list_of([pod("old", 1)], 2))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,6 +120,27 @@ class FileStoreTests(SynchronousTestCase):
         self.assertEqual(self.find(self.crashed_copy()), {("a",): b"1"})
         store.apply([put("c", b"3")])
         self.assertEqual(self.find(self.crashed_copy()), {("a",): b"1", ("c",): b"3"})
+
+    def test_nothing_is_acknowledged_before_it_is_synced(self) -> None:
+        calls: list[str] = []
+        for name in ("pwrite", "fdatasync", "fsync", "rename", "ftruncate"):
+            real = getattr(os, name)
+
+            def note(*arguments: Any, real: Any = real, name: str = name) -> Any:
+                calls.append(name)
+                return real(*arguments)
+
+            self.patch(os, name, note)
+        store = FileStore(self.path)
+        store.load()
+        self.assertEqual(calls, ["fsync"])  # the journal's name
+        calls.clear()
+        store.apply([put("a", b"1")])
+        self.assertEqual(calls, ["ftruncate", "pwrite", "fdatasync"])
+        calls.clear()
+        store.close()
+        # The file, its name, every new directory, and only then the journal's end.
+        self.assertEqual(calls, ["fdatasync", "rename", "fsync", "fsync", "fsync", "ftruncate", "fsync"])
 
     def test_one_process_at_a_time(self) -> None:
         store = FileStore(self.path)

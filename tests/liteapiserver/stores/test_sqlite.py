@@ -58,6 +58,15 @@ class SqliteStoreTests(SynchronousTestCase):
             self.assertEqual(path.stat().st_mode & 0o077, 0, path)
         store.close()
 
+    def test_nothing_is_acknowledged_before_it_is_synced(self) -> None:
+        store = SqliteStore(self.path)
+        store.load()
+        assert store._database is not None
+        full, write_ahead = 2, "wal"
+        self.assertEqual(store._database.execute("PRAGMA synchronous").fetchone()[0], full)
+        self.assertEqual(store._database.execute("PRAGMA journal_mode").fetchone()[0], write_ahead)
+        store.close()
+
     def test_one_process_at_a_time(self) -> None:
         store = SqliteStore(self.path)
         store.load()
