@@ -25,9 +25,9 @@ from zope.interface import implementer
 
 from superedge.config.addresses import Address, TCPAddress, UnixAddress
 from superedge.interfaces import IReactor
-from superedge.net.connecting import Connecting
 from superedge.net.errors import ConnectError, ConnectTimeout, TLSError
 from superedge.net.listener import ListeningSocket, bind
+from superedge.net.racing import connect_to_first
 from superedge.net.resolve import resolve
 from superedge.net.tlstransport import TLSTransport
 from superedge.net.transport import StreamTransport, address_text, socket_address
@@ -163,7 +163,7 @@ class ServerEndpoint:
 class ClientEndpoint:
     """Dials ``address``; with ``tls``, also verifies that the peer is ``server_name``.
 
-    Each address of a name is tried in turn within ``timeout`` seconds for everything together.
+    Each address of a name is tried, beside one that does not answer; ``timeout`` seconds hold for all.
     Failures are `superedge.net.errors.ConnectError`.
     """
 
@@ -232,15 +232,7 @@ class ClientEndpoint:
         else:
             hosts = await resolve(self._reactor, self._address.host)
             targets = [TCPAddress(host, self._address.port) for host in hosts]
-        for number, target in enumerate(targets, 1):
-            try:
-                connecting = Connecting(self._reactor, target)
-                connecting.start()
-                return await connecting.done
-            except ConnectError:
-                if number == len(targets):
-                    raise
-        raise ConnectError(f"{self._address} has no address")
+        return await connect_to_first(self._reactor, targets)
 
     async def _secured(self, sock: socket.socket, factory: IProtocolFactory, tls: ContextSource) -> IProtocol:
         ready: Deferred[IProtocol] = Deferred(lambda _: transport.abortConnection())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -60,9 +61,13 @@ class TCPHandler:
     async def connect(self, reactor: IReactor, request: Mapping[str, Any], timeout: float) -> Any:
         """A paused transport connected to ``request["address"]``. Raises DialError."""
         text = request["address"]
-        target = self._literal(text) or await self._resolved(reactor, text)
+        literal = self._literal(text)
+        targets = await self._resolved(reactor, text) if literal is None else (literal,)
         try:
-            return await self._dial(reactor, target, text, timeout)
+            for target in targets[:-1]:
+                with contextlib.suppress(ConnectError):
+                    return await self._dial(reactor, target, text, timeout / len(targets))
+            return await self._dial(reactor, targets[-1], text, timeout)
         except ConnectTimeout as problem:
             raise DialError("timeout", str(problem)) from problem
         except ConnectError as problem:
@@ -83,8 +88,8 @@ class TCPHandler:
             return None
         return cast(TCPAddress, address) if covered else None
 
-    async def _resolved(self, reactor: IReactor, text: str) -> TCPAddress:
-        """What may be dialled for ``text``: a checked address itself, never the name again."""
+    async def _resolved(self, reactor: IReactor, text: str) -> Sequence[TCPAddress]:
+        """What may be dialled for ``text``: the checked addresses themselves, never the name again."""
         try:
             address = parse_address(text)
         except ValueError as problem:
@@ -96,10 +101,11 @@ class TCPHandler:
             hosts = await resolve(reactor, address.host)
         except ResolveError as problem:
             raise DialError("unresolvable", str(problem)) from problem
-        for target in (TCPAddress(host, address.port) for host in hosts):
-            if by_name or self._allow.allows_address(target):
-                return target
-        raise DialError("denied", f"the node's allow list does not name {text}")
+        found = [TCPAddress(host, address.port) for host in hosts]
+        targets = [target for target in found if by_name or self._allow.allows_address(target)]
+        if not targets:
+            raise DialError("denied", f"the node's allow list does not name {text}")
+        return targets
 
 
 class TLSHandler(TCPHandler):
