@@ -11,12 +11,18 @@ import msgspec
 
 from superedge.config.addresses import TCPAddress, UnixAddress, parse_address, parse_proxy
 
+LEAST_BANDWIDTH = 16 * 1024
 _REPLICA_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
 
 def is_replica_name(name: str) -> bool:
     """Whether objects and labels in Kubernetes can carry it."""
     return _REPLICA_NAME.fullmatch(name) is not None
+
+
+def _check_bandwidth(rate: int) -> None:
+    if rate and rate < LEAST_BANDWIDTH:
+        raise ValueError(f"bandwidth must be 0, for no limit, or at least {LEAST_BANDWIDTH} bytes a second")
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,9 +38,12 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     pending_dials: int = 256
     #: Seconds a stream's opener has to say what it wants.
     prologue_timeout: float = 10.0
+    #: Bytes of streams that this end sends a second, at most, on all connections of one node; 0 for no limit.
+    bandwidth: int = 0
 
     def __post_init__(self) -> None:
         """Refuse limits under which nothing works."""
+        _check_bandwidth(self.bandwidth)
         if min(self.streams, self.pending_dials) < 1 or self.prologue_timeout <= 0:
             raise ValueError("streams, pending_dials and prologue_timeout must be positive")
         if self.window < 256 * 1024 or self.session_buffer < self.window:
@@ -50,10 +59,13 @@ class _Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     allow: list[str] = []
     #: Seconds an edge node has to connect to the target.
     dial_timeout: float = 10.0
+    #: Bytes that all callers together send a second, at most, and as many that they receive; 0 for no limit.
+    bandwidth: int = 0
 
     def __post_init__(self) -> None:
         """Check addresses and networks."""
         parse_address(self.listen)
+        _check_bandwidth(self.bandwidth)
         for network in self.allow:
             ip_network(network)
 

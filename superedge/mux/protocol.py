@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
@@ -17,6 +17,7 @@ from superedge.mux.frames import NORMAL, PROTOCOL_ERROR
 from superedge.mux.session import TICKS, Session, Stats, Stream
 from superedge.mux.settings import MuxSettings
 from superedge.mux.stream import MuxStream
+from superedge.net.bucket import TokenBucket
 
 FLUSH_SIZE = 64 * 1024
 """Bytes given to the transport in one write: all that a frame with something urgent may wait behind."""
@@ -44,6 +45,9 @@ class MuxConnection(Protocol):
         self.host: Any = None
         self.on_going_away: Callable[[], None] | None = None
         """Called once when the peer says that it takes no more streams."""
+        self.bandwidth: TokenBucket | None = None
+        """Limits the bytes of streams that are sent; may be shared with other connections."""
+        self._turn: IDelayedCall | None = None
         self._flush_scheduled = False
         self._receiving = False
         self._full = False
@@ -150,6 +154,9 @@ class MuxConnection(Protocol):
         self._ended = reason
         if self._keepalive.running:
             self._keepalive.stop()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         self.session.close(f"the session ended: {reason}")
         waiting, self._closed = self._closed, []
         for done in waiting:
@@ -185,7 +192,27 @@ class MuxConnection(Protocol):
     def _flush(self) -> None:
         session = self.session
         while not self._full and session.has_output and self._ended is None:
-            self._transport.writeSequence(session.pull(FLUSH_SIZE))
+            if self.bandwidth is None:
+                self._transport.writeSequence(session.pull(FLUSH_SIZE))
+            elif not self._flush_paced(self.bandwidth):
+                return
+
+    def _flush_paced(self, bandwidth: TokenBucket) -> bool:
+        """Send what may pass now, control frames in any case; whether more may pass."""
+        session, now = self.session, self.reactor.seconds()
+        room = min(FLUSH_SIZE, bandwidth.room(now))
+        before = session.stats.bytes_out
+        pieces = session.pull(room)
+        if pieces:
+            self._transport.writeSequence(pieces)
+        bandwidth.spend(session.stats.bytes_out - before, now)
+        if not room and self._turn is None:
+            self._turn = self.reactor.callLater(bandwidth.wait(now), self._its_turn)
+        return room > 0
+
+    def _its_turn(self) -> None:
+        self._turn = None
+        self._flush()
 
     def pauseProducing(self) -> None:
         """The connection's send buffer is full."""

@@ -6,6 +6,7 @@ side pauses reading on the other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,6 +15,8 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from superedge.net.pacing import Gate, Pace
 
 
 @implementer(IProtocol, IHalfCloseableProtocol)
@@ -75,9 +78,13 @@ class SpliceEnd:
 
 
 class Splice:
-    """Make one, connect a transport to ``left`` and another to ``right``; ``done`` fires at the end."""
+    """Make one, connect a transport to ``left`` and another to ``right``; ``done`` fires at the end.
 
-    def __init__(self) -> None:
+    ``paces`` limit what left and right receive; None for no limit.
+    """
+
+    def __init__(self, paces: tuple[Pace | None, Pace | None] = (None, None)) -> None:
+        self._paces = paces
         self.left = SpliceEnd(self)
         self.right = SpliceEnd(self)
         self.left.other, self.right.other = self.right, self.left
@@ -85,9 +92,15 @@ class Splice:
 
     def begin(self) -> None:
         """Start the flow both ways."""
-        for end, other in ((self.left, self.right), (self.right, self.left)):
-            end.dataReceived = other.transport.write  # type: ignore[method-assign]
-            other.transport.registerProducer(end.transport, True)
+        ends = ((self.left, self.right), (self.right, self.left))
+        for (end, other), pace in zip(ends, self._paces, strict=True):
+            if pace is None:
+                end.dataReceived = other.transport.write  # type: ignore[method-assign]
+                other.transport.registerProducer(end.transport, True)
+            else:
+                gate = Gate(pace, end.transport)
+                end.dataReceived = _through(gate, other.transport.write)  # type: ignore[method-assign, assignment]
+                other.transport.registerProducer(gate, True)
         for end in (self.left, self.right):
             end.transport.resumeProducing()
 
@@ -98,9 +111,17 @@ class Splice:
                 end.transport.abortConnection()
 
 
-def splice(left: Any, right: Any) -> Deferred[None]:
+def _through(gate: Gate, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    def pass_on(data: bytes) -> None:
+        write(data)
+        gate.passed(len(data))
+
+    return pass_on
+
+
+def splice(left: Any, right: Any, paces: tuple[Pace | None, Pace | None] = (None, None)) -> Deferred[None]:
     """Splice two transports whose protocol may be replaced by assignment; fires when both are gone."""
-    pair = Splice()
+    pair = Splice(paces)
     for transport, end in ((left, pair.left), (right, pair.right)):
         transport.protocol = end
         end.makeConnection(transport)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 from typing import Protocol as TypingProtocol
+from weakref import WeakValueDictionary
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -19,6 +20,7 @@ from superedge.config.tunnel import TunnelCloudConfig
 from superedge.interfaces import IReactor
 from superedge.mux.protocol import MuxConnection
 from superedge.mux.stream import MuxStream
+from superedge.net.bucket import TokenBucket
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.transport import address_text
 from superedge.tls.contexts import ServerContextSource
@@ -120,6 +122,7 @@ class TunnelCloud(Service):
         watcher.watch_context(self._tls)
         self.nodes = NodeTable()
         self._connections: set[MuxConnection] = set()
+        self._buckets: WeakValueDictionary[str, TokenBucket] = WeakValueDictionary()
         self._meter = metrics.SessionMeter("cloud", lambda: self._connections, lambda: len(self.nodes))
         self._metering = LoopingCall(self._meter.collect)
         self._metering.clock = reactor
@@ -162,6 +165,9 @@ class TunnelCloud(Service):
     def connected(self, connection: _EdgeConnection) -> None:
         """A node's connection is verified; it counts from its hello on, which has a bounded time."""
         connection.epoch = self.nodes.next_epoch()
+        if rate := self._config.limits.bandwidth:
+            bucket = self._buckets.get(connection.node) or TokenBucket(rate, self._reactor.seconds())
+            self._buckets[connection.node] = connection.bandwidth = bucket
         timeout = self._config.limits.prologue_timeout
         connection.deadline = self._reactor.callLater(
             timeout, connection.abort, f"no hello within {timeout:g} s"

@@ -19,6 +19,7 @@ from superedge.interfaces import IReactor
 from superedge.mux.protocol import MuxConnection
 from superedge.mux.settings import MuxSettings
 from superedge.net.backoff import Backoff
+from superedge.net.bucket import TokenBucket
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.interfaces import own_addresses
@@ -88,6 +89,8 @@ class TunnelEdge(Service):
         self._running: Deferred[None] | None = None
         self._backoff = Backoff(config.reconnect_initial, config.reconnect_maximum)
         addresses = [cast(TCPAddress, parse_address(server)) for server in config.servers]
+        rate = config.limits.bandwidth
+        self._bandwidth = TokenBucket(rate, reactor.seconds()) if rate else None
         self._servers = Servers(addresses, round_robin=True, penalty=SERVER_PENALTY)
         self._proxy: Proxy | None = None
         if config.proxy:
@@ -152,9 +155,11 @@ class TunnelEdge(Service):
         streams = StreamServer(self._reactor, self._handlers, limits)
 
         def make() -> MuxConnection:
-            return MuxConnection(
+            connection = MuxConnection(
                 self._reactor, dialer=True, settings=mux_settings(limits), accept=streams.accept
             )
+            connection.bandwidth = self._bandwidth
+            return connection
 
         name = self._config.server_name or None
         if self._proxy is None:

@@ -19,6 +19,7 @@ from superedge.mux.stream import MuxStream
 from superedge.net.endpoints import ContextSource, ServerEndpoint
 from superedge.net.names import strip_suffix
 from superedge.net.networks import Networks
+from superedge.net.pacing import Pace
 from superedge.net.splice import Splice
 from superedge.net.transport import address_text
 from superedge.tunnel import metrics
@@ -101,7 +102,7 @@ class _Ahead(Protocol):
         if self._stream is None:
             self.begin(stream)
         stream.unregisterProducer()
-        pair = Splice()
+        pair = Splice(self._caller.listener.paces)
         stream.connect(pair.right)
         self.transport.protocol = pair.left
         pair.left.makeConnection(self.transport)
@@ -148,10 +149,15 @@ class Listener(Service):
         dial_timeout: float,
         tls: ContextSource | None = None,
         mode: int = 0o660,
+        bandwidth: int = 0,
     ) -> None:
         self.reactor = reactor
         self.tunnel = tunnel
         self.dial_timeout = dial_timeout
+        self.paces: tuple[Pace | None, Pace | None] = (None, None)
+        """What limits bytes from the callers, and to them."""
+        if bandwidth:
+            self.paces = (Pace(reactor, bandwidth), Pace(reactor, bandwidth))
         self._networks = Networks(allow)
         self._endpoint = ServerEndpoint(reactor, address, tls, self._handshake_failed, mode)
         self._port: IListeningPort | None = None

@@ -108,6 +108,7 @@ class ConnectListener(Listener):
             config.dial_timeout,
             tls,
             int(config.mode, 8),
+            config.bandwidth,
         )
         self.config = config
         self._directory = directory

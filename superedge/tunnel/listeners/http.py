@@ -36,7 +36,13 @@ class HttpListener(Listener):
         tls: ServerContextSource | None = None,
     ) -> None:
         super().__init__(
-            reactor, tunnel, parse_address(config.listen), config.allow, config.dial_timeout, tls
+            reactor,
+            tunnel,
+            parse_address(config.listen),
+            config.allow,
+            config.dial_timeout,
+            tls,
+            bandwidth=config.bandwidth,
         )
         self._config = config
         self._stream_kind = "tcp"
@@ -90,7 +96,7 @@ class HttpListener(Listener):
             self._refuse(request, 404, "port", cause, wanted.has_body)
             return
         target = Target(node, address, self._stream_kind)
-        Exchange(request, wanted, target, self._upstreams, self._answered).begin()
+        Exchange(request, wanted, target, self._upstreams, self.paces, self._answered).begin()
 
     def lets_in(self, request: Request) -> bool:
         """Whether the caller may ask."""

@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from superedge.net.pacing import Gate, Pace
 from superedge.net.splice import splice
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.connect_request import STATUS, BadRequest
@@ -38,13 +39,17 @@ class Exchange:
         forwarded: Forwarded,
         target: Target,
         upstreams: Upstreams,
+        paces: tuple[Pace | None, Pace | None],
         answered: Callable[[int], None],
     ) -> None:
         self._request = request
         self._forwarded = forwarded
         self._target = target
         self._upstreams = upstreams
+        self._paces = paces
         self._answered = answered
+        self._body_gate: Gate | None = None
+        self._answer_gate: Gate | None = None
         self._connecting: Deferred[None] | None = None
         self._connection: UpstreamConnection | None = None
         self._body_complete = not forwarded.has_body
@@ -100,7 +105,10 @@ class Exchange:
         forwarded = self._forwarded
         connection.request(forwarded.head, self._request.head.method == b"HEAD", not forwarded.has_body, self)
         if not self._body_complete:
-            connection.transport.registerProducer(self._request, True)
+            source: Any = self._request
+            if self._paces[0] is not None:
+                source = self._body_gate = Gate(self._paces[0], source)
+            connection.transport.registerProducer(source, True)
         self._request.receive(self)
 
     # -- RequestReceiver
@@ -110,6 +118,8 @@ class Exchange:
         if self._connection is not None and not self._done:
             for piece in chunk([data]) if self._forwarded.chunked else (data,):
                 self._connection.transport.write(piece)
+            if self._body_gate is not None:
+                self._body_gate.passed(len(data))
 
     def body_end(self, trailers: Headers) -> None:
         """The request is complete."""
@@ -148,6 +158,8 @@ class Exchange:
         if request.head.upgrade or (self._forwarded.expects_continue and not self._interim_seen):
             request.last()  # what the client sends now is unknown
         self._started = True
+        if self._paces[1] is not None and self._connection is not None:
+            self._answer_gate = Gate(self._paces[1], self._connection.transport)
         self._answered(head.status)
         request.start(head.status, head.reason, headers, bounded)
 
@@ -161,13 +173,15 @@ class Exchange:
     def data(self, pieces: list[bytes]) -> None:
         """Pieces of the body."""
         self._request.write(pieces)
+        if self._answer_gate is not None:
+            self._answer_gate.passed(sum(map(len, pieces)))
 
     def round_done(self) -> None:
         """Send on what came."""
         if self._started and not self._done:
             self._request.flush()
             if self._connection is not None:
-                self._request.throttle(self._connection.transport)
+                self._request.throttle(self._answer_gate or self._connection.transport)
 
     def complete(self, trailers: Headers) -> None:
         """The response is whole."""
@@ -192,7 +206,7 @@ class Exchange:
             client.write(rest)
         if early:
             connection.transport.write(early)
-        splice(client, connection.transport)
+        splice(client, connection.transport, self._paces)
 
     def failed(self, reason: str) -> None:
         """The connection ended before the response did."""

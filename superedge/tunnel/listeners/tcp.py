@@ -23,7 +23,14 @@ class TcpListener(Listener):
     kind = "tcp"
 
     def __init__(self, reactor: IReactor, tunnel: Tunnel, config: TcpListenerConfig) -> None:
-        super().__init__(reactor, tunnel, parse_address(config.listen), config.allow, config.dial_timeout)
+        super().__init__(
+            reactor,
+            tunnel,
+            parse_address(config.listen),
+            config.allow,
+            config.dial_timeout,
+            bandwidth=config.bandwidth,
+        )
         self.config = config
 
     def make_protocol(self) -> CallerProtocol:

@@ -63,7 +63,14 @@ class TlsListener(Listener):
     kind = "tls"
 
     def __init__(self, reactor: IReactor, tunnel: Tunnel, config: TlsListenerConfig) -> None:
-        super().__init__(reactor, tunnel, parse_address(config.listen), config.allow, config.dial_timeout)
+        super().__init__(
+            reactor,
+            tunnel,
+            parse_address(config.listen),
+            config.allow,
+            config.dial_timeout,
+            bandwidth=config.bandwidth,
+        )
         self.config = config
 
     def make_protocol(self) -> CallerProtocol:

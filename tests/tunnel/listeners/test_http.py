@@ -344,6 +344,31 @@ class HttpListenerTests(SynchronousTestCase):
         self.pair.pump()
         self.assertGreater(len(transport.value()), before + 40 * 65536 - 1)
 
+    def test_bandwidth(self) -> None:
+        config = HttpListenerConfig(listen="127.0.0.1:0", target="127.0.0.1:80", bandwidth=100_000)
+        self.listener = HttpListener(cast(Any, self.pair.clock), self.tunnel, config)
+        connection, transport = self.caller()
+        self.ask(
+            connection, b"PUT / HTTP/1.1\r\nHost: edge-1\r\nContent-Length: 400000\r\n\r\n" + bytes(300_000)
+        )
+        self.assertTrue(transport.paused, "more than the rate came")
+        self.pair.clock.advance(1)
+        self.pair.pump()
+        self.assertTrue(transport.paused)
+        self.pair.clock.advance(2)
+        self.pair.pump()
+        self.assertFalse(transport.paused)
+        self.ask(connection, bytes(100_000))
+        self.answer(self.targets[0], b"HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n" + bytes(200_000))
+        before = len(transport.value())
+        self.answer(self.targets[0], bytes(200_000))
+        self.assertEqual(len(transport.value()), before, "it waits in the node's window")
+        self.answer(self.targets[0], bytes(200_000))
+        for _ in range(100):
+            self.pair.clock.advance(0.1)
+            self.pair.pump()
+        self.assertTrue(transport.value().endswith(bytes(600_000)))
+
     def test_what_is_kept_is_closed_in_time(self) -> None:
         connection, transport = self.caller()
         self.ask(connection, get("edge-1"))
