@@ -46,11 +46,13 @@ class Frontend:
         filters: Filters,
         host: bytes,
         forward_unknown: bool,
+        share_all: bool,
         resume_within: float,
         slow: float,
     ) -> None:
-        """``host`` is the Host header for the cloud, ``slow`` the seconds without an answer after which it
-        is probed; the other arguments are the parts that are joined here.
+        """``host`` is the Host header for the cloud, ``share_all`` whether all requests and not watches alone
+        may share connections, ``slow`` the seconds without an answer after which the cloud is probed; the
+        other arguments are the parts that are joined here.
         """
         self._reactor = reactor
         self._identities = identities
@@ -61,6 +63,7 @@ class Frontend:
         self.filters = filters
         self.host = host
         self._forward_unknown = forward_unknown
+        self._share_all = share_all
         self._resume_within = resume_within
         self._slow = slow
         self._held = HeldWatches(reactor)
@@ -128,6 +131,10 @@ class Frontend:
         return Caller(self._identities.anonymous, ANONYMOUS)
 
     # -- told by exchanges
+
+    def shares(self, info: RequestInfo) -> bool:
+        """Whether a request may share a connection with others."""
+        return self._share_all or info.verb == "watch"
 
     def answering(self, exchange: Exchange, info: RequestInfo, status: int) -> None:
         """The cloud's answer begins."""

@@ -11,18 +11,16 @@ from twisted.python.failure import Failure
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.caller import Caller
 from superedge.liteapiserver.filtered import FilteredBody, FilteredWatch
-from superedge.liteapiserver.forwarding import Body, forwarded_head
+from superedge.liteapiserver.forwarding import forwarded_headers
 from superedge.liteapiserver.questions import QuestionRecorder, is_question
 from superedge.liteapiserver.strangers import BALANCER, DoubtfulAnswer, Origin, origin
 from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
-from superedge.web.client import UpstreamConnection
+from superedge.web.client import ChannelSource, UpstreamChannel, UpstreamConnection
 from superedge.web.h1 import (
     HOP_BY_HOP,
     Headers,
     ResponseHead,
-    chunk,
-    last_chunk,
     response_head,
     split_headers,
 )
@@ -41,7 +39,6 @@ class Exchange:
     """Forwards one request; it is the receiver of the request's body and of the response."""
 
     __slots__ = (
-        "_body",
         "_caller",
         "_client",
         "_connecting",
@@ -49,6 +46,7 @@ class Exchange:
         "_done",
         "_doubtful",
         "_frontend",
+        "_has_body",
         "_headers",
         "_info",
         "_interim_seen",
@@ -59,6 +57,7 @@ class Exchange:
         "_request",
         "_retried",
         "_round",
+        "_source",
         "_started",
         "_switch_head",
         "started_at",
@@ -84,8 +83,9 @@ class Exchange:
         self._headers = headers
         self._noted = noted
         self.started_at = now
-        self._connection: UpstreamConnection | None = None
-        self._connecting: Deferred[UpstreamConnection] | None = None
+        self._source = self._choose_source()
+        self._connection: UpstreamChannel | None = None
+        self._connecting: Deferred[UpstreamChannel] | None = None
         self._recorder: Recorder | None = None
         self._question: QuestionRecorder | None = None
         if is_question(info):
@@ -93,8 +93,8 @@ class Exchange:
         self._doubtful: DoubtfulAnswer | None = None
         self._round: list[bytes] = []
         """What the recorder is to see after the client."""
-        self._body = Body.NONE
-        """What of the request is still to be sent."""
+        self._has_body = False
+        """Whether some of the request is still to be sent."""
         self._repeatable = False
         self._started = False
         self._done = False
@@ -114,9 +114,16 @@ class Exchange:
 
     # -- towards the cloud
 
+    def _choose_source(self) -> ChannelSource:
+        """A protocol that a request switches to needs a connection of its own."""
+        pool = self._caller.pool
+        if pool.shared is None or self._request.head.upgrade or not self._frontend.shares(self._info):
+            return pool
+        return pool.shared
+
     def begin(self) -> None:
         """Send the request, over an idle connection if there is one."""
-        connection = self._caller.pool.take_idle()
+        connection = self._source.take_idle()
         if connection is not None:
             self._send(connection)
         else:
@@ -125,11 +132,11 @@ class Exchange:
     def _connect(self) -> None:
         # What comes of the body waits in the client's socket, not here.
         self._request.pauseProducing()
-        self._connecting = self._caller.pool.connect()
+        self._connecting = self._source.connect()
         self._connecting.addCallbacks(self._connected, self._not_connected)
         self._connecting.addErrback(self._unexpected)
 
-    def _connected(self, connection: UpstreamConnection) -> None:
+    def _connected(self, connection: UpstreamChannel) -> None:
         self._connecting = None
         if self._done:
             connection.abandon()
@@ -153,14 +160,14 @@ class Exchange:
             self._finish()
             self._request.abort()
 
-    def _send(self, connection: UpstreamConnection) -> None:
+    def _send(self, connection: UpstreamChannel) -> None:
         self._connection = connection
         head = self._request.head
-        forwarded, self._body = forwarded_head(head, self._headers, self._noted, self._frontend.host)
-        self._repeatable = head.method in _IDEMPOTENT and self._body is Body.NONE
-        connection.request(forwarded, head.method == b"HEAD", self._body is Body.NONE, self)
-        if self._body is not Body.NONE:
-            connection.transport.registerProducer(self._request, True)
+        headers, self._has_body = forwarded_headers(head, self._headers, self._noted, self._frontend.host)
+        self._repeatable = head.method in _IDEMPOTENT and not self._has_body
+        connection.begin(head.method, head.target, headers, self._has_body, self)
+        if self._has_body:
+            connection.body_from(self._request)
         self._request.receive(self)
 
     # -- RequestReceiver
@@ -171,18 +178,15 @@ class Exchange:
             self._question.asked(data)
         connection = self._connection
         if connection is not None and not self._done:
-            connection.transport.writeSequence(chunk([data]) if self._body is Body.CHUNKED else [data])
+            connection.send(data)
 
     def body_end(self, trailers: Headers) -> None:
         """The request is complete."""
         connection = self._connection
-        if connection is None or self._body is Body.NONE:
+        if connection is None or not self._has_body:
             return
-        if self._body is Body.CHUNKED:
-            connection.transport.write(last_chunk(trailers))
-        connection.transport.unregisterProducer()
-        self._body = Body.NONE
-        connection.request_sent()
+        self._has_body = False
+        connection.end(trailers)
 
     def client_lost(self) -> None:
         """The client is gone: so is the reason to ask."""
@@ -290,7 +294,7 @@ class Exchange:
             self._frontend.health.answered()
         self._client.flush()
         if self._connection is not None:
-            self._request.throttle(self._connection.transport)
+            self._request.throttle(self._connection.producer)
         if self._recorder is not None and self._round:
             pieces, self._round = self._round, []
             self._recorder.data(pieces)
@@ -303,11 +307,8 @@ class Exchange:
                 return
         self._finish()
         connection = self._connection
-        if self._body is not Body.NONE and connection is not None:
-            # Answered before the request was read to its end: its connection serves no other.
-            connection.transport.unregisterProducer()
-            connection.usable = False
-            connection.transport.loseConnection()
+        if self._has_body and connection is not None:
+            connection.give_up_body()
         self._client.finish(trailers)
         recorder, self._recorder = self._recorder, None
         if recorder is not None:

@@ -41,6 +41,7 @@ from superedge.net.servers import Servers
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.web.client import IDLE_TIMEOUT, Pool
+from superedge.web.h2pool import OFFERED, StreamPool
 from superedge.web.server import Request, ServerFactory
 
 SWEEP = 0.5
@@ -78,7 +79,10 @@ class LiteAPIServer(Service):
         servers = Servers(addresses, upstream.order == "round-robin")
 
         def make_pool(tls: ClientContextSource) -> Pool:
-            return Pool(reactor, servers, tls, upstream.server_name or None, upstream.connect_timeout)
+            pool = Pool(reactor, servers, tls, upstream.server_name or None, upstream.connect_timeout)
+            if upstream.http2 != "none":
+                pool.shared = StreamPool(reactor, pool, tls.offering(*OFFERED))
+            return pool
 
         self.identities = IdentityManager(
             config.identities, list(upstream.ca), make_pool, config.drain_timeout
@@ -108,6 +112,7 @@ class LiteAPIServer(Service):
             Filters(filters),
             self._host.encode(),
             config.unknown_certificate == "forward",
+            upstream.http2 == "all",
             config.resume_within,
             upstream.probe_timeout / 4,
         )

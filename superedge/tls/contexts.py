@@ -97,7 +97,8 @@ class ServerContextSource(_Source):
 class ClientContextSource(_Source):
     """Contexts for dialling: whom to trust, and which certificate to show (none without a pair).
 
-    The server's certificate is always verified, its name included.
+    The server's certificate is always verified, its name included. `offering` gives the same for another
+    protocol; both follow the files together.
     """
 
     def __init__(
@@ -110,17 +111,41 @@ class ClientContextSource(_Source):
         self._ca = tuple(ca)
         self._pair = (certificate, key) if certificate is not None and key is not None else None
         self._alpn = tuple(alpn)
+        self._others: dict[tuple[str, ...], ssl.SSLContext] = {}
         super().__init__([*ca, *(self._pair or ())])
 
+    def offering(self, *protocols: str) -> ClientVariant:
+        """Contexts that offer these protocols by ALPN. Raises IdentityError."""
+        if protocols not in self._others:
+            self._others[protocols] = self._make(protocols)
+        return ClientVariant(self._others, protocols)
+
     def _build(self) -> ssl.SSLContext:
+        context = self._make(self._alpn)
+        self._others.update([(protocols, self._make(protocols)) for protocols in self._others])
+        return context
+
+    def _make(self, alpn: tuple[str, ...]) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         _harden(context)
         _load_authorities(context, self._ca)
         if self._pair:
             _load_pair(context, *self._pair)
-        if self._alpn:
-            context.set_alpn_protocols(list(self._alpn))
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
         return context
+
+
+class ClientVariant:
+    """What `ClientContextSource.offering` gives."""
+
+    def __init__(self, contexts: dict[tuple[str, ...], ssl.SSLContext], protocols: tuple[str, ...]) -> None:
+        self._contexts = contexts
+        self._protocols = protocols
+
+    def current(self) -> ssl.SSLContext:
+        """The context for the next connection."""
+        return self._contexts[self._protocols]
 
 
 def _harden(context: ssl.SSLContext) -> None:

@@ -1,12 +1,15 @@
-"""The client side: pooled connections to one set of upstream servers, one request on each at a time."""
+"""The client side: pooled connections to one set of upstream servers, one request on each at a time.
+
+`superedge.web.h2pool` has those that many requests share.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
@@ -16,11 +19,22 @@ from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
 from superedge.net.servers import Servers
-from superedge.web.h1 import End, Headers, MessageError, ResponseHead, ResponseReader
+from superedge.web.h1 import (
+    End,
+    Headers,
+    MessageError,
+    ResponseHead,
+    ResponseReader,
+    chunk,
+    last_chunk,
+    request_head,
+)
 
 MAX_IDLE = 64
 IDLE_TIMEOUT = 90.0
 """Seconds an unused connection is kept; kube-apiserver keeps it longer."""
+
+Made = TypeVar("Made", bound=IProtocol)
 
 
 class ResponseReceiver(Protocol):
@@ -45,6 +59,60 @@ class ResponseReceiver(Protocol):
         """The connection ended before the response did, or what it brought was no HTTP."""
 
 
+class UpstreamChannel(Protocol):
+    """What one request goes over and its response comes back: a connection, or a stream of a shared one."""
+
+    used: bool
+    """Whether the server may have given it up before it saw the request."""
+
+    @property
+    def producer(self) -> Any:
+        """Where the response's body comes from: paused, it stops the server."""
+
+    def begin(
+        self, method: bytes, target: bytes, headers: Headers, has_body: bool, receiver: ResponseReceiver
+    ) -> None:
+        """Send a request's head. A body follows by `send` and `end`, chunked where HTTP/1.1 has no length."""
+
+    def body_from(self, producer: Any) -> None:
+        """Pause ``producer``, whose pieces are given to `send`, while the server takes none."""
+
+    def send(self, data: bytes) -> None:
+        """A piece of the request's body."""
+
+    def end(self, trailers: Headers) -> None:
+        """The request's body is complete."""
+
+    def give_up_body(self) -> None:
+        """The response is whole, and the rest of the request is not wanted."""
+
+    def abandon(self) -> None:
+        """The response is no longer wanted."""
+
+
+class ChannelSource(Protocol):
+    """Where channels come from."""
+
+    def take_idle(self) -> UpstreamChannel | None:
+        """One that is there, to be used at once, if there is one."""
+
+    def connect(self) -> Deferred[Any]:
+        """One that has to be made; fails with ConnectError after every server was tried. Cancellable."""
+
+
+class SharedConnections(ChannelSource, Protocol):
+    """Connections whose streams are channels, beside a `Pool` of the same identity."""
+
+    def close_idle(self, before: float | None = None) -> None:
+        """As `Pool.close_idle`; without ``before``, busy ones are not used for more."""
+
+    def replace(self, bound: float) -> None:
+        """As `Pool.replace`."""
+
+    def abort(self) -> None:
+        """As `Pool.abort`."""
+
+
 @implementer(IHalfCloseableProtocol)
 class UpstreamConnection(TwistedProtocol):
     """One connection; `request` may be called while it is idle."""
@@ -61,6 +129,7 @@ class UpstreamConnection(TwistedProtocol):
         self._interim = False
         self._response_complete = False
         self._request_complete = True
+        self._chunked = False
         self.used = False
         """Whether a request has been answered on it before."""
         self.usable = True
@@ -76,6 +145,43 @@ class UpstreamConnection(TwistedProtocol):
         self._request_complete = complete
         self._reader.expect(head_only)
         self.transport.write(head)
+
+    # -- UpstreamChannel
+
+    @property
+    def producer(self) -> Any:
+        """Where the response's body comes from."""
+        return self.transport
+
+    def begin(
+        self, method: bytes, target: bytes, headers: Headers, has_body: bool, receiver: ResponseReceiver
+    ) -> None:
+        """Send a request's head."""
+        self._chunked = has_body and not any(name.lower() == b"content-length" for name, _ in headers)
+        if self._chunked:
+            headers = [*headers, (b"Transfer-Encoding", b"chunked")]
+        self.request(request_head(method, target, headers), method == b"HEAD", not has_body, receiver)
+
+    def body_from(self, producer: Any) -> None:
+        """Pause ``producer`` while the server takes no more."""
+        self.transport.registerProducer(producer, True)
+
+    def send(self, data: bytes) -> None:
+        """A piece of the request's body."""
+        self.transport.writeSequence(chunk([data]) if self._chunked else [data])
+
+    def end(self, trailers: Headers) -> None:
+        """The request's body is complete."""
+        if self._chunked:
+            self.transport.write(last_chunk(trailers))
+        self.transport.unregisterProducer()
+        self.request_sent()
+
+    def give_up_body(self) -> None:
+        """Answered before the request was read to its end: the connection serves no other."""
+        self.transport.unregisterProducer()
+        self.usable = False
+        self.transport.loseConnection()
 
     def request_sent(self) -> None:
         """The request's body has been written to its end."""
@@ -202,10 +308,10 @@ class UpstreamConnection(TwistedProtocol):
 class _ConnectionFactory(Factory):
     noisy = False
 
-    def __init__(self, build: Callable[[], UpstreamConnection]) -> None:
+    def __init__(self, build: Callable[[], Any]) -> None:
         self._build = build
 
-    def buildProtocol(self, addr: Any) -> UpstreamConnection:
+    def buildProtocol(self, addr: Any) -> Any:
         return self._build()
 
 
@@ -227,6 +333,8 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._idle: list[UpstreamConnection] = []
         self._connections: dict[UpstreamConnection, object] = {}
+        self.shared: SharedConnections | None = None
+        """Connections for what need not have one of its own, if there are such."""
 
     def take_idle(self) -> UpstreamConnection | None:
         """An idle connection, if there is one."""
@@ -241,23 +349,40 @@ class Pool:
         return Deferred.fromCoroutine(self._connect())
 
     async def _connect(self) -> UpstreamConnection:
-        problem: ConnectError | None = None
         generation = self._tls.current()
+        connection = await self.dial(self._tls, self.build)
+        self.adopt(connection, generation)
+        return connection
+
+    @property
+    def generation(self) -> object:
+        """Changes when the identity's files do."""
+        return self._tls.current()
+
+    def build(self) -> UpstreamConnection:
+        """A connection of this pool that is not connected yet, see `adopt`."""
+        return UpstreamConnection(self._released)
+
+    def adopt(self, connection: UpstreamConnection, generation: object) -> None:
+        """Count a connection that was made when `generation` was this."""
+        self._connections[connection] = generation
+        connection.lost = self._lost
+
+    async def dial(self, tls: ContextSource, build: Callable[[], Made]) -> Made:
+        """A protocol that is connected to the first server that answers. Raises ConnectError."""
+        problem: ConnectError | None = None
         for address in self._servers.order(self._reactor.seconds()):
             endpoint = ClientEndpoint(
-                self._reactor, address, self._tls, self._server_name, timeout=self._connect_timeout
+                self._reactor, address, tls, self._server_name, timeout=self._connect_timeout
             )
-            factory = _ConnectionFactory(lambda: UpstreamConnection(self._released))
             try:
-                connection = cast(UpstreamConnection, await endpoint.connect(cast(Any, factory)))
+                protocol = await endpoint.connect(cast(Any, _ConnectionFactory(build)))
             except ConnectError as refused:
                 self._servers.failed(address, self._reactor.seconds())
                 problem = refused
                 continue
             self._servers.connected(address)
-            self._connections[connection] = generation
-            connection.lost = self._lost
-            return connection
+            return cast(Made, protocol)
         raise problem or ConnectError("no upstream server is configured")
 
     def _released(self, connection: UpstreamConnection) -> None:
@@ -283,6 +408,8 @@ class Pool:
                 self._idle.remove(connection)
                 connection.usable = False
                 connection.transport.loseConnection()
+        if self.shared is not None:
+            self.shared.close_idle(before)
 
     def replace(self, bound: float) -> None:
         """The identity has new files: end what uses the old, busy ones after their response or ``bound``."""
@@ -290,6 +417,8 @@ class Pool:
         current = self._tls.current()
         old = [connection for connection, used in self._connections.items() if used is not current]
         self._reactor.callLater(bound, self._abort, old)
+        if self.shared is not None:
+            self.shared.replace(bound)
 
     def _abort(self, connections: Sequence[UpstreamConnection]) -> None:
         for connection in connections:
@@ -300,3 +429,5 @@ class Pool:
         """Drop every connection."""
         self._idle.clear()
         self._abort(list(self._connections))
+        if self.shared is not None:
+            self.shared.abort()

@@ -26,7 +26,8 @@ from superedge.tls.identity import Identity
 from superedge.tls.reload import FileWatcher
 from superedge.web.client import UpstreamConnection
 from superedge.web.h1 import Headers, ResponseHead, request_head
-from superedge.web.server import Request, ServerFactory
+from superedge.web.server import Request
+from tests.web.h2server import BothFactory
 
 reactor = cast(IReactor, _reactor)
 NODE = "system:node:edge-1"
@@ -83,7 +84,7 @@ class Upstream:
 
     def __init__(self, tls: ServerContextSource) -> None:
         self.tls = tls
-        self.factory = ServerFactory(self._handle)
+        self.factory = BothFactory(self._handle)
         self.answers: dict[bytes, Callable[[Seen], None]] = {}
         self.early: dict[bytes, Callable[[Seen], None]] = {}
         self.seen: list[Seen] = []
@@ -194,7 +195,10 @@ class World:
         server = self.authority.issue("server", ips=["127.0.0.1"], directory=directory, name="server")
         self.server_pair = server
         self.node = self.authority.issue(NODE, ["system:nodes"], directory=self.pairs, name="node")
-        self.tls = ServerContextSource(server.certificate, server.key, [self.authority.path], "optional")
+        self.http2 = options.pop("http2", "none")
+        self.tls = ServerContextSource(
+            server.certificate, server.key, [self.authority.path], "optional", ["h2", "http/1.1"]
+        )
         self.upstream = Upstream(self.tls)
         self.filters = options.pop("filters", ())
         self.store = options.pop("store", "file")
@@ -220,6 +224,7 @@ class World:
                 probe_interval=0.1,
                 probe_timeout=0.3,
                 connect_timeout=1.0,
+                http2=self.http2,
             ),
             cache=CacheConfig(path=self.directory / "cache", commit_interval=0.0, store=self.store),
             resume_within=0.0,

@@ -1,0 +1,87 @@
+"""HTTP/2 header lists from and to what HTTP/1.1 has as a head. Pure. Source: RFC 9113 section 8."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from hpack import HeaderTuple, NeverIndexedHeaderTuple
+
+from superedge.web.h1 import HOP_BY_HOP, Headers, ResponseHead
+from superedge.web.h2frames import Code, StreamFault
+
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+_FORBIDDEN = re.compile(rb"[\r\n\0]").search
+_STATUS = re.compile(rb"[1-9][0-9][0-9]").fullmatch
+_LENGTH = re.compile(rb"[0-9]{1,19}").fullmatch
+_CONNECTION_SPECIFIC = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
+)
+# What a compressor that others feed, too, must not remember (RFC 7541 section 7.1.3).
+_SECRET = frozenset({b"authorization", b"cookie"})
+_PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
+
+
+def request_headers(method: bytes, target: bytes, headers: Headers) -> list[HeaderTuple]:
+    """A request line and headers as a header list; ``Host`` becomes the authority."""
+    authority = b""
+    fields: list[HeaderTuple] = []
+    for name, value in headers:
+        low = name.lower()
+        if low == b"host":
+            authority = value
+        elif low not in HOP_BY_HOP:
+            fields.append((NeverIndexedHeaderTuple if low in _SECRET else HeaderTuple)(low, value.strip()))
+    return [
+        HeaderTuple(b":method", method),
+        HeaderTuple(b":scheme", b"https"),
+        HeaderTuple(b":authority", authority),
+        HeaderTuple(b":path", target),
+        *fields,
+    ]
+
+
+def trailer_headers(trailers: Headers) -> list[HeaderTuple]:
+    """Trailers as a header list."""
+    return [HeaderTuple(name.lower(), value.strip()) for name, value in trailers]
+
+
+def read_response(fields: Iterable[tuple[bytes, bytes]]) -> ResponseHead:
+    """The head of a response. Raises StreamFault."""
+    pairs = [(bytes(name), bytes(value)) for name, value in fields]
+    if not pairs or pairs[0][0] != b":status" or not _STATUS(pairs[0][1]):
+        raise StreamFault(Code.PROTOCOL_ERROR, "a response without a status")
+    status = int(pairs[0][1])
+    if status == 101:
+        raise StreamFault(Code.PROTOCOL_ERROR, "a 101, which HTTP/2 does not have")
+    del pairs[0]
+    _check(pairs)
+    return ResponseHead(status, _PHRASES.get(status, b""), pairs, True, True)
+
+
+def read_trailers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """The trailers of a response. Raises StreamFault."""
+    pairs = [(bytes(name), bytes(value)) for name, value in fields]
+    _check(pairs)
+    return pairs
+
+
+def content_length(headers: Headers) -> int | None:
+    """The length that the headers announce, if any. Raises StreamFault."""
+    values = {value for name, value in headers if name == b"content-length"}
+    if not values:
+        return None
+    value = values.pop()
+    if values or not _LENGTH(value):
+        raise StreamFault(Code.PROTOCOL_ERROR, "a content-length that is no number")
+    return int(value)
+
+
+def _check(pairs: Headers) -> None:
+    # These become HTTP/1.1 headers: what could end a line there is refused here.
+    for name, value in pairs:
+        if not _NAME(name) or name in _CONNECTION_SPECIFIC:
+            raise StreamFault(Code.PROTOCOL_ERROR, f"a header that HTTP/2 does not allow: {name[:64]!r}")
+        if _FORBIDDEN(value):
+            raise StreamFault(Code.PROTOCOL_ERROR, f"a line's end in the header {name[:64]!r}")

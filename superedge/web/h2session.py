@@ -1,0 +1,533 @@
+"""The client's end of an HTTP/2 connection: streams, credit and keepalive, without socket or clock.
+
+`H2Session.receive` takes bytes and gives what happened on which stream; `H2Session.take` gives the bytes
+to send. Times are arguments, seconds on any steady clock. A response has the form that HTTP/1.1 gives it.
+Source: RFC 9113.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from hpack import Decoder, Encoder, HPACKError
+
+from superedge.web import h2frames as frames
+from superedge.web.h1 import MAX_HEAD, End, Headers, ResponseHead
+from superedge.web.h2frames import Code, ConnectionFault, StreamFault
+from superedge.web.h2headers import (
+    content_length,
+    read_response,
+    read_trailers,
+    request_headers,
+    trailer_headers,
+)
+
+STREAM_WINDOW = 512 * 1024
+"""Bytes that a server may send on a stream whose receiver takes none: what a stalled client costs."""
+CONNECTION_WINDOW = 64 * 1024 * 1024
+"""Bytes on the way on all streams together; each stream's own window is what bounds memory."""
+MAX_CONTINUATIONS = 64
+"""Frames in which one header block may come."""
+DEFAULT_STREAMS = 100
+"""Streams at a time as long as the server has not said how many."""
+PING_AFTER = 5.0
+"""Seconds of silence on a connection with open streams after which the server is asked for a sign of life."""
+PING_TIMEOUT = 5.0
+"""Seconds that the server has for it."""
+
+_NO_BODY = frozenset({204, 304})
+_PING = b"superedg"
+
+
+class Failed(NamedTuple):
+    """The stream ended before its response. ``unprocessed``: the server says that it did not look at it."""
+
+    reason: str
+    unprocessed: bool
+
+
+Event = ResponseHead | list[bytes] | End | Failed
+
+
+class Stream:
+    """One request and its response, as the session sees them; ``owner`` is for whoever opened it."""
+
+    __slots__ = (
+        "_answered",
+        "_body_left",
+        "_consumed",
+        "_credit",
+        "_fin",
+        "_queue",
+        "_send_window",
+        "_sent",
+        "ended",
+        "head_only",
+        "id",
+        "owner",
+        "paused",
+        "pieces",
+        "queued",
+    )
+
+    def __init__(self, number: int, owner: object, head_only: bool, send_window: int, sent: bool) -> None:
+        self.id = number
+        self.owner = owner
+        self.head_only = head_only
+        self.ended = False
+        """Whether the response is whole."""
+        self.paused = False
+        self.queued = 0
+        """Bytes of the request's body that wait for the server's credit."""
+        self.pieces: list[bytes] | None = None
+        self._answered = False
+        self._body_left: int | None = None
+        self._credit = STREAM_WINDOW
+        self._consumed = 0
+        self._queue: deque[bytes] = deque()
+        self._send_window = send_window
+        self._fin: Headers | None = None
+        self._sent = sent
+
+
+class H2Session:
+    """One connection to a server, from the preface on."""
+
+    def __init__(self, now: float) -> None:
+        self.streams: dict[int, Stream] = {}
+        self.settled = False
+        """Whether the server has introduced itself by its SETTINGS."""
+        self.draining = False
+        """Whether no stream may be opened any more; those that are go on."""
+        self.broken = ""
+        """Why nothing more can come of the connection, empty as long as it works."""
+        self.answers = 0
+        """Responses that began."""
+        self._out: list[bytes] = [
+            frames.PREFACE,
+            frames.settings(
+                {
+                    frames.ENABLE_PUSH: 0,
+                    frames.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+                    frames.MAX_HEADER_LIST_SIZE: MAX_HEAD,
+                }
+            ),
+            frames.window_update(0, CONNECTION_WINDOW - frames.INITIAL_WINDOW),
+        ]
+        self._encoder = Encoder()
+        self._decoder = Decoder(MAX_HEAD)
+        self._rest = b""
+        self._block: list[bytes] | None = None
+        self._block_head = (0, 0)
+        self._next = 1
+        self._last_allowed = frames.LARGEST_STREAM
+        self._max_streams = DEFAULT_STREAMS
+        self._frame_size = frames.FRAME_SIZE
+        self._stream_window = frames.INITIAL_WINDOW
+        self._send_window = frames.INITIAL_WINDOW
+        self._credit = CONNECTION_WINDOW
+        self._consumed = 0
+        self._sending: dict[int, Stream] = {}
+        self._touched: list[Stream] = []
+        self._events: list[tuple[Stream, Event]] = []
+        self._heard = now
+        self._pinged: float | None = None
+
+    # -- requests
+
+    @property
+    def room(self) -> int:
+        """How many streams may be opened now."""
+        if self.draining or self.broken or not self.settled:
+            return 0
+        return self._max_streams - len(self.streams)
+
+    def open(
+        self, method: bytes, target: bytes, headers: Headers, body: bool, owner: object, now: float
+    ) -> Stream:
+        """Send a request's head; ``body`` says that `send` and `end` will follow. There must be `room`."""
+        number, self._next = self._next, self._next + 2
+        if self._next > frames.LARGEST_STREAM:
+            self.draining = True
+        stream = Stream(number, owner, method == b"HEAD", self._stream_window, not body)
+        self.streams[number] = stream
+        block = self._encoder.encode(request_headers(method, target, headers), huffman=False)
+        self._out.append(frames.header_block(number, block, not body, self._frame_size))
+        self._look(now)
+        return stream
+
+    def send(self, stream: Stream, data: bytes) -> None:
+        """A piece of the request's body; it leaves as the server gives credit."""
+        if data and stream.id in self.streams:
+            stream._queue.append(data)
+            stream.queued += len(data)
+            self._sending[stream.id] = stream
+
+    def end(self, stream: Stream, trailers: Headers) -> None:
+        """The request is complete."""
+        if stream.id in self.streams:
+            stream._fin = trailers
+            self._sending[stream.id] = stream
+
+    def reset(self, stream: Stream, code: Code = Code.CANCEL) -> None:
+        """The stream is no longer wanted; nothing more happens to it."""
+        if stream.id in self.streams:
+            self._forget(stream)
+            self._out.append(frames.rst_stream(stream.id, code))
+
+    def pause(self, stream: Stream) -> None:
+        """Give the server no more credit for the stream: it stops at what it has."""
+        stream.paused = True
+
+    def resume(self, stream: Stream) -> None:
+        """Give credit again."""
+        stream.paused = False
+        if stream.id in self.streams:
+            self._credit_stream(stream)
+
+    def leave(self) -> None:
+        """Say that this end opens no more streams and is about to close."""
+        self.draining = True
+        self._out.append(frames.goaway(0, Code.NO_ERROR))
+
+    # -- keepalive
+
+    def tick(self, now: float) -> None:
+        """To be called about once a second: asks for a sign of life, breaks a connection that gives none."""
+        if self._pinged is None:
+            self._look(now)
+        elif self._heard > self._pinged:
+            self._pinged = None
+        elif now - self._pinged >= PING_TIMEOUT:
+            self.broken = self.broken or f"no answer to a PING within {PING_TIMEOUT:g} s"
+
+    def _look(self, now: float) -> None:
+        if self._pinged is None and self.streams and now - self._heard >= PING_AFTER:
+            self._pinged = now
+            self._out.append(frames.frame(frames.PING, 0, 0, _PING))
+
+    # -- bytes to send
+
+    def take(self, bodies: bool = True) -> bytes:
+        """What is to be sent now; without ``bodies`` only what must not wait."""
+        if bodies and self._sending:
+            self._fill()
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    def _fill(self) -> None:
+        # A frame of each in turn, as long as there is credit.
+        progress = True
+        while progress:
+            progress = False
+            for stream in list(self._sending.values()):
+                progress = self._send_frame(stream) or progress
+
+    def _send_frame(self, stream: Stream) -> bool:
+        size = max(0, min(stream.queued, stream._send_window, self._send_window, self._frame_size))
+        if not size and (stream.queued or stream._fin is None):
+            if not stream.queued:
+                del self._sending[stream.id]
+            return False
+        data = self._cut(stream, size)
+        last = not stream.queued and stream._fin is not None
+        trailers = stream._fin if last else None
+        if data or (last and not trailers):
+            flags = frames.END_STREAM if last and not trailers else 0
+            self._out.append(frames.frame(frames.DATA, flags, stream.id, data))
+        if trailers:
+            block = self._encoder.encode(trailer_headers(trailers), huffman=False)
+            self._out.append(frames.header_block(stream.id, block, True, self._frame_size))
+        if last:
+            stream._sent = True
+            del self._sending[stream.id]
+            if stream.ended:
+                self._forget(stream)
+        return True
+
+    def _cut(self, stream: Stream, size: int) -> bytes:
+        taken, left = [], size
+        while left:
+            piece = stream._queue.popleft()
+            if len(piece) > left:
+                stream._queue.appendleft(piece[left:])
+                piece = piece[:left]
+            taken.append(piece)
+            left -= len(piece)
+        stream.queued -= size
+        stream._send_window -= size
+        self._send_window -= size
+        return b"".join(taken)
+
+    # -- bytes that came
+
+    def receive(self, data: bytes, now: float) -> list[tuple[Stream, Event]]:
+        """What happened on which stream. When the server broke the rules, `broken` says so afterwards."""
+        self._heard = now
+        events = self._events = []
+        if self.broken:
+            return events
+        try:
+            self._read(self._rest + data if self._rest else data)
+        except ConnectionFault as fault:
+            self.broken = f"not HTTP/2 as it should be: {fault}"
+            self._out.append(frames.goaway(0, fault.code))
+        for stream in self._touched:
+            stream.pieces = None
+        self._touched.clear()
+        return events
+
+    def _read(self, data: bytes) -> None:
+        at, end = 0, len(data)
+        streams, unpack = self.streams, frames.HEAD.unpack_from
+        while end - at >= frames.HEAD_SIZE:
+            high, low, kind, flags, number = unpack(data, at)
+            size = high << 16 | low
+            if size > frames.FRAME_SIZE:
+                raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
+            if not self.settled and kind != frames.SETTINGS:
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "it does not begin with SETTINGS")
+            begin = at + frames.HEAD_SIZE
+            after = begin + size
+            if after > end:
+                break
+            at = after
+            number &= frames.LARGEST_STREAM
+            if self._block is not None and kind != frames.CONTINUATION:
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "a header block that is interrupted")
+            if kind == frames.DATA:
+                self._data(number, flags, data[begin:after], streams.get(number))
+            elif kind <= frames.CONTINUATION:
+                self._frame(kind, flags, number, data[begin:after])
+        self._rest = data[at:]
+
+    def _data(self, number: int, flags: int, payload: bytes, stream: Stream | None) -> None:
+        size = len(payload)
+        self._credit -= size
+        if self._credit < 0:
+            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "more data than there was credit for")
+        self._consumed += size
+        if self._consumed >= CONNECTION_WINDOW // 4:
+            self._out.append(frames.window_update(0, self._consumed))
+            self._credit += self._consumed
+            self._consumed = 0
+        if stream is None:
+            self._check_closed(number)
+            return
+        if flags & frames.PADDED:
+            payload = frames.unpadded(flags & frames.PADDED, payload)
+        try:
+            self._body(stream, payload, size, bool(flags & frames.END_STREAM))
+        except StreamFault as fault:
+            self._fault(stream, fault)
+
+    def _body(self, stream: Stream, payload: bytes, size: int, last: bool) -> None:
+        if stream.ended or not stream._answered:
+            raise StreamFault(
+                Code.STREAM_CLOSED if stream.ended else Code.PROTOCOL_ERROR, "data out of place"
+            )
+        stream._credit -= size
+        if stream._credit < 0:
+            raise StreamFault(Code.FLOW_CONTROL_ERROR, "more data than there was credit for")
+        if payload:
+            if stream._body_left is not None:
+                stream._body_left -= len(payload)
+                if stream._body_left < 0:
+                    raise StreamFault(Code.PROTOCOL_ERROR, "a body longer than announced")
+            if stream.pieces is None:
+                stream.pieces = [payload]
+                self._touched.append(stream)
+                self._events.append((stream, stream.pieces))
+            else:
+                stream.pieces.append(payload)
+        stream._consumed += size
+        if last:
+            self._response_ended(stream, [])
+        elif not stream.paused and stream._consumed >= STREAM_WINDOW // 2:
+            self._credit_stream(stream)
+
+    def _credit_stream(self, stream: Stream) -> None:
+        if stream._consumed and not stream.ended:
+            self._out.append(frames.window_update(stream.id, stream._consumed))
+            stream._credit += stream._consumed
+            stream._consumed = 0
+
+    def _frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
+        if kind in _ON_STREAMS:
+            if not number:
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "a stream's frame without stream")
+        elif kind in _ON_CONNECTION and number:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "a connection's frame on a stream")
+        if kind == frames.HEADERS:
+            payload = frames.unpadded(flags & (frames.PADDED | frames.WITH_PRIORITY), payload)
+            self._block, self._block_head = [], (number, flags)
+            self._header_part(flags, payload)
+        elif kind == frames.CONTINUATION:
+            if self._block is None or number != self._block_head[0]:
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "a CONTINUATION of nothing")
+            self._header_part(flags, payload)
+        elif kind == frames.WINDOW_UPDATE:
+            self._window_update(number, frames.number(payload, "WINDOW_UPDATE") & frames.LARGEST_WINDOW)
+        elif kind == frames.RST_STREAM:
+            self._rst(number, frames.number(payload, "RST_STREAM"))
+        elif kind == frames.SETTINGS:
+            self._settings(flags, payload)
+        elif kind == frames.PING:
+            if len(payload) != 8:
+                raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"a PING frame of {len(payload)} bytes")
+            if not flags & frames.ACK:
+                self._out.append(frames.frame(frames.PING, frames.ACK, 0, payload))
+        elif kind == frames.GOAWAY:
+            self._goaway(*frames.read_goaway(payload))
+        elif kind == frames.PUSH_PROMISE:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "a push, which it was told not to")
+        # else PRIORITY, which servers do not send and nobody follows
+
+    # -- headers
+
+    def _header_part(self, flags: int, part: bytes) -> None:
+        block = self._block
+        assert block is not None
+        block.append(part)
+        if len(block) > MAX_CONTINUATIONS or sum(map(len, block)) > MAX_HEAD:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "a header block without end")
+        if not flags & frames.END_HEADERS:
+            return
+        self._block = None
+        try:
+            fields = self._decoder.decode(b"".join(block), raw=True)
+        except (HPACKError, IndexError) as problem:
+            raise ConnectionFault(Code.COMPRESSION_ERROR, f"headers cannot be read: {problem}") from problem
+        number, first_flags = self._block_head
+        stream = self.streams.get(number)
+        if stream is None:
+            self._check_closed(number)
+            return
+        last = bool(first_flags & frames.END_STREAM)
+        try:
+            if stream.ended:
+                raise StreamFault(Code.STREAM_CLOSED, "headers after the end")
+            if stream._answered:
+                if not last:
+                    raise StreamFault(Code.PROTOCOL_ERROR, "trailers that are not the end")
+                self._response_ended(stream, read_trailers(fields))
+            else:
+                self._response(stream, read_response(fields), last)
+        except StreamFault as fault:
+            self._fault(stream, fault)
+
+    def _response(self, stream: Stream, head: ResponseHead, last: bool) -> None:
+        if head.status >= 200:
+            stream._answered = True
+            self.answers += 1
+            length = content_length(head.headers)
+            stream._body_left = 0 if stream.head_only or head.status in _NO_BODY else length
+        elif last:
+            raise StreamFault(Code.PROTOCOL_ERROR, "an informational response that ends the stream")
+        self._events.append((stream, head))
+        if last:
+            self._response_ended(stream, [])
+
+    def _response_ended(self, stream: Stream, trailers: Headers) -> None:
+        if stream._body_left:
+            raise StreamFault(Code.PROTOCOL_ERROR, "a body shorter than announced")
+        stream.ended = True
+        stream.pieces = None
+        if stream._sent:
+            self._forget(stream)
+        self._events.append((stream, End(trailers)))
+
+    # -- the rest
+
+    def _settings(self, flags: int, payload: bytes) -> None:
+        if flags & frames.ACK:
+            if payload:
+                raise ConnectionFault(Code.FRAME_SIZE_ERROR, "an acknowledgement with content")
+            return
+        self.settled = True
+        for key, value in frames.read_settings(payload):
+            if key == frames.INITIAL_WINDOW_SIZE:
+                self._change_windows(value)
+            elif key == frames.MAX_CONCURRENT_STREAMS:
+                self._max_streams = value
+            elif key == frames.MAX_FRAME_SIZE:
+                if not frames.FRAME_SIZE <= value <= frames.LARGEST_FRAME_SIZE:
+                    raise ConnectionFault(Code.PROTOCOL_ERROR, f"a largest frame of {value} bytes")
+                self._frame_size = min(value, 4 * frames.FRAME_SIZE)
+            elif key == frames.HEADER_TABLE_SIZE:
+                self._encoder.header_table_size = min(value, 4096)
+            elif key == frames.ENABLE_PUSH and value:
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "a server that wants to be pushed to")
+        self._out.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
+
+    def _change_windows(self, value: int) -> None:
+        if value > frames.LARGEST_WINDOW:
+            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a window that is too large")
+        difference = value - self._stream_window
+        self._stream_window = value
+        for stream in self.streams.values():
+            stream._send_window += difference
+            if stream._send_window > frames.LARGEST_WINDOW:
+                raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a window that is too large")
+
+    def _window_update(self, number: int, credit: int) -> None:
+        if not number:
+            self._send_window += credit
+            if not credit or self._send_window > frames.LARGEST_WINDOW:
+                raise ConnectionFault(Code.FLOW_CONTROL_ERROR, f"credit of {credit} bytes")
+            return
+        stream = self.streams.get(number)
+        if stream is None:
+            self._check_closed(number)
+            return
+        stream._send_window += credit
+        if not credit or stream._send_window > frames.LARGEST_WINDOW:
+            self._fault(stream, StreamFault(Code.FLOW_CONTROL_ERROR, f"credit of {credit} bytes"))
+
+    def _rst(self, number: int, code: int) -> None:
+        stream = self.streams.get(number)
+        if stream is None:
+            self._check_closed(number)
+            return
+        self._forget(stream)
+        if not stream.ended:
+            unprocessed = code == Code.REFUSED_STREAM
+            self._fail(stream, f"the server reset the stream: {frames.code_name(code)}", unprocessed)
+
+    def _goaway(self, last: int, code: int, text: bytes) -> None:
+        if last > self._last_allowed:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "a GOAWAY that takes another back")
+        self._last_allowed = last
+        self.draining = True
+        reason = f"the server closes the connection: {frames.code_name(code)} {text[:200].decode('latin-1')}"
+        for stream in [stream for stream in self.streams.values() if stream.id > last]:
+            self._forget(stream)
+            if not stream.ended:
+                self._fail(stream, reason.strip(), True)
+
+    def _check_closed(self, number: int) -> None:
+        """A frame for a stream that is no more may be late; one for a stream that never was is a fault."""
+        if number >= self._next or not number % 2:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, f"a frame for stream {number}, which nobody opened")
+
+    def _fault(self, stream: Stream, fault: StreamFault) -> None:
+        self.reset(stream, fault.code)
+        if not stream.ended:
+            self._fail(stream, f"not HTTP/2 as it should be: {fault}", False)
+
+    def _fail(self, stream: Stream, reason: str, unprocessed: bool) -> None:
+        stream.ended = True
+        stream.pieces = None
+        self._events.append((stream, Failed(reason, unprocessed)))
+
+    def _forget(self, stream: Stream) -> None:
+        del self.streams[stream.id]
+        self._sending.pop(stream.id, None)
+        stream._queue.clear()
+        stream.queued = 0
+
+
+_ON_STREAMS = frozenset({frames.HEADERS, frames.RST_STREAM, frames.CONTINUATION, frames.PUSH_PROMISE})
+_ON_CONNECTION = frozenset({frames.SETTINGS, frames.PING, frames.GOAWAY})
