@@ -197,7 +197,7 @@ class H2Session:
         """To be called about once a second: asks for a sign of life, breaks a connection that gives none."""
         if self._pinged is None:
             self._look(now)
-        elif self._heard > self._pinged:
+        elif self._heard >= self._pinged:
             self._pinged = None
         elif now - self._pinged >= PING_TIMEOUT:
             self.broken = self.broken or f"no answer to a PING within {PING_TIMEOUT:g} s"
