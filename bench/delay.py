@@ -1,87 +1,171 @@
-"""``python -m bench.delay PORT TARGET_PORT MILLISECONDS``: a relay that makes the path longer, both ways."""
+"""``python -m bench.delay PORT TARGET_PORT MILLISECONDS [MEGABYTES]``: a relay that makes the path longer.
+
+MILLISECONDS are of the round trip. MEGABYTES a second is what the path carries each way; without, it carries
+what the relay can. SIGUSR1 cuts the connections that are there silently: they stay open and nothing passes.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import select
+import signal
+import socket
 import sys
-from typing import Any, cast
+import time
+from collections import deque
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.task import react
-from twisted.python.failure import Failure
+READ_SIZE = 256 * 1024
+MAX_UNDER_WAY = 128 * 1024 * 1024
+"""Bytes on a path whose rate has no limit."""
+QUEUE = 0.02
+"""Seconds of its rate that a path with a limit keeps waiting, as a router's queue does."""
 
-MAX_UNDER_WAY = 64 * 1024 * 1024
+_buffer = memoryview(bytearray(READ_SIZE))
 
 
-class End(Protocol):
-    """Hands what it gets to the other end, later."""
+class Direction:
+    """Bytes from one socket on their way to the other."""
 
-    other: End | None = None
-
-    def __init__(self, reactor: Any, delay: float) -> None:
-        self._reactor = reactor
-        self._delay = delay
-        self._waiting: list[bytes] = []
+    def __init__(self, source: socket.socket, sink: socket.socket, delay: float, rate: float) -> None:
+        self.source, self.sink = source, sink
+        self._delay, self._rate = delay, rate
+        self._limit = int(rate * (delay + QUEUE)) if rate else MAX_UNDER_WAY
+        self._free_at = 0.0
+        self._waiting: deque[tuple[float, memoryview]] = deque()
         self._under_way = 0
+        self.ended = self.blocked = self.cut = False
 
-    def connectionMade(self) -> None:
-        """No waiting for more to send."""
-        cast(Any, self.transport).setTcpNoDelay(True)
+    @property
+    def wants(self) -> bool:
+        """Whether more may be read."""
+        return not (self.ended or self.cut) and self._under_way < self._limit
 
-    def join(self, other: End) -> None:
-        """Both ends are there."""
-        self.other = other
-        waiting, self._waiting = self._waiting, []
-        for data in waiting:
-            self.dataReceived(data)
+    @property
+    def due(self) -> float | None:
+        """When the next bytes arrive; None when none are to be sent now."""
+        return self._waiting[0][0] if self._waiting and not (self.blocked or self.cut) else None
 
-    def dataReceived(self, data: bytes) -> None:
-        """Deliver it when its time has come."""
-        if self.other is None:
-            self._waiting.append(data)
+    def take(self, now: float) -> None:
+        """Read once."""
+        try:
+            data = bytes(_buffer[: self.source.recv_into(_buffer)])
+        except BlockingIOError:
             return
+        except OSError:
+            data = b""
+        self.ended = not data
+        self._free_at = max(self._free_at, now) + (len(data) / self._rate if self._rate else 0.0)
         self._under_way += len(data)
-        if self._under_way > MAX_UNDER_WAY:
-            cast(Any, self.transport).pauseProducing()
-        self._reactor.callLater(self._delay, self._deliver, data)
+        self._waiting.append((self._free_at + self._delay, memoryview(data)))
 
-    def _deliver(self, data: bytes) -> None:
-        self._under_way -= len(data)
-        transport: Any = self.transport
-        if self._under_way < MAX_UNDER_WAY // 2 and transport.connected:
-            transport.resumeProducing()
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.write(data)
+    def give(self, now: float) -> bool:
+        """Send what has arrived; False when the connection is broken."""
+        while self._waiting and self._waiting[0][0] <= now:
+            due, data = self._waiting[0]
+            if not data:
+                with contextlib.suppress(OSError):
+                    self.sink.shutdown(socket.SHUT_WR)
+                self._waiting.popleft()
+                continue
+            try:
+                sent = self.sink.send(data)
+            except BlockingIOError:
+                self.blocked = True
+                return True
+            except OSError:
+                return False
+            self._under_way -= sent
+            if sent < len(data):
+                self._waiting[0] = (due, data[sent:])
+            else:
+                self._waiting.popleft()
+        return True
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The other end goes, too, after what is under way."""
-        if self.other is not None and self.other.transport is not None:
-            self._reactor.callLater(self._delay, self.other.transport.loseConnection)
+    @property
+    def done(self) -> bool:
+        """Everything, the end included, has passed."""
+        return self.ended and not self._waiting
 
 
-def main(reactor: Any, port: str, target: str, milliseconds: str) -> Any:
-    """Relay until killed; ``milliseconds`` are of the round trip."""
-    delay = float(milliseconds) / 2000
+class Relay:
+    """Both directions of every connection."""
 
-    class Near(Factory):
-        noisy = False
+    def __init__(self, port: int, target: int, delay: float, rate: float) -> None:
+        self._target, self._delay, self._rate = target, delay, rate
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=4096)
+        self._poll = select.epoll()
+        self._poll.register(self._listener, select.EPOLLIN)
+        self._from: dict[int, Direction] = {}
+        self._to: dict[int, Direction] = {}
+        signal.signal(signal.SIGUSR1, lambda *_: self._cut())
 
-        def buildProtocol(self, addr: Any) -> End:
-            near = End(reactor, delay)
-            far = End(reactor, delay)
+    def _cut(self) -> None:
+        for direction in self._from.values():
+            direction.cut = True
+            self._watch(direction.source)
 
-            def joined(_: object) -> None:
-                near.join(far)
-                far.join(near)
+    def _accept(self) -> None:
+        near, _ = self._listener.accept()
+        far = socket.socket()
+        for sock in (near, far):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._rate:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, max(32_768, int(self._rate * 0.002)))
+        try:
+            far.connect(("127.0.0.1", self._target))
+        except OSError:
+            near.close()
+            far.close()
+            return
+        for source, sink in ((near, far), (far, near)):
+            source.setblocking(False)
+            direction = Direction(source, sink, self._delay, self._rate)
+            self._from[source.fileno()] = self._to[sink.fileno()] = direction
+        for sock in (near, far):
+            self._poll.register(sock, select.EPOLLIN)
 
-            endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", int(target))
-            connectProtocol(endpoint, far).addCallback(joined)
-            return near
+    def _watch(self, sock: socket.socket) -> None:
+        number = sock.fileno()
+        reads = select.EPOLLIN if self._from[number].wants else 0
+        self._poll.modify(number, reads | (select.EPOLLOUT if self._to[number].blocked else 0))
 
-    listening = TCP4ServerEndpoint(reactor, int(port), interface="127.0.0.1").listen(Near())
-    return listening.addCallback(lambda _: Deferred())
+    def _close(self, direction: Direction) -> None:
+        for sock in (direction.source, direction.sink):
+            self._poll.unregister(sock)
+            del self._from[sock.fileno()], self._to[sock.fileno()]
+            sock.close()
+
+    def run(self) -> None:
+        """Relay until killed."""
+        while True:
+            dues = [due for direction in self._from.values() if (due := direction.due) is not None]
+            wait = max(0.0, min(dues) - time.monotonic()) if dues else -1
+            events = self._poll.poll(wait)
+            now = time.monotonic()
+            for number, event in events:
+                if number == self._listener.fileno():
+                    self._accept()
+                elif number in self._from:
+                    if event & select.EPOLLOUT:
+                        self._to[number].blocked = False
+                    if event & ~select.EPOLLOUT and self._from[number].wants:
+                        self._from[number].take(now)
+                    self._watch(self._from[number].source)
+            for direction in list(self._from.values()):
+                if direction.due is None or direction.due > now:
+                    continue
+                if not direction.give(now) or (direction.done and self._to[direction.source.fileno()].done):
+                    self._close(direction)
+                    continue
+                self._watch(direction.source)
+                self._watch(direction.sink)
+
+
+def main() -> None:
+    """Read the arguments and relay."""
+    port, target, milliseconds, *rate = sys.argv[1:]
+    Relay(int(port), int(target), float(milliseconds) / 2000, float(rate[0]) * 1e6 if rate else 0.0).run()
 
 
 if __name__ == "__main__":
-    react(main, sys.argv[1:])
+    main()

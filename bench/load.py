@@ -127,18 +127,31 @@ def new_connections(port: int, seconds: float, at_once: int = 1) -> float:
     return rate
 
 
+def stream(port: int, seconds: float, pace: float = 0.0) -> None:
+    """Send without end, at most ``pace`` MB/s."""
+    sock = connect(port, b"S")
+    sock.sendall(struct.pack(">Q", 1 << 60))
+    started, sent = time.perf_counter(), 0
+    while (now := time.perf_counter() - started) < seconds:
+        if pace and sent > now * pace * 1e6:
+            time.sleep(sent / pace / 1e6 - now)
+        sent += sock.send(memoryview(BLOCK)[:65536])
+
+
 class SlowReader:
     """Asks for far more than it reads."""
 
     def __init__(self, port: int) -> None:
         self._sock = connect(port, b"E")
         self._sock.setblocking(False)
+        self.taken = 0
+        """Bytes that were taken off its hands."""
 
     def push(self) -> None:
         """Send until nobody takes more; nothing of the echo is read."""
         for _ in range(1000):
             try:
-                self._sock.send(BLOCK)
+                self.taken += self._sock.send(BLOCK)
             except BlockingIOError:
                 time.sleep(0.01)
 

@@ -1,0 +1,1 @@
+"""``python -m bench.tunnel``: the tunnel beside two nginx stream hops, and beside peers found on PATH."""

@@ -1,0 +1,99 @@
+"""``python -m bench.tunnel [--seconds N] [--only PART ...] [--json FILE]``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.harness import Report, Workbench, resident, workbench
+from bench.tunnel import memory, outages, site, speed
+from bench.tunnel.peers import peers
+
+GIGABIT = 125.0
+"""Megabytes a second."""
+
+
+def _ways(bench: Workbench, path: site.Path) -> tuple[list[speed.Way], site.Tunnel]:
+    target = site.Target(bench)
+    tunnel = site.Tunnel(bench, target, path)
+    relay = site.Relay(bench, target, path)
+    return [("superedge", tunnel.port), ("nginx", relay.port), *peers(bench, target, path)], tunnel
+
+
+def run_speed(report: Report, seconds: float) -> None:
+    """No path between the halves."""
+    with workbench() as bench:
+        ways, tunnel = _ways(bench, site.Path(bench))
+        report.add("edge process, idle", "MB", resident(tunnel.edge))
+        report.add("cloud process, one node", "MB", resident(tunnel.cloud))
+        speed.speeds(report, ways, seconds)
+        speed.slow_beside_fast(report, tunnel.port, seconds)
+
+
+def run_paths(report: Report, seconds: float) -> None:
+    """Long paths."""
+    for delay in (30, 100):
+        for rate, text in ((GIGABIT, "1 Gbit/s"), (0.0, "no limit")):
+            with workbench() as bench:
+                ways, _ = _ways(bench, site.Path(bench, delay, rate))
+                what = f"bulk, 1 stream, {delay} ms round trip, {text}"
+                speed.long_path(report, ways, what, int(seconds * 80e6))
+
+
+def run_beside(report: Report, seconds: float) -> None:
+    """Small requests beside a bulk stream."""
+    with workbench() as bench:
+        ways, _ = _ways(bench, site.Path(bench))
+        speed.beside_bulk(report, ways, seconds, "1 KiB requests beside bulk at full speed")
+        speed.beside_bulk(report, ways, seconds, "1 KiB requests beside bulk of 50 MB/s", 50.0)
+    with workbench() as bench:
+        ways, _ = _ways(bench, site.Path(bench, 30, GIGABIT / 10))
+        what = "1 KiB requests beside bulk, 30 ms round trip, 100 Mbit/s"
+        speed.beside_bulk(report, ways, seconds, what)
+
+
+def run_memory(report: Report, seconds: float) -> None:
+    """Nodes and streams, and all nodes at once."""
+    with workbench() as bench:
+        target = site.Target(bench)
+        tunnel = site.Tunnel(bench, target, site.Path(bench))
+        memory.streams(report, tunnel)
+    with workbench() as bench:
+        tunnel = site.Tunnel(bench, site.Target(bench), site.Path(bench))
+        fleet = memory.nodes(report, bench, tunnel)
+        outages.all_at_once(report, tunnel, fleet)
+
+
+def run_outages(report: Report, seconds: float) -> None:
+    """Restarts, and a link that is cut silently."""
+    with workbench() as bench:
+        target = site.Target(bench)
+        outages.restarts(report, site.Tunnel(bench, target, site.Path(bench)))
+    with workbench() as bench:
+        outages.silent_cut(report, bench, site.Target(bench))
+
+
+PARTS = {
+    "speed": run_speed,
+    "paths": run_paths,
+    "beside": run_beside,
+    "memory": run_memory,
+    "outages": run_outages,
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each load")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    report = Report("tunnel beside a TLS relay of two nginx stream hops")
+    for part in options.only:
+        PARTS[part](report, options.seconds)
+    report.show(options.json)
+
+
+if __name__ == "__main__":
+    main()
