@@ -49,7 +49,10 @@ def compose(config: Config, reactor: IReactor | None = None) -> MultiService:
     if config.tunnel_cloud is not None:
         from superedge.tap.tunnelcloud import TunnelBranch  # noqa: PLC0415
 
-        TunnelBranch(reactor, config, watcher).services.setServiceParent(root)
+        branch = TunnelBranch(reactor, config, watcher)
+        branch.services.setServiceParent(root)
+        if ops is not None:
+            ops.add_status("tunnel_cloud", branch.status)
     elif config.tunnel_dns is not None:
         raise ConfigError("tunnel_dns", "", "needs a table tunnel_cloud in the same file: it names its nodes")
     if config.tunnel_edge is not None:

@@ -103,6 +103,25 @@ class TunnelBranch:
         self._index = index
         return index
 
+    def status(self) -> dict[str, object]:
+        """For the status page: who holds which nodes, as this replica sees it."""
+        found: dict[str, object] = {"nodes": self._directory.held_here()}
+        if self._replicated is not None:
+            registry = self._replicated.registry
+            found["replica"] = self._replicated.own.name
+            found["draining"] = registry.draining
+            found["replicas"] = [
+                {
+                    "name": replica.name,
+                    "peer": str(replica.peer),
+                    "addresses": replica.addresses,
+                    "draining": replica.draining,
+                    "nodes": registry.count(replica.name),
+                }
+                for replica in registry.replicas()
+            ]
+        return found
+
     def _dns(self) -> None:
         from superedge.dns.server import DNSServer  # noqa: PLC0415
 

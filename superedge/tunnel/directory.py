@@ -93,6 +93,10 @@ class NodeDirectory:
         found = ((node, self.serving(node)) for node in sorted(names))
         return [(node, addresses) for node, addresses in found if addresses]
 
+    def held_here(self) -> int:
+        """Nodes that have a session with this replica."""
+        return len(self._table)
+
     def locate(self, host: str) -> Place | None:
         """The node that an address (an IP literal) belongs to: its own, or one of a pod of it."""
         if self._index is None or not is_address(host):

@@ -128,6 +128,10 @@ class KubernetesRegistry(Service):
         """Every node that some other replica may hold."""
         return set(self._routes.nodes())
 
+    def count(self, name: str) -> int:
+        """Nodes that a replica has published."""
+        return self._routes.count(name)
+
     def is_first(self) -> bool:
         """Whether this replica's name comes before those of all others that live: what one does for all."""
         return all(self._own.name < replica.name for replica in self._routes.replicas())

@@ -60,9 +60,10 @@ class RouteTable:
         self._drop_empty(name)
 
     def _echoed(self, now: float) -> None:
-        if self._echo is not None and now - self._echo > self._duration * _GAP:
+        # The reactor's seconds are the system's clock, which may be set back.
+        if self._echo is not None and not 0 <= now - self._echo <= self._duration * _GAP:
             for peer in self._peers.values():
-                peer.seen = max(peer.seen, now)
+                peer.seen = now
         self._echo = now
 
     def shard_changed(self, key: str, shard: Shard | None, now: float) -> list[str]:
@@ -125,6 +126,11 @@ class RouteTable:
         if len(found) > 1:
             found.sort(key=lambda route: (-route.epoch, route.replica.name))
         return found
+
+    def count(self, name: str) -> int:
+        """Nodes that a replica claims."""
+        peer = self._peers.get(name)
+        return 0 if peer is None else sum(len(shard.nodes) for shard in peer.shards.values())
 
     def nodes(self) -> list[str]:
         """Every node that a replica has claimed."""

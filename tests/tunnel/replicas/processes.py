@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import re
 import shutil
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ TWISTD = str(Path(sys.executable).with_name("twistd"))
 CLOUD = """
 [log]
 level = "debug"
+[ops]
+listen = "127.0.0.1:{ops}"
 [kubernetes]
 kubeconfig = "{kubeconfig}"
 [tunnel_cloud]
@@ -117,7 +121,9 @@ class Site:
         self.authority.issue(f"system:node:{NODE}", directory=pki, name=NODE)
         self.echo = Echo()
         self.names = names
-        self.ports = {name: {kind: free_port() for kind in ("tunnel", "peer", "dns")} for name in names}
+        self.ports = {
+            name: {kind: free_port() for kind in ("tunnel", "peer", "dns", "ops")} for name in names
+        }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         for name in names:
             text = CLOUD.format(
@@ -203,6 +209,13 @@ class Site:
             except OSError:
                 return []
         return [str(record.rdata) for record in answer.rr]
+
+    def status(self, name: str) -> dict[str, Any]:
+        """The cloud end's part of the replica's status page."""
+        port = self.ports[name]["ops"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/superedge/status", timeout=5) as answer:
+            found: dict[str, Any] = json.load(answer)["tunnel_cloud"]
+            return found
 
     def address(self, name: str) -> str:
         """What a node resolves to that the replica holds."""

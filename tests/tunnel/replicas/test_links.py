@@ -180,6 +180,20 @@ class LinkTests(TestCase):
             in_order = await (target.lost if ours else caller.lost)
             self.assertFalse(in_order)
 
+    async def test_a_link_that_breaks_ends_no_stream_in_order(self) -> None:
+        """Whoever reads from it must not take what came so far for the whole."""
+        for side in self.links:
+            target, caller = Holding(going_on=True), Holding(going_on=True)
+            self.targets.append(target)
+            stream = await self.router.open("edge-1", self.target, timeout=5)
+            stream.connect(caller)
+            stream.write(b"x")
+            while not target.received:
+                await deferLater(reactor, 0.005)
+            for link in list(side._links):
+                link.abort("the other replica was killed")
+            self.assertEqual((await caller.lost, await target.lost), (False, False))
+
     async def test_a_target_that_does_not_read_holds_up_its_sender_alone(self) -> None:
         class Producer:
             paused = False

@@ -67,6 +67,10 @@ class ReplicaProcesses(Base):
             site.resolve("a", "1.2.0.192.in-addr.arpa", "PTR"), ["edge-1."] if first == "a" else []
         )
         second, third = (name for name in "abc" if name != first)
+        status = site.status(second)
+        self.assertEqual((status["replica"], status["draining"], status["nodes"]), (second, False, 0))
+        nodes = {replica["name"]: replica["nodes"] for replica in status["replicas"]}
+        self.assertEqual(nodes, {first: 1, third: 0})
         # Open streams: through the holder itself and through another replica.
         near, far = site.connect(first), site.connect(second)
         for sock in (near, far):

@@ -108,6 +108,21 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(self.found("x"), [("b", 5)])
         self.assertIsNone(self.table.live("c"))
 
+    def test_a_clock_that_is_set_changes_nothing(self) -> None:
+        for jump in (-5000, 5000):
+            self.setUp()
+            self.now = 10_000.0
+            self.renew("own", "b", "c")
+            self.hold("b", x=5)
+            self.now += jump
+            self.renew("own")
+            self.assertEqual(self.found("x"), [("b", 5)])
+            for _ in range(5):
+                self.now += LEASE / 3
+                self.renew("own", "b")
+            self.assertEqual(self.found("x"), [("b", 5)])
+            self.assertIsNone(self.table.live("c"), "the dead are still noticed in time")
+
     def test_what_a_dead_replica_left_without_a_lease(self) -> None:
         self.renew("own")
         self.hold("b", x=5)
