@@ -21,6 +21,7 @@ from twisted.internet.task import Clock
 
 from superedge.config.addresses import TCPAddress
 from superedge.testing.inprocess import InProcessAPI
+from superedge.tunnel.messages import Hello
 from superedge.tunnel.registry import NodeSession, NodeTable
 from superedge.tunnel.replicas.registry import KubernetesRegistry, OwnReplica
 
@@ -99,8 +100,7 @@ class Simulation:
         """The node makes a new session; the end of the one before is noticed later."""
         living = [each for each in self.replicas if each.alive]
         chosen = replica or self.random.choice(living)
-        mux: Any = None
-        session = NodeSession(node, chosen.table.next_epoch(), mux, "")
+        session = NodeSession(node, chosen.table.next_epoch(), Hello("1"), [])
         before = self.truth.get(node)
         self.truth[node] = (chosen, session)
         self.waiting.setdefault(node, self.clock.seconds())
