@@ -77,11 +77,14 @@ class TcpListenerConfig(_Listener, frozen=True, tag="tcp"):
     node: str
     #: What the node dials, e.g. `127.0.0.1:22`.
     target: str
+    #: Seconds without a byte either way after which a caller is cut off; 0 for never.
+    idle_timeout: float = 14400.0
 
     def __post_init__(self) -> None:
         """A listener that asks nobody who they are stays on loopback unless networks are named."""
         _Listener.__post_init__(self)
         _tcp_target(self.target)
+        _check_idle(self.idle_timeout)
         _closed_to_strangers(self)
 
 
@@ -92,11 +95,14 @@ class TlsListenerConfig(_Listener, frozen=True, tag="tls"):
     target: str = "127.0.0.1:10250"
     #: Suffixes that may follow the node's name, e.g. `.edge.example`.
     suffixes: list[str] = []
+    #: Seconds without a byte either way after which a caller is cut off; 0 for never.
+    idle_timeout: float = 14400.0
 
     def __post_init__(self) -> None:
         """Check the target."""
         _Listener.__post_init__(self)
         _tcp_target(self.target)
+        _check_idle(self.idle_timeout)
 
 
 class ConnectListenerConfig(_Listener, frozen=True, tag="connect"):
@@ -349,6 +355,11 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
             raise ValueError("connections must be 1 to 16")
         if self.proxy and parse_proxy(self.proxy)[1] and self.proxy_credentials is not None:
             raise ValueError("proxy holds a password, and proxy_credentials names another: keep one")
+
+
+def _check_idle(seconds: float) -> None:
+    if seconds < 0:
+        raise ValueError("idle_timeout must be 0, for never, or positive")
 
 
 def _closed_to_strangers(listener: _Listener) -> None:

@@ -121,6 +121,7 @@ class MuxConnection(Protocol):
         self._transport = transport
         self.peer, self.host = transport.getPeer(), transport.getHost()
         transport.keep_queue_short(UNSENT_IN_KERNEL)
+        transport.give_up_after(self.settings.ping_timeout)
         transport.registerProducer(self, True)
         self._keepalive.start(self.settings.ping_interval / TICKS, now=True)
 

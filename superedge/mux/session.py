@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from superedge.mux.errors import ProtocolError, SessionClosed, StreamRefused
 from superedge.mux.frames import (
@@ -40,6 +40,12 @@ NOISE_LIMIT = 20_000
 NOISE_DECAY = 2_000
 """Frames that carry nothing (empty data, pings, streams reset at once): more than NOISE_LIMIT ahead of
 NOISE_DECAY a second end the session."""
+SMALL_CREDIT = 1024
+"""Credit of fewer bytes is worth no frame: it counts as one that carries nothing."""
+MAX_CONTROL = 20_000
+"""Frames of ours that may wait because the peer reads none."""
+SMALL_PIECE = 1024
+"""Pieces are joined up to this size while they wait, since each costs more memory than it holds."""
 
 
 class StreamEvents(Protocol):
@@ -89,6 +95,7 @@ class Stream:
         "flags",
         "gone",
         "id",
+        "moved",
         "pending",
         "queued",
         "receive",
@@ -106,6 +113,8 @@ class Stream:
         self.send_window = INITIAL_WINDOW
         self.pending: deque[bytes | memoryview] = deque()
         self.unsent = 0
+        self.moved = 0
+        """Bytes both ways, for whoever wants to know whether it is idle."""
         self.queued = False
         self.fin_queued = self.fin_sent = self.fin_received = self.gone = False
 
@@ -179,8 +188,9 @@ class Session:
 
     def send(self, stream: Stream, data: bytes) -> bool:
         """Queue bytes; whether the stream can take more before it should pause."""
-        stream.pending.append(data)
+        join_small(stream.pending, data)
         stream.unsent += len(data)
+        stream.moved += len(data)
         if not stream.queued and stream.send_window:
             self._enqueue(stream)
         return stream.unsent < self._settings.stream_buffer
@@ -278,6 +288,8 @@ class Session:
         """Take bytes from the connection. Raises ProtocolError, after which the session is useless."""
         self._now = self._last_received = now
         self._reader.feed(data)
+        if len(self._control) > MAX_CONTROL:
+            raise ProtocolError("the peer wants answers and reads none")
 
     def _frame(self, kind: int, flags: int, id: int, length: int) -> bool:
         if kind == PING:
@@ -302,10 +314,10 @@ class Session:
             stream.events.was_reset("the peer reset the stream")
             return False
         if kind == WINDOW_UPDATE:
+            if length < SMALL_CREDIT and not flags:
+                self._note_noise()
             if length:
                 self._credit(stream, length)
-            elif not flags:
-                self._note_noise()
             if flags & FIN:
                 self._fin(stream)
             return False
@@ -317,6 +329,7 @@ class Session:
                 self._fin(stream)
             return False
         self.stats.bytes_in += length
+        stream.moved += length
         if not stream.receive.receive(length):
             raise ProtocolError(f"stream {id} was sent more than its window")
         self._current = stream
@@ -416,6 +429,14 @@ class Session:
         stream.receive.release()
         if self._streams.pop(stream.id, None) is not None and stream.id & 1 == self._peer_parity:
             self._accepted -= 1
+
+
+def join_small(waiting: deque[Any], data: bytes) -> None:
+    """Append, or join to the last piece when both are small."""
+    if waiting and len(data) < SMALL_PIECE and len(waiting[-1]) + len(data) <= SMALL_PIECE:
+        waiting[-1] = bytes(waiting[-1]) + data
+    else:
+        waiting.append(data)
 
 
 def _take(pending: deque[bytes | memoryview], limit: int, out: list[bytes | memoryview]) -> int:

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.mux.errors import StreamReset
-from superedge.mux.session import Stream
+from superedge.mux.session import Stream, join_small
 
 if TYPE_CHECKING:
     from superedge.mux.protocol import MuxConnection
@@ -57,6 +57,16 @@ class MuxStream:
     def id(self) -> int:
         """The stream's number in its session."""
         return self._state.id
+
+    @property
+    def moved(self) -> int:
+        """Bytes that it has carried, both ways."""
+        return self._state.moved
+
+    @property
+    def gone(self) -> bool:
+        """Nothing can happen on it any more."""
+        return self._state.gone
 
     # -- the protocol's side
 
@@ -227,7 +237,7 @@ class MuxStream:
     def data_received(self, data: bytes) -> None:
         """Deliver, or keep while paused."""
         if self._paused or self._waiting:
-            self._waiting.append(data)
+            join_small(self._waiting, data)
         else:
             self._hand_over(data)
 

@@ -30,6 +30,8 @@ from superedge.interfaces import IReactor
 
 READ_SIZE = 112 * 1024
 """Small enough to stay in the cache, and for the allocator to use the memory again."""
+SMALL_PIECE = 1024
+"""Pieces are joined up to this size while they wait, since each costs more memory than it holds."""
 DISCARDED_READS = 16
 """Most reads of READ_SIZE whose bytes a closing transport discards."""
 FLUSH_TIMEOUT = 30.0
@@ -154,7 +156,11 @@ class StreamTransport(abstract.FileDescriptor):
         if not data or not self.connected or self._writeDisconnecting:
             return
         if self.dataBuffer or self._tempDataLen:
-            self._tempDataBuffer.append(data)
+            waiting = self._tempDataBuffer
+            if waiting and len(waiting[-1]) + len(data) <= SMALL_PIECE:
+                waiting[-1] += data
+            else:
+                waiting.append(data)
             self._tempDataLen += len(data)
         else:
             sent = self.writeSomeData(data)
@@ -188,6 +194,11 @@ class StreamTransport(abstract.FileDescriptor):
         self.bufferSize = 0
         if self._family != socket.AF_UNIX:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
+
+    def give_up_after(self, seconds: float) -> None:
+        """End the connection when the peer takes nothing for so long, although it is alive."""
+        if self._family != socket.AF_UNIX:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
     # -- closing
 

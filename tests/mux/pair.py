@@ -35,6 +35,9 @@ class MemoryTransport:
     def keep_queue_short(self, unsent: int) -> None:
         pass
 
+    def give_up_after(self, seconds: float) -> None:
+        pass
+
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         self.producer = producer
 

@@ -180,6 +180,7 @@ class SessionTests(SynchronousTestCase):
             opened + header(WINDOW_UPDATE, FIN, 1, 0) + header(DATA, 0, 1, 1) + b"x",
             header(PING, SYN, 0, 1) * (NOISE_LIMIT + 1),
             opened + header(DATA, 0, 1, 0) * (NOISE_LIMIT + 1),
+            opened + header(WINDOW_UPDATE, 0, 1, 1) * (NOISE_LIMIT + 1),
         ):
             self.assertRaises(ProtocolError, Link().b.receive, wire, 0.0)
 
@@ -191,6 +192,23 @@ class SessionTests(SynchronousTestCase):
         link = Link()
         self.assertRaises(ProtocolError, link.b.receive, wire, 0.0)
         self.assertLessEqual(link.b.stream_count, 1)
+
+    def test_a_peer_that_asks_and_reads_no_answers(self) -> None:
+        link = Link()
+        ask = header(PING, SYN, 0, 1) * 1000
+        with self.assertRaisesRegex(ProtocolError, "reads none"):
+            for second in range(60):
+                link.b.receive(ask, float(second))
+
+    def test_bytes_in_tiny_frames_cost_no_more_memory_than_others(self) -> None:
+        link = Link()
+        stream = link.a.open()
+        Reader(link.a, stream)
+        link.settle()
+        link.a.receive(header(WINDOW_UPDATE, ACK, 1, 0), 0.0)
+        for _ in range(INITIAL_WINDOW + 50_000):
+            link.a.send(stream, b"ab")
+        self.assertLess(len(stream.pending), 700)
 
     def test_late_frames_of_a_stream_that_is_gone_are_ignored(self) -> None:
         link = Link()

@@ -10,6 +10,7 @@ from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import SessionClosed, StreamRefused, StreamReset
+from superedge.mux.frames import DATA, header
 from superedge.mux.settings import INITIAL_WINDOW
 from tests.mux.pair import Pair, Recorder
 
@@ -88,6 +89,15 @@ class StreamTests(SynchronousTestCase):
         far.resumeProducing()
         pair.pump()
         self.assertEqual(far_protocol.data, BIG)
+
+    def test_tiny_frames_wait_in_few_pieces(self) -> None:
+        pair, _, far, _, far_protocol = self.joined()
+        far.pauseProducing()
+        for _ in range(20_000):
+            pair.acceptor.dataReceived(header(DATA, 0, 1, 2) + b"ab")
+        self.assertLess(len(far._waiting), 50)
+        far.resumeProducing()
+        self.assertEqual(far_protocol.data, b"ab" * 20_000)
 
     def test_producer_is_paused_when_the_peer_does_not_read(self) -> None:
         pair, near, far, _, far_protocol = self.joined()

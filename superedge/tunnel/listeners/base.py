@@ -25,6 +25,7 @@ from superedge.net.transport import address_text
 from superedge.tunnel import metrics
 from superedge.tunnel.cloud import Tunnel
 from superedge.tunnel.errors import DialError
+from superedge.tunnel.listeners.idle import IdleWatch
 
 _log = Logger()
 
@@ -106,6 +107,7 @@ class _Ahead(Protocol):
         stream.connect(pair.right)
         self.transport.protocol = pair.left
         pair.left.makeConnection(self.transport)
+        self._caller.listener.spliced(stream)
         if self._finished:
             pair.left.readConnectionLost()
 
@@ -150,6 +152,7 @@ class Listener(Service):
         tls: ContextSource | None = None,
         mode: int = 0o660,
         bandwidth: int = 0,
+        idle_timeout: float = 0.0,
     ) -> None:
         self.reactor = reactor
         self.tunnel = tunnel
@@ -158,6 +161,7 @@ class Listener(Service):
         """What limits bytes from the callers, and to them."""
         if bandwidth:
             self.paces = (Pace(reactor, bandwidth), Pace(reactor, bandwidth))
+        self._idle = IdleWatch(reactor, idle_timeout, self._cut_idle) if idle_timeout else None
         self._networks = Networks(allow)
         self._endpoint = ServerEndpoint(reactor, address, tls, self._handshake_failed, mode)
         self._port: IListeningPort | None = None
@@ -188,12 +192,23 @@ class Listener(Service):
             "listener {kind} refused {peer}: {reason}", kind=self.kind, peer=address_text(peer), reason=reason
         )
 
+    def spliced(self, stream: MuxStream) -> None:
+        """A caller and a stream are joined."""
+        if self._idle is not None:
+            self._idle.add(stream)
+
+    def _cut_idle(self) -> None:
+        metrics.CALLERS_REFUSED.labels(self.kind, "idle").inc()
+        _log.info("listener {kind} cut a caller off: nothing moved for its idle_timeout", kind=self.kind)
+
     def _handshake_failed(self, peer: IAddress, reason: str) -> None:
         self.refused(peer, f"tls: {reason}")
 
     def startService(self) -> None:
         """Listen. Raises ConnectError when the address cannot be had."""
         super().startService()
+        if self._idle is not None:
+            self._idle.start()
         listener = self
 
         class Callers(Factory):
@@ -218,5 +233,7 @@ class Listener(Service):
     def stopService(self) -> None:
         """Take no more callers; those being served go on."""
         super().stopService()
+        if self._idle is not None:
+            self._idle.stop()
         if self._port is not None:
             self._port.stopListening()

@@ -30,6 +30,7 @@ class TcpListener(Listener):
             config.allow,
             config.dial_timeout,
             bandwidth=config.bandwidth,
+            idle_timeout=config.idle_timeout,
         )
         self.config = config
 

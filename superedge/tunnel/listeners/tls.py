@@ -70,6 +70,7 @@ class TlsListener(Listener):
             config.allow,
             config.dial_timeout,
             bandwidth=config.bandwidth,
+            idle_timeout=config.idle_timeout,
         )
         self.config = config
 

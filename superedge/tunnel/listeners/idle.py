@@ -1,0 +1,53 @@
+"""Ends streams on which nothing moves for a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from superedge.mux.stream import MuxStream
+
+LOOKS = 4
+"""How often in an idle time streams are looked at."""
+
+
+class IdleWatch:
+    """Looks at a listener's streams; one on which no byte moved for ``timeout`` seconds is reset.
+
+    ``ended`` is told of each.
+    """
+
+    def __init__(self, reactor: IReactorTime, timeout: float, ended: Callable[[], None]) -> None:
+        self._timeout = timeout
+        self._ended = ended
+        self._seen: dict[MuxStream, tuple[int, int]] = {}
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = reactor
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._looking.start(self._timeout / LOOKS, now=False)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._looking.running:
+            self._looking.stop()
+
+    def add(self, stream: MuxStream) -> None:
+        """Watch a stream until it is gone."""
+        self._seen[stream] = stream.moved, 0
+
+    def _look(self) -> None:
+        for stream, (moved, looks) in list(self._seen.items()):
+            if stream.gone:
+                del self._seen[stream]
+            elif stream.moved != moved:
+                self._seen[stream] = stream.moved, 0
+            elif looks + 1 < LOOKS:
+                self._seen[stream] = moved, looks + 1
+            else:
+                del self._seen[stream]
+                stream.abortConnection()
+                self._ended()
