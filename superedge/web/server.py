@@ -219,7 +219,6 @@ class ServerConnection(TwistedProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Read requests."""
-        self._heard = True
         if self._switched is not None:
             self._switched.append(data)
             return
@@ -228,6 +227,8 @@ class ServerConnection(TwistedProtocol):
         except MessageError as problem:
             self._refuse(problem)
             return
+        if events:
+            self._heard = True  # a head that comes byte by byte is silence
         if self._waiting:
             self._waiting.extend(events)
             return

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import Any, cast
+
+from twisted.logger import formatEvent, globalLogPublisher
 
 from superedge.config.load import convert
 from superedge.config.tunnel import TunnelEdgeConfig
@@ -24,6 +26,22 @@ class WayTests(TunnelCase):
             dead = f"127.0.0.1:{taken.getsockname()[1]}"
             servers = [dead, f"127.0.0.1:{self.cloud.address.port}"]
             await self.connected("edge-2", servers=servers, reconnect_initial=60.0)
+
+    async def test_a_dead_server_is_tried_after_the_others_for_a_while(self) -> None:
+        events: list[str] = []
+        observer = cast(Any, lambda event: events.append(formatEvent(event)))
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            dead = f"127.0.0.1:{taken.getsockname()[1]}"
+            await self.connected("edge-2", servers=[dead, f"127.0.0.1:{self.cloud.address.port}"])
+            for _ in range(3):
+                session = self.cloud.nodes.get("edge-2")
+                assert session is not None
+                session.close("test")
+                await self.until(lambda before=session: self.cloud.nodes.get("edge-2") not in (before, None))
+        self.assertEqual(len([event for event in events if f"tunnel to {dead} failed" in event]), 1)
 
     async def test_through_a_proxy(self) -> None:
         proxy = ConnectProxy(reactor, "me:secret")

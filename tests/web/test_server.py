@@ -208,12 +208,18 @@ class ServerTests(SynchronousTestCase):
         self.assertIsNone(self.transport.producer)
 
     def test_connections_that_ask_for_nothing_end(self) -> None:
-        self.factory.look(2)
-        self.receive(b"GET / HT")  # an unfinished head is no request
+        self.receive(GET % 1)
+        self.requests[0].respond(200, [])
         self.factory.look(2)
         self.factory.look(2)
         self.assertFalse(self.transport.disconnecting)
         self.factory.look(2)
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_a_head_that_comes_byte_by_byte_has_no_more_time(self) -> None:
+        for byte in b"GET":
+            self.receive(bytes([byte]))
+            self.factory.look(2)
         self.assertTrue(self.transport.disconnecting)
 
     def test_a_request_under_way_may_take_its_time(self) -> None:

@@ -255,7 +255,7 @@ class HttpListenerTests(SynchronousTestCase):
     def test_a_switch_that_nobody_asked_for(self) -> None:
         connection, transport = self.caller()
         self.ask(connection, get("edge-1"))
-        self.answer(self.targets[0], b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
+        self.answer(self.targets[0], b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
         self.assertEqual(self.statuses(transport), [502])
 
     def test_targets_that_break(self) -> None:
