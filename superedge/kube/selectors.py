@@ -16,8 +16,9 @@ LabelPredicate = Callable[[Labels], bool]
 _REQUIREMENT = re.compile(
     r"\s*(?:(?P<absent>!)\s*(?P<gone>[\w./-]+)"
     r"|(?P<key>[\w./-]+)\s*(?:(?P<set>in|notin)\s*\((?P<values>[^()]*)\)"
-    r"|(?P<operator>==|!=|=)\s*(?P<value>[\w.-]*))?)\s*"
+    r"|(?P<operator>==|!=|=)\s*(?P<value>[\w.-]*)|(?P<order>[<>])\s*(?P<bound>-?\d+))?)\s*"
 )
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
 def parse_label_selector(text: str) -> LabelPredicate | None:
@@ -47,9 +48,18 @@ def _requirement(match: re.Match[str]) -> LabelPredicate:
         if match["set"] == "in":
             return lambda labels: labels.get(key) in values
         return lambda labels: labels.get(key) not in values
+    if match["order"]:
+        bound = int(match["bound"])
+        if match["order"] == ">":
+            return lambda labels: (number := _number(labels.get(key, ""))) is not None and number > bound
+        return lambda labels: (number := _number(labels.get(key, ""))) is not None and number < bound
     if match["operator"] is None:
         return lambda labels: key in labels
     value = match["value"]
     if match["operator"] == "!=":
         return lambda labels: labels.get(key) != value
     return lambda labels: labels.get(key) == value
+
+
+def _number(value: str) -> int | None:
+    return int(value) if _INTEGER.fullmatch(value) else None

@@ -191,6 +191,7 @@ class LiteAPIServer(Service):
             _log.critical("the cache cannot be read, it begins empty: {problem}", problem=problem)
             self._committer.unread(problem)
             entries = []
+        self._committer.loaded(entries)
         # The first change of every life: whether the store takes any is known at once.
         self._commit(records.STARTED, (), b"")
         self._issuer.restore(entries)

@@ -212,6 +212,15 @@ class AnswerTests(OfflineTestCase):
         # The pod may use it, although the cloud never saw it from a pod.
         self.assertEqual((await self.world.ask("GET", PODS, [(b"Authorization", BEARER[1])])).status, 503)
 
+    async def test_a_token_that_is_bound_to_nothing(self) -> None:
+        unbound = b'{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","spec":{}}'
+        self.upstream.serve(TOKEN.encode(), in_json(BEARER[1].split()[1].decode()), 201)
+        self.assertEqual((await self.ask_token(unbound)).status, 201)
+        await self.world.go_offline()
+        self.assertEqual((await self.ask_token(unbound)).status, 201)
+        for body in (b"{}", b"", b"null", b"\xff" * 100, unbound[:-1]):
+            self.assertEqual((await self.ask_token(body)).status, 503)
+
     async def ask_token(self, body: bytes) -> Response:
         return await self.world.ask("POST", TOKEN, body=body, identity=self.world.node)
 

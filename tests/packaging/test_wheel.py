@@ -137,6 +137,7 @@ class WheelTests(SynchronousTestCase):
             self.assertIn(command, listed)
             self.assertIn("--check", clean.twistd(command, "--help"))
         self.assertIn("usage: superedge-connect", run(clean.python.with_name("superedge-connect"), "--help"))
+        self.assertIn("usage: superedge-cache", run(clean.python.with_name("superedge-cache"), "--help"))
         config = directory / "ops.toml"
         config.write_text("[ops]\n")
         self.assertIn("is good", clean.twistd("superedge-edge", "--config", str(config), "--check"))

@@ -30,6 +30,22 @@ class LabelTests(SynchronousTestCase):
         assert predicate is not None
         return predicate(labelled(labels))
 
+    def test_numbers(self) -> None:
+        for value, wanted in (
+            ("6", True),
+            ("5", False),
+            ("-1", False),
+            ("x", False),
+            ("", False),
+            ("+7", True),
+        ):
+            self.assertIs(self.matches("n>5", {"n": value}), wanted, value)
+        self.assertFalse(self.matches("n > 5", {}))
+        self.assertTrue(self.matches("n<-3,n>-9", {"n": "-4"}))
+        self.assertFalse(self.matches("n<3", {"n": "3"}))
+        with self.assertRaises(APIError):
+            self.matches("n>a", {})
+
     @settings(max_examples=100, deadline=None)
     @given(st.dictionaries(KEYS, VALUES), KEYS, VALUES, VALUES)
     def test_operators(self, labels: dict[str, str], key: str, value: str, other: str) -> None:

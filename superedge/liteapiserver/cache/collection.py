@@ -119,7 +119,9 @@ class Collection:
         """What a 404 said not to be there, and the latest version known then."""
         self.views: dict[Scope, View] = {}
         self._by_identifier: dict[str, View] = {}
+        # What several watches bring alike.
         self._decoded: dict[bytes, WatchEvent] = {}
+        self._watches = 0
         self._shared = codec.shared
         # While restoring: how many members each view had.
         self._members: dict[str, int] = {}
@@ -142,16 +144,30 @@ class Collection:
         self._follow_shared()
         return page
 
+    def watched(self, view: View) -> None:
+        """A watch keeps a view up to date from now on."""
+        view.watchers += 1
+        self._watches += 1
+
+    def unwatched(self, view: View) -> None:
+        """It ended."""
+        view.watchers -= 1
+        self._watches -= 1
+        if self._watches < 2:
+            self._decoded.clear()
+
     def decode_event(self, frame: bytes) -> WatchEvent:
         """Decode a watch frame; one that another watch brought a moment ago is not decoded again."""
-        event = self._decoded.get(frame)
-        if event is None:
-            event = self.codec.decode_event(frame)
+        known = self._decoded.get(frame)
+        if known is not None:
+            return known
+        event = self.codec.decode_event(frame)
+        if self._watches > 1:
             if len(self._decoded) >= _DECODED_EVENTS:
                 del self._decoded[next(iter(self._decoded))]
             self._decoded[frame] = event
-            if self.codec.shared is not self._shared:
-                self._follow_shared()
+        if self.codec.shared is not self._shared:
+            self._follow_shared()
         return event
 
     def _follow_shared(self) -> None:

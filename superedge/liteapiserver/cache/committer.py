@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from superedge.interfaces import Change, ICacheStore, IReactor
+from superedge.interfaces import Change, Entry, ICacheStore, IReactor
 from superedge.liteapiserver import metrics
 
 MAX_BATCH = 1000
@@ -23,6 +25,9 @@ class Committer:
 
     While the store refuses them they stay in memory, and are tried again. A store that could not be read is
     emptied of what it held before the first change is written: it must not join what came since.
+
+    It knows by their hashes which records the store may hold, so that what comes and goes while the store
+    refuses, however much, leaves nothing behind.
     """
 
     def __init__(self, reactor: IReactor, store: ICacheStore, interval: float) -> None:
@@ -30,6 +35,7 @@ class Committer:
         self._store = store
         self._interval = interval
         self._pending: dict[tuple[str, tuple[str, ...]], bytes | None] = {}
+        self._stored: set[int] = set()
         self._lock = DeferredLock()
         self._timer: IDelayedCall | None = None
         self._closed = False
@@ -44,11 +50,18 @@ class Committer:
 
     def add(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
         """Put or delete one record."""
+        if value is None and hash((kind, key)) not in self._stored:
+            self._pending.pop((kind, key), None)
+            return
         self._pending[kind, key] = value
         if self._timer is None:
             self._schedule(self._interval)
         elif len(self._pending) == MAX_BATCH and not self.degraded:
             self._timer.reset(0)
+
+    def loaded(self, entries: Iterable[Entry]) -> None:
+        """What the store holds; to be told before the first change."""
+        self._stored = {hash((entry.kind, entry.key)) for entry in entries}
 
     def unread(self, problem: Exception) -> None:
         """The store could not be read, so that nobody knows what it holds."""
@@ -74,6 +87,8 @@ class Committer:
             if not batch:
                 return not self.degraded
             changes = [Change(kind, key, value) for (kind, key), value in batch.items()]
+            # From now on they may be there, whatever comes of it.
+            self._stored.update(hash(key) for key, value in batch.items() if value is not None)
             started = self._reactor.seconds()
             try:
                 if self._unread:
@@ -85,6 +100,7 @@ class Committer:
                 self._pending = batch | self._pending
                 self._refused(problem)
                 return False
+            self._stored.difference_update(hash(key) for key, value in batch.items() if value is None)
             metrics.COMMIT_SECONDS.observe(self._reactor.seconds() - started)
             metrics.COMMITS.labels("done").inc()
             if self.degraded:

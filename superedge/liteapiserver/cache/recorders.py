@@ -113,7 +113,7 @@ class WatchRecorder:
         self._newest_before = newest_before
         self._initial: dict[tuple[str, str], Item] | None = {} if initial else None
         self._broken = False
-        view.watchers += 1
+        collection.watched(view)
 
     @property
     def settled(self) -> bool:
@@ -158,11 +158,11 @@ class WatchRecorder:
 
     def complete(self) -> None:
         """The watch ended; the view stays at its version."""
-        self._view.watchers -= 1
+        self._collection.unwatched(self._view)
 
     def abort(self) -> None:
         """The watch broke off; every event that came whole counts."""
-        self._view.watchers -= 1
+        self._collection.unwatched(self._view)
 
 
 class PagedLists:

@@ -50,6 +50,7 @@ class CommitterTests(SynchronousTestCase):
     def test_changes_of_a_moment_are_one_batch(self) -> None:
         for number in range(100):
             self.add("same", b"%d" % number)
+        self.committer.loaded([Entry("object", ("other",), b"")])
         self.add("other", None)
         self.assertEqual(self.store.batches, [])
         self.clock.advance(0.05)
@@ -88,6 +89,49 @@ class CommitterTests(SynchronousTestCase):
         self.assertEqual(self.store.batches, [{("a",): b"2", ("b",): b"1"}])
         self.assertEqual(self.committer.degraded, "")
         self.assertEqual(self.committer.pending, 0)
+
+    def test_what_comes_and_goes_is_never_written(self) -> None:
+        self.add("a", b"1")
+        self.add("a", None)
+        self.add("never", None)
+        self.clock.advance(0.05)
+        self.assertEqual(self.store.batches, [])
+
+    def test_what_comes_and_goes_while_the_disk_is_full_leaves_nothing(self) -> None:
+        self.add("kept", b"1")
+        self.clock.advance(0.05)
+        self.store.refuse = True
+        for number in range(1000):
+            self.add(f"event-{number}", b"x")
+            self.add(f"event-{number - 1}", None)
+        self.add("kept", None)
+        self.assertLess(self.committer.pending, 5)
+        self.clock.advance(RETRY)
+        self.store.refuse = False
+        self.clock.advance(RETRY)
+        self.assertEqual(self.store.batches[1:], [{("event-999",): b"x", ("kept",): None}])
+
+    def test_a_deletion_while_the_record_is_being_written(self) -> None:
+        self.store.hold = True
+        self.add("a", b"1")
+        self.clock.advance(0.05)
+        self.add("a", None)
+        self.clock.advance(0.05)
+        self.store.waiting.pop().callback(None)
+        self.store.waiting.pop().callback(None)
+        self.assertEqual(self.store.batches, [{("a",): b"1"}, {("a",): None}])
+        self.add("a", None)
+        self.assertEqual(self.committer.pending, 0)
+
+    def test_a_deletion_after_a_refused_record(self) -> None:
+        """The store may have taken it in spite of what it said."""
+        self.store.refuse = True
+        self.add("a", b"1")
+        self.clock.advance(0.05)
+        self.add("a", None)
+        self.store.refuse = False
+        self.clock.advance(RETRY)
+        self.assertEqual(self.store.batches, [{("a",): None}])
 
     def test_closing_writes_what_is_pending(self) -> None:
         self.add("a", b"1")

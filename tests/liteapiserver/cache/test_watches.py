@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.kube.json import JSONCodec
 from superedge.kube.media import PROTOBUF
+from superedge.kube.objects import WatchEvent
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
 from tests.kube.test_codecs import sample
 from tests.liteapiserver.cache.driver import PODS, Driver, bookmark, event, gzipped, list_of, pod, typed
@@ -38,6 +40,27 @@ class OnlineTests(SynchronousTestCase):
             self.assertEqual(self.driver.get(f"{PODS}/a")["metadata"]["resourceVersion"], "11")
             self.assertEqual(self.driver.status(f"{PODS}/b"), 404)
             self.driver.reboot()
+
+    def test_several_watches_decode_an_event_once(self) -> None:
+        decoded: list[bytes] = []
+        codec = type(self.driver.cache.collections()[0].codec)
+        real = codec.decode_event
+
+        def decode(each: JSONCodec, frame: bytes) -> WatchEvent:
+            decoded.append(frame)
+            return real(each, frame)
+
+        self.patch(codec, "decode_event", decode)
+        watches = [self.driver.watch(f"{PODS}?resourceVersion=9") for _ in range(5)]
+        for watch in watches:
+            watch.data([event("ADDED", pod("c", 10))])
+        self.assertEqual(len(decoded), 1)
+        for watch in watches[1:]:
+            watch.complete()
+        self.assertEqual(self.driver.cache.collections()[0]._decoded, {})  # one alone keeps nothing twice
+        watches[0].data([event("ADDED", pod("d", 11))])
+        self.assertEqual(self.driver.names(PODS), ["a", "b", "c", "d"])
+        self.assertEqual(self.driver.cache.collections()[0]._decoded, {})
 
     def test_bookmarks_move_the_version(self) -> None:
         self.driver.watch(f"{PODS}?resourceVersion=9", bookmark(50))

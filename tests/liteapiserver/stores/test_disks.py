@@ -142,6 +142,7 @@ class _Tests(DiskCase):
         clock = Clock()
         committer = Committer(clock, Immediate(self.make(self.path)), 0.05)  # type: ignore[arg-type]
         gauge: Any = metrics.STORE_DEGRADED
+        committer.loaded([Entry("object", ("a",), b"1")])
         committer.add("object", ("b",), b"2")
         clock.advance(0.05)
         self.assertEqual(gauge._value.get(), 1)
