@@ -11,6 +11,7 @@ import msgspec
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
+from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.collection import Commit
 from superedge.liteapiserver.jwt import Claims, Key, TokenError, read_signed, verify
@@ -69,6 +70,7 @@ class Issuer:
                     self._known, _ = records.unpack(_Issuer, entry.value)
                 except DecodeError:
                     self._commit(entry.kind, entry.key, None)
+        metrics.ISSUER_KNOWN.set(bool(self.name))
 
     def update(self, configuration: bytes, keys: bytes) -> None:
         """Take what the API server says of its issuer, both in JSON. Raises DecodeError."""
@@ -81,6 +83,7 @@ class Issuer:
             raise DecodeError("not an issuer's keys: it has no name")
         if known != self._known:
             self._known = known
+            metrics.ISSUER_KNOWN.set(1)
             self._commit(records.ISSUER, _KEY, records.pack(known))
             self._changed()
 

@@ -18,12 +18,18 @@ from superedge.web.h1 import ResponseHead
 INTERVAL = 3600.0
 """Seconds between two looks at the keys."""
 RETRY = 60.0
-"""Seconds after a look that brought nothing."""
+"""Seconds after a look that did not get through."""
+REFUSED = 600.0
+"""Seconds after a look that the API server refused to every identity."""
 _TIMEOUT = 10.0
 _MAX_BODY = 1024 * 1024
 _ACCEPT = "application/json, application/jwk-set+json"
 
 _log = Logger()
+
+
+class _Refused(ReadError):
+    """The API server answered with another status than 200."""
 
 
 class IssuerWatch:
@@ -67,16 +73,23 @@ class IssuerWatch:
 
     async def _fetch(self) -> None:
         problems: list[str] = []
+        refused = True
         for pool in self._pools():
             try:
                 configuration = await self._get(pool, CONFIGURATION)
                 self._issuer.update(configuration, await self._get(pool, KEYS))
+            except _Refused as problem:
+                problems.append(str(problem))
+                continue
             except (ConnectError, ReadError, TimeoutError, DecodeError) as problem:
                 problems.append(str(problem))
+                refused = False
                 continue
             self._next = self._reactor.seconds() + INTERVAL
             self._complained = False
             return
+        if refused:
+            self._next = self._reactor.seconds() + REFUSED
         if not self._complained:
             self._complained = True
             _log.warn(
@@ -93,6 +106,8 @@ class IssuerWatch:
 
         reading = Deferred.fromCoroutine(read(pool, self._host, path, _ACCEPT, begin))
         status = await reading.addTimeout(_TIMEOUT, self._reactor)
+        if status != 200:
+            raise _Refused(f"{path}: status {status}")
         if body.value is None:
-            raise ReadError(f"{path}: status {status}")
+            raise ReadError(f"{path}: more than {_MAX_BODY} bytes")
         return body.value

@@ -55,3 +55,9 @@ IDENTITY_EXPIRY = Gauge(
 IDENTITY_FAULTS = Gauge(
     "superedge_liteapiserver_identity_faults", "Files of identities that cannot be used now"
 )
+ISSUER_KNOWN = Gauge(
+    "superedge_liteapiserver_token_issuer_known", "1 while the keys that verify tokens offline are known"
+)
+PREFETCH_FAILING = Gauge(
+    "superedge_liteapiserver_prefetch_failing", "Paths to prefetch whose last read failed"
+)

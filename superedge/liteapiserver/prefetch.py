@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from superedge.config.liteapiserver import PrefetchConfig
 from superedge.kube.media import JSON, PROTOBUF
 from superedge.kube.request import RequestInfo, parse_request
+from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.recorders import Recorder
 from superedge.liteapiserver.identity import IdentityManager
@@ -46,6 +47,7 @@ class _Target:
         self._running: Deferred[None] | None = None
         self._relist = False
         self.state = "waiting"
+        self.failing = False
 
     def _ask(self, target: str) -> RequestInfo:
         return parse_request(b"GET", target.encode(), self._accept.encode())
@@ -74,6 +76,7 @@ class _Target:
             self.state = "waiting"
             return
         self._next = self._prefetch.seconds() + self._backoff.failed(self._prefetch.seconds())
+        self.failing = True
         before, self.state = self.state, failure.getErrorMessage()
         if not failure.check(ConnectError, ReadError):
             _log.failure("prefetch of {path} failed", failure, path=self._path)
@@ -91,7 +94,6 @@ class _Target:
         version = self._position()
         if not version:
             raise ReadError("the cache does not keep it")
-        self.state = "watching"
         seconds = self._prefetch.random.randint(*WATCH_SECONDS)
         mark = "&" if "?" in self._path else "?"
         query = f"watch=true&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={seconds}"
@@ -108,7 +110,7 @@ class _Target:
         return self._prefetch.cache.position(f"cert:{self._identity}", self._request)
 
     def _done(self, state: str, next_: float, began: float) -> None:
-        self.state, self._next = state, next_
+        self.state, self.failing, self._next = state, False, next_
         self._backoff.connected(began)
 
     async def _read(self, target: str) -> None:
@@ -118,6 +120,8 @@ class _Target:
         request = self._ask(target)
 
         def begin(head: ResponseHead) -> Recorder | None:
+            if head.status == 200 and request.verb == "watch":
+                self.state, self.failing = "watching", False
             headers = {name.lower(): value for name, value in head.headers}
             return self._prefetch.cache.record(
                 f"cert:{self._identity}",
@@ -175,6 +179,7 @@ class Prefetch:
         now = self.seconds()
         for target in self._targets:
             target.look(now)
+        metrics.PREFETCH_FAILING.set(sum(target.failing for target in self._targets))
 
     def stop(self) -> None:
         """Give up what is under way."""

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from superedge.config.liteapiserver import PrefetchConfig
-from superedge.liteapiserver import prefetch, service
+from superedge.liteapiserver import metrics, prefetch, service
 from superedge.net.backoff import Backoff
 from superedge.testing.contracts.client import TABLE
 from tests.liteapiserver.cache.driver import bookmark, event, list_of, pod
@@ -63,7 +63,7 @@ class PrefetchTests(OfflineTestCase):
 
     async def test_list_and_watch_survive_an_outage(self) -> None:
         await self.synced()
-        self.assertEqual(self.state(), "watching")
+        await until(lambda: self.state() == "watching")
         self.send(event("ADDED", pod("c", 10)), event("DELETED", pod("a", 11)), bookmark(20))
         await until(lambda: self.known() == ["20"])
         await until(lambda: self.state("/version") == "fresh")
@@ -113,9 +113,12 @@ class PrefetchTests(OfflineTestCase):
         self.upstream.serve(SERVICES.encode(), b'{"kind":"Status","code":403}', 403)
         self.watches[-1].request.abort()
         await until(lambda: self.state() == "status 403")
+        failing: Any = metrics.PREFETCH_FAILING
+        await until(lambda: failing._value.get() == 1)
         self.upstream.answers[SERVICES.encode()] = self.answer
         await self.synced(2)
-        self.assertEqual(self.state(), "watching")
+        await until(lambda: self.state() == "watching")
+        await until(lambda: failing._value.get() == 0)
 
     async def test_filters_tables_and_clients_share_what_it_brings(self) -> None:
         await self.synced()
