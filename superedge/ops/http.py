@@ -22,26 +22,30 @@ from superedge.web.server import Request, ServerFactory
 _log = Logger()
 
 
-Page = tuple[bytes, Callable[[], bytes]]
-"""Content-Type, and what makes the body."""
+Page = tuple[bytes, Callable[[], tuple[int, bytes]]]
+"""Content-Type, and what makes status and body."""
 
 
 class OpsServer(Service):
-    """``/metrics`` in the Prometheus text format, ``/healthz``, ``/readyz`` and ``/superedge/status``."""
+    """``/metrics`` in the Prometheus text format, ``/healthz``, ``/readyz`` and ``/superedge/status``.
+
+    ``/readyz`` is 503 while a part that was added says that it waits for something.
+    """
 
     name = "ops"
 
     def __init__(self, reactor: IReactor, config: OpsConfig) -> None:
         self._endpoint = ServerEndpoint(reactor, parse_address(config.listen))
-        healthy: Page = (b"text/plain", lambda: b"ok\n")
+        healthy: Page = (b"text/plain", lambda: (200, b"ok\n"))
         self._pages: dict[bytes, Page] = {
-            b"/metrics": (CONTENT_TYPE_LATEST.encode(), generate_latest),
+            b"/metrics": (CONTENT_TYPE_LATEST.encode(), lambda: (200, generate_latest())),
             b"/healthz": healthy,
-            b"/readyz": healthy,
+            b"/readyz": (b"text/plain", self._ready),
             b"/superedge/healthz": healthy,
             b"/superedge/status": (b"application/json", self._status),
         }
         self._sections: dict[str, Callable[[], dict[str, Any]]] = {}
+        self._waiting: list[Callable[[], str]] = []
         self._factory = ServerFactory(self._answer)
         self._port: IListeningPort | None = None
 
@@ -53,14 +57,25 @@ class OpsServer(Service):
             request.respond(405, [(b"Allow", b"GET, HEAD")])
         else:
             content_type, render = page
-            request.respond(200, [(b"Content-Type", content_type)], render())
+            status, body = render()
+            request.respond(status, [(b"Content-Type", content_type)], body)
 
     def add_status(self, name: str, section: Callable[[], dict[str, Any]]) -> None:
         """Show a component on ``/superedge/status``: what ``section`` returns, under ``name``."""
         self._sections[name] = section
 
-    def _status(self) -> bytes:
-        return json.dumps({name: section() for name, section in self._sections.items()}, indent=1).encode()
+    def add_readiness(self, waits_for: Callable[[], str]) -> None:
+        """Say on ``/readyz`` what a part waits for; an empty text when it is ready."""
+        self._waiting.append(waits_for)
+
+    def _ready(self) -> tuple[int, bytes]:
+        waiting = [text for text in (each() for each in self._waiting) if text]
+        text = "".join(f"waits for {each}\n" for each in waiting)
+        return (503, text.encode()) if waiting else (200, b"ok\n")
+
+    def _status(self) -> tuple[int, bytes]:
+        found = {name: section() for name, section in self._sections.items()}
+        return 200, json.dumps(found, indent=1).encode()
 
     @property
     def address(self) -> Any:

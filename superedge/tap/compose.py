@@ -53,6 +53,7 @@ def compose(config: Config, reactor: IReactor | None = None) -> MultiService:
         branch.services.setServiceParent(root)
         if ops is not None:
             ops.add_status("tunnel_cloud", branch.status)
+            ops.add_readiness(branch.waits_for)
     elif config.tunnel_dns is not None:
         raise ConfigError("tunnel_dns", "", "needs a table tunnel_cloud in the same file: it names its nodes")
     if config.tunnel_edge is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from twisted.application.service import MultiService
 
@@ -29,6 +29,14 @@ from superedge.tunnel.directory import NodeDirectory
 from superedge.tunnel.listeners.base import Listener
 
 
+class _Followed(Protocol):
+    """What has to be read once before callers can be served."""
+
+    @property
+    def synced(self) -> bool:
+        """Whether it has been."""
+
+
 class _Kubernetes(NamedTuple):
     client: KubeClient
     namespace: str
@@ -49,6 +57,7 @@ class TunnelBranch:
         self.services = MultiService()
         self._index: NodeIndex | None = None
         self._replicated: Replicated | None = None
+        self._followed: list[tuple[str, _Followed]] = []
         addresses = config.tunnel_dns.addresses if config.tunnel_dns is not None else []
         if settings.replicas is None or settings.registry == "local":
             cloud.setServiceParent(self.services)
@@ -64,6 +73,7 @@ class TunnelBranch:
                 watcher,
             )
             self._replicated = replicated
+            self._followed.append(("the other replicas' records", replicated.registry))
             self._tunnel, self.services = replicated.tunnel, replicated.services
             self._directory = NodeDirectory(
                 replicated.own.addresses, cloud.nodes, replicated.registry, self._nodes()
@@ -100,8 +110,13 @@ class TunnelBranch:
 
         reflector = Reflector(self._reactor, self._kubernetes.client, NODES.path(), read_node, changed)
         reflector.setServiceParent(self.services)
+        self._followed.append(("the cluster's nodes", reflector))
         self._index = index
         return index
+
+    def waits_for(self) -> str:
+        """For the readiness page: until it has heard who holds which node it would turn callers away."""
+        return " and ".join(what for what, part in self._followed if not part.synced)
 
     def status(self) -> dict[str, object]:
         """For the status page: who holds which nodes, as this replica sees it."""

@@ -56,10 +56,13 @@ class OutageTests(SynchronousTestCase):
         site.end(first, signal.SIGKILL)
         site.end(second, signal.SIGKILL)
         wait_until(partial(site.reaches, "c"), site)
+        waits = "waits for the other replicas' records and the cluster's nodes\n"
+        self.assertEqual(site.readiness("c"), (503, waits))
         site.start(first)
         self.assertFalse(site.reaches(first), "it knows of nobody yet")
         self.signal(signal.SIGCONT)
         wait_until(partial(site.reaches, first), site, 60)
+        wait_until(lambda: site.readiness("c") == (200, "ok\n"), site)
         self.assertEqual(site.holder(), "c")
 
     def test_a_replica_stops_in_time_without_it(self) -> None:

@@ -46,6 +46,16 @@ class OpsServerTests(TestCase):
             self.assertEqual(await self.ask(path), (200, "text/plain", "ok\n"))
         self.assertEqual((await self.ask("/healthz", "HEAD"))[0], 200)
 
+    async def test_what_is_not_ready_says_so(self) -> None:
+        waits = ["the cluster's nodes"]
+        self.server.add_readiness(lambda: "")
+        self.server.add_readiness(lambda: waits[0])
+        self.assertEqual(await self.ask("/readyz"), (503, "text/plain", "waits for the cluster's nodes\n"))
+        self.assertEqual((await self.ask("/healthz"))[0], 200)
+        waits[0] = ""
+        self.assertEqual(await self.ask("/readyz"), (200, "text/plain", "ok\n"))
+        self.assertEqual((await self.ask("/readyz", "POST"))[0], 405)
+
     async def test_metrics(self) -> None:
         metrics.DIAL_FAILURES.labels("cloud", "denied").inc(3)
         code, kind, text = await self.ask("/metrics")

@@ -67,13 +67,6 @@ class Publisher:
         self._writing: Deferred[None] | None = None
         self._failing = False
         self._stopped = True
-        self.writes = 0
-        """Requests that changed something, for measurements."""
-
-    @property
-    def pending(self) -> bool:
-        """Whether something is not written yet."""
-        return bool(self._dirty) or self._writing is not None
 
     def start(self) -> None:
         """Make the first ConfigMap say what is so, whatever an earlier process left there."""
@@ -221,5 +214,4 @@ class Publisher:
     def _acknowledge(self, shard: _Shard, wanted: dict[str, str], answer: bytes) -> None:
         shard.stored = wanted
         shard.version = decode(_Object, answer).metadata.resourceVersion
-        self.writes += 1
         metrics.REGISTRY_WRITES.labels("done").inc()

@@ -99,22 +99,21 @@ class KubernetesRegistry(Service):
         )
         self._renewing: Deferred[None] | None = None
         self._failing = False
-        self.renewals = 0
-        """Times that the Lease was written, for measurements."""
+        self._renewed = False
         self._collecting: set[str] = set()
         self._watchers: list[Callable[[], None]] = []
 
     # -- what others ask
 
     @property
+    def synced(self) -> bool:
+        """Whether the others' records have been read."""
+        return self._leases.synced and self._shards.synced
+
+    @property
     def draining(self) -> bool:
         """Whether this replica is about to leave."""
         return self._draining
-
-    @property
-    def publisher(self) -> Publisher:
-        """What writes the nodes down."""
-        return self._publisher
 
     def routes(self, node: str) -> list[Route]:
         """Other replicas that hold the node, the newest session first."""
@@ -215,7 +214,7 @@ class KubernetesRegistry(Service):
             if problem.code != 404:
                 raise
             await self._client.call("POST", LEASES.path(own.namespace), body=item)
-        self.renewals += 1
+        self._renewed = True
 
     # -- news
 
@@ -227,7 +226,7 @@ class KubernetesRegistry(Service):
 
     def _lease_changed(self, key: Key, replica: Replica | None) -> None:
         name = replica.name if replica is not None else self._replica_of(key.name)
-        if name == self._own.name and replica is not None and self.renewals:
+        if name == self._own.name and replica is not None and self._renewed:
             self._check_instance(replica)
         before = self._living()
         self._routes.lease_changed(name, replica, self._reactor.seconds())

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -209,6 +210,18 @@ class Site:
             except OSError:
                 return []
         return [str(record.rdata) for record in answer.rr]
+
+    def readiness(self, name: str) -> tuple[int, str]:
+        """What the replica says of its readiness; 0 while it does not listen."""
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.ports[name]['ops']}/readyz", timeout=5
+            ) as found:
+                return int(found.status), found.read().decode()
+        except urllib.error.HTTPError as answer:
+            return answer.code, answer.read().decode()
+        except OSError:
+            return 0, ""
 
     def status(self, name: str) -> dict[str, Any]:
         """The cloud end's part of the replica's status page."""

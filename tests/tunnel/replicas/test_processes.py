@@ -60,6 +60,7 @@ class ReplicaProcesses(Base):
         site = self.site
         for name in "abc":
             wait_until(partial(site.reaches, name), site)
+        self.assertEqual([site.readiness(name) for name in "abc"], [(200, "ok\n")] * 3)
         first = site.holder()
         for name in "abc":
             wait_until(partial(self.resolves, name, first), site)
