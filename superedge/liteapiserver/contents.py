@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import msgspec
-from cryptography.fernet import Fernet
 
 from superedge.interfaces import Inspection
 from superedge.kube.errors import DecodeError
@@ -22,6 +21,7 @@ from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.credentials import Credentials
 from superedge.liteapiserver.issuer import Issuer
+from superedge.liteapiserver.seal import generate_key
 from superedge.liteapiserver.tokens import TokenVault
 
 HIDDEN = "<hidden>"
@@ -69,7 +69,7 @@ class Contents:
         """A sentence for everything that is damaged or does not fit together."""
         self._cache = Cache(Policy(), self._repaired, 0, _UNBOUNDED, clock)
         # No key opens what is sealed here.
-        self._vault = TokenVault(Fernet.generate_key(), self._repaired, clock)
+        self._vault = TokenVault(generate_key(), self._repaired, clock)
         credentials = Credentials(self._repaired, clock)
         for part in (self._vault, credentials, Issuer((), self._repaired, clock, lambda: None)):
             part.restore(inspection.entries)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.x509 import BasicConstraints, ExtensionNotFound
 from twisted.logger import Logger
 
 from superedge.errors import IdentityError
@@ -183,7 +182,6 @@ def _listing(path: Path) -> object:
 def _is_ca(certificate: Path) -> bool:
     """Whether it signs others, and so is nobody's identity."""
     try:
-        extensions = load_certificates(certificate)[0].extensions
-        return bool(extensions.get_extension_for_class(BasicConstraints).value.ca)
-    except (IdentityError, ExtensionNotFound, ValueError):
+        return load_certificates(certificate)[0].is_ca
+    except IdentityError:
         return False

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
-from cryptography.fernet import Fernet
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
@@ -35,6 +34,7 @@ from superedge.liteapiserver.prefetch import Prefetch
 from superedge.liteapiserver.probe import probe
 from superedge.liteapiserver.questions import Questions
 from superedge.liteapiserver.reviews import Reviews
+from superedge.liteapiserver.seal import Seal, generate_key
 from superedge.liteapiserver.tokens import TokenVault, load_key
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.servers import Servers
@@ -143,14 +143,14 @@ class LiteAPIServer(Service):
 
     def _token_key(self) -> bytes:
         if self._config.cache.store == "memory":
-            return Fernet.generate_key()
+            return generate_key()
         path = self._config.cache.path / "token.key"
         try:
             key = load_key(path)
-            Fernet(key)
+            Seal(key)
         except OSError as problem:
             _log.error("tokens are kept in memory alone: {path}: {problem}", path=str(path), problem=problem)
-            return Fernet.generate_key()
+            return generate_key()
         except ValueError:
             raise ConfigError(str(path), "", "is not a key of 32 bytes in base64; remove it") from None
         return key

@@ -13,7 +13,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import msgspec
-from cryptography.fernet import Fernet, InvalidToken
 from twisted.logger import Logger
 
 from superedge.interfaces import Entry
@@ -26,6 +25,7 @@ from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.answers import Answer, failure, stale_headers, what
 from superedge.liteapiserver.cache.collection import Commit
 from superedge.liteapiserver.credentials import read_claims
+from superedge.liteapiserver.seal import BrokenSeal, Seal, generate_key
 
 _MARGIN = 10.0
 """Seconds before its end from which a token is no longer given out."""
@@ -118,7 +118,7 @@ def load_key(path: Path) -> bytes:
                 os.fchmod(file.fileno(), 0o600)
             return file.read()
     except FileNotFoundError:
-        key = Fernet.generate_key()
+        key = generate_key()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         aside = path.with_name(f"{path.name}.new")
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
@@ -138,7 +138,7 @@ class TokenVault:
 
     def __init__(self, key: bytes, commit: Commit, clock: Callable[[], float]) -> None:
         """Raises ValueError when ``key`` is none."""
-        self._cipher = Fernet(key)
+        self._seal = Seal(key)
         self._commit = commit
         self._clock = clock
         self._held: dict[tuple[str, ...], tuple[_Header, bytes]] = {}
@@ -166,7 +166,7 @@ class TokenVault:
         expires = claims.exp if claims is not None and claims.exp is not None else promised
         key = self._key(identity, request, question, str(representation))
         header = _Header(representation.media_type, expires, promised)
-        sealed = self._cipher.encrypt(body)
+        sealed = self._seal.close(body)
         self._forget_expired()
         self._held[key] = (header, sealed)
         self._commit(records.TOKEN, key, records.pack(header, sealed))
@@ -185,12 +185,12 @@ class TokenVault:
                 continue
             header, sealed = held
             try:
-                body = self._cipher.decrypt(sealed)
+                body = self._seal.open(sealed)
                 if header.promised - _MARGIN <= now:
                     end = min(header.expires, now + _STRETCH)
                     body = with_expiry(header.content_type, body, end)
-            except (InvalidToken, DecodeError) as problem:
-                _log.error("a stored token cannot be read: {problem}", problem=problem or "wrong key")
+            except (BrokenSeal, DecodeError) as problem:
+                _log.error("a stored token cannot be read: {problem}", problem=problem)
                 continue
             return Answer(201, stale_headers(header.content_type, 0), body, "hit")
         return failure(503, f"the cloud is unreachable, and no token for {what(request)} is still good")

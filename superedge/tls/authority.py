@@ -65,7 +65,8 @@ class Authority:
     def load(cls, directory: Path) -> Authority:
         """Take the authority made earlier in ``directory``. Raises IdentityError."""
         path = directory / "ca.crt"
-        certificate = load_certificates(path)[0]
+        load_certificates(path)
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
         try:
             key = load_pem_private_key((directory / "ca.key").read_bytes(), None)
         except (OSError, ValueError) as problem:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from cryptography.x509.oid import NameOID
-
 from superedge.errors import IdentityError
+from superedge.tls.x509 import Certificate, parse_certificates
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,35 +29,43 @@ class Identity:
 def load_identity(certificate: Path, key: Path) -> Identity:
     """Read a pair and check that key and certificate belong together. Raises IdentityError."""
     leaf = load_certificates(certificate)[0]
-    try:
-        private = load_pem_private_key(_read(key), None)
-    except (ValueError, TypeError) as problem:
-        raise IdentityError(key, "holds no unencrypted PEM private key") from problem
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if private.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
-        raise IdentityError(key, f"is not the key of {certificate}")
-    names = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    if not names:
+    _check_key(certificate, key)
+    if not leaf.common_names:
         raise IdentityError(certificate, "has no common name (CN)")
     return Identity(
-        name=str(names[-1].value),
+        name=leaf.common_names[-1],
         certificate=certificate,
         key=key,
-        not_before=leaf.not_valid_before_utc,
-        not_after=leaf.not_valid_after_utc,
-        serial=leaf.serial_number,
-        organizations=frozenset(
-            str(part.value) for part in leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-        ),
+        not_before=leaf.not_before,
+        not_after=leaf.not_after,
+        serial=leaf.serial,
+        organizations=frozenset(leaf.organizations),
     )
 
 
-def load_certificates(path: Path) -> Sequence[x509.Certificate]:
+def _check_key(certificate: Path, key: Path) -> None:
+    _read(key)
+    try:
+        # A password is asked for where a key is encrypted; without an answer a terminal would be.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
+    except (ssl.SSLError, ValueError, OSError) as problem:
+        if getattr(problem, "reason", None) in _MISMATCHES:
+            raise IdentityError(key, f"is not the key of {certificate}") from problem
+        raise IdentityError(key, "holds no unencrypted PEM private key") from problem
+
+
+_MISMATCHES = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
+
+
+def load_certificates(path: Path) -> Sequence[Certificate]:
     """Read all certificates of a PEM file, at least one. Raises IdentityError."""
     try:
-        return x509.load_pem_x509_certificates(_read(path))
+        found = parse_certificates(_read(path))
     except ValueError as problem:
-        raise IdentityError(path, "holds no PEM certificate") from problem
+        raise IdentityError(path, f"holds a broken certificate: {problem}") from problem
+    if not found:
+        raise IdentityError(path, "holds no PEM certificate")
+    return found
 
 
 def _read(path: Path) -> bytes:

@@ -1,0 +1,59 @@
+"""Encryption of what the disk must not show: Fernet, loaded when there is something to encrypt.
+
+The library takes memory that a node whose clients ask for no tokens can do without.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
+
+_KEY_BYTES = 32
+
+
+def generate_key() -> bytes:
+    """A new key, as text."""
+    return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES))
+
+
+class BrokenSeal(Exception):
+    """Bytes that this key did not seal."""
+
+
+class Seal:
+    """Seals and opens with one key."""
+
+    def __init__(self, key: bytes) -> None:
+        """Raises ValueError when ``key`` is none."""
+        try:
+            size = len(base64.urlsafe_b64decode(key))
+        except binascii.Error as problem:
+            raise ValueError("not base64") from problem
+        if size != _KEY_BYTES:
+            raise ValueError(f"not {_KEY_BYTES} bytes")
+        self._key = key
+
+    @cached_property
+    def _fernet(self) -> Fernet:
+        from cryptography.fernet import Fernet  # noqa: PLC0415
+
+        return Fernet(self._key)
+
+    def close(self, content: bytes) -> bytes:
+        """The sealed form."""
+        return self._fernet.encrypt(content)
+
+    def open(self, sealed: bytes) -> bytes:
+        """The content. Raises BrokenSeal."""
+        from cryptography.fernet import InvalidToken  # noqa: PLC0415
+
+        try:
+            return self._fernet.decrypt(sealed)
+        except InvalidToken as problem:
+            raise BrokenSeal("it was sealed with another key, or is damaged") from problem
