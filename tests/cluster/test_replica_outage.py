@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from functools import partial
@@ -28,6 +29,9 @@ class OutageTests(SynchronousTestCase):
             self.site.start(name)
         for name in "ab":
             wait_until(partial(self.site.reaches, name), self.site)
+
+    def leads(self, name: str, holder: str) -> bool:
+        return self.site.resolve(name) == [self.site.address(holder)]
 
     def hang(self) -> None:
         """Connections stay and nothing is answered, until the end of the test at the latest."""
@@ -64,6 +68,24 @@ class OutageTests(SynchronousTestCase):
         wait_until(partial(site.reaches, first), site, 60)
         wait_until(lambda: site.readiness("c") == (200, "ok\n"), site)
         self.assertEqual(site.holder(), "c")
+
+    def test_a_hung_edge_does_not_keep_its_replacement_out(self) -> None:
+        """The replacement comes in elsewhere; nothing leads to the hung one, which stays connected."""
+        site = self.site
+        first = site.holder()
+        (second,) = set("ab") - {first}
+        hung = site.processes.pop("edge")
+        self.addCleanup(hung.wait)
+        self.addCleanup(hung.kill)
+        hung.send_signal(signal.SIGSTOP)
+        config = site.directory / "edge.toml"
+        port = site.ports[second]["tunnel"]
+        config.write_text(re.sub(r"servers = .*", f'servers = ["127.0.0.1:{port}"]', config.read_text()))
+        site.start("edge")
+        for name in "ab":
+            wait_until(partial(self.leads, name, second), site, 5)
+            self.assertTrue(site.reaches(name))
+        hung.send_signal(signal.SIGCONT)
 
     def test_a_replica_stops_in_time_without_it(self) -> None:
         self.hang()

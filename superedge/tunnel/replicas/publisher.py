@@ -144,7 +144,9 @@ class Publisher:
         self._call = None
         number = next(iter(self._dirty))
         del self._dirty[number]
-        self._next = self._reactor.seconds() + INTERVAL
+        # The first write says that nobody is here; whoever comes next should not have to wait for that.
+        pause = INTERVAL if self._shards[number].stored is not None else 0.0
+        self._next = self._reactor.seconds() + pause
         self._writing = Deferred.fromCoroutine(self._write(number))
         self._writing.addErrback(lambda failure: failure.trap(CancelledError) and None)
         self._writing.addErrback(lambda failure: _log.failure("publishing nodes failed", failure))
