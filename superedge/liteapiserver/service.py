@@ -35,6 +35,7 @@ from superedge.liteapiserver.probe import probe
 from superedge.liteapiserver.questions import Questions
 from superedge.liteapiserver.reviews import Reviews
 from superedge.liteapiserver.seal import Seal, generate_key
+from superedge.liteapiserver.slack import Slack
 from superedge.liteapiserver.tokens import TokenVault, load_key
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.servers import Servers
@@ -46,6 +47,7 @@ from superedge.web.server import Request, ServerFactory
 
 SWEEP = 0.5
 SLOW_LOOK = 0.25
+SLACK_LOOK = 2.0
 IDENTITY_CHECK = 5.0
 CLIENT_LOOK = 30.0
 CLIENT_PATIENCE = 6
@@ -131,6 +133,7 @@ class LiteAPIServer(Service):
         self._loops = [
             (LoopingCall(self.frontend.look_for_slow), SLOW_LOOK),
             (LoopingCall(self._sweep), SWEEP),
+            (LoopingCall(Slack().look), SLACK_LOOK),
             (LoopingCall(self.identities.check), IDENTITY_CHECK),
             (LoopingCall(self._factory.look, CLIENT_PATIENCE), CLIENT_LOOK),
         ]

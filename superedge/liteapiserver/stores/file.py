@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.logger import Logger
 
@@ -36,21 +36,19 @@ class FileStore:
         self._lock: int | None = None
         self._journal: Journal | None = None
         self._tree = Tree(root / "tree")
-        # What the journal holds, the latest of each record.
-        self._unfolded: dict[tuple[str, tuple[str, ...]], bytes | None] = {}
 
     def load(self) -> list[Entry]:
         """Open the directory and read everything. Raises OSError, StoreInUse."""
         try:
-            self._open()
+            batches = self._open()
         except OSError as problem:
             return read_only(inspect, self._root, problem)
-        return _overlay(self._tree.read(), self._unfolded)
+        return _overlay(self._tree.read(), _latest(batches))
 
-    def _open(self) -> Journal:
-        """Open lock and journal when they are not yet: a disk may come back."""
+    def _open(self) -> list[list[Change]]:
+        """Open lock and journal when they are not yet; what the journal holds."""
         if self._journal is not None:
-            return self._journal
+            return self._journal.read()
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -65,18 +63,15 @@ class FileStore:
             os.close(lock)
             raise
         self._lock = lock
-        for batch in batches:
-            for change in batch:
-                self._unfolded[change.kind, change.key] = change.value
         self._journal = journal
-        return journal
+        return batches
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make one batch durable. Raises OSError."""
-        journal = self._open()
+        if self._journal is None:
+            self._open()  # a disk may come back
+        journal = cast(Journal, self._journal)
         journal.append(changes)
-        for change in changes:
-            self._unfolded[change.kind, change.key] = change.value
         if journal.size > self._limit:
             try:
                 self._fold(journal)
@@ -85,10 +80,9 @@ class FileStore:
                 _log.error("the cache's journal cannot be folded: {problem}", problem=problem)
 
     def _fold(self, journal: Journal) -> None:
-        if self._unfolded:
-            self._tree.write(self._unfolded)
+        if journal.size:
+            self._tree.write(_latest(journal.read()))
             journal.clear()
-            self._unfolded = {}
 
     def close(self) -> None:
         """Fold the journal and release the directory. Raises OSError when folding failed; nothing is lost."""
@@ -104,6 +98,11 @@ class FileStore:
 
 
 Unfolded = Mapping[tuple[str, tuple[str, ...]], bytes | None]
+
+
+def _latest(batches: Iterable[Sequence[Change]]) -> Unfolded:
+    """The latest of each record."""
+    return {(change.kind, change.key): change.value for batch in batches for change in batch}
 
 
 def _overlay(entries: Iterable[Entry], unfolded: Unfolded) -> list[Entry]:
@@ -133,7 +132,6 @@ def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
         if data.startswith(before):
             break  # it was not folded into the tree meanwhile
     batches, end = read_batches(data)
-    latest = {(change.kind, change.key): change.value for batch in batches for change in batch}
     faults = [
         f"{file}: {found}"
         for file, found in scanned
@@ -141,4 +139,6 @@ def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
     ]
     if end < len(data):
         faults.append(f"{journal}: {len(data) - end} bytes from {end} on are torn or damaged")
-    return Inspection(_overlay((found for _, found in scanned if isinstance(found, Entry)), latest), faults)
+    return Inspection(
+        _overlay((found for _, found in scanned if isinstance(found, Entry)), _latest(batches)), faults
+    )
