@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from superedge.kube.fields import FieldSelector, parse_field_selector
 from superedge.kube.objects import Item
 from superedge.kube.selectors import LabelPredicate, parse_label_selector
@@ -50,11 +48,12 @@ class Selection:
             return False
         return self._labels is None or self._labels(codec.labels(raw))
 
-    def _members(self) -> Iterator[StoredObject]:
+    def _members(self) -> list[StoredObject]:
         """In the API server's order, which is that of the objects' keys in its store."""
-        for name, stored in sorted(self.view.members.items(), key=_store_key):
-            if self._names(name) and self._selects(stored.raw):
-                yield stored
+        members = sorted(self.view.members.items(), key=_store_key)
+        if self._scope == self.view.scope:
+            return [stored for _, stored in members]
+        return [stored for name, stored in members if self._names(name) and self._selects(stored.raw)]
 
     def list_body(self) -> bytes:
         """A list of one page."""
