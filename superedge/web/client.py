@@ -18,6 +18,7 @@ from zope.interface import implementer
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
+from superedge.net.later import Later
 from superedge.net.servers import Servers
 from superedge.web.h1 import (
     End,
@@ -333,6 +334,7 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._idle: list[UpstreamConnection] = []
         self._connections: dict[UpstreamConnection, object] = {}
+        self._ends = Later(reactor)
         self.shared: SharedConnections | None = None
         """Connections for what need not have one of its own, if there are such."""
 
@@ -416,7 +418,7 @@ class Pool:
         self.close_idle()
         current = self._tls.current()
         old = [connection for connection, used in self._connections.items() if used is not current]
-        self._reactor.callLater(bound, self._abort, old)
+        self._ends.call(bound, self._abort, old)
         if self.shared is not None:
             self.shared.replace(bound)
 
@@ -428,6 +430,7 @@ class Pool:
     def abort(self) -> None:
         """Drop every connection."""
         self._idle.clear()
+        self._ends.call_off()
         self._abort(list(self._connections))
         if self.shared is not None:
             self.shared.abort()

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ContextSource
 from superedge.net.errors import ConnectError
+from superedge.net.later import Later
 from superedge.web.client import Pool, UpstreamChannel, UpstreamConnection
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class StreamPool:
     def __init__(self, reactor: IReactor, pool: Pool, tls: ContextSource) -> None:
         """``tls`` offers `OFFERED`."""
         self._reactor = reactor
+        self._ends = Later(reactor)
         self._pool = pool
         self._tls = tls
         self._connections: list[H2Connection] = []
@@ -182,10 +184,11 @@ class StreamPool:
         """Connections of the old files end after their streams or ``bound`` seconds."""
         old = list(self._connections)
         self.close_idle()
-        self._reactor.callLater(bound, self._abort, old)
+        self._ends.call(bound, self._abort, old)
 
     def abort(self) -> None:
         """Drop every connection."""
+        self._ends.call_off()
         self._abort(self._connections)
 
     def _abort(self, connections: list[H2Connection]) -> None:
