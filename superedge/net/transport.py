@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Iterable
 from typing import Any, cast
+from weakref import WeakKeyDictionary, ref
 
 from twisted.internet import abstract, error, main
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -32,6 +33,8 @@ READ_SIZE = 112 * 1024
 """Small enough to stay in the cache, and for the allocator to use the memory again."""
 SMALL_PIECE = 1024
 """Pieces are joined up to this size while they wait, since each costs more memory than it holds."""
+SOON = 32 * 1024
+"""Most bytes of one write that may wait for the end of the reactor's round."""
 DISCARDED_READS = 16
 """Most reads of READ_SIZE whose bytes a closing transport discards."""
 FLUSH_TIMEOUT = 30.0
@@ -68,6 +71,35 @@ def address_text(address: object) -> str:
     return str(address)
 
 
+class Round:
+    """The transports of a reactor that have something to send once all events of its round are handled."""
+
+    _rounds: WeakKeyDictionary[Any, Round] = WeakKeyDictionary()
+
+    def __init__(self, reactor: IReactor) -> None:
+        self._reactor = ref(reactor)
+        self._waiting: list[StreamTransport] = []
+
+    @classmethod
+    def of(cls, reactor: IReactor) -> Round:
+        """The one of a reactor."""
+        found = cls._rounds.get(reactor)
+        if found is None:
+            found = cls._rounds[reactor] = cls(reactor)
+        return found
+
+    def add(self, transport: StreamTransport) -> None:
+        """Call the transport's ``round_over``, soon."""
+        if not self._waiting:
+            cast(IReactor, self._reactor()).callLater(0, self._over)
+        self._waiting.append(transport)
+
+    def _over(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for transport in waiting:
+            transport.round_over()
+
+
 @implementer(ITCPTransport)
 class StreamTransport(abstract.FileDescriptor):
     """A connected stream socket, TCP or Unix, without TLS."""
@@ -99,6 +131,8 @@ class StreamTransport(abstract.FileDescriptor):
         self._peer = _peer_of(sock) if accepted_from is None else accepted_from
         self._reading = False
         self._read_closed = False
+        self._round = Round.of(reactor)
+        self._in_round = False
         self.connected = 1
 
     def begin(self, read_now: bool = False) -> None:
@@ -170,7 +204,39 @@ class StreamTransport(abstract.FileDescriptor):
             self.dataBuffer = data
             self.offset = sent if isinstance(sent, int) else 0
         self._maybePauseProducer()
-        self.startWriting()
+        if not self._in_round:
+            self.startWriting()
+
+    def write_soon(self, data: bytes) -> None:
+        """Like `write`, but small data is sent with the other transports' at the end of the reactor's round.
+
+        A peer that is sent to while it still works on what others were sent need not be woken up, which
+        costs more than the sending.
+        """
+        if len(data) > SOON or self.dataBuffer or not self.connected or self._writeDisconnecting:
+            self.write(data)
+            return
+        self._tempDataBuffer.append(data)
+        self._tempDataLen += len(data)
+        if not self._in_round:
+            self._in_round = True
+            self._round.add(self)
+        self._maybePauseProducer()
+
+    def round_over(self) -> None:
+        """Send what `write_soon` was given."""
+        self._in_round = False
+        if self.disconnected or self._aborting:
+            return
+        try:
+            outcome = self.doWrite()
+        except Exception:
+            _log.failure("transport failed to write")
+            outcome = main.CONNECTION_LOST
+        if outcome is not None:
+            self.connectionLost(Failure(outcome))
+        elif self.unsent() and not self.disconnected:
+            self.startWriting()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Send the chunks as one."""

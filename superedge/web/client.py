@@ -145,7 +145,7 @@ class UpstreamConnection(TwistedProtocol):
         self._response_complete = False
         self._request_complete = complete
         self._reader.expect(head_only)
-        self.transport.write(head)
+        getattr(self.transport, "write_soon", self.transport.write)(head)
 
     # -- UpstreamChannel
 

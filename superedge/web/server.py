@@ -144,7 +144,7 @@ class Request:
     def flush(self) -> None:
         """Send what was added."""
         if self._buffer:
-            self.transport.write(self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer))
+            self._connection.send(self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer))
             self._buffer.clear()
 
     def finish(self, trailers: Headers | None = None) -> None:
@@ -207,6 +207,11 @@ class ServerConnection(TwistedProtocol):
         self._heard = True
         self._quiet = 0
         self.close_after = False
+        self.send: Callable[[bytes], None] = self._not_connected
+        """Sends in this round of the reactor."""
+
+    def _not_connected(self, data: bytes) -> None:
+        raise AssertionError("not connected")
 
     @property
     def idle(self) -> bool:
@@ -216,6 +221,7 @@ class ServerConnection(TwistedProtocol):
     def connectionMade(self) -> None:
         """Count the connection."""
         self._connections.add(self)
+        self.send = getattr(self.transport, "write_soon", self.transport.write)
 
     def dataReceived(self, data: bytes) -> None:
         """Read requests."""

@@ -65,7 +65,7 @@ class ServerTests(SynchronousTestCase):
 
     def test_small_response_is_one_write(self) -> None:
         writes: list[bytes] = []
-        self.transport.write = writes.append  # type: ignore[method-assign]
+        self.connection.send = writes.append
         self.receive(GET % 1)
         request = self.requests[0]
         request.start(200, b"OK", [(b"Content-Length", b"2")], True)

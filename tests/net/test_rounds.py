@@ -1,0 +1,76 @@
+"""What is written to be sent soon leaves at the end of the reactor's round, in order, and before any end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from superedge.config.addresses import Address
+from tests.net.test_endpoints import BIG, Collector, EndpointCase
+
+
+class RoundTests(EndpointCase):
+    async def both_ends(self, secure: bool) -> tuple[Any, Any]:
+        ca = self.authority("tls" if secure else "plain")
+        tls = self.server_tls(ca, wanted="none") if secure else None
+        address: Address = await self.listen(Collector, tls)
+        client = await self.dial(address, self.client_tls(ca) if secure else None)
+        while not (self.accepted and self.accepted[0].transport):
+            await self.turn()
+        return client, self.accepted[0]
+
+    async def test_order_is_kept_and_all_arrives_before_the_end(self) -> None:
+        for secure in (False, True):
+            client, server = await self.both_ends(secure)
+            client.transport.write_soon(b"one ")
+            client.transport.write_soon(b"two ")
+            client.transport.write(b"three ")
+            client.transport.write_soon(BIG)
+            client.transport.write_soon(b" four")
+            client.transport.loseConnection()
+            self.assertEqual(await server.ended, b"one two three " + BIG + b" four")
+            await client.lost
+
+    async def test_nothing_is_sent_before_the_round_is_over(self) -> None:
+        client, server = await self.both_ends(False)
+        client.transport.write_soon(b"one")
+        self.assertEqual(client.transport.unsent(), 3)
+        await self.turn()
+        self.assertEqual(client.transport.unsent(), 0)
+        client.transport.write_soon(b"two")
+        client.transport.loseWriteConnection()
+        self.assertEqual(await server.ended, b"onetwo")
+        server.transport.loseConnection()
+        await client.lost
+
+    async def test_a_connection_that_is_dropped_in_the_round_sends_nothing(self) -> None:
+        client, server = await self.both_ends(False)
+        client.transport.write_soon(b"never")
+        client.transport.abortConnection()
+        await client.lost
+        await server.lost
+        self.assertEqual(server.chunks, [])
+
+    async def test_a_producer_is_paused_and_resumed(self) -> None:
+        client, server = await self.both_ends(False)
+        calls: list[str] = []
+
+        class Producer:
+            def pauseProducing(self) -> None:
+                calls.append("pause")
+
+            def resumeProducing(self) -> None:
+                calls.append("resume")
+
+            def stopProducing(self) -> None:
+                calls.append("stop")
+
+        client.transport.bufferSize = 1000
+        client.transport.registerProducer(Producer(), True)
+        client.transport.write_soon(b"x" * 2000)
+        self.assertEqual(calls, ["pause"])
+        await self.turn()
+        self.assertEqual(calls, ["pause", "resume"])
+        client.transport.unregisterProducer()
+        client.transport.loseConnection()
+        self.assertEqual(await server.ended, b"x" * 2000)
+        await client.lost
