@@ -16,6 +16,11 @@ from superedge.errors import SuperEdgeError
 MAX_HEAD = 128 * 1024
 """Bytes of request line and headers, or of trailers, that are taken."""
 
+LONG = 64 * 1024
+"""Bytes of a body's rest that are worth a new parser."""
+_SHORT = len(str(LONG)) - 1
+"""Digits of a length that is not long."""
+
 Headers = list[tuple[bytes, bytes]]
 
 HOP_BY_HOP = frozenset(
@@ -179,6 +184,9 @@ class ResponseReader(_Reader):
         super().__init__()
         self._reason: list[bytes] = []
         self._head_only = False
+        self._length = 0
+        self._left = 0
+        """Bytes still to come of a long body, which the parser does not see."""
         self._parser: HttpResponseParser = HttpResponseParser(self)
 
     def expect(self, head_only: bool) -> None:
@@ -187,9 +195,14 @@ class ResponseReader(_Reader):
 
     def feed(self, data: bytes) -> list[ResponseEvent]:
         """The events that the bytes complete. Raises MessageError; then the connection is of no use."""
+        if self._left:
+            return self._take_body(data)
         events: list[ResponseEvent] = []
         self._events = cast(list[_Event], events)
         self._feed(data)
+        length, self._length = self._length, 0
+        if length and not self._head_only:
+            self._pass_by(events, length)
         if self._head_only and any(type(event) is ResponseHead and event.status >= 200 for event in events):
             # The parser waits for a body that never comes: begin anew, unless bytes came all the same.
             if type(events[-1]) is bytes:
@@ -200,6 +213,27 @@ class ResponseReader(_Reader):
             self._head_only = False
         return events
 
+    def _pass_by(self, events: list[ResponseEvent], length: int) -> None:
+        """If a long body of known length has begun, take the rest of it without the parser."""
+        left = length
+        for event in reversed(events):
+            if type(event) is not bytes:
+                break
+            left -= len(event)
+        if left > LONG and type(event) is ResponseHead:
+            self._left = left
+            self._parser = HttpResponseParser(self)
+
+    def _take_body(self, data: bytes) -> list[ResponseEvent]:
+        left = self._left
+        if len(data) < left:
+            self._left -= len(data)
+            return [data]
+        self._left = 0
+        if len(data) == left:
+            return [data, End([])]
+        return [data[:left], End([]), *self.feed(data[left:])]
+
     def on_status(self, part: bytes) -> None:
         """Called by the parser."""
         self._reason.append(part)
@@ -208,14 +242,16 @@ class ResponseReader(_Reader):
         """Called by the parser."""
         parser = self._parser
         status = parser.get_status_code()
-        headers = self._headers
+        headers, length = self._headers, b""
         bounded = status < 200 or status in (204, 304)
         if not bounded:
             for name, value in headers:
                 low = name.lower()
-                if low == b"content-length" or (low == b"transfer-encoding" and b"chunked" in value.lower()):
-                    bounded = True
-                    break
+                if low == b"content-length":
+                    bounded, length = True, value
+                elif low == b"transfer-encoding":
+                    bounded = bounded or b"chunked" in value.lower()
+        self._length = int(length) if len(length) > _SHORT else 0
         reason = b"".join(self._reason)
         self._events.append(ResponseHead(status, reason, headers, parser.should_keep_alive(), bounded))
         self._reason = []

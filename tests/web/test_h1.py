@@ -160,6 +160,17 @@ class ResponseTests(SynchronousTestCase):
             assert isinstance(found, ResponseHead)
             self.assertEqual(found.bounded, bounded, head)
 
+    def test_long_bodies_of_known_length(self) -> None:
+        body = bytes(range(256)) * 2000
+        head = response_head(200, b"OK", [(b"Content-Length", b"%d" % len(body))])
+        one = head + body
+        for size in (1000, 300_000, len(one) - 1, len(one), len(one) + 10, 2 * len(one) - 1, 2 * len(one)):
+            found = responses(one + one, size)
+            self.assertEqual(found[1:3] + found[4:], [body, End([]), body, End([])], size)
+            self.assertEqual(found[0], found[3])
+        self.assertEqual(responses(head, 100, head_only=True)[1:], [End([])])
+        self.assertEqual(responses(one[:-1], 1000)[1:], [body[:-1]])
+
     def test_switching_protocols(self) -> None:
         data = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nframe"
         whole = responses(data, len(data))
