@@ -19,6 +19,7 @@ from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.errors import ConfigError
 from superedge.interfaces import ICacheStore, IReactor, IResponseFilter
 from superedge.liteapiserver.cache import records
+from superedge.liteapiserver.cache.backlog import Backlog
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.committer import Committer
 from superedge.liteapiserver.cache.limits import Limits
@@ -94,7 +95,8 @@ class LiteAPIServer(Service):
         self._committer = Committer(reactor, store, config.cache.commit_interval)
         policy = Policy(config.cache.rules)
         limits = Limits(config.cache.max_bytes, config.cache.max_objects)
-        self.cache = Cache(policy, self._commit, config.cache.max_body, limits)
+        self._backlog = Backlog(reactor)
+        self.cache = Cache(policy, self._commit, config.cache.max_body, limits, backlog=self._backlog)
         self._issuer = Issuer(config.token_audiences, self._commit, time.time, self._keys_changed)
         self._credentials = Credentials(
             self._commit, time.time, self._issuer if config.verify_tokens else None
@@ -251,6 +253,7 @@ class LiteAPIServer(Service):
             await deferLater(self._reactor, 0.05)
         self.frontend.abort()
         self._factory.abort()
+        self._backlog.close()
         await self._committer.close()
 
     def status(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.logger import Logger
@@ -17,6 +18,7 @@ from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.answering import Answering
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
+from superedge.liteapiserver.cache.backlog import LONG, Backlog
 from superedge.liteapiserver.cache.collection import Collection, CollectionKey, Commit
 from superedge.liteapiserver.cache.decoding import Decoder, decoder_for
 from superedge.liteapiserver.cache.documents import Documents
@@ -28,6 +30,14 @@ from superedge.liteapiserver.cache.recorders import BodyRecorder, PagedLists, Re
 from superedge.liteapiserver.cache.scopes import Scope, object_name, scope_of
 
 _log = Logger()
+
+
+Question = tuple[str, frozenset[tuple[str, str]], str]
+"""What tells two lists apart: path, parameters and Accept."""
+
+
+def _question(request: RequestInfo) -> Question:
+    return request.path, frozenset(request.query.items()), request.accept
 
 
 def _is_consistent(request: RequestInfo) -> bool:
@@ -43,6 +53,7 @@ class Cache:
         max_body: bytes of the largest answer that is remembered.
         limits: what `trim` leaves.
         clock: Unix time.
+        backlog: where long lists wait to be decoded; without one they do not wait.
     """
 
     def __init__(
@@ -52,12 +63,14 @@ class Cache:
         max_body: int,
         limits: Limits,
         clock: Callable[[], float] = time.time,
+        backlog: Backlog | None = None,
     ) -> None:
         self._policy = policy
         self._commit = commit
         self._max_body = max_body
         self._limits = limits
         self._clock = clock
+        self._backlog = backlog
         self._collections = CollectionIndex(policy, commit, clock)
         self._documents = Documents(clock)
         self._pages = PagedLists()
@@ -134,6 +147,8 @@ class Cache:
         keep = self._policy.keep(request)
         if keep is Keep.NOT:
             return None
+        question = _question(request) if request.verb == "list" else None
+        self._settle(identity, request, question)
         tag = etag.decode("latin-1")
         if status == 304:
             self._documents.confirm(identity, request, tag)
@@ -166,7 +181,27 @@ class Cache:
                 kind = str(actual)
             self._documents.put(identity, request, kind, tag, body, self._collections.commit_for(keep))
 
-        return BodyRecorder(request.path, decoder, self._max_body, finish)
+        defer = partial(self._defer, identity, request, question) if question is not None else None
+        return BodyRecorder(request.path, decoder, self._max_body, finish, defer)
+
+    def _defer(
+        self, identity: str, request: RequestInfo, question: Question, size: int, take: Callable[[], None]
+    ) -> None:
+        """Take a list in a quiet moment, unless it is short or a watch goes on from what it replaces."""
+        backlog = self._backlog
+        if backlog is None or size < LONG or self._is_watched(identity, request):
+            take()
+        else:
+            backlog.put((identity, request.group, request.resource), question, size, take)
+
+    def _is_watched(self, identity: str, request: RequestInfo) -> bool:
+        collections = self._collections.of(identity, request)
+        return any(view.watchers for collection in collections for view in collection.views.values())
+
+    def _settle(self, identity: str, request: RequestInfo, but: Question | None = None) -> None:
+        """Take what waits of the request's resource, in its order with what comes now."""
+        if self._backlog is not None:
+            self._backlog.settle((identity, request.group, request.resource), but)
 
     def _collection_of(self, identity: str, request: RequestInfo, form: Representation) -> Collection | None:
         key = CollectionKey(identity, request.group, request.version, request.resource, form)
@@ -245,6 +280,7 @@ class Cache:
 
     def position(self, identity: str, request: RequestInfo) -> str:
         """The version up to which exactly what a list asks for is known; empty when it is not."""
+        self._settle(identity, request)
         for form in wanted_forms(request)[:1]:
             collection = self._collection_of(identity, request, form)
             view = collection.views.get(scope_of(request)) if collection is not None else None
@@ -254,6 +290,7 @@ class Cache:
 
     def wrote(self, identity: str, request: RequestInfo) -> None:
         """A write succeeded: what was missing may be there now."""
+        self._settle(identity, request)
         for collection in self._collections.of(identity, request):
             collection.found(request.namespace, request.name)
 
@@ -261,6 +298,7 @@ class Cache:
 
     def answer(self, identity: str, request: RequestInfo, none_match: str = "") -> Answer | WatchAnswer:
         """What can be said without the cloud; ``none_match`` is the header If-None-Match."""
+        self._settle(identity, request)
         return self._answering.answer(identity, request, none_match)
 
     # -- limits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from twisted.logger import Logger
@@ -44,13 +45,22 @@ def fault(reason: str, problem: Exception, what: str) -> None:
 
 
 class BodyRecorder:
-    """Collects a whole body, then gives it to ``finish`` decoded."""
+    """Collects a whole body, then gives it to ``finish`` decoded; ``defer`` may put that off."""
 
-    def __init__(self, what: str, decoder: Decoder, limit: int, finish: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        what: str,
+        decoder: Decoder,
+        limit: int,
+        finish: Callable[[bytes], None],
+        defer: Callable[[int, Callable[[], None]], None] | None = None,
+    ) -> None:
+        """``defer`` is given the size of the body as it came, and what finishes it, which does not raise."""
         self._what = what
         self._decoder = decoder
         self._limit = limit
         self._finish = finish
+        self._defer = defer
         self._pieces: list[bytes] | None = []
         self._size = 0
 
@@ -63,25 +73,35 @@ class BodyRecorder:
         """Some of the body."""
         if self._pieces is None:
             return
-        try:
-            for piece in pieces:
-                decoded = self._decoder.feed(piece)
-                self._size += len(decoded)
-                self._pieces.append(decoded)
-            if self._size > self._limit:
-                raise DecodeError(f"it has more than {self._limit} bytes")
-        except Exception as problem:
+        self._pieces += pieces
+        self._size += sum(map(len, pieces))
+        if self._size > self._limit:
             self._pieces = None
-            fault("body", problem, self._what)
+            fault("body", self._too_long(), self._what)
+
+    def _too_long(self) -> DecodeError:
+        return DecodeError(f"it has more than {self._limit} bytes")
 
     def complete(self) -> None:
         """The body is whole."""
         pieces, self._pieces = self._pieces, None
         if pieces is None:
             return
+        if self._defer is not None:
+            self._defer(self._size, partial(self._conclude, pieces))
+        else:
+            self._conclude(pieces)
+
+    def _conclude(self, pieces: list[bytes]) -> None:
         try:
+            decoded, size = [], 0
+            for piece in pieces:
+                decoded.append(self._decoder.feed(piece))
+                size += len(decoded[-1])
+                if size > self._limit:
+                    raise self._too_long()
             self._decoder.end()
-            self._finish(b"".join(pieces))
+            self._finish(b"".join(decoded))
         except Exception as problem:
             fault("body", problem, self._what)
 
