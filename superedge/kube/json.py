@@ -95,10 +95,13 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that are now whole, without empty ones."""
-        if b"\n" not in data:
+        end = data.find(b"\n")
+        if end < 0:
             if data:
                 self._pending.append(data)
             return []
+        if end and end == len(data) - 1 and not self._pending:
+            return [data[:end]]  # a whole event in one piece, as they nearly always come
         *lines, rest = data.split(b"\n")
         lines[0] = b"".join([*self._pending, lines[0]])
         self._pending = [rest] if rest else []

@@ -312,6 +312,9 @@ class Collection:
                 self.doubt(view)
             return
         number = version_number(item.version)
+        if view.complete and view.floor < number <= view.number:
+            view.updated = self._clock()  # another watch, which is ahead, brought it
+            return
         members = len(view.members)
         if event.type in ("ADDED", "MODIFIED"):
             if number > view.number or (item.namespace, item.name) not in view.members:

@@ -74,6 +74,22 @@ class OnlineTests(SynchronousTestCase):
         self.driver.watch(f"{PODS}?resourceVersion=9", *events)
         self.assertEqual(self.driver.names(PODS), ["a", "b"])
 
+    def test_a_watch_that_is_behind_another_brings_nothing_back(self) -> None:
+        events = [event("ADDED", pod("late", 10)), event("DELETED", pod("late", 11))]
+        self.driver.watch(f"{PODS}?resourceVersion=9", *events)
+        commits = self.driver.commits
+        for frame in events:
+            self.driver.watch(f"{PODS}?resourceVersion=9", frame)
+            self.assertNotIn("late", self.driver.names(PODS))
+        self.assertEqual(self.driver.commits, commits)
+
+    def test_the_same_410_twice(self) -> None:
+        gone = b'{"type":"ERROR","object":{"kind":"Status","code":410}}\n'
+        for version in (110, 120):
+            self.driver.feed(PODS, list_of([pod("a", version)], version))
+            self.driver.watch(f"{PODS}?resourceVersion={version}", gone)
+            self.assertEqual(self.driver.status(PODS), 503)
+
     def test_one_event_writes_one_object_not_the_list(self) -> None:
         self.driver.feed(PODS, list_of([pod(f"p{number}", 9) for number in range(500)], 20))
         before = self.driver.commits
