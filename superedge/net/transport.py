@@ -12,7 +12,6 @@ import socket
 import struct
 from collections.abc import Iterable
 from typing import Any, cast
-from weakref import WeakKeyDictionary, ref
 
 from twisted.internet import abstract, error, main
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -28,6 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.interfaces import IReactor
+from superedge.net.rounds import Round
 
 READ_SIZE = 112 * 1024
 """Small enough to stay in the cache, and for the allocator to use the memory again."""
@@ -69,35 +69,6 @@ def address_text(address: object) -> str:
     if isinstance(address, IPv4Address | IPv6Address):
         return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
     return str(address)
-
-
-class Round:
-    """The transports of a reactor that have something to send once all events of its round are handled."""
-
-    _rounds: WeakKeyDictionary[Any, Round] = WeakKeyDictionary()
-
-    def __init__(self, reactor: IReactor) -> None:
-        self._reactor = ref(reactor)
-        self._waiting: list[StreamTransport] = []
-
-    @classmethod
-    def of(cls, reactor: IReactor) -> Round:
-        """The one of a reactor."""
-        found = cls._rounds.get(reactor)
-        if found is None:
-            found = cls._rounds[reactor] = cls(reactor)
-        return found
-
-    def add(self, transport: StreamTransport) -> None:
-        """Call the transport's ``round_over``, soon."""
-        if not self._waiting:
-            cast(IReactor, self._reactor()).callLater(0, self._over)
-        self._waiting.append(transport)
-
-    def _over(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for transport in waiting:
-            transport.round_over()
 
 
 @implementer(ITCPTransport)

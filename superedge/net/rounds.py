@@ -1,0 +1,44 @@
+"""The end of a reactor's round: when all events of one poll are handled, and before the next."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, cast
+from weakref import WeakKeyDictionary, ref
+
+from superedge.interfaces import IReactor
+
+
+class Waiting(Protocol):
+    """Who has something to do then."""
+
+    def round_over(self) -> None:
+        """The moment has come. Must not raise."""
+
+
+class Round:
+    """Those of one reactor that wait for the end of its round."""
+
+    _rounds: WeakKeyDictionary[Any, Round] = WeakKeyDictionary()
+
+    def __init__(self, reactor: IReactor) -> None:
+        self._reactor = ref(reactor)
+        self._waiting: list[Waiting] = []
+
+    @classmethod
+    def of(cls, reactor: IReactor) -> Round:
+        """The one of a reactor."""
+        found = cls._rounds.get(reactor)
+        if found is None:
+            found = cls._rounds[reactor] = cls(reactor)
+        return found
+
+    def add(self, waiting: Waiting) -> None:
+        """Call ``round_over`` of it, once."""
+        if not self._waiting:
+            cast(IReactor, self._reactor()).callLater(0, self._over)
+        self._waiting.append(waiting)
+
+    def _over(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.round_over()
