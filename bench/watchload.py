@@ -75,3 +75,31 @@ def fan_out(port: int, upstream: int, ca: Path, token: str, proxy: int, watches:
     for sock in socks:
         sock.close()
     return Fanout(seconds, cpu)
+
+
+def commit_share(
+    port: int, upstream: int, ca: Path, token: str, proxy: int, rate: int, seconds: int
+) -> float:
+    """The share of a core that the proxy needs to forward one watch's events and to keep them, in percent."""
+    context = ssl.create_default_context(cafile=str(ca))
+    sock = _open(port, context, token)
+    sock.setblocking(True)
+    sock.settimeout(30)
+    left = rate * seconds
+    url = f"https://127.0.0.1:{upstream}/emit?count={left}&rate={rate}"
+    emitter = threading.Thread(
+        target=lambda: urllib.request.urlopen(url, context=context, timeout=120).read()
+    )
+    cpu, started = cpu_seconds(proxy), time.perf_counter()
+    emitter.start()
+    while left > 0:
+        data = sock.recv(256 * 1024)
+        if not data:
+            raise SystemExit("bench: the watch ended")
+        left -= data.count(b"~")
+    emitter.join()
+    took = time.perf_counter() - started
+    time.sleep(0.5)  # the last batch
+    used = cpu_seconds(proxy) - cpu
+    sock.close()
+    return 100 * used / took

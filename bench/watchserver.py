@@ -1,7 +1,7 @@
 """``python -m bench.watchserver PORT CERTIFICATE KEY``: an API server that knows nothing but watches.
 
-``GET /emit?count=N`` sends N events to every open watch; ``/readyz`` is ok; any other GET is a watch when it
-says ``watch=true``, else an empty list.
+``GET /emit?count=N`` sends N events to every open watch, with ``&rate=M`` M of them a second; ``/readyz`` is
+ok; any other GET is a watch when it says ``watch=true``, else an empty list.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import parse_qs
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
@@ -29,6 +30,8 @@ EVENT = (
 )
 A_ROUND = 20
 """Events that are written before anything else gets its turn."""
+OBJECTS = 1000
+"""Pods that the events are about, by turns."""
 
 
 class WatchServer:
@@ -43,7 +46,9 @@ class WatchServer:
         """Answer one request."""
         path, _, query = request.head.target.partition(b"?")
         if path == b"/emit":
-            self._emit(request, int(query.rpartition(b"=")[2]))
+            asked = {key: int(values[0]) for key, values in parse_qs(query.decode()).items()}
+            pause = A_ROUND / asked["rate"] if "rate" in asked else 0.0
+            self._emit(request, asked["count"], pause)
         elif b"watch=true" in query:
             request.start(200, b"OK", list(JSON), False)
             request.flush()
@@ -54,17 +59,19 @@ class WatchServer:
             body = b'{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1000"},"items":[]}'
             request.respond(200, list(JSON), body)
 
-    def _emit(self, request: Request, left: int) -> None:
+    def _emit(self, request: Request, left: int, pause: float) -> None:
+        begun = self._reactor.seconds()
         for _ in range(min(left, A_ROUND)):
             self._version += 1
-            event = EVENT % (self._version % 100, self._version)
+            event = EVENT % (self._version % OBJECTS, self._version)
             for watch in [each for each in self._watches if each.finished]:
                 self._watches.discard(watch)
             for watch in self._watches:
                 watch.write([event])
                 watch.flush()
         if left > A_ROUND:
-            self._reactor.callLater(0, self._emit, request, left - A_ROUND)
+            wait = max(0.0, begun + pause - self._reactor.seconds())
+            self._reactor.callLater(wait, self._emit, request, left - A_ROUND, pause)
         else:
             request.respond(200, [], b"done")
 

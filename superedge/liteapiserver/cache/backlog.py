@@ -14,7 +14,7 @@ LONG = 64 * 1024
 """Bytes of a body, as it came, that may wait."""
 DELAY = 0.05
 """Seconds that it waits, like a group commit."""
-SHARE = 10
+SHARE = 20
 """Decoding takes at most one part in so many of the time."""
 MAX_DELAY = 2.0
 MAX_BYTES = 32 * 1024 * 1024
@@ -34,6 +34,8 @@ class Backlog:
         self._size = 0
         self._call: IDelayedCall | None = None
         self._delay = DELAY
+        self.taken = 0
+        """Answers that were ever taken."""
 
     def put(self, owner: Owner, question: Hashable, size: int, take: Take) -> None:
         """Call ``take`` soon, unless another answer to the same question comes before; it does not raise."""
@@ -52,6 +54,7 @@ class Backlog:
         if questions is None or questions.keys() == {but}:
             return
         del self._waiting[owner]
+        self.taken += len(questions)
         for take in questions.values():
             take()
 

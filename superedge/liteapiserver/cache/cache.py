@@ -225,7 +225,11 @@ class Cache:
         newest_before: dict[CollectionKey, int] | None,
     ) -> None:
         if request.verb == "get":
-            collection.put(collection.decode_object(body))
+            stored = collection.objects.get(object_name(request))
+            if stored is not None and stored.raw == body:
+                stored.updated = self._clock()  # as it was: not worth decoding
+            else:
+                collection.put(collection.decode_object(body))
             return
         if request.query.get("resourceVersionMatch") == "Exact":
             return  # a look into the past

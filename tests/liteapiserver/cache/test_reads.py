@@ -50,6 +50,17 @@ class ReadTests(SynchronousTestCase):
         names = [f"{each['namespace']}/{each['name']}" for each in found]
         self.assertEqual(names, ["a-b/a", "a/a", "a/b"])
 
+    def test_an_object_that_is_read_again_is_young_again(self) -> None:
+        driver, body = self.driver, json.dumps(typed(pod("a", 7))).encode()
+        driver.feed(f"{PODS}/a", body)
+        commits = driver.commits
+        driver.now += 50
+        driver.feed(f"{PODS}/a", body)
+        driver.now += 10
+        answer = driver.ask(f"{PODS}/a")
+        self.assertIn((b"Age", b"10"), answer.headers)
+        self.assertEqual(driver.commits, commits, "not worth a write")
+
     def test_answers_say_that_they_are_old(self) -> None:
         self.feed(PODS, list_of([], 5))
         self.driver.now += 90
