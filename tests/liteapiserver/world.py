@@ -200,6 +200,8 @@ class World:
             server.certificate, server.key, [self.authority.path], "optional", ["h2", "http/1.1"]
         )
         self.upstream = Upstream(self.tls)
+        self.others: list[Upstream] = []
+        """More API servers, tried in their order after the first."""
         self.filters = options.pop("filters", ())
         self.store = options.pop("store", "file")
         self.options = options
@@ -207,7 +209,8 @@ class World:
         self.connections: list[UpstreamConnection] = []
 
     async def start(self) -> None:
-        await self.upstream.start()
+        for upstream in (self.upstream, *self.others):
+            await upstream.start()
         await self.start_lite()
         await until(lambda: self.lite is not None and self.lite.health.state == "online", "online")
 
@@ -219,7 +222,7 @@ class World:
             client_ca=[self.authority.path],
             identities=[self.pairs],
             upstream=UpstreamConfig(
-                servers=[f"127.0.0.1:{self.upstream.number}"],
+                servers=[f"127.0.0.1:{each.number}" for each in (self.upstream, *self.others)],
                 ca=[self.authority.path],
                 probe_interval=0.1,
                 probe_timeout=0.3,
@@ -249,7 +252,8 @@ class World:
         for connection in self.connections:
             connection.transport.abortConnection()
         await self.stop_lite()
-        self.upstream.stop()
+        for upstream in (self.upstream, *self.others):
+            upstream.stop()
         await deferLater(reactor, 0.02)
 
     async def connect(self, identity: Identity | None = None) -> UpstreamConnection:
