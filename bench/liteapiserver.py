@@ -35,7 +35,7 @@ MANY = "/api/v1/namespaces/default/pods"
 TOKEN = "Authorization: Bearer bench-token"
 LIST_BYTES = 5_000_000
 OBJECTS = 10_000
-SETTLED = 4.0
+SETTLED = 10.0
 """Seconds after which a burst is over and its memory is given back."""
 
 

@@ -19,7 +19,7 @@ class Memory:
         self._quiet = 0
 
     def look(self, taken: int) -> None:
-        """``taken`` counts the large answers that were ever taken into the cache."""
+        """``taken`` counts what large was ever taken into the cache, or written to its store."""
         if taken != self._taken:
             self._taken, self._quiet = taken, 0
         elif self._quiet < QUIET:

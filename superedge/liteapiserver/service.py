@@ -233,7 +233,7 @@ class LiteAPIServer(Service):
         self._prefetch.look()
         self.cache.trim()
         self.cache.measure()
-        self._memory.look(self._backlog.taken)
+        self._memory.look(self._backlog.taken + self._committer.large)
         before = self._reactor.seconds() - IDLE_TIMEOUT
         for pool in self.identities.pools():
             pool.close_idle(before)

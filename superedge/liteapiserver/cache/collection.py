@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from sys import intern
 from typing import NamedTuple
 
 from superedge.kube.media import Representation
@@ -66,6 +67,8 @@ class View:
     def __init__(self, scope: Scope, updated: float) -> None:
         self.scope = scope
         self.identifier = scope.identifier
+        self.alone = (self.identifier,)
+        """The views of an object that is in no other: one tuple for them all."""
         self.members: dict[Name, StoredObject] = {}
         self.version = ""
         self.number = 0
@@ -185,7 +188,7 @@ class Collection:
 
     def put(self, item: Item, view: View | None = None) -> None:
         """Take an object from a get, or as a member of a view."""
-        name = (item.namespace, item.name)
+        name = (intern(item.namespace), item.name)
         number = version_number(item.version)
         stored = self.objects.get(name)
         changed = False
@@ -209,7 +212,7 @@ class Collection:
         self.newest = max(self.newest, number)
         if view is not None and name not in view.members:
             view.members[name] = stored
-            stored.views = (*stored.views, view.identifier)
+            stored.views = (*stored.views, view.identifier) if stored.views else view.alone
             changed = True
         if changed:
             self._save(name, stored)
@@ -434,7 +437,7 @@ class Collection:
         if header.kind and not self.kind:
             self.kind, self.api_version = header.kind, header.api_version
         views = [self._by_identifier[each] for each in header.views if each in self._by_identifier]
-        stored.views = tuple(view.identifier for view in views)
+        stored.views = views[0].alone if len(views) == 1 else tuple(view.identifier for view in views)
         for view in views:
             view.members[name] = stored
 
