@@ -6,13 +6,12 @@ import json
 import socket
 from typing import Any, cast
 
-import treq
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
-from twisted.web.client import Agent
+from twisted.web.client import Agent, readBody
 
 from superedge.config.ops import OpsConfig
 from superedge.interfaces import IReactor
@@ -36,10 +35,10 @@ class OpsServerTests(TestCase):
         await deferLater(reactor, 0.01)
 
     async def ask(self, path: str, method: str = "GET") -> tuple[int, str, str]:
-        client: Any = treq.client.HTTPClient(Agent(reactor))
-        answer = await client.request(method, f"http://127.0.0.1:{self.port}{path}")
+        agent: Any = Agent(reactor)
+        answer = await agent.request(method.encode(), f"http://127.0.0.1:{self.port}{path}".encode())
         kind = answer.headers.getRawHeaders("Content-Type", [""])[0]
-        return answer.code, kind, await answer.text()
+        return answer.code, kind, (await readBody(answer)).decode()
 
     async def test_health(self) -> None:
         for path in ("/healthz", "/readyz"):

@@ -12,7 +12,7 @@ import sys
 sys.modules["OpenSSL"] = None  # Twisted would take it where it is installed
 import superedge.tap.edge, superedge.tap.compose, superedge.liteapiserver.service
 from superedge.liteapiserver.stores import file, sqlite
-heavy = {"cryptography", "klein", "treq", "twisted.web", "kubernetes", "dnslib", "rich", "hypothesis"}
+heavy = {"cryptography", "klein", "twisted.web", "kubernetes", "dnslib", "rich", "hypothesis"}
 print(sorted(heavy & set(sys.modules)))
 """
 
