@@ -47,9 +47,14 @@ def run_beside(report: Report, seconds: float) -> None:
         speed.beside_bulk(report, ways, seconds, "1 KiB requests beside bulk at full speed")
         speed.beside_bulk(report, ways, seconds, "1 KiB requests beside bulk of 50 MB/s", 50.0)
     with workbench() as bench:
-        ways, _ = _ways(bench, site.Path(bench, 30, GIGABIT / 10))
+        target, path = site.Target(bench), site.Path(bench, 30, GIGABIT / 10)
         what = "1 KiB requests beside bulk, 30 ms round trip, 100 Mbit/s"
-        speed.beside_bulk(report, ways, seconds, what)
+        one = site.Tunnel(bench, target, path)
+        speed.beside_bulk(report, [("superedge", one.port)], seconds, what)
+    with workbench() as bench:
+        target, path = site.Target(bench), site.Path(bench, 30, GIGABIT / 10)
+        several = site.Tunnel(bench, target, path, "connections = 2")
+        speed.beside_bulk(report, [("superedge, 2 connections", several.port)], seconds, what)
 
 
 def run_memory(report: Report, seconds: float) -> None:

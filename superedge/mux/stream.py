@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import (
     IConsumer,
     IDelayedCall,
@@ -15,6 +15,7 @@ from twisted.internet.interfaces import (
     IPushProducer,
     ITransport,
 )
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -40,8 +41,8 @@ class MuxStream:
         self._session = connection.session
         self._state = state
         state.events = self
-        self._protocol: Any = None
-        self._half: IHalfCloseableProtocol | None = None
+        self.protocol: Any = None
+        """Who receives; assign to hand the stream to another protocol."""
         self._waiting: deque[bytes] = deque()
         self._unread = b""
         self._paused = True
@@ -70,16 +71,6 @@ class MuxStream:
 
     # -- the protocol's side
 
-    @property
-    def protocol(self) -> Any:
-        """Who receives; assign to hand the stream to another protocol."""
-        return self._protocol
-
-    @protocol.setter
-    def protocol(self, protocol: Any) -> None:
-        self._protocol = protocol
-        self._half = IHalfCloseableProtocol(protocol, None)
-
     def connect(self, protocol: IProtocol) -> None:
         """Make ``protocol`` the receiver and deliver what has come in already."""
         self.protocol = protocol
@@ -106,13 +97,13 @@ class MuxStream:
         self._unread = data + self._unread
 
     def _deliver(self) -> None:
-        if self._unread and not self._paused and self._protocol is not None:
+        if self._unread and not self._paused and self.protocol is not None:
             data, self._unread = self._unread, b""
             if not self.disconnecting:
-                self._protocol.dataReceived(data)
-        while self._waiting and not self._paused and self._protocol is not None:
+                self.protocol.dataReceived(data)
+        while self._waiting and not self._paused and self.protocol is not None:
             self._hand_over(self._waiting.popleft(), self._connection.reactor.seconds())
-        if self._waiting or self._unread or self._paused or self._protocol is None:
+        if self._waiting or self._unread or self._paused or self.protocol is None:
             return
         if self._fin_waiting:
             self._fin_waiting = False
@@ -123,7 +114,7 @@ class MuxStream:
     def _hand_over(self, data: bytes, now: float | None = None) -> None:
         if not self.disconnecting:
             try:
-                self._protocol.dataReceived(data)
+                self.protocol.dataReceived(data)
             except Exception:
                 _log.failure("protocol of stream {id} failed", id=self.id)
                 self.abortConnection()
@@ -132,17 +123,18 @@ class MuxStream:
         self._connection.wake()
 
     def _tell_fin(self) -> None:
-        if self._half is None or self.disconnecting:
+        half = None if self.disconnecting else IHalfCloseableProtocol(self.protocol, None)
+        if half is None:
             self.loseConnection()
             return
         try:
-            self._half.readConnectionLost()
+            half.readConnectionLost()
         except Exception:
             _log.failure("protocol of stream {id} failed", id=self.id)
             self.abortConnection()
 
     def _tell_lost(self, reason: Failure) -> None:
-        if self._told or self._protocol is None:
+        if self._told or self.protocol is None:
             return
         self._told = True
         self._waiting.clear()
@@ -152,8 +144,7 @@ class MuxStream:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
-        protocol, self._protocol = self._protocol, None
-        self._half = None
+        protocol, self.protocol = self.protocol, None
         protocol.connectionLost(reason)
 
     # -- ITransport and IConsumer
@@ -264,5 +255,5 @@ class MuxStream:
 
     def finished(self) -> None:
         """Both directions have ended in order."""
-        self._closed = Failure(ConnectionDone())
+        self._closed = connectionDone
         self._deliver()

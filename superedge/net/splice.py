@@ -69,7 +69,7 @@ class SpliceEnd:
         other = self.other
         if other.transport is not None and not other.lost:
             other.transport.unregisterProducer()
-            if reason.check(ConnectionDone):
+            if isinstance(reason.value, ConnectionDone):
                 other.transport.loseConnection()
             else:
                 other.transport.abortConnection()

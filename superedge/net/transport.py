@@ -341,7 +341,7 @@ class StreamTransport(abstract.FileDescriptor):
         if self._flush_deadline is not None:
             self._flush_deadline.cancel()
             self._flush_deadline = None
-        self._close_socket(reason.check(error.ConnectionAborted) is None)
+        self._close_socket(not isinstance(reason.value, error.ConnectionAborted))
         protocol = self.protocol
         del self.protocol
         protocol.connectionLost(reason)

@@ -48,6 +48,10 @@ class _AnswerProtocol(Protocol):
             code: Any = answer.code if answer.code in _CODES else "internal"
             self._fail(DialError(code, answer.message or "the node gave no reason"))
 
+    def expire(self, timeout: float) -> None:
+        """The time for the answer is over."""
+        self._fail(DialError("timeout", f"no answer from the node within {timeout + ANSWER_GRACE:g} s"))
+
     def _fail(self, problem: Exception) -> None:
         if not self.answered.called:
             self.answered.errback(Failure(problem))
@@ -79,10 +83,7 @@ async def dial(
     stream.write(encode(request))
     if begun is not None:
         begun(stream)
-    text = f"no answer from the node within {request.timeout + ANSWER_GRACE:g} s"
-    deadline = reactor.callLater(
-        request.timeout + ANSWER_GRACE, lambda: protocol._fail(DialError("timeout", text))
-    )
+    deadline = reactor.callLater(request.timeout + ANSWER_GRACE, protocol.expire, request.timeout)
     try:
         await protocol.answered
     except BaseException:
