@@ -13,6 +13,7 @@ class Backoff:
         maximum: no delay is longer, seconds.
         stable: a connection that lasted this many seconds resets the delay.
         random: source of jitter; each delay is drawn from the upper half of its range.
+        patience: that many delays are of the first length, before they grow.
     """
 
     def __init__(
@@ -21,12 +22,15 @@ class Backoff:
         maximum: float = 60.0,
         stable: float = 60.0,
         random: Random | None = None,
+        patience: int = 1,
     ) -> None:
         self._initial = initial
         self._maximum = maximum
         self._stable = stable
         self._random = random or Random()
+        self._patience = patience
         self._next = initial
+        self._failures = 0
         self._connected_at: float | None = None
 
     def connected(self, now: float) -> None:
@@ -37,6 +41,10 @@ class Backoff:
         """Note that the attempt or the connection failed; the delay before the next, seconds."""
         if self._connected_at is not None and now - self._connected_at >= self._stable:
             self._next = self._initial
+            self._failures = 0
         self._connected_at = None
-        ceiling, self._next = self._next, min(self._next * 2, self._maximum)
+        self._failures += 1
+        ceiling = self._next
+        if self._failures >= self._patience:
+            self._next = min(ceiling * 2, self._maximum)
         return ceiling * (0.5 + 0.5 * self._random.random())

@@ -35,6 +35,8 @@ from superedge.tunnel.names import ALPN
 from superedge.tunnel.serve import StreamServer, TCPHandler, TLSHandler
 
 METER_INTERVAL = 5.0
+PATIENCE = 6
+"""Short delays at first: a cloud end that is restarted is back within a few seconds."""
 SERVER_PENALTY = 60.0
 """Seconds that a server which could not be reached is tried after the others."""
 
@@ -87,7 +89,7 @@ class TunnelEdge(Service):
         self._metering = LoopingCall(self._meter.collect)
         self._metering.clock = reactor
         self._running: Deferred[None] | None = None
-        self._backoff = Backoff(config.reconnect_initial, config.reconnect_maximum)
+        self._backoff = Backoff(config.reconnect_initial, config.reconnect_maximum, patience=PATIENCE)
         addresses = [cast(TCPAddress, parse_address(server)) for server in config.servers]
         rate = config.limits.bandwidth
         self._bandwidth = TokenBucket(rate, reactor.seconds()) if rate else None

@@ -18,6 +18,14 @@ class BackoffTests(SynchronousTestCase):
         self.assertLessEqual(max(delays), 8)
         self.assertGreater(len(set(delays[3:])), 10)
 
+    def test_is_patient_at_first(self) -> None:
+        backoff = Backoff(1, 8, 60, Random(1), patience=3)
+        delays = [backoff.failed(0) for _ in range(6)]
+        for delay, ceiling in zip(delays, [1, 1, 1, 2, 4, 8], strict=True):
+            self.assertTrue(ceiling / 2 <= delay <= ceiling, delays)
+        backoff.connected(0)
+        self.assertEqual([backoff.failed(60) <= 1 for _ in range(3)], [True] * 3)
+
     def test_resets_after_a_stable_connection_only(self) -> None:
         backoff = Backoff(1, 64, 60, Random(1))
         for _ in range(5):
