@@ -51,7 +51,10 @@ path = "cache"
         """Online or offline; empty while it does not answer."""
         return str(self._environment.status(self._ops).get("state", ""))
 
-    def crash_and_start(self) -> None:
-        """kill -9, and a new process."""
+    def crash(self) -> None:
+        """kill -9."""
         self._environment.end("edge", signal.SIGKILL)
+
+    def start(self) -> None:
+        """A new process."""
         self._environment.twistd("edge", "superedge-edge")

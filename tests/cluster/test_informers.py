@@ -173,7 +173,8 @@ class WatchListTests(EnvironmentCase):
             second.ask(f"follow {name} {what}")
         self.check(second, list(followed), truths)
 
-        lite.crash_and_start()
+        lite.crash()
+        lite.start()
         wait_until(lambda: lite.state == "offline", "lite-apiserver is back")
         third = self.informers()
         for name, (what, _, _) in followed.items():
