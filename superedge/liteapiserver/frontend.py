@@ -208,8 +208,8 @@ class Frontend:
         if not self.health.online:
             return
         before = self._reactor.seconds() - self._slow
-        started = [exchange.started_at for exchange in self._exchanges if exchange.waiting]
-        slow = [moment for moment in started if moment <= before]
+        heard = [exchange.heard_at for exchange in self._exchanges if exchange.is_awaited]
+        slow = [moment for moment in heard if moment <= before]
         if slow:
             self.health.slow(max(slow) + self._slow)
 

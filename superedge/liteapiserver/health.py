@@ -140,9 +140,10 @@ class Health:
         if self._running is not None:
             self._running.cancel()
 
-    def answered(self) -> None:
-        """A real API server answered a request, or sent more of its answer."""
+    def answered(self) -> float:
+        """A real API server answered a request, or sent more of its answer; when, in reactor seconds."""
         self._last_answer = self._reactor.seconds()
+        return self._last_answer
 
     def failed(self, reason: str) -> None:
         """A request met a hard failure: refused, TLS, closed before an answer, a load balancer's 502."""

@@ -60,6 +60,7 @@ class Exchange:
         "_source",
         "_started",
         "_switch_head",
+        "heard_at",
         "started_at",
     )
 
@@ -83,6 +84,8 @@ class Exchange:
         self._headers = headers
         self._noted = noted
         self.started_at = now
+        self.heard_at = now
+        """When more of the answer came last, or when it was asked for."""
         self._source = self._choose_source()
         self._connection: UpstreamChannel | None = None
         self._connecting: Deferred[UpstreamChannel] | None = None
@@ -106,6 +109,11 @@ class Exchange:
     def waiting(self) -> bool:
         """Whether no answer has begun."""
         return not self._started and not self._done
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the client waits for the answer, or for the rest of it."""
+        return not self._done and not (self._started and self._is_settled)
 
     @property
     def is_watch(self) -> bool:
@@ -291,7 +299,7 @@ class Exchange:
         if self._done or not self._started:
             return
         if self._info.verb != "watch":
-            self._frontend.health.answered()
+            self.heard_at = self._frontend.health.answered()
         self._client.flush()
         if self._connection is not None:
             self._request.throttle(self._connection.producer)

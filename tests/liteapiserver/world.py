@@ -30,6 +30,7 @@ from superedge.web.server import Request
 from tests.web.h2server import BothFactory
 
 reactor = cast(IReactor, _reactor)
+FAST = {"probe_interval": 0.1, "probe_timeout": 0.3, "connect_timeout": 1.0}
 NODE = "system:node:edge-1"
 # What lite-apiserver reads for itself.
 OWN_READS = {b"/readyz", CONFIGURATION.encode(), KEYS.encode()}
@@ -204,6 +205,8 @@ class World:
         """More API servers, tried in their order after the first."""
         self.filters = options.pop("filters", ())
         self.store = options.pop("store", "file")
+        self.timing: dict[str, Any] = options.pop("timing", FAST)
+        self.host = options.pop("host", "127.0.0.1")
         self.options = options
         self.lite: LiteAPIServer | None = None
         self.connections: list[UpstreamConnection] = []
@@ -222,12 +225,11 @@ class World:
             client_ca=[self.authority.path],
             identities=[self.pairs],
             upstream=UpstreamConfig(
-                servers=[f"127.0.0.1:{each.number}" for each in (self.upstream, *self.others)],
+                servers=[f"{self.host}:{each.number}" for each in (self.upstream, *self.others)],
+                server_name="127.0.0.1",
                 ca=[self.authority.path],
-                probe_interval=0.1,
-                probe_timeout=0.3,
-                connect_timeout=1.0,
                 http2=self.http2,
+                **self.timing,
             ),
             cache=CacheConfig(path=self.directory / "cache", commit_interval=0.0, store=self.store),
             resume_within=0.0,
