@@ -73,6 +73,7 @@ class Frontend:
         self._from_cache = metrics.LATENCY.labels("cache")
         health.on_offline = self._went_offline
         health.on_online = self._came_online
+        health.on_answer = self._held.resume_doubtful
         metrics.IN_FLIGHT.set_function(lambda: len(self._exchanges) + len(self._held))
         metrics.WATCHES.labels("cache").set_function(lambda: len(self._held))
         metrics.WATCHES.labels("upstream").set_function(
@@ -146,8 +147,9 @@ class Frontend:
         self._exchanges.discard(exchange)
 
     def hold(self, request: Request, info: RequestInfo, started_at: float) -> None:
-        """A watch lost the cloud: it stays open."""
-        self._held.adopt(request, info, self._reactor.seconds() - started_at)
+        """A watch lost the cloud, or its connection alone: it stays open until that is known."""
+        elapsed = self._reactor.seconds() - started_at
+        self._held.adopt(request, info, elapsed, doubtful=self.health.online)
 
     def undecided(self, request: Request, info: RequestInfo) -> None:
         """A write was sent and the cloud was lost before it said what came of it."""

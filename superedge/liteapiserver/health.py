@@ -128,6 +128,8 @@ class Health:
         self._running: Deferred[None] | None = None
         self.on_offline: Callable[[], None] = lambda: None
         self.on_online: Callable[[], None] = lambda: None
+        self.on_answer: Callable[[], None] = lambda: None
+        """Called when a probe finds that the cloud is there after all."""
 
     def start(self) -> None:
         """Begin to probe."""
@@ -182,6 +184,8 @@ class Health:
                 if waited_for:
                     self._machine.request_failed()
                 self._machine.probe_failed()
+            if result is not ProbeResult.FAILED and self.online:
+                self.on_answer()
             await self._pause()
 
     async def _pause(self) -> None:

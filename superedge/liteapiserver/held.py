@@ -81,6 +81,7 @@ class HeldWatches:
         self._reactor = reactor
         self._random = random or Random()
         self._held: set[HeldWatch] = set()
+        self._doubtful: list[HeldWatch] = []
 
     def __len__(self) -> int:
         return len(self._held)
@@ -93,17 +94,34 @@ class HeldWatches:
         request.flush()
         self._hold(request, answer.timeout, answer.bookmark)
 
-    def adopt(self, request: Request, info: RequestInfo, elapsed: float) -> None:
-        """Go on with a watch whose way to the cloud broke: it stays open, silent."""
-        timeout = info.number("timeoutSeconds")
-        self._hold(request, max(1.0, timeout - elapsed) if timeout else None, None)
+    def adopt(self, request: Request, info: RequestInfo, elapsed: float, doubtful: bool = False) -> None:
+        """Go on with a watch whose way to the cloud broke: it stays open, silent.
 
-    def _hold(self, request: Request, timeout: float | None, bookmark: Callable[[], bytes] | None) -> None:
+        ``doubtful`` when the cloud itself may be there: `resume_doubtful` ends it then.
+        """
+        timeout = info.number("timeoutSeconds")
+        watch = self._hold(request, max(1.0, timeout - elapsed) if timeout else None, None)
+        if doubtful:
+            self._doubtful.append(watch)
+
+    def _hold(
+        self, request: Request, timeout: float | None, bookmark: Callable[[], bytes] | None
+    ) -> HeldWatch:
         seconds = timeout if timeout is not None else TIMEOUT * (1 + self._random.random())
-        self._held.add(HeldWatch(self._reactor, request, self._held.discard, seconds, bookmark))
+        watch = HeldWatch(self._reactor, request, self._held.discard, seconds, bookmark)
+        self._held.add(watch)
+        return watch
+
+    def resume_doubtful(self) -> None:
+        """The cloud was there all the time: who lost a connection alone watches again at once."""
+        doubtful, self._doubtful = self._doubtful, []
+        for watch in doubtful:
+            if watch in self._held:
+                watch.end()
 
     def resume(self, within: float) -> None:
         """The cloud is back: end each at some moment of the next ``within`` seconds."""
+        self._doubtful.clear()
         for watch in list(self._held):
             watch.end_within(within * self._random.random())
 

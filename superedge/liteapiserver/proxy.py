@@ -363,7 +363,7 @@ class Exchange:
         self._abort_recorder()
         self._finish()
         frontend.health.doubt()
-        if self._info.verb == "watch" and settled and not frontend.health.online:
+        if self._info.verb == "watch" and settled:
             frontend.hold(self._request, self._info, self.started_at)
         else:
             _log.info("an answer to {path} was cut short: {reason}", path=self._info.path, reason=reason)

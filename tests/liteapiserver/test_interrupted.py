@@ -114,6 +114,19 @@ class HalfAnswerTests(OfflineTestCase):
         await self.world.get(PODS)
         self.assertFalse(answer.over.called)
 
+    async def test_a_watch_whose_connection_alone_is_lost_ends_at_once(self) -> None:
+        def begin(seen: Seen) -> None:
+            seen.request.start(200, b"OK", list(JSON), False)
+            seen.request.write([event("ADDED", pod("b", 30))])
+            seen.request.flush()
+
+        self.upstream.answers[PODS.encode()] = begin
+        answer = await self.world.send("GET", f"{PODS}?watch=true", identity=self.world.node)
+        await until(lambda: answer.body)
+        self.upstream.seen[0].request.transport.abortConnection()
+        self.assertEqual(await answer.over, "")
+        self.assertEqual(self.world.state, "online")
+
     async def test_logs_are_left_to_their_reader(self) -> None:
         log = f"{PODS}/a/log"
         self.begin_and_stop(b"line\n", path=log)

@@ -206,6 +206,7 @@ class World:
         self.filters = options.pop("filters", ())
         self.store = options.pop("store", "file")
         self.timing: dict[str, Any] = options.pop("timing", FAST)
+        self.resume_within: float = options.pop("resume_within", 0.0)
         self.host = options.pop("host", "127.0.0.1")
         self.options = options
         self.lite: LiteAPIServer | None = None
@@ -232,7 +233,7 @@ class World:
                 **self.timing,
             ),
             cache=CacheConfig(path=self.directory / "cache", commit_interval=0.0, store=self.store),
-            resume_within=0.0,
+            resume_within=self.resume_within,
             drain_timeout=0.2,
             **self.options,
         )

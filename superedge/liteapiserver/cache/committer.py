@@ -38,6 +38,7 @@ class Committer:
         self._stored: set[int] = set()
         self._lock = DeferredLock()
         self._timer: IDelayedCall | None = None
+        self._due_again = False
         self._closed = False
         self._unread = False
         self.degraded = ""
@@ -76,6 +77,10 @@ class Committer:
 
     def _due(self) -> None:
         self._timer = None
+        if self._lock.locked:
+            # The store is slow: what waits for it is one batch, however long that takes.
+            self._due_again = True
+            return
         Deferred.fromCoroutine(self.flush()).addErrback(self._unexpected)
 
     def _unexpected(self, failure: Failure) -> None:
@@ -113,6 +118,10 @@ class Committer:
             return True
         finally:
             self._lock.release()
+            if self._due_again:
+                self._due_again = False
+                if self._pending and self._timer is None:
+                    self._schedule(0)
 
     def _refused(self, problem: Exception) -> None:
         metrics.COMMITS.labels("refused").inc()

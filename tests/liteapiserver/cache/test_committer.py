@@ -72,8 +72,23 @@ class CommitterTests(SynchronousTestCase):
         self.clock.advance(0.05)
         self.assertEqual(len(self.store.waiting), 1)
         self.store.waiting.pop().callback(None)
+        self.clock.advance(0)
         self.store.waiting.pop().callback(None)
         self.assertEqual(self.store.batches, [{("a",): b"1"}, {("a",): b"2"}])
+
+    def test_a_disk_that_stalls_for_long(self) -> None:
+        self.store.hold = True
+        for number in range(5000):
+            self.add("a", b"%d" % number)
+            self.clock.advance(0.05)
+        self.store.hold = False
+        self.store.waiting.pop().callback(None)
+        self.clock.advance(0)
+        self.assertEqual(self.store.batches, [{("a",): b"0"}, {("a",): b"4999"}])
+        self.add("b", b"1")
+        self.clock.advance(0.05)
+        self.assertEqual(self.store.batches[-1], {("b",): b"1"})
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_full_disk_keeps_changes_and_tries_again(self) -> None:
         self.store.refuse = True
