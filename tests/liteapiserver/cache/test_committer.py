@@ -133,6 +133,7 @@ class CommitterTests(SynchronousTestCase):
         self.add("a", None)
         self.clock.advance(0.05)
         self.store.waiting.pop().callback(None)
+        self.clock.advance(0)
         self.store.waiting.pop().callback(None)
         self.assertEqual(self.store.batches, [{("a",): b"1"}, {("a",): None}])
         self.add("a", None)
