@@ -22,6 +22,9 @@ from superedge.web.h1 import Headers
 from superedge.web.server import Request, ServerFactory
 
 JSON: Headers = [(b"Content-Type", b"application/json"), (b"Audit-Id", b"1")]
+BOOKMARK = (
+    b'{"type":"BOOKMARK","object":{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"1000"}}}\n'
+)
 # One tilde in each, for who counts: a byte is never cut in two.
 EVENT = (
     b'{"type":"MODIFIED","object":{"kind":"Pod","apiVersion":"v1","metadata":{"name":"web-%d",'
@@ -51,6 +54,7 @@ class WatchServer:
             self._emit(request, asked["count"], pause)
         elif b"watch=true" in query:
             request.start(200, b"OK", list(JSON), False)
+            request.write([BOOKMARK])  # nginx sends no head over HTTP/2 before there is a body
             request.flush()
             self._watches.add(request)
         elif path == b"/readyz":

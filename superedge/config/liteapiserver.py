@@ -90,7 +90,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ca: list[Path]
     #: What goes over HTTP/2, where the servers offer it: `watches`, so that the many of one identity share
     #: a connection, `all` requests but those that switch protocols, or `none`.
-    http2: Literal["watches", "all", "none"] = "none"
+    http2: Literal["watches", "all", "none"] = "watches"
     #: Seconds for one server to accept a connection.
     connect_timeout: float = 5.0
     #: Seconds between two probes of `/readyz`.

@@ -140,9 +140,9 @@ class Exchange:
     def _connect(self) -> None:
         # What comes of the body waits in the client's socket, not here.
         self._request.pauseProducing()
-        self._connecting = self._source.connect()
-        self._connecting.addCallbacks(self._connected, self._not_connected)
-        self._connecting.addErrback(self._unexpected)
+        connecting = self._connecting = self._source.connect()
+        connecting.addCallbacks(self._connected, self._not_connected)
+        connecting.addErrback(self._unexpected)
 
     def _connected(self, connection: UpstreamChannel) -> None:
         self._connecting = None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from http import HTTPStatus
 
-from hpack import HeaderTuple, NeverIndexedHeaderTuple
+from hpack import Decoder, HeaderTuple, HPACKError, NeverIndexedHeaderTuple
 
-from superedge.web.h1 import HOP_BY_HOP, Headers, ResponseHead
-from superedge.web.h2frames import Code, StreamFault
+from superedge.web.h1 import HOP_BY_HOP, MAX_HEAD, Headers, ResponseHead
+from superedge.web.h2frames import Code, ConnectionFault, StreamFault
+
+MAX_CONTINUATIONS = 64
+"""Frames in which one header block may come."""
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _FORBIDDEN = re.compile(rb"[\r\n\0]").search
@@ -21,6 +23,40 @@ _CONNECTION_SPECIFIC = frozenset(
 # What a compressor that others feed, too, must not remember (RFC 7541 section 7.1.3).
 _SECRET = frozenset({b"authorization", b"cookie"})
 _PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
+
+
+class HeaderReader:
+    """Header blocks from the frames in which they come, one after the other; ``flags`` are the first's."""
+
+    def __init__(self) -> None:
+        self._decoder = Decoder(MAX_HEAD)
+        self._parts: list[bytes] = []
+        self._stream = 0
+        self.open = False
+        """Whether a block has begun and not ended."""
+        self.flags = 0
+
+    def begin(self, stream: int, flags: int) -> None:
+        """A HEADERS frame came; its content is for `add`."""
+        self._stream, self.flags, self.open = stream, flags, True
+        self._parts = []
+
+    def add(self, stream: int, part: bytes, last: bool) -> Headers | None:
+        """The header list, once its block is whole. Raises ConnectionFault."""
+        if not self.open or stream != self._stream:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "a CONTINUATION of nothing")
+        parts = self._parts
+        parts.append(part)
+        if len(parts) > MAX_CONTINUATIONS or sum(map(len, parts)) > MAX_HEAD:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "a header block without end")
+        if not last:
+            return None
+        self.open = False
+        try:
+            fields = self._decoder.decode(b"".join(parts), raw=True)
+        except (HPACKError, IndexError) as problem:
+            raise ConnectionFault(Code.COMPRESSION_ERROR, f"headers cannot be read: {problem}") from problem
+        return [(bytes(name), bytes(value)) for name, value in fields]
 
 
 def request_headers(method: bytes, target: bytes, headers: Headers) -> list[HeaderTuple]:
@@ -47,9 +83,8 @@ def trailer_headers(trailers: Headers) -> list[HeaderTuple]:
     return [HeaderTuple(name.lower(), value.strip()) for name, value in trailers]
 
 
-def read_response(fields: Iterable[tuple[bytes, bytes]]) -> ResponseHead:
+def read_response(pairs: Headers) -> ResponseHead:
     """The head of a response. Raises StreamFault."""
-    pairs = [(bytes(name), bytes(value)) for name, value in fields]
     if not pairs or pairs[0][0] != b":status" or not _STATUS(pairs[0][1]):
         raise StreamFault(Code.PROTOCOL_ERROR, "a response without a status")
     status = int(pairs[0][1])
@@ -60,9 +95,8 @@ def read_response(fields: Iterable[tuple[bytes, bytes]]) -> ResponseHead:
     return ResponseHead(status, _PHRASES.get(status, b""), pairs, True, True)
 
 
-def read_trailers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+def read_trailers(pairs: Headers) -> Headers:
     """The trailers of a response. Raises StreamFault."""
-    pairs = [(bytes(name), bytes(value)) for name, value in fields]
     _check(pairs)
     return pairs
 

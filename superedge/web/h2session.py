@@ -7,35 +7,32 @@ Source: RFC 9113.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import NamedTuple
 
-from hpack import Decoder, Encoder, HPACKError
+from hpack import Encoder
 
 from superedge.web import h2frames as frames
 from superedge.web.h1 import MAX_HEAD, End, Headers, ResponseHead
 from superedge.web.h2frames import Code, ConnectionFault, StreamFault
 from superedge.web.h2headers import (
+    HeaderReader,
     content_length,
     read_response,
     read_trailers,
     request_headers,
     trailer_headers,
 )
+from superedge.web.h2keepalive import PING_TIMEOUT, Keepalive
+from superedge.web.h2sending import Outgoing, Sending
 
 STREAM_WINDOW = 512 * 1024
 """Bytes that a server may send on a stream whose receiver takes none: what a stalled client costs."""
 CONNECTION_WINDOW = 64 * 1024 * 1024
 """Bytes on the way on all streams together; each stream's own window is what bounds memory."""
-MAX_CONTINUATIONS = 64
-"""Frames in which one header block may come."""
+LARGEST_FRAME = 64 * 1024
+"""Most bytes of a body in one frame, whatever the server would take."""
 DEFAULT_STREAMS = 100
 """Streams at a time as long as the server has not said how many."""
-PING_AFTER = 5.0
-"""Seconds of silence on a connection with open streams after which the server is asked for a sign of life."""
-PING_TIMEOUT = 5.0
-"""Seconds that the server has for it."""
-
 _NO_BODY = frozenset({204, 304})
 _PING = b"superedg"
 
@@ -58,37 +55,33 @@ class Stream:
         "_body_left",
         "_consumed",
         "_credit",
-        "_fin",
-        "_queue",
-        "_send_window",
-        "_sent",
         "ended",
         "head_only",
         "id",
+        "outgoing",
         "owner",
         "paused",
         "pieces",
-        "queued",
     )
 
-    def __init__(self, number: int, owner: object, head_only: bool, send_window: int, sent: bool) -> None:
+    def __init__(self, number: int, owner: object, head_only: bool, outgoing: Outgoing) -> None:
         self.id = number
         self.owner = owner
         self.head_only = head_only
+        self.outgoing = outgoing
         self.ended = False
         """Whether the response is whole."""
         self.paused = False
-        self.queued = 0
-        """Bytes of the request's body that wait for the server's credit."""
         self.pieces: list[bytes] | None = None
         self._answered = False
         self._body_left: int | None = None
         self._credit = STREAM_WINDOW
         self._consumed = 0
-        self._queue: deque[bytes] = deque()
-        self._send_window = send_window
-        self._fin: Headers | None = None
-        self._sent = sent
+
+    @property
+    def queued(self) -> int:
+        """Bytes of the request's body that wait for the server's credit."""
+        return self.outgoing.queued
 
 
 class H2Session:
@@ -116,23 +109,17 @@ class H2Session:
             frames.window_update(0, CONNECTION_WINDOW - frames.INITIAL_WINDOW),
         ]
         self._encoder = Encoder()
-        self._decoder = Decoder(MAX_HEAD)
+        self._blocks = HeaderReader()
         self._rest = b""
-        self._block: list[bytes] | None = None
-        self._block_head = (0, 0)
         self._next = 1
         self._last_allowed = frames.LARGEST_STREAM
         self._max_streams = DEFAULT_STREAMS
-        self._frame_size = frames.FRAME_SIZE
-        self._stream_window = frames.INITIAL_WINDOW
-        self._send_window = frames.INITIAL_WINDOW
         self._credit = CONNECTION_WINDOW
         self._consumed = 0
-        self._sending: dict[int, Stream] = {}
+        self._sending = Sending(self._trailers, self._sent)
         self._touched: list[Stream] = []
         self._events: list[tuple[Stream, Event]] = []
-        self._heard = now
-        self._pinged: float | None = None
+        self._keepalive = Keepalive(now)
 
     # -- requests
 
@@ -150,25 +137,22 @@ class H2Session:
         number, self._next = self._next, self._next + 2
         if self._next > frames.LARGEST_STREAM:
             self.draining = True
-        stream = Stream(number, owner, method == b"HEAD", self._stream_window, not body)
+        stream = Stream(number, owner, method == b"HEAD", self._sending.open(number, body))
         self.streams[number] = stream
         block = self._encoder.encode(request_headers(method, target, headers), huffman=False)
-        self._out.append(frames.header_block(number, block, not body, self._frame_size))
+        self._out.append(frames.header_block(number, block, not body, self._sending.frame_size))
         self._look(now)
         return stream
 
     def send(self, stream: Stream, data: bytes) -> None:
         """A piece of the request's body; it leaves as the server gives credit."""
-        if data and stream.id in self.streams:
-            stream._queue.append(data)
-            stream.queued += len(data)
-            self._sending[stream.id] = stream
+        if stream.id in self.streams:
+            self._sending.add(stream.outgoing, data)
 
     def end(self, stream: Stream, trailers: Headers) -> None:
         """The request is complete."""
         if stream.id in self.streams:
-            stream._fin = trailers
-            self._sending[stream.id] = stream
+            self._sending.end(stream.outgoing, trailers)
 
     def reset(self, stream: Stream, code: Code = Code.CANCEL) -> None:
         """The stream is no longer wanted; nothing more happens to it."""
@@ -195,77 +179,39 @@ class H2Session:
 
     def tick(self, now: float) -> None:
         """To be called about once a second: asks for a sign of life, breaks a connection that gives none."""
-        if self._pinged is None:
-            self._look(now)
-        elif self._heard >= self._pinged:
-            self._pinged = None
-        elif now - self._pinged >= PING_TIMEOUT:
+        if self._keepalive.dead(now):
             self.broken = self.broken or f"no answer to a PING within {PING_TIMEOUT:g} s"
+        else:
+            self._look(now)
 
     def _look(self, now: float) -> None:
-        if self._pinged is None and self.streams and now - self._heard >= PING_AFTER:
-            self._pinged = now
+        if self.streams and self._keepalive.due(now):
             self._out.append(frames.frame(frames.PING, 0, 0, _PING))
 
     # -- bytes to send
 
     def take(self, bodies: bool = True) -> bytes:
         """What is to be sent now; without ``bodies`` only what must not wait."""
-        if bodies and self._sending:
-            self._fill()
+        if bodies:
+            self._sending.fill(self._out)
         out = b"".join(self._out)
         self._out.clear()
         return out
 
-    def _fill(self) -> None:
-        # A frame of each in turn, as long as there is credit.
-        progress = True
-        while progress:
-            progress = False
-            for stream in list(self._sending.values()):
-                progress = self._send_frame(stream) or progress
+    def _trailers(self, number: int, trailers: Headers) -> bytes:
+        block = self._encoder.encode(trailer_headers(trailers), huffman=False)
+        return frames.header_block(number, block, True, self._sending.frame_size)
 
-    def _send_frame(self, stream: Stream) -> bool:
-        size = max(0, min(stream.queued, stream._send_window, self._send_window, self._frame_size))
-        if not size and (stream.queued or stream._fin is None):
-            if not stream.queued:
-                del self._sending[stream.id]
-            return False
-        data = self._cut(stream, size)
-        last = not stream.queued and stream._fin is not None
-        trailers = stream._fin if last else None
-        if data or (last and not trailers):
-            flags = frames.END_STREAM if last and not trailers else 0
-            self._out.append(frames.frame(frames.DATA, flags, stream.id, data))
-        if trailers:
-            block = self._encoder.encode(trailer_headers(trailers), huffman=False)
-            self._out.append(frames.header_block(stream.id, block, True, self._frame_size))
-        if last:
-            stream._sent = True
-            del self._sending[stream.id]
-            if stream.ended:
-                self._forget(stream)
-        return True
-
-    def _cut(self, stream: Stream, size: int) -> bytes:
-        taken, left = [], size
-        while left:
-            piece = stream._queue.popleft()
-            if len(piece) > left:
-                stream._queue.appendleft(piece[left:])
-                piece = piece[:left]
-            taken.append(piece)
-            left -= len(piece)
-        stream.queued -= size
-        stream._send_window -= size
-        self._send_window -= size
-        return b"".join(taken)
+    def _sent(self, outgoing: Outgoing) -> None:
+        stream = self.streams[outgoing.stream]
+        if stream.ended:
+            self._forget(stream)
 
     # -- bytes that came
 
     def receive(self, data: bytes, now: float) -> list[tuple[Stream, Event]]:
         """What happened on which stream. When the server broke the rules, `broken` says so afterwards."""
-        self._heard = now
+        self._keepalive.heard(now)
         events = self._events = []
         if self.broken:
             return events
@@ -295,7 +241,7 @@ class H2Session:
                 break
             at = after
             number &= frames.LARGEST_STREAM
-            if self._block is not None and kind != frames.CONTINUATION:
+            if self._blocks.open and kind != frames.CONTINUATION:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "a header block that is interrupted")
             if kind == frames.DATA:
                 self._data(number, flags, data[begin:after], streams.get(number))
@@ -362,12 +308,10 @@ class H2Session:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "a connection's frame on a stream")
         if kind == frames.HEADERS:
             payload = frames.unpadded(flags & (frames.PADDED | frames.WITH_PRIORITY), payload)
-            self._block, self._block_head = [], (number, flags)
-            self._header_part(flags, payload)
+            self._blocks.begin(number, flags)
+            self._header_part(number, flags, payload)
         elif kind == frames.CONTINUATION:
-            if self._block is None or number != self._block_head[0]:
-                raise ConnectionFault(Code.PROTOCOL_ERROR, "a CONTINUATION of nothing")
-            self._header_part(flags, payload)
+            self._header_part(number, flags, payload)
         elif kind == frames.WINDOW_UPDATE:
             self._window_update(number, frames.number(payload, "WINDOW_UPDATE") & frames.LARGEST_WINDOW)
         elif kind == frames.RST_STREAM:
@@ -387,25 +331,15 @@ class H2Session:
 
     # -- headers
 
-    def _header_part(self, flags: int, part: bytes) -> None:
-        block = self._block
-        assert block is not None
-        block.append(part)
-        if len(block) > MAX_CONTINUATIONS or sum(map(len, block)) > MAX_HEAD:
-            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "a header block without end")
-        if not flags & frames.END_HEADERS:
+    def _header_part(self, number: int, flags: int, part: bytes) -> None:
+        fields = self._blocks.add(number, part, bool(flags & frames.END_HEADERS))
+        if fields is None:
             return
-        self._block = None
-        try:
-            fields = self._decoder.decode(b"".join(block), raw=True)
-        except (HPACKError, IndexError) as problem:
-            raise ConnectionFault(Code.COMPRESSION_ERROR, f"headers cannot be read: {problem}") from problem
-        number, first_flags = self._block_head
         stream = self.streams.get(number)
         if stream is None:
             self._check_closed(number)
             return
-        last = bool(first_flags & frames.END_STREAM)
+        last = bool(self._blocks.flags & frames.END_STREAM)
         try:
             if stream.ended:
                 raise StreamFault(Code.STREAM_CLOSED, "headers after the end")
@@ -435,7 +369,7 @@ class H2Session:
             raise StreamFault(Code.PROTOCOL_ERROR, "a body shorter than announced")
         stream.ended = True
         stream.pieces = None
-        if stream._sent:
+        if stream.outgoing.sent:
             self._forget(stream)
         self._events.append((stream, End(trailers)))
 
@@ -449,42 +383,32 @@ class H2Session:
         self.settled = True
         for key, value in frames.read_settings(payload):
             if key == frames.INITIAL_WINDOW_SIZE:
-                self._change_windows(value)
+                streams = [stream.outgoing for stream in self.streams.values()]
+                self._sending.first_window(value, streams)
             elif key == frames.MAX_CONCURRENT_STREAMS:
                 self._max_streams = value
             elif key == frames.MAX_FRAME_SIZE:
                 if not frames.FRAME_SIZE <= value <= frames.LARGEST_FRAME_SIZE:
                     raise ConnectionFault(Code.PROTOCOL_ERROR, f"a largest frame of {value} bytes")
-                self._frame_size = min(value, 4 * frames.FRAME_SIZE)
+                self._sending.frame_size = min(value, LARGEST_FRAME)
             elif key == frames.HEADER_TABLE_SIZE:
                 self._encoder.header_table_size = min(value, 4096)
             elif key == frames.ENABLE_PUSH and value:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "a server that wants to be pushed to")
         self._out.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
 
-    def _change_windows(self, value: int) -> None:
-        if value > frames.LARGEST_WINDOW:
-            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a window that is too large")
-        difference = value - self._stream_window
-        self._stream_window = value
-        for stream in self.streams.values():
-            stream._send_window += difference
-            if stream._send_window > frames.LARGEST_WINDOW:
-                raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a window that is too large")
-
     def _window_update(self, number: int, credit: int) -> None:
         if not number:
-            self._send_window += credit
-            if not credit or self._send_window > frames.LARGEST_WINDOW:
-                raise ConnectionFault(Code.FLOW_CONTROL_ERROR, f"credit of {credit} bytes")
+            self._sending.credit(None, credit)
             return
         stream = self.streams.get(number)
         if stream is None:
             self._check_closed(number)
             return
-        stream._send_window += credit
-        if not credit or stream._send_window > frames.LARGEST_WINDOW:
-            self._fault(stream, StreamFault(Code.FLOW_CONTROL_ERROR, f"credit of {credit} bytes"))
+        try:
+            self._sending.credit(stream.outgoing, credit)
+        except StreamFault as fault:
+            self._fault(stream, fault)
 
     def _rst(self, number: int, code: int) -> None:
         stream = self.streams.get(number)
@@ -524,9 +448,7 @@ class H2Session:
 
     def _forget(self, stream: Stream) -> None:
         del self.streams[stream.id]
-        self._sending.pop(stream.id, None)
-        stream._queue.clear()
-        stream.queued = 0
+        self._sending.drop(stream.outgoing)
 
 
 _ON_STREAMS = frozenset({frames.HEADERS, frames.RST_STREAM, frames.CONTINUATION, frames.PUSH_PROMISE})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from superedge.web.h1 import Headers
 from tests.liteapiserver import test_proxying
 from tests.liteapiserver.test_proxying import PODS, ProxyTestCase
@@ -103,3 +105,46 @@ class WatchTests(ProxyTestCase):
         self.upstream.serve(b"/x", b"ok")
         await self.world.get("/x")
         self.assertEqual(self.shared, 0)
+
+    async def test_a_stalled_client_stalls_no_other(self) -> None:
+        stalled, other = await self.watch(2)
+        assert stalled.connection is not None
+        stalled.connection.transport.pauseProducing()
+        first, second = (seen.request for seen in self.upstream.seen)
+        event = b"x" * 100_000
+        for _ in range(100):
+            first.write([event])
+        first.flush()
+        for _ in range(20):
+            second.write([event])
+            second.flush()
+        await until(lambda: len(other.body) == 20 * len(event))
+        stalled.connection.transport.resumeProducing()
+        await until(lambda: len(stalled.body) == 100 * len(event))
+
+    async def test_an_outage(self) -> None:
+        watch = (await self.watch(1))[0]
+        await self.world.go_offline()
+        await watch.over
+        await self.upstream.start()
+        await until(lambda: self.world.state == "online", "online")
+        self.assertEqual((await self.watch(1))[0].status, 200)
+        self.assertEqual(self.shared, 2)
+
+    async def test_a_refused_watch_is_tried_again_once(self) -> None:
+        def refuse(seen: Seen) -> None:
+            request: Any = seen.request
+            request.refuse()
+            self.upstream.answers[PODS.encode()] = self.begin
+
+        self.upstream.answers[PODS.encode()] = refuse
+        self.assertEqual((await self.watch(1))[0].status, 200)
+        self.assertEqual(len(self.upstream.seen), 2)
+
+    async def test_an_identity_that_is_taken_away(self) -> None:
+        watch = (await self.watch(1))[0]
+        self.world.node.certificate.unlink()
+        assert self.world.lite is not None
+        self.world.lite.identities.check()
+        await watch.over
+        self.assertFalse(self.upstream.factory.shared)

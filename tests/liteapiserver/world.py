@@ -196,7 +196,7 @@ class World:
         server = self.authority.issue("server", ips=["127.0.0.1"], directory=directory, name="server")
         self.server_pair = server
         self.node = self.authority.issue(NODE, ["system:nodes"], directory=self.pairs, name="node")
-        self.http2 = options.pop("http2", "none")
+        self.http2 = options.pop("http2", "watches")
         self.tls = ServerContextSource(
             server.certificate, server.key, [self.authority.path], "optional", ["h2", "http/1.1"]
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
@@ -94,7 +95,11 @@ class H2Request:
         self.finish()
 
     def abort(self) -> None:
-        self._connection.h2.reset_stream(self.number, 2)
+        self._connection.h2.reset_stream(self.number, ErrorCodes.INTERNAL_ERROR)
+        self._connection.flush()
+
+    def refuse(self) -> None:
+        self._connection.h2.reset_stream(self.number, ErrorCodes.REFUSED_STREAM)
         self._connection.flush()
 
     def throttle(self, producer: Any) -> None:
@@ -209,7 +214,7 @@ class _Chooser(Protocol):
         factory, transport = self._factory, self.transport
         factory.chosen.append(transport.alpn or "")
         if transport.alpn == "h2":
-            protocol: Any = H2ServerConnection(factory.handler, factory.shared, factory.largest)
+            protocol: Any = factory.instead()
         else:
             protocol = factory.plain.buildProtocol(transport.getPeer())
         transport.protocol = protocol
@@ -227,6 +232,10 @@ class BothFactory(Factory):
         self.shared: set[H2ServerConnection] = set()
         self.chosen: list[str] = []
         self.largest = 100
+
+    def instead(self) -> Any:
+        """What speaks HTTP/2; a test may put something else in its place."""
+        return H2ServerConnection(self.handler, self.shared, self.largest)
 
     def buildProtocol(self, addr: Any) -> Any:
         return _Chooser(self)

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.net.errors import ConnectError
-from superedge.web import h2client, h2frames, h2session
+from superedge.web import h2client, h2frames, h2keepalive, h2session
 from superedge.web.h1 import Headers
 from superedge.web.h2client import H2Connection, H2Stream
 from tests.web.test_client import Receiver
@@ -230,7 +230,7 @@ class H2ConnectionTests(SynchronousTestCase):
         self.exchange()
         _, receiver = self.ask()
         self.asked()
-        self.clock.pump([1.0] * int(h2session.PING_AFTER + h2session.PING_TIMEOUT + 1))
+        self.clock.pump([1.0] * int(h2keepalive.PING_AFTER + h2keepalive.PING_TIMEOUT + 1))
         self.assertTrue(self.transport.disconnected)
         self.connection.connectionLost(Failure(ConnectionLost()))
         self.assertIn("no answer to a PING", receiver.reason)

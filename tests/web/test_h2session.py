@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.web import h2frames as frames
-from superedge.web import h2session
+from superedge.web import h2headers, h2keepalive, h2session
 from superedge.web.h1 import End, Headers, ResponseHead
 from superedge.web.h2session import Failed, H2Session, Stream
 
@@ -321,19 +321,19 @@ class KeepaliveTests(SessionTestCase):
     def test_silence_with_streams_is_asked_about(self) -> None:
         self.open()
         self.exchange()
-        self.now += h2session.PING_AFTER
+        self.now += h2keepalive.PING_AFTER
         self.session.tick(self.now)
         self.assertEqual(self.pings(), 1)
-        self.now += h2session.PING_TIMEOUT
+        self.now += h2keepalive.PING_TIMEOUT
         self.session.tick(self.now)
         self.assertEqual(self.session.broken, "")
 
     def test_no_answer(self) -> None:
         self.open()
         self.exchange()
-        self.now += h2session.PING_AFTER
+        self.now += h2keepalive.PING_AFTER
         self.session.tick(self.now)
-        self.now += h2session.PING_TIMEOUT - 0.1
+        self.now += h2keepalive.PING_TIMEOUT - 0.1
         self.session.tick(self.now)
         self.assertEqual(self.session.broken, "")
         self.now += 0.1
@@ -344,11 +344,11 @@ class KeepaliveTests(SessionTestCase):
         stream = self.open()
         self.exchange()
         self.answer(stream)
-        self.now += h2session.PING_AFTER
+        self.now += h2keepalive.PING_AFTER
         self.session.tick(self.now)
         self.session.take()
         for _ in range(5):
-            self.now += h2session.PING_TIMEOUT - 1
+            self.now += h2keepalive.PING_TIMEOUT - 1
             self.server.send_data(stream.id, b"x")
             self.feed(self.server.data_to_send())
             self.session.tick(self.now)
@@ -505,7 +505,7 @@ class HostileTests(SynchronousTestCase):
     def test_headers_without_end(self) -> None:
         self.broken(
             frames.frame(frames.HEADERS, 0, 1, bytes(100))
-            + frames.frame(frames.CONTINUATION, 0, 1) * h2session.MAX_CONTINUATIONS,
+            + frames.frame(frames.CONTINUATION, 0, 1) * h2headers.MAX_CONTINUATIONS,
             frames.Code.ENHANCE_YOUR_CALM,
             "without end",
         )
