@@ -39,6 +39,7 @@ lint: $(VENV)/ready
 bench: $(VENV)/ready
 	@$(BIN)/python -m bench.tunnel $(ARGS)
 	@$(BIN)/python -m bench.liteapiserver $(ARGS)
+	@$(BIN)/python -m bench.http2 $(ARGS)
 	@$(BIN)/python -m bench.registry
 
 ## make docs          write the configuration reference from the configuration types

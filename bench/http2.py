@@ -132,6 +132,9 @@ def requests(report: Report, site: Site, seconds: float) -> None:
     over, plain = (load(*sites[protocol], PODS, 1, seconds) for protocol in PROTOCOLS)
     report.add("LIST 5 MB", "MB/s", over.megabytes, plain.megabytes)
     report.add("LIST 5 MB, CPU of one", "ms", over.cpu / 1000, plain.cpu / 1000)
+    for _, process in sites.values():
+        process.terminate()
+        process.wait()
 
 
 def watches(report: Report, site: Site) -> None:

@@ -31,6 +31,9 @@ CONNECTION_WINDOW = 64 * 1024 * 1024
 """Bytes on the way on all streams together; each stream's own window is what bounds memory."""
 LARGEST_FRAME = 64 * 1024
 """Most bytes of a body in one frame, whatever the server would take."""
+MOST_STREAMS = 32
+"""Streams at a time, whatever the server allows: kube-apiserver ends a watch that lags, and what it has sent
+ahead of a burst's reader lies in the kernel's buffers, of which a connection has only one pair."""
 DEFAULT_STREAMS = 100
 """Streams at a time as long as the server has not said how many."""
 _NO_BODY = frozenset({204, 304})
@@ -128,7 +131,7 @@ class H2Session:
         """How many streams may be opened now."""
         if self.draining or self.broken or not self.settled:
             return 0
-        return self._max_streams - len(self.streams)
+        return min(self._max_streams, MOST_STREAMS) - len(self.streams)
 
     def open(
         self, method: bytes, target: bytes, headers: Headers, body: bool, owner: object, now: float

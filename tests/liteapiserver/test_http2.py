@@ -125,9 +125,10 @@ class WatchTests(ProxyTestCase):
     async def test_an_outage(self) -> None:
         watch = (await self.watch(1))[0]
         await self.world.go_offline()
-        await watch.over
+        self.assertFalse(watch.over.called)
         await self.upstream.start()
         await until(lambda: self.world.state == "online", "online")
+        await watch.over  # held until then; the client asks anew
         self.assertEqual((await self.watch(1))[0].status, 200)
         self.assertEqual(self.shared, 2)
 

@@ -78,7 +78,7 @@ class H2ConnectionTests(SynchronousTestCase):
         self.assertEqual((self.connection.room, self.connection.ready.called), (0, False))
         self.exchange()
         self.successResultOf(self.connection.ready)
-        self.assertEqual(self.connection.room, 100)
+        self.assertEqual(self.connection.room, h2session.MOST_STREAMS)
         self.assertEqual(self.changes, 1)
 
     def test_lost_before_that(self) -> None:

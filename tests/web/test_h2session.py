@@ -530,3 +530,10 @@ class HostileTests(SynchronousTestCase):
         self.feed(self.headers((b":status", b"200"), end=True) + frames.frame(frames.PING, 0, 0, b"x"))
         self.assertEqual([type(event) for event in self.told], [ResponseHead, End])
         self.assertTrue(self.session.broken)
+
+
+class SharedTests(SessionTestCase):
+    def test_no_more_streams_than_a_burst_has_buffers_for(self) -> None:
+        self.server.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 1000})
+        self.exchange()
+        self.assertEqual(self.session.room, h2session.MOST_STREAMS)
