@@ -151,7 +151,7 @@ class Cluster:
                 os.kill(pid, each)
             except ProcessLookupError:
                 return
-            if _gone(pid, seconds):
+            if process_gone(pid, seconds):
                 return
         raise ClusterError(f"{name} (process {pid}) does not end")
 
@@ -277,7 +277,7 @@ class Cluster:
             time.sleep(0.2)
 
 
-def _gone(pid: int, seconds: float) -> bool:
+def process_gone(pid: int, seconds: float) -> bool:
     """Whether a process ends within some seconds, a child of ours or not."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 from tests.controlplane.build import BINARY, CACHE
-from tests.controlplane.cluster import Cluster, ClusterError, free_port
+from tests.controlplane.cluster import Cluster, ClusterError, free_port, process_gone
 
 IMAGE = "test.local/box:1"
+KUBELET_STARTS = 5
 APPLETS = (
     "sh",
     "ls",
@@ -183,14 +184,17 @@ class Worker:
     def _import_image(self) -> None:
         archive = self.home / "box.tar"
         write_image(archive)
+        self._wait_for_containerd()
+        done = self._ctr("images", "import", "--local", "--snapshotter", "native", str(archive))
+        if done.returncode:
+            raise ClusterError(f"the image cannot be imported: {done.stderr}")
+
+    def _wait_for_containerd(self) -> None:
         end = time.monotonic() + 20
         while self._ctr("version").returncode:
             if time.monotonic() > end:
                 raise ClusterError(f"containerd does not answer; see {self.name}-containerd.log")
             time.sleep(0.1)
-        done = self._ctr("images", "import", "--local", "--snapshotter", "native", str(archive))
-        if done.returncode:
-            raise ClusterError(f"the image cannot be imported: {done.stderr}")
 
     def running(self) -> int:
         """How many containers run, pods' sandboxes included."""
@@ -214,6 +218,13 @@ class Worker:
         shutil.rmtree(self.home / "state", ignore_errors=True)
 
     def power_on(self) -> None:
-        """Start containerd and kubelet again."""
-        for part in ("containerd", "kubelet"):
-            self.cluster.start(f"{self.name}-{part}")
+        """Start containerd and kubelet again. Raises ClusterError."""
+        self.cluster.start(f"{self.name}-containerd")
+        self._wait_for_containerd()
+        kubelet = f"{self.name}-kubelet"
+        # containerd's CRI may come a moment later: a kubelet that finds none exits, and init starts it again.
+        for _ in range(KUBELET_STARTS):
+            self.cluster.start(kubelet)
+            if not process_gone(self.cluster.state["components"][kubelet]["pid"], 3.0):
+                return
+        raise ClusterError(f"{kubelet} does not stay; see {kubelet}.log")
