@@ -31,7 +31,6 @@ from superedge.liteapiserver.health import Health, ProbeResult
 from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.issuer import Issuer
 from superedge.liteapiserver.issuerwatch import IssuerWatch
-from superedge.liteapiserver.memory import Memory
 from superedge.liteapiserver.prefetch import Prefetch
 from superedge.liteapiserver.probe import probe
 from superedge.liteapiserver.questions import Questions
@@ -97,7 +96,6 @@ class LiteAPIServer(Service):
         policy = Policy(config.cache.rules)
         limits = Limits(config.cache.max_bytes, config.cache.max_objects)
         self._backlog = Backlog(reactor)
-        self._memory = Memory()
         self.cache = Cache(policy, self._commit, config.cache.max_body, limits, backlog=self._backlog)
         self._issuer = Issuer(config.token_audiences, self._commit, time.time, self._keys_changed)
         self._credentials = Credentials(
@@ -233,7 +231,6 @@ class LiteAPIServer(Service):
         self._prefetch.look()
         self.cache.trim()
         self.cache.measure()
-        self._memory.look(self._backlog.taken + self._committer.large)
         before = self._reactor.seconds() - IDLE_TIMEOUT
         for pool in self.identities.pools():
             pool.close_idle(before)

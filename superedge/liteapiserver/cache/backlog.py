@@ -34,8 +34,6 @@ class Backlog:
         self._size = 0
         self._call: IDelayedCall | None = None
         self._delay = DELAY
-        self.taken = 0
-        """Answers that were ever taken."""
 
     def put(self, owner: Owner, question: Hashable, size: int, take: Take) -> None:
         """Call ``take`` soon, unless another answer to the same question comes before; it does not raise."""
@@ -54,7 +52,6 @@ class Backlog:
         if questions is None or questions.keys() == {but}:
             return
         del self._waiting[owner]
-        self.taken += len(questions)
         for take in questions.values():
             take()
 

@@ -43,8 +43,6 @@ class Committer:
         self._unread = False
         self.degraded = ""
         """Why the store refuses changes, empty while it takes them."""
-        self.large = 0
-        """Large batches that were ever written."""
 
     @property
     def pending(self) -> int:
@@ -110,7 +108,6 @@ class Committer:
             self._stored.difference_update(hash(key) for key, value in batch.items() if value is None)
             metrics.COMMIT_SECONDS.observe(self._reactor.seconds() - started)
             metrics.COMMITS.labels("done").inc()
-            self.large += len(changes) >= MAX_BATCH
             if self.degraded:
                 self.degraded = ""
                 metrics.STORE_DEGRADED.set(0)

@@ -51,12 +51,6 @@ class BacklogTests(SynchronousTestCase):
         self.driver.feed(PODS, list_of([pod("a", 1)], 5))
         self.assertEqual(self.driver.commits, 2)
 
-    def test_what_was_taken_is_counted(self) -> None:
-        for version in (100, 101):
-            self.driver.feed(PODS, long_list("a", version))
-        self.driver.backlog.close()
-        self.assertEqual(self.driver.backlog.taken, 1)
-
     def test_an_answer_from_the_cache_knows_what_waits(self) -> None:
         self.driver.feed(PODS, long_list("a", 100))
         self.assertEqual(self.driver.names(PODS), ["a"])
