@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.harness import Report, Workbench, cpu_seconds, free_port, resident, wait_for_port, workbench, wrk
-from bench.liteapiserver import LIST_BYTES, POD, PODS, TOKEN, list_of, pod
+from bench.liteapiserver import POD, PODS, TOKEN, start_lite, write_answers
 from bench.watchload import fan_out
 
 PROTOCOLS = ("all", "none")
@@ -41,13 +40,7 @@ class Site:
         pair, ca = bench.server, bench.authority.path
         server = (str(self.watches), str(pair.certificate), str(pair.key))
         bench.start("watches", sys.executable, "-m", "bench.watchserver", *server)
-        files = bench.directory / "files"
-        (files / POD.lstrip("/")).parent.mkdir(parents=True)
-        (files / POD.lstrip("/")).write_bytes(
-            json.dumps({"kind": "Pod", "apiVersion": "v1", **pod("web-0")}).encode()
-        )
-        size = len(json.dumps(pod("web-00000")))
-        (files / "list").write_bytes(list_of([pod(f"web-{n:05}") for n in range(LIST_BYTES // size)]))
+        files = write_answers(bench.directory)
         bench.nginx(
             "upstream",
             http=f"""server {{ listen 127.0.0.1:{self.upstream} ssl http2;
@@ -64,23 +57,8 @@ class Site:
 
     def start(self, protocol: str) -> tuple[int, subprocess.Popen[bytes]]:
         """Port and process."""
-        port, pair, ca = free_port(), self.bench.server, self.bench.authority.path
-        process = self.bench.twistd(
-            "superedge-edge",
-            f"""[lite_apiserver]
-listen = ["127.0.0.1:{port}"]
-certificate = "{pair.certificate}"
-key = "{pair.key}"
-client_ca = ["{ca}"]
-[lite_apiserver.upstream]
-servers = ["127.0.0.1:{self.upstream}"]
-ca = ["{ca}"]
-http2 = "{protocol}"
-[lite_apiserver.cache]
-path = "{self.bench.directory}/cache-{protocol}"
-""",
-        )
-        wait_for_port(port)
+        port = free_port()
+        process = start_lite(self.bench, port, self.upstream, f"cache-{protocol}", http2=protocol)
         wrk(f"https://127.0.0.1:{port}{POD}", 1, 1, [TOKEN])
         return port, process
 

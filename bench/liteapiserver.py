@@ -62,7 +62,7 @@ def list_of(items: list[dict[str, Any]]) -> bytes:
 
 
 def start_lite(
-    bench: Workbench, port: int, upstream: int, cache: str, store: str = "file"
+    bench: Workbench, port: int, upstream: int, cache: str, store: str = "file", http2: str = "watches"
 ) -> subprocess.Popen[bytes]:
     """lite-apiserver on a port, in front of another."""
     pair, ca = bench.server, bench.authority.path
@@ -76,6 +76,7 @@ client_ca = ["{ca}"]
 [lite_apiserver.upstream]
 servers = ["127.0.0.1:{upstream}"]
 ca = ["{ca}"]
+http2 = "{http2}"
 [lite_apiserver.cache]
 path = "{bench.directory}/{cache}"
 store = "{store}"
@@ -86,8 +87,24 @@ store = "{store}"
 
 
 def worker_of(nginx: subprocess.Popen[bytes]) -> int:
-    """The process of an nginx that does the work."""
-    return int(Path(f"/proc/{nginx.pid}/task/{nginx.pid}/children").read_text().split()[0])
+    """The process of an nginx that does the work: the master listens a moment before it has one."""
+    children = Path(f"/proc/{nginx.pid}/task/{nginx.pid}/children")
+    for _ in range(500):
+        if found := children.read_text().split():
+            return int(found[0])
+        time.sleep(0.01)
+    raise SystemExit("bench: nginx has no worker")
+
+
+def write_answers(directory: Path) -> Path:
+    """Where an nginx finds a pod, and a list of LIST_BYTES."""
+    files = directory / "files"
+    one = files / POD.lstrip("/")
+    one.parent.mkdir(parents=True)
+    one.write_bytes(json.dumps({"kind": "Pod", "apiVersion": "v1", **pod("web-0")}).encode())
+    size = len(json.dumps(pod("web-00000")))
+    (files / "list").write_bytes(list_of([pod(f"web-{n:05}") for n in range(LIST_BYTES // size)]))
+    return files
 
 
 class Site:
@@ -96,13 +113,7 @@ class Site:
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
         self.upstream_port, self.nginx_port, self.lite_port = free_port(), free_port(), free_port()
-        files = bench.directory / "files"
-        (files / POD.lstrip("/")).parent.mkdir(parents=True)
-        (files / POD.lstrip("/")).write_bytes(
-            json.dumps({"kind": "Pod", "apiVersion": "v1", **pod("web-0")}).encode()
-        )
-        size = len(json.dumps(pod("web-00000")))
-        (files / "list").write_bytes(list_of([pod(f"web-{n:05}") for n in range(LIST_BYTES // size)]))
+        files = write_answers(bench.directory)
         (files / "many").write_bytes(list_of([pod("web-0"), *(pod(f"web-{n:05}") for n in range(OBJECTS))]))
         self.files = files
         self.upstream: subprocess.Popen[bytes] | None = None
