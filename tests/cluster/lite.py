@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 from tests.cluster.environment import Environment, wait_until
 from tests.controlplane.cluster import free_port
 
+NAME = "lite"
+
 
 class LiteAPIServer:
-    """It has every pair of the cluster; ``kubeconfig`` is for an administrator.
+    """It has every pair of the cluster; ``kubeconfig`` is for ``admin``, an administrator.
 
-    ``servers`` is where it looks for the API server, by default where that is.
+    ``store`` is its cache's, ``more`` are further tables of its configuration.
     """
 
-    def __init__(self, environment: Environment, servers: str = "", listen: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        listen: str = "127.0.0.1",
+        http2: str = "watches",
+        store: str = "file",
+        more: str = "",
+    ) -> None:
         self._environment = environment
         self.port, self._ops = free_port(), free_port()
         cluster = environment.cluster
         pki = cluster.pki
+        self.admin = cluster.certificate("admin", ["system:masters"])
         self.url = f"https://{listen}:{self.port}"
         environment.twistd(
-            "edge",
+            NAME,
             "superedge-edge",
             f"""[ops]
 listen = "127.0.0.1:{self._ops}"
@@ -33,28 +44,38 @@ key = "{pki}/apiserver.key"
 client_ca = ["{pki}/ca.crt"]
 identities = ["{pki}"]
 [lite_apiserver.upstream]
-servers = ["{servers or f"127.0.0.1:{cluster.port}"}"]
-server_name = "127.0.0.1"
+servers = ["127.0.0.1:{cluster.port}"]
 ca = ["{pki}/ca.crt"]
+http2 = "{http2}"
 probe_interval = 1.0
 [lite_apiserver.cache]
-path = "cache"
-""",
+store = "{store}"
+path = "lite-cache"
+{more}""",
         )
         wait_until(lambda: self.state == "online", "lite-apiserver is online")
-        admin = cluster.certificate("admin", ["system:masters"])
         path = environment.directory / "lite.kubeconfig"
-        self.kubeconfig: Path = cluster.kubeconfig(admin, path, self.url)
+        self.kubeconfig: Path = cluster.kubeconfig(self.admin, path, self.url)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """Its part of the status page; empty while it does not answer."""
+        return self._environment.status(self._ops)
 
     @property
     def state(self) -> str:
         """Online or offline; empty while it does not answer."""
-        return str(self._environment.status(self._ops).get("state", ""))
+        return str(self.status.get("state", ""))
+
+    @property
+    def process(self) -> int:
+        """The process that runs now."""
+        return self._environment.processes[NAME].pid
 
     def crash(self) -> None:
         """kill -9."""
-        self._environment.end("edge", signal.SIGKILL)
+        self._environment.end(NAME, signal.SIGKILL)
 
     def start(self) -> None:
         """A new process."""
-        self._environment.twistd("edge", "superedge-edge")
+        self._environment.twistd(NAME, "superedge-edge")

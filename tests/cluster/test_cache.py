@@ -12,9 +12,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from superedge.tls.identity import Identity
 from tests.cluster.environment import EnvironmentCase, wait_until
-from tests.controlplane.cluster import free_port
+from tests.cluster.lite import LiteAPIServer
 
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -35,35 +34,15 @@ def _lower(headers: Any) -> dict[str, str]:
 class CacheTests(EnvironmentCase):
     """One test: the API server goes away in its middle and does not come back."""
 
-    port: int
-    ops: int
-    admin: Identity
-    kubeconfig: Path
+    lite: LiteAPIServer
 
     @classmethod
     def prepare(cls, environment: Any) -> None:
-        cls.port, cls.ops = free_port(), free_port()
         environment.cluster.up(controllers=True)
-        pki = environment.cluster.pki
-        cls.admin = environment.cluster.certificate("admin", ["system:masters"])
-        environment.twistd(
-            "edge",
-            "superedge-edge",
-            f"""[ops]
-listen = "127.0.0.1:{cls.ops}"
-[lite_apiserver]
-listen = ["127.0.0.1:{cls.port}"]
-certificate = "{pki}/apiserver.crt"
-key = "{pki}/apiserver.key"
-client_ca = ["{pki}/ca.crt"]
-identities = ["{pki}"]
-[lite_apiserver.upstream]
-servers = ["127.0.0.1:{environment.cluster.port}"]
-ca = ["{pki}/ca.crt"]
-probe_interval = 1.0
-[lite_apiserver.cache]
-store = "sqlite"
-path = "cache"
+        cls.lite = LiteAPIServer(
+            environment,
+            store="sqlite",
+            more="""
 [[lite_apiserver.prefetch]]
 identity = "admin"
 paths = ["/api/v1/services", "/apis/scheduling.k8s.io/v1/priorityclasses?labelSelector=none"]
@@ -73,14 +52,9 @@ identity = "admin"
 paths = ["/api/v1/nodes"]
 """,
         )
-        wait_until(lambda: environment.status(cls.ops).get("state") == "online", "lite-apiserver is online")
-        server = f"https://127.0.0.1:{cls.port}"
-        cls.kubeconfig = environment.cluster.kubeconfig(
-            cls.admin, environment.directory / "lite.kubeconfig", server
-        )
 
     def kubectl(self, *arguments: str) -> str:
-        return self.environment.kubectl(*arguments, kubeconfig=self.kubeconfig)
+        return self.environment.kubectl(*arguments, kubeconfig=self.lite.kubeconfig)
 
     def ask(
         self,
@@ -98,18 +72,15 @@ paths = ["/api/v1/nodes"]
         if token:
             headers["Authorization"] = f"Bearer {token}"
         else:
-            context.load_cert_chain(self.admin.certificate, self.admin.key)
+            context.load_cert_chain(self.lite.admin.certificate, self.lite.admin.key)
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"https://127.0.0.1:{self.port}{path}", data, headers)
+        request = urllib.request.Request(f"{self.lite.url}{path}", data, headers)
         try:
             with urllib.request.urlopen(request, timeout=30, context=context) as answer:
                 return answer.status, _lower(answer.headers), answer.read()
         except urllib.error.HTTPError as problem:
             with problem:
                 return problem.code, _lower(problem.headers), problem.read()
-
-    def status(self) -> dict[str, Any]:
-        return self.environment.status(self.ops)
 
     def events(self, accept: str) -> list[tuple[str, str]]:
         """Type and name of what a WatchList brings; the end is named END."""
@@ -128,7 +99,7 @@ paths = ["/api/v1/nodes"]
 
     def inspect(self, *arguments: str) -> Any:
         script = str(Path(sys.executable).with_name("superedge-cache"))
-        config = str(self.environment.directory / "edge.toml")
+        config = str(self.environment.directory / "lite.toml")
         command = [script, *arguments, "--config", config, "--output", "json"]
         return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
@@ -145,7 +116,7 @@ paths = ["/api/v1/nodes"]
         environment.kubectl("create", "rolebinding", "read", "--clusterrole=view", account)
         first = environment.kubectl("create", "token", "default").strip()
         unseen = environment.kubectl("create", "token", "default", "--duration=20m").strip()
-        wait_until(lambda: self.status().get("token_issuer"), "the issuer's keys are known")
+        wait_until(lambda: self.lite.status.get("token_issuer"), "the issuer's keys are known")
 
         table = self.kubectl("get", "configmaps")
         self.kubectl("api-resources")
@@ -158,7 +129,7 @@ paths = ["/api/v1/nodes"]
         self.ask(f"{CONFIGMAPS}/never")
         # Changes after the watches' beginnings come by watches alone.
         watch = subprocess.Popen(
-            environment.command("get", "configmaps", "-w", kubeconfig=self.kubeconfig),
+            environment.command("get", "configmaps", "-w", kubeconfig=self.lite.kubeconfig),
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -172,18 +143,18 @@ paths = ["/api/v1/nodes"]
         environment.kubectl("create", "configmap", "four")
         while not watch.stdout.readline().startswith("four"):
             pass
-        services = [each for each in self.status()["prefetch"] if each["state"] == "watching"]
-        self.assertEqual(len(services), 3, self.status()["prefetch"])
+        services = [each for each in self.lite.status["prefetch"] if each["state"] == "watching"]
+        self.assertEqual(len(services), 3, self.lite.status["prefetch"])
         self.assertEqual(self.inspect("verify")["faults"], [])
 
         environment.cluster.stop("kube-apiserver", signal.SIGKILL)
-        wait_until(lambda: self.status().get("state") == "offline", "the outage is noticed")
+        wait_until(lambda: self.lite.state == "offline", "the outage is noticed")
         for crashed in (False, True):
             if crashed:
-                environment.end("edge", signal.SIGKILL)
+                self.lite.crash()
                 self.assertEqual(self.inspect("verify")["faults"], [])
-                environment.twistd("edge", "superedge-edge")
-                wait_until(lambda: self.status().get("state") == "offline", "it is back")
+                self.lite.start()
+                wait_until(lambda: self.lite.state == "offline", "it is back")
             names = [line.split()[0] for line in self.kubectl("get", "configmaps").splitlines()]
             wanted = [line.split()[0] for line in table.splitlines() if not line.startswith("three")]
             self.assertEqual(sorted(names), sorted([*wanted, "four"]))

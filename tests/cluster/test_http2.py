@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tests.cluster import test_tunnel
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
+from tests.cluster.lite import LiteAPIServer
 from tests.cluster.test_tunnel import POD, read_lines
-from tests.controlplane.cluster import free_port
 
 WATCHES = 300
 
@@ -35,56 +35,25 @@ class HTTP2Tests(EnvironmentCase):
     """Tests of one class run in the order of their names: the outage comes last."""
 
     protocol = "all"
-    port: int
-    ops: int
-    kubeconfig: Path
-    certificate: Path
-    key: Path
+    lite: LiteAPIServer
 
     @classmethod
     def prepare(cls, environment: Environment) -> None:
         test_tunnel.UnixSocketTests.prepare(environment)
-        cls.port, cls.ops = free_port(), free_port()
-        pki = environment.cluster.pki
-        environment.twistd(
-            "lite",
-            "superedge-edge",
-            f"""[ops]
-listen = "127.0.0.1:{cls.ops}"
-[lite_apiserver]
-listen = ["127.0.0.1:{cls.port}"]
-certificate = "{pki}/apiserver.crt"
-key = "{pki}/apiserver.key"
-client_ca = ["{pki}/ca.crt"]
-identities = ["{pki}"]
-[lite_apiserver.upstream]
-servers = ["127.0.0.1:{environment.cluster.port}"]
-ca = ["{pki}/ca.crt"]
-http2 = "{cls.protocol}"
-probe_interval = 1.0
-[lite_apiserver.cache]
-path = "lite-cache"
-""",
-        )
-        wait_until(lambda: environment.status(cls.ops).get("state") == "online", "lite-apiserver is online")
-        admin = environment.cluster.certificate("admin", ["system:masters"])
-        cls.certificate, cls.key = admin.certificate, admin.key
-        cls.kubeconfig = environment.cluster.kubeconfig(
-            admin, environment.directory / "lite.kubeconfig", f"https://127.0.0.1:{cls.port}"
-        )
+        cls.lite = LiteAPIServer(environment, http2=cls.protocol)
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        return self.environment.kubectl(*arguments, stdin=stdin, kubeconfig=self.kubeconfig)
+        return self.environment.kubectl(*arguments, stdin=stdin, kubeconfig=self.lite.kubeconfig)
 
     @property
     def upstream(self) -> int:
         """Connections to the API server."""
-        return connections(self.environment.processes["lite"].pid, self.environment.cluster.port)
+        return connections(self.lite.process, self.environment.cluster.port)
 
     def watch(self, context: ssl.SSLContext) -> ssl.SSLSocket:
         """Open a watch of ConfigMaps, read its head."""
         client = context.wrap_socket(
-            socket.create_connection(("127.0.0.1", self.port), 20), server_hostname="127.0.0.1"
+            socket.create_connection(("127.0.0.1", self.lite.port), 20), server_hostname="127.0.0.1"
         )
         self.addCleanup(client.close)
         client.sendall(
@@ -106,7 +75,7 @@ path = "lite-cache"
         data = os.urandom(300_000).hex()
         self.assertEqual(self.kubectl("exec", "-i", POD, "--", "cat", stdin=data), data)
         process = subprocess.Popen(
-            self.environment.command("logs", "-f", "--tail=1", POD, kubeconfig=self.kubeconfig),
+            self.environment.command("logs", "-f", "--tail=1", POD, kubeconfig=self.lite.kubeconfig),
             stdout=subprocess.PIPE,
             bufsize=0,
         )
@@ -118,7 +87,7 @@ path = "lite-cache"
 
     def test_2_many_watches_few_connections(self) -> None:
         context = ssl.create_default_context(cafile=str(self.environment.cluster.pki / "ca.crt"))
-        context.load_cert_chain(self.certificate, self.key)
+        context.load_cert_chain(self.lite.admin.certificate, self.lite.admin.key)
         watches = [self.watch(context) for _ in range(WATCHES)]
         self.assertLess(self.upstream, 20)
         self.environment.kubectl("create", "configmap", "seen-by-all", "--from-literal=a=b")
@@ -133,15 +102,15 @@ path = "lite-cache"
     def test_3_an_outage(self) -> None:
         environment = self.environment
         context = ssl.create_default_context(cafile=str(environment.cluster.pki / "ca.crt"))
-        context.load_cert_chain(self.certificate, self.key)
+        context.load_cert_chain(self.lite.admin.certificate, self.lite.admin.key)
         self.kubectl("get", "configmaps")
         watch = self.watch(context)
         environment.cluster.stop("kube-apiserver", signal.SIGKILL)
-        wait_until(lambda: environment.status(self.ops).get("state") == "offline", "the outage is noticed")
+        wait_until(lambda: self.lite.state == "offline", "the outage is noticed")
         self.assertIn("kube-root-ca.crt", self.kubectl("get", "configmaps"))
         environment.cluster.start("kube-apiserver")
         environment.cluster.wait_until_ready()
-        wait_until(lambda: environment.status(self.ops).get("state") == "online", "the cloud is back")
+        wait_until(lambda: self.lite.state == "online", "the cloud is back")
         received = b""
         while not received.endswith(b"0\r\n\r\n"):
             piece = watch.recv(65536)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from pathlib import Path
 from typing import Any
 
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
+from tests.cluster.lite import LiteAPIServer
 from tests.cluster.test_tunnel import read_lines
-from tests.controlplane.cluster import free_port
 
 NODE = "shop-2"
 DEPLOYMENT = """
@@ -70,47 +69,17 @@ CONTAINERS = 4  # two pods, each with its sandbox
 class LiteAPIServerTests(EnvironmentCase):
     """Tests of one class run in the order of their names: the outage comes last."""
 
-    port: int
-    ops: int
-    kubeconfig: Path
+    lite: LiteAPIServer
 
     @classmethod
     def prepare(cls, environment: Environment) -> None:
-        cls.port, cls.ops = free_port(), free_port()
         environment.cluster.up(controllers=True)
-        pki = environment.cluster.pki
-        environment.twistd(
-            "edge",
-            "superedge-edge",
-            f"""[ops]
-listen = "127.0.0.1:{cls.ops}"
-[lite_apiserver]
-listen = ["127.0.0.1:{cls.port}"]
-certificate = "{pki}/apiserver.crt"
-key = "{pki}/apiserver.key"
-client_ca = ["{pki}/ca.crt"]
-identities = ["{pki}"]
-[lite_apiserver.upstream]
-servers = ["127.0.0.1:{environment.cluster.port}"]
-ca = ["{pki}/ca.crt"]
-probe_interval = 1.0
-[lite_apiserver.cache]
-path = "cache"
-""",
-        )
-        wait_until(lambda: environment.status(cls.ops).get("state") == "online", "lite-apiserver is online")
-        environment.worker(NODE, f"https://127.0.0.1:{cls.port}", number=6)
-        admin = environment.cluster.certificate("admin", ["system:masters"])
-        cls.kubeconfig = environment.cluster.kubeconfig(
-            admin, environment.directory / "lite.kubeconfig", f"https://127.0.0.1:{cls.port}"
-        )
+        cls.lite = LiteAPIServer(environment)
+        environment.worker(NODE, cls.lite.url, number=6)
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """As administrator at the node's API server."""
-        return self.environment.kubectl(*arguments, stdin=stdin, kubeconfig=self.kubeconfig)
-
-    def state(self) -> str:
-        return str(self.environment.status(self.ops).get("state"))
+        return self.environment.kubectl(*arguments, stdin=stdin, kubeconfig=self.lite.kubeconfig)
 
     def pods(self) -> list[dict[str, Any]]:
         found = json.loads(self.environment.kubectl("get", "pods", "-l", "app=web", "-o", "json"))["items"]
@@ -135,7 +104,7 @@ path = "cache"
         self.assertIn("Name:", self.kubectl("describe", "node", NODE))
         self.kubectl("annotate", "till", "front", "a=b")
         process = subprocess.Popen(
-            self.environment.command("get", "tills", "-w", "-o", "name", kubeconfig=self.kubeconfig),
+            self.environment.command("get", "tills", "-w", "-o", "name", kubeconfig=self.lite.kubeconfig),
             stdout=subprocess.PIPE,
             bufsize=0,
         )
@@ -156,28 +125,28 @@ path = "cache"
         self.kubectl("get", "nodes,tills,pods")
 
         environment.cluster.stop("kube-apiserver", signal.SIGKILL)
-        wait_until(lambda: self.state() == "offline", "the outage is noticed")
+        wait_until(lambda: self.lite.state == "offline", "the outage is noticed")
         self.assertEqual(worker.running(), CONTAINERS)
         self.assertIn("front", self.kubectl("get", "tills"))
         self.assertIn(names[0], self.kubectl("get", "pods"))
-        done = environment.try_kubectl("delete", "pod", names[0], kubeconfig=self.kubeconfig)
+        done = environment.try_kubectl("delete", "pod", names[0], kubeconfig=self.lite.kubeconfig)
         self.assertIn("the cloud is unreachable", done.stderr)
 
-        environment.end("edge", signal.SIGKILL)
-        environment.twistd("edge", "superedge-edge")
-        wait_until(lambda: self.state() == "offline", "lite-apiserver is back")
+        self.lite.crash()
+        self.lite.start()
+        wait_until(lambda: self.lite.state == "offline", "lite-apiserver is back")
         self.assertIn("front", self.kubectl("get", "tills"))
 
         worker.power_off()
         self.assertEqual(worker.running(), 0)
-        environment.end("edge", signal.SIGKILL)
-        environment.twistd("edge", "superedge-edge")
+        self.lite.crash()
+        self.lite.start()
         worker.power_on()
         wait_until(lambda: worker.running() == CONTAINERS, "the pods are back without the cloud", 120)
 
         environment.cluster.start("kube-apiserver")
         environment.cluster.wait_until_ready()
-        wait_until(lambda: self.state() == "online", "the cloud is back")
+        wait_until(lambda: self.lite.state == "online", "the cloud is back")
         environment.wait_for_node(NODE)
         wait_until(lambda: self.ready(2), "the pods are ready as the cloud sees them")
         self.assertEqual(sorted(pod["metadata"]["name"] for pod in self.pods()), names)
