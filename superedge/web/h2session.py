@@ -117,7 +117,6 @@ class H2Session:
         self._next = 1
         self._last_allowed = frames.LARGEST_STREAM
         self._max_streams = DEFAULT_STREAMS
-        self._credit = CONNECTION_WINDOW
         self._consumed = 0
         self._sending = Sending(self._trailers, self._sent)
         self._touched: list[Stream] = []
@@ -254,13 +253,10 @@ class H2Session:
 
     def _data(self, number: int, flags: int, payload: bytes, stream: Stream | None) -> None:
         size = len(payload)
-        self._credit -= size
-        if self._credit < 0:
-            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "more data than there was credit for")
+        # What a stream may not send is seen there; the connection's credit is given back at once.
         self._consumed += size
         if self._consumed >= CONNECTION_WINDOW // 4:
             self._out.append(frames.window_update(0, self._consumed))
-            self._credit += self._consumed
             self._consumed = 0
         if stream is None:
             self._check_closed(number)

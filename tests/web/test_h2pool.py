@@ -217,6 +217,15 @@ class StreamPoolTests(TestCase):
         await self.ask(pool)
         self.assertEqual(self.factories[0].chosen, ["h2", "h2"])
 
+    async def test_files_that_change_while_a_connection_is_made(self) -> None:
+        pool = self.pool(await self.serve())
+        waiting = pool.connect()
+        self.issue()
+        self.tls.reload()
+        self.plain.replace(0.0)
+        await self.begin(await waiting).over
+        self.assertEqual(self.factories[0].chosen, ["h2", "h2"])
+
     async def test_old_connections_close_after_their_streams(self) -> None:
         pool = self.pool(await self.serve())
         answer = await self.hold(pool)

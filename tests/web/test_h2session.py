@@ -253,6 +253,11 @@ class CreditTests(SessionTestCase):
         self.exchange()
         self.assertEqual(self.pour(stalled, 1_000_000), 1_000_000)
 
+    def test_the_connections_credit_comes_back(self) -> None:
+        self.patch(h2session, "CONNECTION_WINDOW", 1_000_000)
+        self.setUp()
+        self.assertEqual(self.pour(self.begin("a"), 3_000_000), 3_000_000)
+
     def test_many_stalled_clients_leave_the_connection_open(self) -> None:
         for number in range(99):
             stream = self.begin(number)
