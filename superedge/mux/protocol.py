@@ -14,7 +14,8 @@ from zope.interface import implementer
 
 from superedge.mux.errors import ProtocolError
 from superedge.mux.frames import NORMAL, PROTOCOL_ERROR
-from superedge.mux.session import TICKS, Session, Stats, Stream
+from superedge.mux.keepalive import TICKS
+from superedge.mux.session import Session, Stats, Stream
 from superedge.mux.settings import MuxSettings
 from superedge.mux.stream import MuxStream
 from superedge.net.bucket import TokenBucket

@@ -25,6 +25,7 @@ from superedge.mux.frames import (
     FrameReader,
     header,
 )
+from superedge.mux.keepalive import Keepalive
 from superedge.mux.peerids import PeerIds
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.windows import Allowance, ReceiveWindow
@@ -32,10 +33,6 @@ from superedge.mux.windows import Allowance, ReceiveWindow
 MAX_CREDIT = 0xFFFF_FFFF
 FRESH_RUN = 256 * 1024
 """Most bytes of streams that were idle before one that always sends has its turn."""
-RTTS = 6
-"""Pings of which the fastest tells the path's round trip: the others waited behind data."""
-TICKS = 4
-"""How often in a ping interval `Session.tick` is called."""
 NOISE_LIMIT = 20_000
 NOISE_DECAY = 2_000
 """Frames that carry nothing (empty data, pings, streams reset at once): more than NOISE_LIMIT ahead of
@@ -146,21 +143,18 @@ class Session:
         self._ready: deque[Stream] = deque()
         self._fresh_run = 0
         self._now = now
-        self._last_received = now
-        self._ticked_at = now
-        self._ping_due = now
-        self._ping_sent: float | None = None
-        self._ping_id = 0
+        self._keepalive = Keepalive(settings, now)
         self._noise = 0.0
         self._noise_at = now
-        self._rtts: deque[float] = deque(maxlen=RTTS)
-        self._path_rtt: float | None = None
-        self.rtt: float | None = None
-        """Seconds of the last ping, None before the first answer."""
         self.going_away = False
         """The peer takes no more streams."""
         self.closed = False
         self.stats = Stats()
+
+    @property
+    def rtt(self) -> float | None:
+        """Seconds of the last ping, None before the first answer."""
+        return self._keepalive.rtt
 
     @property
     def stream_count(self) -> int:
@@ -212,7 +206,7 @@ class Session:
         """Give credit for bytes that left memory; ``now`` when that was not at once."""
         if stream.fin_received or stream.gone:
             return
-        credit = stream.receive.consume(count, self._now if now is None else now, self._path_rtt)
+        credit = stream.receive.consume(count, self._now if now is None else now, self._keepalive.path_rtt)
         if credit:
             flags, stream.flags = stream.flags, 0
             self._control.append(header(WINDOW_UPDATE, flags, stream.id, credit))
@@ -286,7 +280,7 @@ class Session:
 
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes from the connection. Raises ProtocolError, after which the session is useless."""
-        self._now = self._last_received = now
+        self._now = self._keepalive.heard_at = now
         self._reader.feed(data)
         if len(self._control) > MAX_CONTROL:
             raise ProtocolError("the peer wants answers and reads none")
@@ -379,11 +373,8 @@ class Session:
         if flags & SYN:
             self._note_noise()
             self._control.append(header(PING, ACK, 0, value))
-        elif flags & ACK and self._ping_sent is not None and value == self._ping_id:
-            self.rtt = self._now - self._ping_sent
-            self._ping_sent = None
-            self._rtts.append(self.rtt)
-            self._path_rtt = min(self._rtts)
+        elif flags & ACK:
+            self._keepalive.answered(value, self._now)
 
     def _note_noise(self) -> None:
         self._noise = max(0.0, self._noise - (self._now - self._noise_at) * NOISE_DECAY) + 1
@@ -394,18 +385,13 @@ class Session:
     # -- keepalive and end
 
     def tick(self, now: float) -> bool:
-        """Send a ping when it is time; False when the peer is dead. To be called TICKS times an interval."""
-        interval = self._settings.ping_interval
-        if now - self._ticked_at > interval:
-            self._last_received = now  # this process was suspended: what came meanwhile is not read yet
-        self._now = self._ticked_at = now
-        if self._ping_sent is not None:
-            return now - self._last_received < self._settings.ping_timeout
-        if now >= self._ping_due:
-            self._ping_sent = now
-            self._ping_due = now + interval * (1 - 0.5 / TICKS)
-            self._ping_id = (self._ping_id + 1) & 0xFFFF_FFFF
-            self._control.append(header(PING, SYN, 0, self._ping_id))
+        """Send a ping when it is time; False when the peer is dead. To be called as `Keepalive.tick`."""
+        self._now = now
+        if not self._keepalive.tick(now):
+            return False
+        number = self._keepalive.due(now)
+        if number is not None:
+            self._control.append(header(PING, SYN, 0, number))
         return True
 
     def close(self, reason: str) -> None:
