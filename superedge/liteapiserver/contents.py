@@ -15,10 +15,11 @@ from superedge.kube.errors import DecodeError
 from superedge.kube.media import JSON
 from superedge.kube.request import qualified
 from superedge.liteapiserver.cache.cache import Cache
-from superedge.liteapiserver.cache.collection import Collection, StoredObject
+from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.limits import Limits
 from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.cache.scopes import Name
+from superedge.liteapiserver.cache.views import StoredObject
 from superedge.liteapiserver.credentials import Credentials
 from superedge.liteapiserver.issuer import Issuer
 from superedge.liteapiserver.seal import generate_key

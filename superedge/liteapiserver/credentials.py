@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
 from superedge.liteapiserver.cache import records
-from superedge.liteapiserver.cache.collection import Commit
+from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.jwt import Claims, TokenError
 
 ANONYMOUS = "anonymous"

@@ -13,7 +13,7 @@ from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache import records
-from superedge.liteapiserver.cache.collection import Commit
+from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.jwt import Claims, Key, TokenError, read_signed, verify
 
 CONFIGURATION = "/.well-known/openid-configuration"

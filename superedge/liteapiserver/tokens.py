@@ -23,7 +23,7 @@ from superedge.kube.request import RequestInfo
 from superedge.kube.wire import BYTES, VARINT, field, number_field, read_varint, walk
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.answers import Answer, failure, stale_headers, what
-from superedge.liteapiserver.cache.collection import Commit
+from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.credentials import read_claims
 from superedge.liteapiserver.seal import BrokenSeal, Seal, generate_key
 

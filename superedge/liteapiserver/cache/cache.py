@@ -19,7 +19,7 @@ from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.answering import Answering
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
 from superedge.liteapiserver.cache.backlog import LONG, Backlog
-from superedge.liteapiserver.cache.collection import Collection, CollectionKey, Commit
+from superedge.liteapiserver.cache.collection import Collection, CollectionKey
 from superedge.liteapiserver.cache.decoding import Decoder, decoder_for
 from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.forms import actual_form, expected_form, wanted_forms
@@ -27,6 +27,7 @@ from superedge.liteapiserver.cache.index import CollectionIndex
 from superedge.liteapiserver.cache.limits import Limits, trim
 from superedge.liteapiserver.cache.policy import Keep, Policy
 from superedge.liteapiserver.cache.recorders import BodyRecorder, PagedLists, Recorder, WatchRecorder
+from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.cache.scopes import Scope, object_name, scope_of
 
 _log = Logger()

@@ -6,7 +6,6 @@ watch brought it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from sys import intern
 from typing import NamedTuple
@@ -14,17 +13,20 @@ from typing import NamedTuple
 from superedge.kube.media import Representation
 from superedge.kube.objects import Codec, Item, ListPage, WatchEvent, version_number
 from superedge.liteapiserver.cache import records
-from superedge.liteapiserver.cache.records import AbsentHeader, ObjectHeader, SharedHeader, ViewHeader, pack
+from superedge.liteapiserver.cache.records import (
+    AbsentHeader,
+    Commit,
+    ObjectHeader,
+    SharedHeader,
+    ViewHeader,
+    pack,
+)
 from superedge.liteapiserver.cache.scopes import Name, Scope
+from superedge.liteapiserver.cache.views import StoredObject, View
 
-MAX_TOMBSTONES = 256
-"""Deletions a view remembers, so that a watch may continue from before them."""
 MAX_ABSENT = 1000
 """404s a collection remembers; the oldest give way."""
 _DECODED_EVENTS = 256
-
-Commit = Callable[[str, tuple[str, ...], bytes | None], None]
-"""Makes one record durable, or deletes it: kind, key, value."""
 
 
 class CollectionKey(NamedTuple):
@@ -40,60 +42,6 @@ class CollectionKey(NamedTuple):
     def parts(self) -> tuple[str, ...]:
         """The beginning of its records' keys."""
         return (self.identity, self.group, self.version, self.resource, str(self.representation))
-
-
-class StoredObject:
-    """An object's bytes and what is known of them."""
-
-    __slots__ = ("api_version", "kind", "number", "raw", "updated", "version", "views")
-
-    def __init__(self, item: Item, updated: float) -> None:
-        self.views: tuple[str, ...] = ()
-        self.update(item, updated)
-
-    def update(self, item: Item, updated: float) -> None:
-        """Take newer bytes."""
-        self.version = item.version
-        self.number = version_number(item.version)
-        self.kind = item.kind
-        self.api_version = item.api_version
-        self.raw = item.raw
-        self.updated = updated
-
-
-class View:
-    """What one list or watch shows: its members and the version up to which they are known."""
-
-    def __init__(self, scope: Scope, updated: float) -> None:
-        self.scope = scope
-        self.identifier = scope.identifier
-        self.alone = (self.identifier,)
-        """The views of an object that is in no other: one tuple for them all."""
-        self.members: dict[Name, StoredObject] = {}
-        self.version = ""
-        self.number = 0
-        self.complete = False
-        self.updated = updated
-        self.used = updated
-        """When a client asked for it last, Unix time."""
-        self.watchers = 0
-        """Watches that keep it up to date now."""
-        self.floor = 0
-        self.tombstones: deque[tuple[int, bytes]] = deque()
-
-    def advance(self, version: str) -> bool:
-        """Move to a later version; False when it is not later."""
-        number = version_number(version)
-        if number <= self.number:
-            return False
-        self.version, self.number = version, number
-        return True
-
-    def bury(self, number: int, raw: bytes) -> None:
-        """Remember a deletion."""
-        self.tombstones.append((number, raw))
-        if len(self.tombstones) > MAX_TOMBSTONES:
-            self.floor = self.tombstones.popleft()[0]
 
 
 class Collection:

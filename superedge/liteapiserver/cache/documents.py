@@ -11,9 +11,8 @@ import msgspec
 from superedge.kube.media import Representation, parse_media_type
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache import records
-from superedge.liteapiserver.cache.collection import Commit
 from superedge.liteapiserver.cache.forms import wanted_forms
-from superedge.liteapiserver.cache.records import DocumentHeader, pack
+from superedge.liteapiserver.cache.records import Commit, DocumentHeader, pack
 
 # Parameters that say how to answer, not what.
 _PASSING = frozenset(

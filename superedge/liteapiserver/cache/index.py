@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from superedge.kube.codecs import codec_for
 from superedge.kube.request import RequestInfo
-from superedge.liteapiserver.cache.collection import Collection, CollectionKey, Commit
+from superedge.liteapiserver.cache.collection import Collection, CollectionKey
 from superedge.liteapiserver.cache.policy import Keep, Policy
+from superedge.liteapiserver.cache.records import Commit
 
 
 def in_memory(_kind: str, _key: tuple[str, ...], _value: bytes | None) -> None:

@@ -7,8 +7,9 @@ from functools import partial
 from typing import NamedTuple
 
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.cache.collection import Collection, Commit
+from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.documents import Documents
+from superedge.liteapiserver.cache.records import Commit
 
 _ENOUGH = 0.9
 """The share of a limit that is left, so that not every new object costs an eviction."""

@@ -11,9 +11,10 @@ from twisted.logger import Logger
 from superedge.kube.errors import DecodeError
 from superedge.kube.objects import Item, ListPage, WatchEvent
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.cache.collection import Collection, View
+from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.decoding import Decoder
 from superedge.liteapiserver.cache.scopes import Scope
+from superedge.liteapiserver.cache.views import View
 
 _log = Logger()
 

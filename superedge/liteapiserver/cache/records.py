@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -13,6 +14,9 @@ TOKEN, BEARER, ISSUER = "token", "bearer", "issuer"
 STARTED = "started"
 
 H = TypeVar("H", bound=msgspec.Struct)
+
+Commit = Callable[[str, tuple[str, ...], bytes | None], None]
+"""Makes one record durable, or deletes it: kind, key, value."""
 
 
 class ObjectHeader(msgspec.Struct, omit_defaults=True):

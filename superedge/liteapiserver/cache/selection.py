@@ -5,8 +5,9 @@ from __future__ import annotations
 from superedge.kube.fields import FieldSelector, parse_field_selector
 from superedge.kube.objects import Item
 from superedge.kube.selectors import LabelPredicate, parse_label_selector
-from superedge.liteapiserver.cache.collection import Collection, StoredObject, View
+from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.scopes import Name, Scope
+from superedge.liteapiserver.cache.views import StoredObject, View
 
 
 def _store_key(member: tuple[Name, StoredObject]) -> str:
