@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from superedge.kube.errors import DecodeError
 from superedge.liteapiserver.issuer import CONFIGURATION, KEYS, Issuer
-from superedge.liteapiserver.reading import Body, ReadError, read
+from superedge.liteapiserver.reading import Body, ReadError, Refused, read
 from superedge.net.errors import ConnectError
 from superedge.web.client import Pool
 from superedge.web.h1 import ResponseHead
@@ -26,10 +26,6 @@ _MAX_BODY = 1024 * 1024
 _ACCEPT = "application/json, application/jwk-set+json"
 
 _log = Logger()
-
-
-class _Refused(ReadError):
-    """The API server answered with another status than 200."""
 
 
 class IssuerWatch:
@@ -78,7 +74,7 @@ class IssuerWatch:
             try:
                 configuration = await self._get(pool, CONFIGURATION)
                 self._issuer.update(configuration, await self._get(pool, KEYS))
-            except _Refused as problem:
+            except Refused as problem:
                 problems.append(str(problem))
                 continue
             except (ConnectError, ReadError, TimeoutError, DecodeError) as problem:
@@ -107,7 +103,7 @@ class IssuerWatch:
         reading = Deferred.fromCoroutine(read(pool, self._host, path, _ACCEPT, begin))
         status = await reading.addTimeout(_TIMEOUT, self._reactor)
         if status != 200:
-            raise _Refused(f"{path}: status {status}")
+            raise Refused(status, path)
         if body.value is None:
             raise ReadError(f"{path}: more than {_MAX_BODY} bytes")
         return body.value

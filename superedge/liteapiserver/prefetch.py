@@ -18,7 +18,7 @@ from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.recorders import Recorder
 from superedge.liteapiserver.identity import IdentityManager
-from superedge.liteapiserver.reading import ReadError, read
+from superedge.liteapiserver.reading import ReadError, Refused, read
 from superedge.net.backoff import Backoff
 from superedge.net.errors import ConnectError
 from superedge.web.h1 import ResponseHead
@@ -99,7 +99,7 @@ class _Target:
         query = f"watch=true&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={seconds}"
         try:
             await self._read(f"{self._path}{mark}{query}")
-        except _Refused as problem:
+        except Refused as problem:
             if problem.status != _GONE:
                 raise
             self._relist = True
@@ -134,15 +134,7 @@ class _Target:
 
         status = await read(found.pool, self._prefetch.host, target, self._accept, begin, gzip=True)
         if status != 200:
-            raise _Refused(status)
-
-
-class _Refused(ReadError):
-    """The API server answered with another status than 200."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"status {status}")
-        self.status = status
+            raise Refused(status)
 
 
 class Prefetch:

@@ -19,6 +19,14 @@ class ReadError(SuperEdgeError):
     """An answer that did not come to its end."""
 
 
+class Refused(ReadError):
+    """The API server answered with another status than 200."""
+
+    def __init__(self, status: int, what: str = "") -> None:
+        self.status = status
+        super().__init__(f"{what}: status {status}" if what else f"status {status}")
+
+
 class Sink(Protocol):
     """Takes a body, as the cache's recorders do."""
 
