@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
+from twisted.internet.protocol import DatagramProtocol, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from superedge.config.addresses import TCPAddress
@@ -17,6 +17,7 @@ from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
+from superedge.net.factory import MakingFactory
 from superedge.net.servers import Servers
 
 MAX_PACKET = 65535
@@ -114,13 +115,8 @@ class Forwarder:
     async def _by_stream(self, server: TCPAddress, query: bytes) -> bytes:
         protocol = _Stream(query)
 
-        class Once(Factory):
-            noisy = False
-
-            def buildProtocol(self, addr: Any) -> _Stream:
-                return protocol
-
-        await ClientEndpoint(self._reactor, server, timeout=self._timeout).connect(cast(Any, Once()))
+        endpoint = ClientEndpoint(self._reactor, server, timeout=self._timeout)
+        await endpoint.connect(cast(Any, MakingFactory(lambda: protocol)))
         try:
             answer = await protocol.done
         finally:

@@ -11,7 +11,6 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IPushProducer
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress, parse_address
@@ -119,11 +118,8 @@ class DNSServer(Service):
         """Listen. Raises ConnectError when an address cannot be had."""
         super().startService()
         for address in self._listen:
-            failures: list[Failure] = []
             endpoint = ServerEndpoint(self._reactor, address)
-            endpoint.listen(cast(Any, _Streams(self))).addCallbacks(self._ports.append, failures.append)
-            if failures:
-                failures[0].raiseException()
+            self._ports.append(endpoint.listen_now(cast(Any, _Streams(self))))
             # Where port 0 is asked for, UDP takes the number that TCP got.
             bound = TCPAddress(address.host, self._ports[-1].getHost().port)
             datagrams = _Datagrams(self)

@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
@@ -178,11 +177,8 @@ class LiteAPIServer(Service):
         """Listen at once; requests wait until the cache is loaded. Raises ConnectError."""
         super().startService()
         for address in self._config.listen:
-            failures: list[Failure] = []
             endpoint = ServerEndpoint(self._reactor, parse_address(address), self._tls)
-            endpoint.listen(cast(Any, self._factory)).addCallbacks(self._ports.append, failures.append)
-            if failures:
-                failures[0].raiseException()
+            self._ports.append(endpoint.listen_now(cast(Any, self._factory)))
             _log.info("lite-apiserver on {address}", address=address)
         Deferred.fromCoroutine(self._load()).addErrback(
             lambda failure: _log.failure("lite-apiserver cannot start", failure)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from typing import Protocol as TypingProtocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -123,21 +123,24 @@ class ServerEndpoint:
         self._reuse_port = reuse_port
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Start listening; fails with ConnectError naming the address when that is not possible."""
-        done: Deferred[IListeningPort] = Deferred()
+        """As `listen_now`, for who expects a Deferred."""
+        return maybeDeferred(self.listen_now, protocolFactory)
+
+    def listen_now(self, factory: IProtocolFactory) -> IListeningPort:
+        """Start listening. Raises ConnectError naming the address when that is not possible."""
 
         def accepted(sock: socket.socket, peer: Any) -> None:
-            self._accept(sock, peer, protocolFactory)
+            self._accept(sock, peer, factory)
 
         try:
             sock = bind(self._address, self._backlog, self._mode, self._reuse_port)
         except OSError as problem:
-            done.errback(ConnectError(f"cannot listen on {self._address}: {problem.strerror or problem}"))
-        else:
-            port = ListeningSocket(sock, self._address, self._reactor, protocolFactory, accepted)
-            port.startListening()
-            done.callback(port)
-        return done
+            raise ConnectError(
+                f"cannot listen on {self._address}: {problem.strerror or problem}"
+            ) from problem
+        port = ListeningSocket(sock, self._address, self._reactor, factory, accepted)
+        port.startListening()
+        return port
 
     def _accept(self, sock: socket.socket, peer: Any, factory: IProtocolFactory) -> None:
         if self._tls is not None:

@@ -10,7 +10,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from twisted.application.service import Service
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from superedge.config.addresses import parse_address
 from superedge.config.ops import OpsConfig
@@ -86,10 +85,7 @@ class OpsServer(Service):
     def startService(self) -> None:
         """Listen. Raises ConnectError when the address cannot be had."""
         super().startService()
-        failures: list[Failure] = []
-        self._endpoint.listen(cast(Any, self._factory)).addCallbacks(self._listening, failures.append)
-        if failures:
-            failures[0].raiseException()
+        self._listening(self._endpoint.listen_now(cast(Any, self._factory)))
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port

@@ -13,7 +13,6 @@ from typing import Any, cast
 from twisted.application.service import Service
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
-from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -179,10 +178,7 @@ class KubeletStandIn(Service):
     def startService(self) -> None:
         """Listen on loopback. Raises ConnectError."""
         super().startService()
-        failures: list[Failure] = []
-        self._endpoint.listen(cast(Any, self._site)).addCallbacks(self._started, failures.append)
-        if failures:
-            failures[0].raiseException()
+        self._started(self._endpoint.listen_now(cast(Any, self._site)))
 
     def _started(self, port: IListeningPort) -> None:
         self._listening = port

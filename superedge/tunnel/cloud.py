@@ -265,12 +265,7 @@ class TunnelCloud(Service):
         endpoint = ServerEndpoint(
             self._reactor, parse_address(self._config.listen), self._tls, self._handshake_failed
         )
-        listening = endpoint.listen(cast(Any, Sessions()))
-        listening.addCallback(self._listening)
-        failures: list[Failure] = []
-        listening.addErrback(failures.append)
-        if failures:
-            failures[0].raiseException()
+        self._listening(endpoint.listen_now(cast(Any, Sessions())))
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
@@ -22,6 +21,7 @@ from superedge.net.backoff import Backoff
 from superedge.net.bucket import TokenBucket
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
+from superedge.net.factory import MakingFactory
 from superedge.net.interfaces import own_addresses
 from superedge.net.proxy import ProxiedEndpoint, Proxy
 from superedge.net.servers import Servers
@@ -48,16 +48,6 @@ def mux_settings(limits: LimitsConfig) -> MuxSettings:
     return MuxSettings(
         max_window=limits.window, session_buffer=limits.session_buffer, max_streams=limits.streams
     )
-
-
-class _SessionFactory(Factory):
-    noisy = False
-
-    def __init__(self, make: Any) -> None:
-        self._make = make
-
-    def buildProtocol(self, addr: Any) -> Any:
-        return self._make()
 
 
 class TunnelEdge(Service):
@@ -168,7 +158,7 @@ class TunnelEdge(Service):
             endpoint = ClientEndpoint(self._reactor, server, self._tls, name)
         else:
             endpoint = ProxiedEndpoint(self._reactor, server, self._proxy, self._tls, name)
-        session = cast(MuxConnection, await endpoint.connect(cast(Any, _SessionFactory(make))))
+        session = cast(MuxConnection, await endpoint.connect(cast(Any, MakingFactory(make))))
         transport: Any = session.transport
         if transport is not None and transport.alpn != ALPN:
             session.abort("the server speaks another protocol")

@@ -10,14 +10,15 @@ from typing import Any, Protocol, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
-from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
+from superedge.net.factory import MakingFactory
 from superedge.net.later import Later
 from superedge.net.servers import Servers
 from superedge.web.h1 import (
@@ -306,16 +307,6 @@ class UpstreamConnection(TwistedProtocol):
             receiver.failed(text or "the connection was lost")
 
 
-class _ConnectionFactory(Factory):
-    noisy = False
-
-    def __init__(self, build: Callable[[], Any]) -> None:
-        self._build = build
-
-    def buildProtocol(self, addr: Any) -> Any:
-        return self._build()
-
-
 class Pool:
     """Connections with one identity. Idle ones are used again, the last used first."""
 
@@ -378,7 +369,7 @@ class Pool:
                 self._reactor, address, tls, self._server_name, timeout=self._connect_timeout
             )
             try:
-                protocol = await endpoint.connect(cast(Any, _ConnectionFactory(build)))
+                protocol = await endpoint.connect(cast(Any, MakingFactory(build)))
             except ConnectError as refused:
                 self._servers.failed(address, self._reactor.seconds())
                 problem = refused

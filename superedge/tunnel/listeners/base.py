@@ -221,10 +221,7 @@ class Listener(Service):
                 listener.refused(addr, "network: not in allow")
                 return None
 
-        failures: list[Failure] = []
-        self._endpoint.listen(cast(Any, Callers())).addCallbacks(self._listening, failures.append)
-        if failures:
-            failures[0].raiseException()
+        self._listening(self._endpoint.listen_now(cast(Any, Callers())))
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port

@@ -12,8 +12,7 @@ from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IListeningPort
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -25,6 +24,7 @@ from superedge.mux.protocol import MuxConnection
 from superedge.mux.stream import MuxStream
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError
+from superedge.net.factory import MakingFactory
 from superedge.net.transport import address_text
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
@@ -191,7 +191,7 @@ class ReplicaLinks(Service):
         def make() -> MuxConnection:
             return MuxConnection(self._reactor, dialer=True, settings=self._settings, accept=_unasked)
 
-        factory = _Factory(make)
+        factory = MakingFactory(make)
         endpoint = ClientEndpoint(
             self._reactor, replica.peer, self._client_tls, self._server_name, CONNECT_TIMEOUT
         )
@@ -236,10 +236,7 @@ class ReplicaLinks(Service):
             return link
 
         endpoint = ServerEndpoint(self._reactor, self._listen, self._server_tls, _refuse)
-        failures: list[Failure] = []
-        endpoint.listen(cast(Any, _Factory(make))).addCallbacks(self._listening, failures.append)
-        if failures:
-            failures[0].raiseException()
+        self._listening(endpoint.listen_now(cast(Any, MakingFactory(make))))
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
@@ -257,16 +254,6 @@ class ReplicaLinks(Service):
             self._port.stopListening()
         for link in list(self._links):
             link.close("the replica is stopping")
-
-
-class _Factory(Factory):
-    noisy = False
-
-    def __init__(self, make: Any) -> None:
-        self._make = make
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        return self._make()
 
 
 def _unasked(stream: MuxStream) -> None:
