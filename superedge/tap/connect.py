@@ -6,12 +6,14 @@ For ssh's ProxyCommand, and whatever else can use a command for a connection.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.stdio import StandardIO
 from twisted.internet.task import react
 from twisted.python.failure import Failure
@@ -21,8 +23,9 @@ from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
+from superedge.net.factory import MakingFactory
 from superedge.net.proxy import ProxyAnswer
-from superedge.net.splice import Splice
+from superedge.net.splice import Splice, SpliceEnd
 from superedge.tls.contexts import ClientContextSource
 
 
@@ -57,22 +60,48 @@ class _Asking(Protocol):
             self.answered.errback(ConnectError(cause))
 
 
+class _Console(StandardIO):
+    """Standard input and output; Twisted's leaves both open, and with its output gone never ends."""
+
+    def __init__(self, protocol: SpliceEnd, reactor: IReactor) -> None:
+        self._clock = reactor
+        self._output_open = True
+        super().__init__(cast(Any, protocol), reactor=cast(Any, reactor))
+
+    def childConnectionLost(self, fd: str, reason: Failure) -> None:
+        """A half is closed: whoever reads our output is to see it."""
+        if fd == "write":
+            self._output_open = False
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+        cast(Any, super()).childConnectionLost(fd, reason)
+
+    def loseConnection(self) -> None:
+        """Close when what was written is out."""
+        super().loseConnection()
+        if not self._output_open:
+            self._clock.callLater(0, self._closed)
+
+    def _closed(self) -> None:
+        if not self.disconnected:
+            cast(Any, self).connectionLost(Failure(ConnectionDone()))
+
+
 async def run(reactor: IReactor, options: argparse.Namespace) -> None:
     """Connect, and pass bytes until both sides have ended. Raises SuperEdgeError."""
     tls = None
     if not isinstance(options.listener, UnixAddress):
         tls = ClientContextSource(options.ca, options.certificate, options.key)
     asking = _Asking(TCPAddress(options.host, options.port))
-    factory = Factory.forProtocol(cast(Any, lambda: asking))
-    factory.noisy = False
     endpoint = ClientEndpoint(reactor, options.listener, tls, options.server_name)
-    await endpoint.connect(cast(Any, factory))
+    await endpoint.connect(cast(Any, MakingFactory(lambda: asking)))
     try:
         early = await asking.answered
     except ConnectError as problem:
         raise ConnectError(f"{options.host}:{options.port} through {options.listener}: {problem}") from None
     pair = Splice()
-    near = StandardIO(cast(Any, pair.left), reactor=cast(Any, reactor))
+    near = _Console(pair.left, reactor)
     near.write(early)
     asking.transport.protocol = pair.right
     pair.right.makeConnection(asking.transport)
