@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from superedge.interfaces import IReactor
 from superedge.kube.media import JSON
 from superedge.kube.request import RequestInfo, parse_request
 from superedge.kube.status import status_body
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, failure, what
+from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, beyond, failure, what
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.caller import Caller
 from superedge.liteapiserver.credentials import ANONYMOUS, Credentials
 from superedge.liteapiserver.filters import Filters, not_acceptable, takes_plain
 from superedge.liteapiserver.health import Health
 from superedge.liteapiserver.held import HeldWatches
+from superedge.liteapiserver.history import History
 from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.proxy import Exchange
 from superedge.liteapiserver.questions import MAX_BODY, Questions, is_question
@@ -44,6 +47,7 @@ class Frontend:
         credentials: Credentials,
         questions: Questions,
         filters: Filters,
+        history: History,
         host: bytes,
         forward_unknown: bool,
         share_all: bool,
@@ -61,6 +65,7 @@ class Frontend:
         self.credentials = credentials
         self.questions = questions
         self.filters = filters
+        self.history = history
         self.host = host
         self._forward_unknown = forward_unknown
         self._share_all = share_all
@@ -99,13 +104,41 @@ class Frontend:
             self._respond(request, info, failure(403, str(problem), outcome="refused"), "refused")
             return
         if self.health.online:
-            exchange = Exchange(self, request, info, caller, headers, noted, self._reactor.seconds())
-            self._exchanges.add(exchange)
-            exchange.begin()
+            if self.history.is_doubtful(info):
+                resuming = Deferred.fromCoroutine(self._resume(request, info, caller, headers, noted))
+                resuming.addErrback(self._resume_failed, request)
+            else:
+                self._forward(request, info, caller, headers, noted)
         elif is_question(info):
             request.receive(_Question(self, request, info, caller))
         else:
             self.answer_offline(request, info, caller)
+
+    def _forward(
+        self, request: Request, info: RequestInfo, caller: Caller, headers: Headers, noted: dict[bytes, bytes]
+    ) -> None:
+        exchange = Exchange(self, request, info, caller, headers, noted, self._reactor.seconds())
+        self._exchanges.add(exchange)
+        exchange.begin()
+
+    async def _resume(
+        self, request: Request, info: RequestInfo, caller: Caller, headers: Headers, noted: dict[bytes, bytes]
+    ) -> None:
+        """Forward a request once the cloud is known to have come to the version that it names."""
+        end = await self.history.falls_short(caller, info)
+        if request.finished:
+            return
+        if not self.health.online:
+            self.answer_offline(request, info, caller)
+        elif not end:
+            self._forward(request, info, caller, headers, noted)
+        else:
+            self._respond(request, info, beyond(info, end), "refused")
+
+    def _resume_failed(self, problem: Failure, request: Request) -> None:
+        _log.failure("request could not be resumed", problem)
+        if not request.finished:
+            request.abort()
 
     def _caller(self, transport: Any, authorization: bytes) -> Caller:
         name = transport.peer_common_name
@@ -211,11 +244,13 @@ class Frontend:
             return
         before = self._reactor.seconds() - self._slow
         heard = [exchange.heard_at for exchange in self._exchanges if exchange.is_awaited]
+        heard += self.history.waits()
         slow = [moment for moment in heard if moment <= before]
         if slow:
             self.health.slow(max(slow) + self._slow)
 
     def _went_offline(self) -> None:
+        self.history.doubt()
         for pool in self._identities.pools():
             pool.close_idle()
         for exchange in list(self._exchanges):

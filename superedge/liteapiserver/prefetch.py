@@ -17,10 +17,13 @@ from superedge.kube.request import RequestInfo, parse_request
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.recorders import Recorder
+from superedge.liteapiserver.caller import Caller
+from superedge.liteapiserver.history import History
 from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.reading import ReadError, Refused, read
 from superedge.net.backoff import Backoff
 from superedge.net.errors import ConnectError
+from superedge.web.client import Pool
 from superedge.web.h1 import ResponseHead
 
 WATCH_SECONDS = (300, 600)
@@ -97,8 +100,12 @@ class _Target:
         seconds = self._prefetch.random.randint(*WATCH_SECONDS)
         mark = "&" if "?" in self._path else "?"
         query = f"watch=true&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={seconds}"
+        target = f"{self._path}{mark}{query}"
         try:
-            await self._read(f"{self._path}{mark}{query}")
+            if await self._reached(target):
+                await self._read(target)
+            else:
+                self._relist = True
         except Refused as problem:
             if problem.status != _GONE:
                 raise
@@ -113,10 +120,21 @@ class _Target:
         self.state, self.failing, self._next = state, False, next_
         self._backoff.connected(began)
 
-    async def _read(self, target: str) -> None:
+    def _pool(self) -> Pool:
         found = self._prefetch.identities.get(self._identity)
         if found is None:
             raise ReadError(f"no upstream identity has the common name {self._identity!r}")
+        return found.pool
+
+    async def _reached(self, target: str) -> bool:
+        request = self._ask(target)
+        history = self._prefetch.history
+        if not history.is_doubtful(request):
+            return True
+        return not await history.falls_short(Caller(self._pool(), f"cert:{self._identity}"), request)
+
+    async def _read(self, target: str) -> None:
+        pool = self._pool()
         request = self._ask(target)
 
         def begin(head: ResponseHead) -> Recorder | None:
@@ -130,9 +148,10 @@ class _Target:
                 headers.get(b"content-type", b""),
                 headers.get(b"content-encoding", b""),
                 headers.get(b"etag", b""),
+                b"audit-id" in headers,
             )
 
-        status = await read(found.pool, self._prefetch.host, target, self._accept, begin, gzip=True)
+        status = await read(pool, self._prefetch.host, target, self._accept, begin, gzip=True)
         if status != 200:
             raise Refused(status)
 
@@ -146,6 +165,7 @@ class Prefetch:
         configs: Sequence[PrefetchConfig],
         cache: Cache,
         identities: IdentityManager,
+        history: History,
         host: bytes,
         online: Callable[[], bool],
         random: Random | None = None,
@@ -155,6 +175,7 @@ class Prefetch:
         self.seconds = reactor.seconds
         self.cache = cache
         self.identities = identities
+        self.history = history
         self.host = host
         self.random = random or Random()
         self._targets = [

@@ -261,7 +261,7 @@ class Exchange:
         if info.is_read:
             encoding, etag = noted.get(b"content-encoding", b""), noted.get(b"etag", b"")
             self._recorder = frontend.cache.record(
-                self._caller.identity, info, status, content_type, encoding, etag
+                self._caller.identity, info, status, content_type, encoding, etag, b"audit-id" in noted
             )
         elif status < 300 and info.is_resource:
             frontend.cache.wrote(self._caller.identity, info)

@@ -112,16 +112,19 @@ async def read(
     accept: str,
     begin: Callable[[ResponseHead], Sink | None],
     gzip: bool = False,
+    authorization: bytes = b"",
 ) -> int:
     """The status of a GET whose body ``begin``'s sink took. Cancellable. Raises ConnectError, ReadError.
 
-    ``gzip`` says that the sink takes a body that is encoded so.
+    ``gzip`` says that the sink takes a body that is encoded so; ``authorization`` is a header, if any.
     """
     receiver = _Receiver(begin)
     connection = await pool.connect()
     headers = [(b"Host", host), (b"Accept", accept.encode()), (b"User-Agent", USER_AGENT)]
     if gzip:
         headers.append((b"Accept-Encoding", b"gzip"))
+    if authorization:
+        headers.append((b"Authorization", authorization))
     connection.request(request_head(b"GET", target.encode(), headers), False, True, receiver)
     try:
         return await receiver.done

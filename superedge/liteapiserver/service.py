@@ -27,6 +27,7 @@ from superedge.liteapiserver.credentials import Credentials
 from superedge.liteapiserver.filters import Filters
 from superedge.liteapiserver.frontend import Frontend
 from superedge.liteapiserver.health import Health, ProbeResult
+from superedge.liteapiserver.history import History
 from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.issuer import Issuer
 from superedge.liteapiserver.issuerwatch import IssuerWatch
@@ -105,6 +106,7 @@ class LiteAPIServer(Service):
         host = upstream.server_name or addresses[0].host
         self._host = str(TCPAddress(host, addresses[0].port))
         self.health = Health(reactor, self._probe, upstream.probe_interval)
+        history = History(reactor, self._host.encode(), self.cache.newest)
         self.frontend = Frontend(
             reactor,
             self.identities,
@@ -113,6 +115,7 @@ class LiteAPIServer(Service):
             self._credentials,
             Questions(self._tokens, reviews, self._credentials),
             Filters(filters),
+            history,
             self._host.encode(),
             config.unknown_certificate == "forward",
             upstream.http2 == "all",
@@ -125,6 +128,7 @@ class LiteAPIServer(Service):
             config.prefetch,
             self.cache,
             self.identities,
+            history,
             self._host.encode(),
             lambda: self.health.online,
         )
@@ -200,6 +204,7 @@ class LiteAPIServer(Service):
         self._tokens.restore(entries)
         count = len(entries)
         self.cache.restore(entries)
+        self.frontend.history.doubt()
         _log.info(
             "cache of {count} records loaded in {seconds:.3f} s",
             count=count,

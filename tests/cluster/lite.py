@@ -15,7 +15,8 @@ NAME = "lite"
 class LiteAPIServer:
     """It has every pair of the cluster; ``kubeconfig`` is for ``admin``, an administrator.
 
-    ``store`` is its cache's, ``more`` are further tables of its configuration.
+    ``store`` is its cache's, ``upstream`` a port that leads to the API server, when it is not that one's own,
+    and ``more`` are further tables of its configuration.
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class LiteAPIServer:
         listen: str = "127.0.0.1",
         http2: str = "watches",
         store: str = "file",
+        upstream: int = 0,
         more: str = "",
     ) -> None:
         self._environment = environment
@@ -44,7 +46,7 @@ key = "{pki}/apiserver.key"
 client_ca = ["{pki}/ca.crt"]
 identities = ["{pki}"]
 [lite_apiserver.upstream]
-servers = ["127.0.0.1:{cluster.port}"]
+servers = ["127.0.0.1:{upstream or cluster.port}"]
 ca = ["{pki}/ca.crt"]
 http2 = "{http2}"
 probe_interval = 1.0

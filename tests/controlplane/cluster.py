@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -227,6 +228,23 @@ class Cluster:
             "--allow-privileged",
             *extra,
         )
+
+    def back_up(self) -> None:
+        """Keep what etcd holds now; the API server is away meanwhile."""
+        self._replace(self.directory / "etcd", self.directory / "backup")
+
+    def restore(self) -> None:
+        """Go back to what was backed up: versions from since then are given out again."""
+        self._replace(self.directory / "backup", self.directory / "etcd")
+
+    def _replace(self, source: Path, target: Path) -> None:
+        for name in ("kube-apiserver", "etcd"):
+            self.stop(name)
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+        for name in ("etcd", "kube-apiserver"):
+            self.start(name)
+        self.wait_until_ready()
 
     def _start_controllers(self, extra: Sequence[str]) -> None:
         for name in ("kube-controller-manager", "kube-scheduler"):

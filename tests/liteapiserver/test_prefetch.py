@@ -108,6 +108,19 @@ class PrefetchTests(OfflineTestCase):
         await self.synced(3)
         self.assertEqual(self.lists, 1)
 
+    async def test_a_cluster_that_was_restored(self) -> None:
+        await self.synced()
+        self.send(bookmark(30))
+        await until(lambda: self.known() == ["30"])
+        await self.world.go_offline()
+        self.upstream.revision = 25
+        self.body = list_of([pod("z", 20)], 25, "ServiceList")
+        await self.upstream.start()
+        await self.synced(2)
+        self.assertIn(b"resourceVersion=25&", self.watches[-1].target)
+        await self.world.go_offline()
+        self.assertEqual(self.names(await self.world.get(SERVICES)), ["z"])
+
     async def test_what_may_not_be_read_is_said_and_tried_again(self) -> None:
         await self.synced()
         self.upstream.serve(SERVICES.encode(), b'{"kind":"Status","code":403}', 403)

@@ -17,6 +17,7 @@ from superedge.config.addresses import TCPAddress
 from superedge.config.liteapiserver import CacheConfig, LiteAPIServerConfig, UpstreamConfig
 from superedge.interfaces import ICacheStorePlugin, IReactor
 from superedge.liteapiserver.issuer import CONFIGURATION, KEYS
+from superedge.liteapiserver.reading import USER_AGENT
 from superedge.liteapiserver.service import LiteAPIServer
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.plugin import find_plugin
@@ -76,6 +77,12 @@ class _Body:
         self.lost = True
 
 
+def _asks_for_history(request: Request) -> bool:
+    """Whether lite-apiserver asks for itself how far the history of a resource goes."""
+    agents = [value for name, value in request.head.headers if name.lower() == b"user-agent"]
+    return agents == [USER_AGENT] and request.head.target.endswith(b"limit=1")
+
+
 def _answered_already(_seen: Seen) -> None:
     pass
 
@@ -90,6 +97,8 @@ class Upstream:
         self.early: dict[bytes, Callable[[Seen], None]] = {}
         self.seen: list[Seen] = []
         self.bodies: list[_Body] = []
+        self.revision = 0
+        """How far its history goes, for who asks; 0 for a server that does not say."""
         self.port: IListeningPort | None = None
         self.number = 0
 
@@ -108,6 +117,9 @@ class Upstream:
     def _handle(self, request: Request) -> None:
         seen = Seen(request, request.transport.peer_common_name, [], Deferred())
         path = request.head.target.partition(b"?")[0]
+        if _asks_for_history(request):
+            request.receive(_Body(seen, self.tell_revision))
+            return
         if path not in OWN_READS:
             self.seen.append(seen)
         answer = _answered_already if path in self.early else self.answers.get(path, self._default)
@@ -116,6 +128,13 @@ class Upstream:
         if path in self.early:
             self.early[path](seen)
         request.receive(body)
+
+    def tell_revision(self, seen: Seen) -> None:
+        if self.revision:
+            meta = {"resourceVersion": str(self.revision)}
+            seen.request.respond(200, list(JSON), json.dumps({"metadata": meta, "items": []}).encode())
+        else:
+            self._default(seen)
 
     def _default(self, seen: Seen) -> None:
         if seen.target == b"/readyz":

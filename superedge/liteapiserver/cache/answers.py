@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from superedge.kube.media import JSON
+from superedge.kube.objects import version_number
 from superedge.kube.request import RequestInfo, qualified
 from superedge.kube.status import status_body
 from superedge.web.h1 import Headers
@@ -62,6 +63,15 @@ def too_new(wanted: int, known: int) -> Answer:
     message = f"Timeout: Too large resource version: {wanted}, current: {known}"
     headers = [(b"Content-Type", JSON.encode()), (b"Cache-Control", b"no-cache, private")]
     return Answer(504, headers, status_body(504, message, "Timeout", details), "hit")
+
+
+def beyond(request: RequestInfo, end: int) -> Answer:
+    """A client goes on from a version that the cluster, restored from a backup, has not come to."""
+    version = request.query.get("resourceVersion", "")
+    if request.verb == "list":
+        return too_new(version_number(version), end)
+    message = f"the cluster was restored from a backup: its history ends at {end}, before {version}"
+    return failure(410, message, outcome="refused")
 
 
 def what(request: RequestInfo) -> str:

@@ -30,8 +30,10 @@ from superedge.liteapiserver.cache.recorders import BodyRecorder, PagedLists, Re
 from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.cache.scopes import Scope, object_name, scope_of
 
-_log = Logger()
+_NO_SUCH_PATH = b"404 page not found"
+"""What an API server says of a path that nothing serves."""
 
+_log = Logger()
 
 Question = tuple[str, frozenset[tuple[str, str]], str]
 """What tells two lists apart: path, parameters and Accept."""
@@ -140,10 +142,12 @@ class Cache:
         content_type: bytes,
         encoding: bytes,
         etag: bytes = b"",
+        audited: bool = False,
     ) -> Recorder | None:
         """A recorder for the body of an answer, None when it is not to be remembered.
 
-        ``content_type``, ``encoding`` and ``etag`` are the answer's headers, empty when absent.
+        ``content_type``, ``encoding`` and ``etag`` are the answer's headers, empty when absent; ``audited``
+        is whether it has an Audit-Id, which an API server gives every answer and nothing before it does.
         """
         keep = self._policy.keep(request)
         if keep is Keep.NOT:
@@ -160,7 +164,7 @@ class Cache:
             metrics.CACHE_FAULTS.labels("encoding").inc()
             return None
         if status == 404:
-            return self._record_absence(identity, request, decoder)
+            return self._record_absence(identity, request, decoder, audited)
         label = content_type.decode("latin-1")
         form = expected_form(request, label)
         if request.verb == "watch":
@@ -268,20 +272,43 @@ class Cache:
         else:
             collection.replace(scope, page._replace(items=items), newest_before)
 
-    def _record_absence(self, identity: str, request: RequestInfo, decoder: Decoder) -> Recorder | None:
-        if request.verb != "get" or not request.name or request.subresource or not _is_consistent(request):
+    def _record_absence(
+        self, identity: str, request: RequestInfo, decoder: Decoder, audited: bool
+    ) -> Recorder | None:
+        if request.subresource:
             return None
-        version = max(self._newest(identity, request).values(), default=0)
+        finish: Callable[[bytes], None] | None = None
+        if not request.is_resource:
+            finish = partial(self._path_unknown, identity, request) if audited else None
+        elif request.verb != "get" or not request.name:
+            finish = partial(self._not_served, identity, request) if audited else None
+        elif _is_consistent(request):
+            version = max(self._newest(identity, request).values(), default=0)
+            finish = partial(self._missing, identity, request, version, audited)
+        return BodyRecorder(request.path, decoder, self._max_body, finish) if finish is not None else None
 
-        def finish(body: bytes) -> None:
-            if b"NotFound" not in body:
-                return  # no Status of an API server: the path may be unknown, or it is a proxy's page
-            self._collection_of(identity, request, Representation(JSON))  # so that one form remembers it
-            for collection in self._collections.of(identity, request):
-                collection.missing(object_name(request), version)
-            self._documents.forget(identity, request, self._commit)
+    def _missing(self, identity: str, request: RequestInfo, version: int, audited: bool, body: bytes) -> None:
+        """The answer to a get of one object; ``version`` is the latest known before it."""
+        if b"NotFound" not in body:  # no Status: the path may be unknown, or it is a proxy's page
+            if audited:
+                self._not_served(identity, request, body)
+            return
+        self._collection_of(identity, request, Representation(JSON))  # so that one form remembers it
+        for collection in self._collections.of(identity, request):
+            collection.missing(object_name(request), version)
+        self._documents.forget(identity, request, self._commit)
 
-        return BodyRecorder(request.path, decoder, self._max_body, finish)
+    def _not_served(self, identity: str, request: RequestInfo, body: bytes) -> None:
+        """The API server has no such resource (any more): a CustomResourceDefinition was deleted."""
+        if body.strip() != _NO_SUCH_PATH:
+            return
+        for collection in self._collections.of(identity, request):
+            collection.begin_anew()
+        self._documents.forget(identity, request, self._commit)
+
+    def _path_unknown(self, identity: str, request: RequestInfo, _body: bytes) -> None:
+        """The API server has no such group or version (any more)."""
+        self._documents.forget(identity, request, self._commit)
 
     def position(self, identity: str, request: RequestInfo) -> str:
         """The version up to which exactly what a list asks for is known; empty when it is not."""
@@ -292,6 +319,14 @@ class Cache:
             if view is not None and view.complete:
                 return view.version
         return ""
+
+    def newest(self) -> dict[tuple[str, str], int]:
+        """The latest version of each resource, by group and name, that any identity was shown in any form."""
+        found: dict[tuple[str, str], int] = {}
+        for collection in self._collections.all():
+            resource = (collection.key.group, collection.key.resource)
+            found[resource] = max(found.get(resource, 0), collection.newest)
+        return found
 
     def wrote(self, identity: str, request: RequestInfo) -> None:
         """A write succeeded: what was missing may be there now."""

@@ -244,7 +244,9 @@ class Collection:
         self._save_view(view)
 
     def begin_anew(self) -> None:
-        """The cluster went back in time: versions from before cannot be compared with those to come."""
+        """Nothing from before counts: the cluster went back in time, so that versions from before cannot be
+        compared with those to come, or the resource is no longer served.
+        """
         for view in self.views.values():
             self.doubt(view)
             view.version, view.number, view.floor = "", 0, 0

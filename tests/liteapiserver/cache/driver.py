@@ -118,9 +118,10 @@ class Driver:
         content_type: str = "",
         encoding: bytes = b"",
         etag: bytes = b"",
+        audited: bool = True,
     ) -> Recorder | None:
         kind = (content_type or accept.split(",")[0].split(";")[0]).encode()
-        return self.cache.record(identity, request(target, accept), status, kind, encoding, etag)
+        return self.cache.record(identity, request(target, accept), status, kind, encoding, etag, audited)
 
     def feed(self, target: str, body: bytes, status: int = 200, **options: Any) -> None:
         """A whole answer."""

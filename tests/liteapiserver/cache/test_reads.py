@@ -339,6 +339,29 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(self.driver.names(tills), ["t"])
         self.assertEqual(self.driver.get(f"{tills}/t")["kind"], "Till")
 
+    def test_a_resource_that_is_no_longer_served(self) -> None:
+        """A CustomResourceDefinition was deleted: its objects do not come back at the next outage."""
+        tills = "/apis/shop.example/v1/namespaces/default/tills"
+        every = {"tills": tills, "one": f"{tills}/t", "watch": f"{tills}?watch=true&resourceVersion=31"}
+        for name, asked in every.items():
+            with self.subTest(asked=name):
+                self.setUp()
+                self.feed(tills, list_of([pod("t", 30)], 31, "TillList"))
+                self.feed(f"{tills}?labelSelector=a", list_of([], 31, "TillList"))
+                self.feed(PODS, list_of([pod("a", 3)], 31))
+                self.feed("/apis/shop.example/v1", b"{}")
+                for body, audited in ((b"404 page not found\n", False), (b"<html>not found</html>", True)):
+                    self.feed(asked, body, 404, content_type="text/plain", audited=audited)
+                    self.assertEqual(self.driver.names(tills), ["t"], "no API server says so")
+                self.feed(asked, b"404 page not found\n", 404, content_type="text/plain; charset=utf-8")
+                self.feed("/apis/shop.example/v1", b"404 page not found\n", 404, content_type="text/plain")
+                self.driver.reboot()
+                for path in (tills, f"{tills}/t", f"{tills}?labelSelector=a", "/apis/shop.example/v1"):
+                    self.assertEqual(self.driver.status(path), 503, path)
+                self.assertEqual(self.driver.names(PODS), ["a"])
+                self.feed(tills, list_of([pod("u", 40)], 41, "TillList"))
+                self.assertEqual(self.driver.names(tills), ["u"])
+
     def test_bad_selector_is_400(self) -> None:
         self.feed(PODS, list_of([pod("a", 3)], 9))
         self.assertEqual(self.driver.status(f"{PODS}?labelSelector=a%3D%3D%3D%3Db"), 400)
