@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,15 @@ NAME = "lite"
 class LiteAPIServer:
     """It has every pair of the cluster; ``kubeconfig`` is for ``admin``, an administrator.
 
-    ``store`` is its cache's, ``upstream`` a port that leads to the API server, when it is not that one's own,
-    and ``more`` are further tables of its configuration.
+    ``also`` is one more address that it listens on, ``store`` is its cache's, ``upstream`` a port that leads
+    to the API server, when it is not that one's own, and ``more`` are further tables of its configuration.
     """
 
     def __init__(
         self,
         environment: Environment,
         listen: str = "127.0.0.1",
+        also: str = "",
         http2: str = "watches",
         store: str = "file",
         upstream: int = 0,
@@ -34,13 +36,14 @@ class LiteAPIServer:
         pki = cluster.pki
         self.admin = cluster.certificate("admin", ["system:masters"])
         self.url = f"https://{listen}:{self.port}"
+        addresses = [f"{listen}:{self.port}", *([also] if also else [])]
         environment.twistd(
             NAME,
             "superedge-edge",
             f"""[ops]
 listen = "127.0.0.1:{self._ops}"
 [lite_apiserver]
-listen = ["{listen}:{self.port}"]
+listen = {json.dumps(addresses)}
 certificate = "{pki}/apiserver.crt"
 key = "{pki}/apiserver.key"
 client_ca = ["{pki}/ca.crt"]
