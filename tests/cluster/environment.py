@@ -58,6 +58,8 @@ class Environment:
         build()
         self.directory = Path(tempfile.mkdtemp(prefix="superedge-cluster-"))
         self.cluster = Cluster(self.directory / "cluster")
+        self.kubeconfig = self.cluster.directory / "admin.kubeconfig"
+        """What kubectl goes by, unless it is told otherwise."""
         self.workers: list[Worker] = []
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.last: list[Callable[[], object]] = []
@@ -93,8 +95,12 @@ class Environment:
     def command(self, *arguments: str, kubeconfig: Path | None = None) -> list[str]:
         """The command line of kubectl."""
         program = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or "kubectl"
-        config = kubeconfig or self.cluster.directory / "admin.kubeconfig"
-        return [program, f"--kubeconfig={config}", f"--cache-dir={self.directory}/kubectl", *arguments]
+        return [
+            program,
+            f"--kubeconfig={kubeconfig or self.kubeconfig}",
+            f"--cache-dir={self.directory}/kubectl",
+            *arguments,
+        ]
 
     def try_kubectl(
         self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None

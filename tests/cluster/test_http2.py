@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import ssl
-import subprocess
+from functools import partial
 from pathlib import Path
 
 from tests.cluster import test_tunnel
-from tests.cluster.environment import Environment, EnvironmentCase, wait_until
+from tests.cluster.environment import Environment, wait_until
 from tests.cluster.lite import LiteAPIServer
-from tests.cluster.test_tunnel import POD, read_lines
+from tests.cluster.test_tunnel import POD
 
 WATCHES = 300
 
@@ -31,19 +30,17 @@ def connections(process: int, port: int) -> int:
     return sum(row[2].endswith(remote) and row[3] == "01" and f"socket:[{row[9]}]" in sockets for row in rows)
 
 
-class HTTP2Tests(EnvironmentCase):
-    """Tests of one class run in the order of their names: the outage comes last."""
+class HTTP2Tests(test_tunnel.UnixSocketTests):
+    """And kubectl's streams to a real kubelet. Tests run in the order of their names."""
 
     protocol = "all"
     lite: LiteAPIServer
 
     @classmethod
     def prepare(cls, environment: Environment) -> None:
-        test_tunnel.UnixSocketTests.prepare(environment)
+        super().prepare(environment)
         cls.lite = LiteAPIServer(environment, http2=cls.protocol)
-
-    def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        return self.environment.kubectl(*arguments, stdin=stdin, kubeconfig=self.lite.kubeconfig)
+        environment.kubeconfig = cls.lite.kubeconfig
 
     @property
     def upstream(self) -> int:
@@ -66,26 +63,7 @@ class HTTP2Tests(EnvironmentCase):
         self.assertTrue(head.startswith(b"HTTP/1.1 200"), head)
         return client
 
-    def test_1_kubectl_logs_and_exec(self) -> None:
-        self.assertIn(POD, self.kubectl("get", "pods"))
-        self.kubectl("create", "configmap", "mine", "--from-literal=a=b")
-        found = json.loads(self.kubectl("get", "configmap", "mine", "-o", "json"))
-        self.assertEqual(found["data"], {"a": "b"})
-        self.kubectl("delete", "configmap", "mine")
-        data = os.urandom(300_000).hex()
-        self.assertEqual(self.kubectl("exec", "-i", POD, "--", "cat", stdin=data), data)
-        process = subprocess.Popen(
-            self.environment.command("logs", "-f", "--tail=1", POD, kubeconfig=self.lite.kubeconfig),
-            stdout=subprocess.PIPE,
-            bufsize=0,
-        )
-        assert process.stdout is not None
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        self.assertEqual(len(read_lines(process.stdout, 3)), 3)
-
-    def test_2_many_watches_few_connections(self) -> None:
+    def test_1_many_watches_few_connections(self) -> None:
         context = ssl.create_default_context(cafile=str(self.environment.cluster.pki / "ca.crt"))
         context.load_cert_chain(self.lite.admin.certificate, self.lite.admin.key)
         watches = [self.watch(context) for _ in range(WATCHES)]
@@ -99,15 +77,15 @@ class HTTP2Tests(EnvironmentCase):
                 received += piece
         self.environment.kubectl("delete", "configmap", "seen-by-all")
 
-    def test_3_an_outage(self) -> None:
+    def test_2_an_outage(self) -> None:
         environment = self.environment
         context = ssl.create_default_context(cafile=str(environment.cluster.pki / "ca.crt"))
         context.load_cert_chain(self.lite.admin.certificate, self.lite.admin.key)
-        self.kubectl("get", "configmaps")
+        self.environment.kubectl("get", "configmaps")
         watch = self.watch(context)
         environment.cluster.stop("kube-apiserver", signal.SIGKILL)
         wait_until(lambda: self.lite.state == "offline", "the outage is noticed")
-        self.assertIn("kube-root-ca.crt", self.kubectl("get", "configmaps"))
+        self.assertIn("kube-root-ca.crt", self.environment.kubectl("get", "configmaps"))
         environment.cluster.start("kube-apiserver")
         environment.cluster.wait_until_ready()
         wait_until(lambda: self.lite.state == "online", "the cloud is back")
@@ -116,5 +94,28 @@ class HTTP2Tests(EnvironmentCase):
             piece = watch.recv(65536)
             self.assertTrue(piece, "it was cut off")
             received += piece  # what was held open ends in order, so that the client asks anew
-        self.kubectl("create", "configmap", "after", "--from-literal=a=b")
-        self.assertIn("after", self.kubectl("get", "configmaps"))
+        self.environment.kubectl("create", "configmap", "after", "--from-literal=a=b")
+        self.assertIn("after", self.environment.kubectl("get", "configmaps"))
+
+    def test_exec_over_spdy(self) -> None:
+        """As kubectl did until 1.30; by default it is a WebSocket."""
+        said = self.environment.try_kubectl("-v=8", "exec", POD, "--", "echo").stderr
+        self.assertIn("Upgrade: websocket", said)
+        self.set("KUBECTL_REMOTE_COMMAND_WEBSOCKETS")
+        said = self.environment.try_kubectl("-v=8", "exec", POD, "--", "echo").stderr
+        self.assertIn("Upgrade: SPDY/3.1", said)
+        self.test_exec_carries_bytes_both_ways()
+        self.test_exec_with_a_terminal()
+
+    def test_port_forward_over_spdy(self) -> None:
+        self.set("KUBECTL_PORT_FORWARD_WEBSOCKETS")
+        said = Path(self.mktemp())
+        with said.open("wb") as errors:
+            self.patch(self, "start", partial(self.start, "-v=8", stderr=errors))
+            self.test_port_forward()
+        self.assertIn("Upgrade: SPDY/3.1", said.read_text())
+
+    def set(self, variable: str) -> None:
+        """Have kubectl do without WebSockets."""
+        os.environ[variable] = "false"
+        self.addCleanup(os.environ.pop, variable)
