@@ -147,7 +147,34 @@ class HistoryTests(EnvironmentCase):
 
         wait_until(lambda: shown() == [f"default/{name}"], f"the informer shows {name} alone", 40)
 
-    def test_3_a_backup_is_restored(self) -> None:
+    def test_3_a_token_of_a_pod_that_is_deleted_meanwhile(self) -> None:
+        accounts, pods = (f"/api/v1/namespaces/default/{each}" for each in ("serviceaccounts", "pods"))
+        self.make(accounts, {"metadata": {"name": "default"}})
+        self.make(pods, {"metadata": {"name": "web"}, "spec": {"containers": [{"name": "a", "image": "a"}]}})
+        uid = self.direct.call("GET", f"{pods}/web").json["metadata"]["uid"]
+        bound = {"kind": "Pod", "apiVersion": "v1", "name": "web", "uid": uid}
+        asked = self.direct.call("POST", f"{accounts}/default/token", {"spec": {"boundObjectRef": bound}})
+        self.assertEqual(asked.status, 201, asked.body)
+        # Nobody aggregates the role "view" here.
+        name = "system:aggregate-to-view"
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+        subject = {"kind": "ServiceAccount", "name": "default", "namespace": "default"}
+        bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings"
+        self.make(bindings, {"metadata": {"name": "view"}, "roleRef": role, "subjects": [subject]})
+        token = Client(self.lite.url, self.through.ca, token=asked.json["status"]["token"])
+        wait_until(lambda: token.call("GET", CONFIGMAPS).status == 200, "its rights are known")
+        self.cut()
+        self.direct.call("DELETE", f"{pods}/web", gracePeriodSeconds="0")
+        # Only the cloud knows, and nobody hears of it before it is back: docs/how-to/lite-apiserver.md.
+        self.assertEqual(token.call("GET", CONFIGMAPS).status, 200)
+        self.mend()
+        # The API server remembers for ten seconds that it took the token.
+        wait_until(lambda: token.call("GET", CONFIGMAPS).status == 401, "it counts no longer", 30)
+        self.cut()
+        self.assertEqual(token.call("GET", CONFIGMAPS).status, 401)
+        self.mend()
+
+    def test_4_a_backup_is_restored(self) -> None:
         cluster = self.environment.cluster
         self.make(CONFIGMAPS, {"metadata": {"name": "kept"}})
         cluster.back_up()
