@@ -30,7 +30,7 @@ class Backlog:
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._waiting: dict[Owner, dict[Hashable, Take]] = {}
+        self._waiting: dict[Owner, dict[Hashable, tuple[int, Take]]] = {}
         self._size = 0
         self._call: IDelayedCall | None = None
         self._delay = DELAY
@@ -38,9 +38,9 @@ class Backlog:
     def put(self, owner: Owner, question: Hashable, size: int, take: Take) -> None:
         """Call ``take`` soon, unless another answer to the same question comes before; it does not raise."""
         questions = self._waiting.setdefault(owner, {})
-        questions.pop(question, None)
-        questions[question] = take
-        self._size += size
+        replaced, _ = questions.pop(question, (0, None))
+        questions[question] = size, take
+        self._size += size - replaced
         if self._size > MAX_BYTES:
             self.settle_all()
         elif self._call is None:
@@ -52,12 +52,12 @@ class Backlog:
         if questions is None or questions.keys() == {but}:
             return
         del self._waiting[owner]
-        for take in questions.values():
+        for size, take in questions.values():
+            self._size -= size
             take()
 
     def settle_all(self) -> None:
         """Take everything now."""
-        self._size = 0
         while self._waiting:
             self.settle(next(iter(self._waiting)))
 

@@ -91,6 +91,16 @@ class BacklogTests(SynchronousTestCase):
             self.driver.feed(f"{PODS}?labelSelector=n%3D{number}", long_list("a", 100 + number))
         self.assertGreater(self.driver.commits, 0)
 
+    def test_what_was_replaced_does_not_wait_any_more(self) -> None:
+        self.patch(backlog, "MAX_BYTES", 300_000)
+        for version in range(100, 110):
+            self.driver.feed(PODS, long_list("a", version))
+        self.assertEqual(self.driver.commits, 0)
+        self.driver.backlog.settle_all()
+        for version in range(110, 113):
+            self.driver.feed(PODS, long_list("a", version))
+        self.assertEqual(self.driver.commits, 2, "what was taken does not count, too")
+
     def test_decoding_has_a_share_of_the_time_alone(self) -> None:
         clock, waiting = self.driver.clock, self.driver.backlog
         waiting.put((ME, "", "pods"), 1, 10, lambda: clock.advance(0.1))
