@@ -36,6 +36,7 @@ class LiteAPIServer:
         pki = cluster.pki
         self.admin = cluster.certificate("admin", ["system:masters"])
         self.url = f"https://{listen}:{self.port}"
+        way = f"127.0.0.1:{upstream}" if upstream else f"{cluster.host}:{cluster.port}"
         addresses = [f"{listen}:{self.port}", *([also] if also else [])]
         environment.twistd(
             NAME,
@@ -49,7 +50,7 @@ key = "{pki}/apiserver.key"
 client_ca = ["{pki}/ca.crt"]
 identities = ["{pki}"]
 [lite_apiserver.upstream]
-servers = ["127.0.0.1:{upstream or cluster.port}"]
+servers = ["{way}"]
 ca = ["{pki}/ca.crt"]
 http2 = "{http2}"
 probe_interval = 1.0
