@@ -44,7 +44,8 @@ class _TokenReview(msgspec.Struct):
 
 class _Held(NamedTuple):
     at: float
-    until: float
+    expires: float | None
+    """Unix time at which the token ends that it is about."""
     content_type: str
     body: bytes
 
@@ -81,9 +82,10 @@ def _reviewed_token(media_type: str, body: bytes) -> str:
 class Reviews:
     """Answers by identity and the request's own body. In memory alone: the bodies hold tokens."""
 
-    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
-        """``seconds`` is how long an answer counts; ``clock`` gives Unix time."""
+    def __init__(self, seconds: float, elapsed: Callable[[], float], clock: Callable[[], float]) -> None:
+        """``seconds`` is how long an answer counts. ``elapsed`` is never set back; ``clock``, Unix time, is."""
         self._seconds = seconds
+        self._elapsed = elapsed
         self._clock = clock
         self._held: dict[tuple[str, str, str, str], _Held] = {}
 
@@ -95,25 +97,30 @@ class Reviews:
         self, identity: str, request: RequestInfo, question: bytes, content_type: str, body: bytes
     ) -> None:
         """Keep an answer (201). Raises DecodeError."""
-        now = self._clock()
-        until = now + self._seconds
         form = parse_media_type(content_type)
+        expires = None
         if request.resource == "tokenreviews":
             claims = read_claims(_reviewed_token(form.media_type, body))
-            if claims is not None and claims.exp is not None:
-                until = min(until, claims.exp)
+            expires = claims.exp if claims is not None else None
         key = self._key(identity, request, question, str(form))
         self._held.pop(key, None)
-        while self._held and (len(self._held) >= MAX_HELD or next(iter(self._held.values())).until <= now):
+        while self._held and (
+            len(self._held) >= MAX_HELD or not self._counts(next(iter(self._held.values())))
+        ):
             del self._held[next(iter(self._held))]
-        if until > now:
-            self._held[key] = _Held(now, until, content_type, body)
+        held = _Held(self._elapsed(), expires, content_type, body)
+        if self._counts(held):
+            self._held[key] = held
+
+    def _counts(self, held: _Held) -> bool:
+        still = self._elapsed() - held.at < self._seconds
+        return still and (held.expires is None or self._clock() < held.expires)
 
     def answer(self, identity: str, request: RequestInfo, question: bytes) -> Answer:
         """The answer to the same body, if it still counts; else 503."""
-        now = self._clock()
         for form in accepted(request.accept):
             held = self._held.get(self._key(identity, request, question, str(form)))
-            if held is not None and held.until > now:
-                return Answer(201, stale_headers(held.content_type, now - held.at), held.body, "hit")
+            if held is not None and self._counts(held):
+                age = self._elapsed() - held.at
+                return Answer(201, stale_headers(held.content_type, age), held.body, "hit")
         return refused(request)

@@ -102,7 +102,7 @@ class LiteAPIServer(Service):
             self._commit, time.time, self._issuer if config.verify_tokens else None
         )
         self._tokens = TokenVault(self._token_key(), self._commit, time.time)
-        reviews = Reviews(config.review_reuse, time.time)
+        reviews = Reviews(config.review_reuse, reactor.seconds, time.time)
         host = upstream.server_name or addresses[0].host
         self._host = str(TCPAddress(host, addresses[0].port))
         self.health = Health(reactor, self._probe, upstream.probe_interval)

@@ -24,7 +24,11 @@ def asked(path: str = ACCESS, accept: str = JSON) -> RequestInfo:
 class ReviewTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = 1000.0
-        self.reviews = Reviews(60.0, lambda: self.now)
+        self.wall = 0.0
+        self.reviews = Reviews(60.0, lambda: self.now, self.clock)
+
+    def clock(self) -> float:
+        return self.now + self.wall
 
     def status(self, question: bytes = b"may I", identity: str = ME, **options: str) -> int:
         return self.reviews.answer(identity, asked(**options), question).status
@@ -47,6 +51,16 @@ class ReviewTests(SynchronousTestCase):
         self.assertEqual(dict(answer.headers)[b"Age"], b"59")
         self.now += 1
         self.assertEqual(self.status(), 503)
+
+    def test_a_clock_that_is_set_makes_nothing_count_longer(self) -> None:
+        self.reviews.record(ME, asked(), b"may I", JSON, b"{}")
+        for jump in (-3600.0, 3600.0):
+            self.wall = jump
+            self.assertEqual(self.status(), 201)
+        self.now += 60
+        for jump in (-3600.0, 0.0):
+            self.wall = jump
+            self.assertEqual(self.status(), 503)
 
     def test_nobody_and_nothing_else(self) -> None:
         self.reviews.record(ME, asked(), b"may I", JSON, b"{}")
@@ -84,6 +98,6 @@ class ReviewTests(SynchronousTestCase):
         self.assertEqual(self.status(b"1"), 201)
 
     def test_never(self) -> None:
-        reviews = Reviews(0.0, lambda: self.now)
+        reviews = Reviews(0.0, lambda: self.now, self.clock)
         reviews.record(ME, asked(), b"may I", JSON, b"{}")
         self.assertEqual(reviews.answer(ME, asked(), b"may I").status, 503)

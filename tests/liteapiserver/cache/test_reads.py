@@ -70,6 +70,18 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(headers[b"Age"], b"90")
         self.assertTrue(headers[b"Warning"].startswith(b'110 - "response is stale'))
 
+    def test_a_clock_that_is_set(self) -> None:
+        """No answer is from the future."""
+        self.feed(PODS, list_of([pod("a", 3)], 9))
+        for now, age in ((500.0, b"0"), (1060.0, b"60")):
+            self.driver.now = now
+            for path in (PODS, f"{PODS}/a"):
+                answer = self.driver.ask(path)
+                assert isinstance(answer, Answer)
+                self.assertEqual(dict(answer.headers)[b"Age"], age)
+            self.driver.reboot()
+            self.assertEqual(self.driver.names(PODS), ["a"])
+
     def test_an_item_of_a_list_is_a_whole_object(self) -> None:
         self.feed(PODS, list_of([pod("a", 3)], 9))
         found = self.driver.get(f"{PODS}/a")
