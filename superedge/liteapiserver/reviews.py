@@ -83,7 +83,10 @@ class Reviews:
     """Answers by identity and the request's own body. In memory alone: the bodies hold tokens."""
 
     def __init__(self, seconds: float, elapsed: Callable[[], float], clock: Callable[[], float]) -> None:
-        """``seconds`` is how long an answer counts. ``elapsed`` is never set back; ``clock``, Unix time, is."""
+        """``seconds`` is how long an answer counts by ``elapsed``, which is never set back.
+
+        ``clock`` gives Unix time, for the ends of tokens.
+        """
         self._seconds = seconds
         self._elapsed = elapsed
         self._clock = clock

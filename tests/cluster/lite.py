@@ -16,8 +16,9 @@ NAME = "lite"
 class LiteAPIServer:
     """It has every pair of the cluster; ``kubeconfig`` is for ``admin``, an administrator.
 
-    ``also`` is one more address that it listens on, ``store`` is its cache's, ``upstream`` a port that leads
-    to the API server, when it is not that one's own, and ``more`` are further tables of its configuration.
+    ``also`` is one more address that it listens on, ``advertise`` has the Service kubernetes lead to it,
+    ``store`` is its cache's, ``upstream`` a port that leads to the API server, when it is not that one's own,
+    and ``more`` are further tables of its configuration.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class LiteAPIServer:
         environment: Environment,
         listen: str = "127.0.0.1",
         also: str = "",
+        advertise: bool = False,
         http2: str = "watches",
         store: str = "file",
         upstream: int = 0,
@@ -45,6 +47,7 @@ class LiteAPIServer:
 listen = "127.0.0.1:{self._ops}"
 [lite_apiserver]
 listen = {json.dumps(addresses)}
+advertise = "{f"{listen}:{self.port}" if advertise else ""}"
 certificate = "{pki}/apiserver.crt"
 key = "{pki}/apiserver.key"
 client_ca = ["{pki}/ca.crt"]

@@ -21,6 +21,14 @@ HOST, NEAR = "198.18.30.1", "198.18.30.2"
 SERVICE = "10.96.0.50"
 # What a client in the namespace does: one request, its answer printed.
 ASK = "import sys, urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1], timeout=2).read().decode())"
+# The same, of the Service kubernetes.
+ASK_API = """
+import ssl, sys, urllib.request as r
+context = ssl.create_default_context(cafile=sys.argv[1])
+context.load_cert_chain(sys.argv[2], sys.argv[3])
+answer = r.urlopen("https://10.96.0.1/api/v1/namespaces/default", timeout=2, context=context)
+sys.stdout.write(f"{answer.getheader('Warning')} {answer.read().decode()}")
+"""
 
 
 def ip(*arguments: str) -> None:
@@ -65,7 +73,7 @@ class KubeProxyTests(EnvironmentCase):
         cluster.up()
         cls._delete_namespace()
         cls._make_namespace()
-        cls.lite = LiteAPIServer(environment, listen=HOST)
+        cls.lite = LiteAPIServer(environment, listen=HOST, advertise=True)
         user = cluster.certificate("system:kube-proxy", [], file="kube-proxy")
         path = cluster.kubeconfig(user, environment.directory / "proxy.kubeconfig", cls.lite.url)
         content = json.loads(path.read_text())
@@ -121,6 +129,13 @@ class KubeProxyTests(EnvironmentCase):
         command = ["ip", "netns", "exec", self.namespace, sys.executable, "-c", ASK, f"http://{address}/"]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
+    def ask_api(self) -> str:
+        """What a program gets that finds the API server as those in pods do."""
+        admin = self.lite.admin
+        files = [str(self.environment.cluster.pki / "ca.crt"), str(admin.certificate), str(admin.key)]
+        command = ["ip", "netns", "exec", self.namespace, sys.executable, "-c", ASK_API, *files]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
     def make(self, path: str, body: dict[str, Any]) -> None:
         answer = self.direct.call("POST", path, body)
         self.assertEqual(answer.status, 201, answer.body)
@@ -154,10 +169,12 @@ class KubeProxyTests(EnvironmentCase):
         self.make(slices, self.slice_of("web", first.port))
         proxy = self.start_proxy()
         wait_until(lambda: self.ask() == "first", "the Service leads to its endpoint")
+        wait_until(lambda: "None {" in self.ask_api(), "the Service kubernetes leads to lite-apiserver")
 
         cluster.stop("kube-apiserver", signal.SIGKILL)
         wait_until(lambda: lite.state == "offline", "the outage is noticed")
         self.assertEqual(self.ask(), "first")
+        self.assertIn("110 - ", self.ask_api())
 
         # The node reboots without the cloud.
         proxy.kill()
@@ -170,6 +187,7 @@ class KubeProxyTests(EnvironmentCase):
         wait_until(lambda: lite.state == "offline", "lite-apiserver is back")
         self.start_proxy()
         wait_until(lambda: self.ask() == "first", "the Service leads to its endpoint again")
+        self.assertIn("110 - ", self.ask_api())
 
         cluster.start("kube-apiserver")
         cluster.wait_until_ready()
