@@ -51,6 +51,8 @@ class TLSTransport(StreamTransport):
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_name is None, server_hostname=server_name
         )
+        self._read_into = cast(Callable[[int, memoryview], int], self._tls.read)
+        self._read_into = cast(Callable[[int, memoryview], int], self._tls.read)
         self._on_ready: Callable[[], None] | None = on_ready
         self._cipher: bytes | memoryview = b""
         """Encrypted bytes that the socket did not take yet."""
@@ -126,13 +128,13 @@ class TLSTransport(StreamTransport):
 
     def _decrypt(self, size: int) -> tuple[int, Exception | None]:
         """Decrypt ``size`` bytes of ``_cipher_view``: the count in ``_plain_view``, and the end if any."""
-        incoming, read, done = self._incoming, self._tls.read, 0
+        incoming, read_into, done = self._incoming, self._read_into, 0
         end: Exception | None = None
         for at in range(0, size or 1, SLICE):
             incoming.write(_cipher_view[at : min(at + SLICE, size)])
             try:
                 while incoming.pending:
-                    count = cast(int, read(len(_plain_view) - done, _plain_view[done:]))
+                    count = read_into(len(_plain_view) - done, _plain_view[done:])
                     if not count:
                         return done, main.CONNECTION_DONE
                     done += count

@@ -101,6 +101,7 @@ class StreamTransport(abstract.FileDescriptor):
         self.protocol = protocol
         self._peer = _peer_of(sock) if accepted_from is None else accepted_from
         self._reading = False
+        self._writing = False
         self._read_closed = False
         self._round = Round.of(reactor)
         self._in_round = False
@@ -156,6 +157,17 @@ class StreamTransport(abstract.FileDescriptor):
 
     # -- writing
 
+    def startWriting(self) -> None:
+        """Ask the reactor for write events."""
+        self._writing = True
+        abstract.FileDescriptor.startWriting(self)
+
+    def stopWriting(self) -> None:
+        """Ask for no more write events."""
+        if self._writing:
+            self._writing = False
+            abstract.FileDescriptor.stopWriting(self)
+
     def write(self, data: bytes) -> None:
         """Send now what the socket takes; queue the rest."""
         if not data or not self.connected or self._writeDisconnecting:
@@ -200,7 +212,7 @@ class StreamTransport(abstract.FileDescriptor):
         if self.disconnected or self._aborting:
             return
         try:
-            outcome = self.doWrite()
+            outcome = self._send_round()
         except Exception:
             _log.failure("transport failed to write")
             outcome = main.CONNECTION_LOST
@@ -208,6 +220,14 @@ class StreamTransport(abstract.FileDescriptor):
             self.connectionLost(Failure(outcome))
         elif self.unsent() and not self.disconnected:
             self.startWriting()
+
+    def _send_round(self) -> Exception | None:
+        if self.dataBuffer or self.producerPaused or self.disconnecting or self._writeDisconnecting:
+            return cast(Exception | None, self.doWrite())
+        waiting, self._tempDataBuffer = self._tempDataBuffer, []
+        self._tempDataLen = 0
+        self.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+        return None
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Send the chunks as one."""
