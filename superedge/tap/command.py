@@ -13,6 +13,7 @@ from twisted.logger import ILogObserver, Logger
 
 from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
+from superedge.net.polling import poll_plainly
 from superedge.net.steadiness import steady
 from superedge.ops.logs import make_observer
 from superedge.tap.compose import compose, installed_reactor
@@ -32,6 +33,7 @@ class Command(MultiService):
         self._options = options
         self._reactor = reactor or installed_reactor()
         steady(self._reactor)
+        poll_plainly(self._reactor)
         try:
             compose(options.config, self._reactor).setServiceParent(self)
         except SuperEdgeError as problem:

@@ -1,0 +1,48 @@
+"""A round of the reactor without Twisted's log context.
+
+Twisted handles every event of a file descriptor in a context that tells the observers of its old log which
+protocol the event is of. Nobody here asks: log lines name their module. The context costs a tenth of what a
+small request through lite-apiserver does.
+"""
+
+from __future__ import annotations
+
+from select import EPOLLIN
+from typing import Any, cast
+
+from twisted.internet.epollreactor import EPollReactor
+from twisted.logger import Logger
+
+from superedge.interfaces import IReactor
+
+_log = Logger()
+
+
+def poll_plainly(reactor: IReactor) -> None:
+    """Have an epoll reactor handle its events so; any other reactor stays as it is."""
+    if not isinstance(reactor, EPollReactor):
+        return
+    twisted = cast(Any, reactor)
+    poll, selectables = twisted._poller.poll, twisted._selectables
+    read_or_write, disconnect = twisted._doReadOrWrite, twisted._disconnectSelectable
+
+    def poll_and_handle(timeout: float | None) -> None:
+        for fd, event in poll(-1 if timeout is None else timeout, len(selectables)):
+            selectable = selectables.get(fd)
+            if selectable is None:
+                continue  # an event before this one took it out
+            try:
+                if event != EPOLLIN:
+                    read_or_write(selectable, fd, event)
+                    continue
+                try:
+                    outcome = selectable.doRead()
+                except Exception as problem:
+                    _log.failure("failed to read")
+                    outcome = problem
+                if outcome:
+                    disconnect(selectable, outcome, True)
+            except Exception:
+                _log.failure("failed to handle an event")
+
+    twisted.doIteration = poll_and_handle

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.error import ConnectionDone
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.interfaces import IReactor
+from superedge.net.polling import poll_plainly
+
+
+class End:
+    """One end of a socket pair; ``reads`` is what it does when there is something."""
+
+    def __init__(self, sock: socket.socket, reads: Callable[[], Any]) -> None:
+        self.sock = sock
+        self.doRead = reads
+        self.writable = 0
+        self.lost: list[Failure] = []
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def logPrefix(self) -> str:
+        return "-"
+
+    def doWrite(self) -> None:
+        self.writable += 1
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.lost.append(reason)
+
+
+class PollingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor: Any = EPollReactor()
+        poll_plainly(cast(IReactor, self.reactor))
+        self.sockets: list[socket.socket] = []
+        self.addCleanup(self._close)
+
+    def _close(self) -> None:
+        self.reactor.removeAll()
+        for sock in self.sockets:
+            sock.close()
+        self.reactor._poller.close()
+        for waker in self.reactor._internalReaders:
+            waker.connectionLost(None)
+
+    def end(self, reads: Callable[[], Any]) -> tuple[End, socket.socket]:
+        """An end that is read from, and its peer."""
+        ours, theirs = socket.socketpair()
+        self.sockets += (ours, theirs)
+        end = End(ours, reads)
+        self.reactor.addReader(end)
+        return end, theirs
+
+    def test_each_that_is_readable_is_read(self) -> None:
+        read: list[str] = []
+        _, one = self.end(lambda: read.append("one"))
+        _, two = self.end(lambda: read.append("two"))
+        self.end(lambda: read.append("three"))
+        one.send(b"x")
+        two.send(b"x")
+        self.reactor.doIteration(0)
+        self.assertEqual(sorted(read), ["one", "two"])
+
+    def test_writable_and_half_closed_and_gone(self) -> None:
+        end, peer = self.end(lambda: None)
+        self.reactor.addWriter(end)
+        self.reactor.doIteration(0)
+        self.assertEqual(end.writable, 1)
+        peer.close()
+        self.reactor.doIteration(0)
+        self.reactor.removeWriter(end)
+        ended, peer = self.end(lambda: CONNECTION_DONE)
+        peer.shutdown(socket.SHUT_WR)
+        self.reactor.doIteration(0)
+        self.assertIsInstance(ended.lost[0].value, ConnectionDone)
+        self.assertNotIn(ended, self.reactor.getReaders())
+
+    def test_a_failure_ends_that_one_alone(self) -> None:
+        problem = RuntimeError("mine")
+
+        def fail() -> None:
+            raise problem
+
+        read: list[str] = []
+        failing, one = self.end(fail)
+        _, two = self.end(lambda: read.append("two"))
+        one.send(b"x")
+        two.send(b"x")
+        self.reactor.doIteration(0)
+        self.assertEqual(failing.lost[0].value, problem)
+        self.assertEqual(read, ["two"])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertNotIn(failing, self.reactor.getReaders())
+
+    def test_what_fails_in_the_end_is_logged(self) -> None:
+        failing, peer = self.end(lambda: CONNECTION_DONE)
+
+        def lost(reason: Failure) -> None:
+            raise RuntimeError("mine")
+
+        failing.connectionLost = lost  # type: ignore[method-assign]
+        peer.send(b"x")
+        self.reactor.doIteration(0)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.reactor.doIteration(0)
+
+    def test_one_that_another_took_out_is_not_read(self) -> None:
+        ends: list[End] = []
+        read: list[int] = []
+
+        def take_out_the_other(number: int) -> None:
+            read.append(number)
+            self.reactor.removeReader(ends[1 - number])
+
+        for number in (0, 1):
+            end, peer = self.end(partial(take_out_the_other, number))
+            ends.append(end)
+            peer.send(b"x")
+        self.reactor.doIteration(0)
+        self.assertEqual(len(read), 1)
+
+    def test_it_waits_for_what_is_not_there_yet(self) -> None:
+        read: list[bytes] = []
+        end, peer = self.end(lambda: read.append(os.read(end.fileno(), 10)))
+        self.reactor.callFromThread(lambda: None)  # what wakes the reactor
+        self.reactor.doIteration(None)
+        peer.send(b"x")
+        self.reactor.doIteration(None)
+        self.assertEqual(read, [b"x"])
+
+    def test_another_reactor_stays_as_it_is(self) -> None:
+        clock = Clock()
+        before = dict(vars(clock))
+        poll_plainly(cast(IReactor, clock))
+        self.assertEqual(vars(clock), before)
