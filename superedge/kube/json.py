@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from sys import intern
 
 import msgspec
 
 from superedge.kube.errors import DecodeError
-from superedge.kube.objects import INITIAL_EVENTS_END, FieldPath, FrameSplitter, Item, ListPage, WatchEvent
+from superedge.kube.objects import (
+    INITIAL_EVENTS_END,
+    FieldPath,
+    FrameSplitter,
+    Item,
+    Known,
+    ListPage,
+    WatchEvent,
+)
 
 
 class _Metadata(msgspec.Struct):
@@ -72,7 +81,7 @@ def _item(raw: bytes) -> Item:
     head = _object.decode(raw)
     meta = head.metadata or _Metadata()
     return Item(
-        meta.namespace or "",
+        intern(meta.namespace or ""),
         meta.name or "",
         meta.resourceVersion or "",
         head.kind or "",
@@ -85,6 +94,10 @@ def _checked(item: Item) -> Item:
     if not item.name:
         raise DecodeError("an object without a name")
     return item
+
+
+def _named_item(raw: bytes) -> Item:
+    return _checked(_item(raw))
 
 
 class LineSplitter:
@@ -130,8 +143,9 @@ class JSONCodec:
             raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
         return _checked(item)
 
-    def decode_list(self, body: bytes) -> ListPage:
+    def decode_list(self, body: bytes, known: Known | None = None) -> ListPage:
         """The page of a LIST answer. Raises DecodeError."""
+        read = (known or Known()).read
         try:
             page = _list.decode(body)
             items = page.items
@@ -144,7 +158,7 @@ class JSONCodec:
                 page.apiVersion,
                 meta.resourceVersion or "",
                 meta.token or "",
-                [_checked(_item(bytes(raw))) for raw in items or ()],
+                [read(bytes(raw), _named_item) for raw in items or ()],
             )
         except msgspec.MsgspecError as problem:
             raise DecodeError(f"not a Kubernetes list in JSON: {problem}") from problem

@@ -6,7 +6,7 @@ event that brought it. One `Codec` per media type.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
@@ -22,6 +22,42 @@ class Item(NamedTuple):
     kind: str
     api_version: str
     raw: bytes
+
+
+class Known:
+    """Objects that a list is likely to bring again, in the order in which it brings them.
+
+    What is there byte for byte is not decoded again.
+    """
+
+    __slots__ = ("_at", "_items", "_places")
+
+    def __init__(self, items: Sequence[Item] = ()) -> None:
+        self._items = items
+        self._at = 0
+        self._places: dict[tuple[str, str], int] = {}
+
+    def read(self, raw: bytes, decode: Callable[[bytes], Item]) -> Item:
+        """The object that is next in a list."""
+        items, at = self._items, self._at
+        if at >= len(items):
+            return decode(raw)
+        expected = items[at]
+        if expected.raw == raw:
+            self._at = at + 1
+            return expected
+        item = decode(raw)
+        if item.name == expected.name and item.namespace == expected.namespace:
+            self._at = at + 1
+        else:
+            self._at = self._after(item, at)
+        return item
+
+    def _after(self, item: Item, at: int) -> int:
+        """Where the list goes on behind an item that was not expected at ``at``."""
+        if not self._places:
+            self._places = {(each.namespace, each.name): at for at, each in enumerate(self._items, 1)}
+        return self._places.get((item.namespace, item.name), at)
 
 
 class ListPage(NamedTuple):
@@ -76,8 +112,8 @@ class Codec(Protocol):
     def decode_object(self, body: bytes) -> Item:
         """The object of a GET answer."""
 
-    def decode_list(self, body: bytes) -> ListPage:
-        """The page of a LIST answer."""
+    def decode_list(self, body: bytes, known: Known | None = None) -> ListPage:
+        """The page of a LIST answer; what is ``known`` and has not changed is the known item itself."""
 
     def splitter(self) -> FrameSplitter:
         """For one watch stream."""

@@ -10,9 +10,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
+from sys import intern
 
 from superedge.kube.errors import DecodeError
-from superedge.kube.objects import INITIAL_EVENTS_END, FieldPath, FrameSplitter, Item, ListPage, WatchEvent
+from superedge.kube.objects import (
+    INITIAL_EVENTS_END,
+    FieldPath,
+    FrameSplitter,
+    Item,
+    Known,
+    ListPage,
+    WatchEvent,
+)
 from superedge.kube.wire import BYTES, VARINT, field, read_varint, walk
 
 MAGIC = b"k8s\x00"
@@ -58,7 +67,7 @@ def _item(raw: bytes, kind: str = "", api_version: str = "") -> Item:
                 if inner == 1:
                     name = raw[a:b].decode()
                 elif inner == 3:
-                    namespace = raw[a:b].decode()
+                    namespace = intern(raw[a:b].decode())
                 elif inner == 6:
                     version = raw[a:b].decode()
                     break
@@ -108,6 +117,10 @@ def _checked(item: Item) -> Item:
     return item
 
 
+def _named_item(raw: bytes) -> Item:
+    return _checked(_item(raw))
+
+
 class LengthSplitter:
     """Four bytes of length, big endian, before each frame."""
 
@@ -155,8 +168,9 @@ class ProtobufCodec:
         except UnicodeDecodeError as problem:
             raise DecodeError(f"not an object in protobuf: {problem}") from problem
 
-    def decode_list(self, body: bytes) -> ListPage:
+    def decode_list(self, body: bytes, known: Known | None = None) -> ListPage:
         """The page of a LIST answer. Raises DecodeError."""
+        read = (known or Known()).read
         try:
             kind, api_version, raw = split_envelope(body)
             if not kind.endswith("List"):
@@ -173,7 +187,7 @@ class ProtobufCodec:
                         elif inner == 3:
                             token = raw[a:b].decode()
                 elif number == 2:
-                    items.append(_checked(_item(raw[start:end])))
+                    items.append(read(raw[start:end], _named_item))
             return ListPage(kind, api_version, version, token, items)
         except UnicodeDecodeError as problem:
             raise DecodeError(f"not a list in protobuf: {problem}") from problem

@@ -7,13 +7,22 @@ metadata. Sources: Kubernetes API concepts, "Receiving resources as Tables"; api
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from sys import intern
 
 import msgspec
 
 from superedge.kube.errors import DecodeError
 from superedge.kube.json import JSONCodec, LineSplitter
 from superedge.kube.media import Representation
-from superedge.kube.objects import INITIAL_EVENTS_END, FieldPath, FrameSplitter, Item, ListPage, WatchEvent
+from superedge.kube.objects import (
+    INITIAL_EVENTS_END,
+    FieldPath,
+    FrameSplitter,
+    Item,
+    Known,
+    ListPage,
+    WatchEvent,
+)
 
 
 class _Metadata(msgspec.Struct):
@@ -70,7 +79,7 @@ def _item(raw: bytes) -> Item:
     meta = _metadata(raw)
     if not meta.name:
         raise DecodeError("a row that does not say which object it is of")
-    return Item(meta.namespace or "", meta.name, meta.resourceVersion or "", "", "", raw)
+    return Item(intern(meta.namespace or ""), meta.name, meta.resourceVersion or "", "", "", raw)
 
 
 class TableCodec:
@@ -101,12 +110,13 @@ class TableCodec:
         except msgspec.MsgspecError as problem:
             raise DecodeError(f"not a Table in JSON: {problem}") from problem
 
-    def decode_list(self, body: bytes) -> ListPage:
+    def decode_list(self, body: bytes, known: Known | None = None) -> ListPage:
         """The page of a LIST answer. Raises DecodeError."""
+        read = (known or Known()).read
         try:
             table = self._read(body)
             meta = table.metadata or _ListMetadata()
-            items = [_item(bytes(raw)) for raw in table.rows or ()]
+            items = [read(bytes(raw), _item) for raw in table.rows or ()]
             return ListPage("Table", self._api_version, meta.resourceVersion or "", meta.token or "", items)
         except msgspec.MsgspecError as problem:
             raise DecodeError(f"not a Table in JSON: {problem}") from problem

@@ -131,7 +131,12 @@ class Contents:
     def objects(self, wanted: Filter) -> list[Row]:
         """One row for each object in each form."""
         return [
-            {**_of(collection), **_named(name, stored), "bytes": len(stored.raw), "views": len(stored.views)}
+            {
+                **_of(collection),
+                **_named(name, stored),
+                "bytes": len(stored.item.raw),
+                "views": len(stored.views),
+            }
             for collection, name, stored in self._objects(wanted)
         ]
 
@@ -179,12 +184,12 @@ class Contents:
             where = " ".join(part or "-" for part in (*collection.key.parts, *name))
             try:
                 codec = collection.codec
-                body = codec.encode_object(collection.kind or "?", collection.api_version, stored.raw)
+                body = codec.encode_object(collection.kind or "?", collection.api_version, stored.item.raw)
                 item = codec.decode_object(body)
             except (DecodeError, msgspec.MsgspecError) as problem:
                 self.faults.append(f"the object {where}: {problem}")
                 continue
-            if (item.namespace, item.name) != name or item.version != stored.version:
+            if (item.namespace, item.name) != name or item.version != stored.item.version:
                 self.faults.append(f"the object {where} is {item.namespace}/{item.name} at {item.version}")
         return self._count
 
@@ -203,16 +208,16 @@ def _named(name: Name, stored: StoredObject) -> Row:
     return {
         "namespace": name[0],
         "name": name[1],
-        "resourceVersion": stored.version,
+        "resourceVersion": stored.item.version,
         "updated": timestamp(stored.updated),
     }
 
 
 def _body(collection: Collection, stored: StoredObject, hide: bool) -> Row:
     if collection.key.representation.media_type != JSON:
-        return {"body": HIDDEN} if hide else {"base64": base64.b64encode(stored.raw).decode()}
-    kind, version = stored.kind or collection.kind, stored.api_version or collection.api_version
-    body = msgspec.json.decode(collection.codec.encode_object(kind, version, stored.raw))
+        return {"body": HIDDEN} if hide else {"base64": base64.b64encode(stored.item.raw).decode()}
+    kind, version = stored.item.kind or collection.kind, stored.item.api_version or collection.api_version
+    body = msgspec.json.decode(collection.codec.encode_object(kind, version, stored.item.raw))
     if hide and collection.key.representation.kind:
         return {"body": HIDDEN}
     return {"body": _without_values(body) if hide else body}

@@ -13,7 +13,7 @@ from superedge.kube.codecs import codec_for
 from superedge.kube.errors import DecodeError
 from superedge.kube.json import JSONCodec
 from superedge.kube.media import JSON, PROTOBUF, Representation, parse_media_type
-from superedge.kube.objects import Codec, WatchEvent, version_number
+from superedge.kube.objects import Codec, Item, Known, WatchEvent, version_number
 from superedge.kube.protobuf import MAX_FRAME, ProtobufCodec
 from superedge.kube.table import TableCodec
 
@@ -70,6 +70,16 @@ class CodecTests(SynchronousTestCase):
         self.assertEqual([item.raw for item in made.items], raws)
         empty = self.codec.decode_list(self.codec.encode_list("PodList", "v1", "7", []))
         self.assertEqual(empty, ("PodList", "v1", "7", "", []))
+
+    def test_what_is_known_is_not_decoded_again(self) -> None:
+        body = sample(f"list.{self.suffix}")
+        page = self.codec.decode_list(body)
+        again = self.codec.decode_list(body, Known(page.items))
+        self.assertEqual(again, page)
+        for new, old in zip(again.items, page.items, strict=True):
+            self.assertIs(new, old)
+        changed = [item._replace(raw=item.raw + b" ") for item in page.items]
+        self.assertEqual(self.codec.decode_list(body, Known(changed)), page)
 
     def test_watch_byte_by_byte(self) -> None:
         whole = events(self.codec, self.watch, len(self.watch))
@@ -215,3 +225,44 @@ class ChoiceTests(SynchronousTestCase):
             version_number("10000000000000000000000"), version_number("9999999999999999999999")
         )
         self.assertEqual([version_number(text) for text in ("", "0", "a", "-1", "1.5")], [0, 0, 0, 0, 0])
+
+
+def small(namespace: str, name: str, version: str) -> Item:
+    return Item(namespace, name, version, "", "", f"{namespace} {name} {version}".encode())
+
+
+ITEMS = st.lists(
+    st.builds(small, st.sampled_from("mn"), st.sampled_from("abcdef"), st.sampled_from("12")), max_size=8
+)
+
+
+class KnownTests(SynchronousTestCase):
+    def read(self, before: list[Item], now: list[Item]) -> tuple[list[Item], int]:
+        """What is read, and how many were decoded."""
+        decoded = []
+
+        def decode(raw: bytes) -> Item:
+            decoded.append(raw)
+            return small(*raw.decode().split())
+
+        known = Known(before)
+        return [known.read(item.raw, decode) for item in now], len(decoded)
+
+    @given(ITEMS, ITEMS)
+    def test_any_list_after_any_other(self, before: list[Item], now: list[Item]) -> None:
+        self.assertEqual(self.read(before, now)[0], now)
+
+    def test_only_what_changed_is_decoded(self) -> None:
+        items = [small("n", name, "1") for name in "abcdefgh"]
+        new = small("n", "cc", "2")
+        for now, decoded in (
+            (items, 0),
+            ([*items[:3], small("n", "d", "2"), *items[4:]], 1),
+            ([*items[:3], new, *items[3:]], 1),
+            (items[:3] + items[4:], 1),  # the one behind the gap
+            (items[4:], 1),
+            ([*items, new], 1),
+            ([], 0),
+        ):
+            self.assertEqual(self.read(items, now), (now, decoded))
+        self.assertEqual(self.read([], items), (items, len(items)))

@@ -77,8 +77,9 @@ class Answering:
             stored = collection.objects.get(name)
             if stored is not None and stored.number > best:
                 codec = collection.codec
-                kind = stored.kind or collection.kind
-                body = codec.encode_object(kind, stored.api_version or collection.api_version, stored.raw)
+                item = stored.item
+                kind = item.kind or collection.kind
+                body = codec.encode_object(kind, item.api_version or collection.api_version, item.raw)
                 content_type = collection.key.representation.media_type
                 headers = stale_headers(content_type, self._clock() - stored.updated)
                 best, found = stored.number, Answer(200, headers, body, "hit")

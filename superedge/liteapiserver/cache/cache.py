@@ -231,16 +231,17 @@ class Cache:
     ) -> None:
         if request.verb == "get":
             stored = collection.objects.get(object_name(request))
-            if stored is not None and stored.raw == body:
+            if stored is not None and stored.item.raw == body:
                 stored.updated = self._clock()  # as it was: not worth decoding
             else:
                 collection.put(collection.decode_object(body))
             return
         if request.query.get("resourceVersionMatch") == "Exact":
             return  # a look into the past
-        page = collection.decode_list(body)
+        scope = scope_of(request)
+        page = collection.decode_list(scope, body)
         before = None if newest_before is None else newest_before.get(collection.key, 0)
-        self._listed(collection, scope_of(request), page, request.query.get("continue", ""), before)
+        self._listed(collection, scope, page, request.query.get("continue", ""), before)
 
     def _record_watch(self, collection: Collection, request: RequestInfo, decoder: Decoder) -> Recorder:
         view = collection.view(scope_of(request))

@@ -6,12 +6,12 @@ watch brought it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from sys import intern
 from typing import NamedTuple
 
 from superedge.kube.media import Representation
-from superedge.kube.objects import Codec, Item, ListPage, WatchEvent, version_number
+from superedge.kube.objects import Codec, Item, Known, ListPage, WatchEvent, version_number
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.records import (
     AbsentHeader,
@@ -89,9 +89,11 @@ class Collection:
         self._follow_shared()
         return item
 
-    def decode_list(self, body: bytes) -> ListPage:
-        """Decode the answer to a list. Raises DecodeError."""
-        page = self.codec.decode_list(body)
+    def decode_list(self, scope: Scope, body: bytes) -> ListPage:
+        """Decode the answer to a list; what its view has already is not decoded. Raises DecodeError."""
+        view = self.views.get(scope)
+        known = Known([stored.item for stored in view.members.values()]) if view is not None else None
+        page = self.codec.decode_list(body, known)
         self._follow_shared()
         return page
 
@@ -136,7 +138,7 @@ class Collection:
 
     def put(self, item: Item, view: View | None = None) -> None:
         """Take an object from a get, or as a member of a view."""
-        name = (intern(item.namespace), item.name)
+        name = (item.namespace, item.name)
         number = version_number(item.version)
         stored = self.objects.get(name)
         changed = False
@@ -146,13 +148,13 @@ class Collection:
             stored = self.objects[name] = StoredObject(item, self._clock())
             self.size += len(item.raw)
             changed = True
-        elif number > stored.number or (number == 0 and item.raw != stored.raw):
-            self.size += len(item.raw) - len(stored.raw)
+        elif number > stored.number or (number == 0 and item.raw != stored.item.raw):
+            self.size += len(item.raw) - len(stored.item.raw)
             stored.update(item, self._clock())
             changed = True
         elif number == stored.number:
             # Seen again: not worth a write. A Table's row counts the object's age, all else is the same.
-            self.size += len(item.raw) - len(stored.raw)
+            self.size += len(item.raw) - len(stored.item.raw)
             stored.update(item, self._clock())
         if name in self.absent:
             del self.absent[name]
@@ -222,19 +224,16 @@ class Collection:
             return
         if page.kind.endswith("List"):
             self.kind, self.api_version = page.kind.removesuffix("List"), page.api_version
-        before = set(view.members)
-        listed = set()
-        for item in page.items:
-            name = (item.namespace, item.name)
-            listed.add(name)
-            self.put(item, view)
+        listed = self._put_all(page.items, view)
+        lacking = {name for name in view.members if name not in listed}
         if scope.proves_deletion and not scope.fields:
-            before.update(name for name in self.objects if scope.covers(name))
-        for name in before - listed:
+            lacking.update(name for name in self.objects if name not in listed and scope.covers(name))
+        for name in lacking:
             if scope.proves_deletion and self.objects[name].number <= number:
                 self._drop(name)
             else:
                 self._leave(name, view)
+        view.arrange(listed)
         view.version, view.number = page.version, number
         view.complete = True
         view.updated = view.used = self._clock()
@@ -242,6 +241,20 @@ class Collection:
         view.tombstones.clear()
         self.newest = max(self.newest, number)
         self._save_view(view)
+
+    def _put_all(self, items: Iterable[Item], view: View) -> dict[Name, None]:
+        """Take a list's objects; their names, in its order."""
+        now = self._clock()
+        listed: dict[Name, None] = {}
+        for item in items:
+            name = (item.namespace, item.name)
+            listed[name] = None
+            stored = view.members.get(name)
+            if stored is not None and stored.item is item:
+                stored.updated = now  # as it was
+            else:
+                self.put(item, view)
+        return listed
 
     def begin_anew(self) -> None:
         """Nothing from before counts: the cluster went back in time, so that versions from before cannot be
@@ -315,7 +328,7 @@ class Collection:
         stored = self.objects.pop(name, None)
         if stored is None:
             return
-        self.size -= len(stored.raw)
+        self.size -= len(stored.item.raw)
         for view in self._views_of(stored):
             if view.members.pop(name, None) is not None and view.complete:
                 self._save_view(view)
@@ -345,10 +358,9 @@ class Collection:
     # -- the durable form
 
     def _save(self, name: Name, stored: StoredObject) -> None:
-        header = ObjectHeader(
-            stored.version, stored.updated, stored.kind, stored.api_version, list(stored.views)
-        )
-        self._commit(records.OBJECT, (*self.key.parts, *name), pack(header, stored.raw))
+        item = stored.item
+        header = ObjectHeader(item.version, stored.updated, item.kind, item.api_version, list(stored.views))
+        self._commit(records.OBJECT, (*self.key.parts, *name), pack(header, item.raw))
 
     def _save_view(self, view: View) -> None:
         header = ViewHeader(
@@ -380,6 +392,7 @@ class Collection:
 
     def restore_object(self, name: Name, header: ObjectHeader, raw: bytes) -> None:
         """Take back an object."""
+        name = (intern(name[0]), name[1])
         item = Item(*name, header.version, header.kind, header.api_version, raw)
         stored = self.objects[name] = StoredObject(item, header.updated)
         self.size += len(raw)

@@ -54,7 +54,7 @@ class Selection:
         members = sorted(self.view.members.items(), key=_store_key)
         if self._scope == self.view.scope:
             return [stored for _, stored in members]
-        return [stored for name, stored in members if self._names(name) and self._selects(stored.raw)]
+        return [stored for name, stored in members if self._names(name) and self._selects(stored.item.raw)]
 
     def list_body(self) -> bytes:
         """A list of one page."""
@@ -63,7 +63,7 @@ class Selection:
             f"{collection.kind}List",
             collection.api_version,
             self.view.version,
-            [stored.raw for stored in self._members()],
+            [stored.item.raw for stored in self._members()],
         )
 
     def _event(self, type_: str, raw: bytes, first: bool) -> bytes:
@@ -73,7 +73,8 @@ class Selection:
     def all_events(self) -> list[bytes]:
         """Everything as ADDED."""
         return [
-            self._event("ADDED", stored.raw, number == 0) for number, stored in enumerate(self._members())
+            self._event("ADDED", stored.item.raw, number == 0)
+            for number, stored in enumerate(self._members())
         ]
 
     def events_since(self, version: int) -> list[bytes] | None:
@@ -86,8 +87,8 @@ class Selection:
         found: list[tuple[int, str, bytes]] = []
         for name, stored in self.view.members.items():
             if stored.number > version and self._names(name):
-                type_ = "ADDED" if self._selects(stored.raw) else "DELETED"
-                found.append((stored.number, type_, stored.raw))
+                type_ = "ADDED" if self._selects(stored.item.raw) else "DELETED"
+                found.append((stored.number, type_, stored.item.raw))
         for number, raw in self.view.tombstones:
             if number > version and self._names(self._name_of(raw)):
                 found.append((number, "DELETED", raw))

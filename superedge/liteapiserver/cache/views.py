@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
+from operator import eq
 
 from superedge.kube.objects import Item, version_number
 from superedge.liteapiserver.cache.scopes import Name, Scope
@@ -12,9 +14,9 @@ MAX_TOMBSTONES = 256
 
 
 class StoredObject:
-    """An object's bytes and what is known of them."""
+    """An object as it came, the number of its version, and the identifiers of the views it is in."""
 
-    __slots__ = ("api_version", "kind", "number", "raw", "updated", "version", "views")
+    __slots__ = ("item", "number", "updated", "views")
 
     def __init__(self, item: Item, updated: float) -> None:
         self.views: tuple[str, ...] = ()
@@ -22,11 +24,8 @@ class StoredObject:
 
     def update(self, item: Item, updated: float) -> None:
         """Take newer bytes."""
-        self.version = item.version
+        self.item = item
         self.number = version_number(item.version)
-        self.kind = item.kind
-        self.api_version = item.api_version
-        self.raw = item.raw
         self.updated = updated
 
 
@@ -57,6 +56,13 @@ class View:
             return False
         self.version, self.number = version, number
         return True
+
+    def arrange(self, names: Collection[Name]) -> None:
+        """Have the members, which are these, in this order: that of the next list, most likely."""
+        members = self.members
+        if not all(map(eq, members, names)):
+            keys = {name: name for name in members}  # each is kept once, whoever has it
+            self.members = {keys[name]: members[name] for name in names}
 
     def bury(self, number: int, raw: bytes) -> None:
         """Remember a deletion."""

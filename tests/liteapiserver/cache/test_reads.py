@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.liteapiserver import CacheRuleConfig
 from superedge.kube.media import PROTOBUF
+from superedge.kube.objects import Item
 from superedge.liteapiserver.cache.answers import Answer
 from tests.kube.test_codecs import sample
 from tests.liteapiserver.cache.driver import (
@@ -49,6 +50,42 @@ class ReadTests(SynchronousTestCase):
         found = [item["metadata"] for item in self.driver.get(everywhere)["items"]]
         names = [f"{each['namespace']}/{each['name']}" for each in found]
         self.assertEqual(names, ["a-b/a", "a/a", "a/b"])
+
+    def test_a_list_again_is_as_one_seen_first(self) -> None:
+        def items(*wanted: tuple[str, int]) -> bytes:
+            return list_of([pod(name, version) for name, version in wanted], max(9, wanted[-1][1]))
+
+        first = items(("a", 1), ("c", 2), ("d", 3), ("e", 4))
+        for then in (
+            first,
+            items(("a", 1), ("b", 10), ("c", 2), ("d", 3), ("e", 4)),
+            items(("a", 1), ("c", 12), ("e", 4)),
+            items(("e", 4), ("d", 3), ("c", 2), ("a", 1)),
+            items(("z", 30)),
+        ):
+            alone = Driver()
+            alone.feed(PODS, then)
+            both = Driver()
+            both.feed(PODS, first)
+            for _ in range(2):
+                both.feed(PODS, then)
+                self.assertEqual(both.get(PODS), alone.get(PODS))
+            both.reboot()
+            both.feed(PODS, then)
+            self.assertEqual(both.get(PODS), alone.get(PODS))
+            self.assertEqual(both.records.keys(), alone.records.keys())
+
+    def test_what_a_list_brings_again_is_kept_as_it_is(self) -> None:
+        def kept() -> dict[str, Item]:
+            (collection,) = self.driver.cache.collections()
+            return {name: stored.item for (_, name), stored in collection.objects.items()}
+
+        self.feed(PODS, list_of([pod(name, 1) for name in "bdf"], 9))
+        self.feed(PODS, list_of([pod(name, 1) for name in "abcdef"], 10))
+        before = kept()
+        for turn in range(11, 13):
+            self.feed(PODS, list_of([pod(name, turn if name == "c" else 1) for name in "abcdef"], turn))
+        self.assertEqual({name for name, item in kept().items() if item is not before[name]}, {"c"})
 
     def test_an_object_that_is_read_again_is_young_again(self) -> None:
         driver, body = self.driver, json.dumps(typed(pod("a", 7))).encode()
