@@ -118,12 +118,8 @@ class Answering:
         if request.query.get("continue"):
             message = "the continue token is from before the cloud was lost: list again from the beginning"
             return failure(410, message, outcome="hit")
-        best: Selection | None = None
         try:
-            for collection in self._in_forms(identity, request):
-                found = select(collection, scope_of(request))
-                if found is not None and (best is None or found.number > best.number):
-                    best = found
+            best = self._best(identity, request)
         except SelectorError as problem:
             return failure(400, str(problem), outcome="refused")
         if request.verb == "list":
@@ -137,6 +133,21 @@ class Answering:
         if request.verb == "list":
             return _list(request, best, age)
         return _watch(request, best, age)
+
+    def _best(self, identity: str, request: RequestInfo) -> Selection | None:
+        """The form that the client wants most, unless another is newer and shows something else.
+
+        Raises SelectorError.
+        """
+        named = version_number(request.query.get("resourceVersion", ""))
+        best: Selection | None = None
+        for collection in self._in_forms(identity, request):
+            found = select(collection, scope_of(request))
+            if found is None or (best is not None and found.number <= best.number):
+                continue
+            if best is None or best.number < named or not found.shows_the_same(best):
+                best = found
+        return best
 
 
 def _list(request: RequestInfo, found: Selection, age: float) -> Answer:

@@ -56,6 +56,11 @@ class Selection:
             return [stored for _, stored in members]
         return [stored for name, stored in members if self._names(name) and self._selects(stored.item.raw)]
 
+    def shows_the_same(self, other: Selection) -> bool:
+        """Whether another selects the same objects, unchanged; a version is that of one object alone."""
+        ours, theirs = ([stored.number for stored in each._members()] for each in (self, other))
+        return ours == theirs
+
     def list_body(self) -> bytes:
         """A list of one page."""
         collection = self.collection

@@ -464,6 +464,24 @@ class FormTests(SynchronousTestCase):
         self.feed(PODS, self.table(15, "c"), accept=TABLE)
         self.assertEqual(self.driver.get(PODS, accept=TABLE)["kind"], "Table")
 
+    def test_a_newer_list_of_the_same_leaves_kubectl_its_table(self) -> None:
+        def columns() -> bool:
+            return bool(self.driver.get(PODS, accept=TABLE)["kind"] == "Table")
+
+        rows = json.dumps(table([row("a", 3), row("b", 4)], 9)).encode()
+        self.feed(PODS, rows, accept=TABLE)
+        self.feed(PODS, list_of([pod("a", 3), pod("b", 4)], 12))
+        self.assertTrue(columns())
+        self.assertEqual(self.driver.get(f"{PODS}?resourceVersion=10", accept=TABLE)["kind"], "PodList")
+        self.assertEqual(
+            self.driver.names(f"{PODS}?resourceVersionMatch=Exact&resourceVersion=12"), ["a", "b"]
+        )
+        for items in ([pod("a", 3)], [pod("a", 3), pod("b", 13)], [pod(name, 3) for name in "abc"]):
+            self.setUp()
+            self.feed(PODS, rows, accept=TABLE)
+            self.feed(PODS, list_of(items, 14))
+            self.assertFalse(columns())
+
     def test_a_table_of_an_object_that_is_deleted(self) -> None:
         self.feed(f"{PODS}/a", self.table(9, "a"), accept=TABLE)
         self.assertEqual(self.driver.status(f"{PODS}/a", accept=TABLE), 200)
