@@ -39,11 +39,14 @@ class HistoryTests(EnvironmentCase):
     def prepare(cls, environment: Environment) -> None:
         cluster = environment.cluster
         cluster.up()
+        admin = cluster.certificate("admin", ["system:masters"])
+        pair = (admin.certificate, admin.key)
+        cls.direct = Client(cluster.server, cluster.pki / "ca.crt", *pair)
+        cls.direct.call("POST", CONFIGMAPS, {"metadata": {"name": "kept"}})
+        cluster.back_up()
         cls.link = Link(cluster.server)
         environment.last.append(cls.link.cut)
         cls.lite = LiteAPIServer(environment, upstream=cls.link.port)
-        pair = (cls.lite.admin.certificate, cls.lite.admin.key)
-        cls.direct = Client(cluster.server, cluster.pki / "ca.crt", *pair)
         cls.through = Client(cls.lite.url, cluster.pki / "ca.crt", *pair)
 
     def cut(self) -> None:
@@ -176,9 +179,6 @@ class HistoryTests(EnvironmentCase):
 
     def test_4_a_backup_is_restored(self) -> None:
         cluster = self.environment.cluster
-        self.make(CONFIGMAPS, {"metadata": {"name": "kept"}})
-        cluster.back_up()
-        wait_until(lambda: self.lite.state == "online", "the cloud is back")
         for number in range(100):
             self.make(CONFIGMAPS, {"metadata": {"name": f"lost-{number}"}})
         informers = Informers(self.lite.kubeconfig, self.environment.directory / "informer.log", False)

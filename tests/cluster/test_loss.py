@@ -24,7 +24,7 @@ from tests.controlplane.cluster import Cluster
 INSIDE, OUTSIDE = "198.18.40.2", "198.18.40.1"
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 LATER = 30
-LOSSY_SECONDS = 8.0
+LOSSY_SECONDS = 5.0
 
 
 class LossTests(EnvironmentCase):
@@ -112,19 +112,7 @@ class LossTests(EnvironmentCase):
         self.make("two")
         self.assertIn(b'"two"', self.ask(self.connect(), CONFIGMAPS)[2])
 
-    def test_2_an_idle_link_is_lost(self) -> None:
-        """Its connections look as if they were alive; the first to use one waits for it."""
-        connection = self.connect()
-        self.ask(connection, CONFIGMAPS)
-        self.drop()
-        wait_until(lambda: self.lite.state == "offline", "the outage is noticed by a probe", 30)
-        seconds, stale, _ = self.ask(connection, CONFIGMAPS)
-        self.assertTrue(stale)
-        self.report("first", seconds)
-        self.iptables("-F")
-        self.online()
-
-    def test_3_a_third_is_lost(self) -> None:
+    def test_2_a_third_is_lost(self) -> None:
         """It flaps as it must; no answer is an error, and none is something that never was."""
         self.ask(self.connect(), CONFIGMAPS)
         self.drop("-m", "statistic", "--mode", "random", "--probability", "0.3")

@@ -32,7 +32,9 @@ class ProxiedServer(ContractServer):
     ``way`` is a URL by which the server is reached when it is not the server's own.
     """
 
-    def __init__(self, server: ContractServer, authority: Authority, way: str = "") -> None:
+    def __init__(
+        self, server: ContractServer, authority: Authority, way: str = "", store: str = "file"
+    ) -> None:
         self._server = server
         self.ca = server.ca
         self.directory = Path(tempfile.mkdtemp(prefix="superedge-proxied-"))
@@ -55,6 +57,7 @@ servers = ["{(way or server.url).removeprefix("https://")}"]
 ca = ["{server.ca}"]
 probe_interval = 0.5
 [lite_apiserver.cache]
+store = "{store}"
 path = "cache"
 """)
         self._config = config

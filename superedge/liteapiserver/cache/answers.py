@@ -11,6 +11,8 @@ from superedge.kube.request import RequestInfo, qualified
 from superedge.kube.status import status_body
 from superedge.web.h1 import Headers
 
+_LONGEST = 600
+"""Characters of what a request is about: names have at most 253."""
 STALE = (b"Warning", b'110 - "response is stale: the cloud is unreachable"')
 
 
@@ -76,6 +78,11 @@ def beyond(request: RequestInfo, end: int) -> Answer:
 
 def what(request: RequestInfo) -> str:
     """What a request is about, for messages: ``pods "a" in namespace "b"``."""
+    text = _what(request)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _what(request: RequestInfo) -> str:
     if not request.is_resource:
         return request.path
     name = qualified(request.group, request.resource)

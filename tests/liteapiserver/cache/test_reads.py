@@ -133,6 +133,12 @@ class ReadTests(SynchronousTestCase):
         self.assertNotIn(b"Retry-After", dict(answer.headers))
         self.assertIn('pods "a" in namespace "default"', json.loads(answer.body)["message"])
 
+    def test_a_path_of_any_length_is_not_repeated(self) -> None:
+        answer = self.driver.ask("/" + 100_000 * "a")
+        assert isinstance(answer, Answer)
+        self.assertEqual(answer.status, 503)
+        self.assertLess(len(answer.body), 1000)
+
     def test_a_complete_view_proves_that_there_is_none(self) -> None:
         self.feed(PODS, list_of([pod("a", 3)], 9))
         self.assertEqual(self.driver.status(f"{PODS}/b"), 404)
