@@ -18,7 +18,7 @@ from superedge.config.addresses import TCPAddress
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
 from superedge.tls.contexts import ServerContextSource
-from superedge.web.h1 import Headers
+from superedge.web.heads import Headers
 from superedge.web.server import Request, ServerFactory
 
 JSON: Headers = [(b"Content-Type", b"application/json"), (b"Audit-Id", b"1")]

@@ -24,7 +24,7 @@ from superedge.kube.objects import WatchEvent
 from superedge.net.errors import ConnectError
 from superedge.net.servers import Servers
 from superedge.web.client import IDLE_TIMEOUT, Pool, UpstreamConnection
-from superedge.web.h1 import Headers, ResponseHead, request_head
+from superedge.web.heads import Headers, ResponseHead, request_head
 
 MERGE_PATCH = "application/merge-patch+json"
 MAX_BODY = 64 * 1024 * 1024

@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.filters import FAILED, Filters, WatchFilter, hidden
-from superedge.web.h1 import Headers
+from superedge.web.heads import Headers
 from superedge.web.server import Request
 
 _log = Logger()

@@ -18,7 +18,7 @@ from superedge.kube.media import JSON, Representation, accepted
 from superedge.kube.request import RequestInfo, qualified
 from superedge.kube.status import not_found, status_body
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, failure
-from superedge.web.h1 import Headers
+from superedge.web.heads import Headers
 
 Object = dict[str, Any]
 

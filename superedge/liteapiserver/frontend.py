@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -9,15 +10,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from superedge.interfaces import IReactor
-from superedge.kube.media import JSON
-from superedge.kube.request import RequestInfo, parse_request
+from superedge.kube.request import RequestInfo
 from superedge.kube.status import status_body
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, beyond, failure, what
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.caller import Caller
 from superedge.liteapiserver.credentials import ANONYMOUS, Credentials
-from superedge.liteapiserver.filters import Filters, not_acceptable, takes_plain
+from superedge.liteapiserver.filters import Filters, not_acceptable
+from superedge.liteapiserver.forwarding import Incoming
 from superedge.liteapiserver.health import Health
 from superedge.liteapiserver.held import HeldWatches
 from superedge.liteapiserver.history import History
@@ -25,7 +26,8 @@ from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.proxy import Exchange
 from superedge.liteapiserver.questions import MAX_BODY, Questions, is_question
 from superedge.net.transport import organizations_of
-from superedge.web.h1 import HOP_BY_HOP, Headers, split_headers
+from superedge.web.heads import Headers, RequestHead
+from superedge.web.plain import plain_request
 from superedge.web.server import CONTINUE, Request
 
 _log = Logger()
@@ -71,6 +73,8 @@ class Frontend:
         self._share_all = share_all
         self._resume_within = resume_within
         self._slow = slow
+        # Clients ask the same again and again.
+        self._read_again = lru_cache(maxsize=256)(self._read_plain)
         self._held = HeldWatches(reactor)
         self._exchanges: set[Exchange] = set()
         self._counters: dict[tuple[str, str, int, str], Any] = {}
@@ -87,51 +91,43 @@ class Frontend:
 
     def handle(self, request: Request) -> None:
         """Answer a request, in its own time."""
-        head = request.head
-        headers, noted = split_headers(head.headers, _DROPPED)
-        authorization = noted.get(b"authorization", b"")
-        info = parse_request(head.method, head.target, noted.get(b"accept", b""))
-        if self.filters.active and self.filters.covers(info):
-            if not takes_plain(info):
-                self._respond(request, info, not_acceptable(info), "refused")
-                return
-            info = parse_request(head.method, head.target, _PLAIN)
-            headers = [pair for pair in headers if pair[0].lower() not in _NEGOTIATION]
-            headers.append((b"Accept", _PLAIN))
+        raw = request.head.raw
+        incoming = self._read_again(raw) if raw else self._read(request.head)
+        info = incoming.info
+        if not incoming.acceptable:
+            self._respond(request, info, not_acceptable(info), "refused")
+            return
         try:
-            caller = self._caller(request.transport, authorization)
+            caller = self._caller(request.transport, incoming.authorization)
         except Forbidden as problem:
             self._respond(request, info, failure(403, str(problem), outcome="refused"), "refused")
             return
         if self.health.online:
             if self.history.is_doubtful(info):
-                resuming = Deferred.fromCoroutine(self._resume(request, info, caller, headers, noted))
+                resuming = Deferred.fromCoroutine(self._resume(request, incoming, caller))
                 resuming.addErrback(self._resume_failed, request)
             else:
-                self._forward(request, info, caller, headers, noted)
-        elif is_question(info):
+                self._forward(request, incoming, caller)
+        elif incoming.is_question:
             request.receive(_Question(self, request, info, caller))
         else:
             self.answer_offline(request, info, caller)
 
-    def _forward(
-        self, request: Request, info: RequestInfo, caller: Caller, headers: Headers, noted: dict[bytes, bytes]
-    ) -> None:
-        exchange = Exchange(self, request, info, caller, headers, noted, self._reactor.seconds())
+    def _forward(self, request: Request, incoming: Incoming, caller: Caller) -> None:
+        exchange = Exchange(self, request, incoming, caller, self._reactor.seconds())
         self._exchanges.add(exchange)
         exchange.begin()
 
-    async def _resume(
-        self, request: Request, info: RequestInfo, caller: Caller, headers: Headers, noted: dict[bytes, bytes]
-    ) -> None:
+    async def _resume(self, request: Request, incoming: Incoming, caller: Caller) -> None:
         """Forward a request once the cloud is known to have come to the version that it names."""
+        info = incoming.info
         end = await self.history.falls_short(caller, info)
         if request.finished:
             return
         if not self.health.online:
             self.answer_offline(request, info, caller)
         elif not end:
-            self._forward(request, info, caller, headers, noted)
+            self._forward(request, incoming, caller)
         else:
             self._respond(request, info, beyond(info, end), "refused")
 
@@ -139,6 +135,14 @@ class Frontend:
         _log.failure("request could not be resumed", problem)
         if not request.finished:
             request.abort()
+
+    def _read(self, head: RequestHead) -> Incoming:
+        return Incoming(head, self.host, self.filters)
+
+    def _read_plain(self, raw: bytes) -> Incoming:
+        head = plain_request(raw)
+        assert head is not None
+        return self._read(head)
 
     def _caller(self, transport: Any, authorization: bytes) -> Caller:
         name = transport.peer_common_name
@@ -289,11 +293,6 @@ def _none_match(request: Request, info: RequestInfo) -> str:
     return b",".join(values).decode("latin-1")
 
 
-# The cloud's own name takes the place of ours.
-_DROPPED = HOP_BY_HOP | {b"host"}
-# How a filtered resource is asked for.
-_PLAIN = JSON.encode()
-_NEGOTIATION = frozenset({b"accept", b"accept-encoding"})
 _METHODS = frozenset({"get", "head", "post", "put", "patch", "delete", "options"})
 
 

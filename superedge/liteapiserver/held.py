@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache.answers import WatchAnswer
-from superedge.web.h1 import Headers
+from superedge.web.heads import Headers
 from superedge.web.server import Request
 
 BOOKMARK_INTERVAL = 60.0

@@ -22,7 +22,7 @@ from superedge.kube.request import RequestInfo, qualified
 from superedge.liteapiserver.caller import Caller
 from superedge.liteapiserver.reading import Body, ReadError, read
 from superedge.net.errors import ConnectError
-from superedge.web.h1 import ResponseHead
+from superedge.web.heads import ResponseHead
 
 TIMEOUT = 15.0
 """Seconds that a request waits; then it goes to the cloud as it is."""

@@ -13,7 +13,7 @@ from superedge.liteapiserver.issuer import CONFIGURATION, KEYS, Issuer
 from superedge.liteapiserver.reading import Body, ReadError, Refused, read
 from superedge.net.errors import ConnectError
 from superedge.web.client import Pool
-from superedge.web.h1 import ResponseHead
+from superedge.web.heads import ResponseHead
 
 INTERVAL = 3600.0
 """Seconds between two looks at the keys."""

@@ -10,7 +10,7 @@ from superedge.liteapiserver.health import ProbeResult
 from superedge.liteapiserver.reading import ReadError, read
 from superedge.net.errors import ConnectError
 from superedge.web.client import Pool
-from superedge.web.h1 import ResponseHead
+from superedge.web.heads import ResponseHead
 
 _log = Logger()
 # A cluster may let nobody ask who has no certificate; it is an API server all the same.

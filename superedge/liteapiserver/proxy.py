@@ -8,29 +8,20 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.caller import Caller
 from superedge.liteapiserver.filtered import FilteredBody, FilteredWatch
-from superedge.liteapiserver.forwarding import forwarded_headers
-from superedge.liteapiserver.questions import QuestionRecorder, is_question
+from superedge.liteapiserver.questions import QuestionRecorder
 from superedge.liteapiserver.strangers import BALANCER, DoubtfulAnswer, Origin, origin
 from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
 from superedge.web.client import ChannelSource, UpstreamChannel, UpstreamConnection
-from superedge.web.h1 import (
-    HOP_BY_HOP,
-    Headers,
-    ResponseHead,
-    response_head,
-    split_headers,
-)
+from superedge.web.heads import HOP_BY_HOP, Headers, ResponseHead, response_head, split_headers
 
 if TYPE_CHECKING:
     from superedge.liteapiserver.cache.recorders import Recorder
+    from superedge.liteapiserver.forwarding import Incoming
     from superedge.liteapiserver.frontend import Frontend
     from superedge.web.server import Request
-
-_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 _log = Logger()
 
@@ -47,13 +38,11 @@ class Exchange:
         "_doubtful",
         "_frontend",
         "_has_body",
-        "_headers",
+        "_incoming",
         "_info",
         "_interim_seen",
-        "_noted",
         "_question",
         "_recorder",
-        "_repeatable",
         "_request",
         "_retried",
         "_round",
@@ -68,21 +57,18 @@ class Exchange:
         self,
         frontend: Frontend,
         request: Request,
-        info: RequestInfo,
+        incoming: Incoming,
         caller: Caller,
-        headers: Headers,
-        noted: dict[bytes, bytes],
         now: float,
     ) -> None:
-        """``headers`` and ``noted`` are the request's, as `split_headers` gives them."""
+        """``incoming`` is what the request's head says."""
         self._frontend = frontend
         self._request = request
         self._client: Request | FilteredBody | FilteredWatch = request
         """Where the answer goes."""
-        self._info = info
+        self._incoming = incoming
+        self._info = incoming.info
         self._caller = caller
-        self._headers = headers
-        self._noted = noted
         self.started_at = now
         self.heard_at = now
         """When more of the answer came last, or when it was asked for."""
@@ -91,14 +77,13 @@ class Exchange:
         self._connecting: Deferred[UpstreamChannel] | None = None
         self._recorder: Recorder | None = None
         self._question: QuestionRecorder | None = None
-        if is_question(info):
-            self._question = QuestionRecorder(frontend.questions, caller.identity, info)
+        if incoming.is_question:
+            self._question = QuestionRecorder(frontend.questions, caller.identity, incoming.info)
         self._doubtful: DoubtfulAnswer | None = None
         self._round: list[bytes] = []
         """What the recorder is to see after the client."""
         self._has_body = False
         """Whether some of the request is still to be sent."""
-        self._repeatable = False
         self._started = False
         self._done = False
         self._retried = False
@@ -170,10 +155,9 @@ class Exchange:
 
     def _send(self, connection: UpstreamChannel) -> None:
         self._connection = connection
-        head = self._request.head
-        headers, self._has_body = forwarded_headers(head, self._headers, self._noted, self._frontend.host)
-        self._repeatable = head.method in _IDEMPOTENT and not self._has_body
-        connection.begin(head.method, head.target, headers, self._has_body, self)
+        outgoing = self._incoming.outgoing
+        self._has_body = outgoing.has_body
+        connection.begin(outgoing, self)
         if self._has_body:
             connection.body_from(self._request)
         self._request.receive(self)
@@ -211,11 +195,10 @@ class Exchange:
         if status < 200:
             self._informational(head)
             return
-        headers, noted = split_headers(head.headers, HOP_BY_HOP)
-        whose = origin(self._info, status, noted)
+        whose = origin(self._info, status, head.passed_on().noted)
         if whose is Origin.API_SERVER:
             self._frontend.health.answered()
-            self._answer(head, headers, noted)
+            self._answer(head)
         elif whose is Origin.DOUBTFUL:
             self._doubtful = DoubtfulAnswer(head)
         else:
@@ -230,25 +213,26 @@ class Exchange:
             self._drop_upstream()
             self._answer_without(sent=True)
         else:
-            self._answer(head, *split_headers(head.headers, HOP_BY_HOP))
+            self._answer(head)
 
     def _settle_doubt(self, answer: DoubtfulAnswer) -> None:
         """Enough of the body of a doubtful answer is here."""
         self._doubtful = None
         if answer.is_genuine:
             self._frontend.health.answered()
-            self._answer(answer.head, *split_headers(answer.head.headers, HOP_BY_HOP))
+            self._answer(answer.head)
         else:
             self._stranger_answered(answer.head)
         if not self._done:
             self.data(answer.pieces)
 
-    def _answer(self, head: ResponseHead, headers: Headers, noted: dict[bytes, bytes]) -> None:
+    def _answer(self, head: ResponseHead) -> None:
         """Begin the client's response."""
         frontend, info, status = self._frontend, self._info, head.status
+        lines, noted = head.passed_on()
         content_type = noted.get(b"content-type", b"")
         self._check_credentials(status)
-        if status == 200 and frontend.filters.active and frontend.filters.covers(info):
+        if status == 200 and self._incoming.filtered:
             if info.verb == "watch":
                 self._client = FilteredWatch(self._request, frontend.filters, info, self.client_lost)
             else:
@@ -265,7 +249,11 @@ class Exchange:
             )
         elif status < 300 and info.is_resource:
             frontend.cache.wrote(self._caller.identity, info)
-        self._client.start(status, head.reason, headers, bounded)
+        if self._client is self._request:
+            self._request.start_lines(status, head.reason, lines, bounded)
+        else:
+            headers, _ = split_headers(head.headers, HOP_BY_HOP)
+            self._client.start(status, head.reason, headers, bounded)
 
     def _informational(self, head: ResponseHead) -> None:
         if head.status == 101:
@@ -350,7 +338,7 @@ class Exchange:
             self._cut_short(reason)
             return
         stale = connection is not None and connection.used and not self._interim_seen
-        if stale and self._repeatable and not self._retried:
+        if stale and self._incoming.repeatable and not self._retried:
             # The server closed a kept connection at the moment we wrote to it.
             self._retried = True
             self._connect()

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from superedge.errors import SuperEdgeError
 from superedge.web.client import Pool, UpstreamConnection
-from superedge.web.h1 import Headers, ResponseHead, request_head
+from superedge.web.heads import Headers, ResponseHead, request_head
 
 USER_AGENT = b"superedge-lite-apiserver"
 

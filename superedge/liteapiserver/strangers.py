@@ -7,7 +7,7 @@ from enum import Enum
 from superedge.kube.request import RequestInfo
 from superedge.kube.status import is_status
 from superedge.liteapiserver.questions import MAX_BODY
-from superedge.web.h1 import ResponseHead
+from superedge.web.heads import ResponseHead
 
 BALANCER = frozenset({502, 503, 504})
 """What a load balancer says when no API server answers it; an API server may say it, too."""

@@ -21,16 +21,8 @@ from superedge.net.errors import ConnectError
 from superedge.net.factory import MakingFactory
 from superedge.net.later import Later
 from superedge.net.servers import Servers
-from superedge.web.h1 import (
-    End,
-    Headers,
-    MessageError,
-    ResponseHead,
-    ResponseReader,
-    chunk,
-    last_chunk,
-    request_head,
-)
+from superedge.web.h1 import End, MessageError, ResponseReader, Switched, chunk, last_chunk
+from superedge.web.heads import Headers, OutgoingRequest, ResponseHead
 
 MAX_IDLE = 64
 IDLE_TIMEOUT = 90.0
@@ -71,10 +63,8 @@ class UpstreamChannel(Protocol):
     def producer(self) -> Any:
         """Where the response's body comes from: paused, it stops the server."""
 
-    def begin(
-        self, method: bytes, target: bytes, headers: Headers, has_body: bool, receiver: ResponseReceiver
-    ) -> None:
-        """Send a request's head. A body follows by `send` and `end`, chunked where HTTP/1.1 has no length."""
+    def begin(self, request: OutgoingRequest, receiver: ResponseReceiver) -> None:
+        """Send a request's head. Its body follows by `send` and `end`."""
 
     def body_from(self, producer: Any) -> None:
         """Pause ``producer``, whose pieces are given to `send`, while the server takes none."""
@@ -137,6 +127,11 @@ class UpstreamConnection(TwistedProtocol):
         self.usable = True
         self.idle_since = 0.0
         self.lost: Callable[[UpstreamConnection], None] | None = None
+        self._send_soon: Callable[[bytes], None]
+
+    def connectionMade(self) -> None:
+        """Called by Twisted."""
+        self._send_soon = getattr(self.transport, "write_soon", self.transport.write)
 
     def request(self, head: bytes, head_only: bool, complete: bool, receiver: ResponseReceiver) -> None:
         """Send a request's head; ``complete`` when no body follows."""
@@ -146,7 +141,7 @@ class UpstreamConnection(TwistedProtocol):
         self._response_complete = False
         self._request_complete = complete
         self._reader.expect(head_only)
-        getattr(self.transport, "write_soon", self.transport.write)(head)
+        self._send_soon(head)
 
     # -- UpstreamChannel
 
@@ -155,14 +150,10 @@ class UpstreamConnection(TwistedProtocol):
         """Where the response's body comes from."""
         return self.transport
 
-    def begin(
-        self, method: bytes, target: bytes, headers: Headers, has_body: bool, receiver: ResponseReceiver
-    ) -> None:
+    def begin(self, request: OutgoingRequest, receiver: ResponseReceiver) -> None:
         """Send a request's head."""
-        self._chunked = has_body and not any(name.lower() == b"content-length" for name, _ in headers)
-        if self._chunked:
-            headers = [*headers, (b"Transfer-Encoding", b"chunked")]
-        self.request(request_head(method, target, headers), method == b"HEAD", not has_body, receiver)
+        self._chunked = request.chunked
+        self.request(request.head, request.method == b"HEAD", not request.has_body, receiver)
 
     def body_from(self, producer: Any) -> None:
         """Pause ``producer`` while the server takes no more."""
@@ -212,20 +203,11 @@ class UpstreamConnection(TwistedProtocol):
             return
         pieces: list[bytes] = []
         for event in events:
-            kind = type(event)
-            if kind is bytes:
-                pieces.append(event)  # type: ignore[arg-type]
-            elif kind is ResponseHead:
-                head = cast(ResponseHead, event)
-                self._switching = head.status == 101
-                if head.status >= 200:
-                    self._unbounded = not head.bounded
-                    self._keep_alive = head.keep_alive and head.bounded
-                receiver.response(head)
-                if head.status < 200 and not self._switching:
-                    # The parser takes an informational head for a whole message.
-                    self._interim = True
-            elif kind is End:
+            if type(event) is bytes:
+                pieces.append(event)
+            elif type(event) is ResponseHead:
+                self._begun(event, receiver)
+            elif type(event) is End:
                 if self._switching:
                     continue
                 if self._interim:
@@ -238,9 +220,9 @@ class UpstreamConnection(TwistedProtocol):
                         break  # it gave up
                 if event is not events[-1]:
                     self._keep_alive = False  # it answers what was not asked
-                self._complete(cast(End, event).trailers)
-            else:
-                self._hand_over(receiver, event.rest)  # type: ignore[union-attr]
+                self._complete(receiver, event.trailers)
+            elif type(event) is Switched:
+                self._hand_over(receiver, event.rest)
                 return
             if self._receiver is not receiver:
                 break  # it gave up meanwhile
@@ -251,14 +233,22 @@ class UpstreamConnection(TwistedProtocol):
             receiver.data(pieces)
         receiver.round_done()
 
+    def _begun(self, head: ResponseHead, receiver: ResponseReceiver) -> None:
+        self._switching = head.status == 101
+        if head.status >= 200:
+            self._unbounded = not head.bounded
+            self._keep_alive = head.keep_alive and head.bounded
+        receiver.response(head)
+        if head.status < 200 and not self._switching:
+            # The parser takes an informational head for a whole message.
+            self._interim = True
+
     def _hand_over(self, receiver: ResponseReceiver, rest: bytes) -> None:
         self._receiver = None
         self.usable = False
         receiver.switched(self, rest)
 
-    def _complete(self, trailers: Headers) -> None:
-        receiver = self._receiver
-        assert receiver is not None
+    def _complete(self, receiver: ResponseReceiver, trailers: Headers) -> None:
         self._response_complete = True
         self._receiver = None
         self.used = True
@@ -288,7 +278,7 @@ class UpstreamConnection(TwistedProtocol):
             # A body without a length ends here (RFC 9112 section 6.3).
             self._keep_alive = False
             self._request_complete = True
-            self._complete([])
+            self._complete(receiver, [])
             receiver.round_done()
             return
         self._broken("the server closed the connection")

@@ -6,52 +6,16 @@ that switch protocols `Switched` with what follows. Source: RFC 9112.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
 
 from superedge.errors import SuperEdgeError
+from superedge.web.heads import Headers, RequestHead, ResponseHead
+from superedge.web.plain import MAX_PLAIN, plain_request, plain_response
 
 MAX_HEAD = 128 * 1024
 """Bytes of request line and headers, or of trailers, that are taken."""
-
-LONG = 64 * 1024
-"""Bytes of a body's rest that are worth a new parser."""
-_SHORT = len(str(LONG)) - 1
-"""Digits of a length that is not long."""
-
-Headers = list[tuple[bytes, bytes]]
-
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"te",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-"""Headers that are about one connection (RFC 9110 section 7.6.1)."""
-
-_NOTED = frozenset(
-    {
-        b"accept",
-        b"audit-id",
-        b"authorization",
-        b"content-encoding",
-        b"content-length",
-        b"content-type",
-        b"etag",
-        b"expect",
-    }
-)
-_FRAMING = frozenset({b"content-length", b"host"})
-"""What Connection may not take away: without it the next server would read another message."""
-_PLAIN_CONNECTIONS = frozenset({b"keep-alive", b"close", b"upgrade"})
 
 
 class MessageError(SuperEdgeError):
@@ -60,27 +24,6 @@ class MessageError(SuperEdgeError):
     def __init__(self, message: str, code: int = 400) -> None:
         super().__init__(message)
         self.code = code
-
-
-class RequestHead(NamedTuple):
-    """A request line and its headers; ``upgrade`` when the client asks to switch protocols."""
-
-    method: bytes
-    target: bytes
-    version: str
-    headers: Headers
-    keep_alive: bool
-    upgrade: bool
-
-
-class ResponseHead(NamedTuple):
-    """A status line and its headers. ``bounded`` is false when the body ends with the connection."""
-
-    status: int
-    reason: bytes
-    headers: Headers
-    keep_alive: bool
-    bounded: bool
 
 
 class End(NamedTuple):
@@ -99,6 +42,8 @@ RequestEvent = RequestHead | bytes | End | Switched
 ResponseEvent = ResponseHead | bytes | End | Switched
 _Event = RequestHead | ResponseHead | bytes | End | Switched
 
+_END = End([])
+
 
 class _Reader:
     """What both directions share: headers, trailers, bodies and bounds."""
@@ -106,9 +51,11 @@ class _Reader:
     _parser: HttpRequestParser | HttpResponseParser
 
     def __init__(self) -> None:
-        self._events: list[_Event] = []
+        self._events: list[Any] = []
         self._headers: Headers = []
         self._silent = 0
+        self._inside = False
+        """Whether the parser is in the middle of a message."""
 
     # Called by the parser.
 
@@ -119,6 +66,7 @@ class _Reader:
         self._events.append(body)
 
     def on_message_complete(self) -> None:
+        self._inside = False
         self._events.append(End(self._headers))
         self._headers = []
 
@@ -148,13 +96,18 @@ class RequestReader(_Reader):
 
     def feed(self, data: bytes) -> list[RequestEvent]:
         """The events that the bytes complete. Raises MessageError; then the connection is of no use."""
+        if not self._inside and len(data) <= MAX_PLAIN:
+            head = plain_request(data)
+            if head is not None:
+                return [head, _END]
         events: list[RequestEvent] = []
-        self._events = cast(list[_Event], events)
+        self._events = events
         self._feed(data)
         return events
 
     def on_message_begin(self) -> None:
         """Called by the parser."""
+        self._inside = True
         self._target = []
 
     def on_url(self, part: bytes) -> None:
@@ -184,9 +137,8 @@ class ResponseReader(_Reader):
         super().__init__()
         self._reason: list[bytes] = []
         self._head_only = False
-        self._length = 0
         self._left = 0
-        """Bytes still to come of a long body, which the parser does not see."""
+        """Bytes still to come of a body that the parser does not see."""
         self._parser: HttpResponseParser = HttpResponseParser(self)
 
     def expect(self, head_only: bool) -> None:
@@ -197,42 +149,39 @@ class ResponseReader(_Reader):
         """The events that the bytes complete. Raises MessageError; then the connection is of no use."""
         if self._left:
             return self._take_body(data)
+        if not self._inside and not self._head_only:
+            plain = plain_response(data)
+            if plain is not None:
+                head, self._left, begin = plain
+                body = self._take_body(data[begin:])
+                return [head, *body]
         events: list[ResponseEvent] = []
-        self._events = cast(list[_Event], events)
+        self._events = events
         self._feed(data)
-        length, self._length = self._length, 0
-        if length and not self._head_only:
-            self._pass_by(events, length)
         if self._head_only and any(type(event) is ResponseHead and event.status >= 200 for event in events):
             # The parser waits for a body that never comes: begin anew, unless bytes came all the same.
-            if type(events[-1]) is bytes:
+            if any(type(event) is bytes for event in events):
                 raise MessageError("a body in the answer to HEAD")
             if type(events[-1]) is not End:
                 events.append(End([]))
             self._parser = HttpResponseParser(self)
-            self._head_only = False
+            self._head_only = self._inside = False
         return events
-
-    def _pass_by(self, events: list[ResponseEvent], length: int) -> None:
-        """If a long body of known length has begun, take the rest of it without the parser."""
-        left = length
-        for event in reversed(events):
-            if type(event) is not bytes:
-                break
-            left -= len(event)
-        if left > LONG and type(event) is ResponseHead:
-            self._left = left
-            self._parser = HttpResponseParser(self)
 
     def _take_body(self, data: bytes) -> list[ResponseEvent]:
         left = self._left
         if len(data) < left:
             self._left -= len(data)
-            return [data]
+            return [data] if data else []
         self._left = 0
         if len(data) == left:
-            return [data, End([])]
-        return [data[:left], End([]), *self.feed(data[left:])]
+            return [data, _END] if data else [_END]
+        rest = [End([]), *self.feed(data[left:])]
+        return [data[:left], *rest] if left else rest
+
+    def on_message_begin(self) -> None:
+        """Called by the parser."""
+        self._inside = True
 
     def on_status(self, part: bytes) -> None:
         """Called by the parser."""
@@ -242,43 +191,19 @@ class ResponseReader(_Reader):
         """Called by the parser."""
         parser = self._parser
         status = parser.get_status_code()
-        headers, length = self._headers, b""
+        headers = self._headers
         bounded = status < 200 or status in (204, 304)
         if not bounded:
             for name, value in headers:
                 low = name.lower()
                 if low == b"content-length":
-                    bounded, length = True, value
+                    bounded = True
                 elif low == b"transfer-encoding":
                     bounded = bounded or b"chunked" in value.lower()
-        self._length = int(length) if len(length) > _SHORT else 0
         reason = b"".join(self._reason)
         self._events.append(ResponseHead(status, reason, headers, parser.should_keep_alive(), bounded))
         self._reason = []
         self._headers = []
-
-
-def split_headers(headers: Headers, connection_bound: frozenset[bytes]) -> tuple[Headers, dict[bytes, bytes]]:
-    """The headers to forward, and by lower-case name those that a proxy looks at.
-
-    Left out are those in ``connection_bound`` and what ``Connection`` names (RFC 9110 section 7.6.1).
-    Values of a repeated header are joined by commas in the second.
-    """
-    kept: Headers = []
-    noted: dict[bytes, bytes] = {}
-    for pair in headers:
-        low = pair[0].lower()
-        if low in connection_bound:
-            noted[low] = noted[low] + b"," + pair[1] if low in noted else pair[1]
-            continue
-        if low in _NOTED:
-            noted[low] = noted[low] + b"," + pair[1] if low in noted else pair[1]
-        kept.append(pair)
-    connection = noted.get(b"connection")
-    if connection is not None and connection.lower() not in _PLAIN_CONNECTIONS:
-        tokens = {token.strip().lower() for token in connection.split(b",")} - _FRAMING
-        kept = [pair for pair in kept if pair[0].lower() not in tokens]
-    return kept, noted
 
 
 def chunk(pieces: list[bytes]) -> list[bytes]:
@@ -292,19 +217,3 @@ def last_chunk(trailers: Headers) -> bytes:
     if not trailers:
         return b"0\r\n\r\n"
     return b"0\r\n" + b"".join(b"%b: %b\r\n" % pair for pair in trailers) + b"\r\n"
-
-
-def response_head(status: int, reason: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A status line and headers, as they stand on the wire."""
-    lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
-    lines += [b"%b: %b\r\n" % pair for pair in headers]
-    lines.append(b"\r\n")
-    return b"".join(lines)
-
-
-def request_head(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A request line and headers, as they stand on the wire."""
-    lines = [b"%b %b HTTP/1.1\r\n" % (method, target)]
-    lines += [b"%b: %b\r\n" % pair for pair in headers]
-    lines.append(b"\r\n")
-    return b"".join(lines)

@@ -14,9 +14,10 @@ from twisted.python.failure import Failure
 from superedge.interfaces import IReactor
 from superedge.net.errors import ConnectError
 from superedge.web.client import ResponseReceiver
-from superedge.web.h1 import End, Headers, ResponseHead
+from superedge.web.h1 import End
 from superedge.web.h2frames import Code
 from superedge.web.h2session import Event, Failed, H2Session, Stream
+from superedge.web.heads import Headers, OutgoingRequest, ResponseHead
 
 TICK = 1.0
 BODY_LIMIT = 256 * 1024
@@ -48,12 +49,10 @@ class H2Stream:
         """Where the response's body comes from."""
         return self
 
-    def begin(
-        self, method: bytes, target: bytes, headers: Headers, has_body: bool, receiver: ResponseReceiver
-    ) -> None:
+    def begin(self, request: OutgoingRequest, receiver: ResponseReceiver) -> None:
         """Send a request's head."""
         self._receiver = receiver
-        self._connection.open(self, method, target, headers, has_body)
+        self._connection.open(self, request)
 
     def opened(self, stream: Stream) -> None:
         """It has its number."""
@@ -195,11 +194,13 @@ class H2Connection(Protocol):
         self._reserved.add(stream)
         return stream
 
-    def open(self, stream: H2Stream, method: bytes, target: bytes, headers: Headers, has_body: bool) -> None:
+    def open(self, stream: H2Stream, request: OutgoingRequest) -> None:
         """Called by a stream."""
         self._reserved.discard(stream)
-        now = self._reactor.seconds()
-        stream.opened(self.session.open(method, target, headers, has_body, stream, now))
+        now, session = self._reactor.seconds(), self.session
+        stream.opened(
+            session.open(request.method, request.target, request.headers, request.has_body, stream, now)
+        )
         if not self._ticks.running:
             self._ticks.start(TICK, now=False)
         self.flush()

@@ -7,8 +7,9 @@ from http import HTTPStatus
 
 from hpack import Decoder, HeaderTuple, HPACKError, NeverIndexedHeaderTuple
 
-from superedge.web.h1 import HOP_BY_HOP, MAX_HEAD, Headers, ResponseHead
+from superedge.web.h1 import MAX_HEAD
 from superedge.web.h2frames import Code, ConnectionFault, StreamFault
+from superedge.web.heads import HOP_BY_HOP, Headers, ResponseHead
 
 MAX_CONTINUATIONS = 64
 """Frames in which one header block may come."""

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable
 
 from superedge.web import h2frames as frames
-from superedge.web.h1 import Headers
 from superedge.web.h2frames import Code, ConnectionFault, StreamFault
+from superedge.web.heads import Headers
 
 
 class Outgoing:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from hpack import Encoder
 
 from superedge.web import h2frames as frames
-from superedge.web.h1 import MAX_HEAD, End, Headers, ResponseHead
+from superedge.web.h1 import MAX_HEAD, End
 from superedge.web.h2frames import Code, ConnectionFault, StreamFault
 from superedge.web.h2headers import (
     HeaderReader,
@@ -24,6 +24,7 @@ from superedge.web.h2headers import (
 )
 from superedge.web.h2keepalive import PING_TIMEOUT, Keepalive
 from superedge.web.h2sending import Outgoing, Sending
+from superedge.web.heads import Headers, ResponseHead
 
 STREAM_WINDOW = 512 * 1024
 """Bytes that a server may send on a stream whose receiver takes none: what a stalled client costs."""

@@ -14,17 +14,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from superedge.web.h1 import (
-    End,
-    Headers,
-    MessageError,
-    RequestHead,
-    RequestReader,
-    Switched,
-    chunk,
-    last_chunk,
-    response_head,
-)
+from superedge.web.h1 import End, MessageError, RequestReader, Switched, chunk, last_chunk
+from superedge.web.heads import Headers, RequestHead, header_lines, response_head
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _log = Logger()
@@ -122,20 +113,24 @@ class Request:
         ``headers`` hold the body's length, unless ``bounded`` is false: then the body is chunked, or ends
         with the connection for HTTP/1.0.
         """
+        self.start_lines(status, reason, header_lines(headers), bounded)
+
+    def start_lines(self, status: int, reason: bytes, lines: bytes, bounded: bool) -> None:
+        """As `start`, with the headers as they stand on the wire."""
         self.started = True
         connection = self._connection
         if not bounded:
             if self.head.version == "1.1":
                 self._chunked = True
-                headers.append((b"Transfer-Encoding", b"chunked"))
+                lines += b"Transfer-Encoding: chunked\r\n"
             else:
                 connection.close_after = True
         if connection.close_after or not self.head.keep_alive:
             connection.close_after = True
-            headers.append((b"Connection", b"close"))
+            lines += b"Connection: close\r\n"
         elif self.head.version == "1.0":
-            headers.append((b"Connection", b"keep-alive"))
-        self._buffer.append(response_head(status, reason, headers))
+            lines += b"Connection: keep-alive\r\n"
+        self._buffer.append(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines))
 
     def write(self, pieces: list[bytes]) -> None:
         """Add to the body; nothing leaves before `flush`."""
@@ -256,21 +251,20 @@ class ServerConnection(TwistedProtocol):
             self.transport.resumeProducing()
 
     def _event(self, event: RequestHead | bytes | End | Switched) -> None:
-        kind = type(event)
-        if kind is RequestHead:
+        if type(event) is RequestHead:
             self._request_complete = False
-            request = self._request = Request(self, event)  # type: ignore[arg-type]
-            if request.head.upgrade:
+            request = self._request = Request(self, event)
+            if event.upgrade:
                 self._switched = []
             self._handle(request)
-        elif kind is Switched:
-            self._switched = [event.rest] if event.rest else []  # type: ignore[union-attr]
-        else:
-            if kind is End:
+        elif type(event) is Switched:
+            self._switched = [event.rest] if event.rest else []
+        elif type(event) is bytes or type(event) is End:
+            if type(event) is End:
                 self._request_complete = True
             # A request that was answered before its end is read, and dropped.
             if self._request is not None and not self._request.finished:
-                self._request._deliver(event)  # type: ignore[arg-type]
+                self._request._deliver(event)
             self._settle()
 
     def _handle(self, request: Request) -> None:

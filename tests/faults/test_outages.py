@@ -22,7 +22,7 @@ from zope.interface import implementer
 from superedge.net.steadiness import SharedResolver
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ServerContextSource
-from superedge.web.h1 import Headers
+from superedge.web.heads import Headers
 from tests.liteapiserver.cache.driver import list_of, pod
 from tests.liteapiserver.test_proxying import PODS
 from tests.liteapiserver.world import JSON, Greeter, Response, Seen, Silent, World, listener, reactor, until

@@ -13,7 +13,7 @@ from superedge.kube.request import RequestInfo, parse_request
 from superedge.liteapiserver.caller import Caller
 from superedge.liteapiserver.history import TIMEOUT, History
 from superedge.net.errors import ConnectError
-from superedge.web.h1 import Headers, ResponseHead
+from superedge.web.heads import Headers, ResponseHead
 from tests.liteapiserver.cache.driver import bookmark, list_of, pod
 from tests.liteapiserver.test_offline import OfflineTestCase
 from tests.liteapiserver.test_proxying import PODS

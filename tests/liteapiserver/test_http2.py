@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from superedge.web.h1 import Headers
+from superedge.web.heads import Headers
 from tests.liteapiserver import test_proxying
 from tests.liteapiserver.test_proxying import PODS, ProxyTestCase
 from tests.liteapiserver.world import JSON, NODE, Response, Seen, until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from superedge.web.h1 import Headers
+from superedge.web.heads import Headers
 from tests.liteapiserver.cache.driver import bookmark, event, list_of, pod
 from tests.liteapiserver.test_offline import OfflineTestCase
 from tests.liteapiserver.test_proxying import PODS

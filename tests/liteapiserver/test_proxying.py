@@ -11,7 +11,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from superedge.web.h1 import Headers
+from superedge.web.heads import Headers
 from tests.liteapiserver.world import JSON, NODE, Seen, World, reactor, until
 
 PODS = "/api/v1/namespaces/default/pods"

@@ -26,7 +26,7 @@ from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.identity import Identity
 from superedge.tls.reload import FileWatcher
 from superedge.web.client import UpstreamConnection
-from superedge.web.h1 import Headers, ResponseHead, request_head
+from superedge.web.heads import Headers, ResponseHead, request_head
 from superedge.web.server import Request
 from tests.web.h2server import BothFactory
 

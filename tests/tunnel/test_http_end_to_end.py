@@ -13,7 +13,7 @@ from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.http import HttpListener, HttpsListener
-from superedge.web.h1 import Headers
+from superedge.web.heads import Headers
 from superedge.web.server import Request, ServerFactory
 from tests.tunnel.case import TunnelCase, reactor
 

@@ -23,7 +23,7 @@ from h2.settings import SettingCodes
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from superedge.web.h1 import HOP_BY_HOP, Headers, RequestHead
+from superedge.web.heads import HOP_BY_HOP, Headers, RequestHead
 from superedge.web.server import ServerFactory
 
 QUEUE = 64 * 1024

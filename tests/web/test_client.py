@@ -6,7 +6,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.web.client import UpstreamConnection
-from superedge.web.h1 import Headers, ResponseHead
+from superedge.web.heads import Headers, ResponseHead
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

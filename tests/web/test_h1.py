@@ -8,17 +8,19 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.web.h1 import (
-    HOP_BY_HOP,
     MAX_HEAD,
     End,
     MessageError,
-    RequestHead,
     RequestReader,
-    ResponseHead,
     ResponseReader,
     Switched,
     chunk,
     last_chunk,
+)
+from superedge.web.heads import (
+    HOP_BY_HOP,
+    RequestHead,
+    ResponseHead,
     request_head,
     response_head,
     split_headers,

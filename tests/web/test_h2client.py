@@ -14,8 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.net.errors import ConnectError
 from superedge.web import h2client, h2frames, h2keepalive, h2session
-from superedge.web.h1 import Headers
 from superedge.web.h2client import H2Connection, H2Stream
+from superedge.web.heads import Headers, OutgoingRequest
 from tests.web.test_client import Receiver
 
 HEADERS: Headers = [(b"Host", b"cloud")]
@@ -67,7 +67,7 @@ class H2ConnectionTests(SynchronousTestCase):
 
     def ask(self, method: bytes = b"GET", body: bool = False) -> tuple[H2Stream, Receiver]:
         receiver, stream = Receiver(), self.connection.stream()
-        stream.begin(method, b"/", HEADERS, body, receiver)
+        stream.begin(OutgoingRequest(method, b"/", HEADERS, body), receiver)
         return stream, receiver
 
     def asked(self) -> list[int]:

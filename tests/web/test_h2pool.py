@@ -22,6 +22,7 @@ from superedge.web import h2pool
 from superedge.web.client import Pool, UpstreamChannel, UpstreamConnection
 from superedge.web.h2client import H2Stream
 from superedge.web.h2pool import OFFERED, StreamPool
+from superedge.web.heads import OutgoingRequest
 from tests.web.h2server import BothFactory
 from tests.web.test_client import Receiver
 
@@ -110,7 +111,7 @@ class StreamPoolTests(TestCase):
 
     def begin(self, channel: UpstreamChannel, target: bytes = b"/") -> Answer:
         answer = Answer()
-        channel.begin(b"GET", target, [(b"Host", b"cloud")], False, answer)
+        channel.begin(OutgoingRequest(b"GET", target, [(b"Host", b"cloud")], False), answer)
         return answer
 
     async def ask(self, pool: StreamPool, target: bytes = b"/") -> Answer:

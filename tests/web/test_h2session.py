@@ -16,8 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.web import h2frames as frames
 from superedge.web import h2headers, h2keepalive, h2session
-from superedge.web.h1 import End, Headers, ResponseHead
+from superedge.web.h1 import End
 from superedge.web.h2session import Failed, H2Session, Stream
+from superedge.web.heads import Headers, ResponseHead
 
 HEADERS: Headers = [
     (b"Host", b"cloud:6443"),

@@ -9,7 +9,7 @@ from superedge.kube.media import JSON
 from superedge.kube.objects import version_number
 from superedge.kube.request import RequestInfo, qualified
 from superedge.kube.status import status_body
-from superedge.web.h1 import Headers
+from superedge.web.heads import Headers
 
 _LONGEST = 600
 """Characters of what a request is about: names have at most 253."""

@@ -16,7 +16,8 @@ from superedge.tunnel.listeners.connect_request import STATUS, BadRequest
 from superedge.tunnel.listeners.http_request import Forwarded, response_headers
 from superedge.tunnel.listeners.upstreams import Target, Upstreams
 from superedge.web.client import UpstreamConnection
-from superedge.web.h1 import Headers, ResponseHead, chunk, last_chunk, response_head
+from superedge.web.h1 import chunk, last_chunk
+from superedge.web.heads import Headers, ResponseHead, response_head
 from superedge.web.server import Request
 
 _REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS"})

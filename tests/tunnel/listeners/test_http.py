@@ -13,7 +13,8 @@ from superedge.config.tunnel import HttpListenerConfig
 from superedge.mux.stream import MuxStream
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.http import HttpListener
-from superedge.web.h1 import RequestHead, RequestReader, ResponseHead, ResponseReader
+from superedge.web.h1 import RequestReader, ResponseReader
+from superedge.web.heads import RequestHead, ResponseHead
 from tests.mux.pair import Pair, Recorder
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

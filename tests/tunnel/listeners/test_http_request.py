@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.tunnel.listeners.connect_request import BadRequest
 from superedge.tunnel.listeners.http_request import Forwarded, forwarded, response_headers
-from superedge.web.h1 import RequestHead, RequestReader
+from superedge.web.h1 import RequestReader
+from superedge.web.heads import RequestHead
 
 
 def head_of(data: bytes) -> RequestHead:

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.web.h1 import End, MessageError, RequestReader, ResponseReader
+from superedge.web.heads import HOP_BY_HOP, RequestHead, header_lines, split_headers
+from superedge.web.plain import MAX_PLAIN, plain_request, plain_response
+from tests.web.test_h1 import GET, merged
+
+LINES = st.one_of(
+    st.sampled_from(
+        [
+            b"Host: a",
+            b"Accept: application/json, */*",
+            b"Authorization: Bearer x.y.z",
+            b"X-Empty:",
+            b"X-Spaces:   v  ",
+            b"X-Tab: a\tb",
+            b"X-High: \xc3\xa9",
+            b" folded",
+            b"Content-Length: 3",
+            b"Content-Length: 03",
+            b"content-length: +3",
+            b"Content-Length : 3",
+            b"Transfer-Encoding: chunked",
+            b"transfer-encoding: identity",
+            b"Connection: keep-alive",
+            b"Connection: close",
+            b"Connection: x-tab, keep-alive",
+            b"Keep-Alive: timeout=5",
+            b"Upgrade: websocket",
+            b"Expect: 100-continue",
+            b"Content-Type: text/html",
+            b"Audit-Id: 1",
+            b"",
+        ]
+    ),
+    st.binary(max_size=12),
+    st.builds(lambda name, value: name + b": " + value, st.binary(max_size=5), st.binary(max_size=8)),
+)
+HEADS = st.lists(LINES, max_size=6)
+REQUEST_LINES = st.sampled_from(
+    [
+        b"GET / HTTP/1.1",
+        b"HEAD /api/v1/pods?watch=1&x=%20 HTTP/1.1",
+        b"POST / HTTP/1.1",
+        b"GET / HTTP/1.0",
+        b"GET http://a/ HTTP/1.1",
+        b"GET  / HTTP/1.1",
+        b"GET /\x7f HTTP/1.1",
+    ]
+)
+STATUS_LINES = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.1 200 ",
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 404 Not Found",
+        b"HTTP/1.1 204 No Content",
+        b"HTTP/1.1 304 Not Modified",
+        b"HTTP/1.1 100 Continue",
+        b"HTTP/1.1 101 Switching Protocols",
+        b"HTTP/1.0 200 OK",
+        b"HTTP/1.1 600 ?",
+    ]
+)
+
+
+def message(first: bytes, lines: list[bytes], body: bytes) -> bytes:
+    return b"\r\n".join([first, *lines, b"", body])
+
+
+def read(reader: RequestReader | ResponseReader, data: bytes, cut: int) -> list[object]:
+    """What a reader makes of data in two pieces; no cut within the head leaves it to the parser."""
+    return merged([*reader.feed(data[:cut]), *reader.feed(data[cut:])])
+
+
+class PlainTests(SynchronousTestCase):
+    @settings(max_examples=400, deadline=None)
+    @given(REQUEST_LINES, HEADS)
+    def test_a_plain_request_is_what_the_parser_finds(self, first: bytes, lines: list[bytes]) -> None:
+        data = message(first, lines, b"")
+        head = plain_request(data)
+        if head is not None:
+            self.assertEqual(read(RequestReader(), data, 5), [head, End([])])
+            self.assertEqual(RequestReader().feed(data), [head, End([])])
+            self.assertEqual(head.raw, data)
+
+    @settings(max_examples=400, deadline=None)
+    @given(STATUS_LINES, HEADS, st.binary(max_size=5))
+    def test_a_plain_response_is_what_the_parser_finds(
+        self, first: bytes, lines: list[bytes], body: bytes
+    ) -> None:
+        data = message(first, lines, body)
+        plain = plain_response(data)
+        if plain is None:
+            return
+        head, length, begin = plain
+        whole = data[:begin] + b"x" * length
+        parsed = read(ResponseReader(), whole, 5)
+        self.assertEqual(parsed, [head, *([b"x" * length] if length else []), End([])])
+        self.assertEqual(merged(ResponseReader().feed(whole)), parsed)
+        headers, noted = split_headers(head.headers, HOP_BY_HOP)
+        self.assertEqual(head.passed_on(), (header_lines(headers), noted))
+
+    def test_what_is_plain(self) -> None:
+        self.assertIsNotNone(plain_request(GET))
+        answer = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\nX: y\r\n\r\nab"
+        plain = plain_response(answer)
+        assert plain is not None
+        head, length, begin = plain
+        self.assertEqual((length, answer[begin:]), (2, b"ab"))
+        self.assertEqual(head.passed_on().lines, b"Content-Length: 2\r\nX: y\r\n")
+
+    def test_what_decides_where_a_message_ends_is_the_parsers(self) -> None:
+        for line in (
+            b"Content-Length: 0",
+            b"Transfer-Encoding: chunked",
+            b"Upgrade: h2c",
+            b"Expect: 100-continue",
+            b"Connection: close",
+            b"X: a\x00b",
+            b"X: a\rb",
+            b"X : a",
+            b" folded",
+        ):
+            self.assertIsNone(plain_request(message(b"GET / HTTP/1.1", [b"Host: a", line], b"")), line)
+        for lines in (
+            [],
+            [b"Content-Length: 1", b"Content-Length: 1"],
+            [b"Content-Length: 1", b"Transfer-Encoding: chunked"],
+            [b"Content-Length: 1", b"Connection: close"],
+            [b"Content-Length: -1"],
+            [b"Content-Length: 1" + b"0" * 20],
+        ):
+            self.assertIsNone(plain_response(message(b"HTTP/1.1 200 OK", lines, b"a")), lines)
+        for status in (b"100 Continue", b"204 No Content", b"304 Not Modified"):
+            self.assertIsNone(plain_response(message(b"HTTP/1.1 " + status, [b"Content-Length: 1"], b"")))
+        self.assertIsNone(plain_request(GET + GET))
+
+    def test_long_heads_are_not_kept(self) -> None:
+        line = b"X: " + b"y" * MAX_PLAIN
+        before = plain_request.cache_info().currsize
+        (head, _) = RequestReader().feed(message(b"GET / HTTP/1.1", [line], b""))
+        assert isinstance(head, RequestHead)
+        self.assertEqual(head.raw, b"")
+        self.assertEqual(plain_request.cache_info().currsize, before)
+        self.assertIsNone(plain_response(message(b"HTTP/1.1 200 OK", [b"Content-Length: 1", line], b"a")))
+
+    def test_in_the_middle_of_a_message_the_parser_goes_on(self) -> None:
+        reader = RequestReader()
+        reader.feed(b"PUT / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (2 * len(GET)))
+        self.assertEqual(reader.feed(GET), [GET])
+        self.assertEqual(reader.feed(GET), [GET, End([])])
+        self.assertEqual(len(reader.feed(GET)), 2)
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"
+        answers = ResponseReader()
+        answers.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.assertEqual(answers.feed(b"%x\r\n%b\r\n0\r\n\r\n" % (len(answer), answer)), [answer, End([])])
+        self.assertEqual(answers.feed(answer)[1:], [b"ab", End([])])
+        answers.expect(True)
+        self.assertRaises(MessageError, answers.feed, answer)
