@@ -19,6 +19,7 @@ from superedge.mux.session import Session, Stats, Stream
 from superedge.mux.settings import MuxSettings
 from superedge.mux.stream import MuxStream
 from superedge.net.bucket import TokenBucket
+from superedge.net.rounds import Round
 
 FLUSH_SIZE = 64 * 1024
 """Bytes given to the transport in one write: all that a frame with something urgent may wait behind."""
@@ -49,7 +50,8 @@ class MuxConnection(Protocol):
         self.bandwidth: TokenBucket | None = None
         """Limits the bytes of streams that are sent; may be shared with other connections."""
         self._turn: IDelayedCall | None = None
-        self._flush_scheduled = False
+        self._round = Round.of(reactor)
+        self._in_round = False
         self._receiving = False
         self._full = False
         self._close_reason: str | None = None
@@ -182,13 +184,14 @@ class MuxConnection(Protocol):
     # -- sending
 
     def wake(self) -> None:
-        """Something may be ready to be sent: send it at the end of this reactor turn."""
-        if not (self._flush_scheduled or self._receiving or self._full) and self.session.has_output:
-            self._flush_scheduled = True
-            self.reactor.callLater(0, self._flush_turn)
+        """Something may be ready to be sent: send it at the end of the reactor's round."""
+        if not (self._in_round or self._receiving or self._full) and self.session.has_output:
+            self._in_round = True
+            self._round.add(self)
 
-    def _flush_turn(self) -> None:
-        self._flush_scheduled = False
+    def round_over(self) -> None:
+        """Send what is ready."""
+        self._in_round = False
         self._flush()
 
     def _flush(self) -> None:

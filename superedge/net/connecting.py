@@ -5,57 +5,81 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import cast
 
 from twisted.internet import abstract
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from superedge.config.addresses import Address, UnixAddress
+from superedge.config.addresses import Address, TCPAddress, UnixAddress
 from superedge.interfaces import IReactor
 from superedge.net.errors import ConnectionRefused, ConnectTimeout
+from superedge.net.transport import prepare
 
-_UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EALREADY})
+_UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EAGAIN})
 
 
-class Connecting(abstract.FileDescriptor):
-    """``done`` fires with the connected socket, or fails with ConnectionRefused or ConnectTimeout.
+def connect(reactor: IReactor, address: Address) -> Deferred[socket.socket]:
+    """A connected socket, or ConnectionRefused; cancellable. Only the system limits its time."""
+    sock, problem = _start(address)
+    if problem in _UNDER_WAY and not isinstance(address, UnixAddress):
+        return _Connecting(reactor, sock, address).done
+    if problem:
+        sock.close()
+        return fail(_refused(address, problem))
+    return succeed(sock)
 
-    ``timeout`` is in seconds; without one the system's own limit holds. Cancel ``done`` to give up.
+
+async def connect_nearby(reactor: IReactor, address: TCPAddress, timeout: float) -> socket.socket:
+    """A prepared socket connected to who is on this host as a rule: then there is nothing to wait for.
+
+    ``timeout`` is in seconds. Raises ConnectionRefused or ConnectTimeout.
     """
+    sock, problem = _start(address)
+    if problem in _UNDER_WAY:
+        # On loopback the handshake is over by now; the second call says so.
+        problem = sock.connect_ex((address.host, address.port))
+    if not problem:
+        prepare(sock)
+        return sock
+    if problem in _UNDER_WAY:
+        prepare(sock)
+        return await _Connecting(reactor, sock, address, timeout).done
+    sock.close()
+    raise _refused(address, problem)
 
-    def __init__(self, reactor: IReactor, address: Address, timeout: float | None = None) -> None:
+
+def _start(address: Address) -> tuple[socket.socket, int]:
+    """A socket that began to connect, and the error number of that."""
+    if isinstance(address, UnixAddress):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        return sock, sock.connect_ex(address.path)
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    return sock, sock.connect_ex((address.host, address.port))
+
+
+def _refused(address: Address, problem: int) -> ConnectionRefused:
+    return ConnectionRefused(f"cannot connect to {address}: {os.strerror(problem)}")
+
+
+class _Connecting(abstract.FileDescriptor):
+    """Waits for a TCP socket that is under way."""
+
+    def __init__(
+        self, reactor: IReactor, sock: socket.socket, address: Address, timeout: float | None = None
+    ) -> None:
         abstract.FileDescriptor.__init__(self, reactor)
         self.done: Deferred[socket.socket] = Deferred(self._cancelled)
-        if isinstance(address, UnixAddress):
-            self._target: object = address.path
-            family = socket.AF_UNIX
-        else:
-            self._target = (address.host, address.port)
-            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        self._socket = sock
         self._address = address
         self._timeout = timeout
         self._deadline: IDelayedCall | None = None
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
-        self._socket.setblocking(False)
-        self.fileno = self._socket.fileno  # type: ignore[method-assign]
+        self.fileno = sock.fileno  # type: ignore[method-assign]
         self.connected = 1
-
-    def start(self, look_again: bool = False) -> None:
-        """Begin; with ``look_again``, ``done`` has often fired when this returns."""
-        target = cast(tuple[str, int], self._target)
-        problem = self._socket.connect_ex(target)
-        if self._socket.family != socket.AF_UNIX:
-            if look_again and problem == errno.EINPROGRESS:
-                # On loopback the handshake is over by now; the second call says so.
-                problem = self._socket.connect_ex(target)
-            if problem in _UNDER_WAY or problem == errno.EAGAIN:
-                self.startWriting()
-                if self._timeout is not None:
-                    self._deadline = cast(IReactor, self.reactor).callLater(self._timeout, self._expired)
-                return
-        self._finish(problem)
+        self.startWriting()
+        if timeout is not None:
+            self._deadline = reactor.callLater(timeout, self._expired)
 
     def doWrite(self) -> None:
         """The attempt has ended."""
@@ -74,7 +98,7 @@ class Connecting(abstract.FileDescriptor):
         self._stop()
         if problem:
             self._socket.close()
-            self.done.errback(ConnectionRefused(f"cannot connect to {self._address}: {os.strerror(problem)}"))
+            self.done.errback(_refused(self._address, problem))
         else:
             self.done.callback(self._socket)
 

@@ -30,7 +30,7 @@ from superedge.net.listener import ListeningSocket, bind
 from superedge.net.racing import connect_to_first
 from superedge.net.resolve import resolve
 from superedge.net.tlstransport import TLSTransport
-from superedge.net.transport import StreamTransport, address_text, socket_address
+from superedge.net.transport import StreamTransport, address_text, peer_of, prepare, socket_address
 
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds a connected client has to finish the TLS handshake."""
@@ -148,18 +148,16 @@ class ServerEndpoint:
                 self._reactor, factory.buildProtocol, self._on_tls_failure, HANDSHAKE_TIMEOUT
             )
             context = self._tls.current()
-            secured = TLSTransport(
-                sock, context, handshake, self._reactor, handshake.established, accepted_from=peer
-            )
+            secured = TLSTransport(sock, context, handshake, self._reactor, handshake.established, peer)
             handshake.makeConnection(secured)
             secured.startReading()
             return
-        protocol = factory.buildProtocol(socket_address(peer, sock.family))
+        protocol = factory.buildProtocol(socket_address(peer))
         if protocol is None:
             sock.close()
             return
         # Who connects speaks first, as a rule: its first bytes are often there already.
-        StreamTransport(sock, protocol, self._reactor, accepted_from=peer).begin(read_now=True)
+        StreamTransport(sock, protocol, self._reactor, peer).begin(read_now=True)
 
 
 @implementer(IStreamClientEndpoint)
@@ -214,15 +212,18 @@ class ClientEndpoint:
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         sock = await self.connected_socket()
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            prepare(sock)
         factory.doStart()
         if self._tls is None:
             protocol = self._built(factory, sock)
-            StreamTransport(sock, protocol, self._reactor).begin()
+            StreamTransport(sock, protocol, self._reactor, peer_of(sock)).begin()
             return protocol
         return await self._secured(sock, factory, self._tls)
 
     def _built(self, factory: IProtocolFactory, sock: socket.socket) -> IProtocol:
-        protocol = factory.buildProtocol(socket_address(sock.getpeername(), sock.family))
+        protocol = factory.buildProtocol(socket_address(peer_of(sock)))
         if protocol is None:
             sock.close()
             raise ConnectError(f"no protocol for {self._address}")
@@ -255,7 +256,13 @@ class ClientEndpoint:
 
         handshake = _Handshake(self._reactor, build, failed, self._timeout)
         transport = TLSTransport(
-            sock, tls.current(), handshake, self._reactor, handshake.established, self._server_name
+            sock,
+            tls.current(),
+            handshake,
+            self._reactor,
+            handshake.established,
+            peer_of(sock),
+            self._server_name,
         )
         handshake.makeConnection(transport)
         outcome = transport.handshake()

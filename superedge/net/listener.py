@@ -95,6 +95,8 @@ class ListeningSocket(abstract.FileDescriptor):
         self._address = address
         self._factory = factory
         self._accepted = accepted
+        self._expected = 1
+        """Accepts to try in a round: asking in vain costs as much as accepting."""
         self.fileno = sock.fileno  # type: ignore[method-assign]
         self.connected = 1
 
@@ -105,10 +107,12 @@ class ListeningSocket(abstract.FileDescriptor):
 
     def doRead(self) -> None:
         """Accept what waits, a bounded number at a time."""
-        for _ in range(ACCEPTS_A_ROUND):
+        for count in range(self._expected):
             try:
                 sock, peer = self._socket.accept()
+                sock.setblocking(False)
             except (BlockingIOError, InterruptedError):
+                self._expected = max(count, 1)
                 return
             except OSError as problem:
                 if problem.errno in _EXHAUSTED:
@@ -124,6 +128,7 @@ class ListeningSocket(abstract.FileDescriptor):
             except Exception:
                 _log.failure("connection on {address} dropped", address=self._address)
                 sock.close()
+        self._expected = min(2 * self._expected, ACCEPTS_A_ROUND)
 
     def _accept_again(self) -> None:
         if self.connected:
@@ -149,4 +154,4 @@ class ListeningSocket(abstract.FileDescriptor):
 
     def getHost(self) -> Any:
         """The address bound, with the true port when 0 was asked for."""
-        return socket_address(self._socket.getsockname(), self._socket.family)
+        return socket_address(self._socket.getsockname())

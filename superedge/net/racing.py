@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from superedge.config.addresses import Address
 from superedge.interfaces import IReactor
-from superedge.net.connecting import Connecting
+from superedge.net.connecting import connect
 
 ATTEMPT_DELAY = 0.25
 """Seconds that an address has to answer before the next is tried beside it."""
@@ -29,13 +29,11 @@ class _Race:
     def next(self) -> None:
         """Begin with one more address."""
         self._stop_timer()
-        connecting = Connecting(self._reactor, self._waiting.popleft())
-        attempt = connecting.done
+        attempt = connect(self._reactor, self._waiting.popleft())
         self._running.append(attempt)
         if self._waiting:
             self._timer = self._reactor.callLater(ATTEMPT_DELAY, self._late)
         attempt.addCallbacks(self._won, self._lost, callbackArgs=(attempt,), errbackArgs=(attempt,))
-        connecting.start()
 
     def _late(self) -> None:
         self._timer = None

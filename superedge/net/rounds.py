@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary, ref
 
-from superedge.interfaces import IReactor
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+_log = Logger()
 
 
 class Waiting(Protocol):
     """Who has something to do then."""
 
     def round_over(self) -> None:
-        """The moment has come. Must not raise."""
+        """The moment has come."""
 
 
 class Round:
@@ -20,12 +23,12 @@ class Round:
 
     _rounds: WeakKeyDictionary[Any, Round] = WeakKeyDictionary()
 
-    def __init__(self, reactor: IReactor) -> None:
+    def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = ref(reactor)
         self._waiting: list[Waiting] = []
 
     @classmethod
-    def of(cls, reactor: IReactor) -> Round:
+    def of(cls, reactor: IReactorTime) -> Round:
         """The one of a reactor."""
         found = cls._rounds.get(reactor)
         if found is None:
@@ -35,10 +38,13 @@ class Round:
     def add(self, waiting: Waiting) -> None:
         """Call ``round_over`` of it, once."""
         if not self._waiting:
-            cast(IReactor, self._reactor()).callLater(0, self._over)
+            cast(IReactorTime, self._reactor()).callLater(0, self._over)
         self._waiting.append(waiting)
 
     def _over(self) -> None:
         waiting, self._waiting = self._waiting, []
         for each in waiting:
-            each.round_over()
+            try:
+                each.round_over()
+            except Exception:
+                _log.failure("{waiting} failed at the end of a round", waiting=each)

@@ -42,11 +42,11 @@ class TLSTransport(StreamTransport):
         protocol: IProtocol,
         reactor: IReactor,
         on_ready: Callable[[], None],
+        peer: Any,
         server_name: str | None = None,
-        accepted_from: Any = None,
     ) -> None:
         """Dials when the name to expect of the server is given, else serves."""
-        StreamTransport.__init__(self, sock, protocol, reactor, accepted_from)
+        StreamTransport.__init__(self, sock, protocol, reactor, peer)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_name is None, server_hostname=server_name

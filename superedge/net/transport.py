@@ -45,18 +45,19 @@ _read_view = memoryview(bytearray(READ_SIZE))
 _log = Logger()
 
 
-def _peer_of(sock: socket.socket) -> Any:
+def peer_of(sock: socket.socket) -> Any:
+    """What the socket module calls the peer's address."""
     try:
         return sock.getpeername()
     except OSError:  # the peer was gone before we looked
         return ("::", 0, 0, 0) if sock.family == socket.AF_INET6 else ("0.0.0.0", 0)
 
 
-def socket_address(sockaddr: Any, family: int) -> IAddress:
+def socket_address(sockaddr: Any) -> IAddress:
     """Twisted's address object for what the socket module calls an address."""
-    if family == socket.AF_UNIX:
+    if not isinstance(sockaddr, tuple):
         return cast(IAddress, UNIXAddress(sockaddr or b""))
-    if family == socket.AF_INET6:
+    if len(sockaddr) == 4:
         return cast(IAddress, IPv6Address("TCP", *sockaddr))
     return cast(IAddress, IPv4Address("TCP", *sockaddr))
 
@@ -87,19 +88,14 @@ class StreamTransport(abstract.FileDescriptor):
     _aborting = False
     _flush_deadline: IDelayedCall | None = None
 
-    def __init__(
-        self, sock: socket.socket, protocol: IProtocol, reactor: IReactor, accepted_from: Any = None
-    ) -> None:
-        """``accepted_from`` is the peer's address, of a socket that inherited its listener's options."""
+    def __init__(self, sock: socket.socket, protocol: IProtocol, reactor: IReactor, peer: Any) -> None:
+        """The socket does not block and is prepared; ``peer`` is what the socket module calls its address."""
         abstract.FileDescriptor.__init__(self, reactor)
-        sock.setblocking(False)
-        self._family = sock.family
-        if accepted_from is None and self._family != socket.AF_UNIX:
-            prepare(sock)
         self.socket = sock
         self.fileno = sock.fileno  # type: ignore[method-assign]
         self.protocol = protocol
-        self._peer = _peer_of(sock) if accepted_from is None else accepted_from
+        self._peer = peer
+        self._tcp = isinstance(peer, tuple)
         self._reading = False
         self._writing = False
         self._read_closed = False
@@ -201,24 +197,28 @@ class StreamTransport(abstract.FileDescriptor):
             return
         self._tempDataBuffer.append(data)
         self._tempDataLen += len(data)
+        self._act_at_end_of_round()
+        self._maybePauseProducer()
+
+    def _act_at_end_of_round(self) -> None:
         if not self._in_round:
             self._in_round = True
             self._round.add(self)
-        self._maybePauseProducer()
 
     def round_over(self) -> None:
-        """Send what `write_soon` was given."""
+        """Send what `write_soon` was given, then end what is to be ended."""
         self._in_round = False
         if self.disconnected or self._aborting:
             return
         try:
-            outcome = self._send_round()
+            waits = self.dataBuffer or self._tempDataLen
+            outcome = self._send_round() if waits else self._end_if_idle()
         except Exception:
             _log.failure("transport failed to write")
             outcome = main.CONNECTION_LOST
         if outcome is not None:
             self.connectionLost(Failure(outcome))
-        elif self.unsent() and not self.disconnected:
+        elif not self.disconnected and (self.unsent() or self._ending):
             self.startWriting()
 
     def _send_round(self) -> Exception | None:
@@ -249,12 +249,12 @@ class StreamTransport(abstract.FileDescriptor):
     def keep_queue_short(self, unsent: int) -> None:
         """Let few bytes wait: ``unsent`` in the kernel beyond those under way, here the rest of one write."""
         self.bufferSize = 0
-        if self._family != socket.AF_UNIX:
+        if self._tcp:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
 
     def give_up_after(self, seconds: float) -> None:
         """End the connection when the peer takes nothing for so long, although it is alive."""
-        if self._family != socket.AF_UNIX:
+        if self._tcp:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
     # -- closing
@@ -263,18 +263,15 @@ class StreamTransport(abstract.FileDescriptor):
         """Close once everything queued is sent and no producer is registered; bounded in time."""
         if not self.connected or self.disconnecting:
             return
-        reactor = cast(IReactor, self.reactor)
         if self._writeDisconnected:
             abstract.FileDescriptor.loseConnection(self)
-            return
-        if self._idle:
+        elif self._idle:
             self.stopReading()
             self.disconnecting = 1
-            reactor.callLater(0, self._close_idle)
-            return
-        if self._flush_deadline is None:
-            self._flush_deadline = reactor.callLater(FLUSH_TIMEOUT, self._flush_timed_out)
-        abstract.FileDescriptor.loseConnection(self)
+            self._act_at_end_of_round()
+        else:
+            self._bound_flush()
+            abstract.FileDescriptor.loseConnection(self)
 
     @property
     def _idle(self) -> bool:
@@ -282,15 +279,27 @@ class StreamTransport(abstract.FileDescriptor):
         waits = self.dataBuffer or self._tempDataLen
         return not waits and (self.producer is None or (self.streamingProducer and not self.producerPaused))
 
-    def _close_idle(self) -> None:
-        if self.disconnected or self._aborting:
-            return
-        outcome = self._postLoseConnection() if self._idle else None
-        if outcome is not None:
-            self.connectionLost(Failure(outcome))
-            return
-        self._flush_deadline = cast(IReactor, self.reactor).callLater(FLUSH_TIMEOUT, self._flush_timed_out)
-        self.startWriting()
+    @property
+    def _ending(self) -> bool:
+        """An end is still to come."""
+        return bool(self.disconnecting) or (self._writeDisconnecting and not self._writeDisconnected)
+
+    def _bound_flush(self) -> None:
+        if self._flush_deadline is None:
+            reactor = cast(IReactor, self.reactor)
+            self._flush_deadline = reactor.callLater(FLUSH_TIMEOUT, self._flush_timed_out)
+
+    def _end_if_idle(self) -> Any:
+        """The end that was asked for, unless a producer wants to send more first."""
+        if self.disconnecting:
+            outcome = self._postLoseConnection() if self._idle else None
+            if outcome is None:
+                self._bound_flush()
+            return outcome
+        if self._idle and self._ending:
+            self._writeDisconnected = True
+            self._closeWriteConnection()
+        return None
 
     def loseWriteConnection(self) -> None:
         """End our half once everything queued is sent."""
@@ -298,17 +307,14 @@ class StreamTransport(abstract.FileDescriptor):
             return
         self._writeDisconnecting = True
         if self._idle:
-            cast(IReactor, self.reactor).callLater(0, self._end_half_idle)
+            self._act_at_end_of_round()
         else:
             self.startWriting()
 
-    def _end_half_idle(self) -> None:
-        if self.disconnected or self.disconnecting or self._aborting:
-            return
-        if self._idle:
-            self._writeDisconnected = True
-            self._closeWriteConnection()
-        else:
+    def unregisterProducer(self) -> None:
+        """The producer has no more: what it held up can end."""
+        self.producer = None
+        if self.disconnecting and self.connected and not self._in_round:
             self.startWriting()
 
     def _flush_timed_out(self) -> None:
@@ -386,11 +392,11 @@ class StreamTransport(abstract.FileDescriptor):
 
     def getHost(self) -> Any:
         """The local address."""
-        return socket_address(self.socket.getsockname(), self._family)
+        return socket_address(self.socket.getsockname())
 
     def getPeer(self) -> Any:
         """The other end's address, also after the connection is gone."""
-        return socket_address(self._peer, self._family)
+        return socket_address(self._peer)
 
     def getTcpNoDelay(self) -> bool:
         """Whether small writes leave at once; always so on TCP."""
@@ -398,7 +404,7 @@ class StreamTransport(abstract.FileDescriptor):
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Set TCP_NODELAY; transports start with it on."""
-        if self._family != socket.AF_UNIX:
+        if self._tcp:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
 
     def getTcpKeepAlive(self) -> bool:

@@ -18,7 +18,7 @@ from superedge.config.addresses import Address, TCPAddress
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
-from superedge.net.transport import StreamTransport
+from superedge.net.transport import StreamTransport, peer_of
 
 Connector = Callable[[str, int], IStreamClientEndpoint]
 """The way to a node's kubelet: node name and port give an endpoint whose transports speak TLS."""
@@ -67,7 +67,7 @@ class ConnectProxyEndpoint(ClientEndpoint):
         """A socket to the proxy, after its 200."""
         sock = await super().connected_socket()
         answer = _Answer()
-        transport = StreamTransport(sock, answer, self._reactor)
+        transport = StreamTransport(sock, answer, self._reactor, peer_of(sock))
         transport.startReading()
         transport.write(f"CONNECT {self._target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         try:

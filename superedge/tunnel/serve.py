@@ -20,12 +20,12 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.tunnel import LimitsConfig
 from superedge.interfaces import IReactor, IStreamHandler
 from superedge.mux.stream import MuxStream
-from superedge.net.connecting import Connecting
+from superedge.net.connecting import connect_nearby
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError, ConnectTimeout, ResolveError
 from superedge.net.resolve import resolve
 from superedge.net.splice import Splice
-from superedge.net.transport import StreamTransport
+from superedge.net.transport import StreamTransport, peer_of
 from superedge.tunnel import metrics
 from superedge.tunnel.allow import AllowList
 from superedge.tunnel.errors import DialError
@@ -74,10 +74,9 @@ class TCPHandler:
             raise DialError("refused", str(problem)) from problem
 
     async def _dial(self, reactor: IReactor, target: TCPAddress, asked: str, timeout: float) -> Any:
-        connecting = Connecting(reactor, target, timeout)
-        connecting.start(look_again=True)
+        sock = await connect_nearby(reactor, target, timeout)
         # The transport does not read before it has a protocol of its own.
-        return StreamTransport(await connecting.done, Protocol(), reactor)
+        return StreamTransport(sock, Protocol(), reactor, peer_of(sock))
 
     def _allowed_literal(self, text: str) -> TCPAddress | None:
         """The address, when it is an IP literal that the allow list covers."""

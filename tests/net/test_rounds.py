@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.task import Clock
+
 from superedge.config.addresses import Address
+from superedge.net.rounds import Round
 from tests.net.test_endpoints import BIG, Collector, EndpointCase
 
 
@@ -39,8 +42,28 @@ class RoundTests(EndpointCase):
         client.transport.write_soon(b"two")
         client.transport.loseWriteConnection()
         self.assertEqual(await server.ended, b"onetwo")
+        server.transport.write(b"and the other half goes on")
         server.transport.loseConnection()
+        self.assertEqual(await client.ended, b"and the other half goes on")
+        client.transport.loseConnection()
         await client.lost
+
+    def test_one_that_fails_takes_nobody_along(self) -> None:
+        clock, over = Clock(), []
+
+        class Broken:
+            def round_over(self) -> None:
+                raise ValueError("broken")
+
+        class Whole:
+            def round_over(self) -> None:
+                over.append(self)
+
+        for each in (Broken(), Whole()):
+            Round.of(clock).add(each)
+        clock.advance(0)
+        self.assertEqual(len(over), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     async def test_a_connection_that_is_dropped_in_the_round_sends_nothing(self) -> None:
         client, server = await self.both_ends(False)
