@@ -19,6 +19,7 @@ from superedge.mux.session import Session, Stats, Stream
 from superedge.mux.settings import MuxSettings
 from superedge.mux.stream import MuxStream
 from superedge.net.bucket import TokenBucket
+from superedge.net.deadlines import Deadlines
 from superedge.net.rounds import Round
 
 FLUSH_SIZE = 64 * 1024
@@ -49,6 +50,8 @@ class MuxConnection(Protocol):
         """Called once when the peer says that it takes no more streams."""
         self.bandwidth: TokenBucket | None = None
         """Limits the bytes of streams that are sent; may be shared with other connections."""
+        self.deadlines = Deadlines(reactor)
+        """Of its streams; they end with it."""
         self._turn: IDelayedCall | None = None
         self._round = Round.of(reactor)
         self._in_round = False
@@ -162,6 +165,7 @@ class MuxConnection(Protocol):
             self._turn.cancel()
             self._turn = None
         self.session.close(f"the session ended: {reason}")
+        self.deadlines.stop()
         waiting, self._closed = self._closed, []
         for done in waiting:
             done.callback(reason)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import (
     IConsumer,
-    IDelayedCall,
     IHalfCloseableProtocol,
     IProtocol,
     IPushProducer,
@@ -22,6 +21,7 @@ from zope.interface import implementer
 
 from superedge.mux.errors import StreamReset
 from superedge.mux.session import Stream, join_small
+from superedge.net.deadlines import Deadline, Deadlines
 
 if TYPE_CHECKING:
     from superedge.mux.protocol import MuxConnection
@@ -33,10 +33,27 @@ _log = Logger()
 class MuxStream:
     """Bytes received before ``connect`` wait, at most a window of them."""
 
-    disconnecting = False
-    """``loseConnection`` was called."""
+    __slots__ = (
+        "_closed",
+        "_connection",
+        "_deadline",
+        "_fin_waiting",
+        "_paused",
+        "_producer",
+        "_producer_paused",
+        "_session",
+        "_state",
+        "_streaming",
+        "_told",
+        "_unread",
+        "_waiting",
+        "disconnecting",
+        "protocol",
+    )
 
     def __init__(self, connection: MuxConnection, state: Stream) -> None:
+        self.disconnecting = False
+        """``loseConnection`` was called."""
         self._connection = connection
         self._session = connection.session
         self._state = state
@@ -52,7 +69,7 @@ class MuxStream:
         self._producer: Any = None
         self._streaming = True
         self._producer_paused = False
-        self._deadline: IDelayedCall | None = None
+        self._deadline: Deadline | None = None
 
     @property
     def id(self) -> int:
@@ -63,6 +80,11 @@ class MuxStream:
     def moved(self) -> int:
         """Bytes that it has carried, both ways."""
         return self._state.moved
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """Those of the connection that carries it."""
+        return self._connection.deadlines
 
     @property
     def gone(self) -> bool:
@@ -139,7 +161,7 @@ class MuxStream:
         self._told = True
         self._waiting.clear()
         if self._deadline is not None:
-            self._deadline.cancel()
+            self._deadline.met()
             self._deadline = None
         producer, self._producer = self._producer, None
         if producer is not None:
@@ -179,14 +201,9 @@ class MuxStream:
         self._session.send_fin(self._state)
         self._connection.wake()
         if not self._state.gone:
-            self._deadline = self._connection.reactor.callLater(
-                self._connection.settings.close_timeout, self._close_timed_out
-            )
+            timeout = self._connection.settings.close_timeout
+            self._deadline = self._connection.deadlines.begin(timeout, self.abortConnection)
         self._deliver()
-
-    def _close_timed_out(self) -> None:
-        self._deadline = None
-        self.abortConnection()
 
     def abortConnection(self) -> None:
         """Reset the stream; the protocol is told in the next reactor turn."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import connectionDone
@@ -24,7 +24,7 @@ class SpliceEnd:
     """The protocol of one of the two transports."""
 
     def __init__(self, splice: Splice) -> None:
-        self._splice = splice
+        self.splice = splice
         self.transport: Any = None
         self.other: SpliceEnd
         self.finished_reading = False
@@ -40,7 +40,7 @@ class SpliceEnd:
         if self.other.transport is None:
             self.transport.pauseProducing()
         else:
-            self._splice.begin()
+            self.splice.begin()
 
     def dataReceived(self, data: bytes) -> None:
         """Replaced by the other transport's ``write`` as soon as there is one."""
@@ -73,8 +73,8 @@ class SpliceEnd:
                 other.transport.loseConnection()
             else:
                 other.transport.abortConnection()
-        elif not self._splice.done.called:
-            self._splice.done.callback(None)
+        else:
+            self.splice.finish()
 
 
 class Splice:
@@ -88,27 +88,51 @@ class Splice:
         self.left = SpliceEnd(self)
         self.right = SpliceEnd(self)
         self.left.other, self.right.other = self.right, self.left
-        self.done: Deferred[None] = Deferred()
+        self._finished = False
+        self._done: Deferred[None] | None = None
+
+    @property
+    def done(self) -> Deferred[None]:
+        """Fires when both sides are gone."""
+        if self._done is None:
+            self._done = succeed(None) if self._finished else Deferred()
+        return self._done
+
+    def finish(self) -> None:
+        """Both sides are gone, or the one that there was."""
+        if self.left.lost and self.right.lost:
+            for end in (self.left, self.right):
+                # What refers to each other would be left to the garbage collector.
+                del end.other, end.splice
+        if not self._finished:
+            self._finished = True
+            if self._done is not None:
+                self._done.callback(None)
 
     def begin(self) -> None:
         """Start the flow both ways."""
-        ends = ((self.left, self.right), (self.right, self.left))
-        for (end, other), pace in zip(ends, self._paces, strict=True):
-            if pace is None:
-                end.dataReceived = other.transport.write  # type: ignore[method-assign]
-                other.transport.registerProducer(end.transport, True)
-            else:
-                gate = Gate(pace, end.transport)
-                end.dataReceived = _through(gate, other.transport.write)  # type: ignore[method-assign, assignment]
-                other.transport.registerProducer(gate, True)
-        for end in (self.left, self.right):
-            end.transport.resumeProducing()
+        left, right = self.left, self.right
+        _join(left, right.transport, self._paces[0])
+        _join(right, left.transport, self._paces[1])
+        left.transport.resumeProducing()
+        right.transport.resumeProducing()
 
     def abort(self) -> None:
         """Reset both sides."""
         for end in (self.left, self.right):
             if end.transport is not None and not end.lost:
                 end.transport.abortConnection()
+
+
+def _join(end: SpliceEnd, to: Any, pace: Pace | None) -> None:
+    """What the end receives goes ``to`` the other transport, which says when it takes more."""
+    if pace is None:
+        end.dataReceived = to.write  # type: ignore[method-assign]
+        to.registerProducer(end.transport, True)
+    else:
+        gate = Gate(pace, end.transport)
+        end.dataReceived = _through(gate, to.write)  # type: ignore[method-assign, assignment]
+        to.registerProducer(gate, True)
 
 
 def _through(gate: Gate, write: Callable[[bytes], None]) -> Callable[[bytes], None]:

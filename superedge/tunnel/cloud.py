@@ -148,7 +148,7 @@ class TunnelCloud(Service):
         try:
             if session is None:
                 raise DialError("not-connected", f"node {node} is not connected")
-            stream = await dial(self._reactor, session.lightest(), DialRequest(kind, address, timeout), begun)
+            stream = await dial(session.lightest(), DialRequest(kind, address, timeout), begun)
         except DialError as problem:
             metrics.DIAL_FAILURES.labels("cloud", problem.code).inc()
             _log.warn(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -63,7 +63,6 @@ class _AnswerProtocol(Protocol):
 
 
 async def dial(
-    reactor: IReactorTime,
     mux: MuxConnection,
     request: DialRequest,
     begun: Callable[[MuxStream], None] | None = None,
@@ -83,13 +82,12 @@ async def dial(
     stream.write(encode(request))
     if begun is not None:
         begun(stream)
-    deadline = reactor.callLater(request.timeout + ANSWER_GRACE, protocol.expire, request.timeout)
+    deadline = mux.deadlines.begin(request.timeout + ANSWER_GRACE, partial(protocol.expire, request.timeout))
     try:
         await protocol.answered
     except BaseException:
         stream.abortConnection()
         raise
     finally:
-        if deadline.active():
-            deadline.cancel()
+        deadline.met()
     return stream

@@ -8,8 +8,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.defer import CancelledError
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.plugin import IPlugin
@@ -21,10 +20,12 @@ from superedge.config.tunnel import LimitsConfig
 from superedge.interfaces import IReactor, IStreamHandler
 from superedge.mux.stream import MuxStream
 from superedge.net.connecting import connect_nearby
+from superedge.net.deadlines import Deadline
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError, ConnectTimeout, ResolveError
 from superedge.net.resolve import resolve
 from superedge.net.splice import Splice
+from superedge.net.task import Task
 from superedge.net.transport import StreamTransport, peer_of
 from superedge.tunnel import metrics
 from superedge.tunnel.allow import AllowList
@@ -142,13 +143,10 @@ class StreamServer:
 
     def accept(self, stream: MuxStream) -> None:
         """Read the stream's prologue and do as it says."""
-        stream.connect(_PrologueProtocol(self._reactor, self._limits.prologue_timeout, self.requested))
+        stream.connect(_PrologueProtocol(self, self._limits.prologue_timeout))
 
-    def requested(self, stream: MuxStream, body: bytes, rest: bytes) -> Deferred[None]:
-        """A prologue is complete; fires when the stream is spliced or refused."""
-        return Deferred.fromCoroutine(self._serve(stream, body, rest))
-
-    async def _serve(self, stream: MuxStream, body: bytes, rest: bytes) -> None:
+    async def serve(self, stream: MuxStream, body: bytes, rest: bytes) -> None:
+        """A prologue is complete: splice the stream to what it asks for, or refuse it."""
         address = ""
         try:
             request = decode(self.request, body)
@@ -206,16 +204,18 @@ class _PrologueProtocol(Protocol):
     """Collects a prologue within its time, pauses the stream and hands it over."""
 
     transport: Any
-    _deadline: IDelayedCall | None = None
+    _deadline: Deadline
 
-    def __init__(self, reactor: IReactor, timeout: float, requested: Any) -> None:
+    def __init__(self, server: StreamServer, timeout: float) -> None:
         self._reader: MessageReader[DialRequest] = MessageReader()
-        self._requested = requested
-        self._serving: Deferred[None] | None = None
-        self._deadline = reactor.callLater(timeout, self._timed_out)
+        self._server = server
+        self._timeout = timeout
+        self._serving: Task | None = None
+
+    def connectionMade(self) -> None:
+        self._deadline = self.transport.deadlines.begin(self._timeout, self._timed_out)
 
     def _timed_out(self) -> None:
-        self._deadline = None
         _log.warn("stream {id} was reset: no prologue in time", id=self.transport.id)
         self.transport.abortConnection()
 
@@ -228,17 +228,15 @@ class _PrologueProtocol(Protocol):
             return
         if message is None:
             return
-        self._cancel_deadline()
+        self._deadline.met()
         self.transport.pauseProducing()
-        self._serving = self._requested(self.transport, *message)
-        self._serving.addErrback(lambda failure: failure.trap(CancelledError))
+        self._serving = Task(self._server.serve(self.transport, *message), self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        _log.failure("stream {id} was reset", failure, id=self.transport.id)
+        self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._cancel_deadline()
+        self._deadline.met()
         if self._serving is not None:
             self._serving.cancel()
-
-    def _cancel_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None

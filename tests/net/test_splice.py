@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -65,6 +67,15 @@ class SpliceTests(SynchronousTestCase):
         self.assertNoResult(self.splice.done)
         self.splice.right.connectionLost(Failure(ConnectionLost()))
         self.successResultOf(self.splice.done)
+
+    def test_nothing_is_left_to_the_garbage_collector(self) -> None:
+        gone = weakref.ref(self.splice.left)
+        self.splice.left.connectionLost(Failure(ConnectionDone()))
+        self.splice.right.connectionLost(Failure(ConnectionDone()))
+        gc.disable()
+        self.addCleanup(gc.enable)
+        del self.splice
+        self.assertIsNone(gone())
 
     def test_a_close_flushes_the_other_side(self) -> None:
         self.splice.right.connectionLost(Failure(ConnectionDone()))

@@ -117,20 +117,14 @@ class EdgeTests(SynchronousTestCase):
             self.assertEqual(heard.data, b"")
             self.assertEqual(self.pair.acceptor.stream_count, 0)
         self.assertEqual(self.handler.requests, [])
-        self.assertEqual(self.timers(), self.timers_of_pings())
+        self.assertEqual(len(self.pair.acceptor.deadlines), 0)
 
     def test_cut_by_a_reset(self) -> None:
         stream, _ = self.opened(WIRE[:5])
         stream.abortConnection()
         self.pair.pump()
         self.assertEqual(self.pair.acceptor.stream_count, 0)
-        self.assertEqual(self.timers(), self.timers_of_pings())
-
-    def timers(self) -> int:
-        return len(self.pair.clock.getDelayedCalls())
-
-    def timers_of_pings(self) -> int:
-        return 2
+        self.assertEqual(len(self.pair.acceptor.deadlines), 0)
 
     def test_that_never_comes(self) -> None:
         _, heard = self.opened(WIRE[:5])
@@ -200,9 +194,7 @@ class CloudTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.pair = Pair()
-        self.opening: Deferred[MuxStream] = Deferred.fromCoroutine(
-            dial(self.pair.clock, self.pair.dialer, REQUEST)
-        )
+        self.opening: Deferred[MuxStream] = Deferred.fromCoroutine(dial(self.pair.dialer, REQUEST))
         self.pair.pump()
         (self.far,) = self.pair.accepted
         self.heard = Recorder()
@@ -218,7 +210,7 @@ class CloudTests(SynchronousTestCase):
         problem = self.failureResultOf(self.opening, DialError).value
         self.pair.pump()
         self.assertEqual(self.pair.dialer.stream_count, 0, "the stream is gone")
-        self.assertLess(len(self.pair.clock.getDelayedCalls()), 3, "and so is its timer")
+        self.assertEqual(len(self.pair.dialer.deadlines), 0, "and so is its deadline")
         return str(problem.code)
 
     def test_asks(self) -> None:
@@ -279,13 +271,13 @@ class CloudTests(SynchronousTestCase):
         self.pair.dialer.abort("test")
         self.pair.pump()
         self.assertEqual(self.code(), "not-connected")
-        again = Deferred.fromCoroutine(dial(self.pair.clock, self.pair.dialer, REQUEST))
+        again = Deferred.fromCoroutine(dial(self.pair.dialer, REQUEST))
         self.assertEqual(self.failureResultOf(again, DialError).value.code, "not-connected")
 
     def test_the_edge_takes_no_more(self) -> None:
         self.pair.acceptor.go_away()
         self.pair.pump()
-        again = Deferred.fromCoroutine(dial(self.pair.clock, self.pair.dialer, REQUEST))
+        again = Deferred.fromCoroutine(dial(self.pair.dialer, REQUEST))
         self.assertEqual(self.failureResultOf(again, DialError).value.code, "limit")
         self.answer(encode(DialAnswer(ok=True)))
         self.successResultOf(self.opening).abortConnection()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IListeningPort, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -21,6 +20,7 @@ from superedge.net.names import strip_suffix
 from superedge.net.networks import Networks
 from superedge.net.pacing import Pace
 from superedge.net.splice import Splice
+from superedge.net.task import Task
 from superedge.net.transport import address_text
 from superedge.tunnel import metrics
 from superedge.tunnel.cloud import Tunnel
@@ -37,7 +37,7 @@ class CallerProtocol(Protocol):
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
-        self._opening: Deferred[None] | None = None
+        self._opening: Task | None = None
 
     def enter(self, node: str, target: str, early: bytes = b"", kind: str = "tcp") -> None:
         """Open a stream to ``target`` on ``node`` and splice; ``early`` is sent first.
@@ -45,9 +45,7 @@ class CallerProtocol(Protocol):
         What the caller sends meanwhile goes ahead of the node's answer.
         """
         self.transport.pauseProducing()
-        self._opening = Deferred.fromCoroutine(self._enter(node, target, early, kind))
-        self._opening.addErrback(lambda failure: failure.trap(CancelledError))
-        self._opening.addErrback(self._crashed)
+        self._opening = Task(self._enter(node, target, early, kind), self._crashed)
 
     async def _enter(self, node: str, target: str, early: bytes, kind: str) -> None:
         listener, ahead = self.listener, _Ahead(self, early)

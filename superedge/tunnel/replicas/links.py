@@ -153,7 +153,7 @@ class ReplicaLinks(Service):
         try:
             link = await self._link(replica)
             forward = ForwardRequest(request.kind, request.address, request.timeout, node)
-            return await dial(self._reactor, link, forward)
+            return await dial(link, forward)
         except DialError as problem:
             outcome = problem.code
             raise

@@ -61,7 +61,7 @@ class AheadTests(SynchronousTestCase):
 
     async def open(self, node: str, address: str, *, timeout: float, kind: str, begun: Any) -> MuxStream:
         request = DialRequest(kind, address, timeout)
-        return await dial(cast(Any, self.pair.clock), self.pair.dialer, request, begun)
+        return await dial(self.pair.dialer, request, begun)
 
     def says(self, data: bytes) -> None:
         self.caller.protocol.dataReceived(data)
