@@ -167,6 +167,7 @@ class MuxStream:
         if producer is not None:
             producer.stopProducing()
         protocol, self.protocol = self.protocol, None
+        del self._state.events  # nothing happens any more, and nothing is left to the garbage collector
         protocol.connectionLost(reason)
 
     # -- ITransport and IConsumer

@@ -17,8 +17,8 @@ class Deadlines:
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._running: dict[float, dict[Deadline, float]] = {}
-        """By length, and there in the order in which they are due: when."""
+        self._running: dict[float, _Running] = {}
+        """By length, and there in the order in which they are due."""
         self._timers: dict[float, IDelayedCall] = {}
 
     def begin(self, seconds: float, expired: Callable[[], None]) -> Deadline:
@@ -26,8 +26,8 @@ class Deadlines:
         running = self._running.get(seconds)
         if running is None:
             running = self._running[seconds] = {}
-        deadline = Deadline(running, expired)
-        running[deadline] = self._reactor.seconds() + seconds
+        deadline = Deadline(running)
+        running[deadline] = self._reactor.seconds() + seconds, expired
         if seconds not in self._timers:
             self._timers[seconds] = self._reactor.callLater(seconds, self._look, seconds)
         return deadline
@@ -49,14 +49,14 @@ class Deadlines:
         del self._timers[seconds]
         running, now = self._running[seconds], self._reactor.seconds()
         while running:
-            deadline, due = next(iter(running.items()))
+            deadline, (due, expired) = next(iter(running.items()))
             if due > now:
                 if seconds not in self._timers:
                     self._timers[seconds] = self._reactor.callLater(due - now, self._look, seconds)
                 return
             del running[deadline]
             try:
-                deadline.expired()
+                expired()
             except Exception:
                 _log.failure("what follows a deadline failed")
         self._running.pop(seconds, None)
@@ -65,12 +65,15 @@ class Deadlines:
 class Deadline:
     """One of them."""
 
-    __slots__ = ("_running", "expired")
+    __slots__ = ("_running",)
 
-    def __init__(self, running: dict[Deadline, float], expired: Callable[[], None]) -> None:
+    def __init__(self, running: _Running) -> None:
         self._running = running
-        self.expired = expired
 
     def met(self) -> None:
         """It need not expire."""
         self._running.pop(self, None)
+
+
+_Running = dict[Deadline, tuple[float, Callable[[], None]]]
+"""When each is due, and what to call then."""

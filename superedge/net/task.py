@@ -39,9 +39,11 @@ class Task:
             else:
                 waiting = self._coroutine.send(result)
         except (StopIteration, CancelledError):
+            del self._failed  # as a rule it leads back to who has the task
             return
         except Exception:
             self._failed(Failure())
+            del self._failed
             return
         self._waiting = waiting
         waiting.addBoth(self._step)
