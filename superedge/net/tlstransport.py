@@ -52,7 +52,6 @@ class TLSTransport(StreamTransport):
             self._incoming, self._outgoing, server_side=server_name is None, server_hostname=server_name
         )
         self._read_into = cast(Callable[[int, memoryview], int], self._tls.read)
-        self._read_into = cast(Callable[[int, memoryview], int], self._tls.read)
         self._on_ready: Callable[[], None] | None = on_ready
         self._cipher: bytes | memoryview = b""
         """Encrypted bytes that the socket did not take yet."""
