@@ -9,6 +9,7 @@ which tells how far the history goes; a client that is beyond it is told so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -141,7 +142,13 @@ class History:
         def begin(head: ResponseHead) -> Body | None:
             return body if head.status == 200 else None
 
-        await read(caller.pool, self._host, target, _ACCEPT, begin, authorization=caller.authorization)
+        asking = partial(
+            read, caller.pool, self._host, target, _ACCEPT, begin, authorization=caller.authorization
+        )
+        try:
+            await asking(idle=True)
+        except ReadError:
+            await asking()
         if body.value is None:
             return 0  # it may watch and not list, or this is no collection
         try:

@@ -113,13 +113,15 @@ async def read(
     begin: Callable[[ResponseHead], Sink | None],
     gzip: bool = False,
     authorization: bytes = b"",
+    idle: bool = False,
 ) -> int:
     """The status of a GET whose body ``begin``'s sink took. Cancellable. Raises ConnectError, ReadError.
 
-    ``gzip`` says that the sink takes a body that is encoded so; ``authorization`` is a header, if any.
+    ``gzip`` says that the sink takes a body that is encoded so; ``authorization`` is a header, if any. With
+    ``idle`` it goes over a connection that is there, if one is: it may have been closed a moment ago.
     """
     receiver = _Receiver(begin)
-    connection = await pool.connect()
+    connection = (pool.take_idle() if idle else None) or await pool.connect()
     headers = [(b"Host", host), (b"Accept", accept.encode()), (b"User-Agent", USER_AGENT)]
     if gzip:
         headers.append((b"Accept-Encoding", b"gzip"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from superedge.testing.contracts.client import Answer, Client, WatchStream
@@ -150,6 +151,11 @@ class HistoryTests(EnvironmentCase):
 
         wait_until(lambda: shown() == [f"default/{name}"], f"the informer shows {name} alone", 40)
 
+    def check_informers(self, everyone: list[Informers], wanted: set[str]) -> None:
+        for informers in everyone:
+            shown = partial(informers.ask, "show all")
+            wait_until(lambda shown=shown: set(shown()["objects"]) == wanted, "an informer is right", 40)  # type: ignore[misc]
+
     def test_3_a_token_of_a_pod_that_is_deleted_meanwhile(self) -> None:
         accounts, pods = (f"/api/v1/namespaces/default/{each}" for each in ("serviceaccounts", "pods"))
         self.make(accounts, {"metadata": {"name": "default"}})
@@ -181,10 +187,12 @@ class HistoryTests(EnvironmentCase):
         cluster = self.environment.cluster
         for number in range(100):
             self.make(CONFIGMAPS, {"metadata": {"name": f"lost-{number}"}})
-        informers = Informers(self.lite.kubeconfig, self.environment.directory / "informer.log", False)
-        self.addCleanup(informers.stop)
-        informers.ask("follow all json configmaps.v1 default - -")
-        wait_until(lambda: len(informers.ask("show all")["objects"]) == 101, "the informer has them")
+        log = self.environment.directory / "informer.log"
+        everyone = [Informers(self.lite.kubeconfig, log, watch_list) for watch_list in (False, True)]
+        for informers in everyone:
+            self.addCleanup(informers.stop)
+            informers.ask("follow all json configmaps.v1 default - -")
+        self.check_informers(everyone, {"default/kept", *(f"default/lost-{each}" for each in range(100))})
         high = self.version(self.through, CONFIGMAPS)
         held = self.through.watch(CONFIGMAPS, resourceVersion=high)
         cluster.restore()
@@ -196,8 +204,7 @@ class HistoryTests(EnvironmentCase):
         self.assertEqual((silent.status, silent.body), (200, b""), "what an API server says of the future")
         answer = self.through.call("GET", resumed)
         self.assertEqual((answer.status, answer.json["reason"]), (410, "Expired"))
-        wanted = {"default/after", "default/kept"}
-        wait_until(lambda: set(informers.ask("show all")["objects"]) == wanted, "the informer is right", 40)
+        self.check_informers(everyone, {"default/after", "default/kept"})
         self.check_the_same(CONFIGMAPS)
         self.cut()
         self.assertEqual(names(self.through.call("GET", CONFIGMAPS)), ["after", "kept"])

@@ -44,7 +44,11 @@ class Connection:
 class FakePool:
     def __init__(self) -> None:
         self.connections: list[Connection] = []
+        self.idle: list[Connection] = []
         self.refused = False
+
+    def take_idle(self) -> Connection | None:
+        return self.idle.pop() if self.idle else None
 
     def connect(self) -> Deferred[Connection]:
         done: Deferred[Connection] = Deferred()
@@ -161,6 +165,15 @@ class HistoryTests(SynchronousTestCase):
             self.assertTrue(self.successResultOf(watch))
         self.pool.refused = True
         self.assertTrue(self.successResultOf(self.resume(45)))
+
+    def test_a_connection_that_is_there_is_used_and_may_be_gone(self) -> None:
+        kept = Connection()
+        self.pool.idle = [kept]
+        watch = self.resume(45)
+        self.assertEqual(self.pool.connections, [])
+        kept.receiver.failed("closed")
+        self.asked(1).answer(200, listed(20))
+        self.assertFalse(self.successResultOf(watch))
 
     def test_no_answer(self) -> None:
         watch = self.resume(45)
