@@ -61,12 +61,20 @@ class History:
         reactor: time.
         host: the Host header for the cloud.
         newest: the latest version that anybody was shown of each resource, by group and name.
+        went_back: told, once for each, of a resource whose history ends before that, and where.
     """
 
-    def __init__(self, reactor: IReactorTime, host: bytes, newest: Callable[[], dict[Resource, int]]) -> None:
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        host: bytes,
+        newest: Callable[[], dict[Resource, int]],
+        went_back: Callable[[str, str, int], None],
+    ) -> None:
         self._reactor = reactor
         self._host = host
         self._newest = newest
+        self._went_back = went_back
         self._shown: dict[Resource, int] = {}
         """The latest versions of before the cloud was away."""
         self._reached: dict[Resource, int] = {}
@@ -169,4 +177,5 @@ class History:
                 number=number,
                 shown=shown,
             )
+            self._went_back(*resource, number)
         return number

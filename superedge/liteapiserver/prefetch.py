@@ -136,6 +136,7 @@ class _Target:
     async def _read(self, target: str) -> None:
         pool = self._pool()
         request = self._ask(target)
+        newest_before = self._prefetch.cache.newest_before(f"cert:{self._identity}", request)
 
         def begin(head: ResponseHead) -> Recorder | None:
             if head.status == 200 and request.verb == "watch":
@@ -149,6 +150,7 @@ class _Target:
                 headers.get(b"content-encoding", b""),
                 headers.get(b"etag", b""),
                 b"audit-id" in headers,
+                newest_before,
             )
 
         status = await read(pool, self._prefetch.host, target, self._accept, begin, gzip=True)

@@ -18,6 +18,7 @@ from superedge.web.client import ChannelSource, UpstreamChannel, UpstreamConnect
 from superedge.web.heads import HOP_BY_HOP, Headers, ResponseHead, response_head, split_headers
 
 if TYPE_CHECKING:
+    from superedge.liteapiserver.cache.cache import Newest
     from superedge.liteapiserver.cache.recorders import Recorder
     from superedge.liteapiserver.forwarding import Incoming
     from superedge.liteapiserver.frontend import Frontend
@@ -41,6 +42,7 @@ class Exchange:
         "_incoming",
         "_info",
         "_interim_seen",
+        "_newest_before",
         "_question",
         "_recorder",
         "_request",
@@ -76,6 +78,9 @@ class Exchange:
         self._connection: UpstreamChannel | None = None
         self._connecting: Deferred[UpstreamChannel] | None = None
         self._recorder: Recorder | None = None
+        self._newest_before: Newest | None = None
+        if incoming.info.verb in ("list", "watch"):
+            self._newest_before = frontend.cache.newest_before(caller.identity, incoming.info)
         self._question: QuestionRecorder | None = None
         if incoming.is_question:
             self._question = QuestionRecorder(frontend.questions, caller.identity, incoming.info)
@@ -245,7 +250,14 @@ class Exchange:
         if info.is_read:
             encoding, etag = noted.get(b"content-encoding", b""), noted.get(b"etag", b"")
             self._recorder = frontend.cache.record(
-                self._caller.identity, info, status, content_type, encoding, etag, b"audit-id" in noted
+                self._caller.identity,
+                info,
+                status,
+                content_type,
+                encoding,
+                etag,
+                b"audit-id" in noted,
+                self._newest_before,
             )
         elif status < 300 and info.is_resource:
             frontend.cache.wrote(self._caller.identity, info)

@@ -106,7 +106,7 @@ class LiteAPIServer(Service):
         host = upstream.server_name or addresses[0].host
         self._host = str(TCPAddress(host, addresses[0].port))
         self.health = Health(reactor, self._probe, upstream.probe_interval)
-        history = History(reactor, self._host.encode(), self.cache.newest)
+        history = History(reactor, self._host.encode(), self.cache.newest, self.cache.went_back)
         self.frontend = Frontend(
             reactor,
             self.identities,

@@ -12,9 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.kube.request import RequestInfo, parse_request
 from superedge.liteapiserver.caller import Caller
 from superedge.liteapiserver.history import TIMEOUT, History
+from superedge.liteapiserver.service import LiteAPIServer
 from superedge.net.errors import ConnectError
 from superedge.web.heads import Headers, ResponseHead
-from tests.liteapiserver.cache.driver import bookmark, list_of, pod
+from tests.liteapiserver.cache.driver import bookmark, event, list_of, pod, typed
 from tests.liteapiserver.test_offline import OfflineTestCase
 from tests.liteapiserver.test_proxying import PODS
 from tests.liteapiserver.world import JSON, Response, Seen, until
@@ -69,8 +70,12 @@ class HistoryTests(SynchronousTestCase):
         self.clock = Clock()
         self.pool = FakePool()
         self.shown = 50
-        self.history = History(self.clock, b"cloud", lambda: {("", "pods"): self.shown})
+        self.history = History(self.clock, b"cloud", lambda: {("", "pods"): self.shown}, self.went_back)
+        self.told: list[tuple[str, str, int]] = []
         self.history.doubt()
+
+    def went_back(self, group: str, resource: str, end: int) -> None:
+        self.told.append((group, resource, end))
 
     def resume(self, version: int, query: str = "", identity: str = "me") -> Deferred[bool]:
         target = f"{PODS}?watch=true&resourceVersion={version}{query}"
@@ -98,6 +103,7 @@ class HistoryTests(SynchronousTestCase):
         self.assertTrue(self.successResultOf(self.resume(59)))
         self.assertTrue(self.successResultOf(self.resume(900)))
         self.asked(1)
+        self.assertEqual(self.told, [])
         self.history.doubt()
         self.resume(60)
         self.asked(2)
@@ -123,6 +129,7 @@ class HistoryTests(SynchronousTestCase):
         self.assertTrue(self.successResultOf(watch))
         self.assertTrue(self.successResultOf(self.resume(51)))
         self.asked(4)
+        self.assertEqual(self.told, [("", "pods", 20)])
 
     def test_a_client_that_was_shown_more_than_the_cache_knows(self) -> None:
         self.shown = 0  # a resource that is not remembered
@@ -202,6 +209,11 @@ class HistoryTests(SynchronousTestCase):
 class RestoredClusterTests(OfflineTestCase):
     """Through lite-apiserver, with an outage between two histories."""
 
+    @property
+    def lite(self) -> LiteAPIServer:
+        assert self.world.lite is not None
+        return self.world.lite
+
     async def begin(self) -> None:
         self.upstream.revision = 50
         self.upstream.serve(PODS.encode(), list_of([pod("a", 40), pod("lost", 50)], 50))
@@ -248,6 +260,40 @@ class RestoredClusterTests(OfflineTestCase):
         await self.world.go_offline()
         listed = json.loads((await self.world.get(PODS)).body)
         self.assertEqual([item["metadata"]["name"] for item in listed["items"]], ["a"])
+
+    async def test_what_nobody_lists_again_is_forgotten(self) -> None:
+        other = self.world.authority.issue("other", directory=self.world.pairs)
+        self.lite.identities.check()
+        self.upstream.serve(f"{PODS}/lost".encode(), json.dumps(typed(pod("lost", 50))).encode())
+        await self.world.ask("GET", f"{PODS}/lost", identity=other)
+        await self.begin()
+        await self.restore(45)
+        await self.resume()
+        await until(lambda: self.lite.cache.newest()["", "pods"] == 0)
+        await self.world.go_offline()
+        self.assertEqual((await self.world.ask("GET", f"{PODS}/lost", identity=other)).status, 503)
+
+    async def test_a_list_that_an_event_overtakes(self) -> None:
+        """It was made before the event and comes after it: that is no cluster that was restored."""
+        await self.remember("a")
+        asked: list[Seen] = []
+        self.upstream.answers[PODS.encode()] = asked.append
+        target = f"{PODS}?watch=true&resourceVersion=20"
+        watch = await self.world.send("GET", target, identity=self.world.node)
+        await until(lambda: len(asked) == 1)
+        asked[0].request.start(200, b"OK", list(JSON), False)
+        asked[0].request.flush()
+        await watch.begun
+        listed = await self.world.send("GET", f"{PODS}?labelSelector=x", identity=self.world.node)
+        await until(lambda: len(asked) == 2)
+        asked[0].request.write([event("ADDED", pod("b", 30))])
+        asked[0].request.flush()
+        await until(lambda: b'"b"' in watch.body)
+        asked[1].request.respond(200, list(JSON), list_of([], 25))
+        await listed.over
+        await self.world.go_offline()
+        self.assertEqual(self.names(await self.world.get(PODS)), ["a", "b"])
+        self.assertEqual(self.names(await self.world.get(f"{PODS}?labelSelector=x")), [])
 
     async def test_the_cloud_goes_while_it_is_asked(self) -> None:
         await self.begin()

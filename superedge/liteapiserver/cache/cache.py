@@ -11,11 +11,12 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
-from superedge.kube.media import JSON, Representation, parse_media_type
+from superedge.kube.media import Representation, parse_media_type
 from superedge.kube.objects import ListPage, version_number
 from superedge.kube.request import RequestInfo, qualified
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache import records
+from superedge.liteapiserver.cache.absences import Absences
 from superedge.liteapiserver.cache.answering import Answering
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
 from superedge.liteapiserver.cache.backlog import LONG, Backlog
@@ -30,21 +31,23 @@ from superedge.liteapiserver.cache.recorders import BodyRecorder, PagedLists, Re
 from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.cache.scopes import Scope, object_name, scope_of
 
-_NO_SUCH_PATH = b"404 page not found"
-"""What an API server says of a path that nothing serves."""
-
 _log = Logger()
 
 Question = tuple[str, frozenset[tuple[str, str]], str]
 """What tells two lists apart: path, parameters and Accept."""
 
 
+Newest = dict[CollectionKey, int]
+"""The newest version known in each form of a resource."""
+
+
+def _in(newest: Newest | None, collection: Collection) -> int | None:
+    """In the form of one collection; None when nothing is said."""
+    return None if newest is None else newest.get(collection.key, 0)
+
+
 def _question(request: RequestInfo) -> Question:
     return request.path, frozenset(request.query.items()), request.accept
-
-
-def _is_consistent(request: RequestInfo) -> bool:
-    return not request.query.get("resourceVersion")
 
 
 class Cache:
@@ -77,6 +80,7 @@ class Cache:
         self._collections = CollectionIndex(policy, commit, clock)
         self._documents = Documents(clock)
         self._pages = PagedLists()
+        self._absences = Absences(self._collections, self._documents, commit)
         self._answering = Answering(self._collections, self._documents, clock)
 
     # -- from the store
@@ -134,6 +138,19 @@ class Cache:
 
     # -- online
 
+    def newest_before(self, identity: str, request: RequestInfo) -> Newest | None:
+        """For `record`, of a request that is about to be sent: what is known of what it asks for.
+
+        None when the answer is allowed to be old. What comes while it is on its way may be newer. If it is
+        older than what was known before it was asked for, the cluster was restored from a backup.
+        """
+        if request.query.get("resourceVersion"):
+            return None
+        if request.verb != "list" and not request.flag("sendInitialEvents"):
+            return None
+        scope = scope_of(request)
+        return {each.key: each.newest_for(scope) for each in self._collections.of(identity, request)}
+
     def record(
         self,
         identity: str,
@@ -143,11 +160,13 @@ class Cache:
         encoding: bytes,
         etag: bytes = b"",
         audited: bool = False,
+        newest_before: Newest | None = None,
     ) -> Recorder | None:
         """A recorder for the body of an answer, None when it is not to be remembered.
 
         ``content_type``, ``encoding`` and ``etag`` are the answer's headers, empty when absent; ``audited``
-        is whether it has an Audit-Id, which an API server gives every answer and nothing before it does.
+        is whether it has an Audit-Id, which an API server gives every answer and nothing before it does;
+        ``newest_before`` is what the method of that name said when it was asked for.
         """
         keep = self._policy.keep(request)
         if keep is Keep.NOT:
@@ -164,15 +183,17 @@ class Cache:
             metrics.CACHE_FAULTS.labels("encoding").inc()
             return None
         if status == 404:
-            return self._record_absence(identity, request, decoder, audited)
+            finish_absence = self._absences.finish(identity, request, audited)
+            if finish_absence is None:
+                return None
+            return BodyRecorder(request.path, decoder, self._max_body, finish_absence)
         label = content_type.decode("latin-1")
         form = expected_form(request, label)
         if request.verb == "watch":
             collection = self._collection_of(identity, request, form)
-            return self._record_watch(collection, request, decoder) if collection is not None else None
-        newest_before: dict[CollectionKey, int] | None = None
-        if request.verb == "list" and _is_consistent(request):
-            newest_before = self._newest(identity, request)
+            if collection is None:
+                return None
+            return self._record_watch(collection, request, decoder, _in(newest_before, collection))
 
         def finish(body: bytes) -> None:
             kind = label
@@ -180,7 +201,7 @@ class Cache:
                 actual = actual_form(form, body)
                 collection = self._collection_of(identity, request, actual)
                 if collection is not None:
-                    self._take(collection, request, body, newest_before)
+                    self._take(collection, request, body, _in(newest_before, collection))
                     return
                 self._found(identity, request)
                 kind = str(actual)
@@ -212,11 +233,6 @@ class Cache:
         key = CollectionKey(identity, request.group, request.version, request.resource, form)
         return self._collections.make(key)
 
-    def _newest(self, identity: str, request: RequestInfo) -> dict[CollectionKey, int]:
-        """The newest version known in each form, before a consistent answer is on its way."""
-        scope = scope_of(request)
-        return {each.key: each.newest_for(scope) for each in self._collections.of(identity, request)}
-
     def _found(self, identity: str, request: RequestInfo) -> None:
         """An object was shown in a form that is kept whole: a 404 from before no longer counts."""
         for collection in self._collections.of(identity, request):
@@ -227,7 +243,7 @@ class Cache:
         collection: Collection,
         request: RequestInfo,
         body: bytes,
-        newest_before: dict[CollectionKey, int] | None,
+        newest_before: int | None,
     ) -> None:
         if request.verb == "get":
             stored = collection.objects.get(object_name(request))
@@ -240,10 +256,11 @@ class Cache:
             return  # a look into the past
         scope = scope_of(request)
         page = collection.decode_list(scope, body)
-        before = None if newest_before is None else newest_before.get(collection.key, 0)
-        self._listed(collection, scope, page, request.query.get("continue", ""), before)
+        self._listed(collection, scope, page, request.query.get("continue", ""), newest_before)
 
-    def _record_watch(self, collection: Collection, request: RequestInfo, decoder: Decoder) -> Recorder:
+    def _record_watch(
+        self, collection: Collection, request: RequestInfo, decoder: Decoder, newest_before: int | None
+    ) -> Recorder:
         view = collection.view(scope_of(request))
         view.used = self._clock()
         initial = request.flag("sendInitialEvents")
@@ -255,7 +272,6 @@ class Cache:
                 # Events between what is known and where this watch begins were not seen.
                 collection.doubt(view)
                 view.advance(version)
-        newest_before = collection.newest_for(view.scope) if _is_consistent(request) else None
         return WatchRecorder(request.path, decoder, self._max_body, collection, view, initial, newest_before)
 
     def _listed(
@@ -272,44 +288,6 @@ class Cache:
             self._pages.put(collection, scope, page, items, newest_before)
         else:
             collection.replace(scope, page._replace(items=items), newest_before)
-
-    def _record_absence(
-        self, identity: str, request: RequestInfo, decoder: Decoder, audited: bool
-    ) -> Recorder | None:
-        if request.subresource:
-            return None
-        finish: Callable[[bytes], None] | None = None
-        if not request.is_resource:
-            finish = partial(self._path_unknown, identity, request) if audited else None
-        elif request.verb != "get" or not request.name:
-            finish = partial(self._not_served, identity, request) if audited else None
-        elif _is_consistent(request):
-            version = max(self._newest(identity, request).values(), default=0)
-            finish = partial(self._missing, identity, request, version, audited)
-        return BodyRecorder(request.path, decoder, self._max_body, finish) if finish is not None else None
-
-    def _missing(self, identity: str, request: RequestInfo, version: int, audited: bool, body: bytes) -> None:
-        """The answer to a get of one object; ``version`` is the latest known before it."""
-        if b"NotFound" not in body:  # no Status: the path may be unknown, or it is a proxy's page
-            if audited:
-                self._not_served(identity, request, body)
-            return
-        self._collection_of(identity, request, Representation(JSON))  # so that one form remembers it
-        for collection in self._collections.of(identity, request):
-            collection.missing(object_name(request), version)
-        self._documents.forget(identity, request, self._commit)
-
-    def _not_served(self, identity: str, request: RequestInfo, body: bytes) -> None:
-        """The API server has no such resource (any more): a CustomResourceDefinition was deleted."""
-        if body.strip() != _NO_SUCH_PATH:
-            return
-        for collection in self._collections.of(identity, request):
-            collection.begin_anew()
-        self._documents.forget(identity, request, self._commit)
-
-    def _path_unknown(self, identity: str, request: RequestInfo, _body: bytes) -> None:
-        """The API server has no such group or version (any more)."""
-        self._documents.forget(identity, request, self._commit)
 
     def position(self, identity: str, request: RequestInfo) -> str:
         """The version up to which exactly what a list asks for is known; empty when it is not."""
@@ -328,6 +306,13 @@ class Cache:
             resource = (collection.key.group, collection.key.resource)
             found[resource] = max(found.get(resource, 0), collection.newest)
         return found
+
+    def went_back(self, group: str, resource: str, end: int) -> None:
+        """The cluster was restored from a backup: what was shown of a resource after ``end`` never was."""
+        for collection in self._collections.all():
+            of = (collection.key.group, collection.key.resource)
+            if of == (group, resource) and collection.newest > end:
+                collection.begin_anew()
 
     def wrote(self, identity: str, request: RequestInfo) -> None:
         """A write succeeded: what was missing may be there now."""

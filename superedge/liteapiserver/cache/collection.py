@@ -206,15 +206,15 @@ class Collection:
         return view
 
     def newest_for(self, scope: Scope) -> int:
-        """The latest version known of what a scope shows, before a consistent answer is on its way."""
+        """The latest version known of what a scope shows."""
         view = self.views.get(scope)
         return max(self.newest, view.number if view is not None else 0)
 
     def replace(self, scope: Scope, page: ListPage, newest_before: int | None) -> None:
         """Replace a view by a whole list.
 
-        ``newest_before`` is `newest_for` when a consistent list was asked for: one that is older comes from a
-        cluster that was restored. None when the list was allowed to be old.
+        ``newest_before`` is `newest_for` at the moment a consistent list was asked for: one that is older
+        comes from a cluster that was restored. None when the list was allowed to be old.
         """
         number = version_number(page.version)
         view = self.view(scope)

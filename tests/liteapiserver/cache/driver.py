@@ -121,7 +121,9 @@ class Driver:
         audited: bool = True,
     ) -> Recorder | None:
         kind = (content_type or accept.split(",")[0].split(";")[0]).encode()
-        return self.cache.record(identity, request(target, accept), status, kind, encoding, etag, audited)
+        asked = request(target, accept)
+        before = self.cache.newest_before(identity, asked)
+        return self.cache.record(identity, asked, status, kind, encoding, etag, audited, before)
 
     def feed(self, target: str, body: bytes, status: int = 200, **options: Any) -> None:
         """A whole answer."""

@@ -1,0 +1,69 @@
+"""What a 404 says: an object, a resource or a path is not there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from superedge.kube.media import JSON, Representation
+from superedge.kube.request import RequestInfo
+from superedge.liteapiserver.cache.collection import CollectionKey
+from superedge.liteapiserver.cache.documents import Documents
+from superedge.liteapiserver.cache.index import CollectionIndex
+from superedge.liteapiserver.cache.records import Commit
+from superedge.liteapiserver.cache.scopes import object_name, scope_of
+
+_NO_SUCH_PATH = b"404 page not found"
+"""What an API server says of a path that nothing serves."""
+
+
+class Absences:
+    """Takes bodies of such answers, and forgets what is gone."""
+
+    def __init__(self, collections: CollectionIndex, documents: Documents, commit: Commit) -> None:
+        self._collections = collections
+        self._documents = documents
+        self._commit = commit
+
+    def finish(self, identity: str, request: RequestInfo, audited: bool) -> Callable[[bytes], None] | None:
+        """What takes the body; None when the answer says nothing.
+
+        A plain page counts only when ``audited``: what stands before an API server makes such pages, too.
+        """
+        if request.subresource:
+            return None
+        if not request.is_resource:
+            return partial(self._path_unknown, identity, request) if audited else None
+        if request.verb != "get" or not request.name:
+            return partial(self._not_served, identity, request) if audited else None
+        if request.query.get("resourceVersion"):
+            return None  # it may be old
+        scope = scope_of(request)
+        known = (each.newest_for(scope) for each in self._collections.of(identity, request))
+        return partial(self._missing, identity, request, max(known, default=0), audited)
+
+    def _missing(self, identity: str, request: RequestInfo, version: int, audited: bool, body: bytes) -> None:
+        """The answer to a get of one object; ``version`` is the latest known before it."""
+        if b"NotFound" not in body:  # no Status
+            if audited:
+                self._not_served(identity, request, body)
+            return
+        # One form at least remembers it.
+        self._collections.make(
+            CollectionKey(identity, request.group, request.version, request.resource, Representation(JSON))
+        )
+        for collection in self._collections.of(identity, request):
+            collection.missing(object_name(request), version)
+        self._documents.forget(identity, request, self._commit)
+
+    def _not_served(self, identity: str, request: RequestInfo, body: bytes) -> None:
+        """The API server has no such resource (any more): a CustomResourceDefinition was deleted."""
+        if body.strip() != _NO_SUCH_PATH:
+            return
+        for collection in self._collections.of(identity, request):
+            collection.begin_anew()
+        self._documents.forget(identity, request, self._commit)
+
+    def _path_unknown(self, identity: str, request: RequestInfo, _body: bytes) -> None:
+        """The API server has no such group or version (any more)."""
+        self._documents.forget(identity, request, self._commit)
