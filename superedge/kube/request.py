@@ -66,13 +66,20 @@ def parse_request(method: bytes, target: bytes, accept: bytes) -> RequestInfo:
     """
     raw_path, _, raw_query = target.decode("latin-1").partition("?")
     path = unquote(raw_path, errors="replace")
-    query = dict(reversed(parse_qsl(raw_query, keep_blank_values=True, errors="replace")))
+    query = _read_query(raw_query)
     name = method.decode("latin-1")
     parts = [unquote(part, errors="replace") for part in raw_path.split("/") if part]
-    info = RequestInfo(
-        method=name, verb=name.lower(), path=path, query=query, accept=accept.decode("latin-1")
-    )
+    info = RequestInfo(name, name.lower(), path, query, accept.decode("latin-1"))
     return _resource_request(info, parts) or info
+
+
+def _read_query(raw: str) -> dict[str, str]:
+    """The parameters; of one that is there twice the first counts."""
+    if "%" in raw or "+" in raw:
+        pairs = parse_qsl(raw, keep_blank_values=True, errors="replace")
+    else:
+        pairs = [(name, value) for name, _, value in (part.partition("=") for part in raw.split("&") if part)]
+    return dict(reversed(pairs))
 
 
 def _resource_request(info: RequestInfo, parts: list[str]) -> RequestInfo | None:

@@ -211,8 +211,13 @@ class StreamTransport(abstract.FileDescriptor):
         if self.disconnected or self._aborting:
             return
         try:
+            if not (self.dataBuffer or self.producerPaused or self.disconnecting or self._writeDisconnecting):
+                waiting, self._tempDataBuffer = self._tempDataBuffer, []
+                self._tempDataLen = 0
+                self.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+                return
             waits = self.dataBuffer or self._tempDataLen
-            outcome = self._send_round() if waits else self._end_if_idle()
+            outcome = self.doWrite() if waits else self._end_if_idle()
         except Exception:
             _log.failure("transport failed to write")
             outcome = main.CONNECTION_LOST
@@ -220,14 +225,6 @@ class StreamTransport(abstract.FileDescriptor):
             self.connectionLost(Failure(outcome))
         elif not self.disconnected and (self.unsent() or self._ending):
             self.startWriting()
-
-    def _send_round(self) -> Exception | None:
-        if self.dataBuffer or self.producerPaused or self.disconnecting or self._writeDisconnecting:
-            return cast(Exception | None, self.doWrite())
-        waiting, self._tempDataBuffer = self._tempDataBuffer, []
-        self._tempDataLen = 0
-        self.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
-        return None
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Send the chunks as one."""

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import cast
 
 from superedge.web.heads import HOP_BY_HOP, NOTED, Headers, Passing, RequestHead, ResponseHead
 
 MAX_PLAIN = 4096
 """Bytes of the longest head that is read here; with the numbers kept it bounds what they occupy."""
 
-_Field = tuple[tuple[bytes, bytes], bytes, bool]
-"""A header, its lower-case name if a proxy looks at it, and whether it is about one connection."""
+_Field = tuple[tuple[bytes, bytes], tuple[bytes, bytes] | None, bytes]
+"""A header; the same by its lower-case name if a proxy looks at it; its line if a proxy sends it on."""
 
 _LINE = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)"
@@ -36,7 +37,7 @@ def _field(line: bytes) -> _Field | None:
     name, value = found.groups()
     low = name.lower()
     hop = low in HOP_BY_HOP
-    return (name, value), low if hop or low in NOTED else b"", hop
+    return (name, value), (low, value) if hop or low in NOTED else None, b"" if hop else line + b"\r\n"
 
 
 @lru_cache(maxsize=64)
@@ -57,14 +58,16 @@ def plain_request(data: bytes) -> RequestHead | None:
     found = _REQUEST_LINE(first)
     if found is None:
         return None
+    fields = list(map(_field, lines))
     headers: Headers = []
-    for line in lines:
-        field = _field(line)
+    for field in fields:
         if field is None:
             return None
-        pair, low, _ = field
-        if low in _DECIDES or (low == b"connection" and pair[1].lower() != b"keep-alive"):
-            return None
+        pair, noted, _ = field
+        if noted is not None:
+            low, value = noted
+            if low in _DECIDES or (low == b"connection" and value.lower() != b"keep-alive"):
+                return None
         headers.append(pair)
     return RequestHead(found[1], found[2], "1.1", headers, True, False, data)
 
@@ -81,27 +84,17 @@ def plain_response(data: bytes) -> tuple[ResponseHead, int, int] | None:
     status = _status(lines[0])
     if status is None or status[0] in _NO_BODY:
         return None
-    headers: Headers = []
-    noted: dict[bytes, bytes] = {}
-    kept: list[bytes] = []
-    for line in lines[1:]:
-        field = _field(line)
-        if field is None:
-            return None
-        pair, low, hop = field
-        headers.append(pair)
-        if low:
-            if low in noted:
-                return None
-            noted[low] = pair[1]
-            if hop:
-                continue
-        kept.append(line)
+    fields = list(map(_field, lines[1:]))
+    if not fields or None in fields:
+        return None
+    headers, noteworthy, kept = zip(*cast(list[_Field], fields), strict=True)
+    noted: dict[bytes, bytes] = dict(filter(None, noteworthy))
     length = noted.get(b"content-length", b"")
     if not _LENGTH(length) or b"transfer-encoding" in noted or b"upgrade" in noted:
         return None
     if b"connection" in noted and noted[b"connection"].lower() != b"keep-alive":
         return None
-    kept.append(b"")
-    passing = Passing(b"\r\n".join(kept), noted)
-    return ResponseHead(*status, headers, True, True, passing), int(length), end + 4
+    if len(noted) + noteworthy.count(None) != len(noteworthy):
+        return None  # one came twice
+    passing = Passing(b"".join(kept), noted)
+    return ResponseHead(*status, list(headers), True, True, passing), int(length), end + 4

@@ -171,6 +171,7 @@ class Request:
 
     def _done(self) -> None:
         self.finished = True
+        self.receiver = None  # who holds this request, too
         if self._producer:
             self._producer = False
             self.transport.unregisterProducer()

@@ -29,7 +29,7 @@ from superedge.liteapiserver.cache.limits import Limits, trim
 from superedge.liteapiserver.cache.policy import Keep, Policy
 from superedge.liteapiserver.cache.recorders import BodyRecorder, PagedLists, Recorder, WatchRecorder
 from superedge.liteapiserver.cache.records import Commit
-from superedge.liteapiserver.cache.scopes import Scope, object_name, scope_of
+from superedge.liteapiserver.cache.scopes import Name, Scope, object_name, scope_of
 
 _log = Logger()
 
@@ -194,6 +194,11 @@ class Cache:
             if collection is None:
                 return None
             return self._record_watch(collection, request, decoder, _in(newest_before, collection))
+        if request.verb == "get" and request.is_resource and not request.subresource and not form.kind:
+            collection = self._collection_of(identity, request, form)
+            if collection is not None:
+                take = partial(self._take_object, collection, object_name(request))
+                return BodyRecorder(request.path, decoder, self._max_body, take)
 
         def finish(body: bytes) -> None:
             kind = label
@@ -201,7 +206,10 @@ class Cache:
                 actual = actual_form(form, body)
                 collection = self._collection_of(identity, request, actual)
                 if collection is not None:
-                    self._take(collection, request, body, _in(newest_before, collection))
+                    if request.verb == "get":
+                        self._take_object(collection, object_name(request), body)
+                    else:
+                        self._take_list(collection, request, body, _in(newest_before, collection))
                     return
                 self._found(identity, request)
                 kind = str(actual)
@@ -238,20 +246,20 @@ class Cache:
         for collection in self._collections.of(identity, request):
             collection.found(*object_name(request))
 
-    def _take(
+    def _take_object(self, collection: Collection, name: Name, body: bytes) -> None:
+        stored = collection.objects.get(name)
+        if stored is not None and stored.item.raw == body:
+            stored.updated = self._clock()  # as it was: not worth decoding
+        else:
+            collection.put(collection.decode_object(body))
+
+    def _take_list(
         self,
         collection: Collection,
         request: RequestInfo,
         body: bytes,
         newest_before: int | None,
     ) -> None:
-        if request.verb == "get":
-            stored = collection.objects.get(object_name(request))
-            if stored is not None and stored.item.raw == body:
-                stored.updated = self._clock()  # as it was: not worth decoding
-            else:
-                collection.put(collection.decode_object(body))
-            return
         if request.query.get("resourceVersionMatch") == "Exact":
             return  # a look into the past
         scope = scope_of(request)

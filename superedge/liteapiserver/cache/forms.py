@@ -27,8 +27,13 @@ def _wanted(accept: str, include: str) -> tuple[Representation, ...]:
 
 def expected_form(request: RequestInfo, content_type: str) -> Representation:
     """The form by what was asked for; a watch comes in it, other answers may come plain."""
+    return _expected(request.accept, request.query.get("includeObject", ""), content_type)
+
+
+@lru_cache(maxsize=256)
+def _expected(accept: str, include: str, content_type: str) -> Representation:
     labelled = parse_media_type(content_type)
-    wanted = wanted_forms(request)
+    wanted = _wanted(accept, include)
     if labelled.kind:
         return next((form for form in wanted if form.content_type == labelled.content_type), labelled)
     return next((form for form in wanted if form.media_type == labelled.media_type), labelled)

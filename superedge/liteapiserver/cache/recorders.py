@@ -12,7 +12,7 @@ from superedge.kube.errors import DecodeError
 from superedge.kube.objects import Item, ListPage, WatchEvent
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.collection import Collection
-from superedge.liteapiserver.cache.decoding import Decoder
+from superedge.liteapiserver.cache.decoding import Decoder, IdentityDecoder
 from superedge.liteapiserver.cache.scopes import Scope
 from superedge.liteapiserver.cache.views import View
 
@@ -47,6 +47,8 @@ def fault(reason: str, problem: Exception, what: str) -> None:
 
 class BodyRecorder:
     """Collects a whole body, then gives it to ``finish`` decoded; ``defer`` may put that off."""
+
+    __slots__ = ("_decoder", "_defer", "_finish", "_limit", "_pieces", "_size", "_what")
 
     def __init__(
         self,
@@ -95,16 +97,21 @@ class BodyRecorder:
 
     def _conclude(self, pieces: list[bytes]) -> None:
         try:
-            decoded, size = [], 0
-            for piece in pieces:
-                decoded.append(self._decoder.feed(piece))
-                size += len(decoded[-1])
-                if size > self._limit:
-                    raise self._too_long()
-            self._decoder.end()
-            self._finish(b"".join(decoded))
+            self._finish(
+                b"".join(pieces if type(self._decoder) is IdentityDecoder else self._decoded(pieces))
+            )
         except Exception as problem:
             fault("body", problem, self._what)
+
+    def _decoded(self, pieces: list[bytes]) -> list[bytes]:
+        decoded, size = [], 0
+        for piece in pieces:
+            decoded.append(self._decoder.feed(piece))
+            size += len(decoded[-1])
+            if size > self._limit:
+                raise self._too_long()
+        self._decoder.end()
+        return decoded
 
     def abort(self) -> None:
         """Drop what came."""
