@@ -5,8 +5,8 @@ Source: Kubernetes API concepts, "Resource URIs" and "HTTP verbs".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -19,8 +19,7 @@ def qualified(group: str, resource: str) -> str:
     return f"{resource}.{group}" if group else resource
 
 
-@dataclass(frozen=True, slots=True)
-class RequestInfo:
+class RequestInfo(NamedTuple):
     """A request as the API server understands it.
 
     ``verb`` is get, list, watch, create, update, patch, delete or deletecollection for a resource, and the
@@ -68,7 +67,9 @@ def parse_request(method: bytes, target: bytes, accept: bytes) -> RequestInfo:
     path = unquote(raw_path, errors="replace")
     query = _read_query(raw_query)
     name = method.decode("latin-1")
-    parts = [unquote(part, errors="replace") for part in raw_path.split("/") if part]
+    parts = [part for part in raw_path.split("/") if part]
+    if "%" in raw_path:
+        parts = [unquote(part, errors="replace") for part in parts]
     info = RequestInfo(name, name.lower(), path, query, accept.decode("latin-1"))
     return _resource_request(info, parts) or info
 
@@ -109,16 +110,16 @@ def _resource_request(info: RequestInfo, parts: list[str]) -> RequestInfo | None
     elif verb == "delete" and not object_name:
         verb = "deletecollection"
     return RequestInfo(
-        method=info.method,
-        verb=verb,
-        path=info.path,
-        query=info.query,
-        accept=info.accept,
-        is_resource=True,
-        group=group,
-        version=version,
-        resource=resource,
-        subresource=subresource,
-        namespace=namespace,
-        name=object_name,
+        info.method,
+        verb,
+        info.path,
+        info.query,
+        info.accept,
+        True,
+        group,
+        version,
+        resource,
+        subresource,
+        namespace,
+        object_name,
     )

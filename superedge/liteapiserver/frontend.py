@@ -25,6 +25,7 @@ from superedge.liteapiserver.history import History
 from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.proxy import Exchange
 from superedge.liteapiserver.questions import MAX_BODY, Questions, is_question
+from superedge.liteapiserver.tally import Count
 from superedge.net.transport import organizations_of
 from superedge.web.heads import Headers, RequestHead
 from superedge.web.plain import plain_request
@@ -77,7 +78,7 @@ class Frontend:
         self._read_again = lru_cache(maxsize=256)(self._read_plain)
         self._held = HeldWatches(reactor)
         self._exchanges: set[Exchange] = set()
-        self._counters: dict[tuple[str, str, int, str], Any] = {}
+        self._counts: dict[tuple[str, str, int, str], Count] = {}
         self._from_cloud = metrics.LATENCY.labels("upstream")
         self._from_cache = metrics.LATENCY.labels("cache")
         health.on_offline = self._went_offline
@@ -230,15 +231,15 @@ class Frontend:
 
     def _count(self, info: RequestInfo, status: int, source: str) -> None:
         key = (info.verb, info.resource, status, source)
-        counter = self._counters.get(key)
-        if counter is None:
+        count = self._counts.get(key)
+        if count is None:
             # What a client makes up must not become a time series.
             verb = info.verb if info.is_resource or info.verb in _METHODS else "other"
             resource = info.resource if status < 400 else "" if status == 404 else info.resource[:64]
-            counter = metrics.REQUESTS.labels(verb, resource, str(status), source)
-            if len(self._counters) < 4096:
-                self._counters[key] = counter
-        counter.inc()
+            count = metrics.REQUESTS.labels(verb, resource, str(status), source)
+            if len(self._counts) < 4096:
+                self._counts[key] = count
+        count.value += 1
 
     # -- told by health
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-REQUESTS = Counter(
+from superedge.liteapiserver.tally import Counts, Spreads
+
+REQUESTS = Counts(
     "superedge_liteapiserver_requests",
     "Requests answered, by where the answer came from",
     ["verb", "resource", "code", "source"],
 )
-LATENCY = Histogram(
+LATENCY = Spreads(
     "superedge_liteapiserver_request_seconds",
     "From a request's head to the start of its answer",
-    ["source"],
-    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+    "source",
+    (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
 )
 IN_FLIGHT = Gauge("superedge_liteapiserver_requests_in_flight", "Requests being answered, watches included")
 WATCHES = Gauge(

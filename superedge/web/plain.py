@@ -87,7 +87,7 @@ def plain_response(data: bytes) -> tuple[ResponseHead, int, int] | None:
     fields = list(map(_field, lines[1:]))
     if not fields or None in fields:
         return None
-    headers, noteworthy, kept = zip(*cast(list[_Field], fields), strict=True)
+    headers, noteworthy, kept = zip(*cast("list[_Field]", fields), strict=True)
     noted: dict[bytes, bytes] = dict(filter(None, noteworthy))
     length = noted.get(b"content-length", b"")
     if not _LENGTH(length) or b"transfer-encoding" in noted or b"upgrade" in noted:
