@@ -108,6 +108,12 @@ def _values(der: bytes, at: int, end: int) -> Iterator[_Value]:
         at += size
 
 
+def _first(der: bytes, outer: _Value) -> _Value:
+    for value in _values(der, outer.start, outer.end):
+        return value
+    raise ValueError("nothing where a value belongs")
+
+
 def _content(value: _Value, tag: int) -> tuple[int, int]:
     if value.tag != tag:
         raise ValueError(f"a value of type {value.tag:#x} where {tag:#x} belongs")
@@ -136,10 +142,9 @@ def _time(der: bytes, value: _Value) -> datetime:
 
 
 def _is_ca(der: bytes, extensions: _Value) -> bool:
-    for extension in _values(der, *_content(next(_values(der, *extensions[1:])), _SEQUENCE)):
+    for extension in _values(der, *_content(_first(der, extensions), _SEQUENCE)):
         parts = list(_values(der, *_content(extension, _SEQUENCE)))
         if der[parts[0].start : parts[0].end] == _BASIC_CONSTRAINTS:
-            constraints = next(_values(der, *parts[-1][1:]))
-            for value in _values(der, *_content(constraints, _SEQUENCE)):
+            for value in _values(der, *_content(_first(der, parts[-1]), _SEQUENCE)):
                 return value.tag == _BOOLEAN and der[value.start] != 0
     return False

@@ -92,6 +92,11 @@ class CertificateTests(SynchronousTestCase):
         for size in range(len(GOOD)):
             self.assertRaises(ValueError, parse_certificate, GOOD[:size])
 
+    def test_a_value_emptied_anywhere(self) -> None:
+        for at in range(len(GOOD)):
+            with contextlib.suppress(ValueError):
+                parse_certificate(GOOD[:at] + b"\0" + GOOD[at + 1 :])
+
     @given(st.integers(0, len(GOOD) - 1), st.integers(0, 255))
     def test_a_changed_byte_is_read_or_refused(self, at: int, value: int) -> None:
         with contextlib.suppress(ValueError):
