@@ -201,7 +201,7 @@ class MuxStream:
         self._paused = False
         self._session.send_fin(self._state)
         self._connection.wake()
-        if not self._state.gone:
+        if self._state.unsent or not self._state.fin_received:  # else the end is there with the next flush
             timeout = self._connection.settings.close_timeout
             self._deadline = self._connection.deadlines.begin(timeout, self.abortConnection)
         self._deliver()

@@ -25,7 +25,9 @@ class Round:
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = ref(reactor)
-        self._waiting: list[Waiting] = []
+        self.waiting: list[Waiting] = []
+        self.driven = False
+        """Whether the reactor calls ``over`` itself; else it is a delayed call."""
 
     @classmethod
     def of(cls, reactor: IReactorTime) -> Round:
@@ -37,12 +39,13 @@ class Round:
 
     def add(self, waiting: Waiting) -> None:
         """Call ``round_over`` of it, once."""
-        if not self._waiting:
-            cast(IReactorTime, self._reactor()).callLater(0, self._over)
-        self._waiting.append(waiting)
+        if not (self.waiting or self.driven):
+            cast(IReactorTime, self._reactor()).callLater(0, self.over)
+        self.waiting.append(waiting)
 
-    def _over(self) -> None:
-        waiting, self._waiting = self._waiting, []
+    def over(self) -> None:
+        """This round is over; who is added from now on waits for the end of the next."""
+        waiting, self.waiting = self.waiting, []
         for each in waiting:
             try:
                 each.round_over()

@@ -22,6 +22,7 @@ from twisted.internet.interfaces import (
     IProtocol,
     ITCPTransport,
 )
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -43,6 +44,10 @@ FLUSH_TIMEOUT = 30.0
 # One reactor thread reads at a time and copies out before any callback, so all transports share it.
 _read_view = memoryview(bytearray(READ_SIZE))
 _log = Logger()
+
+
+def _failure(outcome: Exception) -> Failure:
+    return connectionDone if outcome is main.CONNECTION_DONE else Failure(outcome)
 
 
 def peer_of(sock: socket.socket) -> Any:
@@ -97,6 +102,8 @@ class StreamTransport(abstract.FileDescriptor):
         self._peer = peer
         self._tcp = isinstance(peer, tuple)
         self._reading = False
+        self._polled = False
+        """Whether the reactor looks for read events."""
         self._writing = False
         self._read_closed = False
         self._round = Round.of(reactor)
@@ -123,12 +130,16 @@ class StreamTransport(abstract.FileDescriptor):
     def startReading(self) -> None:
         """Ask the reactor for read events."""
         self._reading = True
-        abstract.FileDescriptor.startReading(self)
+        if not self._polled:
+            self._polled = True
+            abstract.FileDescriptor.startReading(self)
 
     def stopReading(self) -> None:
         """Ask for no more read events."""
         self._reading = False
-        abstract.FileDescriptor.stopReading(self)
+        if self._polled:
+            self._polled = False
+            abstract.FileDescriptor.stopReading(self)
 
     def doRead(self) -> Exception | None:
         """Hand the protocol what the socket has, up to READ_SIZE bytes."""
@@ -147,7 +158,7 @@ class StreamTransport(abstract.FileDescriptor):
         """What the reactor does with the result of a doRead that it called."""
         self.stopReading()
         if outcome is main.CONNECTION_DONE:
-            self.readConnectionLost(Failure(outcome))
+            self.readConnectionLost(connectionDone)
         else:
             self.connectionLost(Failure(outcome))
 
@@ -222,7 +233,7 @@ class StreamTransport(abstract.FileDescriptor):
             _log.failure("transport failed to write")
             outcome = main.CONNECTION_LOST
         if outcome is not None:
-            self.connectionLost(Failure(outcome))
+            self.connectionLost(_failure(outcome))
         elif not self.disconnected and (self.unsent() or self._ending):
             self.startWriting()
 
@@ -337,6 +348,7 @@ class StreamTransport(abstract.FileDescriptor):
         if self.disconnected or self._read_closed:
             return
         self._read_closed = True
+        self._reading = self._polled = False  # the reactor took it out
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is None:
             self.connectionLost(reason)

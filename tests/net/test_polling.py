@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.interfaces import IReactor
 from superedge.net.polling import poll_plainly
+from superedge.net.rounds import Round
 
 
 class End:
@@ -37,6 +38,13 @@ class End:
 
     def connectionLost(self, reason: Failure) -> None:
         self.lost.append(reason)
+
+
+class Waiting:
+    """Who waits for the end of a round."""
+
+    def __init__(self, over: Callable[[], Any]) -> None:
+        self.round_over = over
 
 
 class PollingTests(SynchronousTestCase):
@@ -138,6 +146,37 @@ class PollingTests(SynchronousTestCase):
         peer.send(b"x")
         self.reactor.doIteration(None)
         self.assertEqual(read, [b"x"])
+
+    def test_who_waits_for_the_end_of_the_round_is_called_when_all_is_read(self) -> None:
+        seen: list[str] = []
+        waiting = Waiting(lambda: seen.append("over"))
+
+        def read(name: str) -> None:
+            seen.append(name)
+            Round.of(self.reactor).add(waiting)
+
+        _, one = self.end(partial(read, "read"))
+        _, two = self.end(partial(read, "read"))
+        one.send(b"x")
+        two.send(b"x")
+        self.reactor.doIteration(None)
+        self.assertEqual(seen, ["read", "read", "over", "over"])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_what_timed_calls_begin_does_not_wait_for_an_event(self) -> None:
+        seen: list[str] = []
+        Round.of(self.reactor).add(
+            Waiting(lambda: self.reactor.callLater(0, self.reactor.callLater, 0, seen.append, "later"))
+        )
+        self.reactor.running = True
+        self.reactor.doIteration(None)  # would wait for ever, had it not looked at the time again
+        self.reactor.runUntilCurrent()
+        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+        Round.of(self.reactor).add(
+            Waiting(lambda: Round.of(self.reactor).add(Waiting(lambda: seen.append("next"))))
+        )
+        self.reactor.doIteration(None)
+        self.assertEqual(seen, ["next"])
 
     def test_another_reactor_stays_as_it_is(self) -> None:
         clock = Clock()
