@@ -17,6 +17,7 @@ from superedge.mux.frames import (
     DATA,
     FIN,
     GO_AWAY,
+    HEADER_SIZE,
     NORMAL,
     PING,
     RST,
@@ -37,6 +38,8 @@ NOISE_LIMIT = 20_000
 NOISE_DECAY = 2_000
 """Frames that carry nothing (empty data, pings, streams reset at once): more than NOISE_LIMIT ahead of
 NOISE_DECAY a second end the session."""
+LEAST_FRAME = 8 * 1024
+"""A frame that is the last of a write is cut so that the write is full, but to no less."""
 SMALL_CREDIT = 1024
 """Credit of fewer bytes is worth no frame: it counts as one that carries nothing."""
 MAX_CONTROL = 20_000
@@ -226,7 +229,7 @@ class Session:
         return bool(self._control or self._fresh or self._ready)
 
     def pull(self, limit: int) -> list[bytes | memoryview]:
-        """Frames to send, about ``limit`` bytes at most.
+        """Frames to send, ``limit`` bytes at most, or little more when that is less than LEAST_FRAME.
 
         Control comes first, then streams that had nothing to send a moment ago, then in turn those that
         always have more.
@@ -234,19 +237,24 @@ class Session:
         out: list[bytes | memoryview] = []
         out.extend(self._control)
         self._control.clear()
-        size, fresh, ready = 0, self._fresh, self._ready
+        size, fresh, ready = HEADER_SIZE * len(out), self._fresh, self._ready
         while (fresh or ready) and size < limit:
+            room = limit - size - HEADER_SIZE
+            if room < LEAST_FRAME:
+                if size:
+                    break
+                room = LEAST_FRAME
             jumps = fresh and (self._fresh_run < FRESH_RUN or not ready)
             stream = (fresh if jumps else ready).popleft()
             stream.queued = False
-            taken = 0 if stream.gone else self._pull_stream(stream, out)
+            taken = 0 if stream.gone else self._pull_stream(stream, out, room)
             self._fresh_run = self._fresh_run + taken if jumps else 0
-            size += taken
-        self.stats.bytes_out += size
+            self.stats.bytes_out += taken
+            size += HEADER_SIZE + taken
         return out
 
-    def _pull_stream(self, stream: Stream, out: list[bytes | memoryview]) -> int:
-        quantum = min(self._settings.write_quantum, stream.send_window)
+    def _pull_stream(self, stream: Stream, out: list[bytes | memoryview], room: int) -> int:
+        quantum = min(self._settings.write_quantum - HEADER_SIZE, stream.send_window, room)
         size = 0
         if stream.unsent and quantum:
             place = len(out)

@@ -19,7 +19,7 @@ class MuxSettings:
     max_streams: int = 4096
     """Streams the peer may have open; one more is reset."""
     write_quantum: int = 32 * 1024
-    """Most bytes of one stream before the next ready stream has its turn."""
+    """Most bytes of one stream, its frame's header among them, before the next ready one has its turn."""
     stream_buffer: int = 256 * 1024
     """Unsent bytes of one stream at which its producer is paused."""
     ping_interval: float = 10.0
