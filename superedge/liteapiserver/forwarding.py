@@ -19,10 +19,19 @@ _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 class Incoming:
     """A request as its head tells it. Read-only: requests with the same head may share it."""
 
-    __slots__ = ("acceptable", "authorization", "filtered", "info", "is_question", "outgoing", "repeatable")
+    __slots__ = (
+        "acceptable",
+        "authorization",
+        "filtered",
+        "info",
+        "is_question",
+        "outgoing",
+        "repeatable",
+        "shares",
+    )
 
-    def __init__(self, head: RequestHead, host: bytes, filters: Filters) -> None:
-        """``host`` is the cloud's name."""
+    def __init__(self, head: RequestHead, host: bytes, filters: Filters, share_all: bool) -> None:
+        """``host`` is the cloud's name; ``share_all`` whether not watches alone may share connections."""
         headers, noted = split_headers(head.headers, _DROPPED)
         self.authorization = noted.get(b"authorization", b"")
         info = parse_request(head.method, head.target, noted.get(b"accept", b""))
@@ -41,6 +50,9 @@ class Incoming:
         """What is sent."""
         self.repeatable = head.method in _IDEMPOTENT and not self.outgoing.has_body
         """Whether it may be sent twice."""
+        # A protocol that a request switches to needs a connection of its own.
+        self.shares = (share_all or info.verb == "watch") and not head.upgrade
+        """Whether it may share a connection with others."""
 
 
 def outgoing_request(

@@ -138,7 +138,7 @@ class Frontend:
             request.abort()
 
     def _read(self, head: RequestHead) -> Incoming:
-        return Incoming(head, self.host, self.filters)
+        return Incoming(head, self.host, self.filters, self._share_all)
 
     def _read_plain(self, raw: bytes) -> Incoming:
         head = plain_request(raw)
@@ -170,10 +170,6 @@ class Frontend:
         return Caller(self._identities.anonymous, ANONYMOUS)
 
     # -- told by exchanges
-
-    def shares(self, info: RequestInfo) -> bool:
-        """Whether a request may share a connection with others."""
-        return self._share_all or info.verb == "watch"
 
     def answering(self, exchange: Exchange, info: RequestInfo, status: int) -> None:
         """The cloud's answer begins."""

@@ -74,7 +74,8 @@ class Exchange:
         self.started_at = now
         self.heard_at = now
         """When more of the answer came last, or when it was asked for."""
-        self._source = self._choose_source()
+        pool = caller.pool
+        self._source: ChannelSource = pool.shared if incoming.shares and pool.shared is not None else pool
         self._connection: UpstreamChannel | None = None
         self._connecting: Deferred[UpstreamChannel] | None = None
         self._recorder: Recorder | None = None
@@ -111,13 +112,6 @@ class Exchange:
         return self._started and self._info.verb == "watch"
 
     # -- towards the cloud
-
-    def _choose_source(self) -> ChannelSource:
-        """A protocol that a request switches to needs a connection of its own."""
-        pool = self._caller.pool
-        if pool.shared is None or self._request.head.upgrade or not self._frontend.shares(self._info):
-            return pool
-        return pool.shared
 
     def begin(self) -> None:
         """Send the request, over an idle connection if there is one."""

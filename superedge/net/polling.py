@@ -34,7 +34,9 @@ def poll_plainly(reactor: IReactor) -> None:
         if round.waiting:  # for what timed calls have begun, the round ends here
             round.over()
             timeout = 0 if round.waiting or not twisted.running else twisted.timeout()
-        for fd, event in poll(-1 if timeout is None else timeout, len(selectables)):
+        events = poll(-1 if timeout is None else timeout, len(selectables))
+        round.alone = len(events) == 1
+        for fd, event in events:
             selectable = selectables.get(fd)
             if selectable is None:
                 continue  # an event before this one took it out
@@ -51,6 +53,7 @@ def poll_plainly(reactor: IReactor) -> None:
                     disconnect(selectable, outcome, True)
             except Exception:
                 _log.failure("failed to handle an event")
+        round.alone = False
         if round.waiting:
             round.over()
 

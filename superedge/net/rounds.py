@@ -28,6 +28,8 @@ class Round:
         self.waiting: list[Waiting] = []
         self.driven = False
         """Whether the reactor calls ``over`` itself; else it is a delayed call."""
+        self.alone = False
+        """Whether the event that is being handled is the only one of the round, as far as is known."""
 
     @classmethod
     def of(cls, reactor: IReactorTime) -> Round:

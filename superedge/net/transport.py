@@ -201,15 +201,17 @@ class StreamTransport(abstract.FileDescriptor):
         """Like `write`, but small data is sent with the other transports' at the end of the reactor's round.
 
         A peer that is sent to while it still works on what others were sent need not be woken up, which
-        costs more than the sending.
+        costs more than the sending. When no other can have anything to send it leaves at once.
         """
-        if len(data) > SOON or self.dataBuffer or not self.connected or self._writeDisconnecting:
+        at_once = self._round.alone and not self._in_round
+        if at_once or len(data) > SOON or self.dataBuffer or not self.connected or self._writeDisconnecting:
             self.write(data)
             return
         self._tempDataBuffer.append(data)
         self._tempDataLen += len(data)
         self._act_at_end_of_round()
-        self._maybePauseProducer()
+        if self.producer is not None:
+            self._maybePauseProducer()
 
     def _act_at_end_of_round(self) -> None:
         if not self._in_round:

@@ -298,7 +298,8 @@ class ServerConnection(TwistedProtocol):
         try:
             while self._request is not None and self._request.finished and self._request_complete:
                 self._request = None
-                self._take_waiting()
+                if self._waiting or self._paused:
+                    self._take_waiting()
         finally:
             self._handling = False
 

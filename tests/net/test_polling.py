@@ -178,6 +178,18 @@ class PollingTests(SynchronousTestCase):
         self.reactor.doIteration(None)
         self.assertEqual(seen, ["next"])
 
+    def test_an_event_may_know_that_it_is_alone(self) -> None:
+        the_round = Round.of(self.reactor)
+        alone: list[bool] = []
+        ends = [self.end(lambda: alone.append(the_round.alone)) for _ in range(2)]
+        ends[0][1].send(b"x")
+        self.reactor.doIteration(0)
+        self.assertEqual(alone, [True])
+        self.assertFalse(the_round.alone)
+        ends[1][1].send(b"x")
+        self.reactor.doIteration(0)  # neither took what it has
+        self.assertEqual(alone, [True, False, False])
+
     def test_another_reactor_stays_as_it_is(self) -> None:
         clock = Clock()
         before = dict(vars(clock))

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from superedge.config.addresses import Address
 from superedge.net.rounds import Round
-from tests.net.test_endpoints import BIG, Collector, EndpointCase
+from tests.net.test_endpoints import BIG, Collector, EndpointCase, reactor
 
 
 class RoundTests(EndpointCase):
@@ -64,6 +64,21 @@ class RoundTests(EndpointCase):
         clock.advance(0)
         self.assertEqual(len(over), 1)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    async def test_when_no_other_has_anything_to_send_it_leaves_at_once(self) -> None:
+        client, server = await self.both_ends(False)
+        the_round = Round.of(reactor)
+        client.transport.write_soon(b"one")
+        the_round.alone = True
+        client.transport.write_soon(b"two")
+        self.assertEqual(client.transport.unsent(), 6, "behind what waits")
+        await self.turn()
+        client.transport.write_soon(b"three")
+        self.assertEqual(client.transport.unsent(), 0)
+        the_round.alone = False
+        client.transport.loseConnection()
+        self.assertEqual(await server.ended, b"onetwothree")
+        await client.lost
 
     async def test_a_connection_that_is_dropped_in_the_round_sends_nothing(self) -> None:
         client, server = await self.both_ends(False)

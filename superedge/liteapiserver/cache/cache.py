@@ -173,9 +173,8 @@ class Cache:
             return None
         question = _question(request) if request.verb == "list" else None
         self._settle(identity, request, question)
-        tag = etag.decode("latin-1")
         if status == 304:
-            self._documents.confirm(identity, request, tag)
+            self._documents.confirm(identity, request, etag.decode("latin-1"))
         if status not in (200, 404):
             return None
         decoder = decoder_for(encoding)
@@ -213,7 +212,8 @@ class Cache:
                     return
                 self._found(identity, request)
                 kind = str(actual)
-            self._documents.put(identity, request, kind, tag, body, self._collections.commit_for(keep))
+            commit = self._collections.commit_for(keep)
+            self._documents.put(identity, request, kind, etag.decode("latin-1"), body, commit)
 
         defer = partial(self._defer, identity, request, question) if question is not None else None
         return BodyRecorder(request.path, decoder, self._max_body, finish, defer)
