@@ -36,7 +36,7 @@ from superedge.liteapiserver.probe import probe
 from superedge.liteapiserver.questions import Questions
 from superedge.liteapiserver.reviews import Reviews
 from superedge.liteapiserver.seal import Seal, generate_key
-from superedge.liteapiserver.slack import Slack
+from superedge.liteapiserver.slack import Slack, let_large_blocks_go
 from superedge.liteapiserver.tokens import TokenVault, load_key
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.servers import Servers
@@ -48,7 +48,7 @@ from superedge.web.server import Request, ServerFactory
 
 SWEEP = 0.5
 SLOW_LOOK = 0.25
-SLACK_LOOK = 2.0
+SLACK_LOOK = 1.0
 IDENTITY_CHECK = 5.0
 CLIENT_LOOK = 30.0
 CLIENT_PATIENCE = 6
@@ -180,6 +180,7 @@ class LiteAPIServer(Service):
     def startService(self) -> None:
         """Listen at once; requests wait until the cache is loaded. Raises ConnectError."""
         super().startService()
+        let_large_blocks_go()
         for address in self._config.listen:
             endpoint = ServerEndpoint(self._reactor, parse_address(address), self._tls)
             self._ports.append(endpoint.listen_now(cast(Any, self._factory)))

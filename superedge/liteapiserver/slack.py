@@ -1,7 +1,7 @@
 """Memory that was freed goes back to the system.
 
-A list of megabytes leaves holes where it was decoded and written, and the C library keeps them for the next
-one. A node has better use for them.
+A list of megabytes leaves holes where it was decoded and written, and the C library keeps them, and whole
+blocks, for the next one. A node has better use for them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ STEP = 8 * 1024 * 1024
 """Bytes of growth that are worth looking for holes."""
 LOOKS = 10
 """Times to look for them then: a store may hold on to what it writes for a while."""
+LARGE = 1024 * 1024
+"""Bytes of a block that goes back by itself when it is freed."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3), malloc.h
 _STATISTICS = Path("/proc/self/statm")
 
 
@@ -43,6 +46,17 @@ class Slack:
             self._left -= 1
             self._give_back()
             self._before = self._measure()
+
+
+def let_large_blocks_go() -> None:
+    """From now on a block of LARGE bytes goes back at once, in the whole process.
+
+    The C library keeps blocks of up to 32 MiB for the next one, once it has seen such a block freed.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(_MMAP_THRESHOLD, LARGE)
+        set_option(_TRIM_THRESHOLD, 4 * LARGE)
 
 
 def _trimmer() -> Callable[[], None]:

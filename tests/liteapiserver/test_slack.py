@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import subprocess
+import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -38,3 +40,17 @@ class SlackTests(SynchronousTestCase):
                 ballast[at] = 1
             self.assertGreaterEqual(resident(), before + STEP * 3)
         Slack().look()
+
+    def test_large_blocks_go_back_when_they_are_freed(self) -> None:
+        script = """
+from superedge.liteapiserver.slack import STEP, let_large_blocks_go, resident
+let_large_blocks_go()
+block = b"x" * STEP * 3
+del block  # from now on the C library would keep blocks of this size
+before = resident()
+block = b"x" * STEP * 2
+assert resident() > before + STEP, "it is not there"
+del block
+assert resident() < before + STEP, "it is still there"
+"""
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

@@ -139,6 +139,11 @@ class Collection:
     def put(self, item: Item, view: View | None = None) -> None:
         """Take an object from a get, or as a member of a view."""
         name = (item.namespace, item.name)
+        if self._put(name, item, view):
+            self._save(name, self.objects[name])
+
+    def _put(self, name: Name, item: Item, view: View | None) -> bool:
+        """Take an object; whether it is to be saved."""
         number = version_number(item.version)
         stored = self.objects.get(name)
         changed = False
@@ -164,8 +169,7 @@ class Collection:
             view.members[name] = stored
             stored.views = (*stored.views, view.identifier) if stored.views else view.alone
             changed = True
-        if changed:
-            self._save(name, stored)
+        return changed
 
     def missing(self, name: Name, version: int) -> None:
         """The API server said that there is no such object; ``version`` is the latest known before it did.
@@ -246,14 +250,18 @@ class Collection:
         """Take a list's objects; their names, in its order."""
         now = self._clock()
         listed: dict[Name, None] = {}
+        changed = []
         for item in items:
             name = (item.namespace, item.name)
             listed[name] = None
             stored = view.members.get(name)
             if stored is not None and stored.item is item:
                 stored.updated = now  # as it was
-            else:
-                self.put(item, view)
+            elif self._put(name, item, view):
+                changed.append(name)
+        # Last, so that memory that is needed for a moment lies apart from memory that stays.
+        for name in changed:
+            self._save(name, self.objects[name])
         return listed
 
     def begin_anew(self) -> None:

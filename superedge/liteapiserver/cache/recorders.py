@@ -97,9 +97,9 @@ class BodyRecorder:
 
     def _conclude(self, pieces: list[bytes]) -> None:
         try:
-            self._finish(
-                b"".join(pieces if type(self._decoder) is IdentityDecoder else self._decoded(pieces))
-            )
+            body = b"".join(pieces if type(self._decoder) is IdentityDecoder else self._decoded(pieces))
+            pieces.clear()  # nothing of megabytes is there twice for longer than it must be
+            self._finish(body)
         except Exception as problem:
             fault("body", problem, self._what)
 

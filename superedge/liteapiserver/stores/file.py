@@ -1,8 +1,8 @@
 """The file store: a journal that makes batches atomic, and a tree of files that it is folded into.
 
-A batch is durable once it is in the journal. When the journal is long, or the store is closed, every
-record it holds goes to its own file and the journal begins anew; after a crash in between the journal is
-read over the tree again, which changes nothing.
+A batch is durable once it is in the journal. When the journal is long and another batch comes, or the store
+is closed, every record it holds goes to its own file and the journal begins anew; after a crash in between
+the journal is read over the tree again, which changes nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, cast
 from twisted.logger import Logger
 
 from superedge.interfaces import Change, Entry, Inspection, IReactor
-from superedge.liteapiserver.stores.journal import Journal, read_batches
+from superedge.liteapiserver.stores.journal import Journal, Records, read_records, value_of
 from superedge.liteapiserver.stores.threads import StoreInUse, ThreadedStore, read_only
 from superedge.liteapiserver.stores.tree import Tree, is_unfinished, sync_directory
 
 JOURNAL_LIMIT = 8 * 1024 * 1024
-"""Bytes after which the journal is folded into the tree."""
+"""Bytes of a journal that is folded into the tree."""
 _TRIES = 10
 
 _log = Logger()
@@ -40,12 +40,12 @@ class FileStore:
     def load(self) -> list[Entry]:
         """Open the directory and read everything. Raises OSError, StoreInUse."""
         try:
-            batches = self._open()
+            unfolded = self._open()
         except OSError as problem:
             return read_only(inspect, self._root, problem)
-        return _overlay(self._tree.read(), _latest(batches))
+        return _overlay(self._tree.read(), unfolded)
 
-    def _open(self) -> list[list[Change]]:
+    def _open(self) -> Records:
         """Open lock and journal when they are not yet; what the journal holds."""
         if self._journal is not None:
             return self._journal.read()
@@ -55,7 +55,7 @@ class FileStore:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             journal = Journal(self._root / "journal")
             sync_directory(self._root)  # the journal may be new
-            batches = journal.read()
+            unfolded = journal.read()
         except BlockingIOError:
             os.close(lock)
             raise StoreInUse(f"{self._root} is in use by another process") from None
@@ -64,24 +64,25 @@ class FileStore:
             raise
         self._lock = lock
         self._journal = journal
-        return batches
+        return unfolded
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make one batch durable. Raises OSError."""
         if self._journal is None:
             self._open()  # a disk may come back
         journal = cast(Journal, self._journal)
-        journal.append(changes)
         if journal.size > self._limit:
+            # Not behind the batch that made it long, which would be held in memory for so long.
             try:
                 self._fold(journal)
             except OSError as problem:
-                # The batch itself is safe in the journal.
+                # What was acknowledged is safe in the journal.
                 _log.error("the cache's journal cannot be folded: {problem}", problem=problem)
+        journal.append(changes)
 
     def _fold(self, journal: Journal) -> None:
         if journal.size:
-            self._tree.write(_latest(journal.read()))
+            self._tree.write((key, value_of(record)) for key, record in journal.read().items())
             journal.clear()
 
     def close(self) -> None:
@@ -97,18 +98,11 @@ class FileStore:
             self._lock = None
 
 
-Unfolded = Mapping[tuple[str, tuple[str, ...]], bytes | None]
-
-
-def _latest(batches: Iterable[Sequence[Change]]) -> Unfolded:
-    """The latest of each record."""
-    return {(change.kind, change.key): change.value for batch in batches for change in batch}
-
-
-def _overlay(entries: Iterable[Entry], unfolded: Unfolded) -> list[Entry]:
+def _overlay(entries: Iterable[Entry], unfolded: Records) -> list[Entry]:
     """The tree's records, and the journal's over them."""
     found = {(entry.kind, entry.key): entry for entry in entries}
-    for (kind, key), value in unfolded.items():
+    for (kind, key), record in unfolded.items():
+        value = value_of(record)
         if value is None:
             found.pop((kind, key), None)
         else:
@@ -131,7 +125,7 @@ def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
         data = journal.read_bytes()
         if data.startswith(before):
             break  # it was not folded into the tree meanwhile
-    batches, end = read_batches(data)
+    unfolded, end = read_records(data)
     faults = [
         f"{file}: {found}"
         for file, found in scanned
@@ -139,6 +133,4 @@ def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
     ]
     if end < len(data):
         faults.append(f"{journal}: {len(data) - end} bytes from {end} on are torn or damaged")
-    return Inspection(
-        _overlay((found for _, found in scanned if isinstance(found, Entry)), _latest(batches)), faults
-    )
+    return Inspection(_overlay((found for _, found in scanned if isinstance(found, Entry)), unfolded), faults)

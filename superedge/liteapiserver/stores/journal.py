@@ -13,33 +13,46 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Change
 from superedge.liteapiserver import metrics
+from superedge.liteapiserver.stores.keys import Key, shared
 
 _HEAD = struct.Struct(">I16s")
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[tuple[str, tuple[str, ...], bytes | None]])
+_decoder = msgspec.msgpack.Decoder(list[tuple[str, Key, msgspec.Raw]])
+_value = msgspec.msgpack.Decoder(bytes | None)
+
+Records = dict[tuple[str, Key], msgspec.Raw]
+"""The latest of each record by kind and key, not copied out of the journal yet: `value_of` does that."""
 
 _log = Logger()
 
 
-def _digest(payload: bytes) -> bytes:
+def _digest(payload: bytes | memoryview) -> bytes:
     return blake2b(payload, digest_size=16).digest()
 
 
-def read_batches(data: bytes) -> tuple[list[list[Change]], int]:
-    """The whole batches at the beginning, and where they end.
+def read_records(data: bytes | bytearray) -> tuple[Records, int]:
+    """The latest of each record in the whole batches at the beginning, and where these end.
 
     What follows one that is not whole does not count, as it may build on it: the state is an older one.
     """
-    batches = []
+    records: Records = {}
+    view = memoryview(data)
     at = 0
     while len(data) - at >= _HEAD.size:
         size, digest = _HEAD.unpack_from(data, at)
-        payload = data[at + _HEAD.size : at + _HEAD.size + size]
+        payload = view[at + _HEAD.size : at + _HEAD.size + size]
         if len(payload) < size or _digest(payload) != digest:
             break
-        batches.append([Change(*each) for each in _decoder.decode(payload)])
+        for kind, key, value in _decoder.decode(payload):
+            records[kind, shared(key)] = value
         at += _HEAD.size + size
-    return batches, at
+    return records, at
+
+
+def value_of(record: msgspec.Raw) -> bytes | None:
+    """A record's bytes, None when it was deleted."""
+    value: bytes | None = _value.decode(record)
+    return value
 
 
 class Journal:
@@ -51,28 +64,29 @@ class Journal:
         self.size = 0
         """Bytes of whole batches; what lies behind is torn and is overwritten."""
 
-    def read(self) -> list[list[Change]]:
-        """Every whole batch from the beginning on; what follows is torn, or damaged, and is dropped."""
+    def read(self) -> Records:
+        """What the whole batches at the beginning say; what follows is torn, or damaged, and is dropped."""
         data = bytearray()
         os.lseek(self._file, 0, os.SEEK_SET)
         while piece := os.read(self._file, 1024 * 1024):
             data += piece
-        batches, self.size = read_batches(bytes(data))
+        records, self.size = read_records(data)
         if len(data) > self.size:
             metrics.CORRUPT_ENTRIES.inc()
             _log.warn("dropped {size} bytes at the journal's end", size=len(data) - self.size)
-        return batches
+        return records
 
     def append(self, changes: Sequence[Change]) -> None:
         """Make one batch durable. Raises OSError; then the batch is not there."""
         payload = _encoder.encode([(change.kind, change.key, change.value) for change in changes])
-        record = memoryview(_HEAD.pack(len(payload), _digest(payload)) + payload)
         os.ftruncate(self._file, self.size)
         at = self.size
-        while record:
-            count = os.pwrite(self._file, record, at)
-            record = record[count:]
-            at += count
+        for part in (_HEAD.pack(len(payload), _digest(payload)), payload):
+            left = memoryview(part)
+            while left:
+                count = os.pwrite(self._file, left, at)
+                left = left[count:]
+                at += count
         os.fdatasync(self._file)
         self.size = at
 

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Change, Entry, Inspection, IReactor
 from superedge.liteapiserver import metrics
+from superedge.liteapiserver.stores.keys import Key, shared
 from superedge.liteapiserver.stores.threads import StoreInUse, ThreadedStore, read_only
 
 _SCHEMA = (
@@ -38,7 +39,7 @@ _BESIDE = ("", "-wal", "-shm")
 _LONGEST_STEP = 1024
 
 _log = Logger()
-_key = msgspec.json.Decoder(tuple[str, ...])
+_key = msgspec.json.Decoder(Key)
 
 
 def _digest(kind: str, key: bytes, value: bytes) -> bytes:
@@ -163,7 +164,7 @@ def _read(database: sqlite3.Connection) -> tuple[list[Entry], list[str]]:
                 try:
                     if _digest(kind, key, value) != digest:
                         raise ValueError("the checksum does not fit")
-                    entries.append(Entry(kind, _key.decode(key), value))
+                    entries.append(Entry(kind, shared(_key.decode(key)), value))
                 except (AttributeError, TypeError, ValueError, msgspec.MsgspecError) as problem:
                     faults.append(f"row {row}: {problem}")
             return entries, faults

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote
@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Entry
 from superedge.liteapiserver import metrics
+from superedge.liteapiserver.stores.keys import Key, shared
 
 _SAFE = " :=,@+~()"
 _LONGEST = 200
@@ -25,7 +26,7 @@ class _Head(msgspec.Struct):
     """The first line of a file."""
 
     kind: str
-    key: tuple[str, ...]
+    key: Key
     size: int
     blake2b: str
 
@@ -51,7 +52,7 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def path(self, kind: str, key: tuple[str, ...]) -> Path:
+    def path(self, kind: str, key: Key) -> Path:
         """Where a record is."""
         return self._root.joinpath(kind, *map(file_name, key))
 
@@ -83,10 +84,10 @@ class Tree:
             except OSError as refused:
                 _log.error("could not remove {path}: {problem}", path=str(path), problem=refused)
 
-    def write(self, records: Mapping[tuple[str, tuple[str, ...]], bytes | None]) -> None:
+    def write(self, records: Iterable[tuple[tuple[str, Key], bytes | None]]) -> None:
         """Put and delete records durably. Raises OSError; then some are written, and all can be again."""
         directories: set[Path] = set()
-        for (kind, key), value in records.items():
+        for (kind, key), value in records:
             path = self.path(kind, key)
             if value is None:
                 try:
@@ -123,10 +124,10 @@ def _decode(data: bytes) -> Entry:
     head = _head.decode(line)
     if len(value) != head.size or _digest(head.kind, head.key, value) != head.blake2b:
         raise ValueError("the checksum does not fit")
-    return Entry(head.kind, head.key, value)
+    return Entry(head.kind, shared(head.key), value)
 
 
-def _digest(kind: str, key: tuple[str, ...], value: bytes) -> str:
+def _digest(kind: str, key: Key, value: bytes) -> str:
     hash_ = blake2b(msgspec.json.encode((kind, key)), digest_size=16)
     hash_.update(value)
     return hash_.hexdigest()

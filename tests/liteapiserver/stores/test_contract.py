@@ -30,7 +30,7 @@ class FileTests(CacheStoreContract, TestCase):
 
 
 class FoldingFileTests(CacheStoreContract, TestCase):
-    """Folds the journal after every batch."""
+    """Folds the journal before every batch."""
 
     def inspect(self, path: str) -> Inspection:
         return inspect("file", path)

@@ -136,7 +136,7 @@ class FileStoreTests(SynchronousTestCase):
         self.assertEqual(calls, ["fsync"])  # the journal's name
         calls.clear()
         store.apply([put("a", b"1")])
-        self.assertEqual(calls, ["ftruncate", "pwrite", "fdatasync"])
+        self.assertEqual(calls, ["ftruncate", "pwrite", "pwrite", "fdatasync"])
         calls.clear()
         store.close()
         # The file, its name, every new directory, and only then the journal's end.
