@@ -25,8 +25,8 @@ from superedge.liteapiserver.history import History
 from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.proxy import Exchange
 from superedge.liteapiserver.questions import MAX_BODY, Questions, is_question
-from superedge.liteapiserver.tally import Count
 from superedge.net.transport import organizations_of
+from superedge.tally import Count
 from superedge.web.heads import Headers, RequestHead
 from superedge.web.plain import plain_request
 from superedge.web.server import CONTINUE, Request

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import (
     IConsumer,
-    IHalfCloseableProtocol,
     IProtocol,
     IPushProducer,
     ITransport,
@@ -22,6 +21,7 @@ from zope.interface import implementer
 from superedge.mux.errors import StreamReset
 from superedge.mux.session import Stream, join_small
 from superedge.net.deadlines import Deadline, Deadlines
+from superedge.net.halves import by_halves
 
 if TYPE_CHECKING:
     from superedge.mux.protocol import MuxConnection
@@ -145,7 +145,7 @@ class MuxStream:
         self._connection.wake()
 
     def _tell_fin(self) -> None:
-        half = None if self.disconnecting else IHalfCloseableProtocol(self.protocol, None)
+        half = None if self.disconnecting else by_halves(self.protocol)
         if half is None:
             self.loseConnection()
             return

@@ -16,6 +16,14 @@ TIGHT_WINDOW = 16 * 1024
 """Window of every stream while the bytes that wait for readers exceed the session's buffer."""
 
 
+def _step(limit: int) -> int:
+    """The least credit that is worth a frame."""
+    return max(min(limit, INITIAL_WINDOW) >> 1, limit >> 3)
+
+
+INITIAL_STEP, TIGHT_STEP = _step(INITIAL_WINDOW), _step(TIGHT_WINDOW)
+
+
 class Allowance:
     """What the windows of one session may hold together beyond their initial size."""
 
@@ -44,11 +52,12 @@ class Allowance:
 class ReceiveWindow:
     """The credit of one stream's receiving side."""
 
-    __slots__ = ("_allowance", "_drained", "_since", "available", "buffered", "size")
+    __slots__ = ("_allowance", "_drained", "_since", "_step", "available", "buffered", "size")
 
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
         self.size = INITIAL_WINDOW
+        self._step = INITIAL_STEP
         self.available = INITIAL_WINDOW
         """Bytes the peer may still send."""
         self.buffered = 0
@@ -73,15 +82,18 @@ class ReceiveWindow:
             self._since = now  # what came first tells no pace
         else:
             self._drained += count
-        limit = self.size if allowance.buffered <= allowance.total else TIGHT_WINDOW
+        limit, step = self.size, self._step
+        if allowance.buffered > allowance.total:
+            limit, step = TIGHT_WINDOW, TIGHT_STEP
         outstanding = self.available + self.buffered
-        if limit - outstanding < _step(limit):
+        if limit - outstanding < step:
             return 0
         if rtt is not None and limit == self.size:
             pace = self._drained / max(now - self._since, SHORTEST_MEASURE)
             limit = self.size = allowance.size(limit, int(2 * pace * rtt))
+            step = self._step = _step(limit)
         credit = limit - outstanding
-        if credit < _step(limit):
+        if credit < step:
             return 0
         self._since, self._drained = now, 0
         self.available += credit
@@ -95,8 +107,3 @@ class ReceiveWindow:
         allowance.buffered -= self.buffered
         self.size = INITIAL_WINDOW
         self.buffered = 0
-
-
-def _step(limit: int) -> int:
-    """The least credit that is worth a frame."""
-    return max(min(limit, INITIAL_WINDOW) >> 1, limit >> 3)

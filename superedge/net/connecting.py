@@ -40,7 +40,7 @@ async def connect_nearby(reactor: IReactor, address: TCPAddress, timeout: float)
         # On loopback the handshake is over by now; the second call says so.
         problem = sock.connect_ex((address.host, address.port))
     if not problem:
-        prepare(sock)
+        prepare(sock, far=not address.host.startswith("127.") and address.host != "::1")
         return sock
     if problem in _UNDER_WAY:
         prepare(sock)

@@ -18,7 +18,6 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
-    IHalfCloseableProtocol,
     IProtocol,
     ITCPTransport,
 )
@@ -28,6 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.interfaces import IReactor
+from superedge.net.halves import by_halves
 from superedge.net.rounds import Round
 
 READ_SIZE = 112 * 1024
@@ -334,7 +334,7 @@ class StreamTransport(abstract.FileDescriptor):
     def _closeWriteConnection(self) -> None:
         with contextlib.suppress(OSError):
             self._shutdown_write()
-        half = IHalfCloseableProtocol(self.protocol, None)
+        half = by_halves(self.protocol)
         if half is not None:
             try:
                 half.writeConnectionLost()
@@ -351,7 +351,7 @@ class StreamTransport(abstract.FileDescriptor):
             return
         self._read_closed = True
         self._reading = self._polled = False  # the reactor took it out
-        half = IHalfCloseableProtocol(self.protocol, None)
+        half = by_halves(self.protocol)
         if half is None:
             self.connectionLost(reason)
             return
@@ -431,9 +431,11 @@ class StreamTransport(abstract.FileDescriptor):
         return "-"
 
 
-def prepare(sock: socket.socket) -> None:
-    """Small writes leave at once, and a silent peer is noticed in about 30 s."""
+def prepare(sock: socket.socket, far: bool = True) -> None:
+    """Small writes leave at once, and a ``far`` peer that falls silent is noticed in about 30 s."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+    if not far:
+        return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)

@@ -8,6 +8,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from superedge.mux.protocol import MuxConnection
 from superedge.mux.session import Stats
+from superedge.tally import Spreads
 
 SESSIONS = Gauge("superedge_tunnel_sessions", "Tunnel sessions that are up", ["end"])
 SESSIONS_STARTED = Counter("superedge_tunnel_sessions_started", "Tunnel sessions that came up", ["end"])
@@ -31,11 +32,11 @@ RTT = Histogram(
     ["end"],
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
 )
-DIAL_SECONDS = Histogram(
+DIAL_SECONDS = Spreads(
     "superedge_tunnel_dial_seconds",
     "From asking for a stream to the target's answer",
-    ["end"],
-    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+    "end",
+    (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
 )
 DIAL_FAILURES = Counter("superedge_tunnel_dial_failures", "Streams that reached no target", ["end", "code"])
 CALLERS_REFUSED = Counter(

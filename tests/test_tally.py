@@ -3,7 +3,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.tally import Counts, Spreads
+from superedge.tally import Counts, Spreads
 
 BOUNDS = (0.001, 0.5, 2.0)
 

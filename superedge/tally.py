@@ -1,4 +1,4 @@
-"""What is counted at every request, for Prometheus.
+"""What is counted at every request and every stream, for Prometheus.
 
 Its client's own counters take locks, since any thread may count. The reactor's thread alone counts here.
 """
