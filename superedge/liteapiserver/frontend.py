@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -133,7 +133,8 @@ class Frontend:
             self._respond(request, info, beyond(info, end), "refused")
 
     def _resume_failed(self, problem: Failure, request: Request) -> None:
-        _log.failure("request could not be resumed", problem)
+        if problem.check(CancelledError) is None:
+            _log.failure("request could not be resumed", problem)
         if not request.finished:
             request.abort()
 
@@ -268,6 +269,7 @@ class Frontend:
 
     def abort(self) -> None:
         """Drop what is on its way to the cloud."""
+        self.history.stop()
         for pool in self._identities.pools():
             pool.abort()
 

@@ -91,6 +91,15 @@ class History:
         for _, looking, _ in list(self._looks.values()):
             looking.cancel()
 
+    def stop(self) -> None:
+        """Nothing is asked any more, and who waits is told so by CancelledError."""
+        for _, looking, waiting in list(self._looks.values()):
+            waiters = list(waiting)
+            waiting.clear()
+            looking.cancel()
+            for waiter in waiters:
+                waiter.errback(CancelledError())
+
     def is_doubtful(self, info: RequestInfo) -> bool:
         """Whether a request goes on from a version that the API server may not have come to."""
         return (
@@ -108,7 +117,7 @@ class History:
 
     async def falls_short(self, caller: Caller, info: RequestInfo) -> int:
         """Where the history ends when that is before what a doubtful request names; 0 when it is not, or when
-        nobody says.
+        nobody says. Raises CancelledError.
         """
         wanted = _named(info)
         arrived = self._reactor.seconds()

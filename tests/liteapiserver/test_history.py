@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -192,6 +192,14 @@ class HistoryTests(SynchronousTestCase):
         self.assertTrue(self.successResultOf(watch))
         self.assertEqual((list(self.history.waits()), self.clock.getDelayedCalls()), ([], []))
 
+    def test_stopping(self) -> None:
+        watches = [self.resume(45), self.resume(46)]
+        self.history.stop()
+        for watch in watches:
+            self.failureResultOf(watch, CancelledError)
+        self.assertTrue(self.asked(1).abandoned)
+        self.assertEqual((list(self.history.waits()), self.clock.getDelayedCalls()), ([], []))
+
     def test_who_is_not_asked_about(self) -> None:
         for target in (
             PODS,
@@ -232,11 +240,8 @@ class RestoredClusterTests(OfflineTestCase):
         seen.request.flush()
 
     async def resume(self) -> Response:
-        answer = await self.world.send(
-            "GET", f"{PODS}?watch=true&resourceVersion=50", identity=self.world.node
-        )
-        await answer.begun
-        return answer
+        target = f"{PODS}?watch=true&resourceVersion=50"
+        return await self.world.send("GET", target, identity=self.world.node)
 
     async def test_the_same_cluster(self) -> None:
         await self.begin()
@@ -295,13 +300,23 @@ class RestoredClusterTests(OfflineTestCase):
         self.assertEqual(self.names(await self.world.get(PODS)), ["a", "b"])
         self.assertEqual(self.names(await self.world.get(f"{PODS}?labelSelector=x")), [])
 
+    async def test_stopped_while_it_is_asked(self) -> None:
+        await self.begin()
+        await self.restore(45)
+        asked: list[Seen] = []
+        self.patch(self.upstream, "tell_revision", asked.append)
+        answer = await self.resume()
+        await until(lambda: asked)
+        await self.world.stop_lite()
+        self.assertNotEqual(await answer.over, "")
+        await self.pause(0.1)
+        self.assertEqual(len(asked), 1, "nor is it asked again")
+
     async def test_the_cloud_goes_while_it_is_asked(self) -> None:
         await self.begin()
         await self.restore(45)
         self.patch(self.upstream, "tell_revision", lambda _seen: None)
-        asked = await self.world.send(
-            "GET", f"{PODS}?watch=true&resourceVersion=50", identity=self.world.node
-        )
+        asked = await self.resume()
         self.upstream.answers[b"/readyz"] = lambda _seen: None
         await asked.begun
         self.assertEqual((asked.status, self.world.state), (200, "offline"))
