@@ -150,9 +150,13 @@ class Rate(NamedTuple):
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
-def wrk(url: str, connections: int, seconds: float, headers: Sequence[str] = ()) -> Rate:
-    """Load a URL."""
+def wrk(
+    url: str, connections: int, seconds: float, headers: Sequence[str] = (), distinct: bool = False
+) -> Rate:
+    """Load a URL; with ``distinct`` every request adds a query of its own."""
     command = [program("wrk"), "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency"]
+    if distinct:
+        command += ["-s", str(Path(__file__).with_name("distinct.lua"))]
     for header in headers:
         command += ["-H", header]
     text = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout

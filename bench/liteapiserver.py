@@ -1,6 +1,6 @@
 """lite-apiserver beside nginx as a reverse proxy: same upstream, TLS on both sides, one process each.
 
-``python -m bench.liteapiserver [--seconds N] [--json FILE]``
+``python -m bench.liteapiserver [--seconds N] [--gets] [--json FILE]``
 """
 
 from __future__ import annotations
@@ -178,19 +178,21 @@ class Load(NamedTuple):
     cpu: float
 
 
-def load(port: int, pid: int, path: str, connections: int, seconds: float) -> Load:
+def load(port: int, pid: int, path: str, connections: int, seconds: float, distinct: bool = False) -> Load:
     """Ask for a path through a proxy."""
     cpu = cpu_seconds(pid)
-    rate = wrk(f"https://127.0.0.1:{port}{path}", connections, seconds, [TOKEN])
+    rate = wrk(f"https://127.0.0.1:{port}{path}", connections, seconds, [TOKEN], distinct)
     return Load(rate, (cpu_seconds(pid) - cpu) / max(1.0, rate.rate * seconds) * 1e6)
 
 
 def gets(report: Report, site: Site, seconds: float, how: str, peer: bool) -> None:
-    """A GET of one object at 1 and 32 connections."""
-    for connections in (1, 32):
-        what = f"GET 1 kB, {connections} connections, {how}"
-        nginx = load(site.nginx_port, site.nginx_worker, POD, connections, seconds) if peer else None
-        ours = load(site.lite_port, site.lite.pid, POD, connections, seconds)
+    """A GET of one object at 1 and 32 connections; a proxy may know a request that it has seen before."""
+    for connections, distinct in ((1, False), (32, False), (32, True)):
+        what = f"GET 1 kB, {connections} connections, {'no two alike, ' if distinct else ''}{how}"
+        nginx = (
+            load(site.nginx_port, site.nginx_worker, POD, connections, seconds, distinct) if peer else None
+        )
+        ours = load(site.lite_port, site.lite.pid, POD, connections, seconds, distinct)
         report.add(what, "requests/s", ours.rate.rate, nginx.rate.rate if nginx else None)
         report.add(f"{what}, p50", "ms", ours.rate.p50, nginx.rate.p50 if nginx else None)
         report.add(f"{what}, p99", "ms", ours.rate.p99, nginx.rate.p99 if nginx else None)
@@ -244,12 +246,17 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each load")
+    parser.add_argument("--gets", action="store_true", help="no more than GETs while the cloud is there")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     report = Report("lite-apiserver")
     with workbench() as bench:
         site = Site(bench)
         site.fetch_soon(site.lite_port, POD)
+        if options.gets:
+            gets(report, site, options.seconds, "online", True)
+            report.show(options.json)
+            return
         time.sleep(SETTLED)
         report.add("resident, empty", "MB", resident(site.lite))
         gets(report, site, options.seconds, "online", True)

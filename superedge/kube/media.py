@@ -5,15 +5,14 @@ Sources: RFC 9110 section 12.5.1; Kubernetes API concepts, "Alternate representa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 JSON = "application/json"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
-@dataclass(frozen=True, slots=True)
-class Representation:
+class Representation(NamedTuple):
     """A media type with the parameters that change an object's form: ``as``, ``g`` and ``v``.
 
     A list and its items count as one form: ``PartialObjectMetadataList`` is kept as

@@ -6,7 +6,6 @@ the body's own kind tell.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
 from superedge.kube.codecs import kind_of
@@ -22,7 +21,7 @@ def wanted_forms(request: RequestInfo) -> tuple[Representation, ...]:
 @lru_cache(maxsize=256)
 def _wanted(accept: str, include: str) -> tuple[Representation, ...]:
     include = "" if include == "Metadata" else include
-    return tuple(replace(form, include=include if form.kind == "Table" else "") for form in accepted(accept))
+    return tuple(form._replace(include=include if form.kind == "Table" else "") for form in accepted(accept))
 
 
 def expected_form(request: RequestInfo, content_type: str) -> Representation:
