@@ -32,7 +32,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     streams: int = 4096
     #: Largest receive window of one stream, bytes.
     window: int = 16 * 1024 * 1024
-    #: Bytes all receive windows of one session may grow to together.
+    #: Bytes all receive windows of one session may grow to together; with more than that unsent, every stream
+    #: holds little.
     session_buffer: int = 64 * 1024 * 1024
     #: Dials under way at once on one session.
     pending_dials: int = 256

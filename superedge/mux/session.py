@@ -29,7 +29,7 @@ from superedge.mux.frames import (
 from superedge.mux.keepalive import Keepalive
 from superedge.mux.peerids import PeerIds
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
-from superedge.mux.windows import Allowance, ReceiveWindow
+from superedge.mux.windows import TIGHT_WINDOW, Allowance, ReceiveWindow
 
 MAX_CREDIT = 0xFFFF_FFFF
 FRESH_RUN = 256 * 1024
@@ -145,6 +145,8 @@ class Session:
         self._fresh: deque[Stream] = deque()
         self._ready: deque[Stream] = deque()
         self._fresh_run = 0
+        self._unsent = 0
+        """Bytes of all streams that wait to be sent."""
         self._now = now
         self._keepalive = Keepalive(settings, now)
         self._noise = 0.0
@@ -185,12 +187,16 @@ class Session:
 
     def send(self, stream: Stream, data: bytes) -> bool:
         """Queue bytes; whether the stream can take more before it should pause."""
+        size = len(data)
         join_small(stream.pending, data)
-        stream.unsent += len(data)
-        stream.moved += len(data)
+        stream.unsent += size
+        stream.moved += size
+        self._unsent += size
         if not stream.queued and stream.send_window:
             self._enqueue(stream)
-        return stream.unsent < self._settings.stream_buffer
+        settings = self._settings
+        enough = settings.stream_buffer if self._unsent < settings.session_buffer else TIGHT_WINDOW
+        return stream.unsent < enough
 
     def send_fin(self, stream: Stream) -> None:
         """No more bytes after those queued."""
@@ -263,11 +269,15 @@ class Session:
             out[place] = header(DATA, stream.flags, stream.id, size)
             stream.flags = 0
             stream.send_window -= size
-            was_full = stream.unsent >= self._settings.stream_buffer
+            settings = self._settings
+            was_full = stream.unsent >= settings.stream_buffer
             stream.unsent -= size
+            self._unsent -= size
             if stream.unsent and not stream.send_window:
                 self.stats.window_stalls += 1
-            if not stream.unsent or (was_full and stream.unsent < self._settings.stream_buffer):
+            if not stream.unsent or (
+                was_full and stream.unsent < settings.stream_buffer and self._unsent < settings.session_buffer
+            ):
                 stream.events.drained()
         if not stream.unsent and stream.fin_queued and not stream.fin_sent:
             stream.fin_sent = True
@@ -419,6 +429,7 @@ class Session:
     def _forget(self, stream: Stream) -> None:
         stream.gone = True
         stream.pending.clear()
+        self._unsent -= stream.unsent
         stream.unsent = 0
         stream.receive.release()
         if self._streams.pop(stream.id, None) is not None and stream.id & 1 == self._peer_parity:

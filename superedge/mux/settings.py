@@ -15,7 +15,10 @@ class MuxSettings:
     max_window: int = 16 * 1024 * 1024
     """No receive window grows beyond this."""
     session_buffer: int = 64 * 1024 * 1024
-    """Receive windows of one session together grow no further than this."""
+    """Receive windows of one session together grow no further than this.
+
+    While more than this is unsent, a stream's producer is paused as soon as a little waits.
+    """
     max_streams: int = 4096
     """Streams the peer may have open; one more is reset."""
     write_quantum: int = 32 * 1024

@@ -80,11 +80,15 @@ class SpliceEnd:
 class Splice:
     """Make one, connect a transport to ``left`` and another to ``right``; ``done`` fires at the end.
 
-    ``paces`` limit what left and right receive; None for no limit.
+    ``paces`` limit what left and right receive; None for no limit. ``gate`` is left's, when what it has
+    received so far went through one.
     """
 
-    def __init__(self, paces: tuple[Pace | None, Pace | None] = (None, None)) -> None:
+    def __init__(
+        self, paces: tuple[Pace | None, Pace | None] = (None, None), gate: Gate | None = None
+    ) -> None:
         self._paces = paces
+        self._gate = gate
         self.left = SpliceEnd(self)
         self.right = SpliceEnd(self)
         self.left.other, self.right.other = self.right, self.left
@@ -112,10 +116,12 @@ class Splice:
     def begin(self) -> None:
         """Start the flow both ways."""
         left, right = self.left, self.right
-        _join(left, right.transport, self._paces[0])
-        _join(right, left.transport, self._paces[1])
-        left.transport.resumeProducing()
-        right.transport.resumeProducing()
+        producers = (
+            _join(left, right.transport, self._paces[0], self._gate),
+            _join(right, left.transport, self._paces[1]),
+        )
+        for producer in producers:
+            producer.resumeProducing()
 
     def abort(self) -> None:
         """Reset both sides."""
@@ -124,15 +130,16 @@ class Splice:
                 end.transport.abortConnection()
 
 
-def _join(end: SpliceEnd, to: Any, pace: Pace | None) -> None:
-    """What the end receives goes ``to`` the other transport, which says when it takes more."""
+def _join(end: SpliceEnd, to: Any, pace: Pace | None, gate: Gate | None = None) -> Any:
+    """What the end receives goes ``to`` the other transport; who is to be told when that takes more."""
     if pace is None:
         end.dataReceived = to.write  # type: ignore[method-assign]
         to.registerProducer(end.transport, True)
-    else:
-        gate = Gate(pace, end.transport)
-        end.dataReceived = _through(gate, to.write)  # type: ignore[method-assign, assignment]
-        to.registerProducer(gate, True)
+        return end.transport
+    gate = gate or Gate(pace, end.transport)
+    end.dataReceived = _through(gate, to.write)  # type: ignore[method-assign, assignment]
+    to.registerProducer(gate, True)
+    return gate
 
 
 def _through(gate: Gate, write: Callable[[bytes], None]) -> Callable[[bytes], None]:

@@ -11,10 +11,36 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import SessionClosed, StreamRefused, StreamReset
 from superedge.mux.frames import DATA, header
-from superedge.mux.settings import INITIAL_WINDOW
+from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
+from superedge.mux.stream import MuxStream
 from tests.mux.pair import Pair, Recorder
 
 BIG = os.urandom(1000) * 3000
+
+
+class Source:
+    """A producer that brings ``size`` bytes at a time while it is not paused."""
+
+    def __init__(self, stream: MuxStream, size: int) -> None:
+        self.stream, self.size = stream, size
+        self.brought = 0
+        self.paused = False
+        stream.connect(Recorder())
+        stream.registerProducer(self, True)
+
+    def bring(self) -> None:
+        if not self.paused:
+            self.brought += self.size
+            self.stream.write(bytes(self.size))
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        self.paused = False
+
+    def stopProducing(self) -> None:
+        self.paused = True
 
 
 class StreamTests(SynchronousTestCase):
@@ -126,6 +152,54 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(calls[-1], "resume")
         near.unregisterProducer()
         self.assertEqual(len(far_protocol.data), 2 * INITIAL_WINDOW)
+
+    def test_a_peer_that_takes_nothing_leaves_a_bounded_amount_unsent_whatever_the_streams(self) -> None:
+        buffer, count, piece = 1 << 20, 64, 50_000
+        pair = Pair(MuxSettings(session_buffer=buffer))
+        pair.dialer.pauseProducing()  # the connection's socket takes no more
+        sources = [Source(pair.dialer.open(), piece) for _ in range(count)]
+        for _ in range(20):
+            for source in sources:
+                source.bring()
+        brought = sum(source.brought for source in sources)
+        self.assertGreater(brought, buffer)
+        self.assertLessEqual(brought, buffer + count * piece)
+        pair.dialer.resumeProducing()
+        for number, source in enumerate(sources):
+            pair.pump()
+            self.assertFalse(source.paused)
+            far = Recorder()
+            pair.accepted[number].connect(far)
+            source.bring()
+            pair.pump()
+            self.assertEqual(len(far.data), source.brought)
+
+    def test_streams_whose_readers_stand_still_take_the_buffer_and_hold_no_other_up(self) -> None:
+        pair = Pair(MuxSettings(session_buffer=1 << 20))
+        stalled = [Source(pair.dialer.open(), 100_000) for _ in range(8)]
+        for _ in range(20):
+            for source in stalled:
+                source.bring()
+            pair.pump()
+        self.assertTrue(all(source.paused for source in stalled))
+        lively = Source(pair.dialer.open(), 100_000)
+        pair.pump()
+        far = Recorder()
+        pair.accepted[-1].connect(far)
+        for _ in range(20):
+            lively.bring()
+            pair.pump()
+        self.assertEqual(len(far.data), 2_000_000)
+        before = [source.brought for source in stalled]
+        for source in stalled:
+            source.stream.abortConnection()
+        pair.pump()
+        freed = Source(pair.dialer.open(), 100_000)
+        pair.dialer.pauseProducing()
+        for _ in range(20):
+            freed.bring()
+        self.assertEqual(freed.brought, 300_000, "as much as one stream may hold: they left nothing behind")
+        self.assertEqual([source.brought for source in stalled], before)
 
     def test_full_connection_stops_the_sender(self) -> None:
         pair, near, _far, _, _ = self.joined()

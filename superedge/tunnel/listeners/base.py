@@ -18,7 +18,7 @@ from superedge.mux.stream import MuxStream
 from superedge.net.endpoints import ContextSource, ServerEndpoint
 from superedge.net.names import strip_suffix
 from superedge.net.networks import Networks
-from superedge.net.pacing import Pace
+from superedge.net.pacing import Gate, Pace
 from superedge.net.splice import Splice
 from superedge.net.task import Task
 from superedge.net.transport import address_text
@@ -84,6 +84,8 @@ class _Ahead(Protocol):
         self.transport: Any = caller.transport
         self._caller = caller
         self._early = early
+        pace = caller.listener.paces[0]
+        self._gate = None if pace is None else Gate(pace, self.transport)
         self._stream: MuxStream | None = None
         self._finished = False
 
@@ -91,17 +93,17 @@ class _Ahead(Protocol):
         """Bytes may go to the stream from now on."""
         self._stream = stream
         if self._early:
-            stream.write(self._early)
+            self.dataReceived(self._early)
         stream.registerProducer(self, True)
         self.transport.protocol = self
-        self.transport.resumeProducing()
+        self.resumeProducing()
 
     def splice(self, stream: MuxStream) -> None:
         """The stream is connected to its target."""
         if self._stream is None:
             self.begin(stream)
         stream.unregisterProducer()
-        pair = Splice(self._caller.listener.paces)
+        pair = Splice(self._caller.listener.paces, self._gate)
         stream.connect(pair.right)
         self.transport.protocol = pair.left
         pair.left.makeConnection(self.transport)
@@ -112,6 +114,8 @@ class _Ahead(Protocol):
     def dataReceived(self, data: bytes) -> None:
         assert self._stream is not None
         self._stream.write(data)
+        if self._gate is not None:
+            self._gate.passed(len(data))
 
     def readConnectionLost(self) -> None:
         """The caller has said everything: its end passes when the stream is spliced."""
@@ -125,11 +129,11 @@ class _Ahead(Protocol):
 
     def pauseProducing(self) -> None:
         """The stream holds enough."""
-        self.transport.pauseProducing()
+        (self._gate or self.transport).pauseProducing()
 
     def resumeProducing(self) -> None:
         """The stream takes more."""
-        self.transport.resumeProducing()
+        (self._gate or self.transport).resumeProducing()
 
     def stopProducing(self) -> None:
         """The stream is gone; the opening of it fails, and the caller hears why."""

@@ -44,15 +44,19 @@ class Handler:
         return await self.done
 
 
-class AheadTests(SynchronousTestCase):
+class AheadCase(SynchronousTestCase):
     """A tcp listener's caller, and an edge that connects when the test says so."""
+
+    bandwidth = 0
 
     def setUp(self) -> None:
         self.pair, self.handler = Pair(), Handler()
         self.pair.on_accept = StreamServer(
             cast(Any, self.pair.clock), {"tcp": self.handler}, LimitsConfig()
         ).accept
-        config = TcpListenerConfig(listen="127.0.0.1:0", node="edge-1", target="127.0.0.1:1")
+        config = TcpListenerConfig(
+            listen="127.0.0.1:0", node="edge-1", target="127.0.0.1:1", bandwidth=self.bandwidth
+        )
         listener = TcpListener(cast(Any, self.pair.clock), cast(Any, self), config)
         self.caller, self.target = Socket(), Socket()
         self.caller.protocol = listener.make_protocol()
@@ -67,6 +71,8 @@ class AheadTests(SynchronousTestCase):
         self.caller.protocol.dataReceived(data)
         self.pair.pump()
 
+
+class AheadTests(AheadCase):
     def test_it_is_at_the_node_before_the_target_is_connected_and_reaches_it_first(self) -> None:
         self.says(b"early ")
         self.assertEqual(self.pair.acceptor.stats.bytes_in, self.pair.dialer.stats.bytes_out)
@@ -109,3 +115,52 @@ class AheadTests(SynchronousTestCase):
         self.caller.protocol.connectionLost(Failure(ConnectionDone()))
         self.pair.pump()
         self.assertEqual((self.pair.dialer.stream_count, self.pair.acceptor.stream_count), (0, 0))
+
+
+class PacedCase(AheadCase):
+    """The listener's bandwidth is limited."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.brought = 0
+
+    def pass_time(self, seconds: float) -> None:
+        """Bring 64 KiB whenever the caller is read."""
+        for _ in range(round(seconds / 0.01)):
+            if self.caller.producerState == "producing":
+                self.says(bytes(65536))
+                self.brought += 65536
+            self.pair.clock.advance(0.01)
+            self.pair.pump()
+
+
+class PacedTests(PacedCase):
+    bandwidth = 100_000
+
+    def test_a_limit_holds_before_the_target_is_connected_and_after(self) -> None:
+        rate = self.bandwidth
+        self.pass_time(1.0)
+        self.assertLessEqual(self.brought, rate * 1.0 + 65536 * 2, "a burst, and what overdrew")
+        self.assertGreaterEqual(self.brought, rate)
+        self.assertEqual(self.caller.producerState, "paused")
+        self.handler.done.callback(self.target)
+        self.pair.pump()
+        self.assertEqual(self.caller.producerState, "paused", "what came before is not paid for")
+        self.pass_time(10.0)
+        self.assertEqual(len(self.target.value()), self.brought)
+        self.assertLessEqual(self.brought, rate * 11.0 + 65536 * 2)
+        self.assertGreaterEqual(self.brought, rate * 11.0)
+
+
+class GenerousTests(PacedCase):
+    """What the limit lets pass still waits for the stream."""
+
+    bandwidth = 4_000_000
+
+    def test_a_stream_that_is_full_pauses_the_caller_whatever_the_limit_would_let_pass(self) -> None:
+        self.pass_time(1.0)
+        self.assertEqual(self.caller.producerState, "paused")
+        self.assertLess(self.brought, 2 * INITIAL_WINDOW + 2 * 65536)
+        self.handler.done.callback(self.target)
+        self.pair.pump()
+        self.assertEqual(self.caller.producerState, "producing")
