@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import ProtocolError, StreamRefused
 from superedge.mux.frames import ACK, DATA, FIN, PING, RST, SYN, WINDOW_UPDATE, header
-from superedge.mux.session import NOISE_LIMIT, Session, Stream
+from superedge.mux.session import FRESH_RUN, NOISE_DECAY, NOISE_LIMIT, Session, Stream
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 
 
@@ -123,6 +123,22 @@ class SessionTests(SynchronousTestCase):
         order = [bytes(piece[:1]) for piece in link.a.pull(1 << 20) if len(piece) > 12]
         self.assertEqual(order[:6], [b"a", b"b", b"c", b"a", b"b", b"c"])
 
+    def test_what_has_little_to_send_goes_first_and_starves_nobody(self) -> None:
+        link = Link()
+        bulk = link.a.open()
+        Reader(link.a, bulk)
+        link.a.send(bulk, b"b" * INITIAL_WINDOW)
+        link.a.pull(100_000)
+        small = [link.a.open() for _ in range(40)]
+        for stream in small:
+            Reader(link.a, stream)
+            link.a.send(stream, b"s" * 20_000)
+        order = b"".join(bytes(piece[:1]) for piece in link.a.pull(1 << 20) if len(piece) > 12)
+        ahead = order.index(b"b")
+        self.assertGreaterEqual(ahead * 20_000, FRESH_RUN)
+        self.assertLess((ahead - 1) * 20_000, FRESH_RUN, "then bulk has its turn")
+        self.assertIn(b"s", order[ahead:])
+
     def test_a_reader_that_does_not_read_stops_at_its_window(self) -> None:
         link = Link()
         stalled, lively = link.a.open(), link.a.open()
@@ -192,6 +208,20 @@ class SessionTests(SynchronousTestCase):
         link = Link()
         self.assertRaises(ProtocolError, link.b.receive, wire, 0.0)
         self.assertLessEqual(link.b.stream_count, 1)
+
+    def test_flood_of_streams_beyond_the_limit(self) -> None:
+        link = Link(MuxSettings(max_streams=1))
+        with self.assertRaisesRegex(ProtocolError, "floods"):
+            for id in range(1, 2 * NOISE_LIMIT + 6, 2):
+                link.b.receive(header(WINDOW_UPDATE, SYN, id, 0), 0.0)
+                link.b.pull(1 << 20)
+
+    def test_frames_that_carry_nothing_are_no_flood_at_a_pace_that_may_be(self) -> None:
+        link = Link()
+        for tenth in range(600):
+            link.b.receive(header(PING, SYN, 0, 1) * (NOISE_DECAY // 10), tenth / 10)
+            link.b.pull(1 << 20)
+        self.assertFalse(link.b.closed)
 
     def test_a_peer_that_asks_and_reads_no_answers(self) -> None:
         link = Link()
