@@ -23,6 +23,8 @@ from superedge.errors import IdentityError
 from superedge.tls.identity import Identity, load_certificates, load_identity
 
 LIFETIME = timedelta(days=365)
+BACKDATED = timedelta(minutes=5)
+"""A certificate is good from this long before it was made: clocks differ, and are set back."""
 
 
 class Authority:
@@ -51,7 +53,7 @@ class Authority:
             decipher_only=False,
         )
         certificate = (
-            _builder(name, name, key, datetime.now(UTC), LIFETIME * 10)
+            _builder(name, name, key, datetime.now(UTC) - BACKDATED, LIFETIME * 10)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -92,7 +94,7 @@ class Authority:
         ``name`` is by default the common name with ``:`` and ``/`` made ``-``.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        begin = not_before or datetime.now(UTC) - timedelta(minutes=5)
+        begin = not_before or datetime.now(UTC) - BACKDATED
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         builder = (
             _builder(_name(common_name, organizations), self._certificate.subject, key, begin, lifetime)

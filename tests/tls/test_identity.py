@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cryptography.x509 import load_pem_x509_certificate
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -52,6 +54,12 @@ class IdentityTests(SynchronousTestCase):
         pair = again.issue("late", directory=self.directory)
         ClientContextSource([self.ca.path], pair.certificate, pair.key)
         self.assertEqual(again.path, self.ca.path)
+
+    def test_what_is_made_is_good_for_a_clock_that_is_behind(self) -> None:
+        behind = datetime.now(UTC) - timedelta(minutes=4)
+        pair = self.ca.issue("a", directory=self.directory)
+        for path in (self.ca.path, pair.certificate):
+            self.assertLess(load_pem_x509_certificate(path.read_bytes()).not_valid_before_utc, behind)
 
     def test_server_that_wants_client_certificates_needs_a_ca(self) -> None:
         pair = self.ca.issue("s", directory=self.directory)
