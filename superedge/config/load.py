@@ -68,16 +68,16 @@ def convert(kind: type[S], tree: dict[str, Any], source: str, directory: Path) -
     try:
         return msgspec.convert(tree, kind, dec_hook=decode)
     except msgspec.ValidationError as problem:
-        raise _explain(kind, source, str(problem)) from problem
+        raise _explain(kind, tree, source, str(problem)) from problem
 
 
-def _explain(kind: type[msgspec.Struct], source: str, text: str) -> ConfigError:
+def _explain(kind: type[msgspec.Struct], tree: dict[str, Any], source: str, text: str) -> ConfigError:
     match = _WHERE.search(text)
     path = match["path"] if match else ""
     message = text[: match.start()] if match else text
     if unknown := _UNKNOWN.match(message):
         field = unknown["field"]
-        accepted = accepted_keys(kind, path)
+        accepted = accepted_keys(kind, path, _value_at(tree, path))
         message = "unknown key"
         if close := difflib.get_close_matches(field, accepted, 1):
             message += f", did you mean {close[0]}?"
@@ -95,12 +95,18 @@ def _join(path: str, field: str) -> str:
     return f"{path}.{field}" if path else field
 
 
-def accepted_keys(kind: type[msgspec.Struct], path: str) -> list[str]:
-    """The keys of the table at ``path`` (msgspec's form: ``a.b[0].c``), empty where any go."""
+def accepted_keys(kind: type[msgspec.Struct], path: str, table: Any = None) -> list[str]:
+    """The keys of the table at ``path`` (msgspec's form: ``a.b[0].c``), empty where any go.
+
+    Where the table may be of several kinds, only those that go with the kind that ``table`` says.
+    """
     keys: list[str] = []
     for found in _types_at(kind, path):
         info = msgspec.inspect.type_info(found)
         if isinstance(info, msgspec.inspect.StructType):
+            said = table.get(info.tag_field, info.tag) if isinstance(table, dict) else info.tag
+            if said != info.tag:
+                continue
             tag = [info.tag_field] if info.tag_field else []
             keys += [key for key in tag + [field.encode_name for field in info.fields] if key not in keys]
     return keys
@@ -118,6 +124,18 @@ def accepted_values(kind: type[msgspec.Struct], path: str) -> list[str]:
         if get_origin(found) is Literal
         for choice in get_args(found)
     ]
+
+
+def _value_at(tree: Any, path: str) -> Any:
+    """What stands at ``path``, None where that is nothing."""
+    for part in [step for step in re.split(r"[.\[]", path) if step]:
+        if isinstance(tree, dict):
+            tree = tree.get(part)
+        elif isinstance(tree, list) and part[:-1].isdigit() and int(part[:-1]) < len(tree):
+            tree = tree[int(part[:-1])]
+        else:
+            return None
+    return tree
 
 
 def _types_at(kind: type[msgspec.Struct], path: str) -> list[Any]:

@@ -80,6 +80,12 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual(error.key, "inner.listeners[0].traget")
         self.assertIn("ports", str(error))
 
+    def test_a_key_of_another_kind_is_not_among_the_accepted(self) -> None:
+        tables = '[[inner.listeners]]\nkind = "tls"\nlisten = "x"\n'
+        error = self.refused(tables + '[[inner.listeners]]\nkind = "tcp"\nlisten = "x"\nports = {}\n')
+        self.assertEqual(error.key, "inner.listeners[1].ports")
+        self.assertEqual(error.message, "unknown key; accepted are kind, listen, target")
+
     def test_unknown_section(self) -> None:
         self.assertIn("accepted are inner, needed", str(self.refused("[other]\n")))
 
