@@ -68,7 +68,7 @@ class ConnectionsTests(TunnelCase):
 
     async def test_a_new_process_of_the_node_replaces_all_of_them(self) -> None:
         # The process that is replaced would come back as the newest: not while the test lasts.
-        late = {"reconnect_initial": 60.0, "reconnect_maximum": 60.0}
+        late: dict[str, Any] = {"reconnect_initial": 60.0, "reconnect_maximum": 60.0}
         self.make_edge("edge-3", [self.target], connections=3, **late)
         await self.until(lambda: self.connected("edge-3") == 3)
         session = self.session("edge-3")
