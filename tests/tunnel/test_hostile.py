@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -139,14 +140,16 @@ class CloudTests(TestCase):
     async def test_certificates_of_others(self) -> None:
         stranger = Authority.create(self.directory / "stranger")
         wrong = stranger.issue("edge-1", directory=self.directory / "stranger")
+        expired = self.ca.issue("edge-1", directory=self.directory, lifetime=timedelta(seconds=1))
         for tls in (
             ClientContextSource([self.ca.path], wrong.certificate, wrong.key, [ALPN]),
+            ClientContextSource([self.ca.path], expired.certificate, expired.key, [ALPN]),
             ClientContextSource([self.ca.path], None, None, [ALPN]),
         ):
             peer = Peer()
             await ClientEndpoint(reactor, self.address, tls).connect(factory_of(peer))
             await peer.over
-        await self.until(lambda: self.count() == self.refused + 2)
+        await self.until(lambda: self.count() == self.refused + 3)
         self.assertEqual(len(self.cloud.nodes), 0)
 
     async def test_no_nodes_name_and_another_protocol(self) -> None:
