@@ -15,7 +15,7 @@ STEP = 8 * 1024 * 1024
 """Bytes of growth that are worth looking for holes."""
 LOOKS = 10
 """Times to look for them then: a store may hold on to what it writes for a while."""
-LARGE = 1024 * 1024
+LARGE = 8 * 1024 * 1024
 """Bytes of a block that goes back by itself when it is freed."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3), malloc.h
 _STATISTICS = Path("/proc/self/statm")
@@ -51,12 +51,13 @@ class Slack:
 def let_large_blocks_go() -> None:
     """From now on a block of LARGE bytes goes back at once, in the whole process.
 
-    The C library keeps blocks of up to 32 MiB for the next one, once it has seen such a block freed.
+    The C library keeps blocks of up to 32 MiB for the next one, once it has seen such a block freed. Smaller
+    ones stay there: a list of 5 MB that is answered again and again need not have its memory mapped anew.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
         set_option(_MMAP_THRESHOLD, LARGE)
-        set_option(_TRIM_THRESHOLD, 4 * LARGE)
+        set_option(_TRIM_THRESHOLD, LARGE)
 
 
 def _trimmer() -> Callable[[], None]:
