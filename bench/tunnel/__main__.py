@@ -46,6 +46,9 @@ def run_beside(report: Report, seconds: float) -> None:
         ways, _ = _ways(bench, site.Path(bench))
         speed.beside_bulk(report, ways, seconds, "1 KiB requests beside bulk at full speed")
         speed.beside_bulk(report, ways, seconds, "1 KiB requests beside bulk of 50 MB/s", 50.0)
+        other = site.Tunnel(bench, site.Target(bench), site.Path(bench))
+        what = "1 KiB requests through another tunnel beside bulk at full speed"
+        speed.beside_bulk(report, ways[:1], seconds, what, other=other.port)
     with workbench() as bench:
         target, path = site.Target(bench), site.Path(bench, 30, GIGABIT / 10)
         what = "1 KiB requests beside bulk, 30 ms round trip, 100 Mbit/s"

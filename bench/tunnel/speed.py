@@ -40,13 +40,20 @@ def long_path(report: Report, ways: list[Way], what: str, total: int) -> None:
     _compare(report, what, "MB/s", ((name, load.bulk(port, 1, total)) for name, port in ways))
 
 
-def beside_bulk(report: Report, ways: list[Way], seconds: float, what: str, pace: float = 0.0) -> None:
-    """1 KiB requests alone, and beside a bulk stream of the same session; ``pace`` limits it, MB/s."""
+def beside_bulk(
+    report: Report, ways: list[Way], seconds: float, what: str, pace: float = 0.0, other: int | None = None
+) -> None:
+    """1 KiB requests alone, and beside a bulk stream of the same session.
+
+    ``pace`` limits the bulk, MB/s. ``other`` is the port where the requests enter instead, of a way that
+    shares nothing with the bulk but the cores.
+    """
     for name, port in ways:
-        alone = load.exchanges(port, 1, seconds)
+        requests = port if other is None else other
+        alone = load.exchanges(requests, 1, seconds)
         bulk = _bulk_process(port, seconds, pace)
         time.sleep(0.5)
-        beside = load.exchanges(port, 1, seconds)
+        beside = load.exchanges(requests, 1, seconds)
         bulk.kill()
         bulk.wait()
         report.add(
