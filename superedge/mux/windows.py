@@ -17,8 +17,8 @@ TIGHT_WINDOW = 16 * 1024
 
 
 def _step(limit: int) -> int:
-    """The least credit that is worth a frame."""
-    return max(min(limit, INITIAL_WINDOW) >> 1, limit >> 3)
+    """The least credit that is worth a frame: what a sender at the end of its window waits for."""
+    return max(min(limit, INITIAL_WINDOW) >> 1, limit >> 5)
 
 
 INITIAL_STEP, TIGHT_STEP = _step(INITIAL_WINDOW), _step(TIGHT_WINDOW)

@@ -51,6 +51,17 @@ class WindowTests(SynchronousTestCase):
             path.drain(8 * MIB)
             self.assertEqual(path.window.size, INITIAL_WINDOW)
 
+    def test_a_wide_window_is_given_back_in_small_parts(self) -> None:
+        path = Path(self.allowance, rtt=0.1, rate=200e6)
+        path.drain(INITIAL_WINDOW)
+        window, parts = path.window, []
+        for _ in range(256):
+            window.receive(65536)
+            path.now += 65536 / path.rate
+            parts.append(window.consume(65536, path.now, path.rtt))
+        self.assertLessEqual(max(parts), MIB)
+        self.assertLessEqual(sum(part > 0 for part in parts), 32)
+
     def test_nothing_grows_before_the_round_trip_is_known(self) -> None:
         window = ReceiveWindow(self.allowance)
         window.receive(INITIAL_WINDOW)
