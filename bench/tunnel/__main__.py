@@ -38,6 +38,11 @@ def run_paths(report: Report, seconds: float) -> None:
                 ways, _ = _ways(bench, site.Path(bench, delay, rate))
                 what = f"bulk, 1 stream, {delay} ms round trip, {text}"
                 speed.long_path(report, ways, what, int(seconds * 80e6))
+    with workbench() as bench:
+        target, path = site.Target(bench), site.Path(bench, delay)
+        wide = site.Tunnel(bench, target, path, "limits.window = 33554432")
+        ways = [("superedge", wide.port), ("nginx", site.Relay(bench, target, path).port)]
+        speed.long_path(report, ways, f"{what}, a window of 32 MiB", int(seconds * 80e6))
 
 
 def run_beside(report: Report, seconds: float) -> None:
