@@ -126,9 +126,13 @@ def accepted_values(kind: type[msgspec.Struct], path: str) -> list[str]:
     ]
 
 
+def _steps(path: str) -> list[str]:
+    return [step for step in re.split(r"[.\[]", path) if step]
+
+
 def _value_at(tree: Any, path: str) -> Any:
     """What stands at ``path``, None where that is nothing."""
-    for part in [step for step in re.split(r"[.\[]", path) if step]:
+    for part in _steps(path):
         if isinstance(tree, dict):
             tree = tree.get(part)
         elif isinstance(tree, list) and part[:-1].isdigit() and int(part[:-1]) < len(tree):
@@ -140,7 +144,7 @@ def _value_at(tree: Any, path: str) -> Any:
 
 def _types_at(kind: type[msgspec.Struct], path: str) -> list[Any]:
     kinds: list[Any] = [kind]
-    for part in [step for step in re.split(r"[.\[]", path) if step]:
+    for part in _steps(path):
         kinds = [inner for outer in kinds for inner in _step(outer, part)]
     return kinds
 

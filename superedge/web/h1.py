@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
 
 from superedge.errors import SuperEdgeError
-from superedge.web.heads import Headers, RequestHead, ResponseHead
+from superedge.web.heads import Headers, RequestHead, ResponseHead, header_lines
 from superedge.web.plain import MAX_PLAIN, plain_request, plain_response
 
 MAX_HEAD = 128 * 1024
@@ -216,4 +216,4 @@ def last_chunk(trailers: Headers) -> bytes:
     """The end of a chunked body."""
     if not trailers:
         return b"0\r\n\r\n"
-    return b"0\r\n" + b"".join(b"%b: %b\r\n" % pair for pair in trailers) + b"\r\n"
+    return b"0\r\n" + header_lines(trailers) + b"\r\n"
