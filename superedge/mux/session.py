@@ -192,8 +192,11 @@ class Session:
         stream.unsent += size
         stream.moved += size
         self._unsent += size
-        if not stream.queued and stream.send_window:
-            self._enqueue(stream)
+        if not stream.queued:
+            if stream.send_window:
+                self._enqueue(stream)
+            elif stream.unsent == size:
+                self.stats.window_stalls += 1  # the bytes before took the whole credit
         settings = self._settings
         enough = settings.stream_buffer if self._unsent < settings.session_buffer else TIGHT_WINDOW
         return stream.unsent < enough

@@ -249,6 +249,16 @@ class SessionTests(SynchronousTestCase):
         link.a.receive(header(DATA, 0, 1, 3) + b"abc" + header(WINDOW_UPDATE, FIN, 1, 7), 0)
         self.assertEqual(link.a.stream_count, 0)
 
+    def test_an_end_that_comes_with_the_last_bytes(self) -> None:
+        wire = header(DATA, SYN | FIN, 1, 5) + b"whole" + header(DATA, SYN, 3, 4) + b"more"
+        for cut in range(1, len(wire)):
+            link = Link()
+            link.b.receive(wire[:cut], 0.0)
+            link.b.receive(wire[cut:], 0.0)
+            ended, open_ = link.readers
+            self.assertEqual((ended.got, ended.fin), (b"whole", True))
+            self.assertEqual((open_.got, open_.fin), (b"more", False))
+
     def test_ping_and_silence(self) -> None:
         link = Link()
         self.assertTrue(link.a.tick(0))

@@ -50,7 +50,7 @@ class AllowListTests(SynchronousTestCase):
         )
 
     def test_networks_and_any_port(self) -> None:
-        allow = AllowList(["10.64.3.0/24:*", "[2001:db8::/32]:443"])
+        allow = AllowList(["10.64.3.7/24:*", "[2001:db8::/32]:443"])
         self.assertEqual(
             self.addresses(
                 allow,

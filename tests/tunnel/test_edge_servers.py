@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, cast
+from typing import Any
 
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 
 from superedge.config.load import convert
 from superedge.config.tunnel import TunnelEdgeConfig
 from superedge.errors import ConfigError
 from superedge.net.errors import ConnectError
 from tests.net.connectproxy import ConnectProxy
-from tests.tunnel.case import TunnelCase, reactor
+from tests.tunnel.case import TunnelCase, logged, reactor
 
 
 class WayTests(TunnelCase):
@@ -28,10 +28,7 @@ class WayTests(TunnelCase):
             await self.connected("edge-2", servers=servers, reconnect_initial=60.0)
 
     async def test_a_dead_server_is_tried_after_the_others_for_a_while(self) -> None:
-        events: list[str] = []
-        observer = cast(Any, lambda event: events.append(formatEvent(event)))
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        events = logged(self)
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             dead = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -41,7 +38,9 @@ class WayTests(TunnelCase):
                 assert session is not None
                 session.close("test")
                 await self.until(lambda before=session: self.cloud.nodes.get("edge-2") not in (before, None))
-        self.assertEqual(len([event for event in events if f"tunnel to {dead} failed" in event]), 1)
+        self.assertEqual(
+            len([event for event in events if f"tunnel to {dead} failed" in formatEvent(event)]), 1
+        )
 
     async def test_through_a_proxy(self) -> None:
         proxy = ConnectProxy(reactor, "me:secret")

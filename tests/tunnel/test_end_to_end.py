@@ -8,18 +8,19 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 
 from superedge.config.addresses import TCPAddress, UnixAddress
 from superedge.config.tunnel import ConnectListenerConfig, TcpListenerConfig, TlsListenerConfig
 from superedge.net.endpoints import ServerEndpoint
+from superedge.net.errors import ConnectError
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.connect import ConnectListener
 from superedge.tunnel.listeners.tcp import TcpListener
 from superedge.tunnel.listeners.tls import TlsListener
-from tests.tunnel.case import BIG, Answering, TunnelCase, reactor
+from tests.tunnel.case import BIG, Answering, TunnelCase, logged, reactor
 
 
 class TunnelTests(TunnelCase):
@@ -65,23 +66,38 @@ class TunnelTests(TunnelCase):
         self.assertIn(b" 403 ", await self.call(address, request, unknown))
         self.assertEqual(await self.call(address, request, ClientContextSource([self.ca.path])), b"")
 
-    async def test_tls_listener_routes_by_server_name(self) -> None:
-        pair = self.ca.issue("kubelet", dns=["edge-1", "edge-1.edge.example"], directory=self.directory)
-        kubelet = await ServerEndpoint(
-            reactor, TCPAddress("127.0.0.1", 0), ServerContextSource(pair.certificate, pair.key)
-        ).listen(cast(Any, Factory.forProtocol(Answering)))
+    async def test_tls_listener_routes_by_server_name_and_the_callers_own_tls_reaches_the_target(
+        self,
+    ) -> None:
+        # The kubelet wants to see the caller's certificate: nobody between them can show it.
+        shown: list[str | None] = []
+
+        class Kubelet(Answering):
+            def connectionMade(self) -> None:
+                shown.append(self.transport.peer_common_name)
+
+        pair = self.ca.issue("kubelet", dns=["edge-2", "edge-2.edge.example"], directory=self.directory)
+        context = ServerContextSource(pair.certificate, pair.key, [self.ca.path], "required")
+        kubelet = await ServerEndpoint(reactor, TCPAddress("127.0.0.1", 0), context).listen(
+            cast(Any, Factory.forProtocol(Kubelet))
+        )
         self.addCleanup(kubelet.stopListening)
         target = f"127.0.0.1:{cast(Any, kubelet.getHost()).port}"
         self.make_edge("edge-2", [target])
         await self.until(lambda: self.cloud.knows("edge-2"))
         config = TlsListenerConfig(listen="127.0.0.1:0", target=target, suffixes=["edge.example"])
         address = self.start(TlsListener(reactor, self.cloud, config))
-        tls = ClientContextSource([self.ca.path])
-        # edge-1 may not dial that port, edge-2 may: the name alone decides.
-        pair2 = self.ca.issue("kubelet", dns=["edge-2"], directory=self.directory, name="kubelet")
-        self.assertTrue(pair2.serial)
-        await self.assertFailure(Deferred.fromCoroutine(self.call(address, BIG, tls, "edge-1")), Exception)
-        await self.assertFailure(Deferred.fromCoroutine(self.call(address, b"x", tls, "edge-9")), Exception)
+        client = self.ca.issue("kube-apiserver", directory=self.directory)
+        tls = ClientContextSource([self.ca.path], client.certificate, client.key)
+        for name in ("edge-2", "edge-2.edge.example"):
+            self.assertEqual(await self.call(address, BIG, tls, name), BIG[::-1])
+        self.assertEqual(shown, ["kube-apiserver"] * 2)
+        # edge-1 may not dial that port, and there is no edge-9: the name alone decides.
+        for name in ("edge-1", "edge-9"):
+            await self.assertFailure(
+                Deferred.fromCoroutine(self.call(address, b"x", tls, name)), ConnectError
+            )
+        self.assertEqual(len(shown), 2)
 
     async def test_node_name_comes_from_the_certificate_alone(self) -> None:
         stranger = Authority.create(self.directory / "stranger")
@@ -91,10 +107,7 @@ class TunnelTests(TunnelCase):
         self.assertEqual([session.node for session in self.cloud.nodes], ["edge-1"])
 
     async def test_a_dial_that_succeeds_is_not_logged(self) -> None:
-        events: list[Any] = []
-        observer = cast(Any, events.append)
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        events = logged(self)
         stream = await self.cloud.open("edge-1", self.target, timeout=2)
         self.assertEqual([formatEvent(event) for event in events], [])
         stream.abortConnection()

@@ -14,6 +14,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -30,6 +31,7 @@ from superedge.tunnel.cloud import TunnelCloud
 from superedge.tunnel.edge import TunnelEdge
 from superedge.tunnel.messages import Hello, encode
 from superedge.tunnel.names import ALPN
+from tests.tunnel.case import logged
 
 reactor = cast(IReactor, _reactor)
 _HELLO = encode(Hello("1"))
@@ -76,7 +78,8 @@ class CloudTests(TestCase):
             drain_timeout=0.1,
             limits=LimitsConfig(prologue_timeout=0.3),
         )
-        self.cloud = TunnelCloud(reactor, config, FileWatcher(reactor))
+        self.watcher = FileWatcher(reactor)
+        self.cloud = TunnelCloud(reactor, config, self.watcher)
         self.cloud.startService()
         self.address = TCPAddress("127.0.0.1", self.cloud.address.port)
         self.refused = self.count()
@@ -103,7 +106,7 @@ class CloudTests(TestCase):
 
     def client(self, common_name: str, alpn: str = ALPN) -> ClientContextSource:
         pair = self.ca.issue(common_name, directory=self.directory)
-        return ClientContextSource([self.ca.path], pair.certificate, pair.key, [alpn])
+        return ClientContextSource([self.ca.path], pair.certificate, pair.key, [alpn] if alpn else [])
 
     async def node(self, says: bytes) -> Peer:
         """A node whose certificate is good, and what it says on its session."""
@@ -141,25 +144,58 @@ class CloudTests(TestCase):
         stranger = Authority.create(self.directory / "stranger")
         wrong = stranger.issue("edge-1", directory=self.directory / "stranger")
         expired = self.ca.issue("edge-1", directory=self.directory, lifetime=timedelta(seconds=1))
-        for tls in (
-            ClientContextSource([self.ca.path], wrong.certificate, wrong.key, [ALPN]),
-            ClientContextSource([self.ca.path], expired.certificate, expired.key, [ALPN]),
-            ClientContextSource([self.ca.path], None, None, [ALPN]),
+        for pair, cause in (
+            (wrong, "certificate not accepted: unable to get local issuer certificate"),
+            (expired, "certificate not accepted: certificate has expired"),
+            (None, "peer did not return a certificate"),
         ):
-            peer = Peer()
+            shown = (None, None) if pair is None else (pair.certificate, pair.key)
+            await self.refuses(ClientContextSource([self.ca.path], *shown, [ALPN]), cause)
+
+    async def test_two_authorities_at_once_and_one_that_is_changed_under_a_session(self) -> None:
+        second = Authority.create(self.directory / "second", "second")
+        of_first = self.client("edge-1")
+        pair = second.issue("edge-2", directory=self.directory / "second")
+        of_second = ClientContextSource([self.ca.path], pair.certificate, pair.key, [ALPN])
+        node = await self.node(HELLO)
+        await self.until(lambda: self.cloud.knows("edge-1"))
+        await self.refuses(of_second, "certificate not accepted")
+        self.ca.path.write_bytes(self.ca.path.read_bytes() + second.path.read_bytes())
+        self.watcher.check()
+        for name, tls in (("edge-2", of_second), ("edge-1", of_first)):
+            before, peer = self.cloud.nodes.get(name), Peer(HELLO)
             await ClientEndpoint(reactor, self.address, tls).connect(factory_of(peer))
-            await peer.over
-        await self.until(lambda: self.count() == self.refused + 3)
-        self.assertEqual(len(self.cloud.nodes), 0)
+            await self.until(
+                lambda name=name, before=before: self.cloud.nodes.get(name) not in (before, None)
+            )
+            self.addCleanup(peer.transport.abortConnection)
+        # The first one is out; who is connected stays.
+        session = self.cloud.nodes.get("edge-1")
+        self.ca.path.write_bytes(second.path.read_bytes())
+        self.watcher.check()
+        await self.refuses(of_first, "certificate not accepted")
+        self.assertIs(self.cloud.nodes.get("edge-1"), session)
+        await node.over
 
     async def test_no_nodes_name_and_another_protocol(self) -> None:
-        frames = header(WINDOW_UPDATE, SYN, 1, 0) + header(DATA, 0, 1, 5) + b"hello" + b"\xff" * 50
-        for tls in (self.client("system:admin"), self.client("edge-1", "h2")):
-            peer = Peer(frames)
-            await ClientEndpoint(reactor, self.address, tls).connect(factory_of(peer))
-            self.assertEqual(await peer.over, b"", "nothing is served on it")
-        await self.until(lambda: self.count() == self.refused + 2)
-        self.assertEqual(len(self.cloud.nodes), 0)
+        for tls, cause in (
+            (self.client("system:admin"), "no node's certificate: CN 'system:admin'"),
+            (self.client("edge-1", "h2"), "wrong ALPN"),
+            (self.client("edge-1", ""), "wrong ALPN"),
+        ):
+            await self.refuses(tls, cause)
+
+    async def refuses(self, tls: ClientContextSource, cause: str) -> None:
+        """Nothing is served on such a connection; it is counted, and logged with its cause and who it was."""
+        events, refused, nodes = logged(self), self.count(), list(self.cloud.nodes)
+        peer = Peer(HELLO + b"\xff" * 50)
+        await ClientEndpoint(reactor, self.address, tls).connect(factory_of(peer))
+        self.assertEqual(await peer.over, b"")
+        await self.until(lambda: self.count() == refused + 1)
+        (event,) = (event for event in events if "refused tunnel connection" in formatEvent(event))
+        self.assertIn(cause, event["reason"])
+        self.assertRegex(event["peer"], "^127.0.0.1:[0-9]+$")
+        self.assertEqual(list(self.cloud.nodes), nodes)
 
     async def test_frames_that_come_with_the_end_of_the_handshake(self) -> None:
         # As one flight: the certificate, which is no node's, and frames behind it.

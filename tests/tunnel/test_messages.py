@@ -86,7 +86,9 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(MessageReader().feed(longest), (b" " * MAX_MESSAGE, b""))
 
     def test_too_long_to_be_sent(self) -> None:
-        self.assertRaises(MessageError, encode, Notice("drain", "x" * MAX_MESSAGE))
+        longest = Notice("drain", "x" * (MAX_MESSAGE - len(encode(Notice("drain"))) + 2))
+        self.assertEqual(len(encode(longest)), 2 + MAX_MESSAGE)
+        self.assertRaises(MessageError, encode, Notice("drain", longest.message + "x"))
 
     def test_bodies_that_are_no_message(self) -> None:
         for body in (

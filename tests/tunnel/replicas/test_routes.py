@@ -133,6 +133,20 @@ class RouteTests(SynchronousTestCase):
         self.table.shard_changed("b-0", None, self.now)
         self.assertEqual(self.table.dead(), [])
 
+    def test_nothing_is_kept_of_one_that_took_everything_back(self) -> None:
+        self.renew("own", "b")
+        self.hold("b", x=5, y=6)
+        self.table.shard_changed("b-1", Shard("b", {"z": 7}), self.now)
+        self.assertEqual((self.table.count("b"), self.table.count("c")), (3, 0))
+        self.table.shard_changed("b-0", None, self.now)
+        self.assertEqual(self.table.count("b"), 1)
+        self.table.shard_changed("b-1", None, self.now)
+        self.table.lease_changed("b", None, self.now)
+        for _ in range(12):
+            self.now += LEASE / 3
+            self.renew("own")
+        self.assertEqual((self.table.dead(), self.table.count("b")), ([], 0))
+
     @given(
         st.lists(
             st.tuples(
