@@ -29,18 +29,14 @@ class Replicated:
         self,
         reactor: IReactor,
         settings: TunnelCloudConfig,
-        addresses: list[str],
+        own: OwnReplica,
         cloud: TunnelCloud,
         client: KubeClient,
-        namespace: str,
         watcher: FileWatcher,
     ) -> None:
-        """``addresses`` and ``namespace`` hold where the table names none.
-
-        Raises ConfigError, IdentityError.
-        """
+        """Raises IdentityError."""
         assert settings.replicas is not None
-        self.own = own_replica(settings.replicas, addresses, namespace)
+        self.own = own
         self.registry = KubernetesRegistry(reactor, client, self.own, cloud.nodes, cloud.superseded)
         links = ReplicaLinks(reactor, cloud, settings, watcher)
         self.tunnel = Router(cloud, self.registry, links)
@@ -55,7 +51,10 @@ class Replicated:
 
 
 def own_replica(config: ReplicasConfig, addresses: list[str], namespace: str) -> OwnReplica:
-    """This replica as configured, defaults filled in. Raises ConfigError."""
+    """This replica as configured. ``addresses`` and ``namespace`` hold where the table names none.
+
+    Raises ConfigError.
+    """
     if config.advertise:
         peer = cast(TCPAddress, parse_address(config.advertise))
     else:

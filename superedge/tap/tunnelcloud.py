@@ -22,11 +22,12 @@ from superedge.kube.nodes import Node, NodeIndex, read_node
 from superedge.kube.reflector import Key, Reflector
 from superedge.net.interfaces import own_addresses
 from superedge.plugin import find_plugin
-from superedge.tap.replicas import Replicated
+from superedge.tap.replicas import Replicated, own_replica
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import Tunnel, TunnelCloud
 from superedge.tunnel.directory import NodeDirectory
 from superedge.tunnel.listeners.base import Listener
+from superedge.tunnel.replicas.registry import OwnReplica
 
 
 class _Followed(Protocol):
@@ -52,26 +53,21 @@ class TunnelBranch:
         self._reactor = reactor
         self._config = config
         self._watcher = watcher
-        cloud = TunnelCloud(reactor, settings, watcher)
+        addresses = config.tunnel_dns.addresses if config.tunnel_dns is not None else []
+        own: OwnReplica | None = None
+        if settings.replicas is not None and settings.registry == "kubernetes":
+            own = own_replica(settings.replicas, addresses, self._kubernetes.namespace)
+        cloud = TunnelCloud(reactor, settings, watcher, "" if own is None else own.name)
         self._tunnel: Tunnel = cloud
         self.services = MultiService()
         self._index: NodeIndex | None = None
         self._replicated: Replicated | None = None
         self._followed: list[tuple[str, _Followed]] = []
-        addresses = config.tunnel_dns.addresses if config.tunnel_dns is not None else []
-        if settings.replicas is None or settings.registry == "local":
+        if own is None:
             cloud.setServiceParent(self.services)
             self._directory = NodeDirectory(addresses or own_addresses(), cloud.nodes, None, self._nodes())
         else:
-            replicated = Replicated(
-                reactor,
-                settings,
-                addresses,
-                cloud,
-                self._kubernetes.client,
-                self._kubernetes.namespace,
-                watcher,
-            )
+            replicated = Replicated(reactor, settings, own, cloud, self._kubernetes.client, watcher)
             self._replicated = replicated
             self._followed.append(("the other replicas' records", replicated.registry))
             self._tunnel, self.services = replicated.tunnel, replicated.services

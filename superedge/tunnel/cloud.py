@@ -114,10 +114,16 @@ class TunnelCloud(Service):
 
     name = "tunnel-cloud"
 
-    def __init__(self, reactor: IReactor, config: TunnelCloudConfig, watcher: FileWatcher) -> None:
-        """Raises IdentityError when the TLS files are not usable."""
+    def __init__(
+        self, reactor: IReactor, config: TunnelCloudConfig, watcher: FileWatcher, replica: str = ""
+    ) -> None:
+        """``replica`` is its name among others, for the log.
+
+        Raises IdentityError when the TLS files are not usable.
+        """
         self._reactor = reactor
         self._config = config
+        self._replica = replica
         self._tls = ServerContextSource(config.certificate, config.key, config.ca, "required", [ALPN])
         watcher.watch_context(self._tls)
         self.nodes = NodeTable()
@@ -191,7 +197,13 @@ class TunnelCloud(Service):
         else:
             session = NodeSession(node, connection.epoch, hello, [connection])
             metrics.SESSIONS_STARTED.labels("cloud").inc()
-            _log.info("tunnel session of {node} started", node=node, peer=peer, epoch=session.epoch)
+            _log.info(
+                "tunnel session of {node} started",
+                node=node,
+                peer=peer,
+                epoch=session.epoch,
+                replica=self._replica,
+            )
             before = self.nodes.add(session)
             if before is not None:
                 metrics.RECONNECTS.labels("cloud").inc()
@@ -217,7 +229,14 @@ class TunnelCloud(Service):
             )
             return
         self.nodes.remove(session)
-        _log.info("tunnel session of {node} ended: {reason}", node=node, peer=peer, reason=reason)
+        _log.info(
+            "tunnel session of {node} ended: {reason}",
+            node=node,
+            peer=peer,
+            epoch=session.epoch,
+            replica=self._replica,
+            reason=reason,
+        )
 
     def superseded(self, node: str, epoch: int) -> None:
         """Another replica has a newer session of the node: send the one here away, its streams may finish."""

@@ -100,6 +100,7 @@ class TunnelCase(TestCase):
                 drain_timeout=0.5,
             ),
             self.watcher,
+            "cloud-a",
         )
         self.cloud.startService()
         self.services: list[Any] = [self.cloud]

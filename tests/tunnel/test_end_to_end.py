@@ -14,6 +14,7 @@ from superedge.config.addresses import TCPAddress, UnixAddress
 from superedge.config.tunnel import ConnectListenerConfig, TcpListenerConfig, TlsListenerConfig
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.errors import ConnectError
+from superedge.net.transport import address_text
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tunnel.errors import DialError
@@ -111,6 +112,39 @@ class TunnelTests(TunnelCase):
         stream = await self.cloud.open("edge-1", self.target, timeout=2)
         self.assertEqual([formatEvent(event) for event in events], [])
         stream.abortConnection()
+
+    async def test_one_line_for_each_session_that_begins_or_ends(self) -> None:
+        events = logged(self)
+
+        def lines(text: str) -> list[dict[str, Any]]:
+            return [event for event in events if text in formatEvent(event)]
+
+        edge = self.make_edge("system:node:edge-2", [])
+        await self.until(lambda: self.cloud.knows("edge-2"))
+        (began,) = lines("tunnel session of edge-2 started")
+        session = self.cloud.nodes.get("edge-2")
+        assert session is not None
+        peer = address_text(session.connections[0].peer)
+        wanted = {"node": "edge-2", "replica": "cloud-a", "peer": peer, "epoch": session.epoch}
+        self.assertLessEqual(wanted.items(), began.items())
+        await edge.stopService()
+        await self.until(lambda: not self.cloud.knows("edge-2"))
+        (ended,) = lines("tunnel session of edge-2 ended")
+        self.assertLessEqual(wanted.items(), ended.items())
+        self.assertTrue(ended["reason"])
+        self.assertEqual(len(lines("edge-2")), 2)
+
+    async def test_one_line_at_each_end_for_a_dial_that_fails(self) -> None:
+        events = logged(self)
+        opening: Deferred[Any] = Deferred.fromCoroutine(self.cloud.open("edge-1", "127.0.0.1:22", timeout=2))
+        await self.assertFailure(opening, DialError)
+        lines = {event["log_namespace"]: event for event in events}
+        self.assertEqual(set(lines), {"superedge.tunnel.cloud", "superedge.tunnel.serve"})
+        self.assertEqual(len(events), 2)
+        for line in lines.values():
+            self.assertEqual((line["address"], line["code"]), ("127.0.0.1:22", "denied"))
+            self.assertIn("allow list", line["reason"])
+        self.assertEqual(lines["superedge.tunnel.cloud"]["node"], "edge-1")
 
     async def test_denied_and_refused(self) -> None:
         for address, code in (("127.0.0.1:22", "denied"), ("nonsense", "denied"), ("unix:/x", "denied")):
