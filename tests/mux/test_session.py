@@ -223,6 +223,14 @@ class SessionTests(SynchronousTestCase):
             link.b.pull(1 << 20)
         self.assertFalse(link.b.closed)
 
+    def test_a_flood_is_one_however_long_it_was_quiet_before(self) -> None:
+        link = Link()
+        link.b.receive(header(PING, SYN, 0, 1), 0.0)
+        with self.assertRaisesRegex(ProtocolError, "floods"):
+            for tenth in range(600, 700):
+                link.b.receive(header(PING, SYN, 0, 1) * 500, tenth / 10)
+                link.b.pull(1 << 20)
+
     def test_a_peer_that_asks_and_reads_no_answers(self) -> None:
         link = Link()
         ask = header(PING, SYN, 0, 1) * 1000
@@ -248,6 +256,22 @@ class SessionTests(SynchronousTestCase):
         link.a.reset(stream)
         link.a.receive(header(DATA, 0, 1, 3) + b"abc" + header(WINDOW_UPDATE, FIN, 1, 7), 0)
         self.assertEqual(link.a.stream_count, 0)
+
+    def test_a_stream_that_was_reset_sends_and_hears_no_more(self) -> None:
+        link = Link()
+        stream = link.a.open()
+        Reader(link.a, stream)
+        link.a.send(stream, b"never mind")
+        link.a.send_fin(stream)
+        link.a.reset(stream)
+        self.assertEqual(b"".join(link.a.pull(1 << 20)), header(WINDOW_UPDATE, SYN | RST, 1, 0))
+        wire = header(DATA, SYN, 3, 8) + b"one two "
+        link.b.receive(wire[:16], 0.0)
+        (reader,) = link.readers
+        link.b.reset(reader.stream)
+        link.b.receive(wire[16:] + header(DATA, FIN, 3, 5) + b"three", 0.0)
+        self.assertEqual((reader.got, reader.fin), (b"one ", False))
+        self.assertEqual(b"".join(link.b.pull(1 << 20)), header(WINDOW_UPDATE, ACK | RST, 3, 0))
 
     def test_an_end_that_comes_with_the_last_bytes(self) -> None:
         wire = header(DATA, SYN | FIN, 1, 5) + b"whole" + header(DATA, SYN, 3, 4) + b"more"
