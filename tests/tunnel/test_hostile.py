@@ -149,8 +149,8 @@ class CloudTests(TestCase):
             (expired, "certificate not accepted: certificate has expired"),
             (None, "peer did not return a certificate"),
         ):
-            shown = (None, None) if pair is None else (pair.certificate, pair.key)
-            await self.refuses(ClientContextSource([self.ca.path], *shown, [ALPN]), cause)
+            certificate, key = (None, None) if pair is None else (pair.certificate, pair.key)
+            await self.refuses(ClientContextSource([self.ca.path], certificate, key, [ALPN]), cause)
 
     async def test_two_authorities_at_once_and_one_that_is_changed_under_a_session(self) -> None:
         second = Authority.create(self.directory / "second", "second")
