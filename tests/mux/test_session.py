@@ -185,6 +185,55 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(b"".join(link.b.pull(100)), header(WINDOW_UPDATE, RST, 5, 0))
         self.assertEqual(link.b.stream_count, 2)
 
+    def test_a_place_is_free_again_however_a_stream_ended(self) -> None:
+        link = Link(MuxSettings(max_streams=2))
+        for number in range(30):
+            stream = link.a.open()
+            Reader(link.a, stream)
+            link.settle()
+            far = link.readers[-1].stream
+            if number % 3 == 0:
+                link.a.reset(stream)
+            elif number % 3 == 1:
+                link.b.reset(far)
+            else:
+                link.a.send_fin(stream)
+                link.b.send_fin(far)
+            link.settle()
+            self.assertEqual((link.a.stream_count, link.b.stream_count), (0, 0))
+        self.assertEqual((len(link.readers), link.b.stats.streams_refused), (30, 0))
+
+    def test_what_a_stream_held_is_the_sessions_again_however_it_ended(self) -> None:
+        for ending in ("ours", "theirs", "fin", "session"):
+            link = Link(MuxSettings(session_buffer=1 << 20))
+            stream = link.a.open()
+            Reader(link.a, stream)
+            link.a.send(stream, b"x" * (2 * INITIAL_WINDOW))
+            link.settle()
+            (reader,) = link.readers
+            self.assertEqual(link.b._allowance.buffered, INITIAL_WINDOW)
+            if ending == "ours":
+                link.b.reset(reader.stream)
+            elif ending == "theirs":
+                link.a.reset(stream)
+            elif ending == "session":
+                link.b.close("test")
+                link.a.close("test")
+            else:
+                link.a.send_fin(stream)
+                reader.read()
+                link.settle()
+                link.b.send_fin(reader.stream)
+            link.settle()
+            self.assertEqual((link.b._allowance.buffered, link.a._unsent), (0, 0), ending)
+            self.assertEqual(link.b._allowance.left, 1 << 20)
+
+    def test_ids_that_are_used_up(self) -> None:
+        link = Link()
+        link.a._next_id = 0xFFFF_FFFF
+        Reader(link.a, link.a.open())
+        self.assertRaises(StreamRefused, link.a.open)
+
     def test_violations_end_the_session(self) -> None:
         opened = header(WINDOW_UPDATE, SYN, 1, 0)
         for wire in (

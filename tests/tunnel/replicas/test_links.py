@@ -18,8 +18,8 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress
-from superedge.config.tunnel import ReplicasConfig, TunnelCloudConfig, TunnelEdgeConfig
-from superedge.net.endpoints import ServerEndpoint
+from superedge.config.tunnel import ReplicasConfig, TcpListenerConfig, TunnelCloudConfig, TunnelEdgeConfig
+from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ServerContextSource
 from superedge.tls.identity import Identity
@@ -28,6 +28,7 @@ from superedge.tunnel.cloud import TunnelCloud
 from superedge.tunnel.dial import dial
 from superedge.tunnel.edge import TunnelEdge
 from superedge.tunnel.errors import DialError
+from superedge.tunnel.listeners.tcp import TcpListener
 from superedge.tunnel.messages import DialRequest, ForwardRequest
 from superedge.tunnel.replicas.links import ALPN, ReplicaLinks
 from superedge.tunnel.replicas.records import Replica
@@ -249,6 +250,26 @@ class LinkTests(TestCase):
         self.targets.append(Answering())
         stream = await self.router.open("edge-1", self.target, timeout=5)
         stream.abortConnection()
+
+    async def test_what_a_caller_sends_at_once_reaches_the_target_once_whatever_routes_are_tried(
+        self,
+    ) -> None:
+        """Nothing goes ahead over a hop: the next route may have to be tried."""
+        self.make_links(self.pair)
+        elsewhere = replace(self.replica(self.services[-1].address.port), name="elsewhere")
+        self.registry.known["edge-1"] = [Route(elsewhere, 9), Route(self.there, 5)]
+        config = TcpListenerConfig(listen="127.0.0.1:0", node="edge-1", target=self.target)
+        door = TcpListener(reactor, self.router, config)
+        door.startService()
+        self.addCleanup(door.stopService)
+        for data in (b"", b"x", BIG):
+            self.targets.append(Answering())
+            caller = Caller()
+            endpoint = ClientEndpoint(reactor, TCPAddress("127.0.0.1", door.address.port))
+            await endpoint.connect(cast(Any, Factory.forProtocol(cast(Any, lambda caller=caller: caller))))
+            caller.transport.write(data)
+            caller.transport.loseWriteConnection()
+            self.assertEqual(await caller.ended, data[::-1])
 
     async def test_a_session_here_that_is_newer_is_used(self) -> None:
         router = Router(self.clouds[1], cast(Any, self.registry), self.links[1])
