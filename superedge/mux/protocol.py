@@ -74,6 +74,11 @@ class MuxConnection(Protocol):
         return self.session.stream_count
 
     @property
+    def used_up(self) -> bool:
+        """Whether it can open no more streams, ever."""
+        return self.session.used_up
+
+    @property
     def load(self) -> tuple[bool, int, float]:
         """Compares connections to the same peer: the least has the most room for a new stream."""
         return self._full, self.session.stream_count, self.session.rtt or 0.0
@@ -86,8 +91,13 @@ class MuxConnection(Protocol):
     # -- use
 
     def open(self) -> MuxStream:
-        """A new stream. Raises StreamRefused or SessionClosed."""
+        """A new stream; with the last one that may be, the peer is asked to connect anew.
+
+        Raises StreamRefused or SessionClosed.
+        """
         stream = MuxStream(self, self.session.open())
+        if self.session.used_up:
+            self.go_away()
         self.wake()
         return stream
 

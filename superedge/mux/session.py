@@ -31,7 +31,7 @@ from superedge.mux.peerids import PeerIds
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.windows import TIGHT_WINDOW, Allowance, ReceiveWindow
 
-MAX_CREDIT = 0xFFFF_FFFF
+MAX_CREDIT = MAX_ID = 0xFFFF_FFFF
 FRESH_RUN = 256 * 1024
 """Most bytes of streams that were idle before one that always sends has its turn."""
 NOISE_LIMIT = 20_000
@@ -166,6 +166,11 @@ class Session:
         """Streams open now, both ways."""
         return len(self._streams)
 
+    @property
+    def used_up(self) -> bool:
+        """Whether there is no stream id left to open another one with."""
+        return self._next_id > MAX_ID
+
     # -- opening and sending
 
     def open(self) -> Stream:
@@ -176,7 +181,7 @@ class Session:
             raise StreamRefused("the peer takes no more streams")
         if len(self._streams) - self._accepted >= self._settings.max_streams:
             raise StreamRefused(f"{self._settings.max_streams} streams are open on this session")
-        if self._next_id > 0xFFFF_FFFF:
+        if self.used_up:
             raise StreamRefused("the session has used up its stream ids")
         stream = Stream(self._next_id, SYN, self._allowance)
         self._next_id += 2
@@ -216,7 +221,10 @@ class Session:
 
     def consumed(self, stream: Stream, count: int, now: float | None = None) -> None:
         """Give credit for bytes that left memory; ``now`` when that was not at once."""
-        if stream.fin_received or stream.gone:
+        if stream.gone:
+            return
+        if stream.fin_received:
+            stream.receive.drain(count)
             return
         credit = stream.receive.consume(count, self._now if now is None else now, self._keepalive.path_rtt)
         if credit:
@@ -372,6 +380,7 @@ class Session:
         if stream.fin_received:
             return
         stream.fin_received = True
+        stream.receive.drain(0)
         stream.events.fin_received()
         if stream.fin_sent and not stream.gone:
             self._finish(stream)

@@ -99,6 +99,13 @@ class ReceiveWindow:
         self.available += credit
         return credit
 
+    def drain(self, count: int) -> None:
+        """Note ``count`` bytes as read after the peer's end: it wants no more credit, others may have it."""
+        self.buffered -= count
+        self._allowance.buffered -= count
+        if not self.buffered:
+            self.release()
+
     def release(self) -> None:
         """Give everything back to the session's allowance."""
         allowance = self._allowance

@@ -225,8 +225,46 @@ class SessionTests(SynchronousTestCase):
                 link.settle()
                 link.b.send_fin(reader.stream)
             link.settle()
+            reader.read()  # too late: it is given back already
             self.assertEqual((link.b._allowance.buffered, link.a._unsent), (0, 0), ending)
             self.assertEqual(link.b._allowance.left, 1 << 20)
+
+    def test_what_a_peer_that_has_ended_had_sent_counts_until_it_is_read_and_no_longer(self) -> None:
+        """However long the answer takes: else a few uploads would make the windows of all others tight."""
+        link = Link()
+        stream = link.a.open()
+        Reader(link.a, stream)
+        link.a.send(stream, b"x" * INITIAL_WINDOW)
+        link.a.send_fin(stream)
+        link.settle()
+        (reader,) = link.readers
+        allowance, window = link.b._allowance, reader.stream.receive
+        self.assertTrue(reader.fin)
+        window.size = allowance.size(window.size, 8 << 20)  # it had grown
+        self.assertEqual((allowance.buffered, allowance.grown), (INITIAL_WINDOW, 1))
+        link.b.consumed(reader.stream, 1000)
+        self.assertEqual((allowance.buffered, allowance.grown), (INITIAL_WINDOW - 1000, 1))
+        link.b.consumed(reader.stream, INITIAL_WINDOW - 1000)
+        self.assertEqual((allowance.buffered, allowance.grown, allowance.left), (0, 0, allowance.total))
+        self.assertFalse(link.b.has_output, "credit is of no use any more")
+        self.assertEqual(link.b.stream_count, 1)
+        link.b.send_fin(reader.stream)
+        link.settle()
+        self.assertEqual((allowance.buffered, allowance.grown, allowance.left), (0, 0, allowance.total))
+
+    def test_a_window_whose_bytes_were_read_when_the_peer_ends_is_given_back_at_once(self) -> None:
+        link = Link()
+        stream = link.a.open()
+        Reader(link.a, stream)
+        link.a.send(stream, b"x" * 1000)
+        link.settle()
+        (reader,) = link.readers
+        reader.read()
+        allowance, window = link.b._allowance, reader.stream.receive
+        window.size = allowance.size(window.size, 8 << 20)
+        link.a.send_fin(stream)
+        link.settle()
+        self.assertEqual((allowance.buffered, allowance.grown, allowance.left), (0, 0, allowance.total))
 
     def test_ids_that_are_used_up(self) -> None:
         link = Link()

@@ -12,6 +12,7 @@ from twisted.logger import formatEvent
 
 from superedge.config.addresses import TCPAddress, UnixAddress
 from superedge.config.tunnel import ConnectListenerConfig, TcpListenerConfig, TlsListenerConfig
+from superedge.mux import session
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.transport import address_text
@@ -161,6 +162,15 @@ class TunnelTests(TunnelCase):
         await self.until(lambda: self.cloud.nodes.get("edge-1") not in (before, None))
         await deferLater(reactor, 0.02)
         self.assertTrue(self.cloud.knows("edge-1"))
+
+    async def test_a_session_that_has_used_up_its_stream_ids_is_followed_by_another(self) -> None:
+        self.patch(session, "MAX_ID", 4)
+        for _ in range(3):
+            before = self.cloud.nodes.get("edge-1")
+            for _ in range(2):
+                stream = await self.cloud.open("edge-1", self.target, timeout=2)
+                stream.abortConnection()
+            await self.until(lambda before=before: self.cloud.nodes.get("edge-1") not in (before, None))
 
     async def test_reconnects_after_the_session_is_cut(self) -> None:
         session = self.cloud.nodes.get("edge-1")

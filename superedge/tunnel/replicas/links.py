@@ -163,7 +163,7 @@ class ReplicaLinks(Service):
     async def _link(self, replica: Replica) -> MuxConnection:
         key = str(replica.peer)
         link = self._dialled.get(key)
-        if link is not None:
+        if link is not None and not link.used_up:
             return link
         waiters = self._dialling.setdefault(key, [])
         # A caller that leaves gives up its own waiting and not the connection, which is everybody's.
@@ -202,9 +202,13 @@ class ReplicaLinks(Service):
             raise ConnectError(f"{replica.peer}: {fault}")
         key = str(replica.peer)
         self._dialled[key] = link
-        link.when_closed().addCallback(lambda _: self._dialled.pop(key, None))
+        link.when_closed().addCallback(self._forget, key, link)
         self.joined(link)
         return link
+
+    def _forget(self, _reason: str, key: str, link: MuxConnection) -> None:
+        if self._dialled.get(key) is link:
+            del self._dialled[key]
 
     # -- both directions
 

@@ -234,6 +234,29 @@ class LinkTests(TestCase):
         stream.unregisterProducer()
         stream.abortConnection()
 
+    async def test_a_link_that_has_used_up_its_stream_ids_is_followed_by_another(self) -> None:
+        async def call(data: bytes) -> bytes:
+            self.targets.append(Answering())
+            stream = await self.router.open("edge-1", self.target, timeout=5)
+            caller = Caller()
+            stream.connect(caller)
+            stream.write(data)
+            stream.loseWriteConnection()
+            return await caller.ended
+
+        self.assertEqual(await call(b"abc"), b"cba")
+        (first,), (acceptor,) = (side._links for side in self.links)
+        first.session._next_id, acceptor.session._peer_ids._last = 0xFFFF_FFFF, 0xFFFF_FFFD
+        last = Deferred.fromCoroutine(call(BIG))
+        while not first.used_up:
+            await deferLater(reactor, 0.001)
+        self.assertEqual(await call(b"abc"), b"cba")
+        self.assertEqual(await last, BIG[::-1], "what the first one carries goes on")
+        self.assertEqual(len(self.links[0]._links), 2)
+        first.close("test")
+        self.assertEqual(await call(b"abc"), b"cba")
+        self.assertEqual(len(self.links[0]._links), 1, "the second one is still in use")
+
     async def test_causes_come_back(self) -> None:
         await self.fails(self.router.open("edge-1", "127.0.0.1:1", timeout=5), "denied")
         self.registry.known["edge-2"] = self.registry.known["edge-1"]
