@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Sequence
+from math import inf
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, TimeoutError
+from dnslib import DNSRecord
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.protocol import DatagramProtocol, Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from superedge.config.addresses import TCPAddress
@@ -21,7 +26,11 @@ from superedge.net.factory import MakingFactory
 from superedge.net.servers import Servers
 
 MAX_PACKET = 65535
+PROBE_INTERVAL = 1.0
+"""Seconds after which a server that did not answer is tried again."""
 _SERVFAIL = 2
+
+_log = Logger()
 
 
 class ForwardError(SuperEdgeError):
@@ -73,12 +82,20 @@ class _Stream(Protocol):
 
 
 class Forwarder:
-    """Asks ``upstreams`` in turn; one that failed lately comes last."""
+    """Asks ``upstreams`` in turn; one that did not answer comes last until it has answered a probe."""
 
     def __init__(self, reactor: IReactor, upstreams: Sequence[TCPAddress], timeout: float) -> None:
         self._reactor = reactor
-        self._servers = Servers(upstreams, round_robin=False)
+        self._servers = Servers(upstreams, round_robin=False, penalty=inf)
         self._timeout = timeout
+        self._probes: dict[TCPAddress, Deferred[None]] = {}
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Probe no more, also for questions that are under way."""
+        self._stopped = True
+        while self._probes:
+            self._probes.popitem()[1].cancel()
 
     async def ask(self, query: bytes) -> bytes:
         """The first good answer to a packed question, under the question's own id. Raises ForwardError."""
@@ -90,17 +107,48 @@ class Forwarder:
             try:
                 answer = await self._within(self._exchange(server, asked))
             except (ForwardError, ConnectError) as refused:
-                self._servers.failed(server, self._reactor.seconds())
+                self._failed(server, refused)
                 metrics.UPSTREAM_FAILURES.labels(str(server)).inc()
                 problem = refused
                 continue
-            self._servers.connected(server)
+            self._answered(server)
             last = query[:2] + answer[2:]
             if answer[3] & 0x0F != _SERVFAIL:
                 return last
         if last:
             return last  # every server that answered said SERVFAIL
         raise ForwardError(str(problem)) from problem
+
+    def _failed(self, server: TCPAddress, problem: Exception) -> None:
+        if server not in self._probes and not self._stopped:
+            _log.warn("DNS server {server} failed: {problem}", server=str(server), problem=problem)
+            self._servers.failed(server, self._reactor.seconds())
+            probe = self._probes[server] = Deferred.fromCoroutine(self._probe(server))
+            probe.addErrback(lambda failure: failure.trap(CancelledError) and None)
+            probe.addErrback(
+                lambda failure: _log.failure("probing {server} failed", failure, server=str(server))
+            )
+
+    def _answered(self, server: TCPAddress) -> None:
+        probe = self._probes.pop(server, None)
+        if probe is not None:
+            probe.cancel()
+            self._recovered(server)
+
+    def _recovered(self, server: TCPAddress) -> None:
+        self._servers.connected(server)
+        _log.info("DNS server {server} answers again", server=str(server))
+
+    async def _probe(self, server: TCPAddress) -> None:
+        """Ask it again and again, beside everybody's questions, until it answers whatever it likes."""
+        while True:
+            await deferLater(self._reactor, PROBE_INTERVAL)
+            query = secrets.token_bytes(2) + DNSRecord.question(".", "NS").pack()[2:]
+            with contextlib.suppress(ForwardError, ConnectError):
+                await self._within(self._exchange(server, query))
+                del self._probes[server]
+                self._recovered(server)
+                return
 
     async def _exchange(self, server: TCPAddress, query: bytes) -> bytes:
         protocol = _Datagram(server, query)

@@ -133,6 +133,8 @@ class DNSServer(Service):
     def stopService(self) -> None:
         """Listen no more."""
         super().stopService()
+        if self._forwarder is not None:
+            self._forwarder.stop()
         ports, self._ports = self._ports, []
         for port in ports:
             cast(IListeningPort, port).stopListening()

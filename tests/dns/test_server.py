@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from superedge.config.addresses import TCPAddress
 from superedge.config.dns import TunnelDNSConfig
+from superedge.dns import forward
 from superedge.dns.messages import answers
 from superedge.dns.server import DNSServer, _Streams
 from superedge.interfaces import IReactor
@@ -33,6 +34,7 @@ class Upstream(DatagramProtocol):
     def __init__(self, name: str, code: int = 0, silent: bool = False) -> None:
         self.name, self.code, self.silent = name, code, silent
         self.asked: list[DNSRecord] = []
+        self.names: list[str] = []
         self.sources: set[int] = set()
 
     def make(self, data: bytes, size: int) -> bytes:
@@ -49,6 +51,7 @@ class Upstream(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         self.sources.add(addr[1])
+        self.names.append(str(DNSRecord.parse(datagram).q.qname))
         if self.silent:
             return
         transport: Any = self.transport
@@ -72,12 +75,12 @@ class UpstreamStream(Protocol):
 
 
 class Client(DatagramProtocol):
-    def __init__(self, port: int, data: bytes) -> None:
-        self.port, self.data = port, data
+    def __init__(self, port: int, data: bytes, host: str = "127.0.0.1") -> None:
+        self.port, self.data, self.host = port, data, host
         self.done: Deferred[bytes] = Deferred()
 
     def startProtocol(self) -> None:
-        cast(Any, self.transport).write(self.data, ("127.0.0.1", self.port))
+        cast(Any, self.transport).write(self.data, (self.host, self.port))
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         self.done.callback(datagram)
@@ -119,12 +122,8 @@ class ServerTests(TestCase):
         return f"127.0.0.1:{number}"
 
     def serve(self, *upstreams: str, **options: Any) -> int:
-        config = TunnelDNSConfig(
-            listen=["127.0.0.1:0"],
-            upstreams=list(upstreams),
-            timeout=0.3,
-            **options,
-        )
+        options = {"listen": ["127.0.0.1:0"], **options}
+        config = TunnelDNSConfig(upstreams=list(upstreams), timeout=0.3, **options)
         self.directory = StaticDirectory(["192.0.2.10"], "edge-1")
         server = DNSServer(reactor, config, self.directory)
         server.startService()
@@ -163,7 +162,33 @@ class ServerTests(TestCase):
         for _ in range(3):
             answer = await self.ask(port, "example.org")
             self.assertEqual(str(answer.rr[0].rdata), '"good"')
-        self.assertEqual(len(silent.sources), 1)  # asked last from then on
+        self.assertEqual(silent.names, ["example.org."], "asked last from then on")
+        self.assertEqual(len(failing.asked), 3, "who answers is asked in turn")
+
+    async def test_nobody_waits_again_for_a_server_before_it_answers_a_probe(self) -> None:
+        self.patch(forward, "PROBE_INTERVAL", 0.02)
+        first, second = Upstream("first", silent=True), Upstream("second")
+        port = self.serve(await self.upstream(first), await self.upstream(second))
+        for probes in (0, 1, 2):
+            while first.names.count(".") < probes:
+                await deferLater(reactor, 0.01)
+            self.assertEqual(str((await self.ask(port, "example.org")).rr[0].rdata), '"second"')
+        self.assertEqual(first.names.count("example.org."), 1)
+        first.silent = False
+        while str((await self.ask(port, "example.org")).rr[0].rdata) != '"first"':
+            await deferLater(reactor, 0.01)
+        before = first.names.count(".")
+        await deferLater(reactor, 0.1)
+        self.assertEqual(first.names.count("."), before, "it is well: it is asked no more")
+
+    async def test_a_server_that_answers_the_last_hope_is_well(self) -> None:
+        self.patch(forward, "PROBE_INTERVAL", 60.0)
+        only = Upstream("only", silent=True)
+        port = self.serve(await self.upstream(only))
+        self.assertEqual((await self.ask(port, "example.org")).header.rcode, dnslib.RCODE.SERVFAIL)
+        only.silent = False
+        self.assertEqual(str((await self.ask(port, "example.org")).rr[0].rdata), '"only"')
+        self.assertEqual(only.names, ["example.org."] * 2, "no probe was needed")
 
     async def test_no_server_answers(self) -> None:
         port = self.serve(await self.upstream(Upstream("silent", silent=True)), "127.0.0.1:1")
@@ -200,6 +225,17 @@ class ServerTests(TestCase):
             await deferLater(reactor, 0.01)
         names = [str(answer.q.qname) for answer in client.answers]
         self.assertEqual(names, ["edge-1.", "edge-1.", "slow.example.org."])
+
+    async def test_ipv6_both_ways(self) -> None:
+        upstream = Upstream("six")
+        self.ports.append(reactor.listenUDP(0, upstream, "::1", 65535))
+        server = f"[::1]:{self.ports[-1].getHost().port}"
+        port = self.serve(server, listen=["[::1]:0"])
+        for name, kind, answer in (("edge-1", "A", "192.0.2.10"), ("example.org", "TXT", '"six"')):
+            client = Client(port, DNSRecord.question(name, kind).pack(), "::1")
+            self.ports.append(reactor.listenUDP(0, client, "::1", 65535))
+            found = DNSRecord.parse(await client.done)
+            self.assertEqual(str(found.rr[0].rdata), answer)
 
     async def test_who_may_ask(self) -> None:
         port = self.serve(allow=["203.0.113.0/24"])

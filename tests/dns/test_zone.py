@@ -103,6 +103,9 @@ class ZoneTests(SynchronousTestCase):
             "2.0.192.in-addr.arpa",
             "x.2.0.192.in-addr.arpa",
             "in-addr.arpa",
+            "10.2.0.192.example.org",
+            ip_address("2001:db8::10").reverse_pointer.replace("ip6.arpa", "example.org"),
+            "d.b.8.ip6.arpa",
         ):
             self.assertIsNone(self.ask(name, "PTR"), name)
 
