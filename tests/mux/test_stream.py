@@ -249,6 +249,7 @@ class StreamTests(SynchronousTestCase):
         self.successResultOf(closed)
         self.assertRaises(SessionClosed, pair.dialer.open)
         self.assertEqual(self.successResultOf(pair.dialer.when_closed()), "going home")
+        self.assertTrue(pair.acceptor.session.going_away, "it was told before the end")
 
     def test_go_away_refuses_new_streams_and_keeps_the_old(self) -> None:
         pair, near, _far, _, far_protocol = self.joined()

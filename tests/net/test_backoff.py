@@ -35,6 +35,15 @@ class BackoffTests(SynchronousTestCase):
         backoff.connected(200)
         self.assertLessEqual(backoff.failed(260), 1)
 
+    def test_after_a_stable_connection_it_grows_as_before(self) -> None:
+        backoff = Backoff(1.0, 8.0, stable=60.0, random=Random(1))
+        for _ in range(5):
+            backoff.failed(0.0)
+        backoff.connected(100.0)
+        delays = [backoff.failed(160.0 + number) for number in range(6)]
+        for delay, ceiling in zip(delays, (1, 2, 4, 8, 8, 8), strict=True):
+            self.assertTrue(ceiling / 2 <= delay <= ceiling, delays)
+
     def test_those_that_fail_at_once_come_back_spread_out(self) -> None:
         backoffs = [Backoff(1, 60, 60, Random(number)) for number in range(1000)]
         for ceiling in (1, 2, 4):

@@ -83,6 +83,7 @@ class TunnelCase(TestCase):
     """One cloud end and one node, edge-1, whose allowed target answers in reverse."""
 
     timeout = 20
+    drain_timeout = 0.5
 
     async def setUp(self) -> None:  # type: ignore[override]
         self.directory = Path(self.mktemp()).resolve()
@@ -97,7 +98,7 @@ class TunnelCase(TestCase):
                 certificate=server.certificate,
                 key=server.key,
                 ca=[self.ca.path],
-                drain_timeout=0.5,
+                drain_timeout=self.drain_timeout,
             ),
             self.watcher,
             "cloud-a",
