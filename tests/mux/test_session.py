@@ -266,6 +266,16 @@ class SessionTests(SynchronousTestCase):
         link.settle()
         self.assertEqual((allowance.buffered, allowance.grown, allowance.left), (0, 0, allowance.total))
 
+    def test_one_frame_may_use_a_whole_window_that_has_grown(self) -> None:
+        link = Link(MuxSettings(max_window=1 << 20))
+        link.b.receive(header(WINDOW_UPDATE, SYN, 1, 0), 0.0)
+        (reader,) = link.readers
+        reader.stream.receive.size = reader.stream.receive.available = 1 << 20
+        link.b.receive(header(DATA, 0, 1, 1 << 20) + bytes(1 << 20), 0.0)
+        self.assertEqual(len(reader.got), 1 << 20)
+        reader.stream.receive.available = 2 << 20
+        self.assertRaises(ProtocolError, link.b.receive, header(DATA, 0, 1, (1 << 20) + 1), 0.0)
+
     def test_ids_that_are_used_up(self) -> None:
         link = Link()
         link.a._next_id = 0xFFFF_FFFF

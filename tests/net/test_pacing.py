@@ -116,5 +116,10 @@ class PacedSpliceTests(SynchronousTestCase):
         self.assertEqual(left.calls.count("resumeProducing"), 1, "the one of the start")
         clock.advance(0.2)
         self.assertEqual(left.calls[-1], "resumeProducing")
+        for side, source in ((right, left), (left, right)):
+            side.producer.pauseProducing()
+            self.assertEqual(source.calls[-1], "pauseProducing", "who is full is heard, too")
+            side.producer.resumeProducing()
+            self.assertEqual(source.calls[-1], "resumeProducing")
         splice.left.readConnectionLost()
         self.assertEqual(right.calls[-1], "loseWriteConnection")

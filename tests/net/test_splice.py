@@ -56,6 +56,7 @@ class SpliceTests(SynchronousTestCase):
         self.splice.left.dataReceived(b"request")
         self.splice.left.readConnectionLost()
         self.assertEqual(self.b.calls[-2:], ["write", "loseWriteConnection"])
+        self.assertIsNone(self.b.producer, "it would wait for more")
         self.splice.right.dataReceived(b"answer")
         self.splice.right.readConnectionLost()
         self.assertEqual(self.a.sent, b"answer")
@@ -84,8 +85,9 @@ class SpliceTests(SynchronousTestCase):
 
     def test_a_fin_after_the_other_side_is_gone_closes(self) -> None:
         self.splice.right.connectionLost(Failure(ConnectionDone()))
+        self.a.calls.clear()
         self.splice.left.readConnectionLost()
-        self.assertEqual(self.a.calls[-1], "loseConnection")
+        self.assertEqual(self.a.calls, ["loseConnection"])
 
     def test_abort_resets_both(self) -> None:
         self.splice.abort()
