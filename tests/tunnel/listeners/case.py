@@ -35,6 +35,9 @@ class Socket(StringTransport):
         self.writes.append(bytes(data))
         super().write(data)
 
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
     def loseWriteConnection(self) -> None:
         self.finished = True
 
@@ -54,6 +57,8 @@ class ListenerCase(SynchronousTestCase):
     """A tcp listener, unless a test makes another."""
 
     options: dict[str, Any] = {}
+    opening: Deferred[None] | None = None
+    """Fires when streams may be opened; None for at once."""
 
     def setUp(self) -> None:
         self.pair, self.handler = Pair(), Handler()
@@ -76,6 +81,8 @@ class ListenerCase(SynchronousTestCase):
         return node == "edge-1"
 
     async def open(self, node: str, address: str, *, timeout: float, kind: str, begun: Any) -> MuxStream:
+        if self.opening is not None:
+            await self.opening
         request = DialRequest(kind, address, timeout)
         return await dial(self.pair.dialer, request, begun)
 

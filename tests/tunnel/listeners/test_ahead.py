@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from twisted.internet.error import ConnectionDone
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from superedge.mux.settings import INITIAL_WINDOW
@@ -31,6 +32,18 @@ class AheadTests(ListenerCase):
         self.pair.pump()
         self.assertEqual(self.caller.value(), b"answer")
 
+    def test_what_comes_after_it_has_its_end_and_its_loss(self) -> None:
+        self.says(b"early ")
+        self.connect()
+        self.says(b"late")
+        self.caller.protocol.readConnectionLost()
+        self.pair.pump()
+        self.assertEqual((self.target.value(), self.target.finished), (b"early late", True))
+        self.caller.protocol.connectionLost(Failure(ConnectionLost()))
+        self.pair.pump()
+        self.assertTrue(self.target.aborted)
+        self.assertEqual(self.pair.dialer.stream_count, 0)
+
     def test_more_than_a_window_waits_in_the_callers_socket(self) -> None:
         self.says(bytes(INITIAL_WINDOW + 300_000))
         self.assertEqual(self.caller.producerState, "paused")
@@ -50,6 +63,23 @@ class AheadTests(ListenerCase):
         self.caller.protocol.connectionLost(Failure(ConnectionDone()))
         self.pair.pump()
         self.assertEqual((self.pair.dialer.stream_count, self.pair.acceptor.stream_count), (0, 0))
+
+
+class WaitingTests(ListenerCase):
+    """No stream can be opened yet: another replica is dialled, as a rule."""
+
+    def setUp(self) -> None:
+        self.opening = Deferred()
+        super().setUp()
+
+    def test_nothing_is_read_before_it_can_be_passed_on(self) -> None:
+        self.assertEqual(self.caller.producerState, "paused")
+        assert self.opening is not None
+        self.opening.callback(None)
+        self.assertEqual(self.caller.producerState, "producing")
+        self.says(b"hello")
+        self.connect()
+        self.assertEqual(self.target.value(), b"hello")
 
 
 class PacedCase(ListenerCase):
