@@ -15,16 +15,19 @@ from superedge.interfaces import ICacheStore, ICacheStorePlugin, Inspection, IRe
 T = TypeVar("T")
 
 
-def find_plugin(interface: type[Interface], name: str, attribute: str = "name") -> Any:
-    """The one installed plugin of ``interface`` whose ``attribute`` is ``name``. Raises PluginError."""
+def find_plugin(interface: type[Interface], name: str, key: str, attribute: str = "name") -> Any:
+    """The one installed plugin of ``interface`` whose ``attribute`` is ``name``. Raises PluginError.
+
+    ``key`` is where the name stands, for the error.
+    """
     installed = list(getPlugins(interface))
     found = [plugin for plugin in installed if getattr(plugin, attribute) == name]
     if len(found) == 1:
         return found[0]
     if found:
-        raise PluginError(f"two installed plugins are called {name!r}: {found[0]!r} and {found[1]!r}")
+        raise PluginError(f"{key}: two installed plugins are called {name!r}: {found[0]!r} and {found[1]!r}")
     names = ", ".join(sorted(getattr(plugin, attribute) for plugin in installed)) or "none"
-    raise PluginError(f"no plugin is called {name!r}; installed are: {names}")
+    raise PluginError(f"{key}: no plugin is called {name!r}; installed are: {names}")
 
 
 @implementer(IPlugin, ICacheStorePlugin)

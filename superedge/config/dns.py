@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
 from typing import Literal
 
 import msgspec
 
-from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.checks import (
+    check_ip,
+    check_networks,
+    check_not_negative,
+    check_positive,
+    check_tcp_address,
+)
 
 
 class TunnelDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -40,15 +45,13 @@ class TunnelDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         if not self.listen:
             raise ValueError("listen must name at least one address")
         if self.hosts_configmap and not all(self.hosts_configmap.partition("/")):
-            raise ValueError(f"hosts_configmap = {self.hosts_configmap!r} is not NAMESPACE/NAME")
-        for address in (*self.listen, *self.upstreams):
-            if not isinstance(parse_address(address, 53), TCPAddress):
-                raise ValueError(f"{address!r} is not host:port")
+            raise ValueError(f"hosts_configmap: {self.hosts_configmap!r} is not NAMESPACE/NAME")
+        for address in self.listen:
+            check_tcp_address("listen", address, 53)
         for upstream in self.upstreams:
-            ip_address(str(getattr(parse_address(upstream, 53), "host", "")))
+            check_ip("upstreams", check_tcp_address("upstreams", upstream, 53).host)
         for text in self.addresses:
-            ip_address(text)
-        for network in self.allow:
-            ip_network(network)
-        if self.ttl < 0 or self.timeout <= 0:
-            raise ValueError("ttl must not be negative, timeout must be positive")
+            check_ip("addresses", text)
+        check_networks("allow", self.allow)
+        check_not_negative(ttl=self.ttl)
+        check_positive(timeout=self.timeout)

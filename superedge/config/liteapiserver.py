@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.checks import check_ip, check_not_negative, check_positive, check_tcp_address
 
 
 class CacheRuleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,10 +70,8 @@ class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     def __post_init__(self) -> None:
         """Refuse intervals and sizes under which nothing works."""
-        if self.commit_interval < 0:
-            raise ValueError("commit_interval must not be negative")
-        if min(self.max_body, self.max_bytes, self.max_objects) < 1:
-            raise ValueError("max_body, max_bytes and max_objects must be positive")
+        check_not_negative(commit_interval=self.commit_interval)
+        check_positive(max_body=self.max_body, max_bytes=self.max_bytes, max_objects=self.max_objects)
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -105,10 +102,12 @@ class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         if not self.servers or not self.ca:
             raise ValueError("servers and ca must name at least one each")
         for server in self.servers:
-            if not isinstance(parse_address(server), TCPAddress):
-                raise ValueError(f"servers: {server!r} is not host:port")
-        if min(self.connect_timeout, self.probe_interval, self.probe_timeout) <= 0:
-            raise ValueError("connect_timeout, probe_interval and probe_timeout must be positive")
+            check_tcp_address("servers", server)
+        check_positive(
+            connect_timeout=self.connect_timeout,
+            probe_interval=self.probe_interval,
+            probe_timeout=self.probe_timeout,
+        )
 
 
 class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -156,14 +155,13 @@ class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     def __post_init__(self) -> None:
         """Check addresses and that clients can be verified."""
         for address in self.listen:
-            if not isinstance(parse_address(address), TCPAddress):
-                raise ValueError(f"listen: {address!r} is not host:port")
+            check_tcp_address("listen", address)
         if self.advertise:
-            advertised = parse_address(self.advertise)
-            if not isinstance(advertised, TCPAddress):
-                raise ValueError(f"advertise: {self.advertise!r} is not address:port")
-            ip_address(advertised.host)
+            check_ip("advertise", check_tcp_address("advertise", self.advertise).host)
         if not self.listen or not self.client_ca:
             raise ValueError("listen and client_ca must name at least one each")
-        if min(self.resume_within, self.drain_timeout, self.review_reuse) < 0:
-            raise ValueError("resume_within, drain_timeout and review_reuse must not be negative")
+        check_not_negative(
+            resume_within=self.resume_within,
+            drain_timeout=self.drain_timeout,
+            review_reuse=self.review_reuse,
+        )

@@ -18,6 +18,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 _WHERE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"^Object missing required field `(?P<field>.*)`$")
+_OF_ONE_KEY = re.compile(r"^(?P<field>\w+): (?P<message>.*)$", re.DOTALL)
 
 
 def load_config(kind: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
@@ -86,6 +87,9 @@ def _explain(kind: type[msgspec.Struct], tree: dict[str, Any], source: str, text
         return ConfigError(source, _join(path, field), message)
     if missing := _MISSING.match(message):
         return ConfigError(source, _join(path, missing["field"]), "is required")
+    said = _OF_ONE_KEY.match(message)
+    if said and said["field"] in accepted_keys(kind, path, _value_at(tree, path)):
+        return ConfigError(source, _join(path, said["field"]), said["message"])
     if choices := accepted_values(kind, path):
         message += f"; accepted are {', '.join(choices)}"
     return ConfigError(source, path, message[:1].lower() + message[1:] if path else message)

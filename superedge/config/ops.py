@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.checks import check_tcp_address
 
 
 class OpsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -15,5 +15,4 @@ class OpsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     def __post_init__(self) -> None:
         """Refuse what is no TCP address."""
-        if not isinstance(parse_address(self.listen), TCPAddress):
-            raise ValueError("listen must be host:port")
+        check_tcp_address("listen", self.listen)

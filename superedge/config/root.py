@@ -8,6 +8,7 @@ import msgspec
 
 from superedge.config.dns import TunnelDNSConfig
 from superedge.config.kubernetes import KubernetesConfig
+from superedge.config.listening import clash
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.config.log import LogConfig
 from superedge.config.ops import OpsConfig
@@ -33,3 +34,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     tunnel_dns: TunnelDNSConfig | None = None
     #: Services of installed packages: `[plugins.NAME]` is given to the plugin of that name.
     plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """No address is listened on twice."""
+        found = clash(self)
+        if found is not None:
+            key, other, address = found
+            raise ValueError(f"{key}: {address} is taken by {other}")

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from superedge.config.addresses import TCPAddress, UnixAddress, parse_address, parse_proxy
+from superedge.config.addresses import TCPAddress, parse_address, parse_proxy
+from superedge.config.checks import (
+    check_address,
+    check_ip,
+    check_networks,
+    check_not_negative,
+    check_positive,
+    check_tcp_address,
+)
 
 LEAST_BANDWIDTH = 16 * 1024
 _REPLICA_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
@@ -22,7 +29,7 @@ def is_replica_name(name: str) -> bool:
 
 def _check_bandwidth(rate: int) -> None:
     if rate and rate < LEAST_BANDWIDTH:
-        raise ValueError(f"bandwidth must be 0, for no limit, or at least {LEAST_BANDWIDTH} bytes a second")
+        raise ValueError(f"bandwidth: {rate} is neither 0, for no limit, nor at least {LEAST_BANDWIDTH}")
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,8 +52,11 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     def __post_init__(self) -> None:
         """Refuse limits under which nothing works."""
         _check_bandwidth(self.bandwidth)
-        if min(self.streams, self.pending_dials) < 1 or self.prologue_timeout <= 0:
-            raise ValueError("streams, pending_dials and prologue_timeout must be positive")
+        check_positive(
+            streams=self.streams,
+            pending_dials=self.pending_dials,
+            prologue_timeout=self.prologue_timeout,
+        )
         if self.window < 256 * 1024 or self.session_buffer < self.window:
             raise ValueError("window must be at least 262144, and session_buffer at least window")
 
@@ -65,10 +75,10 @@ class _Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     def __post_init__(self) -> None:
         """Check addresses and networks."""
-        parse_address(self.listen)
+        check_address("listen", self.listen)
         _check_bandwidth(self.bandwidth)
-        for network in self.allow:
-            ip_network(network)
+        check_networks("allow", self.allow)
+        check_positive(dial_timeout=self.dial_timeout)
 
 
 class TcpListenerConfig(_Listener, frozen=True, tag="tcp"):
@@ -84,8 +94,8 @@ class TcpListenerConfig(_Listener, frozen=True, tag="tcp"):
     def __post_init__(self) -> None:
         """A listener that asks nobody who they are stays on loopback unless networks are named."""
         _Listener.__post_init__(self)
-        _tcp_target(self.target)
-        _check_idle(self.idle_timeout)
+        check_tcp_address("target", self.target)
+        check_not_negative(idle_timeout=self.idle_timeout)
         _closed_to_strangers(self)
 
 
@@ -102,8 +112,8 @@ class TlsListenerConfig(_Listener, frozen=True, tag="tls"):
     def __post_init__(self) -> None:
         """Check the target."""
         _Listener.__post_init__(self)
-        _tcp_target(self.target)
-        _check_idle(self.idle_timeout)
+        check_tcp_address("target", self.target)
+        check_not_negative(idle_timeout=self.idle_timeout)
 
 
 class ConnectListenerConfig(_Listener, frozen=True, tag="connect"):
@@ -131,7 +141,8 @@ class ConnectListenerConfig(_Listener, frozen=True, tag="connect"):
             self.certificate and self.key and self.client_ca
         ):
             raise ValueError("a connect listener on TCP needs certificate, key and client_ca")
-        int(self.mode, 8)
+        if not re.fullmatch("[0-7]{3,4}", self.mode):
+            raise ValueError(f"mode: {self.mode!r} is not three or four octal digits, such as 0660")
 
 
 class _HTTPListener(_Listener, frozen=True):
@@ -155,11 +166,10 @@ class _HTTPListener(_Listener, frozen=True):
         for port, target in self.ports.items():
             if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
                 raise ValueError(f"ports: {port!r} is not a port number")
-            _tcp_target(target)
+            check_tcp_address("ports", target)
         if self.target:
-            _tcp_target(self.target)
-        if self.idle_timeout <= 0:
-            raise ValueError("idle_timeout must be positive")
+            check_tcp_address("target", self.target)
+        check_positive(idle_timeout=self.idle_timeout)
 
 
 class HttpListenerConfig(_HTTPListener, frozen=True, tag="http"):
@@ -235,13 +245,13 @@ class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     def __post_init__(self) -> None:
         """Check addresses, names and times."""
-        for text in (self.listen, *([self.advertise] if self.advertise else [])):
-            if not isinstance(parse_address(text), TCPAddress):
-                raise ValueError(f"{text!r} is not host:port")
+        check_tcp_address("listen", self.listen)
+        if self.advertise:
+            check_tcp_address("advertise", self.advertise)
         for address in self.addresses:
-            ip_address(address)
+            check_ip("addresses", address)
         if self.name and not is_replica_name(self.name):
-            raise ValueError(f"name = {self.name!r} is no DNS name: lower case letters, digits, - and .")
+            raise ValueError(f"name: {self.name!r} is no DNS name: lower case letters, digits, - and .")
         if not self.ca or not self.names:
             raise ValueError("ca and names must name at least one each")
         if (self.certificate is None) != (self.key is None):
@@ -249,8 +259,9 @@ class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for name in self.names:
             if name.startswith("system:node:"):
                 raise ValueError(f"names: {name!r} is a node's name: no node may act as a replica")
-        if self.lease_duration < 3 or self.drain_delay < 0:
-            raise ValueError("lease_duration must be at least 3, drain_delay must not be negative")
+        if self.lease_duration < 3:
+            raise ValueError(f"lease_duration: {self.lease_duration} is less than 3")
+        check_not_negative(drain_delay=self.drain_delay)
 
 
 class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -283,7 +294,8 @@ class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     def __post_init__(self) -> None:
         """Check the address and that nodes can be verified."""
-        parse_address(self.listen)
+        check_address("listen", self.listen)
+        check_not_negative(drain_timeout=self.drain_timeout)
         if not self.ca:
             raise ValueError("ca must name at least one file")
         if self.registry == "kubernetes" and self.replicas is None:
@@ -350,26 +362,18 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         if not self.servers or not self.ca:
             raise ValueError("servers and ca must name at least one each")
         for server in self.servers:
-            if isinstance(parse_address(server), UnixAddress):
-                raise ValueError(f"servers: {server!r} is not host:port")
+            check_tcp_address("servers", server)
         if not 1 <= self.connections <= 16:
-            raise ValueError("connections must be 1 to 16")
+            raise ValueError(f"connections: {self.connections} is not 1 to 16")
+        check_positive(reconnect_initial=self.reconnect_initial)
+        if not self.reconnect_maximum >= self.reconnect_initial:
+            raise ValueError(f"reconnect_maximum: {self.reconnect_maximum} is less than reconnect_initial")
         if self.proxy and parse_proxy(self.proxy)[1] and self.proxy_credentials is not None:
             raise ValueError("proxy holds a password, and proxy_credentials names another: keep one")
-
-
-def _check_idle(seconds: float) -> None:
-    if seconds < 0:
-        raise ValueError("idle_timeout must be 0, for never, or positive")
 
 
 def _closed_to_strangers(listener: _Listener) -> None:
     if not parse_address(listener.listen).is_loopback and not listener.allow:
         raise ValueError(
-            f"listen = {listener.listen!r} is open to everyone: name networks in allow, or listen on loopback"
+            f"listen: {listener.listen!r} is open to everyone: name networks in allow, or listen on loopback"
         )
-
-
-def _tcp_target(text: str) -> None:
-    if not isinstance(parse_address(text), TCPAddress):
-        raise ValueError(f"target = {text!r} is not host:port")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from twisted.logger import Logger
 
 from superedge.errors import IdentityError
 from superedge.liteapiserver import metrics
+from superedge.tls.concerns import pair_concerns
 from superedge.tls.contexts import ClientContextSource, file_stamp
 from superedge.tls.identity import Identity, load_certificates, load_identity
 from superedge.web.client import Pool
@@ -51,7 +53,7 @@ class IdentityManager:
         self._looked_at: list[object] = []
         self._anonymous_tls = ClientContextSource(ca)
         self.anonymous = make_pool(self._anonymous_tls)
-        self.check()
+        self._note(self._look())
 
     @property
     def names(self) -> list[str]:
@@ -94,7 +96,24 @@ class IdentityManager:
             found.pool.replace(self._bound)
 
     def check(self) -> None:
-        """Look at the files, take changed and new pairs into use."""
+        """Look at the files, take changed and new pairs into use, and log what cannot be used any more."""
+        faults = self._look()
+        for path, message in faults.items():
+            if self._faults.get(path) != message:
+                _log.error("identity not usable, kept what was in use: {message}", message=message)
+        self._note(faults)
+
+    def concerns(self, now: datetime) -> Iterator[str]:
+        """What is wrong with the files, and with those that can be used."""
+        yield from self.faults
+        for found in self._by_name.values():
+            yield from pair_concerns(found.identity.certificate, found.identity.key, now)
+
+    def _note(self, faults: dict[Path, str]) -> None:
+        self._faults = faults
+        metrics.IDENTITY_FAULTS.set(len(faults))
+
+    def _look(self) -> dict[Path, str]:
         faults: dict[Path, str] = {}
         pairs = self._pairs(faults)
         for pair in pairs:
@@ -111,11 +130,7 @@ class IdentityManager:
                 self._forget(pair, known[1])
             self._loaded[pair] = (stamp, name)
         self._forget_removed(set(pairs))
-        for path, message in faults.items():
-            if self._faults.get(path) != message:
-                _log.error("identity not usable, kept what was in use: {message}", message=message)
-        self._faults = faults
-        metrics.IDENTITY_FAULTS.set(len(faults))
+        return faults
 
     def _load(self, pair: tuple[Path, Path]) -> str:
         """The common name that the pair is for, empty for one that is nobody's. Raises IdentityError."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -257,6 +258,18 @@ class LiteAPIServer(Service):
         self._factory.abort()
         self._backlog.close()
         await self._committer.close()
+
+    def concerns(self, now: datetime) -> Iterator[str]:
+        """What is wrong with the identities, and which are asked for and are not there."""
+        for text in self.identities.concerns(now):
+            yield f"lite_apiserver.identities: {text}"
+        asked = {"lite_apiserver.upstream.probe_identity": self._config.upstream.probe_identity}
+        for number, each in enumerate(self._config.prefetch):
+            asked[f"lite_apiserver.prefetch[{number}].identity"] = each.identity
+        for key, name in asked.items():
+            if name and self.identities.get(name) is None:
+                have = ", ".join(self.identities.names) or "none"
+                yield f"{key}: {name!r} is not the common name of a pair in identities; there are: {have}"
 
     def status(self) -> dict[str, Any]:
         """For the status page."""

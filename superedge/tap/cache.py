@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from superedge import __version__
 from superedge.config.load import load_config
 from superedge.config.root import Config
 from superedge.errors import ConfigError, SuperEdgeError
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     chosen.add_argument("--identity", help="whose, a pattern such as cert:system:node:*")
     chosen.add_argument("-n", "--namespace", help="pattern")
     parser = argparse.ArgumentParser("superedge-cache", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", parents=[common, chosen], help="what is there")
     listing.add_argument(
@@ -78,7 +80,7 @@ def _contents(arguments: argparse.Namespace) -> Contents:
             )
         name, path, options = section.cache.store, section.cache.path, section.cache.options
     try:
-        inspection = find_plugin(ICacheStorePlugin, name).inspect(str(path), options)
+        inspection = find_plugin(ICacheStorePlugin, name, "store").inspect(str(path), options)
     except OSError as problem:
         raise SuperEdgeError(f"{path}: no cache of the kind {name} can be read: {problem}") from problem
     return Contents(inspection, time.time)
@@ -111,7 +113,7 @@ class Printer:
             table.add_row(*(_cell(value) for value in row.values()))
         if rows:
             self._console.print(table)
-        self.say(f"{len(rows)} rows")
+        self.say(_counted(len(rows), "row"))
 
     def objects(self, rows: Sequence[Row]) -> None:
         """Objects with their bodies."""
@@ -128,12 +130,16 @@ class Printer:
                 self.say("hidden: --secrets shows it")
             else:
                 self._console.print_json(msgspec.json.encode(body).decode())
-        self.say(f"{len(rows)} objects")
+        self.say(_counted(len(rows), "object"))
 
     def say(self, text: str) -> None:
         """A line for people."""
         if not self._json:
             self._console.print(Text(text, "dim"))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _cell(value: object) -> Text:
@@ -169,7 +175,7 @@ def _verify(contents: Contents, arguments: argparse.Namespace, printer: Printer)
             printer.say(fault)
         if len(contents.faults) > _SHOWN:
             printer.say(f"and {len(contents.faults) - _SHOWN} more: --output json has all")
-        printer.say(f"{count} records, {len(contents.faults) or 'no'} faults")
+        printer.say(f"{_counted(count, 'record')}, {_counted(len(contents.faults), 'fault')}")
     return 1 if contents.faults else 0
 
 
@@ -187,7 +193,7 @@ def _export(contents: Contents, arguments: argparse.Namespace, printer: Printer)
         count += 1
     if arguments.output == "json":
         printer.json({"objects": count, "directory": str(arguments.directory)})
-    printer.say(f"{count} objects in {arguments.directory}")
+    printer.say(f"{_counted(count, 'object')} in {arguments.directory}")
     return 0
 
 

@@ -11,12 +11,13 @@ from twisted.application.service import MultiService
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver, Logger
 
+from superedge import __version__
 from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.net.polling import poll_plainly
 from superedge.net.steadiness import steady
 from superedge.ops.logs import make_observer
-from superedge.tap.compose import compose, installed_reactor
+from superedge.tap.compose import installed_reactor
 
 if TYPE_CHECKING:
     from superedge.tap.options import BaseOptions
@@ -28,16 +29,14 @@ class Command(MultiService):
     """The root of the tree. What keeps it from starting is one sentence and exit code 1."""
 
     def __init__(self, options: BaseOptions, reactor: IReactor | None = None) -> None:
-        """Ends the process when the tree cannot be composed."""
+        """Ends the process with a sentence when the tree cannot be composed."""
         super().__init__()
         self._options = options
         self._reactor = reactor or installed_reactor()
         steady(self._reactor)
         poll_plainly(self._reactor)
-        try:
-            compose(options.config, self._reactor).setServiceParent(self)
-        except SuperEdgeError as problem:
-            sys.exit(f"{options.command}: {problem}")
+        self._composition = options.composed(self._reactor)
+        self._composition.setServiceParent(self)
 
     def setServiceParent(self, parent: Any) -> None:
         """Join twistd's application and give it the log observer, which it asks for next."""
@@ -60,6 +59,14 @@ class Command(MultiService):
 
     def startService(self) -> None:
         """Start every service, or end the process."""
+        _log.info(
+            "{command} {version} with {config}",
+            command=self._options.command,
+            version=__version__,
+            config=self._options["config"],
+        )
+        for concern in self._composition.concerns():
+            _log.warn("{concern}", concern=concern)
         try:
             super().startService()
         except SuperEdgeError as problem:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from twisted.application.service import MultiService
@@ -18,6 +20,7 @@ from superedge.interfaces import (
     IStreamHandler,
 )
 from superedge.plugin import find_plugin
+from superedge.tap.concerns import concerns
 from superedge.tls.reload import FileWatcher
 
 if TYPE_CHECKING:
@@ -31,13 +34,31 @@ def installed_reactor() -> IReactor:
     return cast(IReactor, installed)
 
 
-def compose(config: Config, reactor: IReactor | None = None) -> MultiService:
+class Composition(MultiService):
+    """The services of a configuration."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self._config = config
+        self.more_concerns: list[Callable[[datetime], Iterable[str]]] = []
+        """What components have to say beside what the configuration alone tells."""
+
+    def concerns(self) -> list[str]:
+        """What does not keep it from starting, and yet will not do; each a sentence with its key."""
+        now = datetime.now(UTC)
+        found = list(concerns(self._config, now))
+        for more in self.more_concerns:
+            found += more(now)
+        return found
+
+
+def compose(config: Config, reactor: IReactor | None = None) -> Composition:
     """The services that the configuration's tables ask for, not yet started. Raises SuperEdgeError.
 
     What a table does not ask for is not imported.
     """
     reactor = reactor or installed_reactor()
-    root = MultiService()
+    root = Composition(config)
     watcher = FileWatcher(reactor)
     watcher.setServiceParent(root)
     ops: OpsServer | None = None
@@ -60,26 +81,27 @@ def compose(config: Config, reactor: IReactor | None = None) -> MultiService:
         from superedge.tunnel.edge import TunnelEdge  # noqa: PLC0415
 
         kinds = config.tunnel_edge.handlers
-        handlers = {kind: find_plugin(IStreamHandler, kind, "kind") for kind in kinds}
+        handlers = {kind: find_plugin(IStreamHandler, kind, "tunnel_edge.handlers", "kind") for kind in kinds}
         TunnelEdge(reactor, config.tunnel_edge, watcher, handlers).setServiceParent(root)
     if config.lite_apiserver is not None:
         from superedge.liteapiserver.service import LiteAPIServer  # noqa: PLC0415
 
         cache = config.lite_apiserver.cache
-        maker = find_plugin(ICacheStorePlugin, cache.store)
+        maker = find_plugin(ICacheStorePlugin, cache.store, "lite_apiserver.cache.store")
         store = maker.create(reactor, str(cache.path), cache.options)
         filters = _response_filters(config.lite_apiserver)
         server = LiteAPIServer(reactor, config.lite_apiserver, watcher, store, filters)
         server.setServiceParent(root)
         if ops is not None:
             ops.add_status("lite_apiserver", server.status)
+        root.more_concerns.append(server.concerns)
     for name, options in config.plugins.items():
-        find_plugin(IServicePlugin, name).create(reactor, options).setServiceParent(root)
+        find_plugin(IServicePlugin, name, "plugins").create(reactor, options).setServiceParent(root)
     return root
 
 
 def _response_filters(config: LiteAPIServerConfig) -> list[IResponseFilter]:
-    filters = [find_plugin(IResponseFilter, name) for name in config.filters]
+    filters = [find_plugin(IResponseFilter, name, "lite_apiserver.filters") for name in config.filters]
     if config.advertise:
         from superedge.liteapiserver.kubernetes import KubernetesEndpoints  # noqa: PLC0415
 

@@ -18,6 +18,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.internet.task import react
 from twisted.python.failure import Failure
 
+from superedge import __version__
 from superedge.config.addresses import TCPAddress, UnixAddress, parse_address
 from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
@@ -120,6 +121,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--key", type=Path, help="its private key")
     parser.add_argument("--ca", type=Path, action="append", help="CA of the listener's certificate, on TCP")
     parser.add_argument("--server-name", help="name of the listener's certificate, if not its host")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     options = parser.parse_args()
     if not isinstance(options.listener, UnixAddress) and not (
         options.certificate and options.key and options.ca

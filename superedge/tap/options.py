@@ -7,10 +7,12 @@ from pathlib import Path
 
 from twisted.python import usage
 
+from superedge import __version__
 from superedge.config.load import load_config
 from superedge.config.root import Config
-from superedge.errors import SuperEdgeError
-from superedge.tap.compose import compose
+from superedge.errors import IdentityError, SuperEdgeError
+from superedge.interfaces import IReactor
+from superedge.tap.compose import Composition, compose
 
 
 class BaseOptions(usage.Options):
@@ -21,7 +23,12 @@ class BaseOptions(usage.Options):
     config: Config
 
     optFlags = [
-        ["check", None, "Check the configuration and exit: 0 when it is good, 1 with a sentence when not."]
+        [
+            "check",
+            None,
+            "Check the configuration and exit: 0 when it is good, perhaps with warnings on standard error, "
+            "1 with a sentence when not.",
+        ]
     ]
 
     def __init__(self) -> None:
@@ -39,14 +46,28 @@ class BaseOptions(usage.Options):
         """Override one value, section.key=value; may be given more than once."""
         self["set"].append(assignment)
 
+    def opt_version(self) -> None:
+        """Display SuperEdge's version and exit."""
+        print(f"{self.command} {__version__}")  # noqa: T201
+        sys.exit(0)
+
     def postOptions(self) -> None:
         """Load the configuration; to check it, also read the files that it names."""
         try:
             self.config = load_config(Config, Path(self["config"]).absolute(), self["set"])
-            if self["check"]:
-                compose(self.config)
         except SuperEdgeError as problem:
             sys.exit(f"{self.command}: {problem}")
         if self["check"]:
+            for concern in self.composed().concerns():
+                print(f"{self.command}: warning: {concern}", file=sys.stderr)  # noqa: T201
             print(f"{self.command}: {self['config']} is good")  # noqa: T201
             sys.exit(0)
+
+    def composed(self, reactor: IReactor | None = None) -> Composition:
+        """What the configuration asks for; ends the process with one sentence when it cannot be had."""
+        try:
+            return compose(self.config, reactor)
+        except IdentityError as problem:
+            sys.exit(f"{self.command}: {problem}")
+        except SuperEdgeError as problem:
+            sys.exit(f"{self.command}: {self['config']}: {problem}")

@@ -77,7 +77,7 @@ class TunnelBranch:
         for listener in settings.listeners:
             self._listener(listener).setServiceParent(self.services)
         for kind, options in settings.plugin_listeners.items():
-            plugin = find_plugin(ITunnelListener, kind, "kind")
+            plugin = find_plugin(ITunnelListener, kind, "tunnel_cloud.plugin_listeners", "kind")
             plugin.create(reactor, options, self._tunnel).setServiceParent(self.services)
         if config.tunnel_dns is not None:
             self._dns()

@@ -38,13 +38,13 @@ class AllowList:
         host, colon, port_text = rule.rpartition(":")
         port = None if port_text == "*" else int(port_text) if port_text.isdecimal() else -1
         if not colon or not host or (port is not None and not 0 < port < 65536):
-            raise AllowRuleError(f"allow rule {rule!r} is not host:port, network/bits:port or host:*")
+            raise AllowRuleError(f"tunnel_edge.allow: {rule!r} is not host:port, network/bits:port or host:*")
         bare = host.removeprefix("[").removesuffix("]")
         try:
             self._networks.append((ip_network(bare, strict=False), port))
         except ValueError:
             if "/" in bare or ":" in bare:
-                raise AllowRuleError(f"allow rule {rule!r} has no valid address") from None
+                raise AllowRuleError(f"tunnel_edge.allow: {rule!r} has no valid address") from None
             self._names.append((bare.lower(), port))
 
     def allows_name(self, target: TCPAddress) -> bool:

@@ -256,7 +256,9 @@ class World:
             drain_timeout=0.2,
             **self.options,
         )
-        store = find_plugin(ICacheStorePlugin, self.store).create(reactor, str(config.cache.path), {})
+        store = find_plugin(ICacheStorePlugin, self.store, "store").create(
+            reactor, str(config.cache.path), {}
+        )
         self.lite = LiteAPIServer(reactor, config, FileWatcher(reactor), store, self.filters)
         self.lite.startService()
 

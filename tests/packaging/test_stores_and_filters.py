@@ -100,7 +100,7 @@ class StoreTests(OfflineTestCase):
         self.addCleanup(sys.modules.pop, "twisted.plugins.log_store", None)
         self.addCleanup(sys.modules.pop, "twisted.plugins.price_filter", None)
         if self.options is not StoreTests.options:
-            self.options = {"filters": [find_plugin(IResponseFilter, "no-drafts")]}
+            self.options = {"filters": [find_plugin(IResponseFilter, "no-drafts", "filters")]}
         await super().setUp()
 
     async def test_a_node_that_restarts_offline(self) -> None:

@@ -96,7 +96,7 @@ class CacheCommandTests(SynchronousTestCase):
         self.assertIn("4 rows", text)
         (line,) = [line for line in text.splitlines() if "secrets" in line]
         self.assertEqual(line.split()[:3], ["cert:other", "secrets", "v1"])
-        self.assertIn("0 rows", self.run_("list", "--identity", "nobody", output="table")[1])
+        self.assertIn("no rows", self.run_("list", "--identity", "nobody", output="table")[1])
 
     def test_what_looks_like_markup(self) -> None:
         self.driver.feed(PODS, list_of([], 9), identity="cert:[bold]x[/]")

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 from twisted.application.service import Application, Service
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import ILogObserver, LogLevel
+from twisted.logger import ILogObserver, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge import __version__
 from superedge.config.log import LogConfig
 from superedge.config.root import Config
 from superedge.errors import SuperEdgeError
@@ -74,7 +75,8 @@ class CommandTests(SynchronousTestCase):
             SystemExit,
             self.assertRaises(SystemExit, self.make, Config(plugins={"mine": {}}), {"nodaemon": 1}),
         )
-        self.assertTrue(str(stop.code).startswith("superedge-edge: no plugin is called 'mine'"))
+        where = "superedge-edge: /etc/superedge/edge.toml: plugins"
+        self.assertTrue(str(stop.code).startswith(f"{where}: no plugin is called 'mine'"), stop.code)
 
     def test_what_cannot_start_ends_the_process(self) -> None:
         command = self.make(Config(), {"nodaemon": 1})
@@ -86,6 +88,20 @@ class CommandTests(SynchronousTestCase):
         command = self.make(Config(), {"nodaemon": 0})
         Broken().setServiceParent(command)
         self.assertRaises(SuperEdgeError, command.startService)
+
+    def test_the_log_begins_with_what_runs_and_what_will_not_do(self) -> None:
+        command = self.make(Config(), None)
+        with capturedLogs() as events:
+            command.startService()
+        self.successResultOf(command.stopService())
+        said = [(event["log_level"].name, formatEvent(event)) for event in events][:2]
+        self.assertEqual(
+            said,
+            [
+                ("info", f"superedge-edge {__version__} with /etc/superedge/edge.toml"),
+                ("warn", "no table switches a component on: nothing will run"),
+            ],
+        )
 
     def test_a_tree_without_components_starts_and_stops(self) -> None:
         command = self.make(Config(), None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import cast
 
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge import __version__
 from superedge.tap import cloud, edge
 from superedge.tap.options import BaseOptions
 from superedge.tls.authority import Authority
@@ -21,6 +22,11 @@ certificate = "edge-1.crt"
 key = "edge-1.key"
 ca = ["ca.crt"]
 """
+CLOUD = [
+    "--set=tunnel_cloud.certificate=edge-1.crt",
+    "--set=tunnel_cloud.key=edge-1.key",
+    '--set=tunnel_cloud.ca=["ca.crt"]',
+]
 
 
 class OptionsTests(SynchronousTestCase):
@@ -103,11 +109,33 @@ class OptionsTests(SynchronousTestCase):
     def test_check_reads_the_allow_list(self) -> None:
         self.assertEqual(
             self.refused("--check", "--set", 'tunnel_edge.allow=["kubelet"]'),
-            "superedge-edge: allow rule 'kubelet' is not host:port, network/bits:port or host:*",
+            f"superedge-edge: {self.path}: tunnel_edge.allow: 'kubelet' is not host:port, network/bits:port"
+            " or host:*",
         )
 
     def test_check_looks_for_plugins(self) -> None:
-        self.assertIn("no plugin is called 'mine'", self.refused("--check", "--set", "plugins.mine.x=1"))
+        for assignment, key in (
+            ("plugins.mine.x=1", "plugins"),
+            ('tunnel_edge.handlers=["mine"]', "tunnel_edge.handlers"),
+            ("tunnel_cloud.plugin_listeners.mine.x=1", "tunnel_cloud.plugin_listeners"),
+        ):
+            said = self.refused("--check", "--set", assignment, *CLOUD)
+            self.assertIn(f"{self.path}: {key}: no plugin is called 'mine'; installed are: ", said)
+
+    def test_check_warns_of_what_will_not_do(self) -> None:
+        (self.directory / "edge-1.key").chmod(0o644)
+        said, warned = io.StringIO(), io.StringIO()
+        with redirect_stdout(said), redirect_stderr(warned):
+            stop = cast(SystemExit, self.assertRaises(SystemExit, self.parse, "--check"))
+        self.assertEqual((stop.code, said.getvalue()), (0, f"superedge-edge: {self.path} is good\n"))
+        (line,) = warned.getvalue().splitlines()
+        self.assertTrue(line.startswith("superedge-edge: warning: tunnel_edge: "), line)
+
+    def test_version(self) -> None:
+        said = io.StringIO()
+        with redirect_stdout(said):
+            stop = cast(SystemExit, self.assertRaises(SystemExit, self.parse, "--version"))
+        self.assertEqual((stop.code, said.getvalue()), (0, f"superedge-edge {__version__}\n"))
 
     def test_stray_arguments_are_refused(self) -> None:
         self.assertRaises(UsageError, self.parse, "stray")

@@ -16,7 +16,7 @@ installed: Any = reactor
 
 
 def inspect(name: str, path: str) -> Inspection:
-    found: Inspection = find_plugin(ICacheStorePlugin, name).inspect(path, {})
+    found: Inspection = find_plugin(ICacheStorePlugin, name, "store").inspect(path, {})
     return found
 
 
@@ -25,7 +25,7 @@ class FileTests(CacheStoreContract, TestCase):
         return inspect("file", path)
 
     def open(self, path: str) -> ICacheStore:
-        store: ICacheStore = find_plugin(ICacheStorePlugin, "file").create(installed, path, {})
+        store: ICacheStore = find_plugin(ICacheStorePlugin, "file", "store").create(installed, path, {})
         return store
 
 
@@ -44,7 +44,7 @@ class SqliteTests(CacheStoreContract, TestCase):
         return inspect("sqlite", path)
 
     def open(self, path: str) -> ICacheStore:
-        store: ICacheStore = find_plugin(ICacheStorePlugin, "sqlite").create(installed, path, {})
+        store: ICacheStore = find_plugin(ICacheStorePlugin, "sqlite", "store").create(installed, path, {})
         return store
 
 
@@ -55,5 +55,5 @@ class MemoryTests(CacheStoreContract, TestCase):
         return inspect("memory", path)
 
     def open(self, path: str) -> ICacheStore:
-        store: ICacheStore = find_plugin(ICacheStorePlugin, "memory").create(installed, path, {})
+        store: ICacheStore = find_plugin(ICacheStorePlugin, "memory", "store").create(installed, path, {})
         return store

@@ -1,0 +1,58 @@
+"""Checks that several sections share: a ValueError of one sentence that names the key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
+
+from superedge.config.addresses import Address, TCPAddress, parse_address
+
+
+def check_address(key: str, text: str) -> Address:
+    """A TCP or Unix address."""
+    try:
+        return parse_address(text)
+    except ValueError as problem:
+        raise ValueError(f"{key}: {problem}") from None
+
+
+def check_tcp_address(key: str, text: str, default_port: int | None = None) -> TCPAddress:
+    """``host:port``; the port may be left out where there is a default."""
+    try:
+        address = parse_address(text, default_port)
+    except ValueError:
+        address = None
+    if not isinstance(address, TCPAddress):
+        raise ValueError(f"{key}: {text!r} is not host:port or [v6 address]:port")
+    return address
+
+
+def check_ip(key: str, text: str) -> None:
+    """An address that is not a name."""
+    try:
+        ip_address(text)
+    except ValueError:
+        raise ValueError(f"{key}: {text!r} is not an IPv4 or IPv6 address") from None
+
+
+def check_networks(key: str, texts: Iterable[str]) -> None:
+    """Networks in the CIDR notation."""
+    for text in texts:
+        try:
+            ip_network(text)
+        except ValueError as problem:
+            raise ValueError(f"{key}: {text!r} is not a network such as 10.0.0.0/8: {problem}") from None
+
+
+def check_positive(**values: float) -> None:
+    """Each above 0."""
+    for key, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{key}: {value} is not positive")
+
+
+def check_not_negative(**values: float) -> None:
+    """Each 0 or more."""
+    for key, value in values.items():
+        if not value >= 0:
+            raise ValueError(f"{key}: {value} is negative")

@@ -1,0 +1,70 @@
+"""What does not keep a configuration from being used, and yet will not do.
+
+`--check` says it, and the log does at each start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from superedge.config.addresses import UnixAddress
+from superedge.config.listening import listening, tables
+from superedge.config.root import Config
+from superedge.tls.concerns import authority_concerns, pair_concerns, secret_concerns
+
+
+def concerns(config: Config, now: datetime) -> Iterator[str]:
+    """A sentence for each, that begins with the key's path."""
+    if not any((config.ops, config.tunnel_cloud, config.tunnel_edge, config.lite_apiserver, config.plugins)):
+        yield "no table switches a component on: nothing will run"
+    for key, table in tables(config):
+        yield from _of_files(key, table, now)
+    yield from _unused(config)
+    for key, address in listening(config):
+        if isinstance(address, UnixAddress) and not _writable(Path(address.path).parent):
+            yield f"{key}: {Path(address.path).parent}: a socket cannot be made there"
+    if config.lite_apiserver is not None and config.lite_apiserver.cache.store != "memory":
+        path = config.lite_apiserver.cache.path
+        if not _can_be_kept(path):
+            yield f"lite_apiserver.cache.path: {path}: cannot be written: nothing outlives the process"
+
+
+def _of_files(key: str, table: msgspec.Struct, now: datetime) -> Iterator[str]:
+    certificate, secret = getattr(table, "certificate", None), getattr(table, "key", None)
+    if certificate is not None and secret is not None:
+        for text in pair_concerns(certificate, secret, now):
+            yield f"{key}: {text}"
+    for field in ("ca", "client_ca"):
+        for path in getattr(table, field, ()):
+            for text in authority_concerns(path, now):
+                yield f"{key}.{field}: {text}"
+    for field in ("proxy_credentials", "kubeconfig"):
+        path = getattr(table, field, None)
+        if path is not None:
+            for text in secret_concerns(path):
+                yield f"{key}.{field}: {text}"
+
+
+def _unused(config: Config) -> Iterator[str]:
+    edge, cloud = config.tunnel_edge, config.tunnel_cloud
+    if edge is not None and edge.proxy_credentials is not None and not edge.proxy:
+        yield "tunnel_edge.proxy_credentials: is not used: no proxy is named"
+    if cloud is not None and cloud.replicas is not None and cloud.registry == "local":
+        yield 'tunnel_cloud.replicas: is not used: it needs registry = "kubernetes"'
+
+
+def _can_be_kept(directory: Path) -> bool:
+    """Whether files can be made in the directory, which itself may have to be made."""
+    for path in (directory, *directory.parents):
+        if os.path.lexists(path):
+            return _writable(path)
+    return False
+
+
+def _writable(directory: Path) -> bool:
+    return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
