@@ -115,7 +115,7 @@ class ObjectsTests(KubectlCase):
 
 class NodesAndPodsTests(KubectlCase):
     def test_get(self) -> None:
-        self.assertRegex(self.kubectl("get", "nodes"), r"edge-1 +Ready +<none> +\d+s +v1\.37\.0\n")
+        self.assertRegex(self.kubectl("get", "nodes"), r"edge-1 +Ready +<none> +[\dm]+s +v1\.37\.0\n")
         self.assertRegex(self.kubectl("get", "pods", "-o", "wide"), r"web-0 +1/1 +Running .* edge-1 ")
 
     def test_describe(self) -> None:
