@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from math import isfinite
+from pathlib import Path
 from typing import TextIO
 
 from twisted.logger import (
@@ -29,6 +31,23 @@ _LEGACY = frozenset(
 )
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class LogFile:
+    """A file that lines are added to. Who rotates logs may move it away, and then call ``reopen``."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError."""
+        self._path = path.absolute()  # twistd changes its directory later
+        self.stream = self._open()
+
+    def _open(self) -> TextIO:
+        return self._path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
+
+    def reopen(self) -> None:
+        """Go on in a file of the same name, made anew when it is gone. Raises OSError; then all is as before."""
+        with self._open() as new:
+            os.dup2(new.fileno(), self.stream.fileno(), inheritable=False)
 
 
 def make_observer(config: LogConfig, stream: TextIO) -> ILogObserver:

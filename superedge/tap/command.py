@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from twisted.application.service import MultiService
@@ -16,7 +17,7 @@ from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.net.polling import poll_plainly
 from superedge.net.steadiness import steady
-from superedge.ops.logs import make_observer
+from superedge.ops.logs import LogFile, make_observer
 from superedge.tap.compose import installed_reactor
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Command(MultiService):
         poll_plainly(self._reactor)
         self._composition = options.composed(self._reactor)
         self._composition.setServiceParent(self)
+        self._log_file: LogFile | None = None
 
     def setServiceParent(self, parent: Any) -> None:
         """Join twistd's application and give it the log observer, which it asks for next."""
@@ -53,9 +55,10 @@ class Command(MultiService):
         if path == "-":
             sys.exit(f"{self._options.command}: --logfile=- needs --nodaemon")
         try:
-            return open(path or "twistd.log", "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+            self._log_file = LogFile(Path(path or "twistd.log"))
         except OSError as problem:
             sys.exit(f"{self._options.command}: {path or 'twistd.log'}: cannot be opened: {problem.strerror}")
+        return self._log_file.stream
 
     def startService(self) -> None:
         """Start every service, or end the process."""
@@ -74,15 +77,24 @@ class Command(MultiService):
             if self._options.parent is not None and not self._options.parent.get("nodaemon"):
                 raise  # twistd tells whoever waits for the daemon
             sys.exit(1)
-        self._reactor.callWhenRunning(self._take_sigterm)
+        self._reactor.callWhenRunning(self._take_signals)
 
-    def _take_sigterm(self) -> None:
+    def _take_signals(self) -> None:
+        for number, react in ((signal.SIGTERM, self._stop), (signal.SIGHUP, self.refresh)):
+            signal.signal(number, lambda *_, react=react: self._reactor.callFromThread(react))
+
+    def _stop(self) -> None:
         """Being told to stop is no failure: exit 0, where twistd would end itself by the signal."""
-        reactor = self._reactor
+        with contextlib.suppress(ReactorNotRunning):  # told twice
+            self._reactor.stop()
+            _log.info("told to stop by SIGTERM")
 
-        def stop() -> None:
-            with contextlib.suppress(ReactorNotRunning):  # told twice
-                reactor.stop()
-                _log.info("told to stop by SIGTERM")
-
-        signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(stop))
+    def refresh(self) -> None:
+        """Take changed certificates into use now, and begin a log file that was moved away anew."""
+        if self._log_file is not None:
+            try:
+                self._log_file.reopen()
+            except OSError as problem:
+                _log.error("the log file cannot be opened anew: {problem}", problem=problem)
+        self._composition.watcher.check()
+        _log.info("SIGHUP: looked at the certificates; a changed configuration needs a restart")

@@ -37,9 +37,12 @@ def installed_reactor() -> IReactor:
 class Composition(MultiService):
     """The services of a configuration."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, reactor: IReactor) -> None:
         super().__init__()
         self._config = config
+        self.watcher = FileWatcher(reactor)
+        """Of the files that may change under a running process."""
+        self.watcher.setServiceParent(self)
         self.more_concerns: list[Callable[[datetime], Iterable[str]]] = []
         """What components have to say beside what the configuration alone tells."""
 
@@ -58,9 +61,8 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
     What a table does not ask for is not imported.
     """
     reactor = reactor or installed_reactor()
-    root = Composition(config)
-    watcher = FileWatcher(reactor)
-    watcher.setServiceParent(root)
+    root = Composition(config, reactor)
+    watcher = root.watcher
     ops: OpsServer | None = None
     if config.ops is not None:
         from superedge.ops.http import OpsServer  # noqa: PLC0415

@@ -59,6 +59,32 @@ class CommandTests(SynchronousTestCase):
             self.observer(twistd)(self.event(LogLevel.error))
         self.assertEqual(path.read_text(), "1970-01-01T00:00:00.000Z error x: seen 1\n" * 2)
 
+    def test_a_log_file_that_was_moved_away_is_begun_anew(self) -> None:
+        path = Path(self.mktemp())
+        application: Any = Application("test")
+        command = self.make(Config(), {"logfile": str(path)})
+        command.setServiceParent(application)
+        observer = application.getComponent(ILogObserver)
+        observer(self.event(LogLevel.error))
+        moved = path.rename(path.with_suffix(".1"))
+        command.refresh()
+        observer(self.event(LogLevel.warn))
+        self.assertEqual(moved.read_text(), "1970-01-01T00:00:00.000Z error x: seen 1\n")
+        self.assertEqual(path.read_text(), "1970-01-01T00:00:00.000Z warn x: seen 1\n")
+
+    def test_a_log_file_that_cannot_be_begun_anew_goes_on(self) -> None:
+        path = Path(self.mktemp())
+        application: Any = Application("test")
+        command = self.make(Config(), {"logfile": str(path)})
+        command.setServiceParent(application)
+        moved = path.rename(path.with_suffix(".1"))
+        path.mkdir()
+        with capturedLogs() as events:
+            command.refresh()
+        self.assertIn("Is a directory", formatEvent(events[0]))
+        application.getComponent(ILogObserver)(self.event(LogLevel.warn))
+        self.assertEqual(moved.read_text(), "1970-01-01T00:00:00.000Z warn x: seen 1\n")
+
     def test_twistds_own_logging_wins_when_asked_for(self) -> None:
         self.assertIsNone(self.observer({"logger": "x.y"}))
         self.assertIsNone(self.observer({"syslog": 1}))

@@ -97,6 +97,17 @@ class ProcessTests(TestCase):
         self.assertIn("metrics and health on", " ".join(line["message"] for line in lines))
         self.assertEqual(run.err, b"")
 
+    async def test_sighup_ends_nothing(self) -> None:
+        run = self.start("superedge-edge", "--config", "edge.toml", until=b"Connection refused")
+        await run.ready
+        run.until, run.ready = b"looked at the certificates", Deferred()
+        Authority.load(self.directory).issue("edge-1", directory=self.directory)
+        run.transport.signalProcess("HUP")
+        await run.ready
+        self.assertIn(b"reloaded TLS files", run.out)
+        run.transport.signalProcess("TERM")
+        self.assertEqual(await run.ended, 0)
+
     async def test_a_port_that_is_taken(self) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
