@@ -45,7 +45,7 @@ class LogFile:
         return self._path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
 
     def reopen(self) -> None:
-        """Go on in a file of the same name, made anew when it is gone. Raises OSError; then all is as before."""
+        """Go on in a file of that name, made anew when it is gone. Raises OSError; then all is as before."""
         with self._open() as new:
             os.dup2(new.fileno(), self.stream.fileno(), inheritable=False)
 
