@@ -97,6 +97,7 @@ class ListeningSocket(abstract.FileDescriptor):
         self._accepted = accepted
         self._expected = 1
         """Accepts to try in a round: asking in vain costs as much as accepting."""
+        self._exhausted = False
         self.fileno = sock.fileno  # type: ignore[method-assign]
         self.connected = 1
 
@@ -116,19 +117,30 @@ class ListeningSocket(abstract.FileDescriptor):
                 return
             except OSError as problem:
                 if problem.errno in _EXHAUSTED:
-                    _log.error(
-                        "cannot accept on {address}: {problem}", address=self._address, problem=problem
-                    )
-                    self.stopReading()
-                    cast(IReactor, self.reactor).callLater(EXHAUSTED_PAUSE, self._accept_again)
+                    self._pause(problem)
                     return
                 continue  # the peer gave up while it waited
+            if self._exhausted:
+                self._exhausted = False
+                _log.info("accepts again on {address}", address=self._address)
             try:
                 self._accepted(sock, peer)
             except Exception:
                 _log.failure("connection on {address} dropped", address=self._address)
                 sock.close()
         self._expected = min(2 * self._expected, ACCEPTS_A_ROUND)
+
+    def _pause(self, problem: OSError) -> None:
+        """Callers wait in the kernel's queue until something is released."""
+        if not self._exhausted:
+            self._exhausted = True
+            _log.error(
+                "cannot accept on {address}: {problem}; tries again until it can",
+                address=self._address,
+                problem=problem.strerror,
+            )
+        self.stopReading()
+        cast(IReactor, self.reactor).callLater(EXHAUSTED_PAUSE, self._accept_again)
 
     def _accept_again(self) -> None:
         if self.connected:

@@ -9,6 +9,7 @@ from typing import Any, cast
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from twisted.application.service import Service
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from superedge.config.addresses import parse_address
@@ -18,8 +19,11 @@ from superedge.net.endpoints import ServerEndpoint
 from superedge.net.transport import address_text
 from superedge.web.server import Request, ServerFactory
 
-_log = Logger()
+CLIENT_LOOK = 30.0
+CLIENT_PATIENCE = 6
+"""A client that asks for nothing is sent away after six looks, three minutes: more than most scrape in."""
 
+_log = Logger()
 
 Page = tuple[bytes, Callable[[], tuple[int, bytes]]]
 """Content-Type, and what makes status and body."""
@@ -47,6 +51,8 @@ class OpsServer(Service):
         self._waiting: list[Callable[[], str]] = []
         self._factory = ServerFactory(self._answer)
         self._port: IListeningPort | None = None
+        self._looking = LoopingCall(self._factory.look, CLIENT_PATIENCE)
+        self._looking.clock = reactor
 
     def _answer(self, request: Request) -> None:
         page = self._pages.get(request.head.target.partition(b"?")[0])
@@ -86,6 +92,7 @@ class OpsServer(Service):
         """Listen. Raises ConnectError when the address cannot be had."""
         super().startService()
         self._listening(self._endpoint.listen_now(cast(Any, self._factory)))
+        self._looking.start(CLIENT_LOOK, now=False)
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
@@ -94,6 +101,8 @@ class OpsServer(Service):
     def stopService(self) -> None:
         """Listen no more."""
         super().stopService()
+        if self._looking.running:
+            self._looking.stop()
         if self._port is not None:
             self._port.stopListening()
         self._factory.close_idle()

@@ -332,8 +332,11 @@ class ServerConnection(TwistedProtocol):
         self.transport.loseConnection()
 
     def look(self, patience: int) -> None:
-        """Called at regular times: end a connection that was silent at ``patience`` of them in a row."""
-        if self._heard or self._request is not None:
+        """Called at regular times: end a connection that was silent at ``patience`` of them in a row.
+
+        One whose request waits for its answer is not; one whose request is answered, and does not end, is.
+        """
+        if self._heard or (self._request is not None and not self._request.finished):
             self._heard = False
             self._quiet = 0
             return

@@ -8,7 +8,10 @@ from typing import Any, cast
 
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.task import deferLater
+from twisted.internet.testing import AccumulatingProtocol
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, readBody
@@ -16,6 +19,7 @@ from twisted.web.client import Agent, readBody
 from superedge.config.ops import OpsConfig
 from superedge.interfaces import IReactor
 from superedge.net.errors import ConnectError
+from superedge.ops import http
 from superedge.ops.http import OpsServer
 from superedge.tunnel import metrics
 
@@ -88,6 +92,18 @@ class OpsServerTests(TestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         await self.ask("/metrics")
         self.assertEqual([event for event in events if "GET" in str(formatEvent(event))], [])
+
+    async def test_who_asks_for_nothing_is_sent_away(self) -> None:
+        self.patch(http, "CLIENT_LOOK", 0.01)
+        server = OpsServer(reactor, OpsConfig(listen="127.0.0.1:0"))
+        server.startService()
+        self.addCleanup(server.stopService)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", server.address.port)
+        client = cast(AccumulatingProtocol, await connectProtocol(endpoint, AccumulatingProtocol()))
+        client.closedDeferred = Deferred()
+        cast(Any, client.transport).write(b"GET /metrics HTTP/1.1\r\n")
+        await client.closedDeferred
+        self.assertEqual(client.data, b"")
 
     async def test_listens_no_more_after_the_stop(self) -> None:
         self.server.stopService()

@@ -233,6 +233,17 @@ class ServerTests(SynchronousTestCase):
             self.factory.look(2)
         self.assertTrue(self.transport.disconnecting)
 
+    def test_a_request_that_is_answered_and_does_not_end_is_silent(self) -> None:
+        self.receive(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
+        self.requests[0].respond(405, [])
+        self.factory.look(2)
+        self.receive(b"def")
+        for _ in range(2):
+            self.factory.look(2)
+            self.assertFalse(self.transport.disconnecting)
+        self.factory.look(2)
+        self.assertTrue(self.transport.disconnecting)
+
     def test_close_idle_lets_responses_finish(self) -> None:
         self.receive(GET % 1)
         self.factory.close_idle()

@@ -1,0 +1,84 @@
+"""A listening socket in need: descriptors that have run out."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any, cast
+
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.config.addresses import TCPAddress
+from superedge.net.listener import EXHAUSTED_PAUSE, ListeningSocket
+
+
+class Accepted:
+    def setblocking(self, flag: bool) -> None:
+        pass
+
+
+class Socket:
+    """Callers wait; ``problem`` is why none can be taken."""
+
+    def __init__(self) -> None:
+        self.problem = 0
+        self.waiting = 0
+
+    def fileno(self) -> int:
+        return -1
+
+    def accept(self) -> tuple[Accepted, object]:
+        if self.problem:
+            raise OSError(self.problem, os.strerror(self.problem))
+        if not self.waiting:
+            raise BlockingIOError
+        self.waiting -= 1
+        return Accepted(), ("127.0.0.1", 1)
+
+
+class ExhaustionTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.socket = Socket()
+        self.taken: list[Any] = []
+        self.port = ListeningSocket(
+            cast(Any, self.socket),
+            TCPAddress("127.0.0.1", 7),
+            cast(Any, self.reactor),
+            cast(Any, Factory()),
+            lambda sock, peer: self.taken.append(sock),
+        )
+        self.port.startListening()
+
+    def test_it_is_said_once_and_so_is_its_end(self) -> None:
+        for code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            self.taken.clear()
+            with capturedLogs() as events:
+                self.socket.problem, self.socket.waiting = code, 3
+                for _ in range(5):
+                    self.port.doRead()
+                    self.assertNotIn(self.port, self.reactor.getReaders())
+                    self.reactor.advance(EXHAUSTED_PAUSE)
+                    self.assertIn(self.port, self.reactor.getReaders())
+                self.socket.problem = 0
+                while self.socket.waiting:
+                    self.port.doRead()
+                self.port.doRead()
+            self.assertEqual(len(self.taken), 3)
+            self.assertEqual(
+                [(event["log_level"].name, formatEvent(event)) for event in events],
+                [
+                    ("error", f"cannot accept on 127.0.0.1:7: {os.strerror(code)}; tries again until it can"),
+                    ("info", "accepts again on 127.0.0.1:7"),
+                ],
+            )
+
+    def test_one_that_is_closed_meanwhile_stays_closed(self) -> None:
+        self.socket.problem = errno.EMFILE
+        self.port.doRead()
+        self.port.connected = 0
+        self.reactor.advance(EXHAUSTED_PAUSE)
+        self.assertNotIn(self.port, self.reactor.getReaders())
