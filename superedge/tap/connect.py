@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from twisted.internet.task import react
 from twisted.python.failure import Failure
 
 from superedge import __version__
-from superedge.config.addresses import TCPAddress, UnixAddress, parse_address
+from superedge.config.addresses import Address, TCPAddress, UnixAddress, parse_address
 from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint
@@ -109,20 +110,34 @@ async def run(reactor: IReactor, options: argparse.Namespace) -> None:
     await pair.done
 
 
-def _arguments() -> argparse.Namespace:
+def _listener(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
+    return int(text)
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; SystemExit with a sentence on standard error when it is none."""
     parser = argparse.ArgumentParser(
         prog="superedge-connect",
         description="Standard input and output as a stream to a node, through a connect listener.",
     )
-    parser.add_argument("listener", type=parse_address, help="host:port, or unix:/path")
+    parser.add_argument("listener", type=_listener, help="host:port, or unix:/path")
     parser.add_argument("host", help="the node")
-    parser.add_argument("port", type=int, help="the port on the node")
+    parser.add_argument("port", type=_port, help="the port on the node")
     parser.add_argument("--certificate", type=Path, help="client certificate, on TCP")
     parser.add_argument("--key", type=Path, help="its private key")
     parser.add_argument("--ca", type=Path, action="append", help="CA of the listener's certificate, on TCP")
     parser.add_argument("--server-name", help="name of the listener's certificate, if not its host")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if not isinstance(options.listener, UnixAddress) and not (
         options.certificate and options.key and options.ca
     ):
@@ -132,7 +147,7 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Entry point."""
-    options = _arguments()
+    options = parse_arguments(sys.argv[1:])
 
     async def guarded(reactor: IReactor) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import socket
 import subprocess
@@ -9,9 +10,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
+from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.tap.connect import parse_arguments
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -90,3 +95,17 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual(process.stdout.read(), b"all of it")
         self.assertEqual(process.wait(20), 0)
         self.assertEqual(self.heard, b"question")
+
+    def test_arguments_that_are_none(self) -> None:
+        for arguments, said in (
+            (["cloud", "shop-1", "22"], "argument listener: 'cloud' is not an address: use host:port,"),
+            (["unix:door", "shop-1", "22"], "a Unix socket needs an absolute path"),
+            (["unix:/door", "shop-1", "0"], "argument port: '0' is not a port, 1 to 65535"),
+            (["unix:/door", "shop-1", "ssh"], "argument port: 'ssh' is not a port, 1 to 65535"),
+            (["cloud:1", "shop-1", "22"], "a listener on TCP wants --certificate, --key and --ca"),
+        ):
+            refused = io.StringIO()
+            with redirect_stderr(refused):
+                stop = cast(SystemExit, self.assertRaises(SystemExit, parse_arguments, arguments))
+            self.assertEqual(stop.code, 2)
+            self.assertIn(said, refused.getvalue())
