@@ -15,6 +15,7 @@ from superedge.liteapiserver import metrics
 from superedge.tls.concerns import pair_concerns
 from superedge.tls.contexts import ClientContextSource, file_stamp
 from superedge.tls.identity import Identity, load_certificates, load_identity
+from superedge.tls.metrics import CERTIFICATE_EXPIRY
 from superedge.web.client import Pool
 
 EAGERNESS = 0.5
@@ -157,6 +158,7 @@ class IdentityManager:
     def _forget_removed(self, present: set[tuple[Path, Path]]) -> None:
         for pair in set(self._loaded) - present:
             self._forget(pair, self._loaded.pop(pair)[1])
+            CERTIFICATE_EXPIRY.remove(str(pair[0]))
 
     def _forget(self, pair: tuple[Path, Path], name: str) -> None:
         found = self._by_name.get(name)

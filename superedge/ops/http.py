@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable
 from typing import Any, cast
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Info, disable_created_metrics, generate_latest
 from twisted.application.service import Service
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from superedge import __version__
 from superedge.config.addresses import parse_address
 from superedge.config.ops import OpsConfig
 from superedge.interfaces import IReactor
@@ -22,6 +23,8 @@ from superedge.web.server import Request, ServerFactory
 CLIENT_LOOK = 30.0
 CLIENT_PATIENCE = 6
 """A client that asks for nothing is sent away after six looks, three minutes: more than most scrape in."""
+
+BUILD = Info("superedge_build", "Which SuperEdge this is")
 
 _log = Logger()
 
@@ -39,6 +42,8 @@ class OpsServer(Service):
 
     def __init__(self, reactor: IReactor, config: OpsConfig) -> None:
         self._endpoint = ServerEndpoint(reactor, parse_address(config.listen))
+        disable_created_metrics()  # a second time series for each counter, which nobody asks for
+        BUILD.info({"version": __version__})
         healthy: Page = (b"text/plain", lambda: (200, b"ok\n"))
         self._pages: dict[bytes, Page] = {
             b"/metrics": (CONTENT_TYPE_LATEST.encode(), lambda: (200, generate_latest())),

@@ -84,7 +84,10 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
 
         kinds = config.tunnel_edge.handlers
         handlers = {kind: find_plugin(IStreamHandler, kind, "tunnel_edge.handlers", "kind") for kind in kinds}
-        TunnelEdge(reactor, config.tunnel_edge, watcher, handlers).setServiceParent(root)
+        edge = TunnelEdge(reactor, config.tunnel_edge, watcher, handlers)
+        edge.setServiceParent(root)
+        if ops is not None:
+            ops.add_status("tunnel_edge", edge.status)
     if config.lite_apiserver is not None:
         from superedge.liteapiserver.service import LiteAPIServer  # noqa: PLC0415
 

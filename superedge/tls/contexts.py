@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from superedge.errors import IdentityError
 from superedge.tls.identity import load_certificates, load_identity
+from superedge.tls.metrics import CERTIFICATE_EXPIRY
 
 ClientCertificate = Literal["required", "optional", "none"]
 
@@ -154,11 +155,12 @@ def _harden(context: ssl.SSLContext) -> None:
 
 
 def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-    load_identity(certificate, key)
+    identity = load_identity(certificate, key)
     try:
         context.load_cert_chain(certificate, key)
     except (ssl.SSLError, OSError) as problem:
         raise IdentityError(certificate, f"cannot be used for TLS: {problem}") from problem
+    CERTIFICATE_EXPIRY.labels(str(certificate)).set(identity.not_after.timestamp())
 
 
 def _load_authorities(context: ssl.SSLContext, files: Sequence[Path]) -> None:

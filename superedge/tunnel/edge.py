@@ -110,6 +110,14 @@ class TunnelEdge(Service):
         for connection in list(self._connections):
             connection.close("the edge is stopping")
 
+    def status(self) -> dict[str, object]:
+        """For the status page."""
+        return {
+            "server": self.connected_to,
+            "connections": len(self._connections),
+            "servers": self._config.servers,
+        }
+
     async def _run(self) -> None:
         first_session = True
         while True:

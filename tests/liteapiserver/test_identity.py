@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any, cast
 
+from prometheus_client import REGISTRY
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.liteapiserver.identity import IdentityManager
@@ -114,10 +115,13 @@ class IdentityTests(SynchronousTestCase):
         self.issue("a")
         manager = self.manager()
         pool = self.pool(manager, "a")
+        end = "superedge_tls_certificate_expiry_timestamp_seconds", {"path": str(self.pairs / "a.crt")}
+        self.assertIsNotNone(REGISTRY.get_sample_value(*end))
         (self.pairs / "a.crt").unlink()
         manager.check()
         self.assertEqual(manager.names, [])
         self.assertTrue(pool.aborted)
+        self.assertIsNone(REGISTRY.get_sample_value(*end))
 
     def test_a_pair_that_is_somebody_else_now(self) -> None:
         self.issue("a")

@@ -16,6 +16,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, readBody
 
+from superedge import __version__
 from superedge.config.ops import OpsConfig
 from superedge.interfaces import IReactor
 from superedge.net.errors import ConnectError
@@ -72,6 +73,11 @@ class OpsServerTests(TestCase):
             if sample.name.endswith("_total") and sample.labels == {"end": "cloud", "code": "denied"}
         ]
         self.assertGreaterEqual(found, 3)
+
+    async def test_which_version_it_is(self) -> None:
+        _, _, text = await self.ask("/metrics")
+        self.assertIn(f'superedge_build_info{{version="{__version__}"}} 1.0', text)
+        self.assertNotIn("_created", text)
 
     async def test_nothing_else(self) -> None:
         self.assertEqual((await self.ask("/"))[0], 404)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography.x509 import load_pem_x509_certificate
+from prometheus_client import REGISTRY
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -98,6 +99,19 @@ class WatcherTests(SynchronousTestCase):
         self.clock.advance(5)
         self.assertEqual(len(calls), 1)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_its_end_is_a_metric_and_follows_the_file(self) -> None:
+        pair = self.ca.issue("s", directory=self.directory, lifetime=timedelta(days=1))
+
+        def end() -> float | None:
+            name = "superedge_tls_certificate_expiry_timestamp_seconds"
+            return REGISTRY.get_sample_value(name, {"path": str(pair.certificate)})
+
+        self.watcher.watch_context(ServerContextSource(pair.certificate, pair.key))
+        self.assertEqual(end(), pair.not_after.timestamp())
+        later = self.ca.issue("s", directory=self.directory, lifetime=timedelta(days=2))
+        self.clock.advance(5)
+        self.assertEqual(end(), later.not_after.timestamp())
 
     def test_broken_pair_keeps_the_context_until_mended(self) -> None:
         pair = self.ca.issue("s", directory=self.directory)

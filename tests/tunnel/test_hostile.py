@@ -310,6 +310,8 @@ class EdgeTests(TestCase):
         await self.dialled_again()
         assert self.edge is not None
         self.assertIsNone(self.edge.connected_to)
+        status = self.edge.status()
+        self.assertEqual((status["server"], status["connections"]), (None, 0))
 
     async def test_a_cloud_of_another_ca_gets_no_session(self) -> None:
         stranger = Authority.create(self.directory / "stranger")
