@@ -68,9 +68,9 @@ class Command(MultiService):
             version=__version__,
             config=self._options["config"],
         )
-        for concern in self._composition.concerns():
-            _log.warn("{concern}", concern=concern)
         try:
+            for concern in self._composition.concerns():
+                _log.warn("{concern}", concern=concern)
             super().startService()
         except SuperEdgeError as problem:
             _log.critical("{command} cannot start: {problem}", command=self._options.command, problem=problem)

@@ -16,6 +16,8 @@ from superedge.config.addresses import UnixAddress
 from superedge.config.listening import listening, tables
 from superedge.config.root import Config
 from superedge.tls.concerns import authority_concerns, pair_concerns, secret_concerns
+from superedge.tls.identity import load_identity
+from superedge.tunnel.names import node_of_common_name
 
 
 def concerns(config: Config, now: datetime) -> Iterator[str]:
@@ -24,6 +26,7 @@ def concerns(config: Config, now: datetime) -> Iterator[str]:
         yield "no table switches a component on: nothing will run"
     for key, table in tables(config):
         yield from _of_files(key, table, now)
+    yield from _of_names(config)
     yield from _unused(config)
     for key, address in listening(config):
         if isinstance(address, UnixAddress) and not _writable(Path(address.path).parent):
@@ -48,6 +51,27 @@ def _of_files(key: str, table: msgspec.Struct, now: datetime) -> Iterator[str]:
         if path is not None:
             for text in secret_concerns(path):
                 yield f"{key}.{field}: {text}"
+
+
+def _of_names(config: Config) -> Iterator[str]:
+    """Of certificates that the other side would refuse for their common name."""
+    edge, cloud = config.tunnel_edge, config.tunnel_cloud
+    if edge is not None:
+        name = load_identity(edge.certificate, edge.key).name
+        if node_of_common_name(name) is None:
+            yield (
+                f"tunnel_edge.certificate: {edge.certificate}: the common name {name!r} is no node's: the"
+                " cloud end takes NAME or system:node:NAME, lower case letters, digits, - and ."
+            )
+    if cloud is not None and cloud.replicas is not None:
+        replicas = cloud.replicas
+        certificate, key = replicas.certificate or cloud.certificate, replicas.key or cloud.key
+        name = load_identity(certificate, key).name
+        if name not in replicas.names:
+            yield (
+                f"tunnel_cloud.replicas.names: {', '.join(replicas.names)}: the common name of {certificate},"
+                f" {name!r}, is not among them: other replicas refuse it"
+            )
 
 
 def _unused(config: Config) -> Iterator[str]:

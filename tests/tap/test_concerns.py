@@ -77,6 +77,15 @@ class ConcernTests(SynchronousTestCase):
         said = self.one(f"tunnel_cloud.listeners=[{{{listener}}}]", text=CLOUD)
         self.assertTrue(said.startswith("tunnel_cloud.listeners[0]: "), said)
 
+    def test_a_common_name_that_the_other_side_refuses(self) -> None:
+        for name in ("system:kube-proxy", "Edge_1"):
+            self.authority.issue(name, directory=self.directory, name="other")
+            said = self.one("tunnel_edge.certificate=other.crt", "tunnel_edge.key=other.key")
+            self.assertIn(f"the common name {name!r} is no node's", said)
+        replicas = 'tunnel_cloud.replicas={ca=["ca.crt"],names=["replica"]}'
+        (said, _) = self.concerns(replicas, text=CLOUD)
+        self.assertIn("'edge-1', is not among them: other replicas refuse it", said)
+
     def test_an_authority_that_is_none(self) -> None:
         self.assertTrue(
             self.one('lite_apiserver.client_ca=["edge-1.crt"]').startswith("lite_apiserver.client_ca: ")
