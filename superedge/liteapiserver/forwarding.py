@@ -6,10 +6,8 @@ from superedge.kube.media import JSON, without_cbor
 from superedge.kube.request import RequestInfo, parse_request
 from superedge.liteapiserver.filters import Filters, takes_plain
 from superedge.liteapiserver.questions import is_question
-from superedge.web.heads import HOP_BY_HOP, Headers, OutgoingRequest, RequestHead, split_headers
+from superedge.web.heads import OutgoingRequest, RequestHead, header_lines, split_lines
 
-# The cloud's own name takes the place of ours.
-_DROPPED = HOP_BY_HOP | {b"host"}
 # How a filtered resource is asked for.
 _PLAIN = JSON.encode()
 _NEGOTIATION = frozenset({b"accept", b"accept-encoding"})
@@ -32,9 +30,10 @@ class Incoming:
 
     def __init__(self, head: RequestHead, host: bytes, filters: Filters, share_all: bool) -> None:
         """``host`` is the cloud's name; ``share_all`` whether not watches alone may share connections."""
-        headers, noted = split_headers(head.headers, _DROPPED)
+        lines, noted = head.passed_on()
+        accept = noted.get(b"accept", b"")
         self.authorization = noted.get(b"authorization", b"")
-        info = parse_request(head.method, head.target, noted.get(b"accept", b""))
+        info = parse_request(head.method, head.target, accept)
         self.acceptable = True
         """Whether the client takes the form in which alone what is filtered is shown."""
         self.filtered = filters.active and filters.covers(info)
@@ -42,11 +41,12 @@ class Incoming:
             self.acceptable = takes_plain(info)
             if self.acceptable:
                 info = parse_request(head.method, head.target, _PLAIN)
-                headers = [pair for pair in headers if pair[0].lower() not in _NEGOTIATION]
-                headers.append((b"Accept", _PLAIN))
+                lines = _in_plain_form(lines)
+        elif b"cbor" in accept.lower():
+            lines = _without_cbor(lines)
         self.info: RequestInfo = info
         self.is_question = is_question(info)
-        self.outgoing = outgoing_request(head, headers, noted, host)
+        self.outgoing = outgoing_request(head, b"Host: %b\r\n%b" % (host, lines), noted)
         """What is sent."""
         self.repeatable = head.method in _IDEMPOTENT and not self.outgoing.has_body
         """Whether it may be sent twice."""
@@ -55,17 +55,24 @@ class Incoming:
         """Whether it may share a connection with others."""
 
 
-def outgoing_request(
-    head: RequestHead, headers: Headers, noted: dict[bytes, bytes], host: bytes
-) -> OutgoingRequest:
-    """What to send; ``headers`` and ``noted`` are the request's, as `split_headers` gives them."""
-    lines = [(b"Host", host), *headers]
-    if b"cbor" in noted.get(b"accept", b"").lower():
-        lines = [(name, without_cbor(value) if name.lower() == b"accept" else value) for name, value in lines]
+def _in_plain_form(lines: bytes) -> bytes:
+    kept = [pair for pair in split_lines(lines) if pair[0].lower() not in _NEGOTIATION]
+    return header_lines([*kept, (b"Accept", _PLAIN)])
+
+
+def _without_cbor(lines: bytes) -> bytes:
+    return header_lines(
+        (name, without_cbor(value) if name.lower() == b"accept" else value)
+        for name, value in split_lines(lines)
+    )
+
+
+def outgoing_request(head: RequestHead, lines: bytes, noted: dict[bytes, bytes]) -> OutgoingRequest:
+    """What to send with these headers; ``noted`` are the request's as `split_headers` gives them."""
     if head.upgrade:
         # Everything after the head goes through as it is once the server agrees.
-        lines += [(b"Connection", b"Upgrade"), (b"Upgrade", noted.get(b"upgrade", b""))]
+        lines += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % noted.get(b"upgrade", b"")
         has_body = False
     else:
         has_body = b"transfer-encoding" in noted or noted.get(b"content-length", b"0") != b"0"
-    return OutgoingRequest(head.method, head.target, lines, has_body)
+    return OutgoingRequest(head.method, head.target, lines, has_body, b"content-length" in noted)

@@ -194,7 +194,7 @@ class Exchange:
         if status < 200:
             self._informational(head)
             return
-        whose = origin(self._info, status, head.passed_on().noted)
+        whose = origin(self._info, status, head.passed_on()[1])
         if whose is Origin.API_SERVER:
             self._frontend.health.answered()
             self._answer(head)

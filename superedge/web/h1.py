@@ -139,6 +139,8 @@ class ResponseReader(_Reader):
         self._head_only = False
         self._left = 0
         """Bytes still to come of a body that the parser does not see."""
+        self._last: tuple[bytes, ResponseHead, int] | None = None
+        """The last plain head as it came, what it says, and the length of its body."""
         self._parser: HttpResponseParser = HttpResponseParser(self)
 
     def expect(self, head_only: bool) -> None:
@@ -150,11 +152,12 @@ class ResponseReader(_Reader):
         if self._left:
             return self._take_body(data)
         if not self._inside and not self._head_only:
-            plain = plain_response(data)
-            if plain is not None:
-                head, self._left, begin = plain
-                body = self._take_body(data[begin:])
-                return [head, *body]
+            last = self._last
+            if last is None or not data.startswith(last[0]):
+                last = self._last = plain_response(data)
+            if last is not None:
+                raw, head, self._left = last
+                return [head, *self._take_body(data[len(raw) :])]
         events: list[ResponseEvent] = []
         self._events = events
         self._feed(data)
@@ -201,7 +204,8 @@ class ResponseReader(_Reader):
                 elif low == b"transfer-encoding":
                     bounded = bounded or b"chunked" in value.lower()
         reason = b"".join(self._reason)
-        self._events.append(ResponseHead(status, reason, headers, parser.should_keep_alive(), bounded))
+        lines = header_lines(headers)
+        self._events.append(ResponseHead(status, reason, lines, parser.should_keep_alive(), bounded))
         self._reason = []
         self._headers = []
 

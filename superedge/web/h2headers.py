@@ -9,7 +9,7 @@ from hpack import Decoder, HeaderTuple, HPACKError, NeverIndexedHeaderTuple
 
 from superedge.web.h1 import MAX_HEAD
 from superedge.web.h2frames import Code, ConnectionFault, StreamFault
-from superedge.web.heads import HOP_BY_HOP, Headers, ResponseHead
+from superedge.web.heads import HOP_BY_HOP, Headers, ResponseHead, header_lines
 
 MAX_CONTINUATIONS = 64
 """Frames in which one header block may come."""
@@ -93,7 +93,7 @@ def read_response(pairs: Headers) -> ResponseHead:
         raise StreamFault(Code.PROTOCOL_ERROR, "a 101, which HTTP/2 does not have")
     del pairs[0]
     _check(pairs)
-    return ResponseHead(status, _PHRASES.get(status, b""), pairs, True, True)
+    return ResponseHead(status, _PHRASES.get(status, b""), header_lines(pairs), True, True)
 
 
 def read_trailers(pairs: Headers) -> Headers:

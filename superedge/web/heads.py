@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -21,6 +20,8 @@ HOP_BY_HOP = frozenset(
     }
 )
 """Headers that are about one connection (RFC 9110 section 7.6.1)."""
+SERVER_BOUND = HOP_BY_HOP | {b"host"}
+"""Headers of a request that are about one connection or one server."""
 
 NOTED = frozenset(
     {
@@ -40,14 +41,10 @@ _FRAMING = frozenset({b"content-length", b"host"})
 _PLAIN_CONNECTIONS = frozenset({b"keep-alive", b"close", b"upgrade"})
 
 
-class Passing(NamedTuple):
-    """What of a response goes on from a proxy: header lines as they stand on the wire.
-
-    ``noted`` has by lower-case name the values that a proxy looks at, see `split_headers`.
-    """
-
-    lines: bytes
-    noted: dict[bytes, bytes]
+Passing = tuple[bytes, dict[bytes, bytes]]
+"""What of a message goes on from a proxy: header lines as they stand on the wire; and by lower-case name the
+values that a proxy looks at, see `split_headers`.
+"""
 
 
 @dataclass(slots=True)
@@ -62,49 +59,69 @@ class RequestHead:
     upgrade: bool
     raw: bytes = field(default=b"", compare=False, repr=False)
     """The whole request as it came, if it came in one piece, has no body and will likely come again."""
+    passing: Passing | None = field(default=None, compare=False, repr=False)
+    """Set by who read it, where that comes with the reading; see `passed_on`."""
+
+    def passed_on(self) -> Passing:
+        """What of it goes on from a proxy, without Host: the next server has a name of its own."""
+        if self.passing is None:
+            self.passing = _passing(self.headers, SERVER_BOUND)
+        return self.passing
 
 
 @dataclass(slots=True)
 class ResponseHead:
-    """A status line and its headers. ``bounded`` is false when the body ends with the connection."""
+    """A status line, and headers as they stand on the wire. Read-only: answers with the same head share it.
+
+    ``bounded`` is false when the body ends with the connection.
+    """
 
     status: int
     reason: bytes
-    headers: Headers
+    lines: bytes
     keep_alive: bool
     bounded: bool
     passing: Passing | None = field(default=None, compare=False, repr=False)
     """Set by who read it, where that comes with the reading; see `passed_on`."""
 
+    @property
+    def headers(self) -> Headers:
+        """The headers."""
+        return split_lines(self.lines)
+
     def passed_on(self) -> Passing:
         """What of it goes on from a proxy."""
         if self.passing is None:
-            headers, noted = split_headers(self.headers, HOP_BY_HOP)
-            self.passing = Passing(header_lines(headers), noted)
+            self.passing = _passing(self.headers, HOP_BY_HOP)
         return self.passing
 
 
+def _passing(headers: Headers, bound: frozenset[bytes]) -> Passing:
+    kept, noted = split_headers(headers, bound)
+    return header_lines(kept), noted
+
+
 class OutgoingRequest:
-    """A request to send, apart from its body. What it is on the wire is made once."""
+    """A request to send, apart from its body."""
 
-    __slots__ = ("_head", "chunked", "has_body", "headers", "method", "target")
+    __slots__ = ("_lines", "chunked", "has_body", "head", "method", "target")
 
-    def __init__(self, method: bytes, target: bytes, headers: Headers, has_body: bool) -> None:
+    def __init__(self, method: bytes, target: bytes, lines: bytes, has_body: bool, sized: bool) -> None:
+        """``lines`` are its headers; ``sized`` is whether they tell the length of its body."""
         self.method = method
         self.target = target
-        self.headers = headers
+        self._lines = lines
         self.has_body = has_body
-        self.chunked = has_body and not any(name.lower() == b"content-length" for name, _ in headers)
+        self.chunked = has_body and not sized
         """Whether HTTP/1.1 sends its body in chunks, for want of a length."""
-        self._head = b""
+        framing = b"Transfer-Encoding: chunked\r\n" if self.chunked else b""
+        self.head = b"%b %b HTTP/1.1\r\n%b%b\r\n" % (method, target, lines, framing)
+        """Its head in HTTP/1.1."""
 
     @property
-    def head(self) -> bytes:
-        """Its head in HTTP/1.1."""
-        if not self._head:
-            framing: Headers = [(b"Transfer-Encoding", b"chunked")] if self.chunked else []
-            self._head = request_head(self.method, self.target, [*self.headers, *framing])
-        return self._head
+    def headers(self) -> Headers:
+        """Its headers, apart from those that HTTP/1.1 adds for a body."""
+        return split_lines(self._lines)
 
 
 def split_headers(headers: Headers, connection_bound: frozenset[bytes]) -> tuple[Headers, dict[bytes, bytes]]:
@@ -133,6 +150,12 @@ def split_headers(headers: Headers, connection_bound: frozenset[bytes]) -> tuple
 def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Headers as they stand on the wire."""
     return b"".join([b"%b: %b\r\n" % pair for pair in headers])
+
+
+def split_lines(lines: bytes) -> Headers:
+    """Headers from what `header_lines` made of them."""
+    pairs = [line.partition(b": ") for line in lines.split(b"\r\n")[:-1]]
+    return [(name, value) for name, _, value in pairs]
 
 
 def response_head(status: int, reason: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -14,7 +14,7 @@ from superedge.liteapiserver.caller import Caller
 from superedge.liteapiserver.history import TIMEOUT, History
 from superedge.liteapiserver.service import LiteAPIServer
 from superedge.net.errors import ConnectError
-from superedge.web.heads import Headers, ResponseHead
+from superedge.web.heads import ResponseHead
 from tests.liteapiserver.cache.driver import bookmark, event, list_of, pod, typed
 from tests.liteapiserver.test_offline import OfflineTestCase
 from tests.liteapiserver.test_proxying import PODS
@@ -36,8 +36,8 @@ class Connection:
         self.abandoned = True
 
     def answer(self, status: int, body: bytes) -> None:
-        headers: Headers = [(b"Content-Type", b"application/json")]
-        self.receiver.response(ResponseHead(status, b"", headers, False, True))
+        lines = b"Content-Type: application/json\r\n"
+        self.receiver.response(ResponseHead(status, b"", lines, False, True))
         self.receiver.data([body])
         self.receiver.complete([])
 

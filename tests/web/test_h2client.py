@@ -18,7 +18,7 @@ from superedge.web.h2client import H2Connection, H2Stream
 from superedge.web.heads import Headers, OutgoingRequest
 from tests.web.test_client import Receiver
 
-HEADERS: Headers = [(b"Host", b"cloud")]
+LINES = b"Host: cloud\r\n"
 OK = [(b":status", b"200")]
 
 
@@ -67,7 +67,7 @@ class H2ConnectionTests(SynchronousTestCase):
 
     def ask(self, method: bytes = b"GET", body: bool = False) -> tuple[H2Stream, Receiver]:
         receiver, stream = Receiver(), self.connection.stream()
-        stream.begin(OutgoingRequest(method, b"/", HEADERS, body), receiver)
+        stream.begin(OutgoingRequest(method, b"/", LINES, body, False), receiver)
         return stream, receiver
 
     def asked(self) -> list[int]:

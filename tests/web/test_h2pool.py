@@ -111,7 +111,7 @@ class StreamPoolTests(TestCase):
 
     def begin(self, channel: UpstreamChannel, target: bytes = b"/") -> Answer:
         answer = Answer()
-        channel.begin(OutgoingRequest(b"GET", target, [(b"Host", b"cloud")], False), answer)
+        channel.begin(OutgoingRequest(b"GET", target, b"Host: cloud\r\n", False, False), answer)
         return answer
 
     async def ask(self, pool: StreamPool, target: bytes = b"/") -> Answer:
