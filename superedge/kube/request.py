@@ -44,6 +44,11 @@ class RequestInfo(NamedTuple):
         """Whether it changes nothing and a remembered answer may stand in for a fresh one."""
         return self.verb in ("get", "list", "watch")
 
+    @property
+    def is_object(self) -> bool:
+        """Whether it asks for an object, and for its body."""
+        return self.verb == "get" and self.is_resource and not self.subresource and self.method == "GET"
+
     def flag(self, key: str) -> bool:
         """A boolean query parameter; absent is false."""
         value = self.query.get(key)

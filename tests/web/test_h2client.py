@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.net.errors import ConnectError
 from superedge.web import h2client, h2frames, h2keepalive, h2session
 from superedge.web.h2client import H2Connection, H2Stream
-from superedge.web.heads import Headers, OutgoingRequest
+from superedge.web.heads import OutgoingRequest
 from tests.web.test_client import Receiver
 
 LINES = b"Host: cloud\r\n"

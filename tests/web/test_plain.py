@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.web.h1 import End, MessageError, RequestReader, ResponseReader
-from superedge.web.heads import HOP_BY_HOP, RequestHead, header_lines, split_headers
+from superedge.web.heads import HOP_BY_HOP, RequestHead, ResponseHead, header_lines, split_headers
 from superedge.web.plain import MAX_PLAIN, plain_request, plain_response
 from tests.web.test_h1 import GET, merged
 
@@ -123,6 +123,53 @@ class PlainTests(SynchronousTestCase):
         raw, head, length = plain
         self.assertEqual((raw + b"ab", length), (answer, 2))
         self.assertEqual(head.passed_on()[0], b"Content-Length: 2\r\nX: y\r\n")
+
+    def test_values_of_its_own(self) -> None:
+        """An answer like one before, but for Date and Audit-Id, is told as it is."""
+
+        def answer(audit: bytes, date: bytes, *more: bytes) -> bytes:
+            lines = [b"Audit-Id: " + audit, b"Connection: Keep-Alive", b"ETag: %b", b"Date: " + date, *more]
+            return message(b"HTTP/1.1 200 OK", [*lines, b"Content-Length: 1"], b"a")
+
+        for audit, date in ((b"1", b"Mon"), (b"2-3", b"Tue, 15 Nov"), (b"*", b"*")):
+            plain = plain_response(answer(audit, date))
+            assert plain is not None
+            passing, noted = plain[1].passed_on()
+            rest = b"ETag: %%b\r\nDate: %b\r\nContent-Length: 1\r\n" % date
+            self.assertEqual(passing, b"Audit-Id: %b\r\n%b" % (audit, rest))
+            self.assertIn(b"audit-id", noted)
+            self.assertIn((b"Audit-Id", audit), plain[1].headers)
+            self.assertIn((b"Connection", b"Keep-Alive"), plain[1].headers)
+        for audit, date in (
+            (b"1", b"a\x00"),
+            (b"a\nb", b"Mon"),
+            (b"a\rb", b"Mon"),
+            (b"", b""),
+            (b" 1", b"Mon"),
+        ):
+            self.assertIsNone(plain_response(answer(audit, date)), (audit, date))
+        self.assertIsNone(plain_response(answer(b"1", b"Mon", b"Audit-Id: 2")))
+        self.assertIsNone(plain_response(answer(b"1", b"Mon", b"Audit-Id: *")))
+
+    def test_a_head_that_came_before(self) -> None:
+        reader = ResponseReader()
+        first = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: 1\r\n\r\n"
+        other = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nX: 1\r\n\r\n"
+        answers = ((first, b"ab", 200), (first, b"cd", 200), (other, b"ef", 404), (first, b"gh", 200))
+        for raw, body, status in answers:
+            head, *rest = reader.feed(raw + body)
+            assert isinstance(head, ResponseHead)
+            self.assertEqual((head.status, rest), (status, [body, End([])]))
+        self.assertEqual(len(reader.feed(first)), 1)  # its body comes later
+        self.assertEqual(reader.feed(b"i"), [b"i"])
+        self.assertEqual(reader.feed(b"j" + first + b"kl")[:2], [b"j", End([])])
+        # In two pieces it is the parser's, and what follows is not.
+        self.assertEqual(
+            merged([*reader.feed(first[:9]), *reader.feed(first[9:] + b"mn")])[1:], [b"mn", End([])]
+        )
+        self.assertEqual(reader.feed(first + b"op")[1:], [b"op", End([])])
+        reader.expect(True)
+        self.assertEqual(len(reader.feed(first)), 2)
 
     def test_what_decides_where_a_message_ends_is_the_parsers(self) -> None:
         for line in (

@@ -41,6 +41,11 @@ Newest = dict[CollectionKey, int]
 """The newest version known in each form of a resource."""
 
 
+_Reading = tuple[str, str, str, str, str, bytes]
+"""Identity, group, version, resource, Accept and Content-Type of an object that was asked for."""
+_MAX_READINGS = 1024
+
+
 def _in(newest: Newest | None, collection: Collection) -> int | None:
     """In the form of one collection; None when nothing is said."""
     return None if newest is None else newest.get(collection.key, 0)
@@ -82,6 +87,7 @@ class Cache:
         self._pages = PagedLists()
         self._absences = Absences(self._collections, self._documents, commit)
         self._answering = Answering(self._collections, self._documents, clock)
+        self._readings: dict[_Reading, Collection | None] = {}
 
     # -- from the store
 
@@ -168,6 +174,13 @@ class Cache:
         is whether it has an Audit-Id, which an API server gives every answer and nothing before it does;
         ``newest_before`` is what the method of that name said when it was asked for.
         """
+        if status == 200 and request.is_object:
+            collection = self._reading(identity, request, content_type)
+            decoder = decoder_for(encoding)
+            if collection is not None and decoder is not None:
+                self._settle(identity, request)
+                take = partial(self._take_object, collection, object_name(request))
+                return BodyRecorder(request.path, decoder, self._max_body, take)
         keep = self._policy.keep(request)
         if keep is Keep.NOT:
             return None
@@ -193,11 +206,6 @@ class Cache:
             if collection is None:
                 return None
             return self._record_watch(collection, request, decoder, _in(newest_before, collection))
-        if request.verb == "get" and request.is_resource and not request.subresource and not form.kind:
-            collection = self._collection_of(identity, request, form)
-            if collection is not None:
-                take = partial(self._take_object, collection, object_name(request))
-                return BodyRecorder(request.path, decoder, self._max_body, take)
 
         def finish(body: bytes) -> None:
             kind = label
@@ -217,6 +225,29 @@ class Cache:
 
         defer = partial(self._defer, identity, request, question) if question is not None else None
         return BodyRecorder(request.path, decoder, self._max_body, finish, defer)
+
+    def _reading(self, identity: str, request: RequestInfo, content_type: bytes) -> Collection | None:
+        """The collection of an object that was asked for, if its form is known before its body is."""
+        reading = (
+            identity,
+            request.group,
+            request.version,
+            request.resource,
+            request.accept,
+            content_type,
+        )
+        try:
+            return self._readings[reading]
+        except KeyError:
+            pass
+        found: Collection | None = None
+        form = expected_form(request, content_type.decode("latin-1"))
+        if not form.kind and self._policy.keep(request) is not Keep.NOT:
+            found = self._collection_of(identity, request, form)
+        if len(self._readings) >= _MAX_READINGS:
+            self._readings.clear()
+        self._readings[reading] = found
+        return found
 
     def _defer(
         self, identity: str, request: RequestInfo, question: Question, size: int, take: Callable[[], None]

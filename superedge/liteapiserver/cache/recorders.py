@@ -77,7 +77,8 @@ class BodyRecorder:
         if self._pieces is None:
             return
         self._pieces += pieces
-        self._size += sum(map(len, pieces))
+        for piece in pieces:
+            self._size += len(piece)
         if self._size > self._limit:
             self._pieces = None
             fault("body", self._too_long(), self._what)
