@@ -29,4 +29,4 @@ class MuxSettings:
     ping_timeout: float = 20.0
     """Silence, a ping outstanding, after which the session is dead."""
     close_timeout: float = 30.0
-    """How long a closing stream waits for the peer's FIN before it is reset."""
+    """Seconds that a closing stream, when everything is sent, waits for the peer's FIN before it is reset."""

@@ -194,17 +194,24 @@ class MuxStream:
         self._connection.wake()
 
     def loseConnection(self) -> None:
-        """Send what is queued, then FIN, and end when the peer's FIN is there too, or by reset."""
+        """Send what is queued, then FIN, and end when the peer's FIN is there too.
+
+        From our FIN on, the peer has a bounded time for its own. Until then its reader may take any.
+        """
         if self.disconnecting or self._state.gone:
             return
         self.disconnecting = True
         self._paused = False
         self._session.send_fin(self._state)
         self._connection.wake()
-        if self._state.unsent or not self._state.fin_received:  # else the end is there with the next flush
+        if not self._state.unsent:
+            self._await_fin()
+        self._deliver()
+
+    def _await_fin(self) -> None:
+        if not self._state.fin_received and self._deadline is None:
             timeout = self._connection.settings.close_timeout
             self._deadline = self._connection.deadlines.begin(timeout, self.abortConnection)
-        self._deliver()
 
     def abortConnection(self) -> None:
         """Reset the stream; the protocol is told in the next reactor turn."""
@@ -257,6 +264,8 @@ class MuxStream:
 
     def drained(self) -> None:
         """Let the producer go on."""
+        if self.disconnecting and not self._state.unsent:
+            self._await_fin()
         producer = self._producer
         if producer is not None and (self._producer_paused or not self._streaming):
             self._producer_paused = False

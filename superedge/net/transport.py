@@ -39,7 +39,9 @@ SOON = 32 * 1024
 DISCARDED_READS = 16
 """Most reads of READ_SIZE whose bytes a closing transport discards."""
 FLUSH_TIMEOUT = 30.0
-"""Seconds a closing transport may take to send what it still holds, then it is aborted."""
+FLUSH_PACE = 4096
+"""A closing transport is aborted when FLUSH_TIMEOUT seconds bring less than FLUSH_PACE bytes of what it still
+holds to the peer: a slow reader gets everything, one that stands still does not keep it for ever."""
 
 # One reactor thread reads at a time and copies out before any callback, so all transports share it.
 _read_view = memoryview(bytearray(READ_SIZE))
@@ -92,6 +94,8 @@ class StreamTransport(abstract.FileDescriptor):
 
     _aborting = False
     _flush_deadline: IDelayedCall | None = None
+    _unflushed = 0
+    """Bytes unsent when ``_flush_deadline`` began."""
 
     def __init__(self, sock: socket.socket, protocol: IProtocol, reactor: IReactor, peer: Any) -> None:
         """The socket does not block and is prepared; ``peer`` is what the socket module calls its address."""
@@ -270,7 +274,7 @@ class StreamTransport(abstract.FileDescriptor):
     # -- closing
 
     def loseConnection(self) -> None:
-        """Close once everything queued is sent and no producer is registered; bounded in time."""
+        """Close once everything queued is sent and no producer is registered, or when nothing moves."""
         if not self.connected or self.disconnecting:
             return
         if self._writeDisconnected:
@@ -297,6 +301,7 @@ class StreamTransport(abstract.FileDescriptor):
     def _bound_flush(self) -> None:
         if self._flush_deadline is None:
             reactor = cast(IReactor, self.reactor)
+            self._unflushed = self.unsent()
             self._flush_deadline = reactor.callLater(FLUSH_TIMEOUT, self._flush_timed_out)
 
     def _end_if_idle(self) -> Any:
@@ -329,7 +334,10 @@ class StreamTransport(abstract.FileDescriptor):
 
     def _flush_timed_out(self) -> None:
         self._flush_deadline = None
-        self.abortConnection()
+        if self.unsent() > self._unflushed - FLUSH_PACE:
+            self.abortConnection()
+        else:
+            self._bound_flush()
 
     def _closeWriteConnection(self) -> None:
         with contextlib.suppress(OSError):

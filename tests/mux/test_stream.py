@@ -221,6 +221,41 @@ class StreamTests(SynchronousTestCase):
         self.assertIsInstance(near_protocol.lost, ConnectionAborted)
         self.assertEqual(near_protocol.data, b"")
 
+    def pass_time(self, pair: Pair, seconds: int) -> None:
+        for _ in range(seconds // 10):
+            pair.clock.advance(10)
+            pair.pump()
+
+    def test_a_reader_that_stands_still_gets_everything_however_long_both_ends_are_closed(self) -> None:
+        pair, near, far, near_protocol, far_protocol = self.joined()
+        far.pauseProducing()
+        far.loseWriteConnection()
+        pair.pump()
+        near.write(BIG)
+        near.loseConnection()
+        self.pass_time(pair, 3600)
+        self.assertIsNone(near_protocol.lost)
+        far.resumeProducing()
+        pair.pump()
+        self.assertTrue(far_protocol.data == BIG and far_protocol.fin)
+        for protocol in (near_protocol, far_protocol):
+            self.assertIsInstance(protocol.lost, ConnectionDone)
+        self.assertEqual(len(pair.dialer.deadlines), 0)
+
+    def test_the_time_for_the_peers_end_begins_when_all_is_sent(self) -> None:
+        pair, near, far, near_protocol, far_protocol = self.joined()
+        far.pauseProducing()
+        near.write(BIG)
+        near.loseConnection()
+        self.pass_time(pair, 3600)
+        far.resumeProducing()
+        pair.pump()
+        self.assertTrue(far_protocol.data == BIG and far_protocol.fin)
+        self.pass_time(pair, 20)
+        self.assertIsNone(near_protocol.lost)
+        self.pass_time(pair, 10)
+        self.assertIsInstance(near_protocol.lost, ConnectionAborted)
+
     def test_a_failing_protocol_resets_its_stream_alone(self) -> None:
         class Failing(Protocol):
             def dataReceived(self, data: bytes) -> None:

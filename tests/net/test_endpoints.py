@@ -12,9 +12,10 @@ from typing import Any, cast
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -23,6 +24,7 @@ from superedge.config.addresses import Address, TCPAddress, UnixAddress
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError, ConnectionRefused, ConnectTimeout, ResolveError, TLSError
+from superedge.net.transport import FLUSH_TIMEOUT
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.identity import Identity
@@ -61,6 +63,16 @@ class Echo(Protocol):
     def dataReceived(self, data: bytes) -> None:
         assert self.transport is not None
         self.transport.write(data)
+
+
+class Timed:
+    """The reactor, but for delayed calls."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.callLater = clock.callLater
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
 
 
 class EndpointCase(TestCase):
@@ -164,6 +176,44 @@ class PlainTests(EndpointCase):
         self.assertIsInstance(await client.lost, ConnectionDone)
         self.assertTrue(await server.ended == BIG)
         server.transport.loseConnection()
+        await server.lost
+
+    async def closing(self) -> tuple[Any, Any, Clock]:
+        """A client that closes with much unsent, a server that reads nothing yet, and the time."""
+        address = await self.listen(Collector)
+        client = await self.dial(address)
+        while not (self.accepted and self.accepted[0].transport):
+            await self.turn()
+        (server,) = self.accepted
+        server.transport.pauseProducing()
+        await self.turn()
+        clock = Clock()
+        client.transport.reactor = Timed(clock)
+        client.transport.write(BIG * 8)
+        client.transport.loseConnection()
+        return client, server, clock
+
+    async def test_a_slow_reader_gets_everything_although_it_takes_long(self) -> None:
+        client, server, clock = await self.closing()
+        while not client.lost.called:
+            unsent = client.transport.unsent()
+            server.transport.resumeProducing()
+            while client.transport.unsent() == unsent and not client.lost.called:
+                await self.turn()
+            server.transport.pauseProducing()
+            clock.advance(FLUSH_TIMEOUT - 1)
+        server.transport.resumeProducing()
+        self.assertTrue(await server.ended == BIG * 8)
+        self.assertIsInstance(await client.lost, ConnectionDone)
+
+    async def test_a_reader_that_stands_still_is_given_up(self) -> None:
+        client, server, clock = await self.closing()
+        clock.advance(FLUSH_TIMEOUT - 1)
+        self.assertFalse(client.lost.called)
+        clock.advance(1)
+        clock.advance(0)
+        self.assertIsInstance(await client.lost, ConnectionAborted)
+        server.transport.resumeProducing()
         await server.lost
 
     async def test_slow_reader_pauses_the_producer(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, cast
 
+from prometheus_client import REGISTRY
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
@@ -13,7 +14,7 @@ from twisted.logger import formatEvent
 from superedge.config.addresses import TCPAddress, UnixAddress
 from superedge.config.tunnel import ConnectListenerConfig, TcpListenerConfig, TlsListenerConfig
 from superedge.mux import session
-from superedge.net.endpoints import ServerEndpoint
+from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.transport import address_text
 from superedge.tls.authority import Authority
@@ -22,7 +23,7 @@ from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.connect import ConnectListener
 from superedge.tunnel.listeners.tcp import TcpListener
 from superedge.tunnel.listeners.tls import TlsListener
-from tests.tunnel.case import BIG, Answering, TunnelCase, logged, reactor
+from tests.tunnel.case import BIG, Answering, Caller, TunnelCase, logged, reactor
 
 
 class TunnelTests(TunnelCase):
@@ -30,6 +31,15 @@ class TunnelTests(TunnelCase):
         config = TcpListenerConfig(listen="127.0.0.1:0", node="edge-1", target=self.target)
         address = self.start(TcpListener(reactor, self.cloud, config))
         self.assertEqual(await self.call(address, BIG), BIG[::-1])
+
+    async def test_tcp_listener_cuts_off_who_is_idle(self) -> None:
+        config = TcpListenerConfig(listen="127.0.0.1:0", node="edge-1", target=self.target, idle_timeout=0.2)
+        address = self.start(TcpListener(reactor, self.cloud, config))
+        caller = Caller()
+        await ClientEndpoint(reactor, address).connect(
+            cast(Any, Factory.forProtocol(cast(Any, lambda: caller)))
+        )
+        self.assertEqual(await caller.ended, b"")
 
     async def test_connect_listener_on_a_unix_socket(self) -> None:
         path = f"/tmp/superedge-{os.getpid()}.sock"
@@ -66,7 +76,12 @@ class TunnelTests(TunnelCase):
         self.assertEqual(answer, b"HTTP/1.1 200 Connection established\r\n\r\ncba")
         unknown = ClientContextSource([self.ca.path], other.certificate, other.key)
         self.assertIn(b" 403 ", await self.call(address, request, unknown))
+        labels = {"kind": "connect", "reason": "tls"}
+        refused = REGISTRY.get_sample_value("superedge_tunnel_callers_refused_total", labels) or 0.0
         self.assertEqual(await self.call(address, request, ClientContextSource([self.ca.path])), b"")
+        self.assertEqual(
+            REGISTRY.get_sample_value("superedge_tunnel_callers_refused_total", labels), refused + 1
+        )
 
     async def test_tls_listener_routes_by_server_name_and_the_callers_own_tls_reaches_the_target(
         self,
