@@ -25,6 +25,7 @@ class MemoryTransport:
         self.out: list[bytes] = []
         self.closed: Exception | None = None
         self.producer: Any = None
+        self.patience: float | None = None
 
     def write(self, data: bytes) -> None:
         self.out.append(bytes(data))
@@ -36,7 +37,7 @@ class MemoryTransport:
         pass
 
     def give_up_after(self, seconds: float) -> None:
-        pass
+        self.patience = seconds
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         self.producer = producer

@@ -66,11 +66,14 @@ class FrameTests(SynchronousTestCase):
 
     def test_the_format_on_the_wire(self) -> None:
         self.assertEqual(header(DATA, 1, 3, 5).hex(), "000000010000000300000005")
+        longest = (DATA, 0, 1, 1 << 20)
+        self.assertEqual(read([header(*longest)], maximum=1 << 20), [longest])
 
     def test_refused(self) -> None:
         for wire in (
             HEADER.pack(1, 0, 0, 1, 0),
             HEADER.pack(0, 4, 0, 1, 0),
+            HEADER.pack(0, 4, 0, 0, 0),
             HEADER.pack(0, 0, 16, 1, 0),
             HEADER.pack(0, 0, 0, 0, 0),
             HEADER.pack(0, PING, 0, 1, 0),

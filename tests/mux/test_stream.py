@@ -203,12 +203,16 @@ class StreamTests(SynchronousTestCase):
 
     def test_full_connection_stops_the_sender(self) -> None:
         pair, near, _far, _, _ = self.joined()
-        pair.dialer.pauseProducing()
+        pair.transports[0].producer.pauseProducing()
         near.write(BIG)
         pair.clock.advance(0)
         self.assertEqual(pair.transports[0].out, [])
-        pair.dialer.resumeProducing()
+        pair.transports[0].producer.resumeProducing()
         self.assertNotEqual(pair.transports[0].out, [])
+
+    def test_a_peer_that_takes_nothing_is_the_kernels_to_give_up(self) -> None:
+        for transport in Pair().transports:
+            self.assertEqual(transport.patience, MuxSettings().ping_timeout)
 
     def test_close_waits_for_the_peer_a_bounded_time(self) -> None:
         pair, near, far, near_protocol, _ = self.joined()
@@ -277,6 +281,7 @@ class StreamTests(SynchronousTestCase):
     def test_end_of_the_session_resets_every_stream(self) -> None:
         pair, _near, _far, near_protocol, far_protocol = self.joined()
         closed = pair.acceptor.when_closed()
+        pair.dialer.deadlines.begin(10.0, self.fail)
         pair.dialer.close("going home")
         pair.pump()
         self.assertIsInstance(near_protocol.lost, StreamReset)
@@ -285,6 +290,7 @@ class StreamTests(SynchronousTestCase):
         self.assertRaises(SessionClosed, pair.dialer.open)
         self.assertEqual(self.successResultOf(pair.dialer.when_closed()), "going home")
         self.assertTrue(pair.acceptor.session.going_away, "it was told before the end")
+        self.assertEqual(pair.clock.getDelayedCalls(), [], "nothing is left running")
 
     def test_go_away_refuses_new_streams_and_keeps_the_old(self) -> None:
         pair, near, _far, _, far_protocol = self.joined()

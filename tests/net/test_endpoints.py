@@ -254,6 +254,14 @@ class PlainTests(EndpointCase):
         self.accepted[0].transport.abortConnection()
         await self.accepted[0].lost
 
+    async def test_a_peer_that_takes_nothing_is_given_up_by_the_kernel(self) -> None:
+        client = await self.dial(await self.listen(Echo))
+        client.transport.give_up_after(20.0)
+        milliseconds = client.transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        self.assertEqual(milliseconds, 20_000)
+        client.transport.loseConnection()
+        await client.lost
+
     async def test_refused_names_the_address(self) -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))

@@ -153,6 +153,22 @@ class ServiceTests(TunnelCase):
         self.make_edge("edge-1", [self.target], reconnect_initial=60.0)
         await self.until(lambda: self.news("reconnects_total", "cloud") >= 1)
 
+    async def test_what_a_session_did_last_counts_and_nothing_is_kept_of_it(self) -> None:
+        stream = await self.cloud.open("edge-1", self.target, timeout=5)
+        before = value("bytes_total", end="cloud", direction="out")
+        stream.connect(Recorder())
+        stream.write(bytes(100_000))
+        edge = self.edge._connections
+        await self.until(lambda: sum(each.stats.bytes_in for each in edge) >= 100_000)
+        session = self.cloud.nodes.get("edge-1")
+        assert session is not None
+        session.connections[0].abort("test")
+        self.assertGreaterEqual(value("bytes_total", end="cloud", direction="out"), before + 100_000)
+        await self.until(lambda: self.cloud.nodes.get("edge-1") not in (session, None))
+        for service in (self.cloud, self.edge):
+            self.assertEqual(len(service._connections), 1)
+            self.assertLessEqual(set(service._meter._seen), service._connections)
+
     async def test_dials_and_their_time(self) -> None:
         before = [value("dial_seconds_count", end=end) for end in ("cloud", "edge")]
         stream = await self.cloud.open("edge-1", self.target, timeout=5)
