@@ -99,6 +99,42 @@ class StreamTests(SynchronousTestCase):
         self.assertIsInstance(near_protocol.lost, ConnectionAborted)
         self.assertIsInstance(far_protocol.lost, StreamReset)
 
+    def test_a_reset_needs_nothing_else_to_be_sent(self) -> None:
+        pair, near, _far, _, far_protocol = self.joined()
+        pair.pump()
+        near.abortConnection()
+        pair.pump()
+        self.assertIsInstance(far_protocol.lost, StreamReset)
+
+    def test_a_stream_on_which_all_is_sent_lives_on(self) -> None:
+        pair, near, far, near_protocol, far_protocol = self.joined()
+        near.writeSequence([b"a", b"b", b""])
+        far.loseWriteConnection()
+        self.pass_time(pair, 3600)
+        near.write(b"c")
+        pair.pump()
+        self.assertEqual((far_protocol.data, near_protocol.fin), (b"abc", True))
+        self.assertEqual((near_protocol.lost, far_protocol.lost), (None, None))
+
+    def test_a_producer_is_told_of_the_end(self) -> None:
+        for ours in (True, False):
+            pair, near, far, _, _ = self.joined()
+            stopped: list[int] = []
+
+            class Producer(Source):
+                def __init__(self) -> None:
+                    pass
+
+                def stopProducing(self) -> None:
+                    stopped.append(1)  # noqa: B023
+
+            near.registerProducer(Producer(), True)
+            (near if ours else far).abortConnection()
+            pair.pump()
+            self.assertEqual(stopped, [1])
+            near.registerProducer(Producer(), True)
+            self.assertEqual(stopped, [1, 1], "there is nothing to produce for")
+
     def test_paused_reader_holds_its_window_and_nobody_else(self) -> None:
         pair, near, far, _, far_protocol = self.joined()
         far.pauseProducing()
