@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -38,7 +39,7 @@ from superedge.liteapiserver.questions import Questions
 from superedge.liteapiserver.reviews import Reviews
 from superedge.liteapiserver.seal import Seal, generate_key
 from superedge.liteapiserver.slack import Slack, let_large_blocks_go
-from superedge.liteapiserver.tokens import TokenVault, load_key
+from superedge.liteapiserver.tokens import TokenVault, keep_key, read_key
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.servers import Servers
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
@@ -102,6 +103,7 @@ class LiteAPIServer(Service):
         self._credentials = Credentials(
             self._commit, time.time, self._issuer if config.verify_tokens else None
         )
+        self._new_key: bytes | None = None
         self._tokens = TokenVault(self._token_key(), self._commit, time.time)
         reviews = Reviews(config.review_reuse, reactor.seconds, time.time)
         host = upstream.server_name or addresses[0].host
@@ -151,18 +153,42 @@ class LiteAPIServer(Service):
         _log.info("the keys of the token issuer {issuer} are known", issuer=self._issuer.name)
 
     def _token_key(self) -> bytes:
+        """What is on the disk, or else a new key, which is put there at the start: a check writes nothing."""
+        new, path = generate_key(), self._key_path
         if self._config.cache.store == "memory":
-            return generate_key()
-        path = self._config.cache.path / "token.key"
+            return new
         try:
-            key = load_key(path)
-            Seal(key)
+            key = read_key(path)
         except OSError as problem:
-            _log.error("tokens are kept in memory alone: {path}: {problem}", path=str(path), problem=problem)
-            return generate_key()
+            self._no_key(problem)
+            return new
+        if key is None:
+            self._new_key = new
+            return new
+        try:
+            Seal(key)
         except ValueError:
             raise ConfigError(str(path), "", "is not a key of 32 bytes in base64; remove it") from None
         return key
+
+    @property
+    def _key_path(self) -> Path:
+        return self._config.cache.path / "token.key"
+
+    def _keep_key(self) -> None:
+        key, self._new_key = self._new_key, None
+        if key is not None:
+            try:
+                keep_key(self._key_path, key)
+            except OSError as problem:
+                self._no_key(problem)
+
+    def _no_key(self, problem: OSError) -> None:
+        _log.error(
+            "tokens are kept in memory alone: {path}: {problem}",
+            path=str(self._key_path),
+            problem=problem.strerror,
+        )
 
     def _commit(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
         self._committer.add(kind, key, value)
@@ -182,6 +208,7 @@ class LiteAPIServer(Service):
         """Listen at once; requests wait until the cache is loaded. Raises ConnectError."""
         super().startService()
         let_large_blocks_go()
+        self._keep_key()
         for address in self._config.listen:
             endpoint = ServerEndpoint(self._reactor, parse_address(address), self._tls)
             self._ports.append(endpoint.listen_now(cast(Any, self._factory)))

@@ -25,7 +25,7 @@ from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.answers import Answer, failure, stale_headers, what
 from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.credentials import read_claims
-from superedge.liteapiserver.seal import BrokenSeal, Seal, generate_key
+from superedge.liteapiserver.seal import BrokenSeal, Seal
 
 _MARGIN = 10.0
 """Seconds before its end from which a token is no longer given out."""
@@ -109,8 +109,8 @@ def with_expiry(media_type: str, body: bytes, seconds: float) -> bytes:
     return envelope(kind, api_version, b"".join(parts))
 
 
-def load_key(path: Path) -> bytes:
-    """The key that tokens are encrypted with, made when there is none, for nobody else. Raises OSError."""
+def read_key(path: Path) -> bytes | None:
+    """The key that tokens are encrypted with; None when there is none yet. Raises OSError."""
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:
@@ -118,16 +118,19 @@ def load_key(path: Path) -> bytes:
                 os.fchmod(file.fileno(), 0o600)
             return file.read()
     except FileNotFoundError:
-        key = generate_key()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside = path.with_name(f"{path.name}.new")
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(key)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(aside, path)
-        return key
+        return None
+
+
+def keep_key(path: Path, key: bytes) -> None:
+    """Put a new key there, for nobody else. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.new")
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(aside, path)
 
 
 class TokenVault:

@@ -13,7 +13,8 @@ from superedge.kube.protobuf import envelope
 from superedge.kube.request import parse_request
 from superedge.kube.wire import field, number_field
 from superedge.liteapiserver.cache.answers import Answer
-from superedge.liteapiserver.tokens import TokenVault, is_token_request, load_key, read_token
+from superedge.liteapiserver.seal import generate_key
+from superedge.liteapiserver.tokens import TokenVault, is_token_request, keep_key, read_key, read_token
 from tests.liteapiserver.test_credentials import ACCOUNT, jwt
 
 ME = "cert:system:node:edge-1"
@@ -113,20 +114,25 @@ class VaultTests(SynchronousTestCase):
 class KeyTests(SynchronousTestCase):
     def test_made_once_for_nobody_else(self) -> None:
         path = Path(self.mktemp()) / "token.key"
-        key = load_key(path)
-        self.assertEqual(load_key(path), key)
+        self.assertIsNone(read_key(path))
+        self.assertFalse(path.parent.exists())
+        key = generate_key()
+        keep_key(path, key)
+        self.assertEqual(read_key(path), key)
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
 
     def test_others_may_no_longer_read_it(self) -> None:
         path = Path(self.mktemp())
         path.write_bytes(Fernet.generate_key())
         path.chmod(0o644)
-        self.assertEqual(load_key(path), path.read_bytes())
+        self.assertEqual(read_key(path), path.read_bytes())
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
 
     def test_a_crash_while_it_is_made(self) -> None:
         path = Path(self.mktemp()) / "token.key"
         path.parent.mkdir(parents=True)
         path.with_name("token.key.new").write_bytes(b"half")
-        Fernet(load_key(path))
+        self.assertIsNone(read_key(path))
+        keep_key(path, Fernet.generate_key())
+        Fernet(read_key(path) or b"")
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)

@@ -118,6 +118,12 @@ class ConcernTests(SynchronousTestCase):
                 self.concerns(f"lite_apiserver.cache.path={path}", "lite_apiserver.cache.store=memory"), []
             )
 
+    def test_a_check_writes_nothing(self) -> None:
+        """As root it would make a cache that the service's user cannot write."""
+        for store in ("file", "sqlite"):
+            self.concerns(f"lite_apiserver.cache.store={store}")
+            self.assertFalse((self.directory / "var").exists())
+
     def test_a_socket_that_cannot_be_made(self) -> None:
         for directory, count in (("/none/such", 1), (os.path.realpath(self.directory), 0)):
             listener = f'tunnel_cloud.listeners=[{{kind="connect",listen="unix:{directory}/s"}}]'
