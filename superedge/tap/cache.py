@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 def _contents(arguments: argparse.Namespace) -> Contents:
     """What is in the store that the arguments name. Raises SuperEdgeError."""
     if arguments.path is not None:
-        name, path, options = arguments.store or "file", arguments.path, {}
+        key, name, path, options = "--store", arguments.store or "file", arguments.path, {}
     elif arguments.store is not None:
         raise ConfigError("--store", "", "needs --path")
     else:
@@ -78,9 +78,10 @@ def _contents(arguments: argparse.Namespace) -> Contents:
             raise ConfigError(
                 str(arguments.config), "lite_apiserver", "is not there, and so there is no cache"
             )
-        name, path, options = section.cache.store, section.cache.path, section.cache.options
+        key, name = "lite_apiserver.cache.store", section.cache.store
+        path, options = section.cache.path, section.cache.options
     try:
-        inspection = find_plugin(ICacheStorePlugin, name, "store").inspect(str(path), options)
+        inspection = find_plugin(ICacheStorePlugin, name, key).inspect(str(path), options)
     except OSError as problem:
         raise SuperEdgeError(f"{path}: no cache of the kind {name} can be read: {problem}") from problem
     return Contents(inspection, time.time)
