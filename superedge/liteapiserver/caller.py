@@ -1,12 +1,36 @@
-"""Who asks."""
+"""Who asks, and as whom."""
 
 from __future__ import annotations
 
+from hashlib import sha256
+from urllib.parse import quote
+
 from superedge.web.client import Pool
+from superedge.web.heads import Headers
+
+_IMPERSONATE = b"impersonate-"
+
+
+def acting_as(headers: Headers) -> str:
+    """What the name of a client begins with that asks as somebody else; empty for one that does not.
+
+    Whoever it asks as, with which groups and extra fields, sees other things, and has a cache of its own.
+    Source: Kubernetes, "User impersonation".
+    """
+    named = [
+        (name.lower(), value)
+        for name, value in headers
+        if name[:1] in b"iI" and name.lower().startswith(_IMPERSONATE)
+    ]
+    if not named:
+        return ""
+    user = b",".join(value for name, value in named if name == b"impersonate-user")
+    digest = sha256(repr(sorted(named)).encode()).hexdigest()[:32]
+    return f"as:{quote(user, safe='')}:{digest}:"
 
 
 class Caller:
-    """The pool that speaks for a client, and the client's name in the cache.
+    """The pool that speaks for a client, and the client's name in the cache, see `acting_as`.
 
     ``authorization`` is set when it is what names the client, and not a certificate.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from superedge.kube.media import JSON, without_cbor
 from superedge.kube.request import RequestInfo, parse_request
+from superedge.liteapiserver.caller import acting_as
 from superedge.liteapiserver.filters import Filters, takes_plain
 from superedge.liteapiserver.questions import is_question
 from superedge.web.heads import OutgoingRequest, RequestHead, header_lines, split_lines
@@ -19,6 +20,7 @@ class Incoming:
 
     __slots__ = (
         "acceptable",
+        "acting_as",
         "authorization",
         "filtered",
         "info",
@@ -33,6 +35,7 @@ class Incoming:
         lines, noted = head.passed_on()
         accept = noted.get(b"accept", b"")
         self.authorization = noted.get(b"authorization", b"")
+        self.acting_as = acting_as(head.headers)
         info = parse_request(head.method, head.target, accept)
         self.acceptable = True
         """Whether the client takes the form in which alone what is filtered is shown."""

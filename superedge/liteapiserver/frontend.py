@@ -99,7 +99,7 @@ class Frontend:
             self._respond(request, info, not_acceptable(info), "refused")
             return
         try:
-            caller = self._caller(request.transport, incoming.authorization)
+            caller = self._caller(request.transport, incoming)
         except Forbidden as problem:
             self._respond(request, info, failure(403, str(problem), outcome="refused"), "refused")
             return
@@ -146,7 +146,8 @@ class Frontend:
         assert head is not None
         return self._read(head)
 
-    def _caller(self, transport: Any, authorization: bytes) -> Caller:
+    def _caller(self, transport: Any, incoming: Incoming) -> Caller:
+        authorization, acting_as = incoming.authorization, incoming.acting_as
         name = transport.peer_common_name
         if name is not None:
             found = self._identities.find(name, self._reactor.seconds())
@@ -159,16 +160,15 @@ class Frontend:
                         f"the client certificate of {name!r} is not of the groups that its upstream identity "
                         f"has: {', '.join(sorted(missing))}"
                     )
-                return Caller(found.pool, f"cert:{name}")
+                return Caller(found.pool, f"{acting_as}cert:{name}")
             if not self._forward_unknown:
                 raise Forbidden(
                     f"no upstream identity has the common name {name!r} of the client certificate"
                 )
         if authorization:
-            return Caller(
-                self._identities.anonymous, self.credentials.identify(authorization).name, authorization
-            )
-        return Caller(self._identities.anonymous, ANONYMOUS)
+            identity = acting_as + self.credentials.identify(authorization).name
+            return Caller(self._identities.anonymous, identity, authorization)
+        return Caller(self._identities.anonymous, acting_as + ANONYMOUS)
 
     # -- told by exchanges
 

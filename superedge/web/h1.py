@@ -103,6 +103,9 @@ class RequestReader(_Reader):
         events: list[RequestEvent] = []
         self._events = events
         self._feed(data)
+        for event in events:
+            if type(event) is RequestHead:
+                _check_framing(event)
         return events
 
     def on_message_begin(self) -> None:
@@ -128,6 +131,22 @@ class RequestReader(_Reader):
             )
         )
         self._headers = []
+
+
+def _check_framing(head: RequestHead) -> None:
+    """Refuse what the next server may take for another message than we do (RFC 9112 section 11.2).
+
+    After a request to switch protocols everything is the other protocol's: a body of it would be the beginning
+    of the next request on that connection, if the server answers otherwise. Raises MessageError.
+    """
+    for name, value in head.headers:
+        low = name.lower()
+        if low == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            raise MessageError("no other Transfer-Encoding than chunked is served", 501)
+        if low == b"transfer-encoding" and head.version == "1.0":
+            raise MessageError("HTTP/1.0 has no Transfer-Encoding")
+        if head.upgrade and (low == b"transfer-encoding" or (low == b"content-length" and int(value))):
+            raise MessageError("a request that switches protocols cannot have a body")
 
 
 class ResponseReader(_Reader):

@@ -44,11 +44,28 @@ class IdentifyTests(SynchronousTestCase):
             b"Bearer a.b.c",
             b"",
             b"Bearer \xff.\xff.\xff",
+            b"Bearer",
             jwt(iss="x"),
         ):
             name, digest, expires = identify(header)
             self.assertEqual((name, expires), (f"credential:{digest}", None))
             self.assertNotIn("abcdef", name)
+
+    def test_the_token_is_what_the_api_server_takes(self) -> None:
+        token = jwt(sub=ACCOUNT, iss="k8s").split()[1]
+        for header in (b"bearer " + token, b" Bearer " + token + b" ", b"Bearer " + token + b" more"):
+            self.assertEqual(identify(header).name, f"token:{ACCOUNT}@k8s", header)
+        for header in (
+            b"Bearer  " + token,  # none: the client is anonymous in the cloud, whatever it wrote
+            b"Bearer\t" + token,
+            b"Basic " + token,
+            b"Bearer secret " + token,
+            b"Bearer secret," + token,  # two headers, of which the first counts
+            b"Bearer " + token + b",Bearer " + token,
+            b"Bearer !" + token,
+            b"Bearer " + token + b"=",
+        ):
+            self.assertTrue(identify(header).name.startswith("credential:"), header)
 
 
 class CredentialsTests(SynchronousTestCase):

@@ -24,6 +24,10 @@ def bearer(value: bytes) -> Headers:
     return [(b"Authorization", value)]
 
 
+def acting_as(user: bytes) -> Headers:
+    return [(b"Impersonate-User", user)]
+
+
 class IsolationTests(OfflineTestCase):
     def callers(self) -> dict[str, tuple[Identity | None, Headers]]:
         other = self.world.authority.issue("system:kube-proxy", directory=self.world.pairs, name="proxy")
@@ -34,6 +38,19 @@ class IsolationTests(OfflineTestCase):
             "other": (None, bearer(jwt(sub=ACCOUNT.replace("web", "db"), iss="k8s", exp=END))),
             "elsewhere": (None, bearer(jwt(sub=ACCOUNT, iss="https://login", exp=END))),
             "static": (None, bearer(b"Bearer 31ada4fd-adec-460c-809a-9e56ceb75269")),
+            "node as bob": (self.world.node, acting_as(b"bob")),
+            "node as al": (self.world.node, acting_as(b"al")),
+            "node as al in sales": (self.world.node, [*acting_as(b"al"), (b"impersonate-group", b"sales")]),
+            "node as al in sales and it": (
+                self.world.node,
+                [*acting_as(b"al"), (b"Impersonate-Group", b"sales"), (b"Impersonate-Group", b"it")],
+            ),
+            "node as al, remotely": (
+                self.world.node,
+                [*acting_as(b"al"), (b"Impersonate-Extra-Scopes", b"view")],
+            ),
+            "web as al": (None, [*bearer(jwt(sub=ACCOUNT, iss="k8s", exp=END)), *acting_as(b"al")]),
+            "static as al": (None, [*bearer(b"Bearer 31ada4fd"), *acting_as(b"al")]),
             "basic": (None, bearer(b"Basic " + base64.b64encode(b"a:b"))),
             "anonymous": (None, []),
         }
@@ -107,7 +124,7 @@ class IsolationTests(OfflineTestCase):
                             where,
                         )
                     for stranger in set(readers) - {name}:
-                        self.assertNotIn(f"of-{stranger}", content.decode(), where)
+                        self.assertNotIn(f'"of-{stranger}"', content.decode(), where)
                 else:
                     wanted = 401 if name == "basic" else 503
                     self.assertEqual(status, wanted, where)
@@ -128,3 +145,19 @@ class IsolationTests(OfflineTestCase):
         # Of the certificate and the token the certificate counts, as in the cloud.
         status, _ = await self.ask((self.world.node, callers["web"][1]), "GET", SECRETS, "application/json")
         self.assertEqual(status, 503)
+
+    async def test_a_header_in_which_the_cloud_sees_no_token(self) -> None:
+        """With two spaces a client is anonymous in the cloud, which lets it read something."""
+        self.serve_for("web")
+        callers = self.callers()
+        await self.ask(callers["web"], "GET", SECRETS, "application/json")
+        (_, header), *_ = callers["web"][1]
+        forged = header.rpartition(b".")[0] + b".AAAA"
+        odd = [bearer(forged.replace(b" ", each)) for each in (b"  ", b" x ", b" x,")]
+        for headers in odd:
+            status, _ = await self.ask((None, headers), "GET", "/version", "application/json")
+            self.assertEqual(status, 200)
+        await self.world.go_offline()
+        for headers in odd:
+            status, content = await self.ask((None, headers), "GET", SECRETS, "application/json")
+            self.assertEqual((status, b"of-web" in content), (503, False))

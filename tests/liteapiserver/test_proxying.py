@@ -181,6 +181,12 @@ class ForwardingTests(ProxyTestCase):
         )
         self.assertEqual((answer.status, answer.body), (403, b"no"))
 
+    async def test_a_body_before_another_protocol_goes_nowhere(self) -> None:
+        """On a connection that others use, too, it would be the beginning of the next request."""
+        switch = [(b"Connection", b"Upgrade"), (b"Upgrade", b"SPDY/3.1")]
+        answer = await self.world.ask("GET", PODS, switch, b"body", identity=self.world.node)
+        self.assertEqual((answer.status, self.upstream.seen), (400, []))
+
     async def test_slow_client_holds_the_server_back(self) -> None:
         written = 0
 

@@ -98,6 +98,79 @@ class RequestTests(SynchronousTestCase):
             self.assertRaises(MessageError, requests, data, len(data))
             self.assertRaises(MessageError, requests, data, 1)
 
+    def test_what_another_server_could_take_for_another_message(self) -> None:
+        heads = (
+            b"Content-Length: 3, 3",
+            b"Content-Length: 3\r\nContent-Length: 3",
+            b"Content-Length: +3",
+            b"Content-Length: 0x3",
+            b"Content-Length: 3 4",
+            b"Content-Length:",
+            b"Content-Length: 18446744073709551619",
+            b"Transfer-Encoding: chunked\r\nContent-Length: 3",
+            b"Transfer-Encoding: xchunked",
+            b"Transfer-Encoding: chunked, identity",
+            b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+            b"Transfer-Encoding: chunked, chunked",
+            b"Transfer-Encoding : chunked",
+            b"Transfer-Encoding:\x0bchunked",
+            b"Transfer-Encoding:\r\n chunked",
+            b"Transfer-Encoding:",
+            b"X: a\r\n folded",
+            b"X: a\nTransfer-Encoding: chunked",
+            b"X: a\rY: b",
+            b"X: a\r\r",
+            b"X: a\x00b",
+            b"XY",
+            b": y",
+        )
+        bodies = (
+            b"3\nabc\r\n",
+            b"3\r\nabc\n",
+            b"3;a\nb\r\nabc\r\n",
+            b"3 \r\nabc\r\n",
+            b"0x3\r\nabc\r\n",
+            b"+3\r\nabc\r\n",
+            b"10000000000000003\r\nabc\r\n",
+            b"3\r\nabcd\r\n",
+            b"2\r\nabc\r\n",
+            b"\r\n",
+        )
+        chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%b0\r\n\r\n"
+        for data in (
+            b"GET / HTTP/1.1\nHost: a\n\n",
+            b"GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+            b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET /a\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
+            *(b"POST / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\nabc" % head for head in heads),
+            *(chunked % body for body in bodies),
+        ):
+            for size in (len(data), 1):
+                with self.assertRaises(MessageError, msg=f"{data!r}") as caught:
+                    requests(data + GET, size)
+                self.assertEqual(caught.exception.code, 400, data)
+
+    def test_transfer_codings_that_are_not_undone(self) -> None:
+        for codings in (b"gzip, chunked", b"identity\r\nTransfer-Encoding: chunked"):
+            data = b"POST / HTTP/1.1\r\nTransfer-Encoding: %b\r\n\r\n0\r\n\r\n" % codings
+            with self.assertRaises(MessageError) as caught:
+                requests(data, len(data))
+            self.assertEqual(caught.exception.code, 501)
+
+    def test_no_body_before_another_protocol(self) -> None:
+        """Else what follows it would be read as a body, when the server does not switch."""
+        head = b"POST /exec HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n%b\r\n\r\n"
+        for line in (b"Content-Length: 3", b"content-length: 003", b"Transfer-Encoding: chunked"):
+            self.assertRaises(MessageError, requests, head % line + b"abc", 4096)
+        self.assertEqual(len(requests(head % b"Content-Length: 0", 4096)), 3)
+
+    def test_chunk_extensions_are_dropped_and_bounded(self) -> None:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        found = requests(head + b'3;a=b;c="d"\r\nabc\r\n0;e\r\n\r\n', 1)
+        self.assertEqual(found[1:], [b"abc", End([])])
+        self.assertRaises(MessageError, requests, head + b"3;" + b"a" * (2 * MAX_HEAD), 1000)
+
     def test_endless_heads(self) -> None:
         for piece in (b"X-Header: value\r\n", b"x" * 1000):
             reader = RequestReader()

@@ -46,13 +46,7 @@ def forwarded(head: RequestHead) -> Forwarded:
     lines: Headers = [(b"Host", authority), *headers, _VIA]
     encoding = noted.get(b"transfer-encoding")
     length = noted.get(b"content-length")
-    if encoding is not None and head.version == "1.0":
-        raise BadRequest(400, "HTTP/1.0 has no Transfer-Encoding")
-    if encoding is not None and encoding.strip().lower() != b"chunked":
-        raise BadRequest(501, "no other Transfer-Encoding than chunked is served")
     if head.upgrade:
-        if encoding is not None or (length or b"0") != b"0":
-            raise BadRequest(400, "a request that switches protocols cannot have a body")
         lines += [(b"Connection", b"Upgrade"), (b"Upgrade", noted.get(b"upgrade", b""))]
     elif encoding is not None:
         lines.append((b"Transfer-Encoding", b"chunked"))
