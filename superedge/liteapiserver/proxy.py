@@ -18,7 +18,6 @@ from superedge.web.client import ChannelSource, UpstreamChannel, UpstreamConnect
 from superedge.web.heads import HOP_BY_HOP, Headers, ResponseHead, response_head, split_headers
 
 if TYPE_CHECKING:
-    from superedge.liteapiserver.cache.cache import Newest
     from superedge.liteapiserver.cache.recorders import Recorder
     from superedge.liteapiserver.forwarding import Incoming
     from superedge.liteapiserver.frontend import Frontend
@@ -79,8 +78,8 @@ class Exchange:
         self._connection: UpstreamChannel | None = None
         self._connecting: Deferred[UpstreamChannel] | None = None
         self._recorder: Recorder | None = None
-        self._newest_before: Newest | None = None
-        if incoming.info.verb in ("list", "watch"):
+        self._newest_before: int | None = None
+        if incoming.info.is_read:
             self._newest_before = frontend.cache.newest_before(caller.identity, incoming.info)
         self._question: QuestionRecorder | None = None
         if incoming.is_question:

@@ -136,8 +136,8 @@ class RequestReader(_Reader):
 def _check_framing(head: RequestHead) -> None:
     """Refuse what the next server may take for another message than we do (RFC 9112 section 11.2).
 
-    After a request to switch protocols everything is the other protocol's: a body of it would be the beginning
-    of the next request on that connection, if the server answers otherwise. Raises MessageError.
+    What follows a request to switch protocols is of the other protocol. If the server does not switch, a body
+    would be the beginning of the next request on that connection. Raises MessageError.
     """
     for name, value in head.headers:
         low = name.lower()

@@ -97,6 +97,8 @@ class CacheCommandTests(SynchronousTestCase):
         (line,) = [line for line in text.splitlines() if "secrets" in line]
         self.assertEqual(line.split()[:3], ["cert:other", "secrets", "v1"])
         self.assertIn("no rows", self.run_("list", "--identity", "nobody", output="table")[1])
+        self.assertIn("\n1 row\n", self.run_("list", "objects", "--name", "c1", output="table")[1])
+        self.assertIn("\n1 object\n", self.run_("show", "configmaps", "c1", output="table")[1])
 
     def test_what_looks_like_markup(self) -> None:
         self.driver.feed(PODS, list_of([], 9), identity="cert:[bold]x[/]")

@@ -37,18 +37,9 @@ Question = tuple[str, frozenset[tuple[str, str]], str]
 """What tells two lists apart: path, parameters and Accept."""
 
 
-Newest = dict[CollectionKey, int]
-"""The newest version known in each form of a resource."""
-
-
 _Reading = tuple[str, str, str, str, str, bytes]
 """Identity, group, version, resource, Accept and Content-Type of an object that was asked for."""
 _MAX_READINGS = 1024
-
-
-def _in(newest: Newest | None, collection: Collection) -> int | None:
-    """In the form of one collection; None when nothing is said."""
-    return None if newest is None else newest.get(collection.key, 0)
 
 
 def _question(request: RequestInfo) -> Question:
@@ -144,18 +135,22 @@ class Cache:
 
     # -- online
 
-    def newest_before(self, identity: str, request: RequestInfo) -> Newest | None:
-        """For `record`, of a request that is about to be sent: what is known of what it asks for.
+    def newest_before(self, identity: str, request: RequestInfo) -> int | None:
+        """For `record`, of a request that is about to be sent: the latest version known of what it asks for.
 
         None when the answer is allowed to be old. What comes while it is on its way may be newer. If it is
         older than what was known before it was asked for, the cluster was restored from a backup.
         """
         if request.query.get("resourceVersion"):
             return None
-        if request.verb != "list" and not request.flag("sendInitialEvents"):
-            return None
-        scope = scope_of(request)
-        return {each.key: each.newest_for(scope) for each in self._collections.of(identity, request)}
+        forms = self._collections.of(identity, request)
+        if request.verb == "get":
+            name = object_name(request)
+            return max([form.objects[name].number for form in forms if name in form.objects], default=0)
+        if request.verb == "list" or request.flag("sendInitialEvents"):
+            scope = scope_of(request)
+            return max([form.newest_for(scope) for form in forms], default=0)
+        return None
 
     def record(
         self,
@@ -166,7 +161,7 @@ class Cache:
         encoding: bytes,
         etag: bytes = b"",
         audited: bool = False,
-        newest_before: Newest | None = None,
+        newest_before: int | None = None,
     ) -> Recorder | None:
         """A recorder for the body of an answer, None when it is not to be remembered.
 
@@ -179,7 +174,7 @@ class Cache:
             decoder = decoder_for(encoding)
             if collection is not None and decoder is not None:
                 self._settle(identity, request)
-                take = partial(self._take_object, collection, object_name(request))
+                take = partial(self._take_object, collection, object_name(request), newest_before)
                 return BodyRecorder(request.path, decoder, self._max_body, take)
         keep = self._policy.keep(request)
         if keep is Keep.NOT:
@@ -205,7 +200,7 @@ class Cache:
             collection = self._collection_of(identity, request, form)
             if collection is None:
                 return None
-            return self._record_watch(collection, request, decoder, _in(newest_before, collection))
+            return self._record_watch(collection, request, decoder, newest_before)
 
         def finish(body: bytes) -> None:
             kind = label
@@ -214,9 +209,9 @@ class Cache:
                 collection = self._collection_of(identity, request, actual)
                 if collection is not None:
                     if request.verb == "get":
-                        self._take_object(collection, object_name(request), body)
+                        self._take_object(collection, object_name(request), newest_before, body)
                     else:
-                        self._take_list(collection, request, body, _in(newest_before, collection))
+                        self._take_list(collection, request, body, newest_before)
                     return
                 self._found(identity, request)
                 kind = str(actual)
@@ -277,12 +272,14 @@ class Cache:
         for collection in self._collections.of(identity, request):
             collection.found(*object_name(request))
 
-    def _take_object(self, collection: Collection, name: Name, body: bytes) -> None:
+    def _take_object(
+        self, collection: Collection, name: Name, newest_before: int | None, body: bytes
+    ) -> None:
         stored = collection.objects.get(name)
         if stored is not None and stored.item.raw == body:
             stored.updated = self._clock()  # as it was: not worth decoding
         else:
-            collection.put(collection.decode_object(body))
+            collection.take(collection.decode_object(body), newest_before)
 
     def _take_list(
         self,

@@ -55,8 +55,8 @@ class Collection:
         clock: Callable[[], float],
         restored: Callable[[Collection], None],
     ) -> None:
-        """``clock`` gives Unix time; ``restored`` is told when a list comes from a cluster that was restored,
-        and has every form of the resource `begin_anew`.
+        """``clock`` gives Unix time; ``restored`` is told when an answer comes from a cluster that was
+        restored, and has every form of the resource `begin_anew`.
         """
         self._restored = restored
         self.key = key
@@ -136,8 +136,18 @@ class Collection:
         self._shared = shared
         self._commit(records.SHARED, self.key.parts, pack(SharedHeader(), shared))
 
+    def take(self, item: Item, newest_before: int | None) -> None:
+        """Take an object from a get.
+
+        ``newest_before`` is the version that was known when it was asked for: an older one comes from a
+        cluster that was restored. None when it was allowed to be old.
+        """
+        if newest_before is not None and 0 < version_number(item.version) < newest_before:
+            self._restored(self)
+        self.put(item)
+
     def put(self, item: Item, view: View | None = None) -> None:
-        """Take an object from a get, or as a member of a view."""
+        """Take an object as it is shown, by a watch as a member of ``view``."""
         name = (item.namespace, item.name)
         if self._put(name, item, view):
             self._save(name, self.objects[name])

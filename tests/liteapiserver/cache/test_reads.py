@@ -175,17 +175,20 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(self.driver.names(PODS), [])
 
     def test_newest_wins_whatever_brought_it(self) -> None:
+        late = self.driver.begin(f"{PODS}/a")
+        assert late is not None
         self.feed(f"{PODS}/a", json.dumps(typed(pod("a", 8))).encode())
         self.feed(f"{PODS}?resourceVersion=0", list_of([pod("a", 5)], 6))
         self.assertEqual(self.driver.get(f"{PODS}/a")["metadata"]["resourceVersion"], "8")
-        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", 7))).encode())
+        late.data([json.dumps(typed(pod("a", 7))).encode()])
+        late.complete()
         self.assertEqual(self.driver.get(PODS)["items"][0]["metadata"]["resourceVersion"], "8")
 
     def test_versions_longer_than_64_bits(self) -> None:
         old, new = "99999999999999999999999", "100000000000000000000000"
-        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", new))).encode())
-        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", old))).encode())
-        self.assertEqual(self.driver.get(f"{PODS}/a")["metadata"]["resourceVersion"], new)
+        for target, version in ((f"{PODS}/a", new), (f"{PODS}/a?resourceVersion=0", old)):
+            self.feed(target, json.dumps(typed(pod("a", version))).encode())
+            self.assertEqual(self.driver.get(f"{PODS}/a")["metadata"]["resourceVersion"], new)
 
     def test_deleted_objects_stay_deleted(self) -> None:
         self.feed(PODS, list_of([pod("a", 3), pod("b", 4)], 9))
@@ -229,6 +232,32 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(self.driver.status(f"{PODS}/gone"), 200)
         self.feed(other, list_of([pod("y", 4, "other")], 6))
         self.assertEqual(self.driver.names(other), ["y"])
+
+    def test_a_restored_cluster_seen_by_a_get(self) -> None:
+        a, b = json.dumps(typed(pod("a", 300))).encode(), json.dumps(typed(pod("b", 400))).encode()
+        self.feed(f"{PODS}/a", a)
+        self.feed(f"{PODS}/b", b, accept=f"{JSON};as=PartialObjectMetadata;v=v1;g=meta.k8s.io,{JSON}")
+        # What overtakes a get on its way is newer than it, and no sign of anything.
+        late = self.driver.begin(f"{PODS}/a")
+        assert late is not None
+        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", 500))).encode())
+        late.data([a])
+        late.complete()
+        self.assertEqual(self.driver.get(f"{PODS}/a")["metadata"]["resourceVersion"], "500")
+        # Neither is an answer that is allowed to be old.
+        self.feed(f"{PODS}/a?resourceVersion=0", a)
+        self.assertEqual(self.driver.get(f"{PODS}/a")["metadata"]["resourceVersion"], "500")
+        self.feed(f"{PODS}/a", a)
+        for _ in range(2):
+            self.assertEqual(self.driver.get(f"{PODS}/a")["metadata"]["resourceVersion"], "300")
+            self.assertEqual(self.driver.status(f"{PODS}/b"), 503)  # it may not be there, either
+            self.driver.reboot()
+
+    def test_a_get_of_what_is_not_stored_in_etcd(self) -> None:
+        metrics = "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods"
+        self.feed(metrics, list_of([pod("a", 300)], 300, "PodMetricsList"))
+        self.feed(f"{metrics}/a", b'{"kind":"PodMetrics","metadata":{"name":"a","namespace":"default"}}')
+        self.assertEqual(self.driver.names(metrics), ["a"])
 
     def test_a_restored_cluster_seen_by_a_watch_list(self) -> None:
         self.feed(PODS, list_of([pod("a", 300), pod("b", 400)], 900))
