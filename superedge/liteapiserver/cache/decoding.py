@@ -28,7 +28,6 @@ class GzipDecoder:
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP_WINDOW)
-        self._begun = False
 
     def feed(self, data: bytes) -> bytes:
         """What can be decoded now. Raises DecodeError."""
@@ -37,7 +36,6 @@ class GzipDecoder:
             while data:
                 if self._member.eof:
                     self._member = zlib.decompressobj(_GZIP_WINDOW)
-                self._begun = True
                 out.append(self._member.decompress(data))
                 data = self._member.unused_data
         except zlib.error as problem:
@@ -45,8 +43,8 @@ class GzipDecoder:
         return out[0] if len(out) == 1 else b"".join(out)
 
     def end(self) -> None:
-        """No more comes. Raises DecodeError when a member is cut short."""
-        if self._begun and not self._member.eof:
+        """No more comes. Raises DecodeError when a member is cut short, or there is none."""
+        if not self._member.eof:
             raise DecodeError("the gzip body is cut short")
 
 

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from superedge.kube.media import Representation, parse_media_type
+from superedge.kube.errors import DecodeError
+from superedge.kube.media import JSON, Representation, parse_media_type
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.forms import wanted_forms
@@ -30,12 +31,23 @@ class _TableHead(msgspec.Struct):
 
 
 _table = msgspec.json.Decoder(_TableHead)
+_any = msgspec.json.Decoder(msgspec.Raw)
 
 
 def document_path(request: RequestInfo) -> str:
     """What names a document: path and lasting parameters."""
     kept = sorted((key, value) for key, value in request.query.items() if key not in _PASSING)
     return f"{request.path}?{urlencode(kept)}" if kept else request.path
+
+
+def _check(representation: Representation, body: bytes) -> None:
+    if not body:
+        raise DecodeError("it is empty")
+    if representation.media_type == JSON:
+        try:
+            _any.decode(body)
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not JSON: {problem}") from problem
 
 
 class Documents:
@@ -66,9 +78,13 @@ class Documents:
     def put(
         self, identity: str, request: RequestInfo, content_type: str, etag: str, body: bytes, commit: Commit
     ) -> None:
-        """Keep a body; one page of many is not kept. ``etag`` is the answer's header, empty without one."""
+        """Keep a body; one page of many is not kept. ``etag`` is the answer's header, empty without one.
+
+        Raises DecodeError for an empty body, and for one that is labelled as JSON and is none.
+        """
         version = ""
         representation = parse_media_type(content_type)
+        _check(representation, body)
         if representation.kind == "Table":
             meta = _table.decode(body).metadata
             if meta.token or request.query.get("continue"):

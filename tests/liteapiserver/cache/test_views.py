@@ -1,0 +1,278 @@
+"""Which objects a view holds, what it proves of others, and that a reboot changes neither."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.liteapiserver.cache.answers import Answer
+from tests.liteapiserver.cache.driver import PODS, Driver, bookmark, event, gzipped, list_of, pod, typed
+
+LABELLED = f"{PODS}?labelSelector=app%3Dx"
+ON_NODE = f"{PODS}?fieldSelector=spec.nodeName%3Dn1"
+INITIAL = f"{PODS}?sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+OTHER = "/api/v1/namespaces/default/configmaps"
+
+
+class ViewTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.driver = Driver()
+        self.feed = self.driver.feed
+
+    def before_and_after_a_reboot(self, check: Callable[[], None]) -> None:
+        check()
+        self.driver.reboot()
+        check()
+
+    def version(self, target: str) -> str:
+        return str(self.driver.get(target)["metadata"]["resourceVersion"])
+
+    def status_from(self, version: int, target: str = PODS) -> int:
+        return self.driver.status(
+            f"{target}{'&' if '?' in target else '?'}watch=true&resourceVersion={version}"
+        )
+
+
+class SelectedViewTests(ViewTests):
+    def test_what_a_list_by_a_selector_lacks_is_not_deleted(self) -> None:
+        """It may have another label, or run on another node."""
+        for selected in (LABELLED, ON_NODE, f"{PODS}?fieldSelector=metadata.name%21%3Da"):
+            self.setUp()
+            self.feed(PODS, list_of([pod("a", 3, app="x"), pod("b", 4)], 9))
+            self.feed(selected, list_of([pod("a", 3, app="x")], 9))
+            self.feed(selected, list_of([], 12))
+
+            def check(selected: str = selected) -> None:
+                self.assertEqual(self.driver.names(PODS), ["a", "b"], selected)
+                self.assertEqual(self.driver.names(selected), [], selected)
+                self.assertEqual(self.driver.status(f"{PODS}/a"), 200)
+
+            self.before_and_after_a_reboot(check)
+
+    def test_what_a_list_by_names_lacks_is_deleted(self) -> None:
+        for fields in ("metadata.name%3Da", "metadata.namespace%3D%3Ddefault,metadata.name%3Da"):
+            self.setUp()
+            self.feed(PODS, list_of([pod("a", 3), pod("b", 4)], 9))
+            self.feed(f"{PODS}?fieldSelector={fields}", list_of([pod("a", 3)], 9))
+            self.feed(f"{PODS}?fieldSelector={fields}", list_of([], 12))
+            self.before_and_after_a_reboot(lambda: self.assertEqual(self.driver.names(PODS), ["b"]))
+
+    def test_what_left_the_only_view_that_showed_it_is_not_known(self) -> None:
+        """It is there or not: neither the object as it was nor a 404 may be told."""
+        for begin in (
+            lambda: self.feed(LABELLED, list_of([pod("b", 4, app="x")], 12)),
+            lambda: self.driver.watch(f"{LABELLED}&resourceVersion=9", event("DELETED", pod("a", 10))),
+        ):
+            self.setUp()
+            self.feed(LABELLED, list_of([pod("a", 3, app="x"), pod("b", 4, app="x")], 9))
+            begin()
+
+            def check() -> None:
+                self.assertEqual(self.driver.names(LABELLED), ["b"])
+                self.assertEqual(self.driver.status(f"{PODS}/a"), 503)
+
+            self.before_and_after_a_reboot(check)
+
+    def test_an_object_of_two_views_that_leaves_one(self) -> None:
+        other = f"{PODS}?labelSelector=tier%3Dweb"
+        for target in (LABELLED, other):
+            self.feed(target, list_of([pod("a", 3, app="x", tier="web")], 9))
+        self.driver.watch(f"{LABELLED}&resourceVersion=9", event("DELETED", pod("a", 10, tier="web")))
+
+        def check() -> None:
+            self.assertEqual(self.driver.names(LABELLED), [])
+            self.assertEqual(self.driver.names(other), ["a"])
+
+        self.before_and_after_a_reboot(check)
+
+    def test_an_older_list_leaves_what_is_newer(self) -> None:
+        """It was asked for before the watch brought what it lacks."""
+        late = self.driver.begin(PODS)
+        assert late is not None
+        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", 15))).encode())
+        late.data([list_of([pod("b", 4)], 12)])
+        late.complete()
+        self.before_and_after_a_reboot(lambda: self.assertEqual(self.driver.status(f"{PODS}/a"), 200))
+        self.assertEqual(self.driver.names(PODS), ["b"])
+
+
+class ReplayTests(ViewTests):
+    def test_deletions_that_a_client_has_seen_are_not_told_again(self) -> None:
+        self.feed(PODS, list_of([pod(name, 3) for name in "abcd"], 9))
+        frames = [event("DELETED", pod(name, 10 + at)) for at, name in enumerate("abc")]
+        self.driver.watch(f"{PODS}?resourceVersion=9", *frames)
+        for version, wanted in ((9, "abc"), (10, "bc"), (11, "c"), (12, "")):
+            found = self.driver.events(f"{PODS}?resourceVersion={version}")
+            self.assertEqual([name for _, name, _ in found], list(wanted))
+
+    def test_deletions_of_other_namespaces_and_names_are_not_told(self) -> None:
+        every = "/api/v1/pods"
+        self.feed(every, list_of([pod("a", 3), pod("a", 3, "other")], 9))
+        self.driver.watch(
+            f"{every}?resourceVersion=9",
+            event("DELETED", pod("a", 10)),
+            event("DELETED", pod("a", 11, "other")),
+        )
+        self.assertEqual(self.driver.events(f"{PODS}?resourceVersion=9"), [("DELETED", "a", "10")])
+        self.assertEqual(self.driver.events(f"{PODS}/b?resourceVersion=9"), [])
+
+    def test_from_before_a_list_that_came_since(self) -> None:
+        """What was deleted between the two is not known."""
+        self.feed(PODS, list_of([pod("a", 3)], 9))
+        self.driver.watch(f"{PODS}?resourceVersion=9", event("DELETED", pod("a", 10)))
+        self.assertEqual(self.status_from(9), 200)
+        self.feed(PODS, list_of([pod("b", 14)], 20))
+        self.assertEqual(self.status_from(10), 410)
+        self.assertEqual(self.driver.events(f"{PODS}?resourceVersion=20"), [])
+
+    def test_from_before_a_reboot(self) -> None:
+        """Deletions are not stored: a client that may have missed one lists again."""
+        self.feed(PODS, list_of([pod("a", 3)], 9))
+        self.driver.watch(f"{PODS}?resourceVersion=9", event("DELETED", pod("a", 10)), bookmark(12))
+        self.assertEqual(len(self.driver.events(f"{PODS}?resourceVersion=9")), 1)
+        self.driver.reboot()
+        self.assertEqual(self.status_from(9), 410)
+        self.assertEqual(self.status_from(11), 410)
+        self.assertEqual(self.driver.events(f"{PODS}?resourceVersion=12"), [])
+
+    def test_more_deletions_than_are_remembered(self) -> None:
+        self.feed(PODS, list_of([pod(f"p{number:03}", 3) for number in range(300)], 9))
+        frames = [event("DELETED", pod(f"p{number:03}", 10 + number)) for number in range(300)]
+        self.driver.watch(f"{PODS}?resourceVersion=9", *frames)
+        self.assertEqual(self.status_from(9), 410)
+        (first, *_) = (version for version in range(9, 310) if self.status_from(version) == 200)
+        self.assertEqual(len(self.driver.events(f"{PODS}?resourceVersion={first}")), 309 - first)
+
+
+class InitialEventsTests(ViewTests):
+    def test_an_ordinary_bookmark_is_not_the_end(self) -> None:
+        recorder = self.driver.watch(INITIAL, event("ADDED", pod("a", 3)), bookmark(5))
+        self.assertEqual(self.driver.status(PODS), 503)
+        self.assertFalse(recorder.settled)
+        recorder.data([event("ADDED", pod("b", 4)), bookmark(9, end=True)])
+        self.assertTrue(recorder.settled)
+        self.assertEqual((self.driver.names(PODS), self.version(PODS)), (["a", "b"], "9"))
+
+    def test_changes_among_them(self) -> None:
+        self.driver.watch(
+            INITIAL,
+            event("ADDED", pod("a", 3)),
+            event("ADDED", pod("b", 4)),
+            event("MODIFIED", pod("a", 6)),
+            event("MODIFIED", pod("c", 7)),
+            event("DELETED", pod("b", 8)),
+            event("DELETED", pod("never", 8)),
+            bookmark(9, end=True),
+        )
+        self.assertEqual(self.driver.names(PODS), ["a", "c"])
+        self.assertEqual(self.driver.get(f"{PODS}/a")["metadata"]["resourceVersion"], "6")
+
+    def test_after_one_that_could_not_be_read_nothing_is_complete(self) -> None:
+        recorder = self.driver.watch(INITIAL, event("ADDED", pod("a", 3)), b"garbage\n")
+        recorder.data([event("ADDED", pod("c", 4)), bookmark(9, end=True)])
+        self.assertEqual(self.driver.status(PODS), 503)
+
+
+class RestoredTests(ViewTests):
+    def test_after_a_reboot(self) -> None:
+        self.feed(PODS, list_of([pod("a", 300)], 900))
+        self.driver.reboot()
+        # Later than every object, earlier than what was shown.
+        self.feed(LABELLED, list_of([], 600))
+        self.assertEqual(self.driver.names(LABELLED), [])
+        self.assertEqual(self.driver.status(PODS), 503)
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 503)
+
+    def test_by_an_object_alone_and_after_a_reboot(self) -> None:
+        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", 300))).encode())
+        self.driver.reboot()
+        self.feed(PODS, list_of([pod("b", 4)], 100))
+        self.assertEqual(self.driver.names(PODS), ["b"])
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 404)
+
+    def test_told_by_the_history_of_one_resource(self) -> None:
+        self.feed(PODS, list_of([pod("a", 300)], 900))
+        self.feed("/apis/apps/v1/namespaces/default/pods", list_of([pod("a", 300)], 900))
+        self.feed(OTHER, list_of([pod("c", 300)], 900, "ConfigMapList"))
+        self.driver.cache.went_back("", "pods", 900)
+        self.assertEqual(self.driver.names(PODS), ["a"])
+        self.driver.cache.went_back("", "pods", 899)
+
+        def check() -> None:
+            self.assertEqual(self.driver.status(PODS), 503)
+            self.assertEqual(self.driver.names("/apis/apps/v1/namespaces/default/pods"), ["a"])
+            self.assertEqual(self.driver.names(OTHER), ["c"])
+
+        self.before_and_after_a_reboot(check)
+
+
+class SizeTests(ViewTests):
+    def test_bytes_are_those_of_the_objects(self) -> None:
+        def check() -> None:
+            (collection,) = self.driver.cache.collections()
+            wanted = sum(len(stored.item.raw) for stored in collection.objects.values())
+            self.assertEqual(collection.size, wanted)
+
+        self.feed(PODS, list_of([pod("a", 3), pod("b", 4)], 9))
+        self.driver.watch(
+            f"{PODS}?resourceVersion=9",
+            event("MODIFIED", pod("a", 10, long="x" * 100)),
+            event("ADDED", pod("c", 11)),
+            event("DELETED", pod("b", 12)),
+        )
+        self.feed(f"{PODS}/c", json.dumps({**typed(pod("c", 11)), "again": True}).encode())
+        self.before_and_after_a_reboot(check)
+        self.feed(PODS, list_of([pod("c", 13)], 20))
+        self.before_and_after_a_reboot(check)
+
+
+class DocumentTests(ViewTests):
+    def test_of_one_identity_no_other_hears(self) -> None:
+        hashed = "/openapi/v3/apis/apps/v1?hash="
+        for identity in ("one", "two"):
+            self.feed(f"{hashed}A", b"1", identity=identity)
+            self.feed("/apis", b"{}", etag=b'"abc"', identity=identity)
+        self.driver.now += 500
+        self.feed(f"{hashed}B", b"2", identity="one")
+        self.driver.begin("/apis", 304, etag=b'"abc"', identity="one")
+        self.assertEqual(self.driver.status(f"{hashed}A", identity="one"), 503)
+        self.assertEqual(self.driver.get(f"{hashed}A", identity="two"), 1)
+        for identity, age in (("one", b"0"), ("two", b"500")):
+            answer = self.driver.ask("/apis", identity=identity)
+            assert isinstance(answer, Answer)
+            self.assertEqual(dict(answer.headers)[b"Age"], age)
+
+    def test_which_paths_are_kept(self) -> None:
+        for path in ("/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/version", "/openapi/v2"):
+            self.assertIsNotNone(self.driver.begin(path), path)
+        for path in (
+            "/",
+            "/apisx",
+            "/versions",
+            "/livez",
+            f"{PODS}/a/status?watch=true",
+            f"{PODS}/a/eviction",
+        ):
+            self.assertIsNone(self.driver.begin(path), path)
+
+    def test_what_is_no_gzip(self) -> None:
+        self.feed("/apis", gzipped([b"{}"]), encoding=b"gzip")
+        for body in (b"{}", gzipped([b"[]"])[:10] + b"\0" * 20, b""):
+            self.feed("/apis", body, encoding=b"gzip")
+            self.assertEqual(self.driver.get("/apis"), {})
+
+    def test_what_is_not_whole(self) -> None:
+        for path, body in (("/apis", b'{"a": [1]}'), ("/version", b'{"major": "1"}')):
+            self.feed(path, body)
+            for end in range(len(body)):
+                self.feed(path, body[:end])
+            self.feed(path, b"<html>")
+            self.assertEqual(self.driver.get(path), json.loads(body))
+        schema = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+        self.feed("/openapi/v2", b"\x0a\x01", accept=schema)
+        self.feed("/openapi/v2", b"", accept=schema)
+        answer = self.driver.ask("/openapi/v2", accept=schema)
+        assert isinstance(answer, Answer)
+        self.assertEqual(answer.body, b"\x0a\x01")
