@@ -86,7 +86,7 @@ class Filters:
 
     def _answer(self, request: RequestInfo, answer: Answer | WatchAnswer) -> Answer | WatchAnswer:
         if isinstance(answer, WatchAnswer):
-            answer.frames = WatchFilter(self, request).feed(answer.frames)
+            answer.frames = WatchFilter(self, request, replayed=True).feed(answer.frames)
         elif answer.status == 200:
             body = self.body(request, answer.body)
             if body is None:
@@ -115,14 +115,29 @@ def hidden(request: RequestInfo) -> Answer:
     return Answer(404, headers, not_found(request.group, request.resource, request.name), "hit")
 
 
+def _bare(item: Object) -> Object:
+    """What tells a client which object is meant, and no more of it."""
+    meta = item.get("metadata") or {}
+    kept = {key: meta[key] for key in ("name", "namespace", "uid", "resourceVersion") if key in meta}
+    return {"kind": item.get("kind", ""), "apiVersion": item.get("apiVersion", ""), "metadata": kept}
+
+
 class WatchFilter:
     """One watch: an object that becomes hidden is deleted for the client, one never shown never was."""
 
-    def __init__(self, filters: Filters, request: RequestInfo) -> None:
+    def __init__(self, filters: Filters, request: RequestInfo, replayed: bool = False) -> None:
+        """``replayed`` when events come from the cache, where whatever changed is ADDED."""
         self._filters = filters
         self._request = request
         self._splitter = LineSplitter()
         self._shown: set[tuple[str, str]] = set()
+        self._hidden: set[tuple[str, str]] = set()
+        # What a client that goes on from a version may have been shown before.
+        self._old: tuple[str, ...] = ()
+        if request.query.get("resourceVersion", "") not in ("", "0") and not request.flag(
+            "sendInitialEvents"
+        ):
+            self._old = ("ADDED", "MODIFIED", "DELETED") if replayed else ("MODIFIED", "DELETED")
 
     def feed(self, pieces: list[bytes]) -> list[bytes]:
         """The events that the pieces complete, as the client is to see them. Raises msgspec errors."""
@@ -134,15 +149,20 @@ class WatchFilter:
         if event["type"] not in ("ADDED", "MODIFIED", "DELETED"):
             return line + b"\n"
         before: Object = event["object"]
+        name, bare = _name(before), _bare(before)
         item = self._filters._filter(self._request, before)
-        name = _name(before)
         if item is not None and event["type"] != "DELETED":
             self._shown.add(name)
+            self._hidden.discard(name)
             event["object"] = item
-        elif name in self._shown or item is not None:
-            # Hidden from now on, or gone.
+        elif item is not None:
             self._shown.discard(name)
-            event["type"], event["object"] = "DELETED", before if item is None else item
+            event["object"] = item
+        elif name in self._shown or (event["type"] in self._old and name not in self._hidden):
+            self._shown.discard(name)
+            self._hidden.add(name)
+            event["type"], event["object"] = "DELETED", bare
         else:
+            self._hidden.add(name)
             return b""
         return _encode(event) + b"\n"

@@ -136,6 +136,14 @@ class OutageTests(TestCase):
 
         await self.measure(begin)
 
+    async def test_boot_into_a_black_hole(self) -> None:
+        async def begin() -> None:
+            await self.world.stop_lite()
+            await self.replace(listener(Silent))
+            await self.world.start_lite()
+
+        await self.measure(begin)
+
     async def test_tls_hello_swallowed(self) -> None:
         await self.measure(lambda: self.replace(listener(Silent)))
 

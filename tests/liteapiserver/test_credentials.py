@@ -106,10 +106,13 @@ class CredentialsTests(SynchronousTestCase):
         token = jwt(sub=ACCOUNT, exp=2000)
         self.credentials.accepted(token)
         entries = [Entry(kind, key, value) for (kind, key), value in self.records.items() if value]
-        entries.append(Entry("bearer", ("damaged",), b"?"))
+        damaged = (identify(b"Bearer damaged").digest,)
+        entries.append(Entry("bearer", damaged, b"?"))
         again = self.make()
         again.restore(entries)
         self.assertTrue(again.is_accepted(token))
+        self.assertFalse(again.is_accepted(b"Bearer damaged"))
+        self.assertIsNone(self.records["bearer", damaged])
         self.assertNotIn(token.split()[1], b"".join(entry.value for entry in entries))
 
     def test_a_token_made_for_a_pod(self) -> None:

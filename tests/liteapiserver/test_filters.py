@@ -5,10 +5,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
 from superedge.config.addresses import TCPAddress
+from superedge.interfaces import IResponseFilter
 from superedge.kube.media import PROTOBUF
+from superedge.liteapiserver.filters import Filters, WatchFilter
 from superedge.liteapiserver.kubernetes import KubernetesEndpoints
-from tests.liteapiserver.cache.driver import TABLE, event, list_of, pod, typed
+from tests.liteapiserver.cache.driver import TABLE, event, list_of, pod, request, typed
 from tests.liteapiserver.test_proxying import PODS, ProxyTestCase
 from tests.liteapiserver.world import JSON, Response, Seen, until
 
@@ -21,6 +26,7 @@ def _has_an_event(watch: Response) -> bool:
     return watch.body.endswith(b"\n")
 
 
+@implementer(IResponseFilter)
 class HideSecretPods:
     """Hides pods that have the label ``hidden``, and marks the others."""
 
@@ -35,6 +41,43 @@ class HideSecretPods:
         if "hidden" in item["metadata"].get("labels", {}):
             return None
         return {**item, "marked": True}
+
+
+class WatchFilterTests(SynchronousTestCase):
+    def seen(self, query: str, *frames: bytes, replayed: bool = False) -> list[tuple[str, str]]:
+        info = request(f"{PODS}?watch=true{query}")
+        self.sent = WatchFilter(Filters([HideSecretPods()]), info, replayed).feed(list(frames))
+        events = [json.loads(line) for line in self.sent]
+        return [(each["type"], each["object"]["metadata"]["name"]) for each in events]
+
+    def test_what_a_list_showed_and_is_hidden_now(self) -> None:
+        """A client that goes on from a list, as all do, has it until it is told otherwise."""
+        hidden = [event("MODIFIED", pod("a", version, hidden="yes")) for version in (21, 22)]
+        self.assertEqual(self.seen("&resourceVersion=20", *hidden), [("DELETED", "a")])
+        self.assertNotIn(b"hidden", b"".join(self.sent))
+        self.assertNotIn(b"spec", b"".join(self.sent))
+        self.assertIn(b'"resourceVersion":"21"', b"".join(self.sent))
+        gone = event("DELETED", pod("a", 21, hidden="yes"))
+        self.assertEqual(self.seen("&resourceVersion=20", gone), [("DELETED", "a")])
+        added = event("ADDED", pod("a", 21, hidden="yes"))
+        self.assertEqual(self.seen("&resourceVersion=20", added, hidden[1], gone), [])
+        self.assertEqual(self.seen("&resourceVersion=20", added, replayed=True), [("DELETED", "a")])
+        for query in ("", "&resourceVersion=0", "&resourceVersion=20&sendInitialEvents=true"):
+            self.assertEqual(self.seen(query, *hidden, gone), [])
+            self.assertEqual(self.seen(query, added, replayed=True), [])
+
+    def test_hidden_and_shown_in_turns(self) -> None:
+        frames = [
+            event("ADDED", pod("a", 21, hidden="yes")),
+            event("MODIFIED", pod("a", 22)),
+            event("MODIFIED", pod("a", 23, hidden="yes")),
+            event("MODIFIED", pod("a", 24, hidden="yes")),
+            event("MODIFIED", pod("a", 25)),
+            event("DELETED", pod("a", 26)),
+        ]
+        wanted = ["MODIFIED", "DELETED", "MODIFIED", "DELETED"]
+        self.assertEqual([type_ for type_, _ in self.seen("", *frames)], wanted)
+        self.assertEqual([type_ for type_, _ in self.seen("&resourceVersion=20", *frames)], wanted)
 
 
 class FilterTests(ProxyTestCase):

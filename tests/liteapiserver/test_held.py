@@ -63,6 +63,12 @@ class HeldTests(SynchronousTestCase):
         self.assertTrue(self.transport.value().endswith(END))
         self.assertEqual(len(self.held), 0)
 
+    def test_the_cloud_is_back_and_its_time_is_up_before(self) -> None:
+        self.open(timeout=1.0)
+        self.held.resume(1000.0)
+        self.clock.advance(1.0)
+        self.assertTrue(self.transport.value().endswith(END))
+
     def test_a_client_that_goes_away(self) -> None:
         self.open(bookmarks=True)
         self.connection.connectionLost(Failure(ConnectionDone()))

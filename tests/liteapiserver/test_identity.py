@@ -7,7 +7,7 @@ from typing import Any, cast
 from prometheus_client import REGISTRY
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.identity import IdentityManager
+from superedge.liteapiserver.identity import EAGERNESS, IdentityManager
 from superedge.net.transport import organizations_of
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource
@@ -72,6 +72,28 @@ class IdentityTests(SynchronousTestCase):
         combined = self.path / "kubelet-client-current.pem"
         combined.write_bytes((self.pairs / "a.crt").read_bytes() + (self.pairs / "a.key").read_bytes())
         self.assertEqual(self.manager(combined).names, ["system:node:a"])
+
+    def test_a_directory_of_such_files(self) -> None:
+        for name in ("a", "b"):
+            self.issue(name, stem=name)
+            parts = [(self.pairs / f"{name}.{kind}") for kind in ("crt", "key")]
+            (self.pairs / f"{name}.pem").write_bytes(b"".join(part.read_bytes() for part in parts))
+            for part in parts:
+                part.unlink()
+        (self.pairs / "alone.crt").write_text("its key is not there")
+        manager = self.manager()
+        self.assertEqual((manager.names, manager.faults), (["a", "b"], []))
+
+    def test_a_stranger_is_looked_for_twice_a_second_at_most(self) -> None:
+        self.issue("a")
+        key = self.pairs / "a.key"
+        good = key.read_bytes()
+        key.write_bytes(b"no key")
+        manager = self.manager()
+        self.assertIsNone(manager.find("a", 7.0))
+        key.write_bytes(good)
+        self.assertIsNone(manager.find("a", 7.0 + EAGERNESS - 0.01))
+        self.assertIsNotNone(manager.find("a", 7.0 + EAGERNESS))
 
     def test_a_ca_is_nobody(self) -> None:
         self.assertEqual(self.manager(self.path / "ca").names, [])

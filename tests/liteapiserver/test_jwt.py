@@ -61,6 +61,10 @@ class VerifyTests(SynchronousTestCase):
         self.refuse(RSA.token({"alg": "ES256"}), "none of the issuer's keys")
         self.refuse(EC.token({"alg": "RS256"}), "none of the issuer's keys")
         self.refuse(EC.token({"alg": "ES384"}), "none of the issuer's keys")
+        for signer in (RSA, EC):
+            for alg in ("RS256", "ES256"):
+                other = [msgspec.convert((EC if signer is RSA else RSA).jwk(), Key)]
+                self.refuse(signer.token({"alg": alg, "kid": ""}), "none of the issuer's keys", other)
         self.refuse(RSA.token({"alg": "RS512"}), "none of the issuer's keys")
         self.refuse(RSA.token({"alg": "PS256"}), "algorithm")
         for_encryption = [msgspec.convert(RSA.jwk(use="enc"), Key)]

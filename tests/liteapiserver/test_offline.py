@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from superedge.kube.protobuf import envelope
+from superedge.liteapiserver.questions import MAX_BODY
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ServerContextSource
 from tests.liteapiserver.cache.driver import event, list_of, pod
@@ -319,6 +320,32 @@ class QuestionTests(OfflineTestCase):
         self.assertEqual(answer.status, 503)
         answer = await self.world.ask("POST", self.ACCESS, body=b"may I")
         self.assertEqual(answer.status, 503)  # nobody else's answer
+
+    async def test_a_question_whose_body_waits_to_be_asked_for(self) -> None:
+        self.upstream.serve(self.ACCESS.encode(), b"{}", 201)
+        await self.world.ask("POST", self.ACCESS, body=b"may I", identity=self.world.node)
+        await self.world.go_offline()
+        headers = [(b"Expect", b"100-continue"), (b"Content-Length", b"5")]
+        answer = await self.world.send("POST", self.ACCESS, headers, identity=self.world.node)
+        await until(lambda: answer.heads, "it is asked for")
+        self.assertEqual(answer.status, 100)
+        assert answer.connection is not None
+        answer.connection.transport.write(b"may I")
+        await answer.over
+        self.assertEqual((answer.status, answer.body), (201, b"{}"))
+
+    async def test_a_question_that_is_too_long(self) -> None:
+        body = b"x" * (MAX_BODY + 1)
+        self.upstream.serve(self.ACCESS.encode(), b"{}", 201)
+        connection = await self.world.connect(self.world.node)
+        for size, online, offline in ((MAX_BODY, 201, 201), (MAX_BODY + 1, 201, 413)):
+            answer = await self.world.ask("POST", self.ACCESS, body=body[:size], connection=connection)
+            self.assertEqual(answer.status, online)
+            await self.world.go_offline()
+            answer = await self.world.ask("POST", self.ACCESS, body=body[:size], connection=connection)
+            self.assertEqual(answer.status, offline)
+            await self.upstream.start()
+            await until(lambda: self.world.state == "online", "online")
 
     async def test_entity_tags(self) -> None:
         etag = [(b"ETag", b'"abc"')]

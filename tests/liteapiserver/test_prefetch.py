@@ -144,6 +144,28 @@ class PrefetchTests(OfflineTestCase):
         self.assertEqual(self.names(answer), ["a", "b"])
 
 
+class SelectorTests(OfflineTestCase):
+    PATH = f"{SERVICES}?labelSelector=!x"
+    options = {"prefetch": [PrefetchConfig(identity=NODE, paths=[PATH])]}
+
+    async def test_a_path_with_a_selector(self) -> None:
+        watches: list[Seen] = []
+
+        def answer(seen: Seen) -> None:
+            if b"&watch=true&" in seen.target:
+                watches.append(seen)
+            else:
+                self.assertEqual(seen.target.decode(), self.PATH)
+                seen.request.respond(200, list(JSON), list_of([pod("a", 3)], 9, "ServiceList"))
+
+        self.upstream.answers[SERVICES.encode()] = answer
+        await until(lambda: watches, "watching")
+        self.assertTrue(watches[0].target.startswith(self.PATH.encode() + b"&watch=true&"))
+        await self.world.go_offline()
+        self.assertEqual(self.names(await self.world.get(self.PATH)), ["a"])
+        self.assertEqual((await self.world.get(SERVICES)).status, 503)
+
+
 class StrangerTests(OfflineTestCase):
     options = {"prefetch": [PrefetchConfig(identity="nobody", paths=[SERVICES])]}
 

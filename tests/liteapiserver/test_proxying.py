@@ -271,6 +271,11 @@ class ConnectionTests(ProxyTestCase):
         answer = await self.world.ask("POST", "/x", body=b"once", identity=self.world.node)
         self.assertEqual(answer.status, 504)
         self.assertEqual([seen.request.head.method for seen in self.upstream.seen].count(b"POST"), 1)
+        await self.world.get("/x")
+        self.upstream.answers[b"/x"] = drop
+        before = len(self.upstream.seen)
+        answer = await self.world.ask("GET", "/x", body=b"a body is sent once", identity=self.world.node)
+        self.assertEqual((answer.status, len(self.upstream.seen)), (503, before + 1))
 
     async def test_pipelined_requests(self) -> None:
         for number in range(3):

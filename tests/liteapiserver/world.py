@@ -31,7 +31,8 @@ from superedge.web.server import Request
 from tests.web.h2server import BothFactory
 
 reactor = cast(IReactor, _reactor)
-FAST = {"probe_interval": 0.1, "probe_timeout": 0.3, "connect_timeout": 1.0}
+# A probe of this process may take its time on a busy machine: too little, and an outage is declared.
+FAST = {"probe_interval": 0.1, "probe_timeout": 1.0, "connect_timeout": 1.0}
 NODE = "system:node:edge-1"
 # What lite-apiserver reads for itself.
 OWN_READS = {b"/readyz", CONFIGURATION.encode(), KEYS.encode()}

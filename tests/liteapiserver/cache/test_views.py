@@ -8,6 +8,7 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.liteapiserver.cache.answers import Answer
+from superedge.liteapiserver.cache.recorders import PagedLists
 from tests.liteapiserver.cache.driver import PODS, Driver, bookmark, event, gzipped, list_of, pod, typed
 
 LABELLED = f"{PODS}?labelSelector=app%3Dx"
@@ -118,6 +119,12 @@ class ReplayTests(ViewTests):
         self.assertEqual(self.driver.events(f"{PODS}?resourceVersion=9"), [("DELETED", "a", "10")])
         self.assertEqual(self.driver.events(f"{PODS}/b?resourceVersion=9"), [])
 
+    def test_what_left_a_view_by_a_selector(self) -> None:
+        self.feed(LABELLED, list_of([pod("a", 3, app="x"), pod("b", 4, app="x")], 9))
+        self.driver.watch(f"{LABELLED}&resourceVersion=9", event("DELETED", pod("a", 10)))
+        self.assertEqual(self.driver.events(f"{LABELLED}&resourceVersion=9"), [("DELETED", "a", "10")])
+        self.assertEqual(self.driver.events(f"{LABELLED}&resourceVersion=10"), [])
+
     def test_from_before_a_list_that_came_since(self) -> None:
         """What was deleted between the two is not known."""
         self.feed(PODS, list_of([pod("a", 3)], 9))
@@ -144,6 +151,17 @@ class ReplayTests(ViewTests):
         self.assertEqual(self.status_from(9), 410)
         (first, *_) = (version for version in range(9, 310) if self.status_from(version) == 200)
         self.assertEqual(len(self.driver.events(f"{PODS}?resourceVersion={first}")), 309 - first)
+
+
+class PageTests(ViewTests):
+    def test_lists_that_nobody_reads_to_their_end(self) -> None:
+        """The oldest of many gives way; the others go on."""
+        for number in range(PagedLists.MAX_LISTS + 1):
+            self.feed(f"{PODS}?limit=1&labelSelector=n{number}", list_of([pod("a", 3)], 9, token="t"))
+        for number, wanted in ((0, 503), (1, 200), (PagedLists.MAX_LISTS, 200)):
+            selected = f"{PODS}?limit=1&labelSelector=n{number}"
+            self.feed(f"{selected}&continue=t", list_of([pod("b", 4)], 9))
+            self.assertEqual(self.driver.status(selected), wanted, number)
 
 
 class InitialEventsTests(ViewTests):
@@ -243,6 +261,23 @@ class DocumentTests(ViewTests):
             answer = self.driver.ask("/apis", identity=identity)
             assert isinstance(answer, Answer)
             self.assertEqual(dict(answer.headers)[b"Age"], age)
+
+    def test_a_404_is_about_one_path_of_one_identity(self) -> None:
+        for identity in ("one", "two"):
+            for path in ("/apis/a.example", "/apis/b.example"):
+                self.feed(path, b"{}", identity=identity)
+        self.feed("/apis/a.example", b"404 page not found\n", 404, identity="one")
+
+        def check() -> None:
+            for identity, path, wanted in (
+                ("one", "/apis/a.example", 503),
+                ("one", "/apis/b.example", 200),
+                ("two", "/apis/a.example", 200),
+                ("two", "/apis/b.example", 200),
+            ):
+                self.assertEqual(self.driver.status(path, identity=identity), wanted)
+
+        self.before_and_after_a_reboot(check)
 
     def test_which_paths_are_kept(self) -> None:
         for path in ("/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/version", "/openapi/v2"):
