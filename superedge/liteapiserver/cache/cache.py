@@ -351,10 +351,12 @@ class Cache:
                 collection.begin_anew()
 
     def wrote(self, identity: str, request: RequestInfo) -> None:
-        """A write succeeded: what was missing may be there now."""
+        """A write succeeded: what was missing may be there now, and what was deleted may be gone."""
         self._settle(identity, request)
         for collection in self._collections.of(identity, request):
             collection.found(request.namespace, request.name)
+            if request.verb == "delete" and not request.subresource:
+                collection.doubt_object(object_name(request))
 
     # -- offline
 

@@ -211,6 +211,12 @@ class Collection:
             del self.absent[absent]
             self._commit(records.ABSENT, (*self.key.parts, *absent), None)
 
+    def doubt_object(self, name: Name) -> None:
+        """It may be gone: forget it, unless a list or watch shows it, which will tell."""
+        stored = self.objects.get(name)
+        if stored is not None and not stored.views:
+            self.forget_object(name)
+
     def view(self, scope: Scope) -> View:
         """The view of a scope, made partial when there is none."""
         view = self.views.get(scope)
