@@ -127,9 +127,11 @@ class ForwardingTests(ProxyTestCase):
         )
         connection.transport.write(b"3\r\nabc\r\n")
         await until(lambda: self.upstream.seen and self.upstream.seen[0].body)
-        connection.transport.write(b"2\r\nde\r\n0\r\n\r\n")
+        connection.transport.write(b"2\r\nde\r\n0\r\nx-sum: 5\r\n\r\n")
         await answer.over
         self.assertEqual(answer.body, b"abcde")
+        (body,) = (body for body in self.upstream.bodies if body.seen.target == b"/up")
+        self.assertEqual(body.trailers, [(b"x-sum", b"5")])
 
     async def test_switching_protocols(self) -> None:
         class Echo(Protocol):

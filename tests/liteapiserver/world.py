@@ -65,12 +65,14 @@ class _Body:
     def __init__(self, seen: Seen, answer: Callable[[Seen], None]) -> None:
         self.seen = seen
         self.answer = answer
+        self.trailers: Headers = []
         self.lost = False
 
     def body(self, data: bytes) -> None:
         self.seen.body.append(data)
 
     def body_end(self, trailers: Headers) -> None:
+        self.trailers = trailers
         self.seen.done.callback(b"".join(self.seen.body))
         self.answer(self.seen)
 
