@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from prometheus_client import REGISTRY
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -9,6 +10,8 @@ from zope.interface import implementer
 
 from superedge.interfaces import Change, Entry, ICacheStore
 from superedge.liteapiserver.cache.committer import MAX_BATCH, RETRY, Committer
+
+REFUSED = {"outcome": "refused"}
 
 
 @implementer(ICacheStore)
@@ -104,6 +107,22 @@ class CommitterTests(SynchronousTestCase):
         self.assertEqual(self.store.batches, [{("a",): b"2", ("b",): b"1"}])
         self.assertEqual(self.committer.degraded, "")
         self.assertEqual(self.committer.pending, 0)
+
+    def test_a_full_disk_is_not_tried_more_often_for_many_changes(self) -> None:
+        refused = REGISTRY.get_sample_value("superedge_liteapiserver_commits_total", REFUSED) or 0.0
+        self.store.refuse = True
+        self.add("a", b"1")
+        self.clock.advance(0.05)
+        for number in range(MAX_BATCH + 1):
+            self.add(str(number), b"")
+        self.store.refuse = False
+        self.clock.advance(RETRY - 0.1)
+        self.assertEqual((self.committer.pending, self.store.batches), (MAX_BATCH + 2, []))
+        self.clock.advance(0.1)
+        self.assertEqual([len(batch) for batch in self.store.batches], [MAX_BATCH + 2])
+        self.assertEqual(
+            REGISTRY.get_sample_value("superedge_liteapiserver_commits_total", REFUSED), refused + 1
+        )
 
     def test_what_comes_and_goes_is_never_written(self) -> None:
         self.add("a", b"1")

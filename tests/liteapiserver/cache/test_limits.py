@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+from prometheus_client import REGISTRY
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.liteapiserver.cache.collection import MAX_ABSENT
@@ -9,6 +10,7 @@ from superedge.liteapiserver.cache.limits import Limits
 from tests.liteapiserver.cache.driver import PODS, Driver, event, list_of, pod, typed
 
 MANY = 1_000_000_000
+EVICTIONS = "superedge_liteapiserver_cache_evictions_total"
 
 
 def space(name: str) -> str:
@@ -35,7 +37,9 @@ class LimitTests(SynchronousTestCase):
     def test_the_oldest_views_go_first_from_memory_and_store(self) -> None:
         driver = Driver(limits=Limits(MANY, 100))
         self.fill(driver, 12)
+        before = REGISTRY.get_sample_value(EVICTIONS, {"kind": "view"}) or 0.0
         driver.cache.trim()
+        self.assertEqual(REGISTRY.get_sample_value(EVICTIONS, {"kind": "view"}), before + 3)
         for _ in range(2):
             self.assertEqual(self.known(driver, 12), list(range(3, 12)))
             driver.reboot()
