@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 from typing import cast
+from uuid import uuid4
 
 import msgspec
 from klein import Klein
@@ -64,7 +65,8 @@ class EmbeddedAPI:
     # -- who
 
     def authenticate(self, request: Request) -> auth.User:
-        """The user of a request. Raises APIError 401."""
+        """The user of a request, which gets a name of its own for the audit. Raises APIError 401."""
+        request.setHeader("audit-id", str(uuid4()))
         header = request.getHeader("authorization") or ""
         certificate = getattr(request.channel.transport, "peer_certificate", None) or {}
         name = common_name_of(certificate)

@@ -202,6 +202,12 @@ class AnswerTests(OfflineTestCase):
         await self.world.go_offline()
         self.assertEqual((await self.world.ask("GET", PODS, [token])).status, 401)
 
+    async def test_what_stands_before_the_api_server_vouches_for_nobody(self) -> None:
+        self.upstream.serve(b"/status", b"up", headers=[(b"Content-Type", b"text/plain")])
+        self.assertEqual((await self.world.ask("GET", "/status", [BEARER])).status, 200)
+        await self.world.go_offline()
+        self.assertEqual((await self.world.ask("GET", PODS, [BEARER])).status, 401)
+
     async def test_tokens_for_pods(self) -> None:
         token = BEARER[1].split()[1].decode()
         self.upstream.serve(TOKEN.encode(), in_json(token), 201)
