@@ -6,22 +6,21 @@ from hashlib import sha256
 from urllib.parse import quote
 
 from superedge.web.client import Pool
-from superedge.web.heads import Headers
+from superedge.web.heads import split_lines
 
 _IMPERSONATE = b"impersonate-"
 
 
-def acting_as(headers: Headers) -> str:
+def acting_as(lines: bytes) -> str:
     """What the name of a client begins with that asks as somebody else; empty for one that does not.
 
-    Whoever it asks as, with which groups and extra fields, sees other things, and has a cache of its own.
-    Source: Kubernetes, "User impersonation".
+    ``lines`` are the headers that it is forwarded with. Whoever it asks as, with which groups and extra
+    fields, sees other things, and has a cache of its own. Source: Kubernetes, "User impersonation".
     """
-    named = [
-        (name.lower(), value)
-        for name, value in headers
-        if name[:1] in b"iI" and name.lower().startswith(_IMPERSONATE)
-    ]
+    if _IMPERSONATE not in lines.lower():
+        return ""
+    headers = [(name.lower(), value) for name, value in split_lines(lines)]
+    named = [pair for pair in headers if pair[0].startswith(_IMPERSONATE)]
     if not named:
         return ""
     user = b",".join(value for name, value in named if name == b"impersonate-user")

@@ -35,7 +35,7 @@ class Incoming:
         lines, noted = head.passed_on()
         accept = noted.get(b"accept", b"")
         self.authorization = noted.get(b"authorization", b"")
-        self.acting_as = acting_as(head.headers)
+        self.acting_as = acting_as(lines)
         info = parse_request(head.method, head.target, accept)
         self.acceptable = True
         """Whether the client takes the form in which alone what is filtered is shown."""

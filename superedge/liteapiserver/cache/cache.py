@@ -145,8 +145,12 @@ class Cache:
             return None
         forms = self._collections.of(identity, request)
         if request.verb == "get":
-            name = object_name(request)
-            return max([form.objects[name].number for form in forms if name in form.objects], default=0)
+            newest, name = 0, object_name(request)
+            for form in forms:
+                stored = form.objects.get(name)
+                if stored is not None and stored.number > newest:
+                    newest = stored.number
+            return newest
         if request.verb == "list" or request.flag("sendInitialEvents"):
             scope = scope_of(request)
             return max([form.newest_for(scope) for form in forms], default=0)
