@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
-from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -68,15 +67,6 @@ class Caller(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.ended.callback(self.data)
-
-
-def logged(case: TestCase) -> list[dict[str, Any]]:
-    """Every event that is logged from now on, as long as the test lasts."""
-    events: list[dict[str, Any]] = []
-    observer = cast(Any, events.append)
-    globalLogPublisher.addObserver(observer)
-    case.addCleanup(globalLogPublisher.removeObserver, observer)
-    return events
 
 
 class TunnelCase(TestCase):

@@ -11,8 +11,9 @@ from superedge.config.load import convert
 from superedge.config.tunnel import TunnelEdgeConfig
 from superedge.errors import ConfigError
 from superedge.net.errors import ConnectError
+from tests.events import logged
 from tests.net.connectproxy import ConnectProxy
-from tests.tunnel.case import TunnelCase, logged, reactor
+from tests.tunnel.case import TunnelCase, reactor
 
 
 class WayTests(TunnelCase):

@@ -23,7 +23,8 @@ from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.connect import ConnectListener
 from superedge.tunnel.listeners.tcp import TcpListener
 from superedge.tunnel.listeners.tls import TlsListener
-from tests.tunnel.case import BIG, Answering, Caller, TunnelCase, logged, reactor
+from tests.events import logged
+from tests.tunnel.case import BIG, Answering, Caller, TunnelCase, reactor
 
 
 class TunnelTests(TunnelCase):

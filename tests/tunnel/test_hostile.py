@@ -31,7 +31,7 @@ from superedge.tunnel.cloud import TunnelCloud
 from superedge.tunnel.edge import TunnelEdge
 from superedge.tunnel.messages import Hello, encode
 from superedge.tunnel.names import ALPN
-from tests.tunnel.case import logged
+from tests.events import logged
 
 reactor = cast(IReactor, _reactor)
 _HELLO = encode(Hello("1"))
