@@ -6,8 +6,10 @@ import os
 from typing import Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from superedge.mux.errors import SessionClosed, StreamRefused, StreamReset
 from superedge.mux.frames import DATA, header
@@ -283,32 +285,44 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(len(pair.dialer.deadlines), 0)
 
     def test_the_time_for_the_peers_end_begins_when_all_is_sent(self) -> None:
-        pair, near, far, near_protocol, far_protocol = self.joined()
-        far.pauseProducing()
-        near.write(BIG)
-        near.loseConnection()
-        self.pass_time(pair, 3600)
-        far.resumeProducing()
-        pair.pump()
-        self.assertTrue(far_protocol.data == BIG and far_protocol.fin)
-        self.pass_time(pair, 20)
-        self.assertIsNone(near_protocol.lost)
-        self.pass_time(pair, 10)
-        self.assertIsInstance(near_protocol.lost, ConnectionAborted)
+        for data in (BIG, BIG[: INITIAL_WINDOW + 1], b"x"):
+            pair, near, far, near_protocol, far_protocol = self.joined()
+            far.pauseProducing()
+            near.write(data)
+            near.loseConnection()
+            if len(data) > INITIAL_WINDOW:
+                self.pass_time(pair, 3600)
+            far.resumeProducing()
+            pair.pump()
+            self.assertTrue(far_protocol.data == data and far_protocol.fin)
+            self.pass_time(pair, 20)
+            self.assertIsNone(near_protocol.lost)
+            self.pass_time(pair, 10)
+            self.assertIsInstance(near_protocol.lost, ConnectionAborted)
 
     def test_a_failing_protocol_resets_its_stream_alone(self) -> None:
+        @implementer(IHalfCloseableProtocol)
         class Failing(Protocol):
             def dataReceived(self, data: bytes) -> None:
                 raise RuntimeError("no")
 
+            def readConnectionLost(self) -> None:
+                raise RuntimeError("no")
+
+            def writeConnectionLost(self) -> None:
+                pass
+
         pair, near, _far, near_protocol, far_protocol = self.joined()
-        other = pair.dialer.open()
-        other.connect(Recorder())
-        pair.pump()
-        pair.accepted[-1].connect(Failing())
-        other.write(b"x")
-        pair.pump()
-        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        for data in (b"x", b""):
+            other, other_protocol = pair.dialer.open(), Recorder()
+            other.connect(other_protocol)
+            pair.pump()
+            pair.accepted[-1].connect(Failing())
+            other.write(data)
+            other.loseWriteConnection()
+            pair.pump()
+            self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+            self.assertIsInstance(other_protocol.lost, StreamReset)
         near.write(b"fine")
         pair.pump()
         self.assertEqual(far_protocol.data, b"fine")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
+from superedge.net.errors import ResolveError
 from superedge.tunnel import serve
 from superedge.tunnel.allow import AllowList
 from superedge.tunnel.errors import DialError
@@ -32,6 +34,44 @@ class NameTests(TunnelCase):
         self.resolving("127.0.0.2", "::1", "127.0.0.1")
         transport = await self.connect("app:*")
         self.assertEqual(transport.getPeer().host, "127.0.0.1")
+
+    async def test_a_name_without_an_address(self) -> None:
+        async def resolve(reactor: Any, host: str) -> Sequence[str]:
+            raise ResolveError(f"{host} has no address")
+
+        self.patch(serve, "resolve", resolve)
+        with self.assertRaises(DialError) as caught:
+            await TCPHandler(AllowList(["*:*"])).connect(reactor, {"address": "nowhere.invalid:1"}, 5.0)
+        self.assertEqual(caught.exception.code, "unresolvable")
+
+    async def test_a_target_that_says_nothing(self) -> None:
+        full = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.addCleanup(full.close)
+        address = full.getsockname()
+        for _ in range(4):  # the kernel takes no more than its queue holds
+            waiting = socket.socket()
+            self.addCleanup(waiting.close)
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        with self.assertRaises(DialError) as caught:
+            await TCPHandler(AllowList(["*:*"])).connect(reactor, {"address": f"127.0.0.1:{address[1]}"}, 0.2)
+        self.assertEqual(caught.exception.code, "timeout")
+
+    async def test_an_address_that_is_not_allowed_is_not_dialled(self) -> None:
+        dialled: list[object] = []
+
+        async def dial(*arguments: object) -> None:
+            dialled.append(arguments)
+
+        handler = TCPHandler(AllowList(["127.0.0.1:1"]))
+        self.patch(handler, "_dial", dial)
+        for address in ("127.0.0.1:2", "127.0.0.2:1", "[::1]:1", "nonsense", "unix:/run/x"):
+            with self.assertRaises(DialError) as caught:
+                await handler.connect(reactor, {"address": address}, 5.0)
+            self.assertEqual(caught.exception.code, "denied")
+        self.assertEqual(dialled, [])
+        await handler.connect(reactor, {"address": "127.0.0.1:1"}, 5.0)
+        self.assertEqual(len(dialled), 1)
 
     async def test_but_those_alone_that_are_allowed(self) -> None:
         self.resolving("127.0.0.1", "127.0.0.2")
