@@ -12,7 +12,12 @@ from twisted.internet.task import deferLater
 from twisted.logger import formatEvent
 
 from superedge.config.addresses import TCPAddress, UnixAddress
-from superedge.config.tunnel import ConnectListenerConfig, TcpListenerConfig, TlsListenerConfig
+from superedge.config.tunnel import (
+    ConnectListenerConfig,
+    HttpsListenerConfig,
+    TcpListenerConfig,
+    TlsListenerConfig,
+)
 from superedge.mux import session
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError
@@ -21,6 +26,7 @@ from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.connect import ConnectListener
+from superedge.tunnel.listeners.http import HttpsListener
 from superedge.tunnel.listeners.tcp import TcpListener
 from superedge.tunnel.listeners.tls import TlsListener
 from tests.events import logged
@@ -83,6 +89,39 @@ class TunnelTests(TunnelCase):
         self.assertEqual(
             REGISTRY.get_sample_value("superedge_tunnel_callers_refused_total", labels), refused + 1
         )
+
+    async def test_new_files_are_shown_to_new_callers_and_old_ones_stay(self) -> None:
+        pair = self.ca.issue("old", dns=["localhost"], directory=self.directory, name="door")
+        files: dict[str, Any] = {
+            "listen": "127.0.0.1:0",
+            "certificate": pair.certificate,
+            "key": pair.key,
+            "client_ca": [self.ca.path],
+        }
+        connect, https = ConnectListenerConfig(**files), HttpsListenerConfig(target=self.target, **files)
+        client = self.ca.issue("kube-apiserver", directory=self.directory)
+        tls = ClientContextSource([self.ca.path], client.certificate, client.key)
+        addresses = [
+            self.start(ConnectListener(reactor, self.cloud, connect, self.watcher)),
+            self.start(HttpsListener(reactor, self.cloud, https, self.watcher)),
+        ]
+
+        async def dial(address: TCPAddress) -> Any:
+            endpoint = ClientEndpoint(reactor, address, tls, "localhost")
+            protocol: Any = await endpoint.connect(cast(Any, Factory.forProtocol(Caller)))
+            self.addCleanup(protocol.transport.abortConnection)
+            return protocol
+
+        old = [await dial(address) for address in addresses]
+        self.ca.issue("new", dns=["localhost"], directory=self.directory, name="door")
+        self.watcher.check()
+        new = [await dial(address) for address in addresses]
+        names = [caller.transport.peer_common_name for caller in (*old, *new)]
+        self.assertEqual(names, ["old", "old", "new", "new"])
+        port = self.target.rpartition(":")[2]
+        old[0].transport.write(f"CONNECT edge-1:{port} HTTP/1.1\r\n\r\nabc".encode())
+        old[0].transport.loseWriteConnection()
+        self.assertTrue((await old[0].ended).endswith(b"\r\n\r\ncba"))
 
     async def test_tls_listener_routes_by_server_name_and_the_callers_own_tls_reaches_the_target(
         self,

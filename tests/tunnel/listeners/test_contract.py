@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 from prometheus_client import REGISTRY
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.python.failure import Failure
 
 from superedge.config.tunnel import ConnectListenerConfig, TlsListenerConfig
 from superedge.tls.reload import FileWatcher
@@ -13,6 +15,7 @@ from superedge.tunnel.listeners.base import Listener
 from superedge.tunnel.listeners.connect import ConnectListener
 from superedge.tunnel.listeners.connect_request import ESTABLISHED
 from superedge.tunnel.listeners.tls import TlsListener
+from superedge.tunnel.metrics import CALLERS_REFUSED
 from tests.tunnel.listeners.case import ListenerCase
 from tests.tunnel.listeners.test_sni import client_hello
 
@@ -60,6 +63,65 @@ class ConnectTests(ListenerCase):
         self.target.protocol.dataReceived(b"still here")
         self.pair.pump()
         self.assertEqual(self.caller.writes, [ESTABLISHED, b"still here"])
+
+    def test_a_caller_that_leaves_is_forgotten(self) -> None:
+        leaves_nothing_behind(self, b"", CONNECT[:20], CONNECT, CONNECT + b"early")
+
+    def test_a_caller_is_refused_once(self) -> None:
+        before = refusals("connect")
+        self.says(b"nonsense\r\n\r\n")
+        self.wait(60)
+        self.assertEqual((len(self.caller.writes), refusals("connect")), (1, before + 1))
+
+
+class TlsTests(ListenerCase):
+    """A caller whose own TLS goes through."""
+
+    def make_listener(self) -> Listener:
+        config = TlsListenerConfig(listen="127.0.0.1:0", target="127.0.0.1:1")
+        return TlsListener(cast(Any, self.pair.clock), cast(Any, self), config)
+
+    def test_a_caller_that_leaves_is_forgotten(self) -> None:
+        hello = client_hello("edge-1")
+        leaves_nothing_behind(self, b"", hello[:20], hello)
+
+    def test_a_caller_is_refused_once(self) -> None:
+        before = refusals("tls")
+        self.says(b"nonsense")
+        self.caller.protocol.connectionLost(Failure(ConnectionAborted()))
+        self.wait(60)
+        self.assertEqual((self.caller.aborted, refusals("tls")), (True, before + 1))
+        self.assertEqual(self.caller.writes, [], "in what language?")
+
+    def test_a_caller_that_says_nothing_is_refused(self) -> None:
+        before = refusals("tls")
+        self.wait(60)
+        self.assertEqual((self.caller.aborted, refusals("tls")), (True, before + 1))
+
+
+def refusals(kind: str) -> float:
+    """Callers that listeners of a kind have refused, whatever for."""
+    (family,) = CALLERS_REFUSED.collect()
+    return sum(
+        sample.value
+        for sample in family.samples
+        if sample.name.endswith("_total") and sample.labels["kind"] == kind
+    )
+
+
+def leaves_nothing_behind(case: ListenerCase, *said: bytes) -> None:
+    """A caller that leaves after it said so much is not counted as refused, and what it began is given up."""
+    for data in said:
+        case.setUp()
+        before = refusals(case.listener.kind)
+        if data:
+            case.says(data)
+        case.caller.protocol.connectionLost(Failure(ConnectionDone()))
+        case.pair.pump()
+        case.assertEqual(case.pair.dialer.stream_count, 0)
+        case.wait(60)
+        case.assertEqual(refusals(case.listener.kind), before)
+        case.assertEqual((case.caller.writes, case.caller.aborted), ([], False))
 
 
 class IdleCase(ListenerCase):
