@@ -16,7 +16,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from superedge.config.addresses import Address, TCPAddress
-from superedge.config.tunnel import TunnelCloudConfig, TunnelEdgeConfig
+from superedge.config.tunnel import LimitsConfig, TunnelCloudConfig, TunnelEdgeConfig
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.tls.authority import Authority
@@ -74,6 +74,8 @@ class TunnelCase(TestCase):
 
     timeout = 20
     drain_timeout = 0.5
+    limits = LimitsConfig()
+    """The cloud's."""
 
     async def setUp(self) -> None:  # type: ignore[override]
         self.directory = Path(self.mktemp()).resolve()
@@ -89,6 +91,7 @@ class TunnelCase(TestCase):
                 key=server.key,
                 ca=[self.ca.path],
                 drain_timeout=self.drain_timeout,
+                limits=self.limits,
             ),
             self.watcher,
             "cloud-a",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from superedge.config.tunnel import TcpListenerConfig
+from superedge.config.tunnel import LimitsConfig, TcpListenerConfig
 from superedge.mux.protocol import MuxConnection
 from superedge.tunnel.listeners.tcp import TcpListener
 from superedge.tunnel.registry import NodeSession
@@ -82,3 +82,30 @@ class ConnectionsTests(TunnelCase):
         self.cloud.superseded("edge-2", session.epoch + 1)
         await self.until(lambda: self.connected() == 3 and self.session() is not session)
         self.assertEqual(session.connections, [])
+
+
+class BandwidthTests(TunnelCase):
+    """A limit is a node's, whatever its connections."""
+
+    limits = LimitsConfig(bandwidth=1_000_000)
+
+    async def test_connections_of_a_node_share_it_and_nodes_do_not(self) -> None:
+        options: dict[str, Any] = {"connections": 3, "limits": LimitsConfig(bandwidth=500_000)}
+        edge = self.make_edge("edge-2", [self.target], **options)
+
+        def ends(node: str) -> list[MuxConnection]:
+            session = self.cloud.nodes.get(node)
+            return [] if session is None else session.connections
+
+        await self.until(lambda: len(ends("edge-2")) == 3)
+        shared = {each.bandwidth for each in ends("edge-2")}
+        self.assertEqual(len(shared), 1)
+        self.assertNotIn(None, shared)
+        self.assertEqual(len({each.bandwidth for each in edge._connections}), 1)
+        self.assertIsNotNone(next(iter(edge._connections)).bandwidth)
+        self.assertNotIn(ends("edge-1")[0].bandwidth, shared)
+        self.assertEqual([each.bandwidth for each in self.edge._connections], [None])
+        lost = ends("edge-2")[0]
+        lost.abort("test")
+        await self.until(lambda: lost not in ends("edge-2") and len(ends("edge-2")) == 3)
+        self.assertEqual({each.bandwidth for each in ends("edge-2")}, shared, "who comes back gets no more")
