@@ -343,6 +343,19 @@ class LinkTests(TestCase):
         first.cancel()
         stream = await second
         stream.abortConnection()
+        self.assertEqual(len(self.links[0]._links), 1)
+
+    async def test_one_that_comes_when_all_others_have_left_waits_for_the_same_link(self) -> None:
+        request = DialRequest("tcp", self.target, 5.0)
+        for _ in range(3):
+            left = Deferred.fromCoroutine(self.links[0].open(self.there, "edge-1", request))
+            left.addErrback(lambda failure: None)
+            left.cancel()
+        self.targets.append(Answering())
+        stream = await self.links[0].open(self.there, "edge-1", request)
+        stream.abortConnection()
+        await deferLater(reactor, 0.05)
+        self.assertEqual(len(self.links[0]._links), 1)
 
 
 def forwarded(direction: str, outcome: str) -> float:
