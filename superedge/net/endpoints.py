@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -135,9 +136,12 @@ class ServerEndpoint:
         try:
             sock = bind(self._address, self._backlog, self._mode, self._reuse_port)
         except OSError as problem:
-            raise ConnectError(
-                f"cannot listen on {self._address}: {problem.strerror or problem}"
-            ) from problem
+            text = f"cannot listen on {self._address}: {problem.strerror or problem}"
+            if problem.errno == errno.EADDRINUSE and isinstance(self._address, TCPAddress):
+                text += (
+                    ", by a listener or by an outgoing connection"  # which may have any port of a wide range
+                )
+            raise ConnectError(text) from problem
         port = ListeningSocket(sock, self._address, self._reactor, factory, accepted)
         port.startListening()
         return port

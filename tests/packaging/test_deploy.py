@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import configparser
+import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.listening import listening
 from superedge.config.liteapiserver import CacheConfig
 from superedge.config.load import convert
 from superedge.config.root import Config
 from superedge.tap import cloud, edge
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+PAIR = {"certificate": "x", "key": "x"}
 
 
 class SystemdTests(SynchronousTestCase):
@@ -49,6 +52,25 @@ class SystemdTests(SynchronousTestCase):
         service = self.service("superedge-edge")
         self.assertEqual((service["StateDirectory"], service["StateDirectoryMode"]), ("superedge", "0700"))
         self.assertEqual(CacheConfig().path, Path("/var/lib/superedge/cache"))
+
+    def test_the_usual_ports_are_reserved(self) -> None:
+        text = (DEPLOY / "sysctl/superedge.conf").read_text()
+        (begin, end) = re.findall(r"^net\.ipv4\.ip_local_reserved_ports = (\d+)-(\d+)$", text, re.MULTILINE)[
+            0
+        ]
+        config = convert(
+            Config,
+            {
+                "ops": {},
+                "tunnel_cloud": {**PAIR, "ca": ["x"], "replicas": {"ca": ["x"], "names": ["x"]}},
+                "lite_apiserver": {**PAIR, "client_ca": ["x"], "upstream": {"servers": ["x:1"], "ca": ["x"]}},
+            },
+            "x.toml",
+            Path("/x"),
+        )
+        ports = {cast(TCPAddress, address).port for _, address in listening(config)}
+        self.assertEqual(len(ports), 4)
+        self.assertEqual([port for port in ports if not int(begin) <= port <= int(end)], [])
 
     def test_there_is_time_to_drain(self) -> None:
         path = DEPLOY.parent / "conf/cloud.toml"
