@@ -25,7 +25,6 @@ from superedge.liteapiserver.history import History
 from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.proxy import Exchange
 from superedge.liteapiserver.questions import MAX_BODY, Questions, is_question
-from superedge.net.transport import organizations_of
 from superedge.tally import Count
 from superedge.web.heads import Headers, RequestHead
 from superedge.web.plain import plain_request
@@ -152,15 +151,14 @@ class Frontend:
         if name is not None:
             found = self._identities.find(name, self._reactor.seconds())
             if found is not None:
-                missing = found.identity.organizations.difference(
-                    organizations_of(transport.peer_certificate)
-                )
+                missing = found.identity.organizations - transport.peer_organizations
                 if missing:
                     raise Forbidden(
                         f"the client certificate of {name!r} is not of the groups that its upstream identity "
                         f"has: {', '.join(sorted(missing))}"
                     )
-                return Caller(found.pool, f"{acting_as}cert:{name}")
+                known = found.caller
+                return Caller(known.pool, acting_as + known.identity) if acting_as else known
             if not self._forward_unknown:
                 raise Forbidden(
                     f"no upstream identity has the common name {name!r} of the client certificate"

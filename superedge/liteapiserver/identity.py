@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from superedge.errors import IdentityError
 from superedge.liteapiserver import metrics
+from superedge.liteapiserver.caller import Caller
 from superedge.tls.concerns import pair_concerns
 from superedge.tls.contexts import ClientContextSource, file_stamp
 from superedge.tls.identity import Identity, load_certificates, load_identity
@@ -28,11 +29,12 @@ PoolMaker = Callable[[ClientContextSource], Pool]
 
 @dataclass(slots=True)
 class UpstreamIdentity:
-    """One pair in use."""
+    """One pair in use, and who asks with it."""
 
     identity: Identity
     tls: ClientContextSource
     pool: Pool
+    caller: Caller
 
 
 class IdentityManager:
@@ -150,7 +152,9 @@ class IdentityManager:
             )
         else:
             tls = ClientContextSource(self._ca, *pair)
-            self._by_name[identity.name] = UpstreamIdentity(identity, tls, self._make_pool(tls))
+            pool = self._make_pool(tls)
+            caller = Caller(pool, f"cert:{identity.name}")
+            self._by_name[identity.name] = UpstreamIdentity(identity, tls, pool, caller)
             _log.info("identity {name} from {path}", name=identity.name, path=str(pair[0]))
         metrics.IDENTITY_EXPIRY.labels(identity.name).set(identity.not_after.timestamp())
         return identity.name

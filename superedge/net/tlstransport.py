@@ -17,7 +17,7 @@ from twisted.internet import abstract, main
 from twisted.internet.interfaces import IProtocol
 
 from superedge.interfaces import IReactor
-from superedge.net.transport import StreamTransport, common_name_of
+from superedge.net.transport import StreamTransport, common_name_of, organizations_of
 
 READ_SIZE = 128 * 1024
 SLICE = 64 * 1024
@@ -34,6 +34,20 @@ class TLSTransport(StreamTransport):
 
     ``failure_text`` says in one clause why TLS failed, None as long as it did not.
     """
+
+    __slots__ = (
+        "_cipher",
+        "_early",
+        "_end",
+        "_incoming",
+        "_notified",
+        "_on_ready",
+        "_outgoing",
+        "_read_into",
+        "_tls",
+        "_under_way",
+        "failure_text",
+    )
 
     def __init__(
         self,
@@ -83,6 +97,7 @@ class TLSTransport(StreamTransport):
             return lost
         self.peer_certificate = self._tls.getpeercert() or {}
         self.peer_common_name = common_name_of(self.peer_certificate)
+        self.peer_organizations = frozenset(organizations_of(self.peer_certificate))
         self.alpn = self._tls.selected_alpn_protocol()
         self.server_name = getattr(self._tls, "requested_name", None)
         on_ready, self._on_ready = cast(Callable[[], None], self._on_ready), None
@@ -133,7 +148,8 @@ class TLSTransport(StreamTransport):
             incoming.write(_cipher_view[at : min(at + SLICE, size)])
             try:
                 while incoming.pending:
-                    count = read_into(len(_plain_view) - done, _plain_view[done:])
+                    room = _plain_view[done:] if done else _plain_view
+                    count = read_into(len(room), room)
                     if not count:
                         return done, main.CONNECTION_DONE
                     done += count

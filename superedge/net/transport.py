@@ -83,16 +83,29 @@ def address_text(address: object) -> str:
 class StreamTransport(abstract.FileDescriptor):
     """A connected stream socket, TCP or Unix, without TLS."""
 
+    # The attributes of an object that has more than 30 in its dictionary are found more slowly.
+    __slots__ = (
+        "_in_round",
+        "_peer",
+        "_polled",
+        "_read_closed",
+        "_reading",
+        "_round",
+        "_tcp",
+        "_writing",
+        "protocol",
+        "socket",
+    )
     bufferSize = 256 * 1024
     SEND_LIMIT = 1024 * 1024
 
     # Present on every transport so that protocols need not ask which kind they got.
     peer_common_name: str | None = None
     peer_certificate: dict[str, Any] = {}
+    peer_organizations: frozenset[str] = frozenset()
     alpn: str | None = None
     server_name: str | None = None
 
-    _aborting = False
     _flush_deadline: IDelayedCall | None = None
     _unflushed = 0
     """Bytes unsent when ``_flush_deadline`` began."""
@@ -113,6 +126,11 @@ class StreamTransport(abstract.FileDescriptor):
         self._round = Round.of(reactor)
         self._in_round = False
         self.connected = 1
+        # What the base class has for all of them is found more slowly there.
+        self.dataBuffer = b""
+        self.disconnected = self.disconnecting = 0
+        self.producer = None
+        self.producerPaused = self._writeDisconnecting = self._aborting = False
 
     def begin(self, read_now: bool = False) -> None:
         """Connect the protocol, then read unless it paused; ``read_now`` tries once before any event."""
@@ -190,13 +208,21 @@ class StreamTransport(abstract.FileDescriptor):
             else:
                 waiting.append(data)
             self._tempDataLen += len(data)
+            self._wait_to_send()
         else:
-            sent = self.writeSomeData(data)
-            if sent == len(data):
-                return
-            # A failed send is tried again by doWrite, where the reactor can report the loss.
-            self.dataBuffer = data
-            self.offset = sent if isinstance(sent, int) else 0
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        """Send while nothing else waits; queue the rest."""
+        sent = self.writeSomeData(data)
+        if sent == len(data):
+            return
+        # A failed send is tried again by doWrite, where the reactor can report the loss.
+        self.dataBuffer = data
+        self.offset = sent if isinstance(sent, int) else 0
+        self._wait_to_send()
+
+    def _wait_to_send(self) -> None:
         self._maybePauseProducer()
         if not self._in_round:
             self.startWriting()
@@ -213,7 +239,8 @@ class StreamTransport(abstract.FileDescriptor):
             return
         self._tempDataBuffer.append(data)
         self._tempDataLen += len(data)
-        self._act_at_end_of_round()
+        if not self._in_round:
+            self._act_at_end_of_round()
         if self.producer is not None:
             self._maybePauseProducer()
 
@@ -231,7 +258,7 @@ class StreamTransport(abstract.FileDescriptor):
             if not (self.dataBuffer or self.producerPaused or self.disconnecting or self._writeDisconnecting):
                 waiting, self._tempDataBuffer = self._tempDataBuffer, []
                 self._tempDataLen = 0
-                self.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+                self._send(waiting[0] if len(waiting) == 1 else b"".join(waiting))
                 return
             waits = self.dataBuffer or self._tempDataLen
             outcome = self.doWrite() if waits else self._end_if_idle()

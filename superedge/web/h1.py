@@ -175,8 +175,12 @@ class ResponseReader(_Reader):
             if last is None or not data.startswith(last[0]):
                 last = self._last = plain_response(data)
             if last is not None:
-                raw, head, self._left = last
-                return [head, *self._take_body(data[len(raw) :])]
+                raw, head, length = last
+                body = data[len(raw) :]
+                if body and len(body) == length:
+                    return [head, body, _END]
+                self._left = length
+                return [head, *self._take_body(body)]
         events: list[ResponseEvent] = []
         self._events = events
         self._feed(data)

@@ -263,10 +263,10 @@ class ServerConnection(TwistedProtocol):
         elif type(event) is bytes or type(event) is End:
             if type(event) is End:
                 self._request_complete = True
-            # A request that was answered before its end is read, and dropped.
             if self._request is not None and not self._request.finished:
                 self._request._deliver(event)
-            self._settle()
+            else:  # it was answered before its end, which is read and dropped
+                self._settle()
 
     def _handle(self, request: Request) -> None:
         try:

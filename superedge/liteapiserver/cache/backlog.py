@@ -26,18 +26,19 @@ Owner = tuple[str, str, str]
 
 
 class Backlog:
-    """What waits, by owner and question."""
+    """Takes answers in quiet moments."""
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._waiting: dict[Owner, dict[Hashable, tuple[int, Take]]] = {}
+        self.waiting: dict[Owner, dict[Hashable, tuple[int, Take]]] = {}
+        """What waits and its size, by owner and question."""
         self._size = 0
         self._call: IDelayedCall | None = None
         self._delay = DELAY
 
     def put(self, owner: Owner, question: Hashable, size: int, take: Take) -> None:
         """Call ``take`` soon, unless another answer to the same question comes before; it does not raise."""
-        questions = self._waiting.setdefault(owner, {})
+        questions = self.waiting.setdefault(owner, {})
         replaced, _ = questions.pop(question, (0, None))
         questions[question] = size, take
         self._size += size - replaced
@@ -48,18 +49,18 @@ class Backlog:
 
     def settle(self, owner: Owner, but: Hashable = None) -> None:
         """Take what waits of an owner now; if ``but`` is all that waits, its next answer is on the way."""
-        questions = self._waiting.get(owner)
+        questions = self.waiting.get(owner)
         if questions is None or questions.keys() == {but}:
             return
-        del self._waiting[owner]
+        del self.waiting[owner]
         for size, take in questions.values():
             self._size -= size
             take()
 
     def settle_all(self) -> None:
         """Take everything now."""
-        while self._waiting:
-            self.settle(next(iter(self._waiting)))
+        while self.waiting:
+            self.settle(next(iter(self.waiting)))
 
     def _due(self) -> None:
         self._call = None

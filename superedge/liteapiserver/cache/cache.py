@@ -264,7 +264,7 @@ class Cache:
 
     def _settle(self, identity: str, request: RequestInfo, but: Question | None = None) -> None:
         """Take what waits of the request's resource, in its order with what comes now."""
-        if self._backlog is not None:
+        if self._backlog is not None and self._backlog.waiting:
             self._backlog.settle((identity, request.group, request.resource), but)
 
     def _collection_of(self, identity: str, request: RequestInfo, form: Representation) -> Collection | None:
