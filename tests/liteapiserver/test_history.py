@@ -18,7 +18,7 @@ from superedge.web.heads import ResponseHead
 from tests.liteapiserver.cache.driver import bookmark, event, list_of, pod, typed
 from tests.liteapiserver.test_offline import OfflineTestCase
 from tests.liteapiserver.test_proxying import PODS
-from tests.liteapiserver.world import JSON, Response, Seen, until
+from tests.liteapiserver.world import IMPATIENT, JSON, Response, Seen, until
 
 
 class Connection:
@@ -214,7 +214,7 @@ class HistoryTests(SynchronousTestCase):
             self.assertFalse(self.history.is_doubtful(info), target)
 
 
-class RestoredClusterTests(OfflineTestCase):
+class RestoredClusterCase(OfflineTestCase):
     """Through lite-apiserver, with an outage between two histories."""
 
     @property
@@ -243,6 +243,8 @@ class RestoredClusterTests(OfflineTestCase):
         target = f"{PODS}?watch=true&resourceVersion=50"
         return await self.world.send("GET", target, identity=self.world.node)
 
+
+class RestoredClusterTests(RestoredClusterCase):
     async def test_the_same_cluster(self) -> None:
         await self.begin()
         await self.restore(55)
@@ -311,6 +313,10 @@ class RestoredClusterTests(OfflineTestCase):
         self.assertNotEqual(await answer.over, "")
         await self.pause(0.1)
         self.assertEqual(len(asked), 1, "nor is it asked again")
+
+
+class SilentCloudTests(RestoredClusterCase):
+    options = {"timing": IMPATIENT}
 
     async def test_the_cloud_goes_while_it_is_asked(self) -> None:
         await self.begin()

@@ -8,7 +8,7 @@ from superedge.web.heads import Headers
 from tests.liteapiserver.cache.driver import bookmark, event, list_of, pod
 from tests.liteapiserver.test_offline import OfflineTestCase
 from tests.liteapiserver.test_proxying import PODS
-from tests.liteapiserver.world import JSON, Seen, until
+from tests.liteapiserver.world import IMPATIENT, JSON, Seen, until
 
 HTML: Headers = [(b"Content-Type", b"text/html; charset=utf-8")]
 PAGE = b"<html><h1>Welcome to Hotel Wifi</h1></html>"
@@ -54,6 +54,8 @@ class PortalTests(OfflineTestCase):
 
 class HalfAnswerTests(OfflineTestCase):
     """The cloud vanishes, without a word, in the middle of an answer."""
+
+    options = {"timing": IMPATIENT}
 
     def begin_and_stop(self, *pieces: bytes, path: str = PODS) -> None:
         def begin(seen: Seen) -> None:

@@ -31,15 +31,17 @@ from superedge.web.server import Request
 from tests.web.h2server import BothFactory
 
 reactor = cast(IReactor, _reactor)
-# A probe of this process may take its time on a busy machine: too little, and an outage is declared.
-FAST = {"probe_interval": 0.1, "probe_timeout": 1.0, "connect_timeout": 1.0}
+# A busy machine is no outage.
+PATIENT = {"probe_interval": 0.1, "probe_timeout": 10.0, "connect_timeout": 10.0}
+IMPATIENT = {"probe_interval": 0.1, "probe_timeout": 0.3, "connect_timeout": 1.0}
+"""For tests of a cloud that goes without a word."""
 NODE = "system:node:edge-1"
 # What lite-apiserver reads for itself.
 OWN_READS = {b"/readyz", CONFIGURATION.encode(), KEYS.encode()}
 JSON: Headers = [(b"Content-Type", b"application/json"), (b"Audit-Id", b"1")]
 
 
-async def until(condition: Callable[[], object], what: str = "", seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], what: str = "", seconds: float = 60.0) -> None:
     """Wait for something that other processes or the network bring about."""
     end = reactor.seconds() + seconds
     while not condition():
@@ -135,7 +137,8 @@ class Upstream:
     def tell_revision(self, seen: Seen) -> None:
         if self.revision:
             meta = {"resourceVersion": str(self.revision)}
-            seen.request.respond(200, list(JSON), json.dumps({"metadata": meta, "items": []}).encode())
+            found = {"kind": "PartialObjectMetadataList", "metadata": meta, "items": []}
+            seen.request.respond(200, list(JSON), json.dumps(found).encode())
         else:
             self._default(seen)
 
@@ -227,7 +230,7 @@ class World:
         """More API servers, tried in their order after the first."""
         self.filters = options.pop("filters", ())
         self.store = options.pop("store", "file")
-        self.timing: dict[str, Any] = options.pop("timing", FAST)
+        self.timing: dict[str, Any] = options.pop("timing", PATIENT)
         self.resume_within: float = options.pop("resume_within", 0.0)
         self.host = options.pop("host", "127.0.0.1")
         self.options = options

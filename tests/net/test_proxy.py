@@ -145,17 +145,17 @@ class ProxiedTests(EndpointCase):
             def connectionMade(self) -> None:
                 cast(Any, self.transport).loseConnection()
 
-        for protocol, cause in (
-            (Closes, "it closed the connection"),
-            (Speaks, "it speaks in the target's place"),
-            (Protocol, "did not answer within"),
+        for protocol, timeout, cause in (
+            (Closes, 10.0, "it closed the connection"),
+            (Speaks, 10.0, "it speaks in the target's place"),
+            (Protocol, 0.1, "did not answer within"),
         ):
             port = await ServerEndpoint(reactor, TCPAddress("127.0.0.1", 0)).listen(
                 cast(Any, Factory.forProtocol(protocol))
             )
             self.ports.append(port)
             way = Proxy(TCPAddress("127.0.0.1", cast(Any, port.getHost()).port))
-            endpoint = ProxiedEndpoint(reactor, target, way, timeout=0.1)
+            endpoint = ProxiedEndpoint(reactor, target, way, timeout=timeout)
             self.assertIn(cause, await self.refusal(endpoint))
         self.assertTrue(issubclass(ConnectTimeout, ConnectError))
 

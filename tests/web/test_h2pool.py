@@ -209,7 +209,7 @@ class StreamPoolTests(TestCase):
         answer = await self.hold(pool)
         self.issue()
         self.tls.reload()
-        self.plain.replace(0.05)
+        self.plain.replace(0.5)
         await self.ask(pool)
         self.assertEqual(self.factories[0].chosen, ["h2", "h2"])
         self.assertEqual(answer.reason, "")
