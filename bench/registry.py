@@ -22,7 +22,7 @@ from twisted.internet.task import Clock
 from superedge.config.addresses import TCPAddress
 from superedge.testing.inprocess import InProcessAPI
 from superedge.tunnel.messages import Hello
-from superedge.tunnel.registry import NodeSession, NodeTable
+from superedge.tunnel.nodetable import NodeSession, NodeTable
 from superedge.tunnel.replicas.registry import KubernetesRegistry, OwnReplica
 
 NAMESPACE = "superedge"

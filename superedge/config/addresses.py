@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import unquote
 
@@ -20,10 +21,7 @@ class TCPAddress:
     @property
     def is_loopback(self) -> bool:
         """Whether a listener on it is reachable from this machine alone."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host.lower() == "localhost"
+        return _is_loopback(self.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,14 @@ class UnixAddress:
 
 
 Address = TCPAddress | UnixAddress
+
+
+@lru_cache(maxsize=256)  # it is asked for each stream
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def parse_address(text: str, default_port: int | None = None) -> Address:

@@ -1,4 +1,4 @@
-"""Sections ``[tunnel_cloud]`` and ``[tunnel_edge]``."""
+"""Sections ``[tunnel_cloud]`` and ``[tunnel_edge]``; `superedge.config.listeners` has the ways in."""
 
 from __future__ import annotations
 
@@ -8,28 +8,22 @@ from typing import Any, Literal
 
 import msgspec
 
-from superedge.config.addresses import TCPAddress, parse_address, parse_proxy
+from superedge.config.addresses import parse_proxy
 from superedge.config.checks import (
     check_address,
     check_ip,
-    check_networks,
     check_not_negative,
     check_positive,
     check_tcp_address,
 )
+from superedge.config.listeners import ListenerConfig, check_bandwidth
 
-LEAST_BANDWIDTH = 16 * 1024
 _REPLICA_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
 
 def is_replica_name(name: str) -> bool:
     """Whether objects and labels in Kubernetes can carry it."""
     return _REPLICA_NAME.fullmatch(name) is not None
-
-
-def _check_bandwidth(rate: int) -> None:
-    if rate and rate < LEAST_BANDWIDTH:
-        raise ValueError(f"bandwidth: {rate} is neither 0, for no limit, nor at least {LEAST_BANDWIDTH}")
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,7 +45,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     def __post_init__(self) -> None:
         """Refuse limits under which nothing works."""
-        _check_bandwidth(self.bandwidth)
+        check_bandwidth(self.bandwidth)
         check_positive(
             streams=self.streams,
             pending_dials=self.pending_dials,
@@ -59,157 +53,6 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         )
         if self.window < 256 * 1024 or self.session_buffer < self.window:
             raise ValueError("window must be at least 262144, and session_buffer at least window")
-
-
-class _Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
-    """What every kind of listener has."""
-
-    #: Address of the listener: `host:port`, `[v6]:port` or `unix:/path`.
-    listen: str
-    #: Networks (CIDR) callers may come from; empty for any.
-    allow: list[str] = []
-    #: Seconds an edge node has to connect to the target.
-    dial_timeout: float = 10.0
-    #: Bytes that all callers together send a second, at most, and as many that they receive; 0 for no limit.
-    bandwidth: int = 0
-
-    def __post_init__(self) -> None:
-        """Check addresses and networks."""
-        check_address("listen", self.listen)
-        _check_bandwidth(self.bandwidth)
-        check_networks("allow", self.allow)
-        check_positive(dial_timeout=self.dial_timeout)
-
-
-class TcpListenerConfig(_Listener, frozen=True, tag="tcp"):
-    """Everything that connects goes to one address on one node."""
-
-    #: The node's name.
-    node: str
-    #: What the node dials, e.g. `127.0.0.1:22`.
-    target: str
-    #: Seconds without a byte either way after which a caller is cut off; 0 for never.
-    idle_timeout: float = 14400.0
-
-    def __post_init__(self) -> None:
-        """A listener that asks nobody who they are stays on loopback unless networks are named."""
-        _Listener.__post_init__(self)
-        check_tcp_address("target", self.target)
-        check_not_negative(idle_timeout=self.idle_timeout)
-        _closed_to_strangers(self)
-
-
-class TlsListenerConfig(_Listener, frozen=True, tag="tls"):
-    """Routes TLS by the server name asked for, without decrypting it."""
-
-    #: What the node dials.
-    target: str = "127.0.0.1:10250"
-    #: Suffixes that may follow the node's name, e.g. `.edge.example`.
-    suffixes: list[str] = []
-    #: Seconds without a byte either way after which a caller is cut off; 0 for never.
-    idle_timeout: float = 14400.0
-
-    def __post_init__(self) -> None:
-        """Check the target."""
-        _Listener.__post_init__(self)
-        check_tcp_address("target", self.target)
-        check_not_negative(idle_timeout=self.idle_timeout)
-
-
-class ConnectListenerConfig(_Listener, frozen=True, tag="connect"):
-    """HTTP CONNECT, as kube-apiserver's egress selector speaks it."""
-
-    #: Certificate of the listener; needed on TCP.
-    certificate: Path | None = None
-    #: Its private key.
-    key: Path | None = None
-    #: CAs whose client certificates are let in; needed on TCP.
-    client_ca: list[Path] = []
-    #: Common names that are let in; empty for every certificate of `client_ca`.
-    client_names: list[str] = []
-    #: Permissions of a Unix socket, octal text.
-    mode: str = "0660"
-    #: Suffixes that may follow the node's name.
-    suffixes: list[str] = []
-    #: Where a node's own kubelet is dialled when the target names the node itself: the host part.
-    node_host: str = "127.0.0.1"
-
-    def __post_init__(self) -> None:
-        """CONNECT reaches every node: over TCP it is for known clients alone."""
-        _Listener.__post_init__(self)
-        if isinstance(parse_address(self.listen), TCPAddress) and not (
-            self.certificate and self.key and self.client_ca
-        ):
-            raise ValueError("a connect listener on TCP needs certificate, key and client_ca")
-        if not re.fullmatch("[0-7]{3,4}", self.mode):
-            raise ValueError(f"mode: {self.mode!r} is not three or four octal digits, such as 0660")
-
-
-class _HTTPListener(_Listener, frozen=True):
-    """What listeners that read HTTP share."""
-
-    #: What the node dials when the caller names no port, or one that `ports` does not list. Empty refuses
-    #: such callers.
-    target: str = ""
-    #: What the node dials, by the port that the caller names behind the node: `{"9100" = "127.0.0.1:9100"}`.
-    ports: dict[str, str] = {}
-    #: Suffixes that may follow the node's name, e.g. `.edge.example`.
-    suffixes: list[str] = []
-    #: Seconds after which a kept connection on which nothing is asked for is closed, on either side.
-    idle_timeout: float = 75.0
-
-    def __post_init__(self) -> None:
-        """Check the targets."""
-        _Listener.__post_init__(self)
-        if not self.target and not self.ports:
-            raise ValueError("name a target, or ports")
-        for port, target in self.ports.items():
-            if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-                raise ValueError(f"ports: {port!r} is not a port number")
-            check_tcp_address("ports", target)
-        if self.target:
-            check_tcp_address("target", self.target)
-        check_positive(idle_timeout=self.idle_timeout)
-
-
-class HttpListenerConfig(_HTTPListener, frozen=True, tag="http"):
-    """Routes plain HTTP requests, each on its own, by Host or by a request target with a host."""
-
-    def __post_init__(self) -> None:
-        """A listener that asks nobody who they are stays on loopback unless networks are named."""
-        _HTTPListener.__post_init__(self)
-        _closed_to_strangers(self)
-
-
-class HttpsListenerConfig(_HTTPListener, frozen=True, kw_only=True, tag="https"):
-    """Ends the callers' TLS, routes each request by Host, and has the node begin TLS anew to the target.
-
-    The node's end of it, its certificate included, is `[tunnel_edge.tls]`.
-    """
-
-    #: Certificate shown to callers, PEM.
-    certificate: Path
-    #: Its private key, PEM.
-    key: Path
-    #: CAs of which every caller must show a certificate; may be empty on loopback alone.
-    client_ca: list[Path] = []
-    #: Common names that are let in; empty for every certificate of `client_ca`.
-    client_names: list[str] = []
-    #: Whether the node speaks TLS to the target; if not, plain HTTP.
-    target_tls: bool = True
-
-    def __post_init__(self) -> None:
-        """Callers act with the node's certificate: they must be known, or near."""
-        _HTTPListener.__post_init__(self)
-        if self.client_names and not self.client_ca:
-            raise ValueError("client_names needs client_ca")
-        if not self.client_ca and not parse_address(self.listen).is_loopback:
-            raise ValueError("an https listener needs client_ca, except on loopback")
-
-
-ListenerConfig = (
-    TcpListenerConfig | TlsListenerConfig | HttpListenerConfig | HttpsListenerConfig | ConnectListenerConfig
-)
 
 
 class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -370,10 +213,3 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
             raise ValueError(f"reconnect_maximum: {self.reconnect_maximum} is less than reconnect_initial")
         if self.proxy and parse_proxy(self.proxy)[1] and self.proxy_credentials is not None:
             raise ValueError("proxy holds a password, and proxy_credentials names another: keep one")
-
-
-def _closed_to_strangers(listener: _Listener) -> None:
-    if not parse_address(listener.listen).is_loopback and not listener.allow:
-        raise ValueError(
-            f"listen: {listener.listen!r} is open to everyone: name networks in allow, or listen on loopback"
-        )

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
 from superedge.kube.errors import APIError
+from superedge.net.periodic import PeriodicCall
+from superedge.net.task import in_background
 
 KEY = "hosts"
 INTERVAL = 5.0
@@ -66,13 +67,12 @@ class HostsConfigMap(Service):
         self._writing: Deferred[None] | None = None
         self._next = float("-inf")
         self._failing = False
-        self._repair = LoopingCall(self.changed)
-        self._repair.clock = reactor
+        self._repair = PeriodicCall(reactor, REPAIR, self.changed)
 
     def startService(self) -> None:
         """Write once, then after each change."""
         super().startService()
-        self._repair.start(REPAIR)
+        self._repair.start(now=True)
 
     def stopService(self) -> None:
         """Write no more."""
@@ -97,12 +97,10 @@ class HostsConfigMap(Service):
             self.changed()
             return
         if self._elected():
-            self._writing = Deferred.fromCoroutine(self._write())
-            self._writing.addErrback(lambda failure: failure.trap(CancelledError) and None)
-            self._writing.addErrback(lambda failure: _log.failure("writing hosts failed", failure))
+            self._writing = in_background(self._write(), _log, "writing hosts failed")
             self._writing.addCallback(self._written)
 
-    def _written(self, _: object) -> None:
+    def _written(self, _: None) -> None:
         self._writing = None
 
     async def _write(self) -> None:

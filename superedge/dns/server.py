@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from dnslib import RCODE
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IPushProducer
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
@@ -23,6 +23,7 @@ from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.networks import Networks
+from superedge.net.task import in_background
 
 MAX_KNOWN = 10_000
 """Packed answers about nodes that are kept; beyond, all are made anew."""
@@ -156,13 +157,16 @@ class _Datagrams(DatagramProtocol):
         if known is not None:
             self._send(known, addr)
             return
-        answered = Deferred.fromCoroutine(self._server.respond(datagram, False))
-        answered.addCallback(self._send, addr)
-        answered.addErrback(lambda reason: _log.failure("a question failed", reason))
+        in_background(self._answer(datagram, addr), _log, "a question failed")
 
-    def _send(self, answer: bytes | None, addr: Any) -> None:
+    async def _answer(self, question: bytes, addr: Any) -> None:
+        answer = await self._server.respond(question, False)
+        if answer is not None:
+            self._send(answer, addr)
+
+    def _send(self, answer: bytes, addr: Any) -> None:
         transport: Any = self.transport
-        if answer is not None and transport is not None:
+        if transport is not None:
             transport.write(answer, addr)
 
 
@@ -206,10 +210,8 @@ class _Questions(Protocol):
             if known is not None:
                 self._send(known)
                 continue
-            answered = Deferred.fromCoroutine(self._answer(question))
+            answered = in_background(self._answer(question), _log, "a question failed")
             self._waiting.add(answered)
-            answered.addErrback(lambda reason: reason.trap(CancelledError) and None)
-            answered.addErrback(lambda reason: _log.failure("a question failed", reason))
             answered.addCallback(self._answered, answered)
         self._pace()
 

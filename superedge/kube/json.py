@@ -16,6 +16,7 @@ from superedge.kube.objects import (
     Known,
     ListPage,
     WatchEvent,
+    named,
 )
 
 
@@ -90,14 +91,8 @@ def _item(raw: bytes) -> Item:
     )
 
 
-def _checked(item: Item) -> Item:
-    if not item.name:
-        raise DecodeError("an object without a name")
-    return item
-
-
 def _named_item(raw: bytes) -> Item:
-    return _checked(_item(raw))
+    return named(_item(raw))
 
 
 class LineSplitter:
@@ -141,7 +136,7 @@ class JSONCodec:
             item = _item(body)
         except msgspec.MsgspecError as problem:
             raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
-        return _checked(item)
+        return named(item)
 
     def decode_list(self, body: bytes, known: Known | None = None) -> ListPage:
         """The page of a LIST answer. Raises DecodeError."""
@@ -177,7 +172,7 @@ class JSONCodec:
                 return WatchEvent("ERROR", nothing, code=_status.decode(raw).code or 0)
             item = _item(raw)
             if event.type != "BOOKMARK":
-                return WatchEvent(event.type, _checked(item))
+                return WatchEvent(event.type, named(item))
             meta = _bookmark.decode(raw).metadata
             annotations = (meta.annotations if meta else None) or {}
             return WatchEvent("BOOKMARK", item, annotations.get(INITIAL_EVENTS_END) == "true")

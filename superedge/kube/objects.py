@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from superedge.kube.errors import DecodeError
+
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """Annotation of the bookmark that ends a watch's initial events (Kubernetes API concepts)."""
 
@@ -22,6 +24,13 @@ class Item(NamedTuple):
     kind: str
     api_version: str
     raw: bytes
+
+
+def named(item: Item) -> Item:
+    """The item itself. Raises DecodeError when it has no name, as every object has."""
+    if not item.name:
+        raise DecodeError("an object without a name")
+    return item
 
 
 class Known:

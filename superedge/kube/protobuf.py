@@ -21,6 +21,7 @@ from superedge.kube.objects import (
     Known,
     ListPage,
     WatchEvent,
+    named,
 )
 from superedge.kube.wire import BYTES, VARINT, field, read_varint, walk
 
@@ -111,14 +112,8 @@ def _text_at(raw: bytes, path: FieldPath) -> str:
     return raw[start:end].decode(errors="replace") if wire == BYTES else ""
 
 
-def _checked(item: Item) -> Item:
-    if not item.name:
-        raise DecodeError("an object without a name")
-    return item
-
-
 def _named_item(raw: bytes) -> Item:
-    return _checked(_item(raw))
+    return named(_item(raw))
 
 
 class LengthSplitter:
@@ -164,7 +159,7 @@ class ProtobufCodec:
         """The object of a GET answer. Raises DecodeError."""
         try:
             kind, api_version, raw = split_envelope(body)
-            return _checked(_item(raw, kind, api_version))
+            return named(_item(raw, kind, api_version))
         except UnicodeDecodeError as problem:
             raise DecodeError(f"not an object in protobuf: {problem}") from problem
 
@@ -214,7 +209,7 @@ class ProtobufCodec:
             if type_ == "BOOKMARK":
                 ended = _text_map(raw, _ANNOTATIONS).get(INITIAL_EVENTS_END) == "true"
                 return WatchEvent("BOOKMARK", item, ended)
-            return WatchEvent(type_, _checked(item))
+            return WatchEvent(type_, named(item))
         except UnicodeDecodeError as problem:
             raise DecodeError(f"not a watch event in protobuf: {problem}") from problem
 

@@ -10,7 +10,7 @@ from random import Random
 from typing import Generic, NamedTuple, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -20,6 +20,7 @@ from superedge.kube.errors import APIError, DecodeError
 from superedge.kube.json import JSONCodec
 from superedge.kube.objects import Item, WatchEvent
 from superedge.net.backoff import Backoff
+from superedge.net.task import in_background
 
 PAGE = 500
 WATCH_SECONDS = (240, 480)
@@ -89,11 +90,7 @@ class Reflector(Service, Generic[T]):
     def startService(self) -> None:
         """Begin."""
         super().startService()
-        self._running = Deferred.fromCoroutine(self._run())
-        self._running.addErrback(lambda failure: failure.trap(CancelledError) and None)
-        self._running.addErrback(
-            lambda failure: _log.failure("stopped following {path}", failure, path=self._path)
-        )
+        self._running = in_background(self._run(), _log, "stopped following {path}", path=self._path)
 
     def stopService(self) -> None:
         """Follow no more; the copy stays."""

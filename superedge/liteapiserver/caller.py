@@ -28,6 +28,11 @@ def acting_as(lines: bytes) -> str:
     return f"as:{quote(user, safe='')}:{digest}:"
 
 
+def certificate_identity(common_name: str) -> str:
+    """The name in the cache of the clients whose certificates have a common name."""
+    return f"cert:{common_name}"
+
+
 class Caller:
     """The pool that speaks for a client, and the client's name in the cache, see `acting_as`.
 

@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from superedge.liteapiserver import metrics
+from superedge.net.task import in_background
 
 _log = Logger()
 
@@ -133,9 +134,7 @@ class Health:
 
     def start(self) -> None:
         """Begin to probe."""
-        self._running = Deferred.fromCoroutine(self._run())
-        self._running.addErrback(lambda failure: failure.trap(CancelledError))
-        self._running.addErrback(lambda failure: _log.failure("probing stopped", failure))
+        self._running = in_background(self._run(), _log, "probing stopped")
 
     def stop(self) -> None:
         """Probe no more."""

@@ -9,39 +9,27 @@ which tells how far the history goes; a client that is beyond it is told so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from urllib.parse import quote, urlencode
 
-import msgspec
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from superedge.kube.errors import DecodeError
+from superedge.kube.json import JSONCodec
 from superedge.kube.objects import version_number
 from superedge.kube.request import RequestInfo, qualified
 from superedge.liteapiserver.caller import Caller
-from superedge.liteapiserver.reading import Body, ReadError, read
+from superedge.liteapiserver.reading import ReadError, read_body
 from superedge.net.errors import ConnectError
-from superedge.web.heads import ResponseHead
 
 TIMEOUT = 15.0
 """Seconds that a request waits; then it goes to the cloud as it is."""
-_MAX_BODY = 1024 * 1024
 _ACCEPT = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
+_codec = JSONCodec()
 _log = Logger()
-
-
-class _ListMetadata(msgspec.Struct):
-    resourceVersion: str = ""
-
-
-class _List(msgspec.Struct):
-    metadata: _ListMetadata
-
-
-_decoder = msgspec.json.Decoder(_List)
 
 Resource = tuple[str, str]
 """Group and name."""
@@ -143,7 +131,8 @@ class History:
         return began, await waiter
 
     def _failed(self, failure: Failure) -> int:
-        if failure.check(ConnectError, ReadError, TimeoutError, CancelledError) is None:
+        # Refused: it may watch and not list, or this is no collection.
+        if failure.check(ConnectError, ReadError, DecodeError, TimeoutError, CancelledError) is None:
             _log.failure("how far the cloud's history goes could not be asked", failure)
         return 0
 
@@ -154,24 +143,8 @@ class History:
     async def _ask(self, caller: Caller, info: RequestInfo) -> int:
         query = [(key, info.query[key]) for key in ("fieldSelector", "labelSelector") if key in info.query]
         target = f"{quote(info.path)}?{urlencode([*query, ('limit', '1')])}"
-        body = Body(_MAX_BODY)
-
-        def begin(head: ResponseHead) -> Body | None:
-            return body if head.status == 200 else None
-
-        asking = partial(
-            read, caller.pool, self._host, target, _ACCEPT, begin, authorization=caller.authorization
-        )
-        try:
-            await asking(idle=True)
-        except ReadError:
-            await asking()
-        if body.value is None:
-            return 0  # it may watch and not list, or this is no collection
-        try:
-            number = version_number(_decoder.decode(body.value).metadata.resourceVersion)
-        except msgspec.MsgspecError:
-            return 0
+        body = await read_body(caller.pool, self._host, target, _ACCEPT, caller.authorization, idle=True)
+        number = version_number(_codec.decode_list(body).version)
         resource = (info.group, info.resource)
         is_news = resource not in self._reached
         self._reached[resource] = number

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from superedge.kube.errors import DecodeError
 from superedge.liteapiserver.issuer import CONFIGURATION, KEYS, Issuer
-from superedge.liteapiserver.reading import Body, ReadError, Refused, read
+from superedge.liteapiserver.reading import ReadError, Refused, read_body
 from superedge.net.errors import ConnectError
+from superedge.net.task import in_background
 from superedge.web.client import Pool
-from superedge.web.heads import ResponseHead
 
 INTERVAL = 3600.0
 """Seconds between two looks at the keys."""
@@ -22,7 +22,6 @@ RETRY = 60.0
 REFUSED = 600.0
 """Seconds after a look that the API server refused to every identity."""
 _TIMEOUT = 10.0
-_MAX_BODY = 1024 * 1024
 _ACCEPT = "application/json, application/jwk-set+json"
 
 _log = Logger()
@@ -52,8 +51,8 @@ class IssuerWatch:
         if self._looking is not None or self._reactor.seconds() < self._next:
             return
         self._next = self._reactor.seconds() + RETRY
-        self._looking = Deferred.fromCoroutine(self._fetch())
-        self._looking.addErrback(self._failed).addBoth(self._ended)
+        self._looking = in_background(self._fetch(), _log, "the issuer's keys could not be fetched")
+        self._looking.addCallback(self._ended)
 
     def stop(self) -> None:
         """Give up what is under way."""
@@ -62,10 +61,6 @@ class IssuerWatch:
 
     def _ended(self, _result: None) -> None:
         self._looking = None
-
-    def _failed(self, failure: object) -> None:
-        if failure.check(CancelledError) is None:  # type: ignore[attr-defined]
-            _log.failure("the issuer's keys could not be fetched", failure)  # type: ignore[arg-type]
 
     async def _fetch(self) -> None:
         problems: list[str] = []
@@ -95,15 +90,5 @@ class IssuerWatch:
             )
 
     async def _get(self, pool: Pool, path: str) -> bytes:
-        body = Body(_MAX_BODY)
-
-        def begin(head: ResponseHead) -> Body | None:
-            return body if head.status == 200 else None
-
-        reading = Deferred.fromCoroutine(read(pool, self._host, path, _ACCEPT, begin))
-        status = await reading.addTimeout(_TIMEOUT, self._reactor)
-        if status != 200:
-            raise Refused(status, path)
-        if body.value is None:
-            raise ReadError(f"{path}: more than {_MAX_BODY} bytes")
-        return body.value
+        reading = Deferred.fromCoroutine(read_body(pool, self._host, path, _ACCEPT))
+        return await reading.addTimeout(_TIMEOUT, self._reactor)

@@ -17,7 +17,7 @@ from superedge.kube.request import RequestInfo, parse_request
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.recorders import Recorder
-from superedge.liteapiserver.caller import Caller
+from superedge.liteapiserver.caller import Caller, certificate_identity
 from superedge.liteapiserver.history import History
 from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.reading import ReadError, Refused, read
@@ -41,6 +41,8 @@ class _Target:
     def __init__(self, prefetch: Prefetch, identity: str, path: str, accept: str, refresh: float) -> None:
         self._prefetch = prefetch
         self._identity = identity
+        self._owner = certificate_identity(identity)
+        """Who has what is read, in the cache."""
         self._path = path
         self._accept = accept
         self._refresh = refresh
@@ -114,7 +116,7 @@ class _Target:
         self._done("waiting", ended if ended - now > _SHORT else ended + _SHORT, now)
 
     def _position(self) -> str:
-        return self._prefetch.cache.position(f"cert:{self._identity}", self._request)
+        return self._prefetch.cache.position(self._owner, self._request)
 
     def _done(self, state: str, next_: float, began: float) -> None:
         self.state, self.failing, self._next = state, False, next_
@@ -131,19 +133,19 @@ class _Target:
         history = self._prefetch.history
         if not history.is_doubtful(request):
             return True
-        return not await history.falls_short(Caller(self._pool(), f"cert:{self._identity}"), request)
+        return not await history.falls_short(Caller(self._pool(), self._owner), request)
 
     async def _read(self, target: str) -> None:
         pool = self._pool()
         request = self._ask(target)
-        newest_before = self._prefetch.cache.newest_before(f"cert:{self._identity}", request)
+        newest_before = self._prefetch.cache.newest_before(self._owner, request)
 
         def begin(head: ResponseHead) -> Recorder | None:
             if head.status == 200 and request.verb == "watch":
                 self.state, self.failing = "watching", False
             headers = {name.lower(): value for name, value in head.headers}
             return self._prefetch.cache.record(
-                f"cert:{self._identity}",
+                self._owner,
                 request,
                 head.status,
                 headers.get(b"content-type", b""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from superedge.web.client import Pool, UpstreamConnection
 from superedge.web.heads import Headers, ResponseHead, request_head
 
 USER_AGENT = b"superedge-lite-apiserver"
+MAX_BODY = 1024 * 1024
+"""Bytes of the longest body that `read_body` takes."""
 
 
 class ReadError(SuperEdgeError):
@@ -40,27 +43,24 @@ class Sink(Protocol):
         """The body was cut short."""
 
 
-class Body:
-    """A sink that keeps what comes, up to ``limit`` bytes."""
+class _Body:
+    """A sink that keeps what comes, up to MAX_BODY bytes."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self.value: bytes | None = None
         """The whole body; None while it is not, and for one that is too long."""
 
     def data(self, pieces: list[bytes]) -> None:
-        """Some of the body."""
-        if sum(map(len, self._pieces)) <= self._limit:
+        if sum(map(len, self._pieces)) <= MAX_BODY:
             self._pieces += pieces
 
     def complete(self) -> None:
-        """The body is whole."""
         body = b"".join(self._pieces)
-        self.value = body if len(body) <= self._limit else None
+        self.value = body if len(body) <= MAX_BODY else None
 
     def abort(self) -> None:
-        """The body was cut short."""
+        pass
 
 
 class _Receiver:
@@ -118,19 +118,48 @@ async def read(
     """The status of a GET whose body ``begin``'s sink took. Cancellable. Raises ConnectError, ReadError.
 
     ``gzip`` says that the sink takes a body that is encoded so; ``authorization`` is a header, if any. With
-    ``idle`` it goes over a connection that is there, if one is: it may have been closed a moment ago.
+    ``idle`` it goes over a connection that is there, if one is, and over a new one when that fails: it may
+    have been closed a moment ago.
     """
-    receiver = _Receiver(begin)
-    connection = (pool.take_idle() if idle else None) or await pool.connect()
     headers = [(b"Host", host), (b"Accept", accept.encode()), (b"User-Agent", USER_AGENT)]
     if gzip:
         headers.append((b"Accept-Encoding", b"gzip"))
     if authorization:
         headers.append((b"Authorization", authorization))
-    connection.request(request_head(b"GET", target.encode(), headers), False, True, receiver)
+    head = request_head(b"GET", target.encode(), headers)
+    if idle and (kept := pool.take_idle()) is not None:
+        with contextlib.suppress(ReadError):
+            return await _exchange(kept, head, begin)
+    return await _exchange(await pool.connect(), head, begin)
+
+
+async def _exchange(
+    connection: UpstreamConnection, head: bytes, begin: Callable[[ResponseHead], Sink | None]
+) -> int:
+    receiver = _Receiver(begin)
+    connection.request(head, False, True, receiver)
     try:
         return await receiver.done
     except CancelledError:
         receiver.abort()
         connection.abandon()
         raise
+
+
+async def read_body(
+    pool: Pool, host: bytes, target: str, accept: str, authorization: bytes = b"", idle: bool = False
+) -> bytes:
+    """The body of a small answer; see `read`. Raises Refused for another status than 200."""
+    body = _Body()
+
+    def begin(head: ResponseHead) -> _Body | None:
+        nonlocal body
+        body = _Body()
+        return body if head.status == 200 else None
+
+    status = await read(pool, host, target, accept, begin, authorization=authorization, idle=idle)
+    if status != 200:
+        raise Refused(status, target)
+    if body.value is None:
+        raise ReadError(f"{target}: more than {MAX_BODY} bytes")
+    return body.value

@@ -6,13 +6,12 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from superedge.config.addresses import TCPAddress, parse_address
@@ -40,8 +39,11 @@ from superedge.liteapiserver.reviews import Reviews
 from superedge.liteapiserver.seal import Seal, generate_key
 from superedge.liteapiserver.slack import Slack, let_large_blocks_go
 from superedge.liteapiserver.tokens import TokenVault, keep_key, read_key
+from superedge.net.draining import drained
 from superedge.net.endpoints import ServerEndpoint
+from superedge.net.periodic import PeriodicCall
 from superedge.net.servers import Servers
+from superedge.net.task import in_background
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.web.client import IDLE_TIMEOUT, Pool
@@ -138,15 +140,13 @@ class LiteAPIServer(Service):
         self._factory = ServerFactory(self._handle)
         self._waiting: list[Request] | None = []
         self._ports: list[IListeningPort] = []
-        self._loops = [
-            (LoopingCall(self.frontend.look_for_slow), SLOW_LOOK),
-            (LoopingCall(self._sweep), SWEEP),
-            (LoopingCall(Slack().look), SLACK_LOOK),
-            (LoopingCall(self.identities.check), IDENTITY_CHECK),
-            (LoopingCall(self._factory.look, CLIENT_PATIENCE), CLIENT_LOOK),
+        self._looks = [
+            PeriodicCall(reactor, SLOW_LOOK, self.frontend.look_for_slow),
+            PeriodicCall(reactor, SWEEP, self._sweep),
+            PeriodicCall(reactor, SLACK_LOOK, Slack().look),
+            PeriodicCall(reactor, IDENTITY_CHECK, self.identities.check),
+            PeriodicCall(reactor, CLIENT_LOOK, partial(self._factory.look, CLIENT_PATIENCE)),
         ]
-        for loop, _ in self._loops:
-            loop.clock = reactor
 
     def _keys_changed(self) -> None:
         self._credentials.keys_changed()
@@ -213,9 +213,7 @@ class LiteAPIServer(Service):
             endpoint = ServerEndpoint(self._reactor, parse_address(address), self._tls)
             self._ports.append(endpoint.listen_now(cast(Any, self._factory)))
             _log.info("lite-apiserver on {address}", address=address)
-        Deferred.fromCoroutine(self._load()).addErrback(
-            lambda failure: _log.failure("lite-apiserver cannot start", failure)
-        )
+        in_background(self._load(), _log, "lite-apiserver cannot start")
 
     async def _load(self) -> None:
         started = self._reactor.seconds()
@@ -242,8 +240,8 @@ class LiteAPIServer(Service):
         if not self.running:
             return
         self.health.start()
-        for loop, interval in self._loops:
-            loop.start(interval, now=False)
+        for look in self._looks:
+            look.start()
         waiting, self._waiting = self._waiting or [], None
         for request in waiting:
             if not request.finished:
@@ -270,17 +268,14 @@ class LiteAPIServer(Service):
         super().stopService()
         for port in self._ports:
             port.stopListening()
-        for loop, _ in self._loops:
-            if loop.running:
-                loop.stop()
+        for look in self._looks:
+            look.stop()
         self.health.stop()
         self._issuer_watch.stop()
         self._prefetch.stop()
         self.frontend.end_watches()
         self._factory.close_idle()
-        end = self._reactor.seconds() + self._config.drain_timeout
-        while self.frontend.busy and self._reactor.seconds() < end:
-            await deferLater(self._reactor, 0.05)
+        await drained(self._reactor, lambda: self.frontend.busy, self._config.drain_timeout)
         self.frontend.abort()
         self._factory.abort()
         self._backlog.close()

@@ -8,18 +8,19 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.mux.errors import ProtocolError
 from superedge.mux.frames import NORMAL, PROTOCOL_ERROR
 from superedge.mux.keepalive import TICKS
-from superedge.mux.session import Session, Stats, Stream
+from superedge.mux.session import Session
 from superedge.mux.settings import MuxSettings
+from superedge.mux.state import Stats, Stream
 from superedge.mux.stream import MuxStream
 from superedge.net.bucket import TokenBucket
 from superedge.net.deadlines import Deadlines
+from superedge.net.periodic import PeriodicCall
 from superedge.net.rounds import Round
 
 FLUSH_SIZE = 64 * 1024
@@ -60,8 +61,7 @@ class MuxConnection(Protocol):
         self._close_reason: str | None = None
         self._ended: str | None = None
         self._closed: list[Deferred[str]] = []
-        self._keepalive = LoopingCall(self._tick)
-        self._keepalive.clock = reactor
+        self._keepalive = PeriodicCall(reactor, settings.ping_interval / TICKS, self._tick)
 
     @property
     def rtt(self) -> float | None:
@@ -139,7 +139,7 @@ class MuxConnection(Protocol):
         transport.keep_queue_short(UNSENT_IN_KERNEL)
         transport.give_up_after(self.settings.ping_timeout)
         transport.registerProducer(self, True)
-        self._keepalive.start(self.settings.ping_interval / TICKS, now=True)
+        self._keepalive.start(now=True)
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; what they lead to leaves in one write."""
@@ -169,8 +169,7 @@ class MuxConnection(Protocol):
         if self._ended is not None:
             return
         self._ended = reason
-        if self._keepalive.running:
-            self._keepalive.stop()
+        self._keepalive.stop()
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None

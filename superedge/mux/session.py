@@ -1,15 +1,13 @@
 """The session: streams, credit and keepalive, without sockets or clocks.
 
 Bytes come in by ``receive``; ``pull`` gives the bytes to send. What happens to a stream is told to
-its ``StreamEvents``. Times are arguments, seconds on any steady clock.
+its `StreamEvents`. Times are arguments, seconds on any steady clock.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 from superedge.mux.errors import ProtocolError, SessionClosed, StreamRefused
 from superedge.mux.frames import (
@@ -27,96 +25,22 @@ from superedge.mux.frames import (
     header,
 )
 from superedge.mux.keepalive import Keepalive
+from superedge.mux.noise import Noise
 from superedge.mux.peerids import PeerIds
+from superedge.mux.pieces import join_small, take
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
-from superedge.mux.windows import TIGHT_WINDOW, Allowance, ReceiveWindow
+from superedge.mux.state import Stats, Stream
+from superedge.mux.windows import TIGHT_WINDOW, Allowance
 
 MAX_CREDIT = MAX_ID = 0xFFFF_FFFF
 FRESH_RUN = 256 * 1024
 """Most bytes of streams that were idle before one that always sends has its turn."""
-NOISE_LIMIT = 20_000
-NOISE_DECAY = 2_000
-"""Frames that carry nothing (empty data, pings, streams reset at once): more than NOISE_LIMIT ahead of
-NOISE_DECAY a second end the session."""
 LEAST_FRAME = 8 * 1024
 """A frame that is the last of a write is cut so that the write is full, but to no less."""
 SMALL_CREDIT = 1024
 """Credit of fewer bytes is worth no frame: it counts as one that carries nothing."""
 MAX_CONTROL = 20_000
 """Frames of ours that may wait because the peer reads none."""
-SMALL_PIECE = 1024
-"""Pieces are joined up to this size while they wait, since each costs more memory than it holds."""
-
-
-class StreamEvents(Protocol):
-    """What a stream's owner is told."""
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes in order; call ``Session.consumed`` when they are out of memory."""
-
-    def fin_received(self) -> None:
-        """The peer sends no more."""
-
-    def was_reset(self, reason: str) -> None:
-        """The stream is gone; nothing more happens to it."""
-
-    def drained(self) -> None:
-        """Unsent bytes fell below the mark at which writing was to stop."""
-
-    def finished(self) -> None:
-        """Both FINs have passed; the stream is gone."""
-
-
-@dataclass(slots=True)
-class Stats:
-    """Counters of one session; bytes are those of streams, without frames."""
-
-    bytes_in: int = 0
-    bytes_out: int = 0
-    streams_opened: int = 0
-    streams_accepted: int = 0
-    streams_refused: int = 0
-    window_stalls: int = 0
-    resets: dict[str, int] = field(default_factory=dict)
-
-    def count_reset(self, reason: str) -> None:
-        """Count one reset: ``local``, ``peer`` or ``session``."""
-        self.resets[reason] = self.resets.get(reason, 0) + 1
-
-
-class Stream:
-    """One stream's state. ``events`` is set by whoever opens or accepts it, before anything happens."""
-
-    __slots__ = (
-        "events",
-        "fin_queued",
-        "fin_received",
-        "fin_sent",
-        "flags",
-        "gone",
-        "id",
-        "moved",
-        "pending",
-        "queued",
-        "receive",
-        "send_window",
-        "unsent",
-    )
-
-    events: StreamEvents
-
-    def __init__(self, id: int, flags: int, allowance: Allowance) -> None:
-        self.id = id
-        self.flags = flags
-        """SYN or ACK, to go out with the next frame."""
-        self.receive = ReceiveWindow(allowance)
-        self.send_window = INITIAL_WINDOW
-        self.pending: deque[bytes | memoryview] = deque()
-        self.unsent = 0
-        self.moved = 0
-        """Bytes both ways, for whoever wants to know whether it is idle."""
-        self.queued = False
-        self.fin_queued = self.fin_sent = self.fin_received = self.gone = False
 
 
 class Session:
@@ -149,8 +73,7 @@ class Session:
         """Bytes of all streams that wait to be sent."""
         self._now = now
         self._keepalive = Keepalive(settings, now)
-        self._noise = 0.0
-        self._noise_at = now
+        self._noise = Noise(now)
         self.going_away = False
         """The peer takes no more streams."""
         self.closed = False
@@ -276,7 +199,7 @@ class Session:
         if stream.unsent and quantum:
             place = len(out)
             out.append(b"")
-            size = _take(stream.pending, quantum, out)
+            size = take(stream.pending, quantum, out)
             out[place] = header(DATA, stream.flags, stream.id, size)
             stream.flags = 0
             stream.send_window -= size
@@ -331,14 +254,14 @@ class Session:
                 raise ProtocolError(f"frame for stream {id}, which was never opened")
             return False
         if flags & RST:
-            self._note_noise()
+            self._noise.note(self._now)
             self._forget(stream)
             self.stats.count_reset("peer")
             stream.events.was_reset("the peer reset the stream")
             return False
         if kind == WINDOW_UPDATE:
             if length < SMALL_CREDIT and not flags:
-                self._note_noise()
+                self._noise.note(self._now)
             if length:
                 self._credit(stream, length)
             if flags & FIN:
@@ -347,7 +270,7 @@ class Session:
         if stream.fin_received:
             raise ProtocolError(f"data on stream {id} after its end")
         if not length:
-            self._note_noise()
+            self._noise.note(self._now)
             if flags & FIN:
                 self._fin(stream)
             return False
@@ -389,7 +312,7 @@ class Session:
         self._peer_ids.take(id)
         if self._accepted >= self._settings.max_streams or self.closed:
             self.stats.streams_refused += 1
-            self._note_noise()
+            self._noise.note(self._now)
             self._control.append(header(WINDOW_UPDATE, RST, id, 0))
             return
         stream = Stream(id, ACK, self._allowance)
@@ -401,16 +324,10 @@ class Session:
 
     def _ping(self, flags: int, value: int) -> None:
         if flags & SYN:
-            self._note_noise()
+            self._noise.note(self._now)
             self._control.append(header(PING, ACK, 0, value))
         elif flags & ACK:
             self._keepalive.answered(value, self._now)
-
-    def _note_noise(self) -> None:
-        self._noise = max(0.0, self._noise - (self._now - self._noise_at) * NOISE_DECAY) + 1
-        self._noise_at = self._now
-        if self._noise > NOISE_LIMIT:
-            raise ProtocolError("the peer floods the session with frames that carry nothing")
 
     # -- keepalive and end
 
@@ -446,28 +363,3 @@ class Session:
         stream.receive.release()
         if self._streams.pop(stream.id, None) is not None and stream.id & 1 == self._peer_parity:
             self._accepted -= 1
-
-
-def join_small(waiting: deque[Any], data: bytes) -> None:
-    """Append, or join to the last piece when both are small."""
-    if waiting and len(data) < SMALL_PIECE and len(waiting[-1]) + len(data) <= SMALL_PIECE:
-        waiting[-1] = bytes(waiting[-1]) + data
-    else:
-        waiting.append(data)
-
-
-def _take(pending: deque[bytes | memoryview], limit: int, out: list[bytes | memoryview]) -> int:
-    """Move up to ``limit`` bytes from ``pending`` to ``out``; the number moved."""
-    size = 0
-    while pending and size < limit:
-        piece = pending[0]
-        room = limit - size
-        if len(piece) <= room:
-            out.append(pending.popleft())
-            size += len(piece)
-        else:
-            view = memoryview(piece)
-            out.append(view[:room])
-            pending[0] = view[room:]
-            size += room
-    return size

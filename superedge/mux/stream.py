@@ -19,7 +19,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.mux.errors import StreamReset
-from superedge.mux.session import Stream, join_small
+from superedge.mux.pieces import join_small
+from superedge.mux.state import Stream
 from superedge.net.deadlines import Deadline, Deadlines
 from superedge.net.halves import by_halves
 

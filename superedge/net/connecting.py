@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from superedge.config.addresses import Address, TCPAddress, UnixAddress
 from superedge.interfaces import IReactor
 from superedge.net.errors import ConnectionRefused, ConnectTimeout
-from superedge.net.transport import prepare
+from superedge.net.sockets import prepare
 
 _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EAGAIN})
 
@@ -40,7 +40,7 @@ async def connect_nearby(reactor: IReactor, address: TCPAddress, timeout: float)
         # On loopback the handshake is over by now; the second call says so.
         problem = sock.connect_ex((address.host, address.port))
     if not problem:
-        prepare(sock, far=not address.host.startswith("127.") and address.host != "::1")
+        prepare(sock, far=not address.is_loopback)
         return sock
     if problem in _UNDER_WAY:
         prepare(sock)

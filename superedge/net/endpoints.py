@@ -30,8 +30,9 @@ from superedge.net.errors import ConnectError, ConnectTimeout, TLSError
 from superedge.net.listener import ListeningSocket, bind
 from superedge.net.racing import connect_to_first
 from superedge.net.resolve import resolve
+from superedge.net.sockets import address_text, peer_of, prepare, socket_address
 from superedge.net.tlstransport import TLSTransport
-from superedge.net.transport import StreamTransport, address_text, peer_of, prepare, socket_address
+from superedge.net.transport import StreamTransport
 
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds a connected client has to finish the TLS handshake."""

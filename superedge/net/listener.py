@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from superedge.config.addresses import Address, UnixAddress
 from superedge.interfaces import IReactor
-from superedge.net.transport import prepare, socket_address
+from superedge.net.sockets import prepare, socket_address
 
 ACCEPTS_A_ROUND = 64
 EXHAUSTED_PAUSE = 0.5

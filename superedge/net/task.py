@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 
@@ -47,3 +48,19 @@ class Task:
             return
         self._waiting = waiting
         waiting.addBoth(self._step)
+
+
+def in_background(
+    coroutine: Coroutine[Deferred[Any], Any, None], log: Logger, failed: str, **fields: Any
+) -> Deferred[None]:
+    """Run a coroutine that its owner only cancels; what else ends it early is logged with ``failed``.
+
+    The result fires with None in any case.
+    """
+    done = Deferred.fromCoroutine(coroutine)
+
+    def ended(failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            log.failure(failed, failure, **fields)
+
+    return done.addErrback(ended)

@@ -17,7 +17,7 @@ from twisted.internet import abstract, main
 from twisted.internet.interfaces import IProtocol
 
 from superedge.interfaces import IReactor
-from superedge.net.transport import StreamTransport, common_name_of, organizations_of
+from superedge.net.transport import StreamTransport
 
 READ_SIZE = 128 * 1024
 SLICE = 64 * 1024
@@ -282,3 +282,16 @@ def describe_tls_failure(problem: ssl.SSLError) -> str:
 
 def _reason(problem: ssl.SSLError) -> str:
     return (problem.reason or str(problem)).lower().replace("_", " ")
+
+
+def common_name_of(certificate: dict[str, Any]) -> str | None:
+    """The last CN of a certificate's subject as `ssl.SSLObject.getpeercert` gives it."""
+    names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
+    return names[-1] if names else None
+
+
+def organizations_of(certificate: dict[str, Any]) -> list[str]:
+    """The O values of a certificate's subject: groups, in Kubernetes."""
+    return [
+        value for part in certificate.get("subject", ()) for key, value in part if key == "organizationName"
+    ]

@@ -14,13 +14,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from twisted.internet import abstract, error, main
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
-    IProtocol,
-    ITCPTransport,
-)
+from twisted.internet.interfaces import IDelayedCall, IProtocol, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -29,6 +23,7 @@ from zope.interface import implementer
 from superedge.interfaces import IReactor
 from superedge.net.halves import by_halves
 from superedge.net.rounds import Round
+from superedge.net.sockets import socket_address
 
 READ_SIZE = 112 * 1024
 """Small enough to stay in the cache, and for the allocator to use the memory again."""
@@ -50,33 +45,6 @@ _log = Logger()
 
 def _failure(outcome: Exception) -> Failure:
     return connectionDone if outcome is main.CONNECTION_DONE else Failure(outcome)
-
-
-def peer_of(sock: socket.socket) -> Any:
-    """What the socket module calls the peer's address."""
-    try:
-        return sock.getpeername()
-    except OSError:  # the peer was gone before we looked
-        return ("::", 0, 0, 0) if sock.family == socket.AF_INET6 else ("0.0.0.0", 0)
-
-
-def socket_address(sockaddr: Any) -> IAddress:
-    """Twisted's address object for what the socket module calls an address."""
-    if not isinstance(sockaddr, tuple):
-        return cast(IAddress, UNIXAddress(sockaddr or b""))
-    if len(sockaddr) == 4:
-        return cast(IAddress, IPv6Address("TCP", *sockaddr))
-    return cast(IAddress, IPv4Address("TCP", *sockaddr))
-
-
-def address_text(address: object) -> str:
-    """An address for people: ``127.0.0.1:80``, ``[::1]:80`` or ``unix:/path``."""
-    if isinstance(address, UNIXAddress):
-        path = address.name or b""
-        return f"unix:{path.decode(errors='backslashreplace') if isinstance(path, bytes) else path}"
-    if isinstance(address, IPv4Address | IPv6Address):
-        return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
-    return str(address)
 
 
 @implementer(ITCPTransport)
@@ -464,27 +432,3 @@ class StreamTransport(abstract.FileDescriptor):
     def logPrefix(self) -> str:
         """Asked by the reactor at every event; log lines here name their module instead."""
         return "-"
-
-
-def prepare(sock: socket.socket, far: bool = True) -> None:
-    """Small writes leave at once, and a ``far`` peer that falls silent is noticed in about 30 s."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-    if not far:
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-
-
-def common_name_of(certificate: dict[str, Any]) -> str | None:
-    """The last CN of a certificate's subject as `ssl.SSLObject.getpeercert` gives it."""
-    names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
-    return names[-1] if names else None
-
-
-def organizations_of(certificate: dict[str, Any]) -> list[str]:
-    """The O values of a certificate's subject: groups, in Kubernetes."""
-    return [
-        value for part in certificate.get("subject", ()) for key, value in part if key == "organizationName"
-    ]

@@ -17,7 +17,7 @@ from superedge.config.addresses import parse_address
 from superedge.config.ops import OpsConfig
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
-from superedge.net.transport import address_text
+from superedge.net.sockets import address_text
 from superedge.web.server import Request, ServerFactory
 
 CLIENT_LOOK = 30.0

@@ -7,14 +7,14 @@ from typing import NamedTuple, Protocol
 
 from twisted.application.service import MultiService
 
-from superedge.config.root import Config
-from superedge.config.tunnel import (
+from superedge.config.listeners import (
     HttpListenerConfig,
     HttpsListenerConfig,
     ListenerConfig,
     TcpListenerConfig,
     TlsListenerConfig,
 )
+from superedge.config.root import Config
 from superedge.interfaces import IReactor, ITunnelListener
 from superedge.kube.access import load_access
 from superedge.kube.client import NODES, KubeClient

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import Request
 from werkzeug.exceptions import HTTPException
 
-from superedge.net.transport import common_name_of, organizations_of
+from superedge.net.tlstransport import common_name_of, organizations_of
 from superedge.testing import auth, discovery, errors, reviews
 from superedge.testing.calls import Call, body_of
 from superedge.testing.egress import Connector

@@ -18,7 +18,8 @@ from superedge.config.addresses import Address, TCPAddress
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
-from superedge.net.transport import StreamTransport, peer_of
+from superedge.net.sockets import peer_of
+from superedge.net.transport import StreamTransport
 
 Connector = Callable[[str, int], IStreamClientEndpoint]
 """The way to a node's kubelet: node name and port give an endpoint whose transports speak TLS."""

@@ -26,9 +26,7 @@ class AllowList:
         """Without rules: port 10250 on loopback and on ``own_addresses``. Raises AllowRuleError."""
         if not rules:
             rules = ["127.0.0.0/8:10250", "[::1]:10250", "localhost:10250"]
-            rules += [
-                f"[{address}]:10250" if ":" in address else f"{address}:10250" for address in own_addresses
-            ]
+            rules += [str(TCPAddress(address, 10250)) for address in own_addresses]
         self._networks: list[tuple[IPv4Network | IPv6Network, int | None]] = []
         self._names: list[tuple[str, int | None]] = []
         for rule in rules:

@@ -8,10 +8,8 @@ from typing import Protocol as TypingProtocol
 from weakref import WeakValueDictionary
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -21,19 +19,19 @@ from superedge.interfaces import IReactor
 from superedge.mux.protocol import MuxConnection
 from superedge.mux.stream import MuxStream
 from superedge.net.bucket import TokenBucket
+from superedge.net.draining import drained
 from superedge.net.endpoints import ServerEndpoint
-from superedge.net.transport import address_text
+from superedge.net.sockets import address_text
+from superedge.net.task import in_background
 from superedge.tls.contexts import ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
 from superedge.tunnel.dial import dial
-from superedge.tunnel.edge import METER_INTERVAL, mux_settings
 from superedge.tunnel.errors import DialError
+from superedge.tunnel.limits import mux_settings
 from superedge.tunnel.messages import DialRequest, Hello, MessageError, MessageReader, decode
 from superedge.tunnel.names import ALPN, node_of_common_name
-from superedge.tunnel.registry import NodeSession, NodeTable
-
-DRAIN_POLL = 0.2
+from superedge.tunnel.nodetable import NodeSession, NodeTable
 
 StreamBegun = Callable[[MuxStream], None]
 
@@ -129,9 +127,9 @@ class TunnelCloud(Service):
         self.nodes = NodeTable()
         self._connections: set[MuxConnection] = set()
         self._buckets: WeakValueDictionary[str, TokenBucket] = WeakValueDictionary()
-        self._meter = metrics.SessionMeter("cloud", lambda: self._connections, lambda: len(self.nodes))
-        self._metering = LoopingCall(self._meter.collect)
-        self._metering.clock = reactor
+        self._meter = metrics.SessionMeter(
+            reactor, "cloud", lambda: self._connections, lambda: len(self.nodes)
+        )
         self._port: IListeningPort | None = None
         self._draining = False
 
@@ -244,12 +242,10 @@ class TunnelCloud(Service):
         if session is not None and session.epoch < epoch:
             self.nodes.remove(session)
             session.go_away()
-            Deferred.fromCoroutine(self._retire(session))
+            in_background(self._retire(session), _log, "a session that moved on was not ended")
 
     async def _retire(self, session: NodeSession) -> None:
-        deadline = self._reactor.seconds() + self._config.drain_timeout
-        while session.stream_count > len(session.connections) and self._reactor.seconds() < deadline:
-            await deferLater(self._reactor, DRAIN_POLL)
+        await drained(self._reactor, lambda: session.busy, self._config.drain_timeout)
         session.close("a newer session of the same node is on another replica")
 
     def _accept_stream(self, connection: _EdgeConnection, stream: MuxStream) -> None:
@@ -265,7 +261,7 @@ class TunnelCloud(Service):
     def startService(self) -> None:
         """Listen for edge nodes."""
         super().startService()
-        self._metering.start(METER_INTERVAL)
+        self._meter.start()
         service, limits = self, mux_settings(self._config.limits)
 
         class Sessions(Factory):
@@ -307,12 +303,9 @@ class TunnelCloud(Service):
     async def stopService(self) -> None:
         """Send the edges elsewhere, let open streams finish a bounded time, then close."""
         super().stopService()
-        if self._metering.running:
-            self._metering.stop()
+        self._meter.stop()
         self.send_away()
-        deadline = self._reactor.seconds() + self._config.drain_timeout
-        while self._busy() and self._reactor.seconds() < deadline:
-            await deferLater(self._reactor, DRAIN_POLL)
+        await drained(self._reactor, self._busy, self._config.drain_timeout)
         for mux in list(self._connections):
             mux.close("the cloud end is stopping")
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from superedge.kube.nodes import NodeIndex
 from superedge.net.names import is_address
-from superedge.tunnel.registry import NodeTable
+from superedge.tunnel.nodetable import NodeTable
 from superedge.tunnel.replicas.registry import KubernetesRegistry
 
 

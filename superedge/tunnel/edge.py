@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from superedge import __version__
 from superedge.config.addresses import TCPAddress, parse_address, parse_proxy
-from superedge.config.tunnel import LimitsConfig, TunnelEdgeConfig
+from superedge.config.tunnel import TunnelEdgeConfig
 from superedge.interfaces import IReactor
 from superedge.mux.protocol import MuxConnection
-from superedge.mux.settings import MuxSettings
 from superedge.net.backoff import Backoff
 from superedge.net.bucket import TokenBucket
 from superedge.net.endpoints import ClientEndpoint
@@ -25,29 +24,24 @@ from superedge.net.factory import MakingFactory
 from superedge.net.interfaces import own_addresses
 from superedge.net.proxy import ProxiedEndpoint, Proxy
 from superedge.net.servers import Servers
+from superedge.net.task import in_background
 from superedge.tls.contexts import ClientContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
 from superedge.tunnel.allow import AllowList
 from superedge.tunnel.edgesession import EdgeSession
+from superedge.tunnel.handlers import TCPHandler, TLSHandler
+from superedge.tunnel.limits import mux_settings
 from superedge.tunnel.messages import Hello
 from superedge.tunnel.names import ALPN
-from superedge.tunnel.serve import StreamServer, TCPHandler, TLSHandler
+from superedge.tunnel.serve import StreamServer
 
-METER_INTERVAL = 5.0
 PATIENCE = 6
 """Short delays at first: a cloud end that is restarted is back within a few seconds."""
 SERVER_PENALTY = 60.0
 """Seconds that a server which could not be reached is tried after the others."""
 
 _log = Logger()
-
-
-def mux_settings(limits: LimitsConfig) -> MuxSettings:
-    """The session's settings as configured."""
-    return MuxSettings(
-        max_window=limits.window, session_buffer=limits.session_buffer, max_streams=limits.streams
-    )
 
 
 class TunnelEdge(Service):
@@ -75,9 +69,7 @@ class TunnelEdge(Service):
             self._handlers["tls"] = TLSHandler(allow, source, config.tls.server_name)
         self._connections: set[MuxConnection] = set()
         self._active = 0
-        self._meter = metrics.SessionMeter("edge", lambda: self._connections, lambda: self._active)
-        self._metering = LoopingCall(self._meter.collect)
-        self._metering.clock = reactor
+        self._meter = metrics.SessionMeter(reactor, "edge", lambda: self._connections, lambda: self._active)
         self._running: Deferred[None] | None = None
         self._backoff = Backoff(config.reconnect_initial, config.reconnect_maximum, patience=PATIENCE)
         addresses = [cast(TCPAddress, parse_address(server)) for server in config.servers]
@@ -95,16 +87,13 @@ class TunnelEdge(Service):
     def startService(self) -> None:
         """Begin to dial."""
         super().startService()
-        self._metering.start(METER_INTERVAL)
-        self._running = Deferred.fromCoroutine(self._run())
-        self._running.addErrback(lambda failure: failure.trap(CancelledError))
-        self._running.addErrback(lambda failure: _log.failure("the tunnel stopped", failure))
+        self._meter.start()
+        self._running = in_background(self._run(), _log, "the tunnel stopped")
 
     async def stopService(self) -> None:
         """Stop dialling and end the sessions."""
         super().stopService()
-        if self._metering.running:
-            self._metering.stop()
+        self._meter.stop()
         if self._running is not None:
             self._running.cancel()
         for connection in list(self._connections):
@@ -166,12 +155,12 @@ class TunnelEdge(Service):
             endpoint = ClientEndpoint(self._reactor, server, self._tls, name)
         else:
             endpoint = ProxiedEndpoint(self._reactor, server, self._proxy, self._tls, name)
-        session = cast(MuxConnection, await endpoint.connect(cast(Any, MakingFactory(make))))
-        transport: Any = session.transport
+        connection = cast(MuxConnection, await endpoint.connect(cast(Any, MakingFactory(make))))
+        transport: Any = connection.transport
         if transport is not None and transport.alpn != ALPN:
-            session.abort("the server speaks another protocol")
+            connection.abort("the server speaks another protocol")
             raise ConnectError(f"{server} does not speak {ALPN}")
-        return session
+        return connection
 
     async def _until_over(self, first: MuxConnection, server: TCPAddress) -> bool:
         """Hold a session until it ends (False) or the cloud asks to connect elsewhere (True)."""

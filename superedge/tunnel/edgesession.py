@@ -7,7 +7,7 @@ from collections.abc import Callable
 from secrets import token_hex
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -17,7 +17,8 @@ from superedge.mux.errors import SessionClosed, StreamRefused
 from superedge.mux.protocol import MuxConnection
 from superedge.net.backoff import Backoff
 from superedge.net.errors import ConnectError
-from superedge.net.transport import address_text
+from superedge.net.sockets import address_text
+from superedge.net.task import in_background
 from superedge.tunnel.messages import Hello, MessageError, MessageReader, Notice, decode, encode
 
 _log = Logger()
@@ -131,10 +132,7 @@ class EdgeSession:
         self.over.callback(drained)
 
     def _keep_one(self) -> None:
-        keeper = Deferred.fromCoroutine(self._keep())
-        keeper.addErrback(lambda failure: failure.trap(CancelledError))
-        keeper.addErrback(lambda failure: _log.failure("a further connection of the tunnel failed", failure))
-        self._keepers.append(keeper)
+        self._keepers.append(in_background(self._keep(), _log, "a further connection of the tunnel failed"))
 
     async def _keep(self) -> None:
         backoff = self._backoff()

@@ -6,9 +6,7 @@ from typing import Literal
 
 from superedge.errors import SuperEdgeError
 
-DialCode = Literal[
-    "refused", "timeout", "unresolvable", "denied", "limit", "internal", "unknown-node", "not-connected"
-]
+DialCode = Literal["refused", "timeout", "unresolvable", "denied", "limit", "internal", "not-connected"]
 
 
 class DialError(SuperEdgeError):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from prometheus_client import Counter, Gauge, Histogram
+from twisted.internet.interfaces import IReactorTime
 
 from superedge.mux.protocol import MuxConnection
-from superedge.mux.session import Stats
+from superedge.mux.state import Stats
+from superedge.net.periodic import PeriodicCall
 from superedge.tally import Spreads
 
 SESSIONS = Gauge("superedge_tunnel_sessions", "Tunnel sessions that are up", ["end"])
@@ -57,36 +59,50 @@ REGISTRY_WRITES = Counter(
 )
 
 
+METER_INTERVAL = 5.0
+"""Seconds between two looks of a `SessionMeter`."""
+
+
 class SessionMeter:
     """Adds what live connections counted since the last look to the metrics."""
 
     def __init__(
         self,
+        reactor: IReactorTime,
         end: str,
         connections: Callable[[], Iterable[MuxConnection]],
         sessions: Callable[[], int] | None = None,
     ) -> None:
         """Without ``sessions``, which counts them, each connection is one."""
+        self._looking = PeriodicCall(reactor, METER_INTERVAL, self.collect)
         self._end = end
         self._connections = connections
         self._sessions = sessions
         self._seen: dict[MuxConnection, Stats] = {}
 
+    def start(self) -> None:
+        """Begin to look."""
+        self._looking.start(now=True)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._looking.stop()
+
     def collect(self) -> None:
-        """Look at every live connection; call it regularly."""
+        """Look at every live connection."""
         live = list(self._connections())
         CONNECTIONS.labels(self._end).set(len(live))
         SESSIONS.labels(self._end).set(len(live) if self._sessions is None else self._sessions())
-        STREAMS_OPEN.labels(self._end).set(sum(session.stream_count for session in live))
-        for session in live:
-            self.account(session)
-            if session.rtt is not None:
-                RTT.labels(self._end).observe(session.rtt)
+        STREAMS_OPEN.labels(self._end).set(sum(connection.stream_count for connection in live))
+        for connection in live:
+            self.account(connection)
+            if connection.rtt is not None:
+                RTT.labels(self._end).observe(connection.rtt)
 
-    def account(self, session: MuxConnection, ended: bool = False) -> None:
+    def account(self, connection: MuxConnection, ended: bool = False) -> None:
         """Count one connection's news; the last time when it has ended."""
-        now, end = session.stats, self._end
-        before = self._seen.get(session, Stats())
+        now, end = connection.stats, self._end
+        before = self._seen.get(connection, Stats())
         BYTES.labels(end, "in").inc(now.bytes_in - before.bytes_in)
         BYTES.labels(end, "out").inc(now.bytes_out - before.bytes_out)
         opened = now.streams_opened + now.streams_accepted
@@ -95,9 +111,9 @@ class SessionMeter:
         for reason, count in now.resets.items():
             RESETS.labels(end, reason).inc(count - before.resets.get(reason, 0))
         if ended:
-            self._seen.pop(session, None)
+            self._seen.pop(connection, None)
         else:
-            self._seen[session] = Stats(
+            self._seen[connection] = Stats(
                 bytes_in=now.bytes_in,
                 bytes_out=now.bytes_out,
                 streams_opened=now.streams_opened,

@@ -1,129 +1,29 @@
-"""The edge's half of a prologue: read what is asked for, dial it, splice."""
+"""The edge's half of a prologue: read what is asked for, have a handler connect it, splice."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from twisted.internet.defer import CancelledError
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
-from twisted.plugin import IPlugin
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.tunnel import LimitsConfig
-from superedge.interfaces import IReactor, IStreamHandler
+from superedge.interfaces import IReactor
 from superedge.mux.stream import MuxStream
-from superedge.net.connecting import connect_nearby
 from superedge.net.deadlines import Deadline
-from superedge.net.endpoints import ClientEndpoint, ContextSource
-from superedge.net.errors import ConnectError, ConnectTimeout, ResolveError
-from superedge.net.resolve import resolve
 from superedge.net.splice import Splice
 from superedge.net.task import Task
-from superedge.net.transport import StreamTransport, peer_of
 from superedge.tunnel import metrics
-from superedge.tunnel.allow import AllowList
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.messages import DialAnswer, DialRequest, MessageError, MessageReader, decode, encode
 
 MAX_DIAL_TIMEOUT = 60.0
 
 _log = Logger()
-
-
-class _Placeholder(Protocol):
-    """Holds a target's transport, paused, until the splice takes it."""
-
-    def connectionMade(self) -> None:
-        cast(Any, self.transport).pauseProducing()
-
-
-class _Targets(Factory):
-    protocol = _Placeholder
-    noisy = False
-
-
-@implementer(IPlugin, IStreamHandler)
-class TCPHandler:
-    """Streams of kind ``tcp``: dials what the allow list names."""
-
-    kind = "tcp"
-
-    def __init__(self, allow: AllowList) -> None:
-        self._allow = allow
-        self._literal = lru_cache(maxsize=1024)(self._allowed_literal)
-
-    async def connect(self, reactor: IReactor, request: Mapping[str, Any], timeout: float) -> Any:
-        """A paused transport connected to ``request["address"]``. Raises DialError."""
-        text = request["address"]
-        literal = self._literal(text)
-        targets = await self._resolved(reactor, text) if literal is None else (literal,)
-        try:
-            for target in targets[:-1]:
-                with contextlib.suppress(ConnectError):
-                    return await self._dial(reactor, target, text, timeout / len(targets))
-            return await self._dial(reactor, targets[-1], text, timeout)
-        except ConnectTimeout as problem:
-            raise DialError("timeout", str(problem)) from problem
-        except ConnectError as problem:
-            raise DialError("refused", str(problem)) from problem
-
-    async def _dial(self, reactor: IReactor, target: TCPAddress, asked: str, timeout: float) -> Any:
-        sock = await connect_nearby(reactor, target, timeout)
-        # The transport does not read before it has a protocol of its own.
-        return StreamTransport(sock, Protocol(), reactor, peer_of(sock))
-
-    def _allowed_literal(self, text: str) -> TCPAddress | None:
-        """The address, when it is an IP literal that the allow list covers."""
-        try:
-            address = parse_address(text)
-            covered = isinstance(address, TCPAddress) and self._allow.allows_address(address)
-        except ValueError:
-            return None
-        return cast(TCPAddress, address) if covered else None
-
-    async def _resolved(self, reactor: IReactor, text: str) -> Sequence[TCPAddress]:
-        """What may be dialled for ``text``: the checked addresses themselves, never the name again."""
-        try:
-            address = parse_address(text)
-        except ValueError as problem:
-            raise DialError("denied", str(problem)) from problem
-        if not isinstance(address, TCPAddress):
-            raise DialError("denied", f"{text} is not host:port")
-        by_name = self._allow.allows_name(address)
-        try:
-            hosts = await resolve(reactor, address.host)
-        except ResolveError as problem:
-            raise DialError("unresolvable", str(problem)) from problem
-        found = [TCPAddress(host, address.port) for host in hosts]
-        targets = [target for target in found if by_name or self._allow.allows_address(target)]
-        if not targets:
-            raise DialError("denied", f"the node's allow list does not name {text}")
-        return targets
-
-
-class TLSHandler(TCPHandler):
-    """Streams of kind ``tls``: the node speaks TLS to the target, the stream carries what is inside."""
-
-    kind = "tls"
-
-    def __init__(self, allow: AllowList, tls: ContextSource, server_name: str) -> None:
-        """``server_name`` is what targets' certificates must carry; empty for the host asked for."""
-        super().__init__(allow)
-        self._tls = tls
-        self._server_name = server_name
-
-    async def _dial(self, reactor: IReactor, target: TCPAddress, asked: str, timeout: float) -> Any:
-        name = self._server_name or asked.rpartition(":")[0].strip("[]")
-        endpoint = ClientEndpoint(reactor, target, self._tls, name, timeout)
-        protocol: Any = await endpoint.connect(cast(Any, _Targets()))
-        return protocol.transport
 
 
 class StreamServer:

@@ -1,4 +1,5 @@
-"""The HTTP/1.1 data path: httptools parsers on Twisted protocols, for bodies that stream both ways.
+"""HTTP with bodies that stream both ways: HTTP/1.1 both sides, HTTP/2 as a client.
 
-`h1` is pure; `server` and `client` are the protocols around it. Called by superedge.liteapiserver.
+`heads`, `plain`, `h1` and the parts of `h2session` are pure; `server`, `client`, `h2client` and the pools are
+the protocols around them. Called by every component.
 """

@@ -7,16 +7,17 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from superedge.interfaces import IReactor
 from superedge.net.errors import ConnectError
+from superedge.net.periodic import PeriodicCall
 from superedge.web.client import ResponseReceiver
 from superedge.web.h1 import End
 from superedge.web.h2frames import Code
-from superedge.web.h2session import Event, Failed, H2Session, Stream
+from superedge.web.h2session import Event, Failed, H2Session
+from superedge.web.h2stream import Stream
 from superedge.web.heads import Headers, OutgoingRequest, ResponseHead
 
 TICK = 1.0
@@ -135,16 +136,14 @@ class H2Stream:
         receiver = self._receiver
         if receiver is None:
             return
-        kind = type(event)
-        if kind is list:
-            receiver.data(event)  # type: ignore[arg-type]
-        elif kind is ResponseHead:
-            receiver.response(event)  # type: ignore[arg-type]
-        elif kind is End:
-            receiver.complete(event.trailers)  # type: ignore[union-attr]
+        if isinstance(event, list):
+            receiver.data(event)
+        elif isinstance(event, ResponseHead):
+            receiver.response(event)
+        elif isinstance(event, End):
+            receiver.complete(event.trailers)
             self._receiver = None
         else:
-            assert isinstance(event, Failed)
             self.used = self.used or event.unprocessed
             self._receiver = self._stream = None
             self._go_on()
@@ -168,8 +167,7 @@ class H2Connection(Protocol):
         self._congested = False
         self._closing = False
         self._reserved: set[H2Stream] = set()
-        self._ticks = LoopingCall(self._tick)
-        self._ticks.clock = reactor
+        self._ticks = PeriodicCall(reactor, TICK, self._tick)
         self.session = H2Session(reactor.seconds())
         self.held: set[H2Stream] = set()
         """Streams whose request's body waits for credit."""
@@ -202,7 +200,7 @@ class H2Connection(Protocol):
             session.open(request.method, request.target, request.headers, request.has_body, stream, now)
         )
         if not self._ticks.running:
-            self._ticks.start(TICK, now=False)
+            self._ticks.start()
         self.flush()
 
     def unused(self, stream: H2Stream) -> None:
@@ -257,8 +255,7 @@ class H2Connection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell every stream that waits."""
         self.lost = self._closing = True
-        if self._ticks.running:
-            self._ticks.stop()
+        self._ticks.stop()
         text = (
             self.session.broken or getattr(self.transport, "failure_text", None) or "the connection was lost"
         )

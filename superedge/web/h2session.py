@@ -16,7 +16,6 @@ from superedge.web.h1 import MAX_HEAD, End
 from superedge.web.h2frames import Code, ConnectionFault, StreamFault
 from superedge.web.h2headers import (
     HeaderReader,
-    content_length,
     read_response,
     read_trailers,
     request_headers,
@@ -24,10 +23,9 @@ from superedge.web.h2headers import (
 )
 from superedge.web.h2keepalive import PING_TIMEOUT, Keepalive
 from superedge.web.h2sending import Outgoing, Sending
+from superedge.web.h2stream import STREAM_WINDOW, Stream
 from superedge.web.heads import Headers, ResponseHead
 
-STREAM_WINDOW = 512 * 1024
-"""Bytes that a server may send on a stream whose receiver takes none: what a stalled client costs."""
 CONNECTION_WINDOW = 64 * 1024 * 1024
 """Bytes on the way on all streams together; each stream's own window is what bounds memory."""
 LARGEST_FRAME = 64 * 1024
@@ -37,7 +35,6 @@ MOST_STREAMS = 32
 ahead of a burst's reader lies in the kernel's buffers, of which a connection has only one pair."""
 DEFAULT_STREAMS = 100
 """Streams at a time as long as the server has not said how many."""
-_NO_BODY = frozenset({204, 304})
 _PING = b"superedg"
 
 
@@ -49,43 +46,6 @@ class Failed(NamedTuple):
 
 
 Event = ResponseHead | list[bytes] | End | Failed
-
-
-class Stream:
-    """One request and its response, as the session sees them; ``owner`` is for whoever opened it."""
-
-    __slots__ = (
-        "_answered",
-        "_body_left",
-        "_consumed",
-        "_credit",
-        "ended",
-        "head_only",
-        "id",
-        "outgoing",
-        "owner",
-        "paused",
-        "pieces",
-    )
-
-    def __init__(self, number: int, owner: object, head_only: bool, outgoing: Outgoing) -> None:
-        self.id = number
-        self.owner = owner
-        self.head_only = head_only
-        self.outgoing = outgoing
-        self.ended = False
-        """Whether the response is whole."""
-        self.paused = False
-        self.pieces: list[bytes] | None = None
-        self._answered = False
-        self._body_left: int | None = None
-        self._credit = STREAM_WINDOW
-        self._consumed = 0
-
-    @property
-    def queued(self) -> int:
-        """Bytes of the request's body that wait for the server's credit."""
-        return self.outgoing.queued
 
 
 class H2Session:
@@ -270,35 +230,18 @@ class H2Session:
             self._fault(stream, fault)
 
     def _body(self, stream: Stream, payload: bytes, size: int, last: bool) -> None:
-        if stream.ended or not stream._answered:
-            raise StreamFault(
-                Code.STREAM_CLOSED if stream.ended else Code.PROTOCOL_ERROR, "data out of place"
-            )
-        stream._credit -= size
-        if stream._credit < 0:
-            raise StreamFault(Code.FLOW_CONTROL_ERROR, "more data than there was credit for")
-        if payload:
-            if stream._body_left is not None:
-                stream._body_left -= len(payload)
-                if stream._body_left < 0:
-                    raise StreamFault(Code.PROTOCOL_ERROR, "a body longer than announced")
-            if stream.pieces is None:
-                stream.pieces = [payload]
-                self._touched.append(stream)
-                self._events.append((stream, stream.pieces))
-            else:
-                stream.pieces.append(payload)
-        stream._consumed += size
+        if stream.body(payload, size) and stream.pieces is not None:
+            self._touched.append(stream)
+            self._events.append((stream, stream.pieces))
         if last:
             self._response_ended(stream, [])
-        elif not stream.paused and stream._consumed >= STREAM_WINDOW // 2:
+        elif stream.wants_credit:
             self._credit_stream(stream)
 
     def _credit_stream(self, stream: Stream) -> None:
-        if stream._consumed and not stream.ended:
-            self._out.append(frames.window_update(stream.id, stream._consumed))
-            stream._credit += stream._consumed
-            stream._consumed = 0
+        credit = stream.take_credit()
+        if credit:
+            self._out.append(frames.window_update(stream.id, credit))
 
     def _frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         if kind in _ON_STREAMS:
@@ -343,7 +286,7 @@ class H2Session:
         try:
             if stream.ended:
                 raise StreamFault(Code.STREAM_CLOSED, "headers after the end")
-            if stream._answered:
+            if stream.answered:
                 if not last:
                     raise StreamFault(Code.PROTOCOL_ERROR, "trailers that are not the end")
                 self._response_ended(stream, read_trailers(fields))
@@ -354,10 +297,8 @@ class H2Session:
 
     def _response(self, stream: Stream, head: ResponseHead, last: bool) -> None:
         if head.status >= 200:
-            stream._answered = True
+            stream.answer(head)
             self.answers += 1
-            length = content_length(head.headers)
-            stream._body_left = 0 if stream.head_only or head.status in _NO_BODY else length
         elif last:
             raise StreamFault(Code.PROTOCOL_ERROR, "an informational response that ends the stream")
         self._events.append((stream, head))
@@ -365,10 +306,7 @@ class H2Session:
             self._response_ended(stream, [])
 
     def _response_ended(self, stream: Stream, trailers: Headers) -> None:
-        if stream._body_left:
-            raise StreamFault(Code.PROTOCOL_ERROR, "a body shorter than announced")
-        stream.ended = True
-        stream.pieces = None
+        stream.end()
         if stream.outgoing.sent:
             self._forget(stream)
         self._events.append((stream, End(trailers)))
@@ -442,8 +380,7 @@ class H2Session:
             self._fail(stream, f"not HTTP/2 as it should be: {fault}", False)
 
     def _fail(self, stream: Stream, reason: str, unprocessed: bool) -> None:
-        stream.ended = True
-        stream.pieces = None
+        stream.fail()
         self._events.append((stream, Failed(reason, unprocessed)))
 
     def _forget(self, stream: Stream) -> None:

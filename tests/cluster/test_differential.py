@@ -7,7 +7,7 @@ import os
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cluster.test_apiserver_contract import SKIP, shared
-from tests.liteapiserver.differential import Differential
+from tests.liteapiserver.differential import Differential, through_an_outage
 from tests.liteapiserver.link import Link
 from tests.liteapiserver.proxied import ProxiedServer
 
@@ -33,19 +33,5 @@ class DifferentialTests(SynchronousTestCase):
             namespaces = (f"direct-{seed}", f"other-{seed}")
             clients = (server.client(*ADMIN), proxied.client(*ADMIN))
             differential = Differential(seed, *clients, namespaces, protobuf=True)
-            differential.prepare()
             self.addCleanup(differential.clean)
-            versions = differential.versions()
-            differential.run(STEPS)
-            differential.watch_slices(versions)
-            remembered = differential.remember()
-            link.cut()
-            proxied.wait_until("offline")
-            differential.check(remembered)
-            differential.check_watches()
-            proxied.crash()
-            proxied.start()
-            proxied.wait_until("offline")
-            differential.check(remembered)
-            link.restore()
-            proxied.wait_until("online")
+            through_an_outage(differential, STEPS, link, proxied)

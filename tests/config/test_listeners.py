@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.config.tunnel import (
+from superedge.config.listeners import (
     ConnectListenerConfig,
     HttpListenerConfig,
     HttpsListenerConfig,

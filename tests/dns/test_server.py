@@ -373,7 +373,7 @@ class PaceTests(SynchronousTestCase):
 
 
 class GarbageTests(SynchronousTestCase):
-    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
     @given(st.binary(max_size=80), st.booleans())
     def test_any_bytes(self, data: bytes, stream: bool) -> None:
         config = TunnelDNSConfig()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import select
 import subprocess
 import sys
@@ -11,33 +10,19 @@ from pathlib import Path
 from typing import IO, Any
 
 from kubernetes import client, config, dynamic, watch
-from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.tls.authority import Authority
+from tests.faults.linked import LinkedCase
 from tests.liteapiserver.differential import DEFINITION, GROUP
-from tests.liteapiserver.link import Link
-from tests.liteapiserver.proxied import ProxiedServer
-from tests.testing.server import EmbeddedServer
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
 TILL = {"apiVersion": f"{GROUP}/v1", "kind": "Till", "metadata": {"name": "front"}, "spec": {"drawer": 1}}
 
 
-class ClientCase(SynchronousTestCase):
-    """A cluster, a link that can be cut, and a lite-apiserver."""
-
-    if os.environ.get("SUPEREDGE_CLUSTER_TESTS") != "1":
-        skip = "set SUPEREDGE_CLUSTER_TESTS=1 to run clients through outages"
+class ClientCase(LinkedCase):
+    """An administrator's kubeconfig that leads through lite-apiserver, and a resource of a made-up kind."""
 
     def setUp(self) -> None:
-        server = EmbeddedServer()
-        self.addCleanup(server.stop)
-        self.link = Link(server.url)
-        self.addCleanup(self.link.cut)
-        authority = Authority.load(server.directory / "pki")
-        self.proxied = ProxiedServer(server, authority, self.link.url)
-        self.addCleanup(self.proxied.stop)
-        self.direct = server.client("admin", "system:masters")
+        super().setUp()
         made = self.direct.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", DEFINITION)
         self.assertEqual(made.status, 201)
         self.directory = Path(self.mktemp())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 import threading
@@ -14,14 +13,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from superedge.testing.contracts.client import PARTIAL_LIST, TABLE, Answer, Client, WatchStream
-from superedge.tls.authority import Authority
+from tests.faults.linked import LinkedCase
 from tests.faults.world import wait_until
-from tests.liteapiserver.link import Link
-from tests.liteapiserver.proxied import ProxiedServer
-from tests.testing.server import EmbeddedServer
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 JSON = "application/json"
@@ -123,22 +117,11 @@ class Reader(threading.Thread):
                 self.count += 1
 
 
-class CrashTests(SynchronousTestCase):
-    store = "file"
-    if os.environ.get("SUPEREDGE_CLUSTER_TESTS") != "1":
-        skip = "set SUPEREDGE_CLUSTER_TESTS=1 to crash it again and again"
-
+class CrashTests(LinkedCase):
     def setUp(self) -> None:
-        server = EmbeddedServer()
-        self.addCleanup(server.stop)
-        self.link = Link(server.url)
-        self.addCleanup(self.link.cut)
-        authority = Authority.load(server.directory / "pki")
-        self.proxied = ProxiedServer(server, authority, self.link.url, self.store)
-        self.addCleanup(self.proxied.stop)
-        self.direct = server.client("admin", "system:masters")
+        super().setUp()
         certificate, key = self.proxied.identity("admin", "system:masters")
-        self.through = Client(self.proxied.url, server.ca, certificate, key)
+        self.through = Client(self.proxied.url, self.server.ca, certificate, key)
         self.historian = Historian(self.direct.watch(CONFIGMAPS, timeoutSeconds="300"))
         self.writer = Writer(self.direct)
         self.readers = [Reader(self.watch(question)) for question in WATCHED]

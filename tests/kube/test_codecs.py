@@ -151,7 +151,7 @@ class ProtobufTests(CodecTests):
     def test_frame_too_long_to_be_true(self) -> None:
         self.assertRaises(DecodeError, self.codec.splitter().feed, (MAX_FRAME + 1).to_bytes(4, "big"))
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.binary(max_size=200))
     def test_garbage_is_refused_or_read(self, data: bytes) -> None:
         for decode in (self.codec.decode_object, self.codec.decode_list, self.codec.decode_event):
@@ -187,7 +187,7 @@ class JSONDetailTests(SynchronousTestCase):
         self.assertEqual(splitter.pending, 1)
         self.assertEqual(splitter.feed(b"\n"), [b"d"])
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(
         st.recursive(
             st.none() | st.integers() | st.text(),

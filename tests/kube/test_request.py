@@ -84,6 +84,8 @@ class ResourceTests(SynchronousTestCase):
         self.assertEqual((info.name, info.query["labelSelector"]), ("\ufffd", "\ufffd"))
 
     @given(st.binary(max_size=10), st.binary(max_size=80), st.binary(max_size=20))
-    def test_any_bytes(self, method: bytes, target: bytes, accept: bytes) -> None:
-        parse_request(method, target, accept)
-        parse_request(method, b"/api/v1/" + target, accept)
+    def test_any_bytes_are_read(self, method: bytes, target: bytes, accept: bytes) -> None:
+        for path in (target, b"/api/v1/" + target):
+            info = parse_request(method, path, accept)
+            self.assertEqual((info.method.encode("latin-1"), info.accept.encode("latin-1")), (method, accept))
+            self.assertEqual(info.is_resource, bool(info.resource))

@@ -25,6 +25,8 @@ from superedge.testing.contracts.client import (
     Answer,
     Client,
 )
+from tests.liteapiserver.link import Link
+from tests.liteapiserver.proxied import ProxiedServer
 
 JSON = "application/json"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
@@ -477,3 +479,22 @@ class Differential:
                 names = [item["metadata"]["name"] for item in shown]
                 self._same("watched", call, [item["metadata"]["name"] for item in listed["items"]], names)
                 self._same("end", call, "BOOKMARK", events[-1][0])
+
+
+def through_an_outage(differential: Differential, steps: int, link: Link, proxied: ProxiedServer) -> None:
+    """Some history online, what it left compared offline and after a crash, then online again."""
+    differential.prepare()
+    versions = differential.versions()
+    differential.run(steps)
+    differential.watch_slices(versions)
+    remembered = differential.remember()
+    link.cut()
+    proxied.wait_until("offline")
+    differential.check(remembered)
+    differential.check_watches()
+    proxied.crash()
+    proxied.start()
+    proxied.wait_until("offline")
+    differential.check(remembered)
+    link.restore()
+    proxied.wait_until("online")

@@ -7,7 +7,7 @@ import os
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.tls.authority import Authority
-from tests.liteapiserver.differential import Differential
+from tests.liteapiserver.differential import Differential, through_an_outage
 from tests.liteapiserver.link import Link
 from tests.liteapiserver.proxied import ProxiedServer
 from tests.testing.server import shared as embedded
@@ -28,20 +28,6 @@ class DifferentialTests(SynchronousTestCase):
         differential = Differential(
             SEED, server.client(*admin), client, (f"direct-{SEED}", f"other-{SEED}"), protobuf=True
         )
-        differential.prepare()
         self.addCleanup(differential.clean)
-        versions = differential.versions()
-        differential.run(STEPS)
-        differential.watch_slices(versions)
-        remembered = differential.remember()
-        link.cut()
-        proxied.wait_until("offline")
-        differential.check(remembered)
-        differential.check_watches()
-        proxied.crash()
-        proxied.start()
-        proxied.wait_until("offline")
-        differential.check(remembered)
-        link.restore()
-        proxied.wait_until("online")
+        through_an_outage(differential, STEPS, link, proxied)
         differential.run(STEPS // 3)

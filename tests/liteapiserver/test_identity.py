@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.liteapiserver.identity import EAGERNESS, IdentityManager
-from superedge.net.transport import organizations_of
+from superedge.net.tlstransport import organizations_of
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource
 from superedge.tls.identity import load_identity

@@ -13,6 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from superedge.web.heads import Headers
 from tests.liteapiserver.world import JSON, NODE, Seen, World, reactor, until
+from tests.producers import Producer
 
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -192,19 +193,7 @@ class ForwardingTests(ProxyTestCase):
     async def test_slow_client_holds_the_server_back(self) -> None:
         written = 0
 
-        class Source:
-            paused = False
-
-            def pauseProducing(self) -> None:
-                self.paused = True
-
-            def resumeProducing(self) -> None:
-                self.paused = False
-
-            def stopProducing(self) -> None:
-                self.paused = True
-
-        source = Source()
+        source = Producer()
 
         def begin(seen: Seen) -> None:
             seen.request.start(200, b"OK", list(JSON), False)

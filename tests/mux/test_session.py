@@ -10,8 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import ProtocolError, StreamRefused
 from superedge.mux.frames import ACK, DATA, FIN, PING, RST, SYN, WINDOW_UPDATE, header
-from superedge.mux.session import FRESH_RUN, NOISE_DECAY, NOISE_LIMIT, Session, Stream
+from superedge.mux.noise import NOISE_DECAY, NOISE_LIMIT
+from superedge.mux.session import FRESH_RUN, Session
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
+from superedge.mux.state import Stream
 
 
 class Reader:
@@ -82,7 +84,7 @@ class SessionTests(SynchronousTestCase):
             max_size=60,
         )
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_random_interleavings(self, actions: list[tuple[int, str, int]]) -> None:
         link = Link()
         streams = [link.a.open() for _ in range(4)]

@@ -16,17 +16,18 @@ from superedge.mux.frames import DATA, header
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.stream import MuxStream
 from tests.mux.pair import Pair, Recorder
+from tests.producers import Producer
 
 BIG = os.urandom(1000) * 3000
 
 
-class Source:
+class Source(Producer):
     """A producer that brings ``size`` bytes at a time while it is not paused."""
 
     def __init__(self, stream: MuxStream, size: int) -> None:
+        super().__init__()
         self.stream, self.size = stream, size
         self.brought = 0
-        self.paused = False
         stream.connect(Recorder())
         stream.registerProducer(self, True)
 
@@ -34,15 +35,6 @@ class Source:
         if not self.paused:
             self.brought += self.size
             self.stream.write(bytes(self.size))
-
-    def pauseProducing(self) -> None:
-        self.paused = True
-
-    def resumeProducing(self) -> None:
-        self.paused = False
-
-    def stopProducing(self) -> None:
-        self.paused = True
 
 
 class StreamTests(SynchronousTestCase):
@@ -165,29 +157,18 @@ class StreamTests(SynchronousTestCase):
 
     def test_producer_is_paused_when_the_peer_does_not_read(self) -> None:
         pair, near, far, _, far_protocol = self.joined()
-        calls: list[str] = []
-
-        class Producer:
-            def pauseProducing(self) -> None:
-                calls.append("pause")
-
-            def resumeProducing(self) -> None:
-                calls.append("resume")
-
-            def stopProducing(self) -> None:
-                calls.append("stop")
-
+        producer = Producer()
         far.pauseProducing()
-        near.registerProducer(Producer(), True)
+        near.registerProducer(producer, True)
         near.write(b"x" * INITIAL_WINDOW)
         pair.pump()
-        self.assertEqual(calls, ["pause", "resume"])
+        self.assertEqual(producer.calls, ["pause", "resume"])
         near.write(b"y" * INITIAL_WINDOW)
         pair.pump()
-        self.assertEqual(calls, ["pause", "resume", "pause"])
+        self.assertEqual(producer.calls, ["pause", "resume", "pause"])
         far.resumeProducing()
         pair.pump()
-        self.assertEqual(calls[-1], "resume")
+        self.assertEqual(producer.calls[-1], "resume")
         near.unregisterProducer()
         self.assertEqual(len(far_protocol.data), 2 * INITIAL_WINDOW)
 

@@ -11,6 +11,7 @@ from superedge.net.bucket import LEAST_BURST, TokenBucket
 from superedge.net.pacing import Gate, Pace
 from superedge.net.splice import Splice
 from tests.net.test_splice import FakeTransport
+from tests.producers import Producer
 
 RATE = 1_000_000
 
@@ -40,30 +41,13 @@ class BucketTests(SynchronousTestCase):
         self.assertEqual(TokenBucket(1000, 0.0).room(1000.0), LEAST_BURST)
 
 
-class Source:
-    """Brings pieces while it is not paused."""
-
-    def __init__(self) -> None:
-        self.paused = False
-        self.stopped = False
-
-    def pauseProducing(self) -> None:
-        self.paused = True
-
-    def resumeProducing(self) -> None:
-        self.paused = False
-
-    def stopProducing(self) -> None:
-        self.stopped = True
-
-
 class GateTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.pace = Pace(self.clock, RATE)
 
     def test_sources_share_the_rate(self) -> None:
-        sources = [Source() for _ in range(5)]
+        sources = [Producer() for _ in range(5)]
         gates = [Gate(self.pace, source) for source in sources]
         passed = [0] * 5
         for _ in range(10_000):
@@ -78,7 +62,7 @@ class GateTests(SynchronousTestCase):
         self.assertGreater(passed[0], RATE / 3, "small pieces have their turn too")
 
     def test_a_consumer_that_has_enough_is_heard_while_waiting(self) -> None:
-        source = Source()
+        source = Producer()
         gate = Gate(self.pace, source)
         gate.passed(RATE)
         self.assertTrue(source.paused)
@@ -93,10 +77,10 @@ class GateTests(SynchronousTestCase):
         self.clock.advance(5)
         self.assertFalse(source.paused)
         gate.stopProducing()
-        self.assertTrue(source.stopped)
+        self.assertEqual(source.calls[-1], "stop")
 
     def test_nothing_is_left_running(self) -> None:
-        gate = Gate(self.pace, Source())
+        gate = Gate(self.pace, Producer())
         gate.passed(RATE)
         self.clock.advance(5)
         self.assertEqual(self.clock.getDelayedCalls(), [])

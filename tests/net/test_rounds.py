@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from superedge.config.addresses import Address
 from superedge.net.rounds import Round
 from tests.net.test_endpoints import BIG, Collector, EndpointCase, reactor
+from tests.producers import Producer
 
 
 class RoundTests(EndpointCase):
@@ -90,24 +91,13 @@ class RoundTests(EndpointCase):
 
     async def test_a_producer_is_paused_and_resumed(self) -> None:
         client, server = await self.both_ends(False)
-        calls: list[str] = []
-
-        class Producer:
-            def pauseProducing(self) -> None:
-                calls.append("pause")
-
-            def resumeProducing(self) -> None:
-                calls.append("resume")
-
-            def stopProducing(self) -> None:
-                calls.append("stop")
-
+        producer = Producer()
         client.transport.bufferSize = 1000
-        client.transport.registerProducer(Producer(), True)
+        client.transport.registerProducer(producer, True)
         client.transport.write_soon(b"x" * 2000)
-        self.assertEqual(calls, ["pause"])
+        self.assertEqual(producer.calls, ["pause"])
         await self.turn()
-        self.assertEqual(calls, ["pause", "resume"])
+        self.assertEqual(producer.calls, ["pause", "resume"])
         client.transport.unregisterProducer()
         client.transport.loseConnection()
         self.assertEqual(await server.ended, b"x" * 2000)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.logger import Logger, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.net.task import Task
+from superedge.net.task import Task, in_background
 
 
 class TaskTests(SynchronousTestCase):
@@ -69,3 +70,25 @@ class TaskTests(SynchronousTestCase):
 
         Task(stubborn(), self.failures.append).cancel()
         self.assertEqual((self.steps, self.failures), (["tidied up"], []))
+
+
+class InBackgroundTests(SynchronousTestCase):
+    def run_until(self, wait: Deferred[None]) -> Deferred[None]:
+        async def walk() -> None:
+            await wait
+
+        return in_background(walk(), Logger(), "walking on {leg} failed", leg="one")
+
+    def test_ends_with_nothing(self) -> None:
+        self.assertIsNone(self.successResultOf(self.run_until(succeed(None))))
+
+    def test_called_off_it_ends_quietly(self) -> None:
+        running = self.run_until(Deferred())
+        running.cancel()
+        self.assertIsNone(self.successResultOf(running))
+
+    def test_what_it_raises_is_logged_and_ends_it(self) -> None:
+        with capturedLogs() as events:
+            self.assertIsNone(self.successResultOf(self.run_until(fail(ValueError("no")))))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(formatEvent(events[0]), "walking on one failed")

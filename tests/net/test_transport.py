@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.net.transport import address_text, socket_address
+from superedge.net.sockets import address_text, socket_address
 
 
 class AddressTextTests(SynchronousTestCase):

@@ -30,7 +30,7 @@ def owners(item: dict[str, Any]) -> dict[str, set[tuple[str, ...]]]:
 
 
 class FieldSetTests(SynchronousTestCase):
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.dictionaries(NAMES, st.dictionaries(NAMES, st.lists(NAMES, max_size=2), min_size=1)))
     def test_encoded_and_back(self, spec: dict[str, Any]) -> None:
         paths = set(fields_of(configuration({}, spec=spec), False))
@@ -57,7 +57,7 @@ class FieldSetTests(SynchronousTestCase):
 
 
 class ApplyTests(SynchronousTestCase):
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(st.lists(st.tuples(st.sampled_from(["alice", "bob"]), DATA), min_size=1, max_size=6))
     def test_last_forced_wishes_of_all_hold(self, wishes: list[tuple[str, dict[str, str]]]) -> None:
         live: dict[str, Any] | None = None
@@ -76,7 +76,7 @@ class ApplyTests(SynchronousTestCase):
             wanted |= fields
         self.assertEqual(live.get("data", {}), wanted)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(DATA, DATA)
     def test_conflicts_are_the_differing_fields(self, first: dict[str, str], second: dict[str, str]) -> None:
         live = applied(None, configuration(first), "alice")

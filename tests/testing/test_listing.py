@@ -32,7 +32,7 @@ def names(store: Store, revision: int | None = None) -> list[str]:
 
 
 class StoreTests(SynchronousTestCase):
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(CHANGES)
     def test_past_snapshots_and_events_agree(self, changes: list[tuple[bool, str]]) -> None:
         store = Store()
@@ -76,7 +76,7 @@ class StoreTests(SynchronousTestCase):
 
 
 class PageTests(SynchronousTestCase):
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(CHANGES, CHANGES, st.integers(1, 4))
     def test_pages_show_one_moment(
         self, before: list[tuple[bool, str]], between: list[tuple[bool, str]], limit: int
@@ -131,7 +131,7 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(listed(resourceVersion="0"), ["a", "b"])
         self.refused(store, 504, resourceVersion=str(store.revision + 1))
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.text(max_size=12))
     def test_any_token(self, token: str) -> None:
         store = Store()

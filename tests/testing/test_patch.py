@@ -64,7 +64,7 @@ class JSONPatchTests(SynchronousTestCase):
         self.assertRaises(PatchError, json_patch, document, {"op": "add"})
         self.assertEqual(document, {"a": [1], "b": {"c": 1}})
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(OBJECTS, NAMES, JSON)
     def test_add_then_remove(self, document: dict[str, Any], name: str, value: Any) -> None:
         before, path = copy.deepcopy(document), "/" + escape(name)
@@ -95,7 +95,7 @@ class MergePatchTests(SynchronousTestCase):
         ):
             self.assertEqual(merge_patch(document, patch), wanted)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(OBJECTS, OBJECTS)
     def test_applied_twice_is_applied_once(self, document: dict[str, Any], patch: dict[str, Any]) -> None:
         before = copy.deepcopy(document)

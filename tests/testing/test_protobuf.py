@@ -39,7 +39,7 @@ def metadata(name: str) -> bytes:
 
 
 class DecodeTests(SynchronousTestCase):
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.dictionaries(st.text(min_size=1), st.text(max_size=200)))
     def test_configmap(self, data: dict[str, str]) -> None:
         entries = b"".join(field(2, field(1, key) + field(2, value)) for key, value in data.items())
@@ -79,7 +79,7 @@ class DecodeTests(SynchronousTestCase):
         ):
             self.assertRaises(ProtobufError, decode, wrong)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.binary(max_size=40))
     def test_anything_is_an_object_or_an_error(self, raw: bytes) -> None:
         for data in (b"k8s\x00" + raw, body("v1", "Secret", raw)):

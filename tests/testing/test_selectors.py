@@ -46,7 +46,7 @@ class LabelTests(SynchronousTestCase):
         with self.assertRaises(APIError):
             self.matches("n>a", {})
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.dictionaries(KEYS, VALUES), KEYS, VALUES, VALUES)
     def test_operators(self, labels: dict[str, str], key: str, value: str, other: str) -> None:
         is_value, is_either = labels.get(key) == value, labels.get(key) in (value, other)
@@ -69,7 +69,7 @@ class LabelTests(SynchronousTestCase):
     def test_empty_selects_all(self) -> None:
         self.assertIsNone(label_selector(" "))
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.text("ab=!,() in", max_size=12))
     def test_anything_is_a_predicate_or_400(self, text: str) -> None:
         try:

@@ -75,7 +75,7 @@ class RowTests(SynchronousTestCase):
         node["metadata"]["labels"] = {"node-role.kubernetes.io/edge": ""}
         self.assertEqual(self.cells("nodes", node)[1:5], ["NotReady,SchedulingDisabled", "edge", "0s", "v1"])
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(st.sampled_from(["pods", "nodes", "services", "namespaces", "configmaps", "secrets", "events"]))
     def test_bare_objects_have_a_row(self, plural: str) -> None:
         self.assertTrue(self.cells(plural, {"metadata": {"name": "x"}}))

@@ -70,7 +70,7 @@ class ReaderTests(SynchronousTestCase):
             ],
         )
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         st.lists(st.tuples(st.sampled_from([TEXT, BINARY]), st.binary(max_size=300)), max_size=6),
         st.binary(min_size=4, max_size=4),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -15,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.tls.x509 import parse_certificate, parse_certificates
+from superedge.tls.x509 import Certificate, parse_certificate, parse_certificates
 
 EARLY = datetime(1999, 12, 31, 23, 59, 58, tzinfo=UTC)
 LATE = datetime(2061, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -92,15 +91,20 @@ class CertificateTests(SynchronousTestCase):
         for size in range(len(GOOD)):
             self.assertRaises(ValueError, parse_certificate, GOOD[:size])
 
+    def read_or_refused(self, der: bytes) -> None:
+        try:
+            found = parse_certificate(der)
+        except ValueError:
+            return
+        self.assertIsInstance(found, Certificate)
+
     def test_a_value_emptied_anywhere(self) -> None:
         for at in range(len(GOOD)):
-            with contextlib.suppress(ValueError):
-                parse_certificate(GOOD[:at] + b"\0" + GOOD[at + 1 :])
+            self.read_or_refused(GOOD[:at] + b"\0" + GOOD[at + 1 :])
 
     @given(st.integers(0, len(GOOD) - 1), st.integers(0, 255))
     def test_a_changed_byte_is_read_or_refused(self, at: int, value: int) -> None:
-        with contextlib.suppress(ValueError):
-            parse_certificate(GOOD[:at] + bytes([value]) + GOOD[at + 1 :])
+        self.read_or_refused(GOOD[:at] + bytes([value]) + GOOD[at + 1 :])
 
     @given(st.binary(max_size=200))
     def test_garbage(self, data: bytes) -> None:

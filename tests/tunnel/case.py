@@ -28,6 +28,26 @@ reactor = cast(IReactor, _reactor)
 BIG = os.urandom(1000) * 2000
 
 
+class Talker(Protocol):
+    """Says something and collects what comes back; ``over`` fires with that at the end."""
+
+    transport: Any
+
+    def __init__(self, says: bytes = b"") -> None:
+        self.says = says
+        self.data = b""
+        self.over: Deferred[bytes] = Deferred()
+
+    def connectionMade(self) -> None:
+        self.transport.write(self.says)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.over.callback(self.data)
+
+
 @implementer(IHalfCloseableProtocol)
 class Answering(Protocol):
     """Answers, after the caller's FIN, with what it was sent, reversed."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from superedge.config.tunnel import LimitsConfig, TcpListenerConfig
+from superedge.config.listeners import TcpListenerConfig
+from superedge.config.tunnel import LimitsConfig
 from superedge.mux.protocol import MuxConnection
 from superedge.tunnel.listeners.tcp import TcpListener
-from superedge.tunnel.registry import NodeSession
+from superedge.tunnel.nodetable import NodeSession
 from tests.tunnel.case import BIG, TunnelCase, reactor
 
 

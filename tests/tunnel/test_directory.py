@@ -13,7 +13,7 @@ from superedge.config.addresses import TCPAddress
 from superedge.kube.nodes import Node, NodeIndex
 from superedge.tunnel.directory import NodeDirectory, Place
 from superedge.tunnel.messages import Hello
-from superedge.tunnel.registry import NodeSession, NodeTable
+from superedge.tunnel.nodetable import NodeSession, NodeTable
 from superedge.tunnel.replicas.records import Replica
 from superedge.tunnel.replicas.routes import Route
 

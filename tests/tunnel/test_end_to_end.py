@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import formatEvent
 
 from superedge.config.addresses import TCPAddress, UnixAddress
-from superedge.config.tunnel import (
+from superedge.config.listeners import (
     ConnectListenerConfig,
     HttpsListenerConfig,
     TcpListenerConfig,
@@ -21,7 +21,7 @@ from superedge.config.tunnel import (
 from superedge.mux import session
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError
-from superedge.net.transport import address_text
+from superedge.net.sockets import address_text
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tunnel.errors import DialError

@@ -11,11 +11,9 @@ from typing import Any, cast
 
 from prometheus_client import REGISTRY
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import formatEvent
-from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from superedge.config.addresses import TCPAddress
@@ -32,33 +30,14 @@ from superedge.tunnel.edge import TunnelEdge
 from superedge.tunnel.messages import Hello, encode
 from superedge.tunnel.names import ALPN
 from tests.events import logged
+from tests.tunnel.case import Talker
 
 reactor = cast(IReactor, _reactor)
 _HELLO = encode(Hello("1"))
 HELLO = header(WINDOW_UPDATE, SYN, 1, 0) + header(DATA, 0, 1, len(_HELLO)) + _HELLO
 
 
-class Peer(Protocol):
-    """Says something, then notes what comes back and when it is over."""
-
-    transport: Any
-
-    def __init__(self, says: bytes = b"") -> None:
-        self.says = says
-        self.data = b""
-        self.over: Deferred[bytes] = Deferred()
-
-    def connectionMade(self) -> None:
-        self.transport.write(self.says)
-
-    def dataReceived(self, data: bytes) -> None:
-        self.data += data
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.over.callback(self.data)
-
-
-def factory_of(*peers: Peer) -> Any:
+def factory_of(*peers: Talker) -> Any:
     waiting = list(peers)
     return cast(Any, Factory.forProtocol(cast(Any, lambda: waiting.pop(0))))
 
@@ -98,7 +77,7 @@ class CloudTests(TestCase):
 
     async def say(self, data: bytes) -> None:
         """Plain TCP: send bytes and wait for the end."""
-        peer = Peer(data)
+        peer = Talker(data)
         await ClientEndpoint(reactor, self.address).connect(factory_of(peer))
         await peer.over
         await self.until(lambda: self.count() == self.refused + 1)
@@ -108,9 +87,9 @@ class CloudTests(TestCase):
         pair = self.ca.issue(common_name, directory=self.directory)
         return ClientContextSource([self.ca.path], pair.certificate, pair.key, [alpn] if alpn else [])
 
-    async def node(self, says: bytes) -> Peer:
+    async def node(self, says: bytes) -> Talker:
         """A node whose certificate is good, and what it says on its session."""
-        peer = Peer(says)
+        peer = Talker(says)
         await ClientEndpoint(reactor, self.address, self.client("edge-1")).connect(factory_of(peer))
         return peer
 
@@ -127,7 +106,7 @@ class CloudTests(TestCase):
 
     async def test_half_open_handshakes_end_and_keep_nobody_out(self) -> None:
         self.patch(endpoints, "HANDSHAKE_TIMEOUT", 0.3)
-        idle = [Peer(b"\x16\x03\x01\x02\x00\x01" if number % 2 else b"") for number in range(20)]
+        idle = [Talker(b"\x16\x03\x01\x02\x00\x01" if number % 2 else b"") for number in range(20)]
         for peer in idle:
             await ClientEndpoint(reactor, self.address).connect(factory_of(peer))
         node = await self.node(HELLO)
@@ -163,7 +142,7 @@ class CloudTests(TestCase):
         self.ca.path.write_bytes(self.ca.path.read_bytes() + second.path.read_bytes())
         self.watcher.check()
         for name, tls in (("edge-2", of_second), ("edge-1", of_first)):
-            before, peer = self.cloud.nodes.get(name), Peer(HELLO)
+            before, peer = self.cloud.nodes.get(name), Talker(HELLO)
             await ClientEndpoint(reactor, self.address, tls).connect(factory_of(peer))
             await self.until(
                 lambda name=name, before=before: self.cloud.nodes.get(name) not in (before, None)
@@ -188,7 +167,7 @@ class CloudTests(TestCase):
     async def refuses(self, tls: ClientContextSource, cause: str) -> None:
         """Nothing is served on such a connection; it is counted, and logged with its cause and who it was."""
         events, refused, nodes = logged(self), self.count(), list(self.cloud.nodes)
-        peer = Peer(HELLO + b"\xff" * 50)
+        peer = Talker(HELLO + b"\xff" * 50)
         await ClientEndpoint(reactor, self.address, tls).connect(factory_of(peer))
         self.assertEqual(await peer.over, b"")
         await self.until(lambda: self.count() == refused + 1)
@@ -202,7 +181,7 @@ class CloudTests(TestCase):
         context = self.client("system:admin").current()
         near, out = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = context.wrap_bio(near, out, server_hostname="127.0.0.1")
-        peer = Peer()
+        peer = Talker()
         await ClientEndpoint(reactor, self.address).connect(factory_of(peer))
         self.assertRaises(ssl.SSLWantReadError, tls.do_handshake)
         peer.transport.write(out.read())
@@ -260,7 +239,7 @@ class EdgeTests(TestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         self.directory = Path(self.mktemp()).absolute()
         self.ca = Authority.create(self.directory)
-        self.callers: list[Peer] = []
+        self.callers: list[Talker] = []
         self.edge: TunnelEdge | None = None
 
     async def tearDown(self) -> None:  # type: ignore[override]
@@ -274,8 +253,8 @@ class EdgeTests(TestCase):
     async def serve(self, says: bytes, tls: ServerContextSource | None) -> None:
         """A cloud that says something to every caller, and an edge that dials it."""
 
-        def build() -> Peer:
-            self.callers.append(Peer(says))
+        def build() -> Talker:
+            self.callers.append(Talker(says))
             return self.callers[-1]
 
         endpoint = ServerEndpoint(reactor, TCPAddress("127.0.0.1", 0), tls)

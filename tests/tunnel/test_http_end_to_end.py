@@ -8,14 +8,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 
 from superedge.config.addresses import TCPAddress
-from superedge.config.tunnel import HttpListenerConfig, HttpsListenerConfig, TargetTLSConfig
+from superedge.config.listeners import HttpListenerConfig, HttpsListenerConfig
+from superedge.config.tunnel import TargetTLSConfig
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.http import HttpListener, HttpsListener
 from superedge.web.heads import Headers
 from superedge.web.server import Request, ServerFactory
-from tests.tunnel.case import TunnelCase, reactor
+from tests.tunnel.case import Talker, TunnelCase, reactor
 
 
 class Echo:
@@ -71,7 +72,7 @@ class HTTPTests(TunnelCase):
 
     async def ask(self, address: TCPAddress, data: bytes, tls: Any = None) -> bytes:
         """What is answered until the listener closes."""
-        answer = Answer(data)
+        answer = Talker(data)
         endpoint = self.endpoint(address, tls)
         await endpoint.connect(cast(Any, Factory.forProtocol(cast(Any, lambda: answer))))
         return await answer.over
@@ -99,7 +100,7 @@ class HTTPTests(TunnelCase):
         config = HttpListenerConfig(listen="127.0.0.1:0", target=target)
         address = self.start(HttpListener(reactor, self.cloud, config))
         hello = b"GET / HTTP/1.1\r\nHost: edge-2\r\nConnection: Upgrade\r\nUpgrade: reverse\r\n\r\nabc"
-        answer = Answer(hello)
+        answer = Talker(hello)
         await self.endpoint(address).connect(cast(Any, Factory.forProtocol(cast(Any, lambda: answer))))
         await self.until(lambda: answer.data.endswith(b"\r\n\r\ncba"))
         answer.transport.write(b"xyz")
@@ -162,23 +163,3 @@ class HTTPTests(TunnelCase):
         address = await self.https(target, target_tls=False)
         tls = ClientContextSource([self.ca.path])
         self.assertIn(b"None /y 0", await self.ask(address, self.get("edge-2", "/y"), tls))
-
-
-class Answer(Protocol):
-    """Says something and collects what comes until the end."""
-
-    transport: Any
-
-    def __init__(self, says: bytes) -> None:
-        self.says = says
-        self.data = b""
-        self.over: Deferred[bytes] = Deferred()
-
-    def connectionMade(self) -> None:
-        self.transport.write(self.says)
-
-    def dataReceived(self, data: bytes) -> None:
-        self.data += data
-
-    def connectionLost(self, reason: Any = None) -> None:
-        self.over.callback(self.data)

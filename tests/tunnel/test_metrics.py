@@ -27,7 +27,7 @@ class MeterTests(SynchronousTestCase):
         self.end = self.id().rpartition(".")[2]
         self.pair = Pair()
         self.live: set[MuxConnection] = {self.pair.dialer}
-        self.meter = SessionMeter(self.end, lambda: self.live, lambda: 7)
+        self.meter = SessionMeter(self.pair.clock, self.end, lambda: self.live, lambda: 7)
 
     def look(self) -> None:
         """Twice: the second time there is no news."""
@@ -66,7 +66,7 @@ class MeterTests(SynchronousTestCase):
         self.meter.collect()
         self.assertEqual((self.counted("sessions"), self.counted("connections")), (7, 2))
         self.live.clear()
-        SessionMeter(self.end, lambda: self.live).collect()
+        SessionMeter(self.pair.clock, self.end, lambda: self.live).collect()
         self.assertEqual((self.counted("sessions"), self.counted("connections")), (0, 0))
 
     def test_resets_by_who_did_it(self) -> None:

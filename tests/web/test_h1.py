@@ -185,14 +185,14 @@ class RequestTests(SynchronousTestCase):
         data = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         self.assertEqual(requests(data, 1000)[1], body)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.binary(max_size=300), st.integers(1, 50))
     def test_any_bytes(self, data: bytes, size: int) -> None:
         for prefix in (b"", b"GET / HTTP/1.1\r\n", POST):
             with contextlib.suppress(MessageError):
                 requests(prefix + data, size)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.lists(st.binary(max_size=40), max_size=5), st.integers(1, 30))
     def test_chunks_written_here_are_read_here(self, pieces: list[bytes], size: int) -> None:
         head = request_head(b"PUT", b"/z", [(b"Transfer-Encoding", b"chunked")])

@@ -15,7 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.net.errors import ConnectError
 from superedge.web import h2client, h2frames, h2keepalive, h2session
 from superedge.web.h2client import H2Connection, H2Stream
+from superedge.web.h2stream import STREAM_WINDOW
 from superedge.web.heads import OutgoingRequest
+from tests.producers import Producer
 from tests.web.test_client import Receiver
 
 LINES = b"Host: cloud\r\n"
@@ -27,17 +29,6 @@ class Transport(StringTransport):
 
     def unsent(self) -> int:
         return self.waiting
-
-
-class Producer:
-    def __init__(self) -> None:
-        self.paused = False
-
-    def pauseProducing(self) -> None:
-        self.paused = True
-
-    def resumeProducing(self) -> None:
-        self.paused = False
 
 
 class H2ConnectionTests(SynchronousTestCase):
@@ -181,11 +172,11 @@ class H2ConnectionTests(SynchronousTestCase):
             while size := min(16_384, self.server.local_flow_control_window(1)):
                 self.server.send_data(1, bytes(size))
                 self.exchange()
-            self.assertGreaterEqual(sum(map(len, receiver.pieces)), h2session.STREAM_WINDOW)
+            self.assertGreaterEqual(sum(map(len, receiver.pieces)), STREAM_WINDOW)
             stream.resumeProducing()
             self.exchange()
             stream.pauseProducing()
-        self.assertEqual(sum(map(len, receiver.pieces)), 2 * h2session.STREAM_WINDOW)
+        self.assertEqual(sum(map(len, receiver.pieces)), 2 * STREAM_WINDOW)
 
     def test_room_counts_what_is_about_to_be_used(self) -> None:
         self.server.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 2})

@@ -17,7 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.web import h2frames as frames
 from superedge.web import h2headers, h2keepalive, h2session
 from superedge.web.h1 import End
-from superedge.web.h2session import Failed, H2Session, Stream
+from superedge.web.h2session import Failed, H2Session
+from superedge.web.h2stream import STREAM_WINDOW, Stream
 from superedge.web.heads import Headers, ResponseHead
 
 HEADERS: Headers = [
@@ -247,7 +248,7 @@ class CreditTests(SessionTestCase):
     def test_a_stalled_client_holds_back_its_own_stream_alone(self) -> None:
         stalled, other = self.begin("a"), self.begin("b")
         self.session.pause(stalled)
-        self.assertEqual(self.pour(stalled, 10_000_000), h2session.STREAM_WINDOW)
+        self.assertEqual(self.pour(stalled, 10_000_000), STREAM_WINDOW)
         self.assertEqual(self.pour(other, 10_000_000), 10_000_000)
         self.assertEqual(len(self.body("b")), 10_000_000)
         self.session.resume(stalled)
@@ -270,7 +271,7 @@ class CreditTests(SessionTestCase):
         stream = self.begin("a")
         self.exchange()
         self.session.pause(stream)
-        for _ in range(h2session.STREAM_WINDOW // 16_384 + 1):
+        for _ in range(STREAM_WINDOW // 16_384 + 1):
             self.feed(frames.frame(frames.DATA, 0, stream.id, bytes(16_384)))
         self.assertIn("more data than there was credit for", self.failure().reason)
         self.assertEqual(self.session.broken, "")

@@ -83,7 +83,7 @@ def read(reader: RequestReader | ResponseReader, data: bytes, cut: int) -> list[
 
 
 class PlainTests(SynchronousTestCase):
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     @given(REQUEST_LINES, HEADS)
     def test_a_plain_request_is_what_the_parser_finds(self, first: bytes, lines: list[bytes]) -> None:
         data = message(first, lines, b"")
@@ -93,7 +93,7 @@ class PlainTests(SynchronousTestCase):
             self.assertEqual(RequestReader().feed(data), [head, End([])])
             self.assertEqual(head.raw, data)
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     @given(STATUS_LINES, HEADS, st.binary(max_size=5))
     def test_a_plain_response_is_what_the_parser_finds(
         self, first: bytes, lines: list[bytes], body: bytes

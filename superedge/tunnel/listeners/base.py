@@ -6,22 +6,29 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IListeningPort, IPushProducer
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IListeningPort,
+    IPushProducer,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from superedge.config.addresses import Address
+from superedge.config.addresses import parse_address
+from superedge.config.listeners import BaseListenerConfig
 from superedge.interfaces import IReactor
 from superedge.mux.stream import MuxStream
 from superedge.net.endpoints import ContextSource, ServerEndpoint
 from superedge.net.names import strip_suffix
 from superedge.net.networks import Networks
 from superedge.net.pacing import Gate, Pace
+from superedge.net.sockets import address_text
 from superedge.net.splice import Splice
 from superedge.net.task import Task
-from superedge.net.transport import address_text
 from superedge.tunnel import metrics
 from superedge.tunnel.cloud import Tunnel
 from superedge.tunnel.errors import DialError
@@ -74,6 +81,36 @@ class CallerProtocol(Protocol):
         """The caller left: give up what is being opened for it."""
         if self._opening is not None:
             self._opening.cancel()
+
+
+class AskingCaller(CallerProtocol):
+    """A caller whose first bytes say where it wants to go; it has ``patience`` seconds for them."""
+
+    patience = 10.0
+    _deadline: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Its time begins."""
+        self._deadline = self.listener.reactor.callLater(self.patience, self._expired)
+
+    def _expired(self) -> None:
+        self._deadline = None
+        self.late()
+
+    def late(self) -> None:
+        """It did not say so in time."""
+        raise NotImplementedError
+
+    def asked(self) -> None:
+        """It has said so."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The caller left."""
+        self.asked()
+        super().connectionLost(reason)
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -148,23 +185,22 @@ class Listener(Service):
         self,
         reactor: IReactor,
         tunnel: Tunnel,
-        address: Address,
-        allow: Sequence[str],
-        dial_timeout: float,
+        config: BaseListenerConfig,
         tls: ContextSource | None = None,
         mode: int = 0o660,
-        bandwidth: int = 0,
         idle_timeout: float = 0.0,
     ) -> None:
+        """``mode`` is a Unix socket's; ``idle_timeout`` in seconds, 0 for none."""
         self.reactor = reactor
         self.tunnel = tunnel
-        self.dial_timeout = dial_timeout
+        self.dial_timeout = config.dial_timeout
         self.paces: tuple[Pace | None, Pace | None] = (None, None)
         """What limits bytes from the callers, and to them."""
-        if bandwidth:
-            self.paces = (Pace(reactor, bandwidth), Pace(reactor, bandwidth))
+        if config.bandwidth:
+            self.paces = (Pace(reactor, config.bandwidth), Pace(reactor, config.bandwidth))
         self._idle = IdleWatch(reactor, idle_timeout, self._cut_idle) if idle_timeout else None
-        self._networks = Networks(allow)
+        self._networks = Networks(config.allow)
+        address = parse_address(config.listen)
         self._endpoint = ServerEndpoint(reactor, address, tls, self._handshake_failed, mode)
         self._port: IListeningPort | None = None
 

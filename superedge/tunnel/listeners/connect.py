@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
-
-from superedge.config.addresses import TCPAddress, parse_address
-from superedge.config.tunnel import ConnectListenerConfig
+from superedge.config.addresses import TCPAddress
+from superedge.config.listeners import ConnectListenerConfig
 from superedge.interfaces import IReactor
 from superedge.mux.stream import MuxStream
 from superedge.net.names import strip_suffix
@@ -16,26 +12,23 @@ from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import Tunnel
 from superedge.tunnel.directory import NodeDirectory, Place
 from superedge.tunnel.errors import DialError
-from superedge.tunnel.listeners.base import CallerProtocol, Listener
-from superedge.tunnel.listeners.connect_request import ESTABLISHED, STATUS, BadRequest, ConnectReader, refusal
+from superedge.tunnel.listeners.base import AskingCaller, CallerProtocol, Listener
+from superedge.tunnel.listeners.connect_request import ESTABLISHED, ConnectReader
+from superedge.tunnel.listeners.refusals import STATUS, BadRequest, refusal
 
-HEAD_TIMEOUT = 10.0
 
-
-class _Caller(CallerProtocol):
+class _Caller(AskingCaller):
     listener: ConnectListener
-    _deadline: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
+        super().connectionMade()
         self._reader = ConnectReader()
-        self._deadline = self.listener.reactor.callLater(HEAD_TIMEOUT, self._late)
 
-    def _late(self) -> None:
-        self._deadline = None
+    def late(self) -> None:
         self._refuse(400, "head: no request in time")
 
     def _refuse(self, status: int, reason: str) -> None:
-        self._cancel()
+        self.asked()
         self.listener.refused(self.transport.getPeer(), reason)
         self._answer(status, reason)
 
@@ -55,7 +48,7 @@ class _Caller(CallerProtocol):
         if not self.listener.knows_client(self.transport.peer_common_name):
             self._refuse(403, f"client: {self.transport.peer_common_name!r} is not in client_names")
             return
-        self._cancel()
+        self.asked()
         target, rest = request
         place = self.listener.locate(target.host)
         if place is None:
@@ -71,15 +64,6 @@ class _Caller(CallerProtocol):
 
     def failed(self, problem: DialError) -> None:
         self._answer(STATUS[problem.code], f"{problem.code}: {problem.message}")
-
-    def _cancel(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._cancel()
-        super().connectionLost(reason)
 
 
 class ConnectListener(Listener):
@@ -100,16 +84,7 @@ class ConnectListener(Listener):
         if config.certificate is not None and config.key is not None:
             tls = ServerContextSource(config.certificate, config.key, config.client_ca, "required")
             watcher.watch_context(tls)
-        super().__init__(
-            reactor,
-            tunnel,
-            parse_address(config.listen),
-            config.allow,
-            config.dial_timeout,
-            tls,
-            int(config.mode, 8),
-            config.bandwidth,
-        )
+        super().__init__(reactor, tunnel, config, tls, int(config.mode, 8))
         self.config = config
         self._directory = directory
         self._secured = tls is not None

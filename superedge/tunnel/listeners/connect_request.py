@@ -1,4 +1,4 @@
-"""The HTTP CONNECT request and its answers, as kube-apiserver's egress selector uses them. Pure.
+"""The HTTP CONNECT request, as kube-apiserver's egress selector makes it. Pure.
 
 Source: RFC 9110 section 9.3.6; k8s.io/apiserver pkg/server/egressselector.
 """
@@ -6,30 +6,10 @@ Source: RFC 9110 section 9.3.6; k8s.io/apiserver pkg/server/egressselector.
 from __future__ import annotations
 
 from superedge.config.addresses import TCPAddress, parse_address
-from superedge.errors import SuperEdgeError
-from superedge.tunnel.errors import DialCode
+from superedge.tunnel.listeners.refusals import BadRequest
 
 MAX_HEAD = 16 * 1024
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-
-STATUS: dict[DialCode, int] = {
-    "denied": 403,
-    "unknown-node": 404,
-    "refused": 502,
-    "unresolvable": 502,
-    "internal": 502,
-    "not-connected": 503,
-    "limit": 503,
-    "timeout": 504,
-}
-
-
-class BadRequest(SuperEdgeError):
-    """What came is no CONNECT request; ``status`` is the answer's."""
-
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        super().__init__(message)
 
 
 class ConnectReader:
@@ -66,9 +46,3 @@ def parse_head(head: bytes) -> TCPAddress:
     if not isinstance(target, TCPAddress):
         raise BadRequest(400, "the target is not host:port")
     return target
-
-
-def refusal(status: int, reason: str) -> bytes:
-    """A whole answer whose reason phrase carries the cause."""
-    phrase = "".join(char if " " <= char < "\x7f" else " " for char in reason)[:300]
-    return f"HTTP/1.1 {status} {phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()

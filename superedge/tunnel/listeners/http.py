@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from twisted.internet.protocol import Protocol
-from twisted.internet.task import LoopingCall
 
-from superedge.config.addresses import parse_address
-from superedge.config.tunnel import HttpListenerConfig, HttpsListenerConfig
+from superedge.config.listeners import HttpListenerConfig, HttpsListenerConfig
 from superedge.interfaces import IReactor
+from superedge.net.periodic import PeriodicCall
 from superedge.tls.contexts import ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
 from superedge.tunnel.cloud import Tunnel
 from superedge.tunnel.listeners.base import Listener
-from superedge.tunnel.listeners.connect_request import BadRequest
 from superedge.tunnel.listeners.http_exchange import Exchange, respond
 from superedge.tunnel.listeners.http_request import forwarded
+from superedge.tunnel.listeners.refusals import BadRequest
 from superedge.tunnel.listeners.upstreams import Target, Upstreams
 from superedge.web.server import Request, ServerFactory
 
@@ -35,22 +34,13 @@ class HttpListener(Listener):
         config: HttpListenerConfig | HttpsListenerConfig,
         tls: ServerContextSource | None = None,
     ) -> None:
-        super().__init__(
-            reactor,
-            tunnel,
-            parse_address(config.listen),
-            config.allow,
-            config.dial_timeout,
-            tls,
-            bandwidth=config.bandwidth,
-        )
+        super().__init__(reactor, tunnel, config, tls)
         self._config = config
         self._stream_kind = "tcp"
         self._targets = {int(port): target for port, target in config.ports.items()}
         self._server = ServerFactory(self.handle)
         self._upstreams = Upstreams(reactor, tunnel, config.dial_timeout)
-        self._looking = LoopingCall(self._look)
-        self._looking.clock = reactor
+        self._looking = PeriodicCall(reactor, config.idle_timeout / LOOKS, self._look)
 
     def make_protocol(self) -> Protocol:
         """A caller whose requests are awaited."""
@@ -59,13 +49,12 @@ class HttpListener(Listener):
     def startService(self) -> None:
         """Listen. Raises ConnectError when the address cannot be had."""
         super().startService()
-        self._looking.start(self._config.idle_timeout / LOOKS, now=False)
+        self._looking.start()
 
     def stopService(self) -> None:
         """Take no more callers; each connection ends after the response under way."""
         super().stopService()
-        if self._looking.running:
-            self._looking.stop()
+        self._looking.stop()
         self._server.close_idle()
         self._upstreams.close()
 

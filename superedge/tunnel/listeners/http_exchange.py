@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from superedge.net.pacing import Gate, Pace
 from superedge.net.splice import splice
 from superedge.tunnel.errors import DialError
-from superedge.tunnel.listeners.connect_request import STATUS, BadRequest
 from superedge.tunnel.listeners.http_request import Forwarded, response_headers
+from superedge.tunnel.listeners.refusals import STATUS, BadRequest
 from superedge.tunnel.listeners.upstreams import Target, Upstreams
 from superedge.web.client import UpstreamConnection
 from superedge.web.h1 import chunk, last_chunk

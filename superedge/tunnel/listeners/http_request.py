@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from superedge.tunnel.listeners.connect_request import BadRequest
+from superedge.tunnel.listeners.refusals import BadRequest
 from superedge.web.heads import HOP_BY_HOP, Headers, RequestHead, request_head, split_headers
 
 _AUTHORITY = re.compile(rb"([A-Za-z0-9]([-A-Za-z0-9._]{0,252})?)(?::([0-9]{1,5}))?")

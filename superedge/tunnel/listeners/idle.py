@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 
 from superedge.mux.stream import MuxStream
+from superedge.net.periodic import PeriodicCall
 
 LOOKS = 4
 """How often in an idle time streams are looked at."""
@@ -20,20 +20,17 @@ class IdleWatch:
     """
 
     def __init__(self, reactor: IReactorTime, timeout: float, ended: Callable[[], None]) -> None:
-        self._timeout = timeout
         self._ended = ended
         self._seen: dict[MuxStream, tuple[int, int]] = {}
-        self._looking = LoopingCall(self._look)
-        self._looking.clock = reactor
+        self._looking = PeriodicCall(reactor, timeout / LOOKS, self._look)
 
     def start(self) -> None:
         """Begin to look."""
-        self._looking.start(self._timeout / LOOKS, now=False)
+        self._looking.start()
 
     def stop(self) -> None:
         """Look no more."""
-        if self._looking.running:
-            self._looking.stop()
+        self._looking.stop()
 
     def add(self, stream: MuxStream) -> None:
         """Watch a stream until it is gone."""

@@ -9,6 +9,7 @@ from superedge.errors import SuperEdgeError
 
 MAX_HELLO = 32 * 1024
 _HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME, _HOST_NAME = 22, 1, 0, 0
+_RECORD_HEAD, _MESSAGE_HEAD = 5, 4
 
 
 class NotTLS(SuperEdgeError):
@@ -41,41 +42,65 @@ class ClientHelloReader:
     """Feed it what the caller sends; keep the bytes: they belong to the target."""
 
     def __init__(self) -> None:
-        self.received = b""
+        self._received = bytearray()
+        self._message = bytearray()
+        """The beginning of the handshake, joined from its records."""
+        self._at = 0
+        """Where the bytes begin that are not in it yet."""
+        self._left = 0
+        """Bytes of the record there that it lacks."""
+
+    @property
+    def received(self) -> bytes:
+        """All that was fed."""
+        return bytes(self._received)
 
     def feed(self, data: bytes) -> str | None:
         """The server name in lower case, "" if none was asked for, None while more is needed.
 
         Raises NotTLS.
         """
-        self.received += data
-        message = self._handshake()
-        return None if message is None else server_name(message)
-
-    def _handshake(self) -> bytes | None:
-        """The ClientHello's body once it is whole, joined from its records."""
-        data, at, message = self.received, 0, b""
-        while len(data) - at >= 5:
-            if data[at] != _HANDSHAKE or data[at + 1] != 3:
-                raise NotTLS("the caller does not speak TLS")
-            length = int.from_bytes(data[at + 3 : at + 5], "big")
-            if not length:
-                raise NotTLS("an empty handshake record")
-            message += data[at + 5 : at + 5 + length]
-            at += 5 + length
-            if message[0] != _CLIENT_HELLO if message else False:
-                raise NotTLS("the first handshake message is no ClientHello")
-            if len(message) >= 4:
-                size = int.from_bytes(message[1:4], "big")
-                if size > MAX_HELLO:
-                    raise NotTLS(f"a ClientHello of {size} bytes is too long")
-                if len(message) >= 4 + size:
-                    return message[4 : 4 + size]
-        if data and data[0] != _HANDSHAKE:
-            raise NotTLS("the caller does not speak TLS")
-        if len(data) > 2 * MAX_HELLO:
+        self._received += data
+        while self._join_record():
+            hello = self._hello()
+            if hello is not None:
+                return server_name(hello)
+        if len(self._received) > 2 * MAX_HELLO:
             raise NotTLS("the ClientHello does not end")
         return None
+
+    def _join_record(self) -> bool:
+        """Join what is there of one record to the message; False when nothing is."""
+        data, at = self._received, self._at
+        if at == len(data):
+            return False
+        if not self._left:
+            if data[at] != _HANDSHAKE or (at + 1 < len(data) and data[at + 1] != 3):
+                raise NotTLS("the caller does not speak TLS")
+            if len(data) - at < _RECORD_HEAD:
+                return False
+            at += _RECORD_HEAD
+            self._left = int.from_bytes(data[at - 2 : at], "big")
+            if not self._left:
+                raise NotTLS("an empty handshake record")
+        piece = data[at : at + self._left]
+        self._message += piece
+        self._left -= len(piece)
+        self._at = at + len(piece)
+        return True
+
+    def _hello(self) -> bytes | None:
+        """The ClientHello's body once it is whole."""
+        message = self._message
+        if message and message[0] != _CLIENT_HELLO:
+            raise NotTLS("the first handshake message is no ClientHello")
+        if len(message) < _MESSAGE_HEAD:
+            return None
+        size = int.from_bytes(message[1:_MESSAGE_HEAD], "big")
+        if size > MAX_HELLO:
+            raise NotTLS(f"a ClientHello of {size} bytes is too long")
+        end = _MESSAGE_HEAD + size
+        return bytes(message[_MESSAGE_HEAD:end]) if len(message) >= end else None
 
 
 def server_name(hello: bytes) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from superedge.config.addresses import parse_address
-from superedge.config.tunnel import TcpListenerConfig
+from superedge.config.listeners import TcpListenerConfig
 from superedge.interfaces import IReactor
 from superedge.tunnel.cloud import Tunnel
 from superedge.tunnel.listeners.base import CallerProtocol, Listener
@@ -23,15 +22,7 @@ class TcpListener(Listener):
     kind = "tcp"
 
     def __init__(self, reactor: IReactor, tunnel: Tunnel, config: TcpListenerConfig) -> None:
-        super().__init__(
-            reactor,
-            tunnel,
-            parse_address(config.listen),
-            config.allow,
-            config.dial_timeout,
-            bandwidth=config.bandwidth,
-            idle_timeout=config.idle_timeout,
-        )
+        super().__init__(reactor, tunnel, config, idle_timeout=config.idle_timeout)
         self.config = config
 
     def make_protocol(self) -> CallerProtocol:

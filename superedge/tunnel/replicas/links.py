@@ -13,7 +13,6 @@ from typing import Any, cast
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,17 +21,18 @@ from superedge.config.tunnel import LimitsConfig, TunnelCloudConfig
 from superedge.interfaces import IReactor
 from superedge.mux.protocol import MuxConnection
 from superedge.mux.stream import MuxStream
+from superedge.net.draining import drained
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.factory import MakingFactory
-from superedge.net.transport import address_text
+from superedge.net.sockets import address_text
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
-from superedge.tunnel.cloud import DRAIN_POLL, TunnelCloud
+from superedge.tunnel.cloud import TunnelCloud
 from superedge.tunnel.dial import dial
-from superedge.tunnel.edge import METER_INTERVAL, mux_settings
 from superedge.tunnel.errors import DialError
+from superedge.tunnel.limits import mux_settings
 from superedge.tunnel.messages import DialRequest, ForwardRequest
 from superedge.tunnel.replicas.records import Replica
 from superedge.tunnel.serve import StreamServer
@@ -135,9 +135,7 @@ class ReplicaLinks(Service):
         self._dialling: dict[str, list[Deferred[MuxConnection]]] = {}
         self._under_way: set[str] = set()
         self._links: set[MuxConnection] = set()
-        self._meter = metrics.SessionMeter("replica", lambda: self._links)
-        self._metering = LoopingCall(self._meter.collect)
-        self._metering.clock = reactor
+        self._meter = metrics.SessionMeter(reactor, "replica", lambda: self._links)
 
     @property
     def address(self) -> Any:
@@ -231,7 +229,7 @@ class ReplicaLinks(Service):
     def startService(self) -> None:
         """Listen. Raises ConnectError when the address cannot be had."""
         super().startService()
-        self._metering.start(METER_INTERVAL)
+        self._meter.start()
         streams = _Forwarded(self._reactor, self._tunnel, self._limits)
 
         def make() -> MuxConnection:
@@ -249,11 +247,10 @@ class ReplicaLinks(Service):
     async def stopService(self) -> None:
         """Let streams finish a bounded time, then end the links."""
         super().stopService()
-        if self._metering.running:
-            self._metering.stop()
-        deadline = self._reactor.seconds() + self._drain_timeout
-        while self._reactor.seconds() < deadline and any(link.stream_count for link in self._links):
-            await deferLater(self._reactor, DRAIN_POLL)
+        self._meter.stop()
+        await drained(
+            self._reactor, lambda: any(link.stream_count for link in self._links), self._drain_timeout
+        )
         if self._port is not None:
             self._port.stopListening()
         for link in list(self._links):

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
 from superedge.kube.errors import APIError
 from superedge.net.backoff import Backoff
+from superedge.net.task import in_background
 from superedge.tunnel import metrics
 from superedge.tunnel.replicas.records import configmap, node_value, shard_name
 
@@ -147,12 +148,10 @@ class Publisher:
         # The first write says that nobody is here; whoever comes next should not have to wait for that.
         pause = INTERVAL if self._shards[number].stored is not None else 0.0
         self._next = self._reactor.seconds() + pause
-        self._writing = Deferred.fromCoroutine(self._write(number))
-        self._writing.addErrback(lambda failure: failure.trap(CancelledError) and None)
-        self._writing.addErrback(lambda failure: _log.failure("publishing nodes failed", failure))
+        self._writing = in_background(self._write(number), _log, "publishing nodes failed")
         self._writing.addCallback(self._written)
 
-    def _written(self, _: object) -> None:
+    def _written(self, _: None) -> None:
         self._writing = None
         self._schedule()
 

@@ -10,7 +10,7 @@ from time import time
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -19,8 +19,9 @@ from superedge.config.addresses import TCPAddress
 from superedge.kube.client import CONFIGMAPS, LEASES, MERGE_PATCH, IKubeClient, Problems
 from superedge.kube.errors import APIError, Unavailable
 from superedge.kube.reflector import Key, Reflector
+from superedge.net.task import in_background
 from superedge.tunnel import metrics
-from superedge.tunnel.registry import NodeSession, NodeTable
+from superedge.tunnel.nodetable import NodeSession, NodeTable
 from superedge.tunnel.replicas.publisher import Publisher
 from superedge.tunnel.replicas.records import (
     LABEL,
@@ -148,9 +149,7 @@ class KubernetesRegistry(Service):
         self._publisher.start()
         self._leases.startService()
         self._shards.startService()
-        self._renewing = Deferred.fromCoroutine(self._renew())
-        self._renewing.addErrback(lambda failure: failure.trap(CancelledError) and None)
-        self._renewing.addErrback(lambda failure: _log.failure("the lease is not renewed any more", failure))
+        self._renewing = in_background(self._renew(), _log, "the lease is not renewed any more")
 
     async def leave(self) -> None:
         """Say that no caller should be sent here any more; waits a bounded time for that to be written."""
@@ -282,8 +281,7 @@ class KubernetesRegistry(Service):
         for name, shards in self._routes.dead():
             if name not in self._collecting:
                 self._collecting.add(name)
-                done = Deferred.fromCoroutine(self._remove(name, shards))
-                done.addErrback(lambda failure: _log.failure("collecting failed", failure))
+                done = in_background(self._remove(name, shards), _log, "collecting failed")
                 done.addCallback(self._collected, name)
 
     def _collected(self, _: None, name: str) -> None:

@@ -166,7 +166,7 @@ class OnlineTests(SynchronousTestCase):
         driver.watch(f"{PODS}?resourceVersion=9", b"{" * 5000, b"}" * 5000)
         self.assertEqual(driver.status(PODS), 503)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         st.lists(
             st.tuples(st.sampled_from(["ADDED", "MODIFIED", "DELETED"]), st.sampled_from("abcdef")),

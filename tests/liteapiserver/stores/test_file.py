@@ -170,7 +170,7 @@ class FileStoreTests(SynchronousTestCase):
 
 
 class FileNameTests(SynchronousTestCase):
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.text(max_size=300), st.text(max_size=300))
     def test_names_are_safe_and_differ(self, one: str, other: str) -> None:
         for name in (file_name(one), file_name(other)):

@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.config.tunnel import LimitsConfig, TcpListenerConfig
+from superedge.config.listeners import TcpListenerConfig
+from superedge.config.tunnel import LimitsConfig
 from superedge.mux.stream import MuxStream
 from superedge.tunnel.dial import dial
 from superedge.tunnel.listeners.base import Listener

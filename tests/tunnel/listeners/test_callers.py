@@ -10,26 +10,24 @@ from typing import Any, cast
 from prometheus_client import REGISTRY
 from twisted.internet import reactor as _reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from superedge.config.addresses import TCPAddress, UnixAddress
-from superedge.config.tunnel import ConnectListenerConfig, TcpListenerConfig, TlsListenerConfig
+from superedge.config.listeners import ConnectListenerConfig, TcpListenerConfig, TlsListenerConfig
 from superedge.interfaces import IReactor
 from superedge.kube.nodes import Node, NodeIndex
 from superedge.net.endpoints import ClientEndpoint
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.directory import NodeDirectory
 from superedge.tunnel.errors import DialError
-from superedge.tunnel.listeners import connect, tls
-from superedge.tunnel.listeners.base import Listener
+from superedge.tunnel.listeners.base import AskingCaller, Listener
 from superedge.tunnel.listeners.connect import ConnectListener
 from superedge.tunnel.listeners.tcp import TcpListener
 from superedge.tunnel.listeners.tls import TlsListener
-from superedge.tunnel.registry import NodeTable
+from superedge.tunnel.nodetable import NodeTable
+from tests.tunnel.case import Talker
 from tests.tunnel.listeners.test_sni import client_hello
 
 reactor = cast(IReactor, _reactor)
@@ -52,24 +50,6 @@ class FakeTunnel:
         raise self.problem
 
 
-class Caller(Protocol):
-    transport: Any
-
-    def __init__(self, says: bytes) -> None:
-        self.says = says
-        self.data = b""
-        self.over: Deferred[bytes] = Deferred()
-
-    def connectionMade(self) -> None:
-        self.transport.write(self.says)
-
-    def dataReceived(self, data: bytes) -> None:
-        self.data += data
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.over.callback(self.data)
-
-
 class CallerTests(TestCase):
     timeout = 10
 
@@ -88,7 +68,7 @@ class CallerTests(TestCase):
         host = listener.address
         port = getattr(host, "port", None)
         address = UnixAddress(self.path) if port is None else TCPAddress("127.0.0.1", port)
-        caller = Caller(says)
+        caller = Talker(says)
         factory = Factory.forProtocol(cast(Any, lambda: caller))
         await ClientEndpoint(reactor, address).connect(cast(Any, factory))
         return await caller.over
@@ -152,7 +132,7 @@ class CallerTests(TestCase):
         self.assertEqual(self.tunnel.asked, [])
 
     async def test_connect_waits_no_longer_than_it_says(self) -> None:
-        self.patch(connect, "HEAD_TIMEOUT", 0.05)
+        self.patch(AskingCaller, "patience", 0.05)
         before, listener = self.refusals("connect", "head"), self.connect()
         for says in (b"", b"CONNECT edge-1:10250 HTT"):
             answer = await self.call(listener, says)
@@ -177,7 +157,7 @@ class CallerTests(TestCase):
         self.assertEqual(self.tunnel.asked, [("edge-2", "127.0.0.1:6443", 10.0)])
 
     async def test_tls_refuses_what_names_no_node(self) -> None:
-        self.patch(tls, "HELLO_TIMEOUT", 0.05)
+        self.patch(AskingCaller, "patience", 0.05)
         listener = self.tls()
         hello = client_hello("edge-1", maximum_version=ssl.TLSVersion.TLSv1_2)
         for says, reason in (

@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.python.failure import Failure
 
-from superedge.config.tunnel import ConnectListenerConfig, TlsListenerConfig
+from superedge.config.listeners import ConnectListenerConfig, TlsListenerConfig
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.base import Listener

@@ -9,7 +9,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.config.tunnel import HttpListenerConfig
+from superedge.config.listeners import HttpListenerConfig
 from superedge.mux.stream import MuxStream
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.http import HttpListener

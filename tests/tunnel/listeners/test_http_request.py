@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.tunnel.listeners.connect_request import BadRequest
 from superedge.tunnel.listeners.http_request import Forwarded, forwarded, response_headers
+from superedge.tunnel.listeners.refusals import BadRequest
 from superedge.web.h1 import RequestReader
 from superedge.web.heads import RequestHead
 

@@ -18,7 +18,8 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress
-from superedge.config.tunnel import ReplicasConfig, TcpListenerConfig, TunnelCloudConfig, TunnelEdgeConfig
+from superedge.config.listeners import TcpListenerConfig
+from superedge.config.tunnel import ReplicasConfig, TunnelCloudConfig, TunnelEdgeConfig
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ServerContextSource
@@ -34,6 +35,7 @@ from superedge.tunnel.replicas.links import ALPN, ReplicaLinks
 from superedge.tunnel.replicas.records import Replica
 from superedge.tunnel.replicas.router import Router
 from superedge.tunnel.replicas.routes import Route
+from tests.producers import Producer
 from tests.tunnel.case import Answering, Caller, reactor
 
 BIG = os.urandom(1000) * 2000
@@ -196,18 +198,6 @@ class LinkTests(TestCase):
             self.assertEqual((await caller.lost, await target.lost), (False, False))
 
     async def test_a_target_that_does_not_read_holds_up_its_sender_alone(self) -> None:
-        class Producer:
-            paused = False
-
-            def pauseProducing(self) -> None:
-                self.paused = True
-
-            def resumeProducing(self) -> None:
-                self.paused = False
-
-            def stopProducing(self) -> None:
-                self.paused = True
-
         slow = Holding()
         self.targets.append(slow)
         stream = await self.router.open("edge-1", self.target, timeout=5)

@@ -30,9 +30,9 @@ class NodeSession:
         return min(self.connections, key=lambda connection: connection.load)
 
     @property
-    def stream_count(self) -> int:
-        """Streams open now; each connection's first is control."""
-        return sum(connection.stream_count for connection in self.connections)
+    def busy(self) -> bool:
+        """Whether streams are open beside control, each connection's first."""
+        return any(connection.stream_count > 1 for connection in self.connections)
 
     def go_away(self) -> None:
         """Ask the edge to connect elsewhere; streams that are open finish."""
@@ -45,7 +45,7 @@ class NodeSession:
             connection.close(reason)
 
 
-Listener = Callable[[str, "NodeSession | None"], None]
+Subscriber = Callable[[str, "NodeSession | None"], None]
 """Called with a node's name and its session, None when it has none any more."""
 
 
@@ -56,22 +56,22 @@ class NodeTable:
         """``wall`` gives seconds since 1970."""
         self._newest: dict[str, NodeSession] = {}
         self._wall = wall
-        self._listeners: list[Listener] = []
+        self._subscribers: list[Subscriber] = []
         self.epochs = EpochClock()
 
     def next_epoch(self) -> int:
         """A number higher than any before, here or at a replica that this one has heard of."""
         return self.epochs.next(self._wall())
 
-    def subscribe(self, listener: Listener) -> None:
+    def subscribe(self, subscriber: Subscriber) -> None:
         """Tell of each node that is there now, and of each change from now on."""
-        self._listeners.append(listener)
+        self._subscribers.append(subscriber)
         for session in self:
-            listener(session.node, session)
+            subscriber(session.node, session)
 
     def _tell(self, node: str, session: NodeSession | None) -> None:
-        for listener in self._listeners:
-            listener(node, session)
+        for subscriber in self._subscribers:
+            subscriber(node, session)
 
     def add(self, session: NodeSession) -> NodeSession | None:
         """Make the session its node's, if it is newer than the one there; the session it replaces."""

@@ -8,10 +8,10 @@ from typing import Any
 from unittest.mock import patch
 
 from superedge.net.errors import ResolveError
-from superedge.tunnel import serve
+from superedge.tunnel import handlers
 from superedge.tunnel.allow import AllowList
 from superedge.tunnel.errors import DialError
-from superedge.tunnel.serve import TCPHandler
+from superedge.tunnel.handlers import TCPHandler
 from tests.tunnel.case import TunnelCase, reactor
 
 
@@ -20,7 +20,7 @@ class NameTests(TunnelCase):
         async def resolve(reactor: Any, host: str) -> Sequence[str]:
             return hosts
 
-        patched = patch.object(serve, "resolve", resolve)
+        patched = patch.object(handlers, "resolve", resolve)
         patched.start()
         self.addCleanup(patched.stop)
 
@@ -39,7 +39,7 @@ class NameTests(TunnelCase):
         async def resolve(reactor: Any, host: str) -> Sequence[str]:
             raise ResolveError(f"{host} has no address")
 
-        self.patch(serve, "resolve", resolve)
+        self.patch(handlers, "resolve", resolve)
         with self.assertRaises(DialError) as caught:
             await TCPHandler(AllowList(["*:*"])).connect(reactor, {"address": "nowhere.invalid:1"}, 5.0)
         self.assertEqual(caught.exception.code, "unresolvable")

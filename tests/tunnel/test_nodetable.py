@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.tunnel.messages import Hello
-from superedge.tunnel.registry import NodeSession, NodeTable
+from superedge.tunnel.nodetable import NodeSession, NodeTable
 
 
 class NodeTableTests(SynchronousTestCase):

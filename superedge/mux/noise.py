@@ -1,0 +1,26 @@
+"""Frames that carry nothing: empty data, pings, streams that are reset at once. Pure."""
+
+from __future__ import annotations
+
+from superedge.mux.errors import ProtocolError
+
+NOISE_LIMIT = 20_000
+NOISE_DECAY = 2_000
+"""More than NOISE_LIMIT ahead of NOISE_DECAY a second are a flood."""
+
+
+class Noise:
+    """How many a peer has sent of late; times are seconds on any steady clock."""
+
+    __slots__ = ("_at", "_level")
+
+    def __init__(self, now: float) -> None:
+        self._level = 0.0
+        self._at = now
+
+    def note(self, now: float) -> None:
+        """One more came. Raises ProtocolError when that makes a flood."""
+        self._level = max(0.0, self._level - (now - self._at) * NOISE_DECAY) + 1
+        self._at = now
+        if self._level > NOISE_LIMIT:
+            raise ProtocolError("the peer floods the session with frames that carry nothing")
