@@ -23,8 +23,9 @@ from superedge.kube.json import JSONCodec
 from superedge.kube.objects import WatchEvent
 from superedge.net.errors import ConnectError
 from superedge.net.servers import Servers
-from superedge.web.client import IDLE_TIMEOUT, Pool, UpstreamConnection
+from superedge.web.client import UpstreamConnection
 from superedge.web.heads import Headers, ResponseHead, request_head
+from superedge.web.pool import IDLE_TIMEOUT, Pool
 
 MERGE_PATCH = "application/merge-patch+json"
 MAX_BODY = 64 * 1024 * 1024

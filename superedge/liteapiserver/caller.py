@@ -5,8 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from urllib.parse import quote
 
-from superedge.web.client import Pool
 from superedge.web.heads import split_lines
+from superedge.web.pool import Pool
 
 _IMPERSONATE = b"impersonate-"
 

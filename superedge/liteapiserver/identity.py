@@ -17,7 +17,7 @@ from superedge.tls.concerns import pair_concerns
 from superedge.tls.contexts import ClientContextSource, file_stamp
 from superedge.tls.identity import Identity, load_certificates, load_identity
 from superedge.tls.metrics import CERTIFICATE_EXPIRY
-from superedge.web.client import Pool
+from superedge.web.pool import Pool
 
 EAGERNESS = 0.5
 """Seconds between two looks for a name that is not known, while no path has changed."""

@@ -13,7 +13,7 @@ from superedge.liteapiserver.issuer import CONFIGURATION, KEYS, Issuer
 from superedge.liteapiserver.reading import ReadError, Refused, read_body
 from superedge.net.errors import ConnectError
 from superedge.net.task import in_background
-from superedge.web.client import Pool
+from superedge.web.pool import Pool
 
 INTERVAL = 3600.0
 """Seconds between two looks at the keys."""

@@ -23,8 +23,8 @@ from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.reading import ReadError, Refused, read
 from superedge.net.backoff import Backoff
 from superedge.net.errors import ConnectError
-from superedge.web.client import Pool
 from superedge.web.heads import ResponseHead
+from superedge.web.pool import Pool
 
 WATCH_SECONDS = (300, 600)
 """A watch's time limit is drawn from here, so that many do not end at once."""

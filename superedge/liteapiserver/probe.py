@@ -9,8 +9,8 @@ from twisted.logger import Logger
 from superedge.liteapiserver.health import ProbeResult
 from superedge.liteapiserver.reading import ReadError, read
 from superedge.net.errors import ConnectError
-from superedge.web.client import Pool
 from superedge.web.heads import ResponseHead
+from superedge.web.pool import Pool
 
 _log = Logger()
 # A cluster may let nobody ask who has no certificate; it is an API server all the same.

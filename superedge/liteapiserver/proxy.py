@@ -14,7 +14,8 @@ from superedge.liteapiserver.questions import QuestionRecorder
 from superedge.liteapiserver.strangers import BALANCER, DoubtfulAnswer, Origin, origin
 from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
-from superedge.web.client import ChannelSource, UpstreamChannel, UpstreamConnection
+from superedge.web.channels import ChannelSource, UpstreamChannel
+from superedge.web.client import UpstreamConnection
 from superedge.web.heads import HOP_BY_HOP, Headers, ResponseHead, response_head, split_headers
 
 if TYPE_CHECKING:

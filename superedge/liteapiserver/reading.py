@@ -10,8 +10,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from superedge.errors import SuperEdgeError
-from superedge.web.client import Pool, UpstreamConnection
+from superedge.web.client import UpstreamConnection
 from superedge.web.heads import Headers, ResponseHead, request_head
+from superedge.web.pool import Pool
 
 USER_AGENT = b"superedge-lite-apiserver"
 MAX_BODY = 1024 * 1024

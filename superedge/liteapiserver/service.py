@@ -46,8 +46,8 @@ from superedge.net.servers import Servers
 from superedge.net.task import in_background
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
-from superedge.web.client import IDLE_TIMEOUT, Pool
 from superedge.web.h2pool import OFFERED, StreamPool
+from superedge.web.pool import IDLE_TIMEOUT, Pool
 from superedge.web.server import Request, ServerFactory
 
 SWEEP = 0.5

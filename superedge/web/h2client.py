@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from superedge.interfaces import IReactor
 from superedge.net.errors import ConnectError
 from superedge.net.periodic import PeriodicCall
-from superedge.web.client import ResponseReceiver
+from superedge.web.channels import ResponseReceiver
 from superedge.web.h1 import End
 from superedge.web.h2frames import Code
 from superedge.web.h2session import Event, Failed, H2Session
@@ -30,7 +30,7 @@ _log = Logger()
 
 
 class H2Stream:
-    """One request over a shared connection; see `superedge.web.client.UpstreamChannel`.
+    """One request over a shared connection; see `superedge.web.channels.UpstreamChannel`.
 
     It is the producer of its response's body: paused, it holds back the server's credit for itself alone.
     """

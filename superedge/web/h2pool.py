@@ -13,7 +13,9 @@ from superedge.interfaces import IReactor
 from superedge.net.endpoints import ContextSource
 from superedge.net.errors import ConnectError
 from superedge.net.later import Later
-from superedge.web.client import Pool, UpstreamChannel, UpstreamConnection
+from superedge.web.channels import UpstreamChannel
+from superedge.web.client import UpstreamConnection
+from superedge.web.pool import Pool
 
 if TYPE_CHECKING:
     from superedge.web.h2client import H2Connection

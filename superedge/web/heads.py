@@ -158,9 +158,13 @@ def split_lines(lines: bytes) -> Headers:
     return [(name, value) for name, _, value in pairs]
 
 
+RESPONSE_HEAD = b"HTTP/1.1 %d %b\r\n%b\r\n"
+"""Status, reason and header lines as they stand on the wire."""
+
+
 def response_head(status: int, reason: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A status line and headers, as they stand on the wire."""
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, header_lines(headers))
+    return RESPONSE_HEAD % (status, reason, header_lines(headers))
 
 
 def request_head(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.web.h1 import End, MessageError, RequestReader, Switched, chunk, last_chunk
-from superedge.web.heads import Headers, RequestHead, header_lines, response_head
+from superedge.web.heads import RESPONSE_HEAD, Headers, RequestHead, header_lines, response_head
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _log = Logger()
@@ -130,7 +130,7 @@ class Request:
             lines += b"Connection: close\r\n"
         elif self.head.version == "1.0":
             lines += b"Connection: keep-alive\r\n"
-        self._buffer.append(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines))
+        self._buffer.append(RESPONSE_HEAD % (status, reason, lines))
 
     def write(self, pieces: list[bytes]) -> None:
         """Add to the body; nothing leaves before `flush`."""
@@ -354,7 +354,10 @@ class ServerConnection(TwistedProtocol):
 
     def readConnectionLost(self) -> None:
         """A client that sends no more waits for no answer either, as API clients go."""
-        self.transport.loseConnection() if self._request is None else self.transport.abortConnection()
+        if self._request is None:
+            self.transport.loseConnection()
+        else:
+            self.transport.abortConnection()
 
     def writeConnectionLost(self) -> None:
         """Nobody half-closes here."""

@@ -12,7 +12,7 @@ from superedge.net.tlstransport import organizations_of
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource
 from superedge.tls.identity import load_identity
-from superedge.web.client import Pool
+from superedge.web.pool import Pool
 
 
 class FakePool:

@@ -19,10 +19,12 @@ from superedge.net.servers import Servers
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.web import h2pool
-from superedge.web.client import Pool, UpstreamChannel, UpstreamConnection
+from superedge.web.channels import UpstreamChannel
+from superedge.web.client import UpstreamConnection
 from superedge.web.h2client import H2Stream
 from superedge.web.h2pool import OFFERED, StreamPool
 from superedge.web.heads import OutgoingRequest
+from superedge.web.pool import Pool
 from tests.web.h2server import BothFactory
 from tests.web.test_client import Receiver
 
