@@ -23,6 +23,7 @@ from superedge.liteapiserver.health import Health
 from superedge.liteapiserver.held import HeldWatches
 from superedge.liteapiserver.history import History
 from superedge.liteapiserver.identity import IdentityManager
+from superedge.liteapiserver.labels import RequestLabels
 from superedge.liteapiserver.proxy import Exchange
 from superedge.liteapiserver.questions import MAX_BODY, Questions, is_question
 from superedge.tally import Count
@@ -78,6 +79,7 @@ class Frontend:
         self._held = HeldWatches(reactor)
         self._exchanges: set[Exchange] = set()
         self._counts: dict[tuple[str, str, int, str], Count] = {}
+        self._labels = RequestLabels()
         self._from_cloud = metrics.LATENCY.labels("upstream")
         self._from_cache = metrics.LATENCY.labels("cache")
         health.on_offline = self._went_offline
@@ -219,7 +221,8 @@ class Frontend:
             self._from_cache.observe(0.0)
         if isinstance(answer, WatchAnswer):
             self._count(info, 200, source)
-            self._held.open(request, answer)
+            # While online a single failure brought it here, and the cloud may be there after all.
+            self._held.open(request, answer, doubtful=self.health.online)
         else:
             self._count(info, answer.status, source)
             request.respond(answer.status, answer.headers, answer.body)
@@ -228,11 +231,9 @@ class Frontend:
         key = (info.verb, info.resource, status, source)
         count = self._counts.get(key)
         if count is None:
-            # What a client makes up must not become a time series.
-            verb = info.verb if info.is_resource or info.verb in _METHODS else "other"
-            resource = info.resource if status < 400 else "" if status == 404 else info.resource[:64]
+            verb, resource = self._labels.of(info, status)
             count = metrics.REQUESTS.labels(verb, resource, str(status), source)
-            if len(self._counts) < 4096:
+            if (verb, resource) == key[:2]:  # not under what a client made up
                 self._counts[key] = count
         count.value += 1
 
@@ -288,9 +289,6 @@ def _none_match(request: Request, info: RequestInfo) -> str:
         return ""
     values = [value for name, value in request.head.headers if name.lower() == b"if-none-match"]
     return b",".join(values).decode("latin-1")
-
-
-_METHODS = frozenset({"get", "head", "post", "put", "patch", "delete", "options"})
 
 
 class _Question:

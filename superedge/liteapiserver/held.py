@@ -86,31 +86,34 @@ class HeldWatches:
     def __len__(self) -> int:
         return len(self._held)
 
-    def open(self, request: Request, answer: WatchAnswer) -> None:
-        """Answer a watch from the cache."""
+    def open(self, request: Request, answer: WatchAnswer, doubtful: bool = False) -> None:
+        """Answer a watch from the cache.
+
+        ``doubtful`` when the cloud itself may be there: `resume_doubtful` ends it then.
+        """
         request.start(200, b"OK", answer.headers, False)
         if answer.frames:
             request.write(answer.frames)
         request.flush()
-        self._hold(request, answer.timeout, answer.bookmark)
+        self._hold(request, answer.timeout, answer.bookmark, doubtful)
 
     def adopt(self, request: Request, info: RequestInfo, elapsed: float, doubtful: bool = False) -> None:
-        """Go on with a watch whose way to the cloud broke: it stays open, silent.
-
-        ``doubtful`` when the cloud itself may be there: `resume_doubtful` ends it then.
-        """
+        """Go on with a watch whose way to the cloud broke: it stays open, silent. ``doubtful`` as in `open`."""
         timeout = info.number("timeoutSeconds")
-        watch = self._hold(request, max(1.0, timeout - elapsed) if timeout else None, None)
-        if doubtful:
-            self._doubtful.append(watch)
+        self._hold(request, max(1.0, timeout - elapsed) if timeout else None, None, doubtful)
 
     def _hold(
-        self, request: Request, timeout: float | None, bookmark: Callable[[], bytes] | None
-    ) -> HeldWatch:
+        self,
+        request: Request,
+        timeout: float | None,
+        bookmark: Callable[[], bytes] | None,
+        doubtful: bool,
+    ) -> None:
         seconds = timeout if timeout is not None else TIMEOUT * (1 + self._random.random())
         watch = HeldWatch(self._reactor, request, self._held.discard, seconds, bookmark)
         self._held.add(watch)
-        return watch
+        if doubtful:
+            self._doubtful.append(watch)
 
     def resume_doubtful(self) -> None:
         """The cloud was there all the time: who lost a connection alone watches again at once."""

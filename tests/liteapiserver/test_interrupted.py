@@ -129,6 +129,21 @@ class HalfAnswerTests(OfflineTestCase):
         self.assertEqual(await answer.over, "")
         self.assertEqual(self.world.state, "online")
 
+    async def test_a_watch_that_one_failure_alone_kept_from_the_cloud_ends_at_once(self) -> None:
+        """The cache answers it, and the cloud is there all the time: nothing else would end it for long."""
+        await self.remember("a")
+
+        def refuse_once(seen: Seen) -> None:
+            self.upstream.serve(PODS.encode(), list_of([pod("a", 3)], 20))
+            seen.request.respond(503, [(b"Content-Type", b"text/html")], PAGE)
+
+        self.upstream.answers[PODS.encode()] = refuse_once
+        watch = f"{PODS}?watch=true&resourceVersion=20&timeoutSeconds=300"
+        answer = await self.world.send("GET", watch, identity=self.world.node)
+        await until(lambda: answer.over.called, "the watch ends")
+        self.assertEqual((await answer.over, answer.status, self.world.state), ("", 200, "online"))
+        self.assertTrue(self.stale(answer))
+
     async def test_logs_are_left_to_their_reader(self) -> None:
         log = f"{PODS}/a/log"
         self.begin_and_stop(b"line\n", path=log)
