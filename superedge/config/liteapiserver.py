@@ -65,7 +65,7 @@ class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     #: Bytes that are remembered. Beyond, what was used least lately is forgotten, but nothing that an open
     #: watch shows.
     max_bytes: int = 256 * 1024 * 1024
-    #: Objects that are remembered, in the same manner.
+    #: Objects that are remembered, in the same manner; each list, watch, document and 404 counts as one, too.
     max_objects: int = 100_000
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from twisted.logger import Logger
 
@@ -279,6 +279,8 @@ class Cache:
     def _take_object(
         self, collection: Collection, name: Name, newest_before: int | None, body: bytes
     ) -> None:
+        if collection.retired:  # while the answer was on its way
+            collection = cast(Collection, self._collections.make(collection.key))
         stored = collection.objects.get(name)
         if stored is not None and stored.item.raw == body:
             stored.updated = self._clock()  # as it was: not worth decoding
@@ -374,6 +376,7 @@ class Cache:
     def trim(self) -> None:
         """Forget what was used least lately, until the limits hold again."""
         trim(self._collections.all(), self._documents, self._limits, self._commit)
+        self._collections.retire_empty()
 
     # -- for people
 

@@ -80,6 +80,13 @@ class Collection:
         """The latest version seen."""
         self.size = 0
         """Bytes of all objects."""
+        self.retired = False
+        """Whether another takes its place, see `retire`."""
+
+    @property
+    def records(self) -> int:
+        """How much is remembered, in pieces."""
+        return len(self.objects) + len(self.views) + len(self.absent)
 
     # -- what comes in
 
@@ -290,8 +297,7 @@ class Collection:
             view.tombstones.clear()
         for name in list(self.objects):
             self._drop(name)
-        for name in list(self.absent):
-            self.found(*name)
+        self.forget_absent()
         self.newest = 0
 
     def apply(self, view: View, event: WatchEvent) -> None:
@@ -369,10 +375,21 @@ class Collection:
         self._commit(records.VIEW, (*self.key.parts, view.identifier), None)
         self._forget_shared()
 
+    def forget_absent(self) -> None:
+        """Forget every remembered 404."""
+        absent, self.absent = self.absent, {}
+        for name in absent:
+            self._commit(records.ABSENT, (*self.key.parts, *name), None)
+
     def forget_object(self, name: Name) -> None:
         """Forget an object that is in no view."""
         self._drop(name)
         self._forget_shared()
+
+    def retire(self) -> None:
+        """Nothing is remembered here any more; what comes now goes to another."""
+        self._forget_shared()
+        self.retired = True
 
     def _forget_shared(self) -> None:
         if self._shared and not self.objects and not self.views:

@@ -56,11 +56,13 @@ class Documents:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._found: dict[tuple[str, str, Representation], tuple[DocumentHeader, bytes]] = {}
+        self.size = 0
+        """Bytes of all bodies."""
 
     @property
-    def size(self) -> int:
-        """Bytes of all bodies."""
-        return sum(len(body) for _, body in self._found.values())
+    def records(self) -> int:
+        """How many there are."""
+        return len(self._found)
 
     def ages(self) -> Iterator[tuple[float, Callable[[Commit], None]]]:
         """When each was brought, Unix time, and what forgets it."""
@@ -72,7 +74,7 @@ class Documents:
         return [(identity, path, *document) for (identity, path, _), document in self._found.items()]
 
     def _forget(self, key: tuple[str, str, Representation], commit: Commit) -> None:
-        del self._found[key]
+        self.size -= len(self._found.pop(key)[1])
         commit(records.DOCUMENT, (key[0], key[1], str(key[2])), None)
 
     def put(
@@ -95,7 +97,7 @@ class Documents:
             self._forget_others(identity, path, commit)
         label = representation.content_type if representation.include else content_type
         header = DocumentHeader(label, self._clock(), version, request.accept, etag)
-        self._found[identity, path, representation] = (header, body)
+        self._keep((identity, path, representation), header, body)
         commit(records.DOCUMENT, (identity, path, str(representation)), pack(header, body))
 
     def _forget_others(self, identity: str, path: str, commit: Commit) -> None:
@@ -121,7 +123,12 @@ class Documents:
     def restore(self, key: tuple[str, ...], header: DocumentHeader, body: bytes) -> None:
         """Take back a body."""
         identity, path, representation = key
-        self._found[identity, path, parse_media_type(representation)] = (header, body)
+        self._keep((identity, path, parse_media_type(representation)), header, body)
+
+    def _keep(self, key: tuple[str, str, Representation], header: DocumentHeader, body: bytes) -> None:
+        before = self._found.get(key)
+        self.size += len(body) - (len(before[1]) if before is not None else 0)
+        self._found[key] = (header, body)
 
     def get(self, identity: str, request: RequestInfo) -> tuple[DocumentHeader, bytes] | None:
         """The body in the form the client wants most."""

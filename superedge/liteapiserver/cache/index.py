@@ -47,6 +47,17 @@ class CollectionIndex:
             self._forms.setdefault(key[:4], []).append(collection)
         return collection
 
+    def retire_empty(self) -> None:
+        """Forget the collections of which nothing is remembered: of resources and identities that are gone."""
+        for key, collection in list(self._by_key.items()):
+            if not collection.records:
+                collection.retire()
+                del self._by_key[key]
+                forms = self._forms[key[:4]]
+                forms.remove(collection)
+                if not forms:
+                    del self._forms[key[:4]]
+
     def _begin_anew(self, collection: Collection) -> None:
         for form in self._forms[collection.key[:4]]:
             form.begin_anew()

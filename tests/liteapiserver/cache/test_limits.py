@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.liteapiserver.cache.collection import MAX_ABSENT
 from superedge.liteapiserver.cache.limits import Limits
-from tests.liteapiserver.cache.driver import PODS, Driver, event, list_of, pod, typed
+from tests.liteapiserver.cache.driver import PODS, TABLE, Driver, event, list_of, pod, typed
 
 MANY = 1_000_000_000
 EVICTIONS = "superedge_liteapiserver_cache_evictions_total"
@@ -19,7 +19,7 @@ def space(name: str) -> str:
 
 class LimitTests(SynchronousTestCase):
     def fill(self, driver: Driver, count: int, objects: int = 10) -> None:
-        """A view a second, each of some objects."""
+        """A view a second, each of some objects: with ten of them it counts as eleven."""
         for number in range(count):
             driver.now += 1
             items = [pod(f"p{each}", 5, f"n{number}") for each in range(objects)]
@@ -29,13 +29,13 @@ class LimitTests(SynchronousTestCase):
         return [number for number in range(count) if driver.status(space(f"n{number}")) == 200]
 
     def test_nothing_is_forgotten_within_the_limits(self) -> None:
-        driver = Driver(limits=Limits(MANY, 100))
+        driver = Driver(limits=Limits(MANY, 110))
         self.fill(driver, 10)
         driver.cache.trim()
         self.assertEqual(self.known(driver, 10), list(range(10)))
 
     def test_the_oldest_views_go_first_from_memory_and_store(self) -> None:
-        driver = Driver(limits=Limits(MANY, 100))
+        driver = Driver(limits=Limits(MANY, 110))
         self.fill(driver, 12)
         before = REGISTRY.get_sample_value(EVICTIONS, {"kind": "view"}) or 0.0
         driver.cache.trim()
@@ -45,7 +45,7 @@ class LimitTests(SynchronousTestCase):
             driver.reboot()
 
     def test_what_was_asked_for_lately_stays(self) -> None:
-        driver = Driver(limits=Limits(MANY, 100))
+        driver = Driver(limits=Limits(MANY, 110))
         self.fill(driver, 12)
         driver.now += 1
         driver.status(space("n0"))
@@ -53,7 +53,7 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(self.known(driver, 12), [0, *range(4, 12)])
 
     def test_what_an_open_watch_shows_stays(self) -> None:
-        driver = Driver(limits=Limits(MANY, 100))
+        driver = Driver(limits=Limits(MANY, 110))
         self.fill(driver, 12)
         watch = driver.watch(f"{space('n0')}?resourceVersion=9", event("ADDED", pod("new", 10, "n0")))
         driver.now += 1
@@ -110,3 +110,58 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(driver.status(f"{PODS}/p0"), 503)
         self.assertEqual(driver.status(f"{PODS}/p{MAX_ABSENT}"), 404)
         self.assertEqual(len(driver.records), MAX_ABSENT)
+
+    def test_questions_that_find_nothing_are_bounded(self) -> None:
+        """A kubelet watches each ConfigMap and Secret of its pods by name; names come and go."""
+        driver = Driver(limits=Limits(MANY, 100))
+
+        def ask(number: int) -> str:
+            return f"{PODS}?fieldSelector=metadata.name%3Djob-{number}"
+
+        for number in range(2000):
+            driver.now += 1
+            driver.feed(ask(number), list_of([], 9))
+            if number % 50 == 0:
+                driver.cache.trim()
+        driver.cache.trim()
+        self.assertLessEqual(len(driver.records), 100)
+        self.assertEqual([driver.status(ask(number)) for number in (0, 1999)], [503, 200])
+
+    def test_documents_are_bounded_by_their_number_too(self) -> None:
+        driver = Driver(limits=Limits(MANY, 100))
+        for number in range(1000):
+            driver.now += 1
+            driver.feed(f"/version?asked={number}", b"{}")
+        driver.cache.trim()
+        self.assertLessEqual(len(driver.records), 100)
+        self.assertEqual([driver.status(f"/version?asked={number}") for number in (0, 999)], [503, 200])
+
+    def test_404s_go_before_anything_else(self) -> None:
+        driver = Driver(limits=Limits(MANY, 20))
+        driver.feed(PODS, list_of([pod("a", 5)], 9))
+        for number in range(30):
+            driver.now += 1
+            driver.feed(f"{PODS}/p{number}", b'{"kind":"Status","reason":"NotFound","code":404}', 404)
+        driver.cache.trim()
+        self.assertEqual(driver.names(PODS), ["a"])
+        self.assertEqual({kind for kind, _ in driver.records}, {"object", "view"})
+
+    def test_resources_that_come_and_go_leave_nothing(self) -> None:
+        driver = Driver()
+        for number in range(1000):
+            path = f"/apis/example.org/v1/namespaces/default/kind-{number}"
+            for accept in ("application/json", TABLE):
+                driver.begin(path, accept=accept)
+            driver.feed(f"{path}/a", json.dumps(typed(pod("a", 5))).encode())
+            driver.feed(path, b"404 page not found", 404)
+            driver.cache.trim()
+        self.assertEqual((driver.cache.collections(), driver.records), ([], {}))
+
+    def test_an_answer_that_is_on_its_way_while_its_resource_is_forgotten(self) -> None:
+        driver = Driver()
+        recorder = driver.begin(f"{PODS}/a")
+        assert recorder is not None
+        driver.cache.trim()
+        recorder.data([json.dumps(typed(pod("a", 5))).encode()])
+        recorder.complete()
+        self.assertEqual(driver.status(f"{PODS}/a"), 200)
