@@ -21,10 +21,14 @@ from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.records import Commit
+from superedge.liteapiserver.expiring import BOOT, NEVER, Expiring
 from superedge.liteapiserver.jwt import Claims, TokenError
 
 ANONYMOUS = "anonymous"
 _MAX_HELD = 1000
+MAX_JUDGED = 10_000
+"""Credentials of which is remembered what the cloud said; what was used least lately gives way. Some never
+expire, and an API server lets a kubelet's tokens live for a year, though new ones are made every hour."""
 _IN_SUBJECT = "/:.,+ "
 
 _log = Logger()
@@ -97,7 +101,7 @@ class Credentials:
         self._commit = commit
         self._clock = clock
         self._issuer = issuer
-        self._judged: dict[str, _Judged] = {}
+        self._judged: Expiring[str, _Judged] = Expiring(MAX_JUDGED, self._forget)
         # Until when, by hash, a signature was found good.
         self._verified: dict[str, float] = {}
         self._identified: dict[bytes, Identified] = {}
@@ -136,7 +140,7 @@ class Credentials:
                 except DecodeError:
                     self._commit(entry.kind, entry.key, None)
                     continue
-                self._judged[entry.key[0]] = header
+                self._hold(entry.key[0], header, BOOT)
 
     def accepted(self, authorization: bytes) -> None:
         """The cloud answered a request with it."""
@@ -144,11 +148,18 @@ class Credentials:
         known = self._judged.get(digest)
         if known is None or known.refused:
             self._judge(digest, _Judged(expires))
+        else:
+            self._judged.use(digest)
 
     def _judge(self, digest: str, judged: _Judged) -> None:
-        self._forget_expired()
-        self._judged[digest] = judged
+        self._hold(digest, judged, self._clock())
         self._commit(records.BEARER, (digest,), records.pack(judged))
+
+    def _hold(self, digest: str, judged: _Judged, now: float) -> None:
+        self._judged.put(digest, judged, NEVER if judged.expires is None else judged.expires, now)
+
+    def _forget(self, digest: str) -> None:
+        self._commit(records.BEARER, (digest,), None)
 
     def issued(self, token: str) -> None:
         """The cloud made this token for a pod: it is as good as accepted."""
@@ -163,8 +174,8 @@ class Credentials:
         if self._is_signed(authorization, digest):
             self._judge(digest, _Judged(expires, refused=True))
         elif known is not None:
-            del self._judged[digest]
-            self._commit(records.BEARER, (digest,), None)
+            self._judged.remove(digest)
+            self._forget(digest)
 
     def is_accepted(self, authorization: bytes) -> bool:
         """Whether it may be believed without the cloud."""
@@ -193,10 +204,3 @@ class Credentials:
         """The issuer has other keys: signatures are looked at anew."""
         self._verified.clear()
         self._identified.clear()
-
-    def _forget_expired(self) -> None:
-        now = self._clock()
-        for digest, judged in list(self._judged.items()):
-            if judged.expires is not None and judged.expires <= now:
-                del self._judged[digest]
-                self._commit(records.BEARER, (digest,), None)

@@ -98,7 +98,7 @@ class HeldWatches:
         self._hold(request, answer.timeout, answer.bookmark, doubtful)
 
     def adopt(self, request: Request, info: RequestInfo, elapsed: float, doubtful: bool = False) -> None:
-        """Go on with a watch whose way to the cloud broke: it stays open, silent. ``doubtful`` as in `open`."""
+        """Go on with a watch whose way to the cloud broke: it stays open. ``doubtful`` as in `open`."""
         timeout = info.number("timeoutSeconds")
         self._hold(request, max(1.0, timeout - elapsed) if timeout else None, None, doubtful)
 

@@ -25,12 +25,16 @@ from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.answers import Answer, failure, stale_headers, what
 from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.credentials import read_claims
+from superedge.liteapiserver.expiring import BOOT, Expiring
 from superedge.liteapiserver.seal import BrokenSeal, Seal
 
 _MARGIN = 10.0
 """Seconds before its end from which a token is no longer given out."""
 _STRETCH = 600.0
 """Seconds that are promised when the token lives on after the time its issuer named."""
+MAX_HELD = 2000
+"""Tokens that are held, several times those of a full node's pods. An API server lets a kubelet's tokens live
+for a year, so that those of pods that are gone have to give way to newer ones."""
 
 _log = Logger()
 
@@ -144,18 +148,23 @@ class TokenVault:
         self._seal = Seal(key)
         self._commit = commit
         self._clock = clock
-        self._held: dict[tuple[str, ...], tuple[_Header, bytes]] = {}
+        self._held: Expiring[tuple[str, ...], tuple[_Header, bytes]] = Expiring(MAX_HELD, self._forget)
+
+    def _forget(self, key: tuple[str, ...]) -> None:
+        self._commit(records.TOKEN, key, None)
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Take back what a store held."""
+        found = []
         for entry in entries:
             if entry.kind == records.TOKEN:
                 try:
-                    header, sealed = records.unpack(_Header, entry.value)
+                    found.append((entry.key, records.unpack(_Header, entry.value)))
                 except DecodeError:
-                    self._commit(entry.kind, entry.key, None)
-                else:
-                    self._held[entry.key] = (header, sealed)
+                    self._forget(entry.key)
+        # In the order in which they were made, more or less.
+        for key, held in sorted(found, key=lambda each: each[1][0].promised):
+            self._held.put(key, held, held[0].expires, BOOT)
 
     def record(
         self, identity: str, request: RequestInfo, question: bytes, content_type: str, body: bytes
@@ -170,8 +179,7 @@ class TokenVault:
         key = self._key(identity, request, question, str(representation))
         header = _Header(representation.media_type, expires, promised)
         sealed = self._seal.close(body)
-        self._forget_expired()
-        self._held[key] = (header, sealed)
+        self._held.put(key, (header, sealed), expires, self._clock())
         self._commit(records.TOKEN, key, records.pack(header, sealed))
         return token
 
@@ -202,10 +210,3 @@ class TokenVault:
         """Identity, namespace, service account and Unix time of expiry of each."""
         for (identity, namespace, account, *_), (header, _sealed) in self._held.items():
             yield identity, namespace, account, header.expires
-
-    def _forget_expired(self) -> None:
-        now = self._clock()
-        for key, (header, _) in list(self._held.items()):
-            if header.expires <= now:
-                del self._held[key]
-                self._commit(records.TOKEN, key, None)

@@ -6,7 +6,7 @@ import json
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.interfaces import Entry
-from superedge.liteapiserver.credentials import Credentials, Identified
+from superedge.liteapiserver.credentials import MAX_JUDGED, Credentials, Identified
 
 
 def jwt(**claims: object) -> bytes:
@@ -114,6 +114,16 @@ class CredentialsTests(SynchronousTestCase):
         self.assertFalse(again.is_accepted(b"Bearer damaged"))
         self.assertIsNone(self.records["bearer", damaged])
         self.assertNotIn(token.split()[1], b"".join(entry.value for entry in entries))
+
+    def test_many_that_never_expire(self) -> None:
+        """What is in use is believed, however many others came since it was first accepted."""
+        for number in range(MAX_JUDGED + 1000):
+            self.credentials.accepted(b"Bearer opaque-%d" % number)
+            self.credentials.accepted(b"Bearer in use")
+        held = [value for value in self.records.values() if value is not None]
+        self.assertEqual(len(held), MAX_JUDGED)
+        asked = [b"Bearer opaque-0", b"Bearer opaque-%d" % (MAX_JUDGED + 999), b"Bearer in use"]
+        self.assertEqual([self.credentials.is_accepted(each) for each in asked], [False, True, True])
 
     def test_a_token_made_for_a_pod(self) -> None:
         token = jwt(sub=ACCOUNT, exp=2000)

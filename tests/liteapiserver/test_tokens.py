@@ -14,7 +14,14 @@ from superedge.kube.request import parse_request
 from superedge.kube.wire import field, number_field
 from superedge.liteapiserver.cache.answers import Answer
 from superedge.liteapiserver.seal import generate_key
-from superedge.liteapiserver.tokens import TokenVault, is_token_request, keep_key, read_key, read_token
+from superedge.liteapiserver.tokens import (
+    MAX_HELD,
+    TokenVault,
+    is_token_request,
+    keep_key,
+    read_key,
+    read_token,
+)
 from tests.liteapiserver.test_credentials import ACCOUNT, jwt
 
 ME = "cert:system:node:edge-1"
@@ -99,6 +106,34 @@ class VaultTests(SynchronousTestCase):
         self.now = 3000
         self.record(in_json(token_of(9000)), question=b"other")
         self.assertEqual(len([value for value in self.records.values() if value is None]), 1)
+
+    def test_a_year_of_pods_that_come_and_go(self) -> None:
+        """Each has a token that lives for a year; the newest stay, and those that are renewed."""
+        year = 365 * 24 * 3600
+        count = MAX_HELD + 100
+        for number in range(count):
+            self.now += 60
+            for pod in (b"%d" % number, *([b"lasts"] if number % 50 == 0 else [])):
+                self.record(in_json(token_of(int(self.now) + year)), question=pod)
+        held = {key for key, value in self.records.items() if value is not None}
+        self.assertEqual((len(held), len(list(self.vault.held()))), (MAX_HELD, MAX_HELD))
+        asked = [self.ask(question=pod).status for pod in (b"0", b"%d" % (count - 1), b"lasts")]
+        self.assertEqual(asked, [503, 201, 201])
+
+    def test_the_oldest_go_first_after_a_reboot_too(self) -> None:
+        for number in range(MAX_HELD):
+            status = {
+                "token": token_of(99_000),
+                "expirationTimestamp": f"{1980 + number // 100}-01-01T00:00:00Z",
+            }
+            self.record(json.dumps({"status": status}).encode(), question=b"%d" % number)
+        entries = [Entry(kind, key, value) for (kind, key), value in self.records.items() if value]
+        self.vault = self.make(self.key)
+        self.vault.restore(reversed(entries))
+        self.record(in_json(token_of(99_000)), question=b"new")
+        asked = [self.ask(question=pod).status for pod in (b"new", b"%d" % (MAX_HELD - 1))]
+        self.assertEqual(asked, [201, 201])
+        self.assertEqual(sum(self.ask(question=b"%d" % number).status == 503 for number in range(100)), 1)
 
     def test_answers_that_are_no_tokens(self) -> None:
         for media_type in (JSON, PROTOBUF, "text/plain"):

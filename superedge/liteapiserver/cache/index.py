@@ -48,7 +48,7 @@ class CollectionIndex:
         return collection
 
     def retire_empty(self) -> None:
-        """Forget the collections of which nothing is remembered: of resources and identities that are gone."""
+        """Forget collections without anything: their resource or identity may be gone."""
         for key, collection in list(self._by_key.items()):
             if not collection.records:
                 collection.retire()
