@@ -25,8 +25,9 @@ from superedge.net.errors import ConnectError
 from superedge.net.networks import Networks
 from superedge.net.task import in_background
 
-MAX_KNOWN = 10_000
-"""Packed answers about nodes that are kept; beyond, all are made anew."""
+MAX_KNOWN = 8 * 1024 * 1024
+"""Bytes of packed answers about nodes that are kept, with their questions; beyond, all are made anew."""
+_OVERHEAD = 200
 MAX_WAITING = 100
 """Questions of one TCP connection that are being answered; the next ones are not read yet."""
 MAX_PENDING = 2000
@@ -49,7 +50,8 @@ class DNSServer(Service):
         self._zone = NodeZone(directory, config.suffixes, config.ttl, config.unconnected)
         # By the whole question but its id, so that each asker's own spelling comes back.
         self._known: dict[tuple[bool, bytes], bytes] = {}
-        directory.on_change(self._known.clear)
+        self._known_size = 0
+        directory.on_change(self._forget)
         self._node_queries = metrics.QUERIES.labels("node")
         upstreams = [cast(TCPAddress, parse_address(text, 53)) for text in config.upstreams]
         self._forwarder = Forwarder(reactor, upstreams, config.timeout) if upstreams else None
@@ -86,14 +88,23 @@ class DNSServer(Service):
         if answer is not None:
             self._node_queries.inc()
             packed = pack(answer, limit)
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[stream, data[2:]] = packed[2:]
+            self._keep(data, stream, packed)
             return packed
         if self._forwarder is None:
             metrics.QUERIES.labels("refused").inc()
             return pack(failure(query, RCODE.REFUSED), limit)
         return await self._forward(self._forwarder, data, query, limit)
+
+    def _keep(self, data: bytes, stream: bool, packed: bytes) -> None:
+        self._known_size += len(data) + len(packed) + _OVERHEAD
+        if self._known_size > MAX_KNOWN:
+            self._forget()
+        else:
+            self._known[stream, data[2:]] = packed[2:]
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._known_size = 0
 
     async def _forward(self, forwarder: Forwarder, data: bytes, query: Any, limit: int | None) -> bytes:
         if self._pending >= MAX_PENDING:

@@ -5,8 +5,9 @@ Sources: RFC 9110 section 12.5.1; Kubernetes API concepts, "Alternate representa
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
+
+from superedge.kube.memo import memo
 
 JSON = "application/json"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
@@ -42,7 +43,7 @@ class Representation(NamedTuple):
         return f"{self.media_type};stream=watch" if self.media_type == PROTOBUF else self.media_type
 
 
-@lru_cache(maxsize=256)
+@memo(256)
 def parse_media_type(text: str) -> Representation:
     """Read one media type with its parameters, others than as, g and v ignored."""
     media_type, _, rest = text.partition(";")
@@ -63,7 +64,7 @@ def parse_media_type(text: str) -> Representation:
     )
 
 
-@lru_cache(maxsize=256)
+@memo(256)
 def accepted(accept: str) -> tuple[Representation, ...]:
     """The forms a client takes, the most wanted first; wildcards and nothing at all mean JSON.
 
@@ -90,7 +91,7 @@ def _quality(clause: str) -> float:
     return 1.0
 
 
-@lru_cache(maxsize=256)
+@memo(256)
 def without_cbor(accept: bytes) -> bytes:
     """The Accept header without CBOR, the one form the cache cannot read; the rest as it was."""
     if b"cbor" not in accept.lower():

@@ -5,9 +5,10 @@ Source: Kubernetes API concepts, "Resource URIs" and "HTTP verbs".
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
+
+from superedge.kube.memo import memo
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
@@ -60,7 +61,7 @@ class RequestInfo(NamedTuple):
         return int(value) if value.isascii() and value.isdigit() else None
 
 
-@lru_cache(maxsize=1024)
+@memo(1024)
 def parse_request(method: bytes, target: bytes, accept: bytes) -> RequestInfo:
     """Read a request line; ``accept`` is the Accept header, empty when there is none.
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from typing import Any, cast
 
 import dnslib
-from dnslib import RR, TXT, DNSHeader, DNSRecord
+from dnslib import EDNS0, RR, TXT, DNSHeader, DNSRecord, EDNSOption
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
@@ -20,7 +21,7 @@ from superedge.config.addresses import TCPAddress
 from superedge.config.dns import TunnelDNSConfig
 from superedge.dns import forward
 from superedge.dns.messages import answers
-from superedge.dns.server import DNSServer, _Streams
+from superedge.dns.server import MAX_KNOWN, DNSServer, _Streams
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from tests.dns.directory import StaticDirectory
@@ -381,6 +382,18 @@ class GarbageTests(SynchronousTestCase):
         question = DNSRecord.question("edge-1").pack()
         for packet in (data, question[:12] + data, question + data, data[:2] + question[2:]):
             self.successResultOf(Deferred.fromCoroutine(server.respond(bytes(packet), stream)))
+
+    def test_many_questions_take_little_memory(self) -> None:
+        """Each is about the same node, and padded in another way as far as a packet goes."""
+        server = DNSServer(reactor, TunnelDNSConfig(), StaticDirectory(["192.0.2.10"], "edge-1"))
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for number in range(500):
+            query = DNSRecord.question("edge-1")
+            query.add_ar(EDNS0(udp_len=1232, opts=[EDNSOption(12, number.to_bytes(60_000, "big"))]))
+            packet = bytes(query.pack())
+            self.successResultOf(Deferred.fromCoroutine(server.respond(packet, True)))
+        self.assertLess(tracemalloc.get_traced_memory()[0], 2 * MAX_KNOWN)
 
     def test_names_that_never_end(self) -> None:
         """In the question, and in the records behind a good one."""

@@ -6,10 +6,9 @@ the body's own kind tell.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from superedge.kube.codecs import kind_of
 from superedge.kube.media import Representation, accepted, parse_media_type
+from superedge.kube.memo import memo
 from superedge.kube.request import RequestInfo
 
 
@@ -18,7 +17,7 @@ def wanted_forms(request: RequestInfo) -> tuple[Representation, ...]:
     return _wanted(request.accept, request.query.get("includeObject", ""))
 
 
-@lru_cache(maxsize=256)
+@memo(256)
 def _wanted(accept: str, include: str) -> tuple[Representation, ...]:
     include = "" if include == "Metadata" else include
     return tuple(form._replace(include=include if form.kind == "Table" else "") for form in accepted(accept))
@@ -29,7 +28,7 @@ def expected_form(request: RequestInfo, content_type: str) -> Representation:
     return _expected(request.accept, request.query.get("includeObject", ""), content_type)
 
 
-@lru_cache(maxsize=256)
+@memo(256)
 def _expected(accept: str, include: str, content_type: str) -> Representation:
     labelled = parse_media_type(content_type)
     wanted = _wanted(accept, include)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from functools import lru_cache
 
 from superedge.config.liteapiserver import CacheRuleConfig
+from superedge.kube.memo import memo
 from superedge.kube.request import RequestInfo, qualified
 
 # The only subresources whose answer is state rather than an action or a stream.
@@ -28,7 +28,7 @@ class Policy:
 
     def __init__(self, rules: Sequence[CacheRuleConfig] = ()) -> None:
         self._rules = [(rule.resources, Keep(rule.action)) for rule in rules]
-        self.for_resource = lru_cache(maxsize=1024)(self._for_resource)
+        self.for_resource = memo(1024)(self._for_resource)
 
     def _for_resource(self, group: str, resource: str) -> Keep:
         names = {resource, qualified(group, resource)}
