@@ -7,8 +7,8 @@ from typing import Any
 
 from superedge.testing.contracts.client import Answer, Client, WatchStream
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
+from tests.cluster.informers import CUSTOM, Informers
 from tests.cluster.lite import LiteAPIServer
-from tests.cluster.test_informers import CUSTOM, Informers
 from tests.liteapiserver.differential import DEFINITION, GROUP
 from tests.liteapiserver.link import Link
 

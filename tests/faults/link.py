@@ -19,6 +19,7 @@ class FaultyLink:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._silent: set[socket.socket] = set()
         self._corrupt = threading.Event()
+        self._ignored = 0
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -28,6 +29,11 @@ class FaultyLink:
                 near, _ = self._listener.accept()
             except OSError:
                 return  # closed
+            if self._ignored:
+                self._ignored -= 1
+                with self._lock:
+                    self._pairs.append((near, near))
+                continue
             try:
                 far = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
@@ -72,6 +78,10 @@ class FaultyLink:
     def corrupt(self) -> None:
         """Change one bit of the next piece that passes."""
         self._corrupt.set()
+
+    def ignore(self, count: int) -> None:
+        """Take so many of the next connections and leave them without an answer."""
+        self._ignored = count
 
     def close(self) -> None:
         """End."""
