@@ -64,7 +64,7 @@ class IssuerWatch:
 
     async def _fetch(self) -> None:
         problems: list[str] = []
-        refused = True
+        refused = answered = True
         for pool in self._pools():
             try:
                 configuration = await self._get(pool, CONFIGURATION)
@@ -72,16 +72,20 @@ class IssuerWatch:
             except Refused as problem:
                 problems.append(str(problem))
                 continue
-            except (ConnectError, ReadError, TimeoutError, DecodeError) as problem:
+            except DecodeError as problem:
                 problems.append(str(problem))
                 refused = False
+                continue
+            except (ConnectError, ReadError, TimeoutError) as problem:
+                problems.append(str(problem) or "no answer")
+                refused = answered = False
                 continue
             self._next = self._reactor.seconds() + INTERVAL
             self._complained = False
             return
         if refused:
             self._next = self._reactor.seconds() + REFUSED
-        if not self._complained:
+        if answered and not self._complained:  # else the cloud is not there, which says nothing of the keys
             self._complained = True
             _log.warn(
                 "no identity of this node may read the keys of the cluster's token issuer, so that offline "
