@@ -92,7 +92,8 @@ class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     connect_timeout: float = 5.0
     #: Seconds between two probes of `/readyz`.
     probe_interval: float = 5.0
-    #: Seconds a probe may take; a request that waits for a quarter of it is a reason to probe.
+    #: Seconds a probe may take: three round trips of the link, so raise it for one by satellite. A request
+    #: that waits for a quarter of it is a reason to probe.
     probe_timeout: float = 2.0
     #: Common name of the identity that probes; empty for none, as clusters let anyone ask `/readyz`.
     probe_identity: str = ""
