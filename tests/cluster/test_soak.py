@@ -51,9 +51,11 @@ class SoakTests(InformerCase):
         self.link.corrupt()
 
     def lead_nowhere(self) -> None:
-        """Of the connections, some lead nowhere for a while."""
+        """Of new connections some lead nowhere for a while."""
+        self.link.ignore(0.4)
         self.link.reset()
-        self.link.ignore(self.random.randint(1, 4))
+        time.sleep(self.random.uniform(4, 12))
+        self.link.ignore(0.0)
 
     def kill_the_api_server(self) -> None:
         cluster = self.environment.cluster

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
+from random import random
 
 
 class FaultyLink:
@@ -19,7 +20,7 @@ class FaultyLink:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._silent: set[socket.socket] = set()
         self._corrupt = threading.Event()
-        self._ignored = 0
+        self._ignored = 0.0
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -29,8 +30,7 @@ class FaultyLink:
                 near, _ = self._listener.accept()
             except OSError:
                 return  # closed
-            if self._ignored:
-                self._ignored -= 1
+            if random() < self._ignored:
                 with self._lock:
                     self._pairs.append((near, near))
                 continue
@@ -79,9 +79,9 @@ class FaultyLink:
         """Change one bit of the next piece that passes."""
         self._corrupt.set()
 
-    def ignore(self, count: int) -> None:
-        """Take so many of the next connections and leave them without an answer."""
-        self._ignored = count
+    def ignore(self, share: float) -> None:
+        """From now on take this share of new connections and leave them without an answer."""
+        self._ignored = share
 
     def close(self) -> None:
         """End."""

@@ -20,7 +20,7 @@ class Connection:
         self._status, self._body = status, body
 
     def request(self, _sent: bytes, _head: bool, _ends: bool, receiver: Any) -> None:
-        receiver.response(ResponseHead(self._status, b"", [], True, True))
+        receiver.response(ResponseHead(self._status, b"", b"", True, True))
         receiver.data([self._body])
         receiver.complete([])
 

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
 from superedge.kube.media import Representation, parse_media_type
+from superedge.kube.memo import LONGEST
 from superedge.kube.objects import ListPage, version_number
 from superedge.kube.request import RequestInfo, qualified
 from superedge.liteapiserver import metrics
@@ -245,7 +246,8 @@ class Cache:
             found = self._collection_of(identity, request, form)
         if len(self._readings) >= _MAX_READINGS:
             self._readings.clear()
-        self._readings[reading] = found
+        if sum(map(len, reading)) <= LONGEST:
+            self._readings[reading] = found
         return found
 
     def _defer(
@@ -376,7 +378,8 @@ class Cache:
     def trim(self) -> None:
         """Forget what was used least lately, until the limits hold again."""
         trim(self._collections.all(), self._documents, self._limits, self._commit)
-        self._collections.retire_empty()
+        if self._collections.retire_empty():
+            self._readings.clear()
 
     # -- for people
 

@@ -47,16 +47,18 @@ class CollectionIndex:
             self._forms.setdefault(key[:4], []).append(collection)
         return collection
 
-    def retire_empty(self) -> None:
-        """Forget collections without anything: their resource or identity may be gone."""
-        for key, collection in list(self._by_key.items()):
-            if not collection.records:
-                collection.retire()
-                del self._by_key[key]
-                forms = self._forms[key[:4]]
-                forms.remove(collection)
-                if not forms:
-                    del self._forms[key[:4]]
+    def retire_empty(self) -> bool:
+        """Forget collections without anything: resource or identity may be gone. Whether there were any."""
+        empty = [collection for collection in self._by_key.values() if not collection.records]
+        for collection in empty:
+            collection.retire()
+            key = collection.key
+            del self._by_key[key]
+            forms = self._forms[key[:4]]
+            forms.remove(collection)
+            if not forms:
+                del self._forms[key[:4]]
+        return bool(empty)
 
     def _begin_anew(self, collection: Collection) -> None:
         for form in self._forms[collection.key[:4]]:

@@ -165,3 +165,14 @@ class LimitTests(SynchronousTestCase):
         recorder.data([json.dumps(typed(pod("a", 5))).encode()])
         recorder.complete()
         self.assertEqual(driver.status(f"{PODS}/a"), 200)
+
+    def test_a_resource_that_comes_back(self) -> None:
+        driver = Driver()
+        for _ in range(3):
+            driver.feed(f"{PODS}/a", json.dumps(typed(pod("a", 5))).encode())
+            self.assertEqual(driver.status(f"{PODS}/a"), 200)
+            (collection,) = driver.cache.collections()
+            self.assertFalse(collection.retired)
+            driver.feed(PODS, b"404 page not found", 404)
+            driver.cache.trim()
+            self.assertEqual(driver.cache.collections(), [])
