@@ -27,7 +27,7 @@ class HeldWatch:
         request: Request,
         ended: Callable[[HeldWatch], None],
         timeout: float,
-        bookmark: Callable[[], bytes] | None,
+        bookmark: bytes | None,
     ) -> None:
         self._reactor = reactor
         self._request = request
@@ -41,7 +41,7 @@ class HeldWatch:
 
     def _send_bookmark(self) -> None:
         assert self._bookmark is not None
-        self._request.write([self._bookmark()])
+        self._request.write([self._bookmark])
         self._request.flush()
         self._next = self._reactor.callLater(BOOKMARK_INTERVAL, self._send_bookmark)
 
@@ -106,7 +106,7 @@ class HeldWatches:
         self,
         request: Request,
         timeout: float | None,
-        bookmark: Callable[[], bytes] | None,
+        bookmark: bytes | None,
         doubtful: bool,
     ) -> None:
         seconds = timeout if timeout is not None else TIMEOUT * (1 + self._random.random())

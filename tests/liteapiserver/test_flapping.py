@@ -95,7 +95,7 @@ class FlappingTests(SynchronousTestCase):
 
     def open(self, watches: list[FakeRequest]) -> None:
         request = FakeRequest()
-        self.held.open(cast(Any, request), WatchAnswer([], [], None, lambda: b"bookmark"))
+        self.held.open(cast(Any, request), WatchAnswer([], [], None, b"bookmark"))
         watches.append(request)
 
     def test_a_watch_that_lost_the_cloud_is_one_of_them(self) -> None:

@@ -11,6 +11,7 @@ from superedge.kube.request import parse_request
 from superedge.liteapiserver.cache.answers import WatchAnswer
 from superedge.liteapiserver.held import BOOKMARK_INTERVAL, TIMEOUT, HeldWatches
 from superedge.web.server import Request, ServerFactory
+from tests.liteapiserver.cache.driver import PODS, Driver, event, list_of, pod
 from tests.web.test_server import Transport
 
 END = b"0\r\n\r\n"
@@ -30,7 +31,7 @@ class HeldTests(SynchronousTestCase):
     def open(
         self, timeout: float | None = None, bookmarks: bool = False, frames: tuple[bytes, ...] = ()
     ) -> None:
-        answer = WatchAnswer([], list(frames), timeout, (lambda: b"BOOKMARK\n") if bookmarks else None)
+        answer = WatchAnswer([], list(frames), timeout, b"BOOKMARK\n" if bookmarks else None)
         self.held.open(self.requests[0], answer)
 
     def test_events_at_once_then_silence(self) -> None:
@@ -55,6 +56,19 @@ class HeldTests(SynchronousTestCase):
         self.clock.pump([BOOKMARK_INTERVAL] * 3)
         self.assertEqual(self.transport.value().count(b"BOOKMARK"), 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_bookmark_skips_nothing(self) -> None:
+        """Another watch has the cloud again and brings what this one is not told: it goes on from before."""
+        driver = Driver()
+        driver.feed(PODS, list_of([pod("a", 5)], 9))
+        answer = driver.ask(f"{PODS}?watch=true&resourceVersion=9&allowWatchBookmarks=true")
+        assert isinstance(answer, WatchAnswer)
+        self.held.open(self.requests[0], answer)
+        driver.watch(f"{PODS}?resourceVersion=9", event("ADDED", pod("b", 12)))
+        self.transport.clear()
+        self.clock.advance(BOOKMARK_INTERVAL)
+        self.assertIn(b'"BOOKMARK"', self.transport.value())
+        self.assertIn(b'"resourceVersion":"9"', self.transport.value())
 
     def test_the_cloud_is_back(self) -> None:
         self.open()

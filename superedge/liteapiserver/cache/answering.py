@@ -181,5 +181,5 @@ def _watch(request: RequestInfo, found: Selection, age: float) -> Answer | Watch
         stale_headers(found.collection.key.representation.stream_type, age),
         frames,
         float(timeout) if (timeout := request.number("timeoutSeconds")) else None,
-        (lambda: found.bookmark(end=False)) if bookmarks else None,
+        found.bookmark(end=False) if bookmarks else None,
     )

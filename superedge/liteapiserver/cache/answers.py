@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from superedge.kube.media import JSON
@@ -34,8 +33,9 @@ class WatchAnswer:
     frames: list[bytes]
     timeout: float | None
     """Seconds the client asked for."""
-    bookmark: Callable[[], bytes] | None
-    """Makes a bookmark, when the client asked for them."""
+    bookmark: bytes | None
+    """A bookmark of the moment that `frames` lead to, when the client asked for them: what comes to be known
+    later is not shown to this client, and must not be skipped when it goes on."""
     outcome: str = field(default="hit")
 
 

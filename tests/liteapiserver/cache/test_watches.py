@@ -310,7 +310,7 @@ class OfflineTests(SynchronousTestCase):
         answer = self.driver.ask(f"{PODS}?watch=true&resourceVersion=9&allowWatchBookmarks=true")
         assert isinstance(answer, WatchAnswer)
         assert answer.bookmark is not None
-        made = json.loads(answer.bookmark())
+        made = json.loads(answer.bookmark)
         self.assertEqual((made["type"], made["object"]["kind"]), ("BOOKMARK", "Pod"))
         self.assertEqual(made["object"]["metadata"]["resourceVersion"], "9")
 
