@@ -30,7 +30,7 @@ class Tunnel:
     def __init__(self) -> None:
         self.pair = Pair()
         self.opened: list[tuple[str, str, str]] = []
-        self.problem: DialError | None = None
+        self.problem: Exception | None = None
 
     def knows(self, node: str) -> bool:
         return node in ("edge-1", "edge-2")
@@ -60,7 +60,9 @@ class Caller(StringTransport):
         self.paused = False
 
 
-class HttpListenerTests(SynchronousTestCase):
+class HttpCase(SynchronousTestCase):
+    """A listener, callers, and targets behind every stream."""
+
     def setUp(self) -> None:
         self.tunnel = Tunnel()
         self.pair = self.tunnel.pair
@@ -103,6 +105,8 @@ class HttpListenerTests(SynchronousTestCase):
         events = RequestReader().feed(target.data)
         return [event.target for event in events if isinstance(event, RequestHead)]
 
+
+class HttpListenerTests(HttpCase):
     def test_requests_for_different_nodes_on_one_connection(self) -> None:
         connection, transport = self.caller()
         for node in ("edge-1", "edge-2.edge.example", "EDGE-1:9100"):
