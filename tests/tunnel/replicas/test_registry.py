@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from bench.registry import NAMESPACE, Simulation
-from superedge.kube.errors import Unavailable
+from superedge.kube.errors import APIError, Unavailable
 from superedge.testing.storage import Collection, Key
 from superedge.tunnel.replicas import publisher as publishing
+from tests.events import logged
 
 CONFIGMAPS = Collection("", "configmaps")
 LEASES = Collection("coordination.k8s.io", "leases")
@@ -52,6 +54,43 @@ class RegistryTests(SynchronousTestCase):
         phase = simulation.phase("3 s", 4)
         self.assertLessEqual(phase.node_writes, 5)
         self.assertEqual(self.published(simulation), {"superedge-tunnel-cloud-0-0": set(simulation.names)})
+
+    def test_a_node_that_is_gone_is_led_to_by_nobody(self) -> None:
+        simulation = self.start(10, 3)
+        node, *others = simulation.names
+        holder, session = simulation.truth[node]
+        holder.table.remove(session)
+        simulation.run(2)
+        for replica in simulation.replicas:
+            self.assertEqual(replica.registry.routes(node), [])
+            self.assertNotIn(node, replica.registry.nodes())
+        self.assertNotIn(node, set.union(*self.published(simulation).values()))
+        self.assertEqual(simulation.wrong(others), [])
+
+    def test_a_failure_is_said_once_and_tried_again_ever_more_rarely(self) -> None:
+        simulation, events = self.start(), logged(self)
+        replica = simulation.replicas[1]
+        client = cast(Any, replica.registry)._client
+        real, tried = client.call, 0
+
+        async def refuse(method: str, path: str, *arguments: Any, **more: Any) -> bytes:
+            nonlocal tried
+            if method != "GET" and "configmaps" in path:
+                tried += 1
+                raise APIError(403, "Forbidden", "no")
+            return cast(bytes, await real(method, path, *arguments, **more))
+
+        client.call = refuse
+        for node in simulation.names:
+            simulation.connect(node, replica)
+        simulation.run(60)
+        self.assertIn(tried, range(5, 20))
+        client.call = real
+        simulation.run(15)
+        self.assertEqual(simulation.wrong(simulation.names), [])
+        said = [formatEvent(event) for event in events]
+        self.assertEqual(len([text for text in said if "cannot publish nodes" in text]), 1)
+        self.assertEqual(len([text for text in said if "publishing nodes again" in text]), 1)
 
     def test_while_the_api_server_is_away_everybody_leads_as_before(self) -> None:
         simulation = self.start()
@@ -117,9 +156,13 @@ class RegistryTests(SynchronousTestCase):
         self.assertTrue(
             next(each for each in rest[0].registry.replicas() if each.name == leaving.name).draining
         )
+        simulation.connect(simulation.names[0], leaving)  # and what is not written yet never is
         done = Deferred.fromCoroutine(leaving.registry.stopService())
         simulation.run(1)
         self.successResultOf(done)
+        for _ in range(2):
+            self.assertNotIn(f"superedge-tunnel-{leaving.name}-0", self.published(simulation))
+            simulation.run(2)
         self.assertNotIn(leaving.name, [each.name for each in rest[0].registry.replicas()])
         lease = Key(NAMESPACE, f"superedge-tunnel-{leaving.name}")
         self.assertIsNone(simulation.api.store.get(LEASES, lease))
