@@ -37,7 +37,10 @@ class Counts(Collector):
 
     def labels(self, *values: str) -> Count:
         """The time series of these values."""
-        return self._counts.setdefault(values, Count())
+        found = self._counts.get(values)
+        if found is None:
+            found = self._counts[values] = Count()
+        return found
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Called by Prometheus' client."""

@@ -61,6 +61,20 @@ class RequestInfo(NamedTuple):
         return int(value) if value.isascii() and value.isdigit() else None
 
 
+class _Path(NamedTuple):
+    """What a path says, whatever is done with it; ``verb`` is one that it begins with, else empty."""
+
+    path: str
+    is_resource: bool = False
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    verb: str = ""
+
+
 @memo(1024)
 def parse_request(method: bytes, target: bytes, accept: bytes) -> RequestInfo:
     """Read a request line; ``accept`` is the Accept header, empty when there is none.
@@ -69,15 +83,24 @@ def parse_request(method: bytes, target: bytes, accept: bytes) -> RequestInfo:
 
     The answer is shared between calls: treat ``query`` as read-only.
     """
-    raw_path, _, raw_query = target.decode("latin-1").partition("?")
-    path = unquote(raw_path, errors="replace")
-    query = _read_query(raw_query)
+    raw_path, _, raw_query = target.partition(b"?")
+    path, is_resource, *of, path_verb = _read_path(raw_path)
+    query = _read_query(raw_query.decode("latin-1")) if raw_query else {}
     name = method.decode("latin-1")
-    parts = [part for part in raw_path.split("/") if part]
-    if "%" in raw_path:
-        parts = [unquote(part, errors="replace") for part in parts]
-    info = RequestInfo(name, name.lower(), path, query, accept.decode("latin-1"))
-    return _resource_request(info, parts) or info
+    info = RequestInfo(name, name.lower(), path, query, accept.decode("latin-1"), is_resource, *of)
+    return info._replace(verb=path_verb or _verb(info)) if is_resource else info
+
+
+def _verb(info: RequestInfo) -> str:
+    """What is done with a resource."""
+    if info.method == "GET":
+        if info.flag("watch"):
+            return "watch"
+        return "get" if info.name else "list"
+    if info.method == "HEAD":
+        return "get"
+    verb = _VERBS.get(info.method, info.verb)
+    return "deletecollection" if verb == "delete" and not info.name else verb
 
 
 def _read_query(raw: str) -> dict[str, str]:
@@ -89,15 +112,21 @@ def _read_query(raw: str) -> dict[str, str]:
     return dict(reversed(pairs))
 
 
-def _resource_request(info: RequestInfo, parts: list[str]) -> RequestInfo | None:
+@memo(1024)
+def _read_path(target: bytes) -> _Path:
+    raw = target.decode("latin-1")
+    path = unquote(raw, errors="replace")
+    parts = [part for part in raw.split("/") if part]
+    if "%" in raw:
+        parts = [unquote(part, errors="replace") for part in parts]
     if not parts or parts[0] not in ("api", "apis"):
-        return None
+        return _Path(path)
     prefix = 2 if parts[0] == "api" else 3
     if len(parts) <= prefix:
-        return None
+        return _Path(path)
     group, version = ("", parts[1]) if prefix == 2 else (parts[1], parts[2])
     rest = parts[prefix:]
-    verb = _VERBS.get(info.method, "get" if info.method in ("GET", "HEAD") else info.verb)
+    verb = ""
     if rest[0] in ("watch", "proxy") and len(rest) > 1:
         verb, rest = rest[0], rest[1:]
     namespace = ""
@@ -106,26 +135,6 @@ def _resource_request(info: RequestInfo, parts: list[str]) -> RequestInfo | None
         if len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
             rest = rest[2:]
     resource = rest[0]
-    object_name = rest[1] if len(rest) > 1 else ""
+    name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
-    if verb == "get" and info.method == "GET":
-        if info.flag("watch"):
-            verb = "watch"
-        elif not object_name:
-            verb = "list"
-    elif verb == "delete" and not object_name:
-        verb = "deletecollection"
-    return RequestInfo(
-        info.method,
-        verb,
-        info.path,
-        info.query,
-        info.accept,
-        True,
-        group,
-        version,
-        resource,
-        subresource,
-        namespace,
-        object_name,
-    )
+    return _Path(path, True, group, version, resource, subresource, namespace, name, verb)

@@ -217,7 +217,7 @@ class Frontend:
         self, request: Request, info: RequestInfo, answer: Answer | WatchAnswer, source: str
     ) -> None:
         if source == "cache":
-            metrics.CACHE_ANSWERS.labels(answer.outcome).inc()
+            metrics.CACHE_ANSWERS.labels(answer.outcome).value += 1
             self._from_cache.observe(0.0)
         if isinstance(answer, WatchAnswer):
             self._count(info, 200, source)

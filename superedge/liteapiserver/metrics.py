@@ -25,7 +25,7 @@ ONLINE = Gauge(
     "superedge_liteapiserver_online", "1 while requests go to the cloud, 0 while the cache answers"
 )
 TRANSITIONS = Counter("superedge_liteapiserver_transitions", "Changes of the health state", ["state"])
-CACHE_ANSWERS = Counter(
+CACHE_ANSWERS = Counts(
     "superedge_liteapiserver_cache_answers", "Answers asked of the cache while offline", ["outcome"]
 )
 CACHE_FAULTS = Counter(

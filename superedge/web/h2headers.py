@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
 
 from hpack import Decoder, HeaderTuple, HPACKError, NeverIndexedHeaderTuple
 
 from superedge.web.h1 import MAX_HEAD
 from superedge.web.h2frames import Code, ConnectionFault, StreamFault
-from superedge.web.heads import HOP_BY_HOP, Headers, ResponseHead, header_lines
+from superedge.web.heads import HOP_BY_HOP, PHRASES, Headers, ResponseHead, header_lines
 
 MAX_CONTINUATIONS = 64
 """Frames in which one header block may come."""
@@ -23,7 +22,6 @@ _CONNECTION_SPECIFIC = frozenset(
 )
 # What a compressor that others feed, too, must not remember (RFC 7541 section 7.1.3).
 _SECRET = frozenset({b"authorization", b"cookie"})
-_PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
 class HeaderReader:
@@ -93,7 +91,7 @@ def read_response(pairs: Headers) -> ResponseHead:
         raise StreamFault(Code.PROTOCOL_ERROR, "a 101, which HTTP/2 does not have")
     del pairs[0]
     _check(pairs)
-    return ResponseHead(status, _PHRASES.get(status, b""), header_lines(pairs), True, True)
+    return ResponseHead(status, PHRASES.get(status, b""), header_lines(pairs), True, True)
 
 
 def read_trailers(pairs: Headers) -> Headers:

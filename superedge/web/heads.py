@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from http import HTTPStatus
+
+PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
+"""What HTTP/1.1 says beside a status."""
 
 Headers = list[tuple[bytes, bytes]]
 

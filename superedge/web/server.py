@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -15,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.web.h1 import End, MessageError, RequestReader, Switched, chunk, last_chunk
-from superedge.web.heads import RESPONSE_HEAD, Headers, RequestHead, header_lines, response_head
+from superedge.web.heads import PHRASES, RESPONSE_HEAD, Headers, RequestHead, header_lines, response_head
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _log = Logger()
@@ -151,9 +150,9 @@ class Request:
 
     def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Send a whole response."""
-        if status != HTTPStatus.NOT_MODIFIED:  # which has no body, whatever a length would say
+        if status != 304:  # which has no body, whatever a length would say
             headers.append((b"Content-Length", b"%d" % len(body)))
-        self.start(status, HTTPStatus(status).phrase.encode(), headers, True)
+        self.start(status, PHRASES[status], headers, True)
         if body and self.head.method != b"HEAD":
             self.write([body])
         self.finish()
@@ -326,9 +325,7 @@ class ServerConnection(TwistedProtocol):
             (b"Content-Length", b"%d" % len(body)),
             (b"Connection", b"close"),
         ]
-        self.transport.write(
-            response_head(problem.code, HTTPStatus(problem.code).phrase.encode(), headers) + body
-        )
+        self.transport.write(response_head(problem.code, PHRASES[problem.code], headers) + body)
         self.transport.loseConnection()
 
     def look(self, patience: int) -> None:

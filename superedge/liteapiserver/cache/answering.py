@@ -66,7 +66,7 @@ class Answering:
     def _in_forms(self, identity: str, request: RequestInfo) -> list[Collection]:
         """The collections in the forms that the client takes, the most wanted first."""
         start = (identity, request.group, request.version, request.resource)
-        found = (self._collections.get(CollectionKey(*start, form)) for form in wanted_forms(request))
+        found = [self._collections.get(CollectionKey(*start, form)) for form in wanted_forms(request)]
         return [collection for collection in found if collection is not None]
 
     def _get(self, identity: str, request: RequestInfo) -> Answer:
@@ -100,19 +100,21 @@ class Answering:
 
         What another form shows to exist at a later version exists.
         """
-        seen = absent = -1
+        absent = -1
         one = f"metadata.name={request.name}"
-        for collection in self._collections.of(identity, request):
-            stored = collection.objects.get(name)
-            if stored is not None:
-                seen = max(seen, collection.seen(stored))
+        forms = self._collections.of(identity, request)
+        for collection in forms:
+            if name in collection.objects:
                 continue
             absent = max(absent, collection.absent.get(name, -1))
             for scope in (Scope(space, "", fields) for space in {"", name[0]} for fields in ("", one)):
                 view = collection.views.get(scope)
                 if view is not None and view.complete:
                     absent = max(absent, view.number)
-        return absent if absent > seen else -1
+        if absent < 0:
+            return -1
+        shown = [each.seen(each.objects[name]) for each in forms if name in each.objects]
+        return absent if absent > max(shown, default=-1) else -1
 
     def _selection(self, identity: str, request: RequestInfo) -> Answer | WatchAnswer:
         if request.query.get("continue"):

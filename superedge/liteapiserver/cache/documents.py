@@ -36,6 +36,8 @@ _any = msgspec.json.Decoder(msgspec.Raw)
 
 def document_path(request: RequestInfo) -> str:
     """What names a document: path and lasting parameters."""
+    if not request.query:
+        return request.path
     kept = sorted((key, value) for key, value in request.query.items() if key not in _PASSING)
     return f"{request.path}?{urlencode(kept)}" if kept else request.path
 
