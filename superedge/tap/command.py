@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -62,6 +63,8 @@ class Command(MultiService):
 
     def startService(self) -> None:
         """Start every service, or end the process."""
+        # First of all: it would end the process, and whoever sees a line of the log may send it.
+        self._on_signal(signal.SIGHUP, self.refresh)
         _log.info(
             "{command} {version} with {config}",
             command=self._options.command,
@@ -77,11 +80,11 @@ class Command(MultiService):
             if self._options.parent is not None and not self._options.parent.get("nodaemon"):
                 raise  # twistd tells whoever waits for the daemon
             sys.exit(1)
-        self._reactor.callWhenRunning(self._take_signals)
+        # Not before: the reactor takes it for itself as it begins to run.
+        self._reactor.callWhenRunning(self._on_signal, signal.SIGTERM, self._stop)
 
-    def _take_signals(self) -> None:
-        for number, react in ((signal.SIGTERM, self._stop), (signal.SIGHUP, self.refresh)):
-            signal.signal(number, lambda *_, react=react: self._reactor.callFromThread(react))
+    def _on_signal(self, number: signal.Signals, react: Callable[[], None]) -> None:
+        signal.signal(number, lambda *_: self._reactor.callFromThread(react))
 
     def _stop(self) -> None:
         """Being told to stop is no failure: exit 0, where twistd would end itself by the signal."""

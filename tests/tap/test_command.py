@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,12 +29,20 @@ class Broken(Service):
         raise SuperEdgeError("the port is taken")
 
 
+class Reactor(MemoryReactorClock):
+    """With one thread."""
+
+    def callFromThread(self, function: Any) -> None:
+        function()
+
+
 class CommandTests(SynchronousTestCase):
     def make(self, config: Config, twistd: dict[str, Any] | None) -> Command:
         options = Options()
         options.config = config
         options.parent = cast(Any, twistd)
-        command = Command(options, cast(Any, MemoryReactorClock()))
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
+        command = Command(options, cast(Any, Reactor()))
         self.addCleanup(command.stopService)
         return command
 
@@ -128,6 +138,16 @@ class CommandTests(SynchronousTestCase):
                 ("warn", "no table switches a component on: nothing will run"),
             ],
         )
+
+    def test_a_hangup_ends_nothing_from_the_start_on(self) -> None:
+        command, early = self.make(Config(), None), Service()
+        self.patch(early, "startService", lambda: os.kill(os.getpid(), signal.SIGHUP))
+        early.setServiceParent(command)
+        signal.signal(signal.SIGHUP, lambda *_: self.fail("it ends the process"))
+        with capturedLogs() as events:
+            command.startService()
+        self.successResultOf(command.stopService())
+        self.assertIn("SIGHUP: looked at the certificates", formatEvent(events[-1]))
 
     def test_a_tree_without_components_starts_and_stops(self) -> None:
         command = self.make(Config(), None)
