@@ -73,6 +73,8 @@ class ResourceTests(SynchronousTestCase):
             (info.number("limit"), info.number("timeoutSeconds"), info.number("z")), (5, None, None)
         )
         self.assertTrue(info.flag("watch"))
+        for text in ("%C2%B2", "-1", "1.5", "", "%2B1"):
+            self.assertIsNone(parse("GET", f"/api/v1/pods?limit={text}").number("limit"), text)
 
     def test_escaped_names(self) -> None:
         info = parse("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode")

@@ -354,6 +354,15 @@ class QuestionTests(OfflineTestCase):
         await answer.over
         self.assertEqual((answer.status, answer.body), (201, b"{}"))
 
+    async def test_an_answer_that_decides_nothing(self) -> None:
+        """What an API server says in place of a decision is not said again."""
+        for status in (200, 403, 429, 500):
+            self.upstream.serve(self.ACCESS.encode(), b'{"kind":"Status"}', status)
+            await self.world.ask("POST", self.ACCESS, body=b"may I", identity=self.world.node)
+        await self.world.go_offline()
+        answer = await self.world.ask("POST", self.ACCESS, body=b"may I", identity=self.world.node)
+        self.assertEqual(answer.status, 503)
+
     async def test_a_question_that_is_too_long(self) -> None:
         body = b"x" * (MAX_BODY + 1)
         self.upstream.serve(self.ACCESS.encode(), b"{}", 201)

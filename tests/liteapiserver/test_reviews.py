@@ -39,6 +39,8 @@ class ReviewTests(SynchronousTestCase):
             is_review(asked("/apis/authorization.k8s.io/v1/namespaces/a/localsubjectaccessreviews"))
         )
         self.assertFalse(is_review(request(ACCESS)))
+        self.assertFalse(is_review(asked(f"{ACCESS}/one")))
+        self.assertFalse(is_review(asked(f"{ACCESS}/one/status")))
         self.assertFalse(is_review(asked("/apis/example.org/v1/subjectaccessreviews")))
         self.assertFalse(is_review(asked("/api/v1/namespaces/a/pods")))
 

@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
 from superedge.kube.media import JSON, PROTOBUF
-from superedge.kube.protobuf import envelope
+from superedge.kube.protobuf import envelope, split_envelope
 from superedge.kube.request import parse_request
-from superedge.kube.wire import field, number_field
+from superedge.kube.wire import field, number_field, walk
 from superedge.liteapiserver.cache.answers import Answer
 from superedge.liteapiserver.seal import generate_key
 from superedge.liteapiserver.tokens import (
@@ -21,6 +21,7 @@ from superedge.liteapiserver.tokens import (
     keep_key,
     read_key,
     read_token,
+    with_expiry,
 )
 from tests.liteapiserver.test_credentials import ACCOUNT, jwt
 
@@ -88,6 +89,17 @@ class VaultTests(SynchronousTestCase):
                 self.assertEqual(read_token(media_type, self.ask(media_type).body), (token, promised))
             self.now = 8995.0
             self.assertEqual(self.ask(media_type).status, 503)
+
+    def test_another_time_changes_nothing_else(self) -> None:
+        body = in_protobuf(token_of(9000))
+        changed = with_expiry(PROTOBUF, body, 5000.0)
+        parts = []
+        for each in (body, changed):
+            kind, api_version, raw = split_envelope(each)
+            fields = {number: raw[a:b] for number, _, a, b in walk(raw)}
+            parts.append((kind, api_version, sorted(fields), fields[2]))
+        self.assertEqual(parts[0], parts[1])
+        self.assertEqual(read_token(PROTOBUF, changed), (token_of(9000), 5000.0))
 
     def test_after_a_reboot_with_the_key_alone(self) -> None:
         token = token_of(9000)
