@@ -324,6 +324,7 @@ class TLSTests(EndpointCase):
         self.assertEqual(b"".join(client.chunks), BIG)
         server = self.accepted[0].transport
         self.assertEqual(server.peer_common_name, "system:node:edge-1")
+        self.assertEqual(server.peer_organizations, {"system:nodes"})
         self.assertEqual(server.server_name, "localhost")
         client.transport.loseConnection()
         await client.lost
