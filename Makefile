@@ -22,7 +22,7 @@ demo: $(VENV)/ready
 
 ## make test          unit tests and end-to-end tests that need Python alone
 test: $(VENV)/ready
-	@$(TRIAL) --jobs 2 $(TESTS)
+	@$(TRIAL) --jobs 3 $(TESTS)
 
 ## make test-cluster  tests against a real control plane, and of faults: needs Go, root and Debian packages
 test-cluster: $(VENV)/ready controlplane

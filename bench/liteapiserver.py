@@ -139,7 +139,7 @@ server {{ listen 127.0.0.1:{self.nginx_port} ssl; {tls}
             "upstream",
             http=f"""server {{ listen 127.0.0.1:{self.upstream_port} ssl;
   ssl_certificate {pair.certificate}; ssl_certificate_key {pair.key};
-  default_type application/json; add_header Audit-Id 1; root {self.files};
+  default_type application/json; add_header Audit-Id $request_id; root {self.files};
   location = /readyz {{ return 200 ok; }}
   location = {PODS} {{ alias {self.files}/list; }}
   location = {MANY} {{ alias {self.files}/many; }} }}""",

@@ -13,7 +13,7 @@ from tests.liteapiserver.proxied import ProxiedServer
 from tests.testing.server import shared as embedded
 
 SEED = int(os.environ.get("SUPEREDGE_SEED", "1"))
-STEPS = 40
+STEPS = 20
 
 
 class DifferentialTests(SynchronousTestCase):
