@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from superedge.errors import IdentityError
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.caller import Caller
+from superedge.liteapiserver.caller import Caller, certificate_identity
 from superedge.tls.concerns import pair_concerns
 from superedge.tls.contexts import ClientContextSource, file_stamp
 from superedge.tls.identity import Identity, load_certificates, load_identity
@@ -153,7 +153,7 @@ class IdentityManager:
         else:
             tls = ClientContextSource(self._ca, *pair)
             pool = self._make_pool(tls)
-            caller = Caller(pool, f"cert:{identity.name}")
+            caller = Caller(pool, certificate_identity(identity.name))
             self._by_name[identity.name] = UpstreamIdentity(identity, tls, pool, caller)
             _log.info("identity {name} from {path}", name=identity.name, path=str(pair[0]))
         metrics.IDENTITY_EXPIRY.labels(identity.name).set(identity.not_after.timestamp())

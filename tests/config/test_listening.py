@@ -60,4 +60,5 @@ class ListeningTests(SynchronousTestCase):
             )
 
     def test_others_go_together(self) -> None:
-        self.load("127.0.0.1:7", "127.0.0.2:7", "[::1]:7", "localhost:7", "127.0.0.1:0", "127.0.0.1:0")
+        together = ("127.0.0.1:7", "127.0.0.2:7", "[::1]:7", "localhost:7", "127.0.0.1:0", "127.0.0.1:0")
+        self.assertIsInstance(self.load(*together), Config)

@@ -12,15 +12,8 @@ from typing import NamedTuple
 
 from superedge.kube.media import Representation
 from superedge.kube.objects import Codec, Item, Known, ListPage, WatchEvent, version_number
-from superedge.liteapiserver.cache import records
-from superedge.liteapiserver.cache.records import (
-    AbsentHeader,
-    Commit,
-    ObjectHeader,
-    SharedHeader,
-    ViewHeader,
-    pack,
-)
+from superedge.liteapiserver.cache.durable import CollectionRecords
+from superedge.liteapiserver.cache.records import Commit, ObjectHeader, ViewHeader
 from superedge.liteapiserver.cache.scopes import Name, Scope
 from superedge.liteapiserver.cache.views import StoredObject, View
 
@@ -61,7 +54,7 @@ class Collection:
         self._restored = restored
         self.key = key
         self.codec = codec
-        self._commit = commit
+        self._records = CollectionRecords(key.parts, commit)
         self._clock = clock
         self.kind = ""
         self.api_version = ""
@@ -141,7 +134,7 @@ class Collection:
             for name in list(self.objects):
                 self._drop(name)
         self._shared = shared
-        self._commit(records.SHARED, self.key.parts, pack(SharedHeader(), shared))
+        self._records.put_shared(shared)
 
     def take(self, item: Item, newest_before: int | None) -> None:
         """Take an object from a get.
@@ -157,7 +150,7 @@ class Collection:
         """Take an object as it is shown, by a watch as a member of ``view``."""
         name = (item.namespace, item.name)
         if self._put(name, item, view):
-            self._save(name, self.objects[name])
+            self._records.put_object(name, self.objects[name])
 
     def _put(self, name: Name, item: Item, view: View | None) -> bool:
         """Take an object; whether it is to be saved."""
@@ -180,7 +173,7 @@ class Collection:
             stored.update(item, self._clock())
         if name in self.absent:
             del self.absent[name]
-            self._commit(records.ABSENT, (*self.key.parts, *name), None)
+            self._records.drop_absent(name)
         self.newest = max(self.newest, number)
         if view is not None and name not in view.members:
             view.members[name] = stored
@@ -202,7 +195,7 @@ class Collection:
         if len(self.absent) >= MAX_ABSENT:
             self.found(*next(iter(self.absent)))
         self.absent[name] = version
-        self._commit(records.ABSENT, (*self.key.parts, *name), pack(AbsentHeader(str(version))))
+        self._records.put_absent(name, version)
 
     def _views_of(self, stored: StoredObject) -> Iterator[View]:
         return (self._by_identifier[identifier] for identifier in stored.views)
@@ -216,7 +209,7 @@ class Collection:
         """Forget a remembered 404; without a name, every one of the namespace."""
         for absent in [each for each in self.absent if each[0] == namespace and name in ("", each[1])]:
             del self.absent[absent]
-            self._commit(records.ABSENT, (*self.key.parts, *absent), None)
+            self._records.drop_absent(absent)
 
     def doubt_object(self, name: Name) -> None:
         """It may be gone: forget it, unless a list or watch shows it, which will tell."""
@@ -267,7 +260,7 @@ class Collection:
         view.floor = number
         view.tombstones.clear()
         self.newest = max(self.newest, number)
-        self._save_view(view)
+        self._records.put_view(view, self.kind, self.api_version)
 
     def _put_all(self, items: Iterable[Item], view: View) -> dict[Name, None]:
         """Take a list's objects; their names, in its order."""
@@ -284,7 +277,7 @@ class Collection:
                 changed.append(name)
         # Last, so that memory that is needed for a moment lies apart from memory that stays.
         for name in changed:
-            self._save(name, self.objects[name])
+            self._records.put_object(name, self.objects[name])
         return listed
 
     def begin_anew(self) -> None:
@@ -320,9 +313,9 @@ class Collection:
         view.updated = self._clock()
         if view.advance(item.version):
             self.newest = max(self.newest, number)
-            self._save_view(view)
+            self._records.put_view(view, self.kind, self.api_version)
         elif len(view.members) != members:
-            self._save_view(view)
+            self._records.put_view(view, self.kind, self.api_version)
 
     def _deleted(self, view: View, item: Item, number: int) -> None:
         name = (item.namespace, item.name)
@@ -341,7 +334,7 @@ class Collection:
         """Something may be missing: the view is partial until it is listed again."""
         if view.complete:
             view.complete = False
-            self._save_view(view)
+            self._records.put_view(view, self.kind, self.api_version)
 
     def _leave(self, name: Name, view: View) -> None:
         """Take an object out of a view; one that no view holds may be gone, and is forgotten."""
@@ -350,7 +343,7 @@ class Collection:
             return
         stored.views = tuple(other for other in stored.views if other != view.identifier)
         if stored.views:
-            self._save(name, stored)
+            self._records.put_object(name, stored)
         else:
             self._drop(name)
 
@@ -361,8 +354,8 @@ class Collection:
         self.size -= len(stored.item.raw)
         for view in self._views_of(stored):
             if view.members.pop(name, None) is not None and view.complete:
-                self._save_view(view)
-        self._commit(records.OBJECT, (*self.key.parts, *name), None)
+                self._records.put_view(view, self.kind, self.api_version)
+        self._records.drop_object(name)
 
     # -- forgetting
 
@@ -372,14 +365,14 @@ class Collection:
             self._leave(name, view)
         del self.views[view.scope]
         del self._by_identifier[view.identifier]
-        self._commit(records.VIEW, (*self.key.parts, view.identifier), None)
+        self._records.drop_view(view)
         self._forget_shared()
 
     def forget_absent(self) -> None:
         """Forget every remembered 404."""
         absent, self.absent = self.absent, {}
         for name in absent:
-            self._commit(records.ABSENT, (*self.key.parts, *name), None)
+            self._records.drop_absent(name)
 
     def forget_object(self, name: Name) -> None:
         """Forget an object that is in no view."""
@@ -394,26 +387,9 @@ class Collection:
     def _forget_shared(self) -> None:
         if self._shared and not self.objects and not self.views:
             self._shared = self.codec.shared = b""
-            self._commit(records.SHARED, self.key.parts, None)
+            self._records.drop_shared()
 
-    # -- the durable form
-
-    def _save(self, name: Name, stored: StoredObject) -> None:
-        item = stored.item
-        header = ObjectHeader(item.version, stored.updated, item.kind, item.api_version, list(stored.views))
-        self._commit(records.OBJECT, (*self.key.parts, *name), pack(header, item.raw))
-
-    def _save_view(self, view: View) -> None:
-        header = ViewHeader(
-            *view.scope,
-            view.version,
-            view.complete,
-            view.updated,
-            len(view.members),
-            self.kind,
-            self.api_version,
-        )
-        self._commit(records.VIEW, (*self.key.parts, view.identifier), pack(header))
+    # -- from the store
 
     def restore_shared(self, shared: bytes) -> None:
         """Take back what no object says itself."""
