@@ -9,7 +9,7 @@ from math import inf
 from typing import Any, cast
 
 from dnslib import DNSRecord
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.protocol import DatagramProtocol, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -24,6 +24,7 @@ from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.factory import MakingFactory
 from superedge.net.servers import Servers
+from superedge.net.task import in_background
 
 MAX_PACKET = 65535
 PROBE_INTERVAL = 1.0
@@ -123,10 +124,8 @@ class Forwarder:
         if server not in self._probes and not self._stopped:
             _log.warn("DNS server {server} failed: {problem}", server=str(server), problem=problem)
             self._servers.failed(server, self._reactor.seconds())
-            probe = self._probes[server] = Deferred.fromCoroutine(self._probe(server))
-            probe.addErrback(lambda failure: failure.trap(CancelledError) and None)
-            probe.addErrback(
-                lambda failure: _log.failure("probing {server} failed", failure, server=str(server))
+            self._probes[server] = in_background(
+                self._probe(server), _log, "probing {server} failed", server=str(server)
             )
 
     def _answered(self, server: TCPAddress) -> None:

@@ -61,20 +61,6 @@ class RequestInfo(NamedTuple):
         return int(value) if value.isascii() and value.isdigit() else None
 
 
-class _Path(NamedTuple):
-    """What a path says, whatever is done with it; ``verb`` is one that it begins with, else empty."""
-
-    path: str
-    is_resource: bool = False
-    group: str = ""
-    version: str = ""
-    resource: str = ""
-    subresource: str = ""
-    namespace: str = ""
-    name: str = ""
-    verb: str = ""
-
-
 @memo(1024)
 def parse_request(method: bytes, target: bytes, accept: bytes) -> RequestInfo:
     """Read a request line; ``accept`` is the Accept header, empty when there is none.
@@ -84,11 +70,11 @@ def parse_request(method: bytes, target: bytes, accept: bytes) -> RequestInfo:
     The answer is shared between calls: treat ``query`` as read-only.
     """
     raw_path, _, raw_query = target.partition(b"?")
-    path, is_resource, *of, path_verb = _read_path(raw_path)
+    known = _read_path(raw_path)
     query = _read_query(raw_query.decode("latin-1")) if raw_query else {}
     name = method.decode("latin-1")
-    info = RequestInfo(name, name.lower(), path, query, accept.decode("latin-1"), is_resource, *of)
-    return info._replace(verb=path_verb or _verb(info)) if is_resource else info
+    info = known._replace(method=name, verb=name.lower(), query=query, accept=accept.decode("latin-1"))
+    return info._replace(verb=known.verb or _verb(info)) if info.is_resource else info
 
 
 def _verb(info: RequestInfo) -> str:
@@ -113,17 +99,18 @@ def _read_query(raw: str) -> dict[str, str]:
 
 
 @memo(1024)
-def _read_path(target: bytes) -> _Path:
+def _read_path(target: bytes) -> RequestInfo:
+    """What a path says, whatever is done with it; ``verb`` is one that it begins with, else empty."""
     raw = target.decode("latin-1")
     path = unquote(raw, errors="replace")
     parts = [part for part in raw.split("/") if part]
     if "%" in raw:
         parts = [unquote(part, errors="replace") for part in parts]
     if not parts or parts[0] not in ("api", "apis"):
-        return _Path(path)
+        return RequestInfo("", "", path, {}, "")
     prefix = 2 if parts[0] == "api" else 3
     if len(parts) <= prefix:
-        return _Path(path)
+        return RequestInfo("", "", path, {}, "")
     group, version = ("", parts[1]) if prefix == 2 else (parts[1], parts[2])
     rest = parts[prefix:]
     verb = ""
@@ -137,4 +124,4 @@ def _read_path(target: bytes) -> _Path:
     resource = rest[0]
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
-    return _Path(path, True, group, version, resource, subresource, namespace, name, verb)
+    return RequestInfo("", verb, path, {}, "", True, group, version, resource, subresource, namespace, name)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from prometheus_client import CONTENT_TYPE_LATEST, Info, disable_created_metrics, generate_latest
 from twisted.application.service import Service
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from superedge import __version__
@@ -17,6 +17,7 @@ from superedge.config.addresses import parse_address
 from superedge.config.ops import OpsConfig
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
+from superedge.net.periodic import PeriodicCall
 from superedge.net.sockets import address_text
 from superedge.web.server import Request, ServerFactory
 
@@ -56,8 +57,7 @@ class OpsServer(Service):
         self._waiting: list[Callable[[], str]] = []
         self._factory = ServerFactory(self._answer)
         self._port: IListeningPort | None = None
-        self._looking = LoopingCall(self._factory.look, CLIENT_PATIENCE)
-        self._looking.clock = reactor
+        self._looking = PeriodicCall(reactor, CLIENT_LOOK, partial(self._factory.look, CLIENT_PATIENCE))
 
     def _answer(self, request: Request) -> None:
         page = self._pages.get(request.head.target.partition(b"?")[0])
@@ -97,7 +97,7 @@ class OpsServer(Service):
         """Listen. Raises ConnectError when the address cannot be had."""
         super().startService()
         self._listening(self._endpoint.listen_now(cast(Any, self._factory)))
-        self._looking.start(CLIENT_LOOK, now=False)
+        self._looking.start()
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
@@ -106,8 +106,7 @@ class OpsServer(Service):
     def stopService(self) -> None:
         """Listen no more."""
         super().stopService()
-        if self._looking.running:
-            self._looking.stop()
+        self._looking.stop()
         if self._port is not None:
             self._port.stopListening()
         self._factory.close_idle()
