@@ -6,7 +6,7 @@ A plugin is an object in a module of the ``twisted.plugins`` package that provid
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,6 +130,44 @@ class ITunnelListener(IPlugin):
         ``tunnel.open(node, address, timeout=..., kind="tcp")`` gives streams: paused transports. ``options``
         is the table ``tunnel_cloud.plugin_listeners.KIND``.
         """
+
+
+class INodeStreams(Interface):
+    """The tunnel's cloud end as other components see it: streams to nodes, whichever replica holds them."""
+
+    def sessions() -> Mapping[str, int]:
+        """Nodes that are connected to any replica, and a number that is another for each new session."""
+
+    def on_change(callback: Callable[[], None]) -> None:
+        """Call back after `sessions` may have changed."""
+
+    async def open(node: str, kind: str, timeout: float) -> ITransport:
+        """A paused stream, connected by the node's handler of ``kind``. Raises SuperEdgeError."""
+
+
+# -- edge health ---------------------------------------------------------------------------------
+
+
+class IHealthChecker(Interface):
+    """Checks peers in one way."""
+
+    async def check(host: str, port: int, timeout: float) -> None:
+        """Return if what listens there is well. Raises SuperEdgeError that says what it is not.
+
+        It may take more than ``timeout`` seconds by so much as its caller's own clock does: it is cancelled.
+        """
+
+    def close() -> None:
+        """Drop what is kept between checks."""
+
+
+class IHealthProbe(IPlugin):
+    """A way to check whether a node is well; ``kind`` is what a table of edge_health.probes names."""
+
+    kind: str = Attribute("The name used in edge_health.probes.")
+
+    def create(reactor: IReactor, options: Mapping[str, Any]) -> IHealthChecker:
+        """Return a checker. ``options`` is the table's own table ``options``. Raises SuperEdgeError."""
 
 
 # -- lite-apiserver ------------------------------------------------------------------------------

@@ -10,7 +10,14 @@ from twisted.python.reflect import namedAny
 from zope.interface import Interface, implementer
 
 from superedge.errors import PluginError
-from superedge.interfaces import ICacheStore, ICacheStorePlugin, Inspection, IReactor
+from superedge.interfaces import (
+    ICacheStore,
+    ICacheStorePlugin,
+    IHealthChecker,
+    IHealthProbe,
+    Inspection,
+    IReactor,
+)
 
 T = TypeVar("T")
 
@@ -46,3 +53,17 @@ class StoreMaker:
     def inspect(self, path: str, options: Mapping[str, Any]) -> Inspection:
         """Import the module and have it read a store."""
         return cast(Inspection, namedAny(f"{self._module}.inspect")(path, options))
+
+
+@implementer(IPlugin, IHealthProbe)
+class ProbeMaker:
+    """A probe whose module is imported only when the configuration names it."""
+
+    def __init__(self, kind: str, factory: str) -> None:
+        """``factory`` is the full name of what is called with the reactor and the options."""
+        self.kind = kind
+        self._factory = factory
+
+    def create(self, reactor: IReactor, options: Mapping[str, Any]) -> IHealthChecker:
+        """Import the module and have it make a checker."""
+        return cast(IHealthChecker, namedAny(self._factory)(reactor, options))

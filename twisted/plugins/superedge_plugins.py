@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-from superedge.plugin import StoreMaker
+from superedge.plugin import ProbeMaker, StoreMaker
 
 superedge_cloud = ServiceMaker(
     "SuperEdge cloud",
@@ -19,3 +19,8 @@ superedge_edge = ServiceMaker(
 file_store = StoreMaker("file", "superedge.liteapiserver.stores.file")
 sqlite_store = StoreMaker("sqlite", "superedge.liteapiserver.stores.sqlite")
 memory_store = StoreMaker("memory", "superedge.liteapiserver.stores.memory")
+tcp_probe = ProbeMaker("tcp", "superedge.health.probes.tcp.TCPChecker")
+http_probe = ProbeMaker("http", "superedge.health.probes.web.http_checker")
+https_probe = ProbeMaker("https", "superedge.health.probes.web.https_checker")
+kubelet_probe = ProbeMaker("kubelet", "superedge.health.probes.web.kubelet_checker")
+icmp_probe = ProbeMaker("icmp", "superedge.health.probes.icmp.ICMPChecker")

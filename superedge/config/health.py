@@ -1,0 +1,81 @@
+"""Sections ``[edge_health]`` and ``[edge_admission]``: nodes that vote, and the cloud that judges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from superedge.config.checks import check_not_negative, check_positive, check_tcp_address
+
+MAX_WITNESSES = 64
+
+
+class ProbeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One way to check a peer. Its part of the score is its weight if it passes, and nothing if not."""
+
+    #: `kubelet`, `tcp`, `http`, `https`, `icmp`, or the kind of a probe that an installed package brings.
+    kind: str
+    #: Port of the peer; 0 for its kubelet's.
+    port: int = 0
+    #: Part of the score, 0 to 1; 0 for an equal part of what the others leave of 1.
+    weight: float = 0.0
+    #: Seconds for an answer.
+    timeout: float = 2.0
+    #: Further attempts before the probe counts as failed.
+    retries: int = 0
+    #: What the kind takes: http, https and kubelet `path`, `host`, `ca` (list of files) and `server_name`.
+    options: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        """Check numbers."""
+        check_positive(timeout=self.timeout)
+        check_not_negative(retries=self.retries)
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"weight: {self.weight} is not 0 to 1")
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port: {self.port} is no port")
+        if not self.port and self.kind in ("tcp", "http", "https"):
+            raise ValueError(f"port: is required for the kind {self.kind}")
+
+
+class EdgeHealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The edge's half of edge health: probes peers of the node's unit and votes; needs `tunnel_edge`."""
+
+    #: Address at which peers come in.
+    listen: str = "0.0.0.0:51005"
+    #: The node's certificate, for TLS and for its ballots, good for clients and servers; its common name is
+    #: the node's name.
+    certificate: Path
+    #: Its private key.
+    key: Path
+    #: CAs that sign the nodes' certificates.
+    ca: list[Path]
+    #: Score, 0 to 100, from which a peer is healthy.
+    healthcheckscoreline: int = 100
+    #: Seconds between two checks of a peer.
+    period: float = 5.0
+    #: Directory in which the node's unit is remembered, for a start without the cloud.
+    state: Path = Path("/var/lib/superedge/health")
+    #: How peers are checked.
+    probes: list[ProbeConfig] = msgspec.field(default_factory=lambda: [ProbeConfig(kind="kubelet")])
+
+    def __post_init__(self) -> None:
+        """Check numbers and addresses."""
+        check_tcp_address("listen", self.listen)
+        check_positive(period=self.period)
+        if not self.ca:
+            raise ValueError("ca must name at least one file")
+        if not 1 <= self.healthcheckscoreline <= 100:
+            raise ValueError(f"healthcheckscoreline: {self.healthcheckscoreline} is not 1 to 100")
+        if not self.probes:
+            raise ValueError("probes must name at least one")
+        if sum(probe.weight for probe in self.probes) > 1.0001:
+            raise ValueError("probes: their weights add up to more than 1")
+
+    def weights(self) -> list[float]:
+        """Each probe's part of the score."""
+        left = 1 - sum(probe.weight for probe in self.probes)
+        open_ = sum(1 for probe in self.probes if not probe.weight)
+        return [probe.weight or left / open_ for probe in self.probes]

@@ -1,0 +1,149 @@
+"""The edge's half: probes peers, votes, exchanges ballots."""
+
+from __future__ import annotations
+
+from time import time
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.logger import Logger
+
+from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.health import EdgeHealthConfig
+from superedge.errors import ConfigError
+from superedge.health import metrics
+from superedge.health.ballot import Opinion
+from superedge.health.exchange import Exchange
+from superedge.health.links import PeerLinks
+from superedge.health.memory import UnitFile
+from superedge.health.messages import Unit
+from superedge.health.prober import Prober
+from superedge.health.probes.panel import Asked, Panel
+from superedge.health.reference import ReferenceClock
+from superedge.health.signing import NodeOf, Signer, Verifier
+from superedge.health.uplink import UplinkHandler
+from superedge.health.voter import Timing, Voter
+from superedge.interfaces import IHealthProbe, IReactor
+from superedge.net.periodic import PeriodicCall
+from superedge.plugin import find_plugin
+from superedge.tls.identity import load_identity
+from superedge.tls.reload import FileWatcher
+
+LOOK = 5.0
+"""Seconds between two looks at what the metrics show."""
+
+_log = Logger()
+
+
+class EdgeHealth(MultiService):
+    """``handler`` serves the streams that the cloud opens."""
+
+    name = "edge-health"
+
+    def __init__(
+        self, reactor: IReactor, config: EdgeHealthConfig, watcher: FileWatcher, node_of: NodeOf
+    ) -> None:
+        """Raises SuperEdgeError when files or probes are not usable."""
+        super().__init__()
+        node = node_of(load_identity(config.certificate, config.key).name)
+        if node is None:
+            raise ConfigError("edge_health.certificate", "", f"{config.certificate} is no node's certificate")
+        self._reactor = reactor
+        self._timing = Timing(config.period)
+        self._clock = ReferenceClock(time, reactor.seconds)
+        self._signer = Signer(config.certificate, config.key)
+        self._voter = Voter(node, self._signer, self._clock, self._timing, config.healthcheckscoreline)
+        verifier = Verifier(config.ca, node_of)
+        self._panel = Panel(reactor, _probes(reactor, config))
+        self._file = UnitFile(config.state)
+        self._exchange = Exchange(reactor, self._voter, self._clock, verifier, self._timing, self._joined)
+        self._prober = Prober(reactor, self._voter, self._panel.score, self._exchange.changed, config.period)
+        address = parse_address(config.listen)
+        assert isinstance(address, TCPAddress)
+        self.links = PeerLinks(
+            reactor,
+            self._exchange,
+            config.listen,
+            config.certificate,
+            config.key,
+            config.ca,
+            watcher,
+            node_of,
+            address.port,
+        )
+        self._exchange.dialler = self.links
+        self.handler = UplinkHandler(self._exchange.uplink)
+        for service in (self.links, self._exchange, self._prober):
+            service.setServiceParent(self)
+        self._metering = PeriodicCall(reactor, LOOK, self._meter)
+
+        def renewed() -> None:
+            self._signer.load(config.certificate, config.key)
+            self._exchange.changed()
+
+        watcher.watch([config.certificate, config.key], renewed)
+        watcher.watch(config.ca, verifier.reload)
+
+    def startService(self) -> None:
+        """Begin with the unit that was remembered."""
+        unit = self._file.read()
+        if unit is not None:
+            self._take(unit)
+        super().startService()
+        self._metering.start(now=True)
+
+    def stopService(self) -> Any:
+        """Stop."""
+        self._metering.stop()
+        self._panel.close()
+        return super().stopService()
+
+    def _joined(self, unit: Unit) -> None:
+        if unit != self._voter.unit:
+            self._take(unit)
+            self._file.write(unit)
+            _log.info(
+                "unit {unit} has {count} members, of which this node probes {peers}",
+                unit=unit.name,
+                count=len(unit.members),
+                peers=len(self._voter.peers),
+            )
+
+    def _take(self, unit: Unit) -> None:
+        self._prober.probe(self._voter.join(unit))
+        self._exchange.rejoin()
+
+    def _meter(self) -> None:
+        said = [state.opinion for state in self._voter.peers.values()]
+        for opinion in Opinion:
+            metrics.PEERS.labels(opinion.name.lower()).set(said.count(opinion))
+        metrics.LOCAL_HEALTH.set(self._voter.local.level)
+        metrics.HOPS.set(self._exchange.hops)
+
+    def status(self) -> dict[str, Any]:
+        """For the status page, and for `superedge health` on the node."""
+        now = self._reactor.seconds()
+        own = {
+            "voter": self._voter.name,
+            "issued": self._clock.now(),
+            "rows": [
+                {"peer": row.peer, "says": row.opinion.name.lower(), "score": row.score, "age": row.age}
+                for row in self._voter.rows(now)
+            ],
+        }
+        return {
+            "node": self._voter.name,
+            "unit": self._voter.unit.name,
+            "members": [member.name for member in self._voter.unit.members],
+            "own": own,
+            **self._exchange.status(),
+        }
+
+
+def _probes(reactor: IReactor, config: EdgeHealthConfig) -> list[Asked]:
+    found = []
+    for probe, weight in zip(config.probes, config.weights(), strict=True):
+        plugin = find_plugin(IHealthProbe, probe.kind, "edge_health.probes", "kind")
+        checker = plugin.create(reactor, probe.options)
+        found.append(Asked(probe.kind, checker, weight, probe.timeout, probe.retries, probe.port))
+    return found

@@ -1,0 +1,407 @@
+"""A node's ballots among its peers and to the cloud: who is told what, over which connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from superedge.health import metrics
+from superedge.health.ballot import Opinion, Refused, SignedBallot
+from superedge.health.ballotbox import ALLOWANCE, BallotBox
+from superedge.health.messages import (
+    FROM_CLOUD,
+    Ballots,
+    Chain,
+    Hello,
+    Hops,
+    Message,
+    Ping,
+    Pong,
+    Unit,
+)
+from superedge.health.messages import Member as PeerAddress
+from superedge.health.reference import ReferenceClock
+from superedge.health.relay import Relay
+from superedge.health.signing import Verifier, key_id
+from superedge.health.talk import Talk
+from superedge.health.voter import Timing, Voter
+from superedge.health.witnesses import witnesses_of
+from superedge.net.backoff import Backoff
+from superedge.net.periodic import PeriodicCall
+
+PARTNERS = 3
+"""Peers that a node keeps links to; about as many keep one to it."""
+CANDIDATES = 16
+"""Among whom it chooses those it reaches."""
+TEND = 2.0
+"""Seconds between two looks at the links."""
+GATHER = 0.2
+"""Seconds that a change waits for others before a ballot tells of it."""
+SILENCE = 3.5
+"""Renewals that a peer may leave out before its link is given up."""
+
+_log = Logger()
+
+
+class Dialler(Protocol):
+    """Makes links."""
+
+    def dial(self, member: PeerAddress, failed: Callable[[str], None]) -> None:
+        """Dial a peer; the link says hello when it is up. ``failed`` is told why there will be none."""
+
+
+class Exchange(Service):
+    """Talks with peers (links) and with the cloud (the uplink). ``joined`` hears of the node's unit."""
+
+    name = "health-exchange"
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        voter: Voter,
+        clock: ReferenceClock,
+        verifier: Verifier,
+        timing: Timing,
+        joined: Callable[[Unit], None],
+    ) -> None:
+        self._reactor = reactor
+        self._voter = voter
+        self._clock = clock
+        self._verifier = verifier
+        self._timing = timing
+        self._joined = joined
+        self.box = BallotBox(verifier, self._unit_of)
+        self._chains: dict[bytes, tuple[bytes, ...]] = {}
+        self._relay: Relay[Talk] = Relay()
+        self._links: dict[Talk, str] = {}
+        self._heard_at: dict[Talk, float] = {}
+        self._dialled: set[str] = set()
+        self._dialling: set[str] = set()
+        self._backoffs: dict[str, tuple[Backoff, float]] = {}
+        self._uplink: Talk | None = None
+        self._soon: IDelayedCall | None = None
+        self._own: SignedBallot | None = None
+        self.dialler: Dialler | None = None
+        self._renewing = PeriodicCall(reactor, timing.renew, self._vote)
+        self._tending = PeriodicCall(reactor, TEND, self._tend)
+
+    def _unit_of(self, node: str) -> str | None:
+        return self._voter.unit.name if self._voter.member(node) is not None else None
+
+    # -- what others see
+
+    @property
+    def hops(self) -> int:
+        """To the cloud."""
+        return self._relay.hops
+
+    @property
+    def connected(self) -> bool:
+        """Whether the cloud hears this node itself."""
+        return self._uplink is not None and self._uplink.heard is not None
+
+    def linked(self) -> Collection[str]:
+        """Peers that there are links with."""
+        return sorted(set(self._links.values()))
+
+    # -- life
+
+    def startService(self) -> None:
+        """Begin."""
+        super().startService()
+        self._renewing.start()
+        self._tending.start()
+        self.changed()
+
+    def stopService(self) -> None:
+        """Leave everybody."""
+        super().stopService()
+        self._renewing.stop()
+        self._tending.stop()
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        for talk in [*self._links, *filter(None, [self._uplink])]:
+            talk.end("the process stops")
+
+    def rejoin(self) -> None:
+        """The unit is another, or has other members."""
+        member = self._voter.member
+        self.box.forget(lambda voter: member(voter) is not None)
+        for talk, peer in list(self._links.items()):
+            if member(peer) is None:
+                talk.end("it is no member of this unit any more")
+        held = {each.signed.key for each in self.box.current(self._clock.now())}
+        self._chains = {key: chain for key, chain in self._chains.items() if key in held}
+        self._backoffs.clear()
+        self.changed()
+        if self.running:
+            self._tend()
+
+    # -- the own ballot
+
+    def changed(self) -> None:
+        """What the voter says has changed: a ballot follows at once."""
+        if self._soon is None and self.running:
+            self._soon = self._reactor.callLater(GATHER, self._vote)
+
+    def _vote(self) -> None:
+        if self._soon is not None and self._soon.active():
+            self._soon.cancel()
+        self._soon = None
+        if self._voter.member(self._voter.name) is None:
+            return
+        self._own = self._voter.vote(self._reactor.seconds())
+        metrics.VOTES.inc()
+        for talk in self._everybody():
+            talk.vote(self._own, self._voter.chain)
+
+    def _everybody(self) -> list[Talk]:
+        return [*self._links, *([self._uplink] if self.connected and self._uplink is not None else [])]
+
+    # -- connections
+
+    def link(self) -> Talk:
+        """A connection to or from a peer, to be connected by who makes it; see `up`."""
+        return Talk(self._reactor, self._hello, self._from_peer, self._link_ended)
+
+    def admits(self, peer: str) -> bool:
+        """Whether a node may have a link here."""
+        return self._voter.member(peer) is not None and peer != self._voter.name
+
+    def has(self, talk: Talk) -> bool:
+        """Whether a link is up."""
+        return talk in self._links
+
+    def up(self, talk: Talk, peer: str) -> None:
+        """A link's other side is known by its certificate; called before its first message."""
+        self._links[talk] = peer
+        self._heard_at[talk] = self._reactor.seconds()
+        self._dialling.discard(peer)
+        self._backoffs.pop(peer, None)
+        metrics.LINKS.set(len(self._links))
+
+    def uplink(self) -> Talk:
+        """The connection with the cloud; it takes the place of the one before."""
+        before = self._uplink
+        talk = self._uplink = Talk(
+            self._reactor, self._hello, self._from_cloud, self._uplink_ended, FROM_CLOUD
+        )
+        if before is not None:
+            before.end("the cloud has opened another")
+        return talk
+
+    def _hello(self, talk: Talk) -> Hello:
+        peer = self._links.get(talk)
+        last = 0 if peer is None else self.box.last(peer)
+        return Hello(self._clock.now(), self._clock.heard, self._relay.hops, last)
+
+    def _introduce(self, talk: Talk) -> None:
+        """Give a new connection what there is to say."""
+        if self._own is None:
+            self._vote()
+        elif self._voter.member(self._voter.name) is not None:
+            talk.vote(self._own, self._voter.chain)
+
+    def _tell_time(self) -> None:
+        """This node has the cloud's time now: links that began before get it, too."""
+        for talk in self._links:
+            talk.send(self._hello(talk))
+
+    def _hops_changed(self) -> None:
+        metrics.HOPS.set(self._relay.hops)
+        for talk in self._links:
+            talk.send(Hops(self._relay.hops))
+        self._pass_on_all()
+
+    # -- what comes in
+
+    def _from_cloud(self, talk: Talk, message: Message) -> None:
+        if talk is not self._uplink:
+            return
+        if isinstance(message, Hello):
+            had_time = self._clock.heard
+            self._clock.cloud_says(message.now)
+            self._learn_sequence(message.last)
+            if not had_time:
+                self._tell_time()
+            if self._relay.session(True):
+                self._hops_changed()
+            else:
+                self._pass_on_all()
+            self._vote()
+        elif isinstance(message, Ping):
+            self._clock.cloud_says(message.now)
+            talk.send(Pong(message.number))
+        elif isinstance(message, Unit):
+            self._joined(message)
+
+    def _from_peer(self, talk: Talk, message: Message) -> None:
+        peer = self._links.get(talk)
+        if peer is None:
+            return
+        self._heard_at[talk] = self._reactor.seconds()
+        if isinstance(message, Hello):
+            had_time = self._clock.heard
+            if message.heard:
+                self._clock.peer_says(peer, message.now)
+            self._learn_sequence(message.last)
+            if self._relay.announce(talk, message.hops):
+                self._hops_changed()
+            if self._clock.heard is had_time:
+                self._introduce(talk)
+            else:
+                self._tell_time()
+                self._vote()
+        elif isinstance(message, Hops):
+            if self._relay.announce(talk, message.hops):
+                self._hops_changed()
+            else:
+                self._pass_on_all()
+        elif isinstance(message, Chain):
+            self._learn(message)
+        elif isinstance(message, Ballots):
+            for signed in message.ballots:
+                self._ballot(talk, signed)
+        else:
+            talk.end("a peer does not say such things")
+
+    def _learn_sequence(self, last: int) -> None:
+        # No honest peer can have taken a ballot from further ahead.
+        if last <= self._clock.now() + ALLOWANCE:
+            self._voter.at_least(last)
+
+    def _learn(self, message: Chain) -> None:
+        key = key_id(message.certificates[0]) if message.certificates else b""
+        if key in self._chains and self._verifier.knows(key):
+            return
+        try:
+            node = self._verifier.learn(message.certificates, self._clock.now())
+        except Refused as problem:
+            self._refused(problem)
+            return
+        if self._voter.member(node) is not None and len(self._chains) <= 2 * len(self._voter.unit.members):
+            self._chains[key] = message.certificates
+
+    def _ballot(self, talk: Talk, signed: SignedBallot) -> None:
+        try:
+            ballot = self.box.take(signed, self._clock.now())
+        except Refused as problem:
+            self._refused(problem)
+            return
+        if ballot is None or ballot.voter == self._voter.name:
+            return
+        metrics.BALLOTS_TAKEN.labels("edge").inc()
+        if self._relay.concerns(talk):
+            self._pass_on(talk, signed)
+
+    def _refused(self, problem: Refused) -> None:
+        metrics.BALLOTS_REFUSED.labels("edge", problem.reason).inc()
+        _log.debug("refused: {problem}", problem=problem)
+
+    # -- for nodes without a session
+
+    def _pass_on(self, source: Talk, signed: SignedBallot) -> None:
+        chain = self._chains.get(signed.key)
+        if chain is None:
+            return
+        if self.connected and self._uplink is not None:
+            self._uplink.vote(signed, chain)
+            return
+        for talk in self._relay.onward(source):
+            talk.vote(signed, chain)
+
+    def _pass_on_all(self) -> None:
+        """A way to the cloud has opened, or somebody has lost its own."""
+        near = {peer for talk, peer in self._links.items() if not self._relay.concerns(talk)}
+        for talk in self._links:
+            if self._relay.concerns(talk):
+                for held in self.box.current(self._clock.now()):
+                    if held.ballot.voter not in near:
+                        self._pass_on(talk, held.signed)
+                return
+
+    # -- what ends
+
+    def _uplink_ended(self, talk: Talk, reason: str) -> None:
+        if talk is not self._uplink:
+            return
+        self._uplink = None
+        if self._relay.session(False) and self.running:
+            self._hops_changed()
+
+    def _link_ended(self, talk: Talk, reason: str) -> None:
+        peer = self._links.pop(talk, None)
+        self._heard_at.pop(talk, None)
+        metrics.LINKS.set(len(self._links))
+        if peer is None:
+            return
+        _log.debug("link with {peer} ended: {reason}", peer=peer, reason=reason)
+        if self._relay.drop(talk) and self.running:
+            self._hops_changed()
+
+    def _tend(self) -> None:
+        """Keep links to some of the peers that are reached."""
+        now = self._reactor.seconds()
+        for talk, at in list(self._heard_at.items()):
+            if now - at > SILENCE * self._timing.renew:
+                talk.end("it has gone silent")
+        names = [member.name for member in self._voter.unit.members]
+        if self.dialler is None or self._voter.member(self._voter.name) is None:
+            return
+        linked = set(self._links.values())
+        wanted = 0
+        for peer in witnesses_of(self._voter.name, names, CANDIDATES):
+            state = self._voter.peers.get(peer)
+            if state is not None and state.opinion is Opinion.UNHEALTHY:
+                continue
+            wanted += 1
+            if wanted > PARTNERS:
+                break
+            member = self._voter.member(peer)
+            if member is None or peer in linked or peer in self._dialling or now < self._not_before(peer):
+                continue
+            self._dialling.add(peer)
+            self.dialler.dial(member, partial(self._dial_failed, peer))
+
+    def _not_before(self, peer: str) -> float:
+        return self._backoffs.get(peer, (None, 0.0))[1]
+
+    def _dial_failed(self, peer: str, reason: str) -> None:
+        self._dialling.discard(peer)
+        now = self._reactor.seconds()
+        backoff = self._backoffs.get(peer, (None, 0.0))[0] or Backoff(initial=2.0, maximum=30.0)
+        self._backoffs[peer] = (backoff, now + backoff.failed(now))
+        _log.debug("no link with {peer}: {reason}", peer=peer, reason=reason)
+
+    def status(self) -> dict[str, Any]:
+        """For the status page."""
+        now = self._clock.now()
+        return {
+            "connected": self.connected,
+            "hops": self._relay.hops,
+            "links": self.linked(),
+            "time_from_cloud": self._clock.heard,
+            "ballots": [
+                {
+                    "voter": held.ballot.voter,
+                    "issued": held.ballot.issued,
+                    "expires": held.until,
+                    "rows": [
+                        {
+                            "peer": row.peer,
+                            "says": row.opinion.name.lower(),
+                            "score": row.score,
+                            "age": row.age,
+                        }
+                        for row in held.ballot.rows
+                    ],
+                }
+                for held in sorted(self.box.current(now), key=lambda each: each.ballot.voter)
+            ],
+        }

@@ -1,0 +1,372 @@
+"""What the cloud holds of each node of the checked units: contact, verdict, outcome.
+
+It is told what happens and keeps time by the reactor's clock; it reads and writes nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from time import time
+from typing import Any, NamedTuple
+
+from twisted.internet.interfaces import IReactorTime
+
+from superedge.health import metrics
+from superedge.health.ballot import Ballot, Opinion, Refused, SignedBallot
+from superedge.health.ballotbox import BallotBox
+from superedge.health.cluster import NodeFacts, NodeLease, Scope
+from superedge.health.decisions import Contact, Outcome, contact_of, decide
+from superedge.health.messages import Member, Unit
+from superedge.health.signing import Verifier
+from superedge.health.verdicts import Judgement, Verdict, judge
+from superedge.health.voter import Timing
+from superedge.net.periodic import PeriodicCall
+
+OVERDUE = 0.375
+"""Part of a Lease's duration after which it is overdue: kubelets renew it in a quarter."""
+ROUND = 30
+"""Looks in which every node's turn comes, whatever happens: ballots expire without a word."""
+LOOK = 1.0
+"""Seconds between two looks."""
+SETTLING = 15.0
+"""Seconds after its start in which a judge does not say ``unknown`` of a node: ballots are on their way."""
+
+
+class Settings(NamedTuple):
+    """``minimum``: witnesses that it takes to call a node dead. ``keep_unknown``: seconds, None for ever."""
+
+    witnesses: int = 10
+    minimum: int = 2
+    keep_unknown: float | None = None
+    timing: Timing = Timing()
+
+
+class Standing(NamedTuple):
+    """One node's. ``since``: when its verdict changed, seconds since 1970."""
+
+    verdict: Verdict
+    judgement: Judgement
+    contact: Contact
+    outcome: Outcome
+    since: float
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of a node beside its object."""
+
+    lease: NodeLease | None = None
+    renewed: float = 0.0
+    session: bool = False
+    lost_session: bool = False
+    answers: bool = True
+    standing: Standing | None = None
+    unknown_since: float | None = None
+
+
+@dataclass(slots=True)
+class _Unit:
+    members: dict[str, Member] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+
+
+class Judge:
+    """``changed`` is told of each node whose standing is another, or that has none any more.
+
+    ``asks`` is told of nodes that peers call dead and that have a session: whether they answer.
+    ``regrouped`` is told of units whose members are others.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        verifier: Verifier,
+        settings: Settings,
+        changed: Callable[[str], None],
+        asks: Callable[[str], None],
+        regrouped: Callable[[str], None],
+        wall: Callable[[], float] = time,
+    ) -> None:
+        self._reactor = reactor
+        self._verifier = verifier
+        self._settings = settings
+        self._changed = changed
+        self._asks = asks
+        self._regrouped = regrouped
+        self._wall = wall
+        self._nodes: dict[str, NodeFacts] = {}
+        self._unit_of: dict[str, str] = {}
+        self._units: dict[str, _Unit] = {}
+        self._known: dict[str, _Known] = {}
+        self._scope = Scope("", frozenset())
+        self.box = BallotBox(verifier, self._unit_of.get)
+        self._said: dict[str, dict[str, Opinion]] = {}
+        self._pending: set[str] = set()
+        self._turn: list[str] = []
+        self._started = reactor.seconds()
+        self._looking = PeriodicCall(reactor, LOOK, self.look)
+
+    # -- life
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._started = self._reactor.seconds()
+        for known in self._known.values():
+            known.renewed = self._started
+        self._looking.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._looking.stop()
+
+    # -- what happens
+
+    def scope_changed(self, scope: Scope) -> None:
+        """Other units are checked."""
+        if scope != self._scope:
+            self._scope = scope
+            for node in list(self._nodes.values()):
+                self._place(node.name, scope.unit_of(node), node.member)
+
+    def node_changed(self, name: str, node: NodeFacts | None) -> None:
+        """A Node object came, changed or went (None)."""
+        if node is None:
+            self._nodes.pop(name, None)
+            self._place(name, None, None)
+            return
+        self._nodes[name] = node
+        self._place(name, self._scope.unit_of(node), node.member)
+        if name in self._unit_of:
+            self._evaluate(name)
+
+    def _place(self, name: str, unit: str | None, member: Member | None) -> None:
+        before = self._unit_of.get(name)
+        if before is not None and before != unit:
+            del self._unit_of[name]
+            self._units[before].members.pop(name, None)
+            self._regroup(before)
+            known = self._known.get(name)
+            if unit is None and known is not None:
+                known.standing = None
+                self._said.pop(name, None)
+                if name not in self._nodes:
+                    del self._known[name]
+                self._changed(name)
+        if unit is None or member is None:
+            return
+        self._unit_of[name] = unit
+        group = self._units.setdefault(unit, _Unit())
+        if group.members.get(name) != member:
+            group.members[name] = member
+            self._regroup(unit)
+
+    def _regroup(self, unit: str) -> None:
+        group = self._units[unit]
+        group.names = sorted(group.members)
+        if not group.names:
+            del self._units[unit]
+        self._regrouped(unit)
+
+    def lease_changed(self, name: str, lease: NodeLease | None) -> None:
+        """A node's Lease was renewed, or read for the first time."""
+        known = self._of(name)
+        if lease is None:
+            known.lease = None
+            return
+        if known.lease is None or known.lease.renewed != lease.renewed:
+            known.renewed = self._reactor.seconds()
+            known.lease = lease
+            if known.standing is not None and known.standing.contact is not Contact.GOOD:
+                self._evaluate(name)
+
+    def sessions_changed(self, sessions: Mapping[str, int]) -> None:
+        """These nodes have a session now."""
+        for name in [name for name, known in self._known.items() if known.session and name not in sessions]:
+            known = self._known[name]
+            known.session, known.lost_session = False, True
+            self._evaluate(name)
+        for name in sessions:
+            known = self._of(name)
+            if not known.session:
+                known.session = known.answers = True
+                known.lost_session = False
+                self._evaluate(name)
+
+    def answered(self, name: str, answers: bool) -> None:
+        """Whether a node answered when it was asked, over its session."""
+        known = self._of(name)
+        if known.answers is not answers:
+            known.answers = answers
+            self._evaluate(name)
+
+    def _of(self, name: str) -> _Known:
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = _Known(renewed=self._reactor.seconds())
+        return known
+
+    def ballot(self, signed: SignedBallot) -> Ballot | None:
+        """Take a ballot, whoever brings it; None if it is known. Raises Refused."""
+        now = int(self._wall() * 1000)
+        try:
+            ballot = self.box.take(signed, now)
+        except Refused as problem:
+            metrics.BALLOTS_REFUSED.labels("cloud", problem.reason).inc()
+            raise
+        if ballot is None:
+            return None
+        metrics.BALLOTS_TAKEN.labels("cloud").inc()
+        said = {row.peer: row.opinion for row in ballot.rows}
+        before = self._said.get(ballot.voter, {})
+        self._said[ballot.voter] = said
+        for peer, opinion in said.items():
+            if before.get(peer) is not opinion:
+                self._evaluate(peer)
+        return ballot
+
+    # -- judging
+
+    def look(self) -> None:
+        """Judge those whose standing time may change, and some of the others."""
+        if not self._turn:
+            self._turn = list(self._unit_of)
+        share = len(self._unit_of) // ROUND + 1
+        turn, self._turn = self._turn[:share], self._turn[share:]
+        for name in {*self._pending, *turn}:
+            self._evaluate(name)
+        self._count()
+
+    def _evaluate(self, name: str) -> None:
+        unit = self._unit_of.get(name)
+        node = self._nodes.get(name)
+        if unit is None or node is None:
+            self._pending.discard(name)
+            return
+        known = self._of(name)
+        contact = self._contact(node, known)
+        now = self._wall()
+        judgement = judge(
+            name,
+            self._units[unit].names,
+            lambda voter: self.box.get(voter, int(now * 1000)),
+            int(now * 1000),
+            witnesses=self._settings.witnesses,
+            stale=int(self._settings.timing.life * 1000),
+            lost=contact is Contact.LOST,
+            minimum=self._settings.minimum,
+        )
+        before = known.standing
+        verdict = judgement.verdict
+        settling = self._reactor.seconds() - self._started < SETTLING
+        if verdict is Verdict.UNKNOWN and settling and not judgement.healthy and not judgement.unhealthy:
+            verdict = before.verdict if before is not None else _published(node)
+        if verdict is Verdict.DEAD and contact is not Contact.GOOD and known.session and known.answers:
+            self._asks(name)
+        since = now if before is None or before.verdict is not verdict else before.since
+        outcome = decide(
+            node.ready,
+            contact,
+            verdict,
+            keep_unknown=self._settings.keep_unknown if node.keep_unknown is None else node.keep_unknown,
+            unknown_for=self._unknown_for(node, known, contact, verdict, now),
+        )
+        known.standing = Standing(verdict, judgement, contact, outcome, since)
+        quiet = contact is Contact.GOOD and verdict is not Verdict.DEAD
+        if quiet:
+            self._pending.discard(name)
+        else:
+            self._pending.add(name)
+        if before is None or (before.verdict, before.outcome) != (verdict, outcome):
+            if before is None or before.verdict is not verdict:
+                metrics.VERDICTS.labels(verdict.value).inc()
+            self._changed(name)
+
+    def _contact(self, node: NodeFacts, known: _Known) -> Contact:
+        overdue = known.lost_session  # of a kubelet without a Lease, there is nothing better to go by
+        if known.lease is not None:
+            overdue = self._reactor.seconds() - known.renewed > known.lease.duration * OVERDUE
+        return contact_of(node.ready, overdue, known.session and known.answers)
+
+    def _unknown_for(
+        self, node: NodeFacts, known: _Known, contact: Contact, verdict: Verdict, now: float
+    ) -> float:
+        if contact is not Contact.LOST or verdict is not Verdict.UNKNOWN:
+            known.unknown_since = None
+            return 0.0
+        if known.unknown_since is None:
+            known.unknown_since = now
+            # Another judge may have seen it begin.
+            if node.ready == "Unknown" and node.ready_since and _published(node) is Verdict.UNKNOWN:
+                known.unknown_since = min(now, node.ready_since)
+        return now - known.unknown_since
+
+    def _count(self) -> None:
+        standings = [known.standing for known in self._known.values() if known.standing is not None]
+        for verdict in Verdict:
+            metrics.NODES.labels(verdict.value).set(sum(1 for each in standings if each.verdict is verdict))
+        for outcome in Outcome:
+            metrics.OUTCOMES.labels(outcome.value).set(
+                sum(1 for each in standings if each.outcome is outcome)
+            )
+
+    # -- what others ask
+
+    def standing(self, name: str) -> Standing | None:
+        """A node's, None when it is in no checked unit."""
+        known = self._known.get(name)
+        return known.standing if known is not None and name in self._unit_of else None
+
+    def node(self, name: str) -> NodeFacts | None:
+        """Its Node object."""
+        return self._nodes.get(name)
+
+    def nodes(self) -> Iterator[str]:
+        """All nodes, checked or not."""
+        return iter(list(self._nodes))
+
+    def members(self, unit: str) -> list[str]:
+        """A unit's, by name."""
+        return self._units[unit].names if unit in self._units else []
+
+    def unit(self, name: str) -> Unit:
+        """A node's unit as it is told to the node; an empty one for a node that is not checked."""
+        unit = self._unit_of.get(name)
+        if unit is None:
+            return Unit("", 0, ())
+        group = self._units[unit]
+        return Unit(unit, self._settings.witnesses, tuple(group.members[each] for each in group.names))
+
+    def status(self) -> list[dict[str, Any]]:
+        """Units and nodes for the status page."""
+        now = int(self._wall() * 1000)
+        found = []
+        for unit, group in sorted(self._units.items()):
+            nodes = []
+            for name in group.names:
+                standing, ballot = self.standing(name), self.box.get(name, now)
+                if standing is None:
+                    continue
+                node = self._nodes[name]
+                nodes.append(
+                    {
+                        "name": name,
+                        "ready": node.ready,
+                        "contact": standing.contact.value,
+                        "verdict": standing.verdict.value,
+                        "since": standing.since,
+                        "outcome": standing.outcome.value,
+                        "healthy": standing.judgement.healthy,
+                        "unhealthy": standing.judgement.unhealthy,
+                        "witnesses": standing.judgement.witnesses,
+                        "ballot": ballot.issued / 1000 if ballot is not None else None,
+                    }
+                )
+            found.append({"unit": unit, "nodes": nodes})
+        return found
+
+
+def _published(node: NodeFacts) -> Verdict:
+    """What the judge before said."""
+    verdicts = {"True": Verdict.ALIVE, "False": Verdict.DEAD}
+    return Verdict.UNKNOWN if node.published is None else verdicts.get(node.published.status, Verdict.UNKNOWN)

@@ -1,0 +1,151 @@
+"""Links between nodes over mutual TLS: the door for theirs, and the way to them.
+
+Both ends show the certificate that names them; a link belongs to the node that its certificate names and to
+no other, whatever address it has.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from superedge.config.addresses import TCPAddress, parse_address
+from superedge.health import metrics
+from superedge.health.exchange import Exchange
+from superedge.health.messages import Member
+from superedge.health.signing import NodeOf
+from superedge.health.talk import Talk
+from superedge.interfaces import IReactor
+from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
+from superedge.net.errors import ConnectError
+from superedge.net.factory import MakingFactory
+from superedge.net.sockets import address_text
+from superedge.tls.contexts import ClientContextSource, ServerContextSource
+from superedge.tls.reload import FileWatcher
+
+ALPN = "superedge-health/1"
+CONNECT_TIMEOUT = 5.0
+
+_log = Logger()
+
+
+class _PeerContexts(ClientContextSource):
+    """Verifies the chain alone: who a peer is says its common name, which `PeerLinks` compares."""
+
+    def _make(self, alpn: tuple[str, ...]) -> ssl.SSLContext:
+        context = super()._make(alpn)
+        context.check_hostname = False
+        return context
+
+
+class PeerLinks(Service):
+    """Listens for peers and dials them on behalf of an `Exchange`."""
+
+    name = "health-links"
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        exchange: Exchange,
+        listen: str,
+        certificate: Path,
+        key: Path,
+        ca: Sequence[Path],
+        watcher: FileWatcher,
+        node_of: NodeOf,
+        port: int,
+    ) -> None:
+        """``port`` is the one that peers listen on. Raises IdentityError."""
+        self._reactor = reactor
+        self._exchange = exchange
+        self._listen = parse_address(listen)
+        self._server_tls = ServerContextSource(certificate, key, ca, "required", [ALPN])
+        self._client_tls = _PeerContexts(ca, certificate, key, [ALPN])
+        for source in (self._server_tls, self._client_tls):
+            watcher.watch_context(source)
+        self._node_of = node_of
+        self._peer_port = port
+        self._listening: IListeningPort | None = None
+        self._dials: set[Deferred[Any]] = set()
+
+    @property
+    def address(self) -> Any:
+        """Where it listens."""
+        assert self._listening is not None
+        return self._listening.getHost()
+
+    def startService(self) -> None:
+        """Listen. Raises ConnectError when the address cannot be had."""
+        super().startService()
+        endpoint = ServerEndpoint(self._reactor, self._listen, self._server_tls, _refused)
+        self._listening = endpoint.listen_now(cast(Any, MakingFactory(self._incoming)))
+        _log.info("health waits for other nodes on {address}", address=address_text(self.address))
+
+    def stopService(self) -> None:
+        """Listen and dial no more."""
+        super().stopService()
+        if self._listening is not None:
+            self._listening.stopListening()
+        for dial in list(self._dials):
+            dial.cancel()
+
+    def _incoming(self) -> Talk:
+        talk = self._exchange.link()
+        talk.admit = partial(self._admit, expected=None)
+        return talk
+
+    def _admit(self, talk: Talk, expected: str | None) -> str | None:
+        """Why the other side is no peer, or not the one that was dialled; else the exchange has the link."""
+        transport = talk.transport
+        node = self._node_of(transport.peer_common_name)
+        fault = None
+        if transport.alpn != ALPN:
+            fault = f"it does not speak {ALPN}"
+        elif node is None or not self._exchange.admits(node):
+            fault = f"{transport.peer_common_name!r} is no other node of this unit"
+        elif expected not in (None, node):
+            fault = f"{node} answers where {expected} should"
+        else:
+            self._exchange.up(talk, node)
+        if fault is not None:
+            _refused(transport.getPeer(), fault)
+        return fault
+
+    def dial(self, member: Member, failed: Callable[[str], None]) -> None:
+        """As `superedge.health.exchange.Dialler` says."""
+        talk = self._exchange.link()
+        talk.admit = partial(self._admit, expected=member.name)
+        endpoint = ClientEndpoint(
+            self._reactor,
+            TCPAddress(member.host, self._peer_port),
+            self._client_tls,
+            member.name,
+            CONNECT_TIMEOUT,
+        )
+        attempt = endpoint.connect(cast(Any, MakingFactory(lambda: talk)))
+        self._dials.add(attempt)
+
+        def ended(result: Any) -> None:
+            self._dials.discard(attempt)
+            if isinstance(result, Failure):
+                if result.check(ConnectError) is None and self.running:
+                    _log.failure("dialling {peer} failed", result, peer=member.name)
+                failed(result.getErrorMessage())
+            elif not self._exchange.has(talk):
+                failed("it is not the node that it should be")
+
+        attempt.addBoth(ended)
+
+
+def _refused(peer: Any, reason: str) -> None:
+    metrics.LINKS_REFUSED.inc()
+    _log.info("refused link of {peer}: {reason}", peer=address_text(peer), reason=reason)

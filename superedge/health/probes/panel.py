@@ -1,0 +1,65 @@
+"""All the probes of a configuration, and the score that they give a peer together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from superedge.errors import SuperEdgeError
+from superedge.health import metrics
+from superedge.health.messages import Member
+
+_log = Logger()
+
+
+class Asked(NamedTuple):
+    """One probe: ``weight`` is its part of the whole, ``port`` 0 for the peer's kubelet's."""
+
+    kind: str
+    checker: Any
+    weight: float
+    timeout: float
+    retries: int
+    port: int
+
+
+class Panel:
+    """Scores peers, 0 to 100."""
+
+    def __init__(self, reactor: IReactorTime, probes: Sequence[Asked]) -> None:
+        self._reactor = reactor
+        self._probes = tuple(probes)
+
+    async def score(self, member: Member, multiplier: float) -> int:
+        """The sum of weight x 100 of those that pass; ``multiplier`` stretches their timeouts."""
+        checks = [Deferred.fromCoroutine(self._passes(each, member, multiplier)) for each in self._probes]
+        passed = await gatherResults(checks, consumeErrors=True)
+        parts = (probe.weight * 100 for probe, well in zip(self._probes, passed, strict=True) if well)
+        return round(sum(parts))
+
+    async def _passes(self, probe: Asked, member: Member, multiplier: float) -> bool:
+        port = probe.port or member.kubelet
+        timeout = probe.timeout * multiplier
+        for _ in range(1 + probe.retries):
+            attempt: Deferred[None] = Deferred.fromCoroutine(probe.checker.check(member.host, port, timeout))
+            attempt.addTimeout(timeout, self._reactor)
+            try:
+                await attempt
+            except (SuperEdgeError, TimeoutError) as problem:
+                _log.debug(
+                    "{probe} of {peer} failed: {problem}", probe=probe.kind, peer=member.name, problem=problem
+                )
+            else:
+                metrics.PROBES.labels("passed").inc()
+                return True
+        metrics.PROBES.labels("failed").inc()
+        return False
+
+    def close(self) -> None:
+        """Drop what the probes keep."""
+        for probe in self._probes:
+            probe.checker.close()

@@ -1,0 +1,190 @@
+"""Whether an HTTP server answers. Connections are kept from one check to the next.
+
+A kubelet is asked without credentials: any status says that it is there. With a certificate it would ask the
+API server who we are, which one that is cut off from the cloud cannot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from superedge.config.addresses import TCPAddress
+from superedge.errors import ConfigError, SuperEdgeError
+from superedge.interfaces import IHealthChecker, IReactor
+from superedge.net.endpoints import ClientEndpoint, ContextSource
+from superedge.net.errors import ConnectError
+from superedge.net.factory import MakingFactory
+from superedge.tls.contexts import ClientContextSource
+from superedge.web.client import UpstreamConnection
+from superedge.web.heads import Headers, ResponseHead, request_head
+
+MAX_IDLE = 512
+"""Connections that are kept, one a server."""
+MAX_BODY = 256 * 1024
+"""Bytes of an answer beyond which its connection is not used again."""
+
+
+class Unwell(SuperEdgeError):
+    """What answered is not well."""
+
+
+class _Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: str = "/"
+    host: str = ""
+    ca: list[str] = []
+    server_name: str = ""
+
+
+class _Unverified:
+    """Contexts that take any certificate: a kubelet signs its own, as a rule, and nothing is told to it."""
+
+    def __init__(self) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._context.check_hostname = False
+        self._context.verify_mode = ssl.CERT_NONE
+
+    def current(self) -> ssl.SSLContext:
+        """The context for the next connection."""
+        return self._context
+
+
+class _Status:
+    """Takes an answer's status."""
+
+    def __init__(self, connection: UpstreamConnection) -> None:
+        self.done: Deferred[int] = Deferred(lambda _: connection.abandon())
+        self._connection = connection
+        self._status = 0
+        self._size = 0
+        self._complete = False
+
+    def response(self, head: ResponseHead) -> None:
+        self._status = head.status
+
+    def data(self, pieces: list[bytes]) -> None:
+        self._size += sum(map(len, pieces))
+        if self._size > MAX_BODY:
+            self._connection.abandon()
+            self._fire()
+
+    def complete(self, trailers: Headers) -> None:
+        self._complete = True
+
+    def round_done(self) -> None:
+        if self._complete:
+            self._fire()
+
+    def _fire(self) -> None:
+        if not self.done.called:
+            self.done.callback(self._status)
+
+    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+        connection.transport.abortConnection()
+        self._fire()
+
+    def failed(self, reason: str) -> None:
+        if not self.done.called:
+            self.done.errback(Failure(ConnectError(reason)))
+
+
+@implementer(IHealthChecker)
+class WebChecker:
+    """GETs a path. ``tls`` is None for plain HTTP; ``well`` says which statuses are good."""
+
+    def __init__(
+        self, reactor: IReactor, options: _Options, tls: ContextSource | None, well: Callable[[int], bool]
+    ) -> None:
+        self._reactor = reactor
+        self._options = options
+        self._tls = tls
+        self._well = well
+        self._idle: dict[TCPAddress, UpstreamConnection] = {}
+        self._connections: set[UpstreamConnection] = set()
+
+    async def check(self, host: str, port: int, timeout: float) -> None:
+        """Raises ConnectError, Unwell."""
+        address = TCPAddress(host, port)
+        head = request_head(
+            b"GET", self._options.path.encode(), [(b"Host", (self._options.host or str(address)).encode())]
+        )
+        status = await self._ask(address, head, timeout)
+        if not self._well(status):
+            raise Unwell(f"{address}{self._options.path} answers {status}")
+
+    async def _ask(self, address: TCPAddress, head: bytes, timeout: float) -> int:
+        idle = self._idle.pop(address, None)
+        if idle is not None and idle.usable:
+            # One that was closed meanwhile says nothing of the server.
+            with contextlib.suppress(ConnectError):
+                return await self._exchange(idle, head)
+        name = self._options.server_name or None
+        endpoint = ClientEndpoint(self._reactor, address, self._tls, name, timeout)
+        made = await endpoint.connect(cast(Any, MakingFactory(lambda: self._connection(address))))
+        return await self._exchange(cast(UpstreamConnection, made), head)
+
+    def _connection(self, address: TCPAddress) -> UpstreamConnection:
+        connection = UpstreamConnection(partial(self._released, address))
+        connection.lost = self._connections.discard
+        self._connections.add(connection)
+        return connection
+
+    def _released(self, address: TCPAddress, connection: UpstreamConnection) -> None:
+        before = self._idle.pop(address, None)
+        if before is None and len(self._idle) >= MAX_IDLE:
+            before = self._idle.pop(next(iter(self._idle)))
+        if before is not None and before.usable:
+            before.abandon()
+        if connection.usable:
+            self._idle[address] = connection
+
+    async def _exchange(self, connection: UpstreamConnection, head: bytes) -> int:
+        receiver = _Status(connection)
+        connection.request(head, False, True, receiver)
+        return await receiver.done
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._idle.clear()
+        for connection in list(self._connections):
+            connection.abandon()
+
+
+def _read(kind: str, options: Mapping[str, Any]) -> _Options:
+    try:
+        return msgspec.convert(dict(options), _Options)
+    except msgspec.ValidationError as problem:
+        raise ConfigError(f"edge_health.probes of kind {kind}", "options", str(problem)) from problem
+
+
+def _succeeded(status: int) -> bool:
+    return 200 <= status < 400
+
+
+def http_checker(reactor: IReactor, options: Mapping[str, Any]) -> WebChecker:
+    """2xx and 3xx are good. Options: path, host (the header)."""
+    return WebChecker(reactor, _read("http", options), None, _succeeded)
+
+
+def https_checker(reactor: IReactor, options: Mapping[str, Any]) -> WebChecker:
+    """As http; options also ca (required) and server_name."""
+    found = _read("https", options)
+    if not found.ca:
+        raise ConfigError("edge_health.probes of kind https", "options.ca", "must name at least one file")
+    return WebChecker(reactor, found, ClientContextSource([Path(path) for path in found.ca]), _succeeded)
+
+
+def kubelet_checker(reactor: IReactor, options: Mapping[str, Any]) -> WebChecker:
+    """Any status is good. With the option ca, and server_name, the kubelet's certificate is verified."""
+    found = _read("kubelet", {"path": "/healthz", **options})
+    tls = ClientContextSource([Path(path) for path in found.ca]) if found.ca else _Unverified()
+    return WebChecker(reactor, found, tls, lambda status: True)

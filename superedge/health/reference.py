@@ -1,0 +1,48 @@
+"""The cloud's time on a machine whose own clock may be wrong. Pure.
+
+The cloud tells it over the tunnel session. A node that has no session takes the median of what peers tell who
+have it from the cloud; until then its own clock has to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median_low
+
+PEERS = 16
+"""Peers whose word is remembered."""
+
+
+class ReferenceClock:
+    """Milliseconds since 1970, as the cloud has them."""
+
+    def __init__(self, wall: Callable[[], float], steady: Callable[[], float]) -> None:
+        """``wall`` gives this machine's seconds since 1970, ``steady`` seconds that never jump."""
+        self._wall = wall
+        self._steady = steady
+        self._from_cloud: float | None = None
+        self._from_peers: dict[str, float] = {}
+
+    @property
+    def heard(self) -> bool:
+        """Whether the time comes from the cloud, directly or by peers."""
+        return self._from_cloud is not None or bool(self._from_peers)
+
+    def now(self) -> int:
+        """The time."""
+        if self._from_cloud is not None:
+            return int(self._from_cloud + self._steady() * 1000)
+        if self._from_peers:
+            return int(median_low(self._from_peers.values()) + self._steady() * 1000)
+        return int(self._wall() * 1000)
+
+    def cloud_says(self, now: int) -> None:
+        """The cloud told the time."""
+        self._from_cloud = now - self._steady() * 1000
+
+    def peer_says(self, peer: str, now: int) -> None:
+        """A peer that has the time from the cloud told it."""
+        self._from_peers.pop(peer, None)
+        self._from_peers[peer] = now - self._steady() * 1000
+        if len(self._from_peers) > PEERS:
+            del self._from_peers[next(iter(self._from_peers))]

@@ -1,0 +1,37 @@
+"""The edge's end of the stream that the judging replica opens to a node."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from twisted.internet.protocol import Protocol
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from superedge.health.talk import Talk
+from superedge.interfaces import IReactor, IStreamHandler
+from superedge.net.transport import StreamTransport
+
+KIND = "health"
+"""Of the stream, in its prologue."""
+
+
+@implementer(IPlugin, IStreamHandler)
+class UplinkHandler:
+    """Streams of kind ``health`` lead to this process itself, over a pair of sockets."""
+
+    kind = KIND
+
+    def __init__(self, uplink: Callable[[], Talk]) -> None:
+        """``uplink`` makes who talks."""
+        self._uplink = uplink
+
+    async def connect(self, reactor: IReactor, request: Mapping[str, Any], timeout: float) -> Any:
+        """The paused other end of a new talk."""
+        here, there = socket.socketpair()
+        for each in (here, there):
+            each.setblocking(False)
+        StreamTransport(here, cast(Any, self._uplink()), reactor, "").begin()
+        return StreamTransport(there, Protocol(), reactor, "")
