@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -79,3 +79,50 @@ class EdgeHealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         left = 1 - sum(probe.weight for probe in self.probes)
         open_ = sum(1 for probe in self.probes if not probe.weight)
         return [probe.weight or left / open_ for probe in self.probes]
+
+
+class EdgeAdmissionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The cloud's half of edge health: judges nodes by their peers' ballots; needs `tunnel_cloud`."""
+
+    #: CAs that sign the nodes' certificates: who may vote.
+    ca: list[Path]
+    #: Label of Nodes whose value is their unit: nodes of a unit reach each other and vote on each other.
+    #: Empty for one unit of all nodes. Nodes without the label are left alone.
+    unit_label: str = "topology.kubernetes.io/zone"
+    #: Units that are checked; `*` for any.
+    units: list[str] = ["*"]
+    #: ConfigMap whose keys `unit_label` and `units`, if they are there, take the place of those two; followed
+    #: live.
+    config_map: str = "superedge-edge-health"
+    #: Peers that probe a node, at most.
+    witnesses: int = 10
+    #: Witnesses that it takes to call a node dead; in a unit of two one is enough.
+    minimum_witnesses: int = 2
+    #: What becomes of nodes that the cloud has lost and of which peers say nothing: `keep` or `evict`.
+    unknown: Literal["keep", "evict"] = "keep"
+    #: Seconds that such a node is kept; 0 without a bound. A Node's annotation `superedge.io/keep-unknown`,
+    #: such as `24h`, goes before it.
+    keep_unknown: float = 0.0
+    #: How the pods of a dead node are evicted: `fast`, at once, by the taint `superedge.io/dead`; `native`,
+    #: when Ready is Unknown, by `node.kubernetes.io/unreachable`, so that their tolerationSeconds count.
+    failover: Literal["fast", "native"] = "fast"
+    #: What keeps the nodes that are to be kept: `policy`, `webhook`, or by `auto` the first where the API
+    #: server has it.
+    enforcement: Literal["auto", "policy", "webhook"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Check numbers."""
+        if not self.ca:
+            raise ValueError("ca must name at least one file")
+        if not 1 <= self.witnesses <= MAX_WITNESSES:
+            raise ValueError(f"witnesses: {self.witnesses} is not 1 to {MAX_WITNESSES}")
+        if not self.minimum_witnesses >= 2:
+            raise ValueError(f"minimum_witnesses: {self.minimum_witnesses} is less than 2")
+        check_not_negative(keep_unknown=self.keep_unknown)
+
+    @property
+    def keep_unknown_seconds(self) -> float | None:
+        """How long a node of which nothing is known is kept; None for ever."""
+        if self.unknown == "evict":
+            return 0.0
+        return self.keep_unknown or None

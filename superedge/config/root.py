@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from superedge.config.dns import TunnelDNSConfig
+from superedge.config.health import EdgeAdmissionConfig, EdgeHealthConfig
 from superedge.config.kubernetes import KubernetesConfig
 from superedge.config.listening import clash
 from superedge.config.liteapiserver import LiteAPIServerConfig
@@ -32,6 +33,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     lite_apiserver: LiteAPIServerConfig | None = None
     #: Node names as addresses.
     tunnel_dns: TunnelDNSConfig | None = None
+    #: Nodes that probe each other and vote.
+    edge_health: EdgeHealthConfig | None = None
+    #: The cloud that judges by their votes.
+    edge_admission: EdgeAdmissionConfig | None = None
     #: Services of installed packages: `[plugins.NAME]` is given to the plugin of that name.
     plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
 

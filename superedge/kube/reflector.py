@@ -58,14 +58,16 @@ class Reflector(Service, Generic[T]):
         changed: Callable[[Key, T | None], None],
         selector: str = "",
         random: Random | None = None,
+        field_selector: str = "",
     ) -> None:
-        """``path`` is the collection's; ``selector`` a label selector."""
+        """``path`` is the collection's; ``selector`` is by labels."""
         self._reactor = reactor
         self._client = client
         self._path = path
         self._decode = decode
         self._changed = changed
-        self._query = {"labelSelector": selector} if selector else {}
+        selectors = {"labelSelector": selector, "fieldSelector": field_selector}
+        self._query = {key: value for key, value in selectors.items() if value}
         self._random = random or Random()
         self._backoff = Backoff(initial=0.5, maximum=10.0, stable=30.0, random=self._random)
         self._versions: dict[Key, str] = {}

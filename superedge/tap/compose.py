@@ -77,17 +77,33 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
         if ops is not None:
             ops.add_status("tunnel_cloud", branch.status)
             ops.add_readiness(branch.waits_for)
+            if branch.admission is not None:
+                ops.add_status("edge_admission", branch.admission.status)
     elif config.tunnel_dns is not None:
         raise ConfigError("tunnel_dns", "", "needs a table tunnel_cloud in the same file: it names its nodes")
+    elif config.edge_admission is not None:
+        raise ConfigError(
+            "edge_admission", "", "needs a table tunnel_cloud in the same file: nodes vote over it"
+        )
     if config.tunnel_edge is not None:
         from superedge.tunnel.edge import TunnelEdge  # noqa: PLC0415
 
         kinds = config.tunnel_edge.handlers
         handlers = {kind: find_plugin(IStreamHandler, kind, "tunnel_edge.handlers", "kind") for kind in kinds}
+        if config.edge_health is not None:
+            from superedge.tap.edgehealth import edge_health  # noqa: PLC0415
+
+            health = edge_health(reactor, config.edge_health, watcher)
+            health.setServiceParent(root)
+            handlers[health.handler.kind] = health.handler
+            if ops is not None:
+                ops.add_status("edge_health", health.status)
         edge = TunnelEdge(reactor, config.tunnel_edge, watcher, handlers)
         edge.setServiceParent(root)
         if ops is not None:
             ops.add_status("tunnel_edge", edge.status)
+    elif config.edge_health is not None:
+        raise ConfigError("edge_health", "", "needs a table tunnel_edge in the same file: it votes over it")
     if config.lite_apiserver is not None:
         from superedge.liteapiserver.service import LiteAPIServer  # noqa: PLC0415
 

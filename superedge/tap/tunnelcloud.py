@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from twisted.application.service import MultiService
 
+from superedge.config.health import EdgeAdmissionConfig
 from superedge.config.listeners import (
     HttpListenerConfig,
     HttpsListenerConfig,
@@ -22,12 +23,16 @@ from superedge.kube.nodes import Node, NodeIndex, read_node
 from superedge.kube.reflector import Key, Reflector
 from superedge.net.interfaces import own_addresses
 from superedge.plugin import find_plugin
+from superedge.tap.nodestreams import SessionStreams
 from superedge.tap.replicas import Replicated, own_replica
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import Tunnel, TunnelCloud
 from superedge.tunnel.directory import NodeDirectory
 from superedge.tunnel.listeners.base import Listener
 from superedge.tunnel.replicas.registry import OwnReplica
+
+if TYPE_CHECKING:
+    from superedge.health.cloud import EdgeAdmission
 
 
 class _Followed(Protocol):
@@ -81,6 +86,10 @@ class TunnelBranch:
             plugin.create(reactor, options, self._tunnel).setServiceParent(self.services)
         if config.tunnel_dns is not None:
             self._dns()
+        self.admission: EdgeAdmission | None = None
+        if config.edge_admission is not None:
+            self.admission = self._edge_admission(config.edge_admission, cloud)
+            self.admission.setServiceParent(self.services)
         if self._replicated is not None:
             self._replicated.leaving.setServiceParent(self.services)
 
@@ -109,6 +118,14 @@ class TunnelBranch:
         self._followed.append(("the cluster's nodes", reflector))
         self._index = index
         return index
+
+    def _edge_admission(self, settings: EdgeAdmissionConfig, cloud: TunnelCloud) -> EdgeAdmission:
+        from superedge.tap.edgehealth import edge_admission  # noqa: PLC0415
+
+        registry = None if self._replicated is None else self._replicated.registry
+        client, namespace = self._kubernetes
+        streams = SessionStreams(self._tunnel, cloud.nodes, registry)
+        return edge_admission(self._reactor, settings, client, namespace, streams, self._watcher)
 
     def waits_for(self) -> str:
         """For the readiness page: until it has heard who holds which node it would turn callers away."""

@@ -1,0 +1,128 @@
+"""Whether the enforcement works: what the controller would do is tried, by requests that change nothing.
+
+An entry that ended in 1971 keeps nothing; but a dry run may say that its taint is from 1970. What then comes
+back without the taint went through the very rule that decides for the controller.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from superedge.errors import SuperEdgeError
+from superedge.health.cluster import NO_EXECUTE, UNREACHABLE, Taint, read_node
+from superedge.health.keeping import KeptNodes
+from superedge.health.mending import PODS, STRATEGIC_PATCH
+from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, decode
+
+LONG_AGO = "1970-06-01T00:00:00Z"
+ENDED = 365 * 86400.0
+"""Seconds since 1970: when the entry for the proof ended."""
+LATER = "1972-01-01T00:00:00Z"
+TRIES = 20
+PAUSE = 0.5
+"""Seconds that an entry may take to reach every API server, PAUSE times TRIES at most."""
+LOOKED_THROUGH = "500"
+"""Pods among which one is sought that is ready."""
+
+
+class Unproven(SuperEdgeError):
+    """The enforcement does not work, or there is nothing to try it on."""
+
+
+class _Condition(msgspec.Struct):
+    type: str
+    status: str = ""
+
+
+class _Status(msgspec.Struct):
+    conditions: list[_Condition] = []
+
+
+class _Spec(msgspec.Struct):
+    nodeName: str = ""
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    namespace: str = ""
+    deletionTimestamp: str | None = None
+
+
+class _Pod(msgspec.Struct):
+    metadata: _Metadata
+    spec: _Spec = msgspec.field(default_factory=_Spec)
+    status: _Status = msgspec.field(default_factory=_Status)
+
+    @property
+    def ready(self) -> str:
+        return next((each.status for each in self.status.conditions if each.type == "Ready"), "")
+
+
+class _Pods(msgspec.Struct):
+    items: list[_Pod] = []
+
+
+class Proof:
+    """Tries the enforcement on a node and a pod of it."""
+
+    def __init__(self, reactor: IReactorTime, client: IKubeClient, kept: KeptNodes) -> None:
+        self._reactor = reactor
+        self._client = client
+        self._kept = kept
+
+    async def run(self) -> None:
+        """Return when it works. Raises Unproven, and what the client raises."""
+        pod = await self._find()
+        node = pod.spec.nodeName
+        await self._kept.prove(node, ENDED)
+        try:
+            for left in range(TRIES, 0, -1):
+                fault = await self._fault(node, pod)
+                if fault is None:
+                    return
+                if left > 1:
+                    await deferLater(self._reactor, PAUSE)
+            raise Unproven(fault or "")
+        finally:
+            await self._kept.prove(node, None)
+
+    async def _find(self) -> _Pod:
+        """A pod that is ready, on a node that has not lost the cloud."""
+        query = {"fieldSelector": "status.phase=Running", "limit": LOOKED_THROUGH}
+        pods: list[_Pod] = decode(_Pods, await self._client.call("GET", PODS.path(), query)).items
+        for pod in pods:
+            if pod.ready == "True" and pod.spec.nodeName and pod.metadata.deletionTimestamp is None:
+                facts = read_node(await self._client.call("GET", NODES.path(name=pod.spec.nodeName)))
+                if facts.ready == "True" and not facts.has_taint(UNREACHABLE):
+                    return pod
+        raise Unproven("there is no ready pod on a ready node to try it on")
+
+    async def _fault(self, node: str, pod: _Pod) -> str | None:
+        if await self._taint_stays(node, LONG_AGO):
+            return f"the taint {UNREACHABLE}:{NO_EXECUTE} is not kept from a node that is kept"
+        if not await self._taint_stays(node, LATER):
+            return f"the taint {UNREACHABLE}:{NO_EXECUTE} is kept from a node whose entry has ended"
+        if await self._unready_stays(pod, LONG_AGO):
+            return "pods of a node that is kept do not stay ready"
+        if not await self._unready_stays(pod, LATER):
+            return "pods of a node whose entry has ended stay ready"
+        return None
+
+    async def _taint_stays(self, node: str, added: str) -> bool:
+        path = NODES.path(name=node)
+        facts = read_node(await self._client.call("GET", path))
+        taints = [*facts.taints, Taint(UNREACHABLE, NO_EXECUTE, timeAdded=added)]
+        patch = {"metadata": {"resourceVersion": facts.version}, "spec": {"taints": taints}}
+        answer = await self._client.call("PATCH", path, {"dryRun": "All"}, patch, MERGE_PATCH)
+        return read_node(answer).has_taint(UNREACHABLE)
+
+    async def _unready_stays(self, pod: _Pod, since: str) -> bool:
+        ready: dict[str, Any] = {"type": "Ready", "status": "False", "lastTransitionTime": since}
+        path = f"{PODS.path(pod.metadata.namespace, pod.metadata.name)}/status"
+        patch = {"status": {"conditions": [ready]}}
+        answer = await self._client.call("PATCH", path, {"dryRun": "All"}, patch, STRATEGIC_PATCH)
+        return bool(decode(_Pod, answer).ready == "False")

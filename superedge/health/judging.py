@@ -1,0 +1,186 @@
+"""All that the judging replica does, from when it gets the Lease until it loses it."""
+
+from __future__ import annotations
+
+from time import time
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from superedge.config.health import EdgeAdmissionConfig
+from superedge.health import metrics
+from superedge.health.admission.proof import Proof, Unproven
+from superedge.health.cluster import NodeFacts, NodeLease, Scope, read_lease, read_node, read_scope
+from superedge.health.decisions import Outcome
+from superedge.health.judge import Judge, Settings
+from superedge.health.keeping import KeptNodes
+from superedge.health.mending import Mender
+from superedge.health.publishing import MANAGER, VerdictPublisher
+from superedge.health.signing import Verifier
+from superedge.health.streams import NodeStreams
+from superedge.interfaces import IReactor
+from superedge.kube.client import CONFIGMAPS, LEASES, NODES, IKubeClient, Problems
+from superedge.kube.events import EventRecorder
+from superedge.kube.reflector import Key, Reflector
+from superedge.net.task import in_background
+
+NODE_LEASES = "kube-node-lease"
+PROVE_AGAIN = 30.0
+"""Seconds to the next attempt to prove an enforcement that does not work."""
+
+_log = Logger()
+
+
+class Judging(MultiService):
+    """Follows the cluster, listens to nodes, judges, writes."""
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        config: EdgeAdmissionConfig,
+        client: IKubeClient,
+        namespace: str,
+        streams: Any,
+        verifier: Verifier,
+    ) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._config = config
+        names = frozenset(config.units)
+        self._default = Scope(config.unit_label, None if "*" in names else names)
+        settings = Settings(
+            config.witnesses,
+            config.minimum_witnesses,
+            config.keep_unknown_seconds,
+        )
+        self.judge = Judge(reactor, verifier, settings, self._changed, self._ask, self._regrouped)
+        self._streams = NodeStreams(reactor, streams, self.judge, verifier)
+        self._kept = KeptNodes(reactor, client, namespace)
+        events = EventRecorder(client, MANAGER, "")
+        self._publisher = VerdictPublisher(reactor, client, self.judge, events, config.failover)
+        self._mender = Mender(reactor, client, self.judge, self._in_force, time)
+        self._proof = Proof(reactor, client, self._kept)
+        self._proving: Deferred[None] | None = None
+        self.fault = "it has not been tried yet"
+        """Why the enforcement is not relied on; empty when it is."""
+        self._nodes: Reflector[NodeFacts] = Reflector(
+            reactor, client, NODES.path(), read_node, self._node_changed
+        )
+        self._leases: Reflector[NodeLease] = Reflector(
+            reactor, client, LEASES.path(NODE_LEASES), read_lease, self._lease_changed
+        )
+        self._scopes: Reflector[Scope] = Reflector(
+            reactor,
+            client,
+            CONFIGMAPS.path(namespace),
+            lambda raw: read_scope(raw, self._default),
+            self._scope_changed,
+            field_selector=f"metadata.name={config.config_map}",
+        )
+
+    def startService(self) -> None:
+        """Read the cluster; judge once that is done."""
+        super().startService()
+        for queue in (self._kept.queue, self._publisher.queue, self._mender.queue):
+            queue.startService()
+        for reflector in (self._nodes, self._leases, self._scopes):
+            reflector.startService()
+        self._proving = in_background(self._run(), _log, "edge health stopped judging")
+
+    def sessions_changed(self) -> None:
+        """Nodes have connected, or left."""
+        self._streams.look()
+
+    async def stopService(self) -> None:
+        """Do no more; what was written stays."""
+        if self._proving is not None:
+            self._proving.cancel()
+        for reflector in (self._nodes, self._leases, self._scopes):
+            reflector.stopService()
+        for queue in (self._kept.queue, self._publisher.queue, self._mender.queue):
+            queue.stopService()
+        self.judge.stop()
+        if self._streams.running:
+            self._streams.stopService()
+        self._in_force_metric(False)
+        await super().stopService()
+
+    async def _run(self) -> None:
+        for reflector in (self._scopes, self._nodes, self._leases):
+            await reflector.when_synced()
+        if not self._scopes.objects:
+            self.judge.scope_changed(self._default)
+        self.judge.start()
+        self._streams.startService()
+        self._kept.begin()
+        while True:
+            await self._prove()
+            await deferLater(self._reactor, PROVE_AGAIN)
+            while not self.fault and not self._mender.doubtful:
+                await deferLater(self._reactor, PROVE_AGAIN)
+
+    async def _prove(self) -> None:
+        before = self.fault
+        try:
+            await self._proof.run()
+        except Unproven as problem:
+            self.fault = str(problem)
+        except Problems as problem:
+            self.fault = f"it could not be tried: {problem}"
+        else:
+            self.fault = ""
+        self._mender.doubtful = False
+        if self.fault != before:
+            if self.fault:
+                _log.error(
+                    "enforcement is not in force, nodes that lose the cloud are evicted as ever: {fault}",
+                    fault=self.fault,
+                )
+            else:
+                _log.info("enforcement works: nodes that their peers reach are kept")
+        self._in_force_metric(not self.fault)
+        for name in self.judge.nodes():
+            self._mender.consider(name)
+
+    def _in_force_metric(self, works: bool) -> None:
+        metrics.ENFORCEMENT.labels(self._config.enforcement).set(1 if works else 0)
+
+    def _in_force(self, node: str) -> bool:
+        return not self.fault and self._kept.holds(node)
+
+    # -- news
+
+    def _node_changed(self, key: Key, node: NodeFacts | None) -> None:
+        self.judge.node_changed(key.name, node)
+        self._publisher.queue.add(key.name)
+        self._mender.consider(key.name)
+
+    def _lease_changed(self, key: Key, lease: NodeLease | None) -> None:
+        self.judge.lease_changed(key.name, lease)
+
+    def _scope_changed(self, key: Key, scope: Scope | None) -> None:
+        if key.name == self._config.config_map:
+            self.judge.scope_changed(scope or self._default)
+
+    def _ask(self, name: str) -> None:
+        self._streams.ask(name)
+
+    def _regrouped(self, unit: str) -> None:
+        self._streams.regrouped(unit)
+
+    def _changed(self, name: str) -> None:
+        standing = self.judge.standing(name)
+        self._kept.keep(name, standing is not None and standing.outcome is Outcome.KEEP)
+        self._publisher.queue.add(name)
+        self._mender.consider(name)
+
+    def status(self) -> dict[str, Any]:
+        """For the status page."""
+        return {
+            "enforcement": self._config.enforcement,
+            "enforcement_fault": self.fault,
+            "units": self.judge.status(),
+        }

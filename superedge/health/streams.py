@@ -1,0 +1,236 @@
+"""The judging replica's streams to nodes: over them come ballots, and go units, the time, and questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import count
+from time import time
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from superedge.errors import SuperEdgeError
+from superedge.health import metrics
+from superedge.health.ballot import Refused
+from superedge.health.judge import Judge
+from superedge.health.messages import Ballots, Chain, Hello, Message, Ping, Unit
+from superedge.health.signing import Verifier
+from superedge.health.talk import Talk
+from superedge.health.uplink import KIND
+from superedge.net.backoff import Backoff
+from superedge.net.periodic import PeriodicCall
+from superedge.net.task import in_background
+
+OPEN_TIMEOUT = 10.0
+AT_ONCE = 64
+"""Streams that are opened at a time."""
+GATHER = 0.2
+"""Seconds that changes of sessions and units wait for others."""
+ANSWER = 3.0
+"""Seconds that a node has to answer."""
+ASK_AGAIN = 5.0
+TIME = 300.0
+"""Seconds between two tellings of the time."""
+
+_log = Logger()
+
+
+class NodeStreams(Service):
+    """One stream to each node that has a session."""
+
+    name = "health-streams"
+
+    def __init__(self, reactor: IReactorTime, streams: Any, judge: Judge, verifier: Verifier) -> None:
+        """``streams`` is an `INodeStreams`."""
+        self._reactor = reactor
+        self._streams = streams
+        self._judge = judge
+        self._verifier = verifier
+        self._sessions: dict[str, int] = {}
+        self._talks: dict[str, Talk] = {}
+        self._nodes: dict[Talk, str] = {}
+        self._opening: dict[str, Deferred[None]] = {}
+        self._waiting: dict[str, None] = {}
+        self._backoffs: dict[str, Backoff] = {}
+        self._retries: dict[str, IDelayedCall] = {}
+        self._told: dict[str, Unit] = {}
+        self._regrouped: set[str] = set()
+        self._soon: IDelayedCall | None = None
+        self._numbers: Iterator[int] = count(1)
+        self._asked: dict[str, tuple[int, float, IDelayedCall]] = {}
+        self._telling = PeriodicCall(reactor, TIME, self._tell_time)
+
+    def startService(self) -> None:
+        """Open streams."""
+        super().startService()
+        self._telling.start()
+        self.look()
+
+    def stopService(self) -> None:
+        """End them."""
+        super().stopService()
+        self._telling.stop()
+        calls = [self._soon, *self._retries.values(), *(call for _, _, call in self._asked.values())]
+        for call in calls:
+            if call is not None and call.active():
+                call.cancel()
+        for opening in list(self._opening.values()):
+            opening.cancel()
+        for talk in list(self._nodes):
+            talk.end("this replica does not judge any more")
+        metrics.STREAMS.set(0)
+
+    def look(self) -> None:
+        """Sessions, or units, may have changed."""
+        if self._soon is None and self.running:
+            self._soon = self._reactor.callLater(GATHER, self._look)
+
+    def regrouped(self, unit: str) -> None:
+        """A unit has other members: they are told."""
+        self._regrouped.add(unit)
+        self.look()
+
+    def _look(self) -> None:
+        self._soon = None
+        before, self._sessions = self._sessions, dict(self._streams.sessions())
+        self._judge.sessions_changed(self._sessions)
+        for node in [node for node in before if self._sessions.get(node) != before[node]]:
+            self._close(node, "its session is another")
+        for node, session in self._sessions.items():
+            if before.get(node) != session:
+                self._backoffs.pop(node, None)
+                self._want(node)
+        units, self._regrouped = self._regrouped, set()
+        if units:
+            for node, talk in self._talks.items():
+                self._tell_unit(node, talk)
+
+    def _want(self, node: str) -> None:
+        if (retry := self._retries.pop(node, None)) is not None and retry.active():
+            retry.cancel()
+        self._waiting[node] = None
+        self._open_next()
+
+    def _open_next(self) -> None:
+        while self._waiting and len(self._opening) < AT_ONCE and self.running:
+            node = next(iter(self._waiting))
+            del self._waiting[node]
+            if node in self._talks or node not in self._sessions:
+                continue
+            placeholder: Deferred[None] = Deferred()
+            self._opening[node] = placeholder
+            running = in_background(
+                self._open(node, self._sessions[node]), _log, "the stream to {node} failed", node=node
+            )
+            if self._opening.get(node) is placeholder:
+                self._opening[node] = running
+            running.addCallback(self._opened, node)
+
+    def _opened(self, _: None, node: str) -> None:
+        self._opening.pop(node, None)
+        self._open_next()
+
+    async def _open(self, node: str, session: int) -> None:
+        try:
+            stream = await self._streams.open(node, KIND, OPEN_TIMEOUT)
+        except SuperEdgeError as problem:
+            _log.debug("no stream to {node}: {problem}", node=node, problem=problem)
+            self._again(node)
+            return
+        if self._sessions.get(node) != session or not self.running:
+            stream.abortConnection()
+            return
+        talk = Talk(self._reactor, partial(self._hello, node), self._received, self._ended)
+        self._talks[node] = talk
+        self._nodes[talk] = node
+        metrics.STREAMS.set(len(self._talks))
+        stream.connect(talk)
+
+    def _hello(self, node: str, talk: Talk) -> Hello:
+        return Hello(int(time() * 1000), True, 0, self._judge.box.last(node))
+
+    def _again(self, node: str) -> None:
+        """It may be a node without edge health: ever more seldom."""
+        if self.running and node in self._sessions and node not in self._retries:
+            backoff = self._backoffs.setdefault(node, Backoff(1.0, 60.0, stable=30.0))
+            delay = backoff.failed(self._reactor.seconds())
+            self._retries[node] = self._reactor.callLater(delay, self._retry, node)
+
+    def _retry(self, node: str) -> None:
+        del self._retries[node]
+        self._want(node)
+
+    def _close(self, node: str, reason: str) -> None:
+        talk = self._talks.get(node)
+        if talk is not None:
+            talk.end(reason)
+
+    def _ended(self, talk: Talk, reason: str) -> None:
+        node = self._nodes.pop(talk, None)
+        if node is None or self._talks.get(node) is not talk:
+            return
+        del self._talks[node]
+        self._told.pop(node, None)
+        metrics.STREAMS.set(len(self._talks))
+        _log.debug("the stream to {node} ended: {reason}", node=node, reason=reason)
+        self._again(node)
+
+    # -- what is said
+
+    def _received(self, talk: Talk, message: Message) -> None:
+        node = self._nodes.get(talk)
+        if node is None:
+            return
+        self._alive(node)
+        try:
+            if isinstance(message, Hello):
+                if (backoff := self._backoffs.get(node)) is not None:
+                    backoff.connected(self._reactor.seconds())
+                self._tell_unit(node, talk)
+            elif isinstance(message, Chain):
+                self._verifier.learn(message.certificates, int(time() * 1000))
+            elif isinstance(message, Ballots):
+                for signed in message.ballots:
+                    self._judge.ballot(signed)
+        except Refused as problem:
+            _log.info("{node} brought what is refused: {problem}", node=node, problem=problem)
+        if isinstance(message, Unit | Ping):
+            talk.end("a node does not say such things")
+
+    def _tell_unit(self, node: str, talk: Talk) -> None:
+        unit = self._judge.unit(node)
+        if talk.heard is not None and self._told.get(node) != unit:
+            self._told[node] = unit
+            talk.send(unit)
+
+    def _tell_time(self) -> None:
+        now = int(time() * 1000)
+        for talk in self._talks.values():
+            talk.send(Ping(next(self._numbers), now))
+
+    # -- questions
+
+    def ask(self, node: str) -> None:
+        """Find out whether a node answers; the judge is told."""
+        talk = self._talks.get(node)
+        asked = self._asked.get(node)
+        now = self._reactor.seconds()
+        if talk is None or (asked is not None and now - asked[1] < ASK_AGAIN):
+            return
+        number = next(self._numbers)
+        talk.send(Ping(number, int(time() * 1000)))
+        self._asked[node] = number, now, self._reactor.callLater(ANSWER, self._silent, node)
+
+    def _silent(self, node: str) -> None:
+        _log.info("{node} does not answer over its session", node=node)
+        self._judge.answered(node, False)
+
+    def _alive(self, node: str) -> None:
+        asked = self._asked.get(node)
+        if asked is not None and asked[2].active():
+            asked[2].cancel()
+        self._judge.answered(node, True)
