@@ -90,7 +90,7 @@ class EdgeAdmissionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     #: Empty for one unit of all nodes. Nodes without the label are left alone.
     unit_label: str = "topology.kubernetes.io/zone"
     #: Units that are checked; `*` for any.
-    units: list[str] = ["*"]
+    units: list[str] = msgspec.field(default_factory=lambda: ["*"])
     #: ConfigMap whose keys `unit_label` and `units`, if they are there, take the place of those two; followed
     #: live.
     config_map: str = "superedge-edge-health"

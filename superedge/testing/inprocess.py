@@ -19,7 +19,7 @@ from superedge.kube.request import RequestInfo, parse_request
 from superedge.testing import errors
 from superedge.testing.operations import Operations, WriteOptions, collection_of
 from superedge.testing.resources import Registry, Resource
-from superedge.testing.selectors import Predicate, label_selector
+from superedge.testing.selectors import Predicate, both, field_selector, label_selector
 from superedge.testing.storage import Compacted, Event, Key, Store, Stored
 
 
@@ -86,18 +86,23 @@ class InProcessClient:
     def _answer(self, info: RequestInfo, query: dict[str, str], item: object, content_type: str) -> bytes:
         api, resource = self._api, self._resource(info)
         key = Key(info.namespace if resource.namespaced else "", info.name)
-        options = WriteOptions(api.reactor.seconds(), "superedge")
+        options = WriteOptions(
+            api.reactor.seconds(),
+            query.get("fieldManager", "superedge"),
+            query.get("dryRun") == "All",
+            query.get("force") == "true",
+        )
         if info.verb == "get":
             return api.operations.read(resource, key).json
         if info.verb == "list":
-            return self._list(resource, info.namespace, label_selector(query.get("labelSelector", "")))
+            return self._list(resource, info.namespace, _selected(resource, query))
         api.writes[resource.plural] = api.writes.get(resource.plural, 0) + 1
         if info.verb == "create":
             made = api.operations.create(resource, info.namespace, item, options)
         elif info.verb == "update":
-            made = api.operations.update(resource, key, item, options)
+            made = api.operations.update(resource, key, item, options, info.subresource)
         elif info.verb == "patch":
-            made = api.operations.patch(resource, key, content_type, item, options)[0]
+            made = api.operations.patch(resource, key, content_type, item, options, info.subresource)[0]
         else:
             made = api.operations.delete(resource, key, item, options.now)[0]
         return msgspec.json.encode(made)
@@ -130,7 +135,7 @@ class InProcessClient:
         api = self._api
         info = parse_request(b"GET", path.encode(), b"")
         resource = self._resource(info)
-        selected = label_selector(query.get("labelSelector", ""))
+        selected = _selected(resource, query)
         if not api.available:
             raise Unavailable("the API server is away")
         done: Deferred[None] = Deferred()
@@ -165,6 +170,11 @@ class InProcessClient:
             api._watches.discard(done)
             if timeout.active():
                 timeout.cancel()
+
+
+def _selected(resource: Resource, query: Mapping[str, str]) -> Predicate | None:
+    fields = field_selector(resource, query.get("fieldSelector", ""))
+    return both(label_selector(query.get("labelSelector", "")), fields)
 
 
 def _item(stored: Stored) -> Item:

@@ -14,7 +14,7 @@ CACHE = Path(os.environ.get("SUPEREDGE_CACHE", Path.home() / ".cache" / "supered
 BINARY = CACHE / "controlplane"
 CONTAINERD = "v2.4.2"
 RUNTIME = ("containerd", "containerd-shim-runc-v2", "ctr")
-SOURCES = ("go.mod", "go.sum", "main.go")
+SOURCES = ("go.mod", "go.sum", "hollow.go", "main.go")
 
 
 def _stamp() -> str:

@@ -35,6 +35,7 @@ func programs() map[string]func(arguments []string) int {
 		"kube-apiserver":          run(apiserver.NewAPIServerCommand),
 		"kube-controller-manager": run(manager.NewControllerManagerCommand),
 		"kube-scheduler":          run(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
+		"hollow-kubelet":          run(hollowKubelet),
 		"kubelet":                 run(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
 	}
 }
