@@ -81,6 +81,21 @@ class EdgeHealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         return [probe.weight or left / open_ for probe in self.probes]
 
 
+class AdmissionWebhookConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The webhook's server, where `webhook` is the enforcement."""
+
+    #: Address at which API servers come in.
+    listen: str = "0.0.0.0:51006"
+    #: Names of its certificate: what API servers dial.
+    names: list[str] = msgspec.field(default_factory=lambda: ["superedge-admission.superedge.svc"])
+
+    def __post_init__(self) -> None:
+        """Check the address and that there is a name."""
+        check_tcp_address("listen", self.listen)
+        if not self.names:
+            raise ValueError("names must name at least one")
+
+
 class EdgeAdmissionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The cloud's half of edge health: judges nodes by their peers' ballots; needs `tunnel_cloud`."""
 
@@ -109,6 +124,8 @@ class EdgeAdmissionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     #: What keeps the nodes that are to be kept: `policy`, `webhook`, or by `auto` the first where the API
     #: server has it.
     enforcement: Literal["auto", "policy", "webhook"] = "auto"
+    #: The webhook's server.
+    webhook: AdmissionWebhookConfig = msgspec.field(default_factory=AdmissionWebhookConfig)
 
     def __post_init__(self) -> None:
         """Check numbers."""

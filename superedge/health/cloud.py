@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import socket
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.health import metrics
 from superedge.health.judging import Judging
+from superedge.health.keeping import NAME, read_kept
 from superedge.health.signing import NodeOf, Verifier
 from superedge.interfaces import IReactor
-from superedge.kube.client import KubeClient
+from superedge.kube.client import CONFIGMAPS, KubeClient, Problems
 from superedge.kube.leaderelection import LeaderElection
+from superedge.kube.reflector import Key, Reflector
 from superedge.net.task import in_background
 from superedge.tls.reload import FileWatcher
 
 LEASE = "superedge-edge-health"
+ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+ASK_AGAIN = 5.0
 
 _log = Logger()
 
@@ -49,10 +55,72 @@ class EdgeAdmission(MultiService):
         self._verifier = Verifier(config.ca, node_of, limit=65536)
         watcher.watch(config.ca, self._verifier.reload)
         self._judging: Judging | None = None
+        self._enforcement: Literal["policy", "webhook"] = "webhook"
+        self._choosing: Deferred[None] | None = None
         identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}"
         self._election = LeaderElection(reactor, client, namespace, LEASE, identity, self._begin, self._end)
-        self._election.setServiceParent(self)
         streams.on_change(self._sessions_changed)
+
+    def startService(self) -> None:
+        """Find out which enforcement it is, then run."""
+        super().startService()
+        self._choosing = in_background(self._choose(), _log, "edge health did not start")
+
+    def stopService(self) -> Any:
+        """Stop."""
+        if self._choosing is not None:
+            self._choosing.cancel()
+        return super().stopService()
+
+    async def _choose(self) -> None:
+        if self._config.enforcement != "auto":
+            self._enforcement = self._config.enforcement
+        else:
+            self._enforcement = await self._served()
+            _log.info("edge health is enforced by {enforcement}", enforcement=self._enforcement)
+        if self._enforcement == "webhook":
+            self._add_webhook()
+        self._election.setServiceParent(self)
+
+    async def _served(self) -> Literal["policy", "webhook"]:
+        """The policy, where the API server has it. Asks until there is an answer."""
+        failing = False
+        while True:
+            try:
+                answer = await self._client.call("GET", ADMISSION)
+            except Problems as problem:
+                if not failing:
+                    failing = True
+                    _log.warn("cannot find out which admission the cluster has: {problem}", problem=problem)
+                await deferLater(self._reactor, ASK_AGAIN)
+            else:
+                return "policy" if b'"mutatingadmissionpolicies"' in answer else "webhook"
+
+    def _add_webhook(self) -> None:
+        from superedge.health.admission.serving import ServingCertificate  # noqa: PLC0415
+        from superedge.health.admission.webhook import Webhook  # noqa: PLC0415
+
+        kept: dict[str, float] = {}
+
+        def changed(key: Key, entries: dict[str, float] | None) -> None:
+            kept.clear()
+            kept.update(entries or {})
+
+        follower = Reflector(
+            self._reactor,
+            self._client,
+            CONFIGMAPS.path(self._namespace),
+            read_kept,
+            changed,
+            field_selector=f"metadata.name={NAME}",
+        )
+        settings = self._config.webhook
+        server = Webhook(self._reactor, settings.listen, kept)
+        certificate = ServingCertificate(
+            self._reactor, self._client, self._namespace, settings.names, server.serve_with
+        )
+        for service in (follower, server, certificate):
+            service.setServiceParent(self)
 
     def _sessions_changed(self) -> None:
         if self._judging is not None:
@@ -61,7 +129,13 @@ class EdgeAdmission(MultiService):
     def _begin(self) -> None:
         metrics.JUDGING.set(1)
         self._judging = Judging(
-            self._reactor, self._config, self._client, self._namespace, self._streams, self._verifier
+            self._reactor,
+            self._config,
+            self._enforcement,
+            self._client,
+            self._namespace,
+            self._streams,
+            self._verifier,
         )
         self._judging.setServiceParent(self)
 

@@ -29,6 +29,8 @@ ROUND = 30
 """Looks in which every node's turn comes, whatever happens: ballots expire without a word."""
 LOOK = 1.0
 """Seconds between two looks."""
+TORN = 8.0
+"""Seconds that witnesses may disagree before a verdict falls."""
 SETTLING = 15.0
 """Seconds after its start in which a judge does not say ``unknown`` of a node: ballots are on their way."""
 
@@ -63,6 +65,7 @@ class _Known:
     answers: bool = True
     standing: Standing | None = None
     unknown_since: float | None = None
+    torn_since: float | None = None
 
 
 @dataclass(slots=True)
@@ -259,7 +262,14 @@ class Judge:
         before = known.standing
         verdict = judgement.verdict
         settling = self._reactor.seconds() - self._started < SETTLING
-        if verdict is Verdict.UNKNOWN and settling and not judgement.healthy and not judgement.unhealthy:
+        if verdict is not Verdict.UNKNOWN:
+            known.torn_since = None
+        elif judgement.healthy or judgement.unhealthy:
+            # Witnesses find out one after the other.
+            known.torn_since = known.torn_since or now
+            if before is not None and now - known.torn_since < TORN:
+                verdict = before.verdict
+        elif settling:
             verdict = before.verdict if before is not None else _published(node)
         if verdict is Verdict.DEAD and contact is not Contact.GOOD and known.session and known.answers:
             self._asks(name)
@@ -272,7 +282,7 @@ class Judge:
             unknown_for=self._unknown_for(node, known, contact, verdict, now),
         )
         known.standing = Standing(verdict, judgement, contact, outcome, since)
-        quiet = contact is Contact.GOOD and verdict is not Verdict.DEAD
+        quiet = contact is Contact.GOOD and verdict is not Verdict.DEAD and known.torn_since is None
         if quiet:
             self._pending.discard(name)
         else:

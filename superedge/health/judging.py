@@ -28,7 +28,7 @@ from superedge.kube.reflector import Key, Reflector
 from superedge.net.task import in_background
 
 NODE_LEASES = "kube-node-lease"
-PROVE_AGAIN = 30.0
+PROVE_AGAIN = 10.0
 """Seconds to the next attempt to prove an enforcement that does not work."""
 
 _log = Logger()
@@ -41,6 +41,7 @@ class Judging(MultiService):
         self,
         reactor: IReactor,
         config: EdgeAdmissionConfig,
+        enforcement: str,
         client: IKubeClient,
         namespace: str,
         streams: Any,
@@ -49,6 +50,7 @@ class Judging(MultiService):
         super().__init__()
         self._reactor = reactor
         self._config = config
+        self._enforcement = enforcement
         names = frozenset(config.units)
         self._default = Scope(config.unit_label, None if "*" in names else names)
         settings = Settings(
@@ -146,7 +148,7 @@ class Judging(MultiService):
             self._mender.consider(name)
 
     def _in_force_metric(self, works: bool) -> None:
-        metrics.ENFORCEMENT.labels(self._config.enforcement).set(1 if works else 0)
+        metrics.ENFORCEMENT.labels(self._enforcement).set(1 if works else 0)
 
     def _in_force(self, node: str) -> bool:
         return not self.fault and self._kept.holds(node)
@@ -180,7 +182,7 @@ class Judging(MultiService):
     def status(self) -> dict[str, Any]:
         """For the status page."""
         return {
-            "enforcement": self._config.enforcement,
+            "enforcement": self._enforcement,
             "enforcement_fault": self.fault,
             "units": self.judge.status(),
         }

@@ -58,6 +58,7 @@ ca = ["{pki}/ca.crt"]
 drain_timeout = 1.0
 {replicas}
 [edge_admission]
+unit_label = "superedge.io/unit"
 ca = ["{pki}/ca.crt"]
 {admission}
 """
@@ -80,6 +81,7 @@ class EdgeNode:
         self.name = name
         self.site = site
         self.number = number
+        self.zone = site
         self.namespace = f"hl-{name}"
         self.lan_cable, self.cloud_cable = f"hl-{name}-l"[:15], f"hl-{name}-c"[:15]
         self.lan_address = f"192.168.77.{number}"
@@ -122,7 +124,7 @@ class EdgeNode:
             f"--address={self.lan_address}",
             f"--certificate={identity.certificate}",
             f"--key={identity.key}",
-            f"--labels=topology.kubernetes.io/zone={self.site}",
+            f"--labels=superedge.io/unit={self.site},topology.kubernetes.io/zone={self.zone}",
             f"--lease={self.sites.lease}",
         )
 
@@ -331,11 +333,12 @@ class EdgeSites:
             ip("link", "set", name, "up")
         return name
 
-    def add(self, site: str, *numbers: int) -> list[EdgeNode]:
-        """Nodes SITE-NUMBER, running; sites may have the same addresses."""
+    def add(self, site: str, *numbers: int, zone: str = "") -> list[EdgeNode]:
+        """Nodes SITE-NUMBER, running; sites have the same addresses."""
         made = []
         for number in numbers:
             node = EdgeNode(self, f"{site}-{number}", site, number)
+            node.zone = zone or site
             node.wire(len(self.nodes) + 1)
             self.nodes[node.name] = node
             node.start()
@@ -346,6 +349,22 @@ class EdgeSites:
         """Until all are Ready and alive for their peers."""
         wait_until(lambda: all(self.ready(name) == "True" for name in self.nodes), "nodes are ready", seconds)
         wait_until(lambda: self.verdicts(*self.nodes) == {"alive"}, "nodes are alive", seconds)
+
+    def part(self, site: str, far: list[EdgeNode]) -> None:
+        """These nodes have a LAN of their own from now on."""
+        for node in far:
+            ip("link", "set", node.lan_cable, "master", self.lan(f"{site}2"))
+
+    def heal(self, site: str, far: list[EdgeNode]) -> None:
+        """They are back on the site's."""
+        for node in far:
+            ip("link", "set", node.lan_cable, "master", self.lan(site))
+
+    def writes(self, node: str) -> int:
+        """What the cloud end wrote about a node and its pods so far, as its log tells."""
+        lines = (self.directory / "cloud.log").read_text().splitlines()
+        writers = ("superedge.health.publishing", "superedge.health.mending")
+        return sum(1 for line in lines if node in line and any(writer in line for writer in writers))
 
     # -- kubectl
 
@@ -386,7 +405,7 @@ class EdgeSites:
     def deploy(self, name: str, replicas: int, site: str, **spec: Any) -> None:
         """A Deployment on a site's nodes, one pod a node as far as that goes, and a Service."""
         pod = {
-            "nodeSelector": {"topology.kubernetes.io/zone": site},
+            "nodeSelector": {"superedge.io/unit": site},
             "terminationGracePeriodSeconds": 1,
             "topologySpreadConstraints": [
                 {

@@ -1,0 +1,233 @@
+"""The webhook's certificate: made by the first replica that needs it, shared in a Secret, renewed in time.
+
+The API servers hear of a CA before anything is signed by it: the webhook configuration's caBundle is written
+first, the Secret after that.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from cryptography import x509
+from OpenSSL import crypto
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.ssl import CertificateOptions, TLSVersion
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from superedge.kube.client import IKubeClient, Problems, Resource, decode
+from superedge.kube.errors import APIError, DecodeError
+from superedge.net.task import in_background
+from superedge.tls.authority import Authority
+
+SECRET = "superedge-admission"
+CONFIGURATION = "superedge-keep"
+"""Of the MutatingWebhookConfiguration, which deploy/kubernetes/health-webhook.yaml has."""
+SECRETS = Resource("", "v1", "secrets")
+WEBHOOKS = Resource("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations")
+JSON_PATCH = "application/json-patch+json"
+LIFETIME = timedelta(days=90)
+LOOK = 60.0
+"""Seconds between two looks at the Secret and at the caBundle."""
+SOON = 5.0
+"""Seconds to the next look after one that failed."""
+
+_log = Logger()
+
+
+class Pair(NamedTuple):
+    """PEM. ``authorities``: the CAs that API servers are to trust, the one in use first."""
+
+    authorities: bytes
+    authority_key: bytes
+    certificate: bytes
+    key: bytes
+
+    def options(self) -> CertificateOptions:
+        """For Twisted's TLS."""
+        return CertificateOptions(
+            privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, self.key),
+            certificate=crypto.load_certificate(crypto.FILETYPE_PEM, self.certificate),
+            raiseMinimumTo=TLSVersion.TLSv1_2,
+        )
+
+    def good(self, names: Sequence[str], now: datetime) -> bool:
+        """Whether it has these names and more than a third of its life left."""
+        try:
+            leaf = x509.load_pem_x509_certificate(self.certificate)
+            authority = x509.load_pem_x509_certificates(self.authorities)[0]
+            has = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            leaf.verify_directly_issued_by(authority)
+        except (ValueError, IndexError, TypeError, x509.ExtensionNotFound):
+            return False
+        except Exception:
+            _log.failure("the webhook's certificate is of no use")
+            return False
+        begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        in_time = begin <= now < end - (end - begin) / 3 and authority.not_valid_after_utc > now + LIFETIME
+        return in_time and set(names) <= set(has.get_values_for_type(x509.DNSName))
+
+
+def make_pair(names: Sequence[str], before: Pair | None, now: datetime) -> Pair:
+    """A new certificate, by the CA before if that lives long enough, or else by a new one beside it."""
+    with tempfile.TemporaryDirectory(prefix="superedge-") as text:
+        directory = Path(text)
+        authorities = b""
+        if before is not None:
+            (directory / "ca.crt").write_bytes(before.authorities)
+            (directory / "ca.key").write_bytes(before.authority_key)
+            authorities = before.authorities
+        try:
+            authority = Authority.load(directory)
+            made = x509.load_pem_x509_certificates(before.authorities if before is not None else b"")[0]
+            if made.not_valid_after_utc < now + 2 * LIFETIME:
+                raise ValueError("it ends too soon")
+        except Exception:
+            authority = Authority.create(directory / "new", "superedge admission")
+            authorities = authority.path.read_bytes() + authorities[:16384]
+            key = (directory / "new" / "ca.key").read_bytes()
+        else:
+            key = (directory / "ca.key").read_bytes()
+        pair = authority.issue(names[0], dns=names, directory=directory, name="tls", lifetime=LIFETIME)
+        return Pair(authorities, key, pair.certificate.read_bytes(), pair.key.read_bytes())
+
+
+class _Metadata(msgspec.Struct):
+    resourceVersion: str = ""
+
+
+class _Secret(msgspec.Struct):
+    metadata: _Metadata
+    data: dict[str, str] = {}
+
+
+class _ClientConfig(msgspec.Struct):
+    caBundle: str = ""
+
+
+class _Hook(msgspec.Struct):
+    name: str
+    clientConfig: _ClientConfig = msgspec.field(default_factory=_ClientConfig)
+
+
+class _Configuration(msgspec.Struct):
+    metadata: _Metadata
+    webhooks: list[_Hook] = []
+
+
+class ServingCertificate(Service):
+    """``use`` is given the certificate's options whenever there is another."""
+
+    name = "health-serving-certificate"
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        client: IKubeClient,
+        namespace: str,
+        names: Sequence[str],
+        use: Callable[[CertificateOptions], None],
+    ) -> None:
+        """``names``: what API servers dial, SERVICE.NAMESPACE.svc as a rule."""
+        self._reactor = reactor
+        self._client = client
+        self._namespace = namespace
+        self._names = names
+        self._use = use
+        self._used: Pair | None = None
+        self._running: Deferred[None] | None = None
+        self._failing = False
+
+    def startService(self) -> None:
+        """See to it from now on."""
+        super().startService()
+        self._running = in_background(self._run(), _log, "the webhook's certificate is not renewed any more")
+
+    def stopService(self) -> None:
+        """Leave it as it is."""
+        super().stopService()
+        if self._running is not None:
+            self._running.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            pause = LOOK
+            try:
+                await self.look()
+                self._failing = False
+            except Problems as problem:
+                pause = SOON
+                if not self._failing:
+                    self._failing = True
+                    _log.warn("the webhook's certificate: {problem}", problem=problem)
+            await deferLater(self._reactor, pause)
+
+    async def look(self) -> None:
+        """Use the certificate of the Secret, which is made if need be. Raises what the client does."""
+        now = datetime.now(UTC)
+        version, pair = await self._read()
+        if pair is None or not pair.good(self._names, now):
+            pair = make_pair(self._names, pair, now)
+            await self._publish(pair)
+            await self._write(version, pair)
+            _log.info("the webhook has a new certificate")
+        else:
+            await self._publish(pair)
+        if pair != self._used:
+            self._use(pair.options())
+            self._used = pair
+
+    async def _read(self) -> tuple[str, Pair | None]:
+        try:
+            answer = await self._client.call("GET", SECRETS.path(self._namespace, SECRET))
+        except APIError as problem:
+            if problem.code == 404:
+                return "", None
+            raise
+        found = decode(_Secret, answer)
+        try:
+            parts = [b64decode(found.data[key]) for key in ("ca.crt", "ca.key", "tls.crt", "tls.key")]
+        except (KeyError, ValueError):
+            return found.metadata.resourceVersion, None
+        return found.metadata.resourceVersion, Pair(*parts)
+
+    async def _write(self, version: str, pair: Pair) -> None:
+        names = ("ca.crt", "ca.key", "tls.crt", "tls.key")
+        metadata = {"name": SECRET, "namespace": self._namespace}
+        if version:
+            metadata["resourceVersion"] = version
+        secret: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": metadata,
+            "data": {name: b64encode(part).decode() for name, part in zip(names, pair, strict=True)},
+        }
+        if version:
+            await self._client.call("PUT", SECRETS.path(self._namespace, SECRET), body=secret)
+        else:
+            await self._client.call("POST", SECRETS.path(self._namespace), body=secret)
+
+    async def _publish(self, pair: Pair) -> None:
+        """Have the API servers trust the CAs."""
+        path = WEBHOOKS.path(name=CONFIGURATION)
+        found = decode(_Configuration, await self._client.call("GET", path))
+        bundle = b64encode(pair.authorities).decode()
+        patch = [
+            {"op": "add", "path": f"/webhooks/{at}/clientConfig/caBundle", "value": bundle}
+            for at, hook in enumerate(found.webhooks)
+            if hook.clientConfig.caBundle != bundle
+        ]
+        if not found.webhooks:
+            raise DecodeError(f"MutatingWebhookConfiguration {CONFIGURATION} has no webhooks")
+        if patch:
+            version = found.metadata.resourceVersion
+            same = [{"op": "test", "path": "/metadata/resourceVersion", "value": version}]
+            await self._client.call("PATCH", path, body=same + patch, content_type=JSON_PATCH)

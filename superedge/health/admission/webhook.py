@@ -1,0 +1,101 @@
+"""The webhook: an HTTPS server that answers the API server's reviews from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any, cast
+
+from klein import Klein
+from OpenSSL import SSL
+from twisted.application.service import Service
+from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
+from twisted.internet.ssl import CertificateOptions
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.web.iweb import IRequest
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from superedge.config.addresses import TCPAddress, parse_address
+from superedge.health import metrics
+from superedge.health.admission.reviews import ReviewError, answer
+from superedge.interfaces import IReactor
+from superedge.net.sockets import address_text
+
+MAX_BODY = 4 * 1024 * 1024
+"""Bytes of a review: two objects of the largest size that the API server stores."""
+
+_log = Logger()
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class _Certificate:
+    """The certificate for the next connection; without one there is none."""
+
+    def __init__(self) -> None:
+        self.options: CertificateOptions | None = None
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Called by Twisted for each connection."""
+        context = self.options.getContext() if self.options is not None else SSL.Context(SSL.TLS_METHOD)
+        return SSL.Connection(context, None)
+
+
+class Webhook(Service):
+    """``kept`` is asked at each review: nodes, and until when they are kept."""
+
+    name = "health-webhook"
+
+    def __init__(self, reactor: IReactor, listen: str, kept: Mapping[str, float]) -> None:
+        self._reactor = reactor
+        self._listen = cast(TCPAddress, parse_address(listen))
+        self._kept = kept
+        self._certificate = _Certificate()
+        self._port: IListeningPort | None = None
+
+    @property
+    def address(self) -> Any:
+        """Where it listens."""
+        assert self._port is not None
+        return self._port.getHost()
+
+    def serve_with(self, options: CertificateOptions) -> None:
+        """Show this certificate from the next connection on."""
+        self._certificate.options = options
+
+    def startService(self) -> None:
+        """Listen."""
+        super().startService()
+        app = Klein()
+
+        @app.route("/keep", methods=["POST"])
+        def keep(request: IRequest) -> bytes:
+            return self._review(request)
+
+        site = Site(app.resource())
+        factory: Any = TLSMemoryBIOFactory(self._certificate, False, site)
+        self._port = self._reactor.listenTCP(self._listen.port, factory, 1024, self._listen.host)
+        _log.info("the webhook waits for API servers on {address}", address=address_text(self.address))
+
+    def _review(self, request: Any) -> bytes:
+        started = perf_counter()
+        request.setHeader(b"Content-Type", b"application/json")
+        body = request.content.read(MAX_BODY + 1)
+        try:
+            if len(body) > MAX_BODY:
+                raise ReviewError(f"a review of more than {MAX_BODY} bytes")
+            found, changes = answer(body, self._kept)
+        except ReviewError as problem:
+            metrics.REVIEWS.labels("refused").inc()
+            request.setResponseCode(400)
+            return str(problem).encode()
+        metrics.REVIEWS.labels("changed" if changes else "allowed").inc()
+        metrics.REVIEW_SECONDS.observe(perf_counter() - started)
+        return found
+
+    async def stopService(self) -> None:
+        """Listen no more."""
+        super().stopService()
+        if self._port is not None:
+            await cast(Any, self._port.stopListening())

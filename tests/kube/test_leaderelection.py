@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.kube.client import LEASES
+from superedge.kube.leaderelection import DURATION, LeaderElection
+from superedge.testing.inprocess import InProcessAPI
+
+
+class LeaderElectionTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.api = InProcessAPI(self.clock)
+        self.successResultOf(self.create_namespace())
+        self.events: list[str] = []
+
+    def create_namespace(self) -> Deferred[bytes]:
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cloud"}}
+        made = Deferred.fromCoroutine(self.api.client().call("POST", "/api/v1/namespaces", body=body))
+        self.clock.advance(0)
+        self.clock.advance(0)
+        return made
+
+    def candidate(self, name: str, wall: float = 0.0) -> LeaderElection:
+        election = LeaderElection(
+            self.clock,
+            self.api.client(),
+            "cloud",
+            "judge",
+            name,
+            lambda: self.events.append(f"{name} leads"),
+            lambda: self.events.append(f"{name} stops"),
+            lambda: self.clock.seconds() + wall,
+        )
+        election.startService()
+        return election
+
+    def run_for(self, seconds: float) -> None:
+        for _ in range(int(seconds * 10)):
+            self.clock.advance(0.1)
+
+    def stop(self, election: LeaderElection) -> None:
+        done: Any = Deferred.fromCoroutine(election.stopService())
+        self.run_for(1)
+        self.successResultOf(done)
+
+    def test_one_leads(self) -> None:
+        one, two = self.candidate("one"), self.candidate("two")
+        self.run_for(60)
+        self.assertEqual(self.events, ["one leads"])
+        self.assertEqual((two.holder, one.leading, two.leading), ("one", True, False))
+
+    def test_who_steps_down_is_followed_at_once(self) -> None:
+        one = self.candidate("one")
+        self.run_for(1)
+        self.candidate("two")
+        self.run_for(5)
+        self.stop(one)
+        self.run_for(3)
+        self.assertEqual(self.events, ["one leads", "one stops", "two leads"])
+
+    def test_who_dies_is_followed_after_the_lease(self) -> None:
+        one = self.candidate("one")
+        self.run_for(1)
+        self.candidate("two", wall=-86400.0)
+        self.run_for(3)
+        assert one._running is not None
+        one._running.cancel()
+        self.run_for(DURATION - 5)
+        self.assertEqual(self.events, ["one leads"])
+        self.run_for(10)
+        self.assertEqual(self.events, ["one leads", "two leads"])
+
+    def test_who_cannot_renew_stops_before_another_may_begin(self) -> None:
+        self.candidate("one")
+        self.run_for(1)
+        self.api.available = False
+        self.run_for(DURATION - 4)
+        self.assertEqual(self.events, ["one leads", "one stops"])
+        self.api.available = True
+        self.run_for(5)
+        self.assertEqual(self.events, ["one leads", "one stops", "one leads"])
+
+    def test_a_lease_that_was_taken_away(self) -> None:
+        self.candidate("one")
+        self.run_for(1)
+        path = LEASES.path("cloud", "judge")
+        done = Deferred.fromCoroutine(self.api.client().call("DELETE", path))
+        self.run_for(3)
+        self.successResultOf(done)
+        self.assertEqual(self.events, ["one leads"])
