@@ -106,6 +106,8 @@ class Judge:
         self.box = BallotBox(verifier, self._unit_of.get)
         self._said: dict[str, dict[str, Opinion]] = {}
         self._pending: set[str] = set()
+        self._renewals: dict[str, None] = {}
+        """Nodes with a Lease, the last renewed last."""
         self._turn: list[str] = []
         self._started = reactor.seconds()
         self._looking = PeriodicCall(reactor, LOOK, self.look)
@@ -155,6 +157,7 @@ class Judge:
                 self._said.pop(name, None)
                 if name not in self._nodes:
                     del self._known[name]
+                    self._renewals.pop(name, None)
                 self._changed(name)
         if unit is None or member is None:
             return
@@ -176,10 +179,13 @@ class Judge:
         known = self._of(name)
         if lease is None:
             known.lease = None
+            self._renewals.pop(name, None)
             return
         if known.lease is None or known.lease.renewed != lease.renewed:
             known.renewed = self._reactor.seconds()
             known.lease = lease
+            self._renewals.pop(name, None)
+            self._renewals[name] = None
             if known.standing is not None and known.standing.contact is not Contact.GOOD:
                 self._evaluate(name)
 
@@ -236,9 +242,19 @@ class Judge:
             self._turn = list(self._unit_of)
         share = len(self._unit_of) // ROUND + 1
         turn, self._turn = self._turn[:share], self._turn[share:]
-        for name in {*self._pending, *turn}:
+        for name in {*self._pending, *turn, *self._overdue()}:
             self._evaluate(name)
         self._count()
+
+    def _overdue(self) -> list[str]:
+        """Nodes whose Leases are overdue."""
+        found, now = [], self._reactor.seconds()
+        for name in self._renewals:
+            known = self._known[name]
+            if known.lease is not None and now - known.renewed <= known.lease.duration * OVERDUE:
+                break  # those behind it were renewed later
+            found.append(name)
+        return found
 
     def _evaluate(self, name: str) -> None:
         unit = self._unit_of.get(name)

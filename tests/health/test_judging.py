@@ -1,0 +1,384 @@
+"""The judging replica on an API server in this process: what it writes, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.config.health import EdgeAdmissionConfig
+from superedge.health import judging, keeping, mending, publishing
+from superedge.health.ballot import Opinion
+from superedge.health.cluster import CONDITION, Scope, read_duration, read_node, read_scope
+from superedge.health.judging import Judging
+from superedge.health.signing import Verifier
+from superedge.interfaces import IReactor
+from superedge.kube.errors import DecodeError
+from superedge.kube.times import kube_time, micro_time, read_time
+from superedge.testing.inprocess import InProcessAPI
+from tests.health.simulation import _Trusting, _Unsigned
+from tests.health.voters import ballot
+
+START = 1_900_000_000.0
+YES, NO = Opinion.HEALTHY, Opinion.UNHEALTHY
+
+
+class Streams:
+    """No node has a session."""
+
+    def sessions(self) -> Mapping[str, int]:
+        return {}
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Nothing changes."""
+
+
+class Case(SynchronousTestCase):
+    failover = "fast"
+    more: dict[str, Any] = {}
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.sequence = 0
+        self.api = InProcessAPI(self.clock)
+        for module in (judging, keeping, publishing):
+            self.patch(module, "time", self.wall)
+        for module_name in ("superedge.health.judge", "superedge.health.streams"):
+            self.patch(__import__(module_name, fromlist=["time"]), "time", self.wall)
+        for name in ("superedge", "kube-node-lease", "default"):
+            self.call("POST", "/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": name}})
+        for number in range(4):
+            self.add_node(f"n{number}")
+        config = EdgeAdmissionConfig(
+            ca=[Path("ca")], unit_label="unit", failover=cast(Any, self.failover), **self.more
+        )
+        self.judging = Judging(
+            cast(IReactor, self.clock),
+            config,
+            "policy",
+            self.api.client(),
+            "superedge",
+            Streams(),
+            cast(Verifier, _Trusting()),
+        )
+        self.judging._publisher._wall = self.wall
+        self.judging._kept._wall = self.wall
+        self.judging._mender._wall = self.wall
+        self.judging.judge._wall = self.wall
+        self.judging._proof.run = self.proven  # type: ignore[method-assign]
+        self.judging.startService()
+        self.renew("n0", "n1", "n2", "n3")
+        self.advance(1)
+
+    async def proven(self) -> None:
+        """Nothing to prove: the enforcement is taken to work."""
+
+    def tearDown(self) -> None:
+        Deferred.fromCoroutine(self.judging.stopService())
+        self.advance(1)
+
+    def wall(self) -> float:
+        return START + self.clock.seconds()
+
+    def advance(self, seconds: float) -> None:
+        for _ in range(round(seconds * 10)):
+            self.clock.advance(0.1)
+
+    def call(
+        self, method: str, path: str, body: Any = None, kind: str = "application/json", **query: str
+    ) -> Any:
+        client = self.api.client()
+        done = Deferred.fromCoroutine(client.call(method, path, query, body, kind))
+        for _ in range(4):
+            self.clock.advance(0)
+        return json.loads(self.successResultOf(done))
+
+    def add_node(self, name: str) -> None:
+        node = {
+            "kind": "Node", "apiVersion": "v1", "metadata": {"name": name, "labels": {"unit": "shop"}},
+        }  # fmt: skip
+        self.call("POST", "/api/v1/nodes", node)
+        self.ready(name, "True")
+
+    def ready(self, name: str, status: str) -> None:
+        condition = {"type": "Ready", "status": status, "lastTransitionTime": kube_time(self.wall())}
+        self.call(
+            "PATCH",
+            f"/api/v1/nodes/{name}/status",
+            {"status": {"conditions": [condition]}},
+            mending.STRATEGIC_PATCH,
+        )
+
+    def renew(self, *names: str) -> None:
+        for name in names:
+            lease = {
+                "kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": name},
+                "spec": {"renewTime": micro_time(self.wall()), "leaseDurationSeconds": 40},
+            }  # fmt: skip
+            self.call(
+                "PATCH",
+                f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}",
+                lease,
+                "application/apply-patch+yaml",
+                fieldManager="kubelet",
+                force="true",
+            )
+
+    def vote(self, **said: dict[str, Opinion]) -> None:
+        self.sequence += 1
+        for voter, rows in said.items():
+            item = ballot(voter, rows, issued=int(self.wall() * 1000), sequence=self.sequence)
+            self.judging.judge.ballot(cast(Any, _Unsigned(voter)).sign(item))
+
+    def everybody_says(self, peer: str, opinion: Opinion) -> None:
+        names = [f"n{number}" for number in range(4)]
+        self.vote(
+            **{
+                voter: {name: opinion if name == peer else YES for name in names if name != voter}
+                for voter in names
+                if voter != peer
+            }
+        )
+
+    def node(self, name: str) -> Any:
+        return self.call("GET", f"/api/v1/nodes/{name}")
+
+    def condition(self, name: str) -> str:
+        conditions = self.node(name)["status"].get("conditions", [])
+        return next((each["status"] for each in conditions if each["type"] == CONDITION), "")
+
+    def taints(self, name: str) -> set[str]:
+        return {f"{each['key']}:{each['effect']}" for each in self.node(name)["spec"].get("taints", [])}
+
+    def kept(self) -> dict[str, str]:
+        data = self.call("GET", "/api/v1/namespaces/superedge/configmaps/superedge-kept-nodes").get("data")
+        return dict(data or {})
+
+    def events(self) -> list[str]:
+        items = self.call("GET", "/api/v1/namespaces/default/events")["items"]
+        return [f"{each['involvedObject']['name']} {each['reason']}" for each in items]
+
+    def writes(self) -> int:
+        return sum(self.api.writes.values())
+
+
+class PublishingTests(Case):
+    def test_the_verdict_is_a_condition_written_on_change_alone(self) -> None:
+        for _ in range(3):
+            self.everybody_says("n1", YES)
+            self.renew("n0", "n1", "n2", "n3")
+            self.advance(5)
+        self.assertEqual({self.condition(f"n{number}") for number in range(4)}, {"True"})
+        before = self.writes()
+        for _ in range(12):
+            self.everybody_says("n1", YES)
+            self.advance(5)
+            self.renew("n0", "n1", "n2", "n3")
+        self.assertEqual(self.writes() - before, 12 * 4, "it wrote more than the Leases of this test")
+
+    def test_a_dead_node_that_the_cloud_still_hears_is_only_called_so(self) -> None:
+        self.everybody_says("n1", NO)
+        self.advance(2)
+        self.assertEqual((self.condition("n1"), self.taints("n1")), ("False", set()))
+        self.assertEqual(self.node("n1")["metadata"]["annotations"], {"nodeunhealth": "yes"})
+        self.assertIn("n1 PeersDoNotReachIt", self.events())
+
+    def test_what_both_sides_have_lost_is_evicted_until_it_is_back(self) -> None:
+        self.everybody_says("n1", YES)
+        self.advance(10)
+        self.renew("n0", "n2", "n3")
+        self.everybody_says("n1", NO)
+        self.advance(7)
+        self.assertEqual(self.taints("n1"), {"superedge.io/dead:NoExecute"})
+        self.assertIn("n1 EdgeNodeDead", self.events())
+        self.assertEqual(self.kept(), {})
+        self.renew("n1")
+        self.advance(1)
+        self.assertEqual(self.taints("n1"), set())
+        self.everybody_says("n1", YES)
+        self.advance(1)
+        self.assertEqual(
+            (self.condition("n1"), self.node("n1")["metadata"].get("annotations", {})), ("True", {})
+        )
+
+    def test_taints_of_others_stay(self) -> None:
+        other = {"key": "mine", "effect": "NoSchedule", "value": "yes"}
+        self.call("PATCH", "/api/v1/nodes/n1", {"spec": {"taints": [other]}}, "application/merge-patch+json")
+        self.advance(20)
+        self.everybody_says("n1", NO)
+        self.advance(2)
+        self.assertEqual(self.taints("n1"), {"mine:NoSchedule", "superedge.io/dead:NoExecute"})
+        self.assertIn(other, self.node("n1")["spec"]["taints"])
+        self.renew("n1")
+        self.advance(1)
+        self.assertEqual(self.node("n1")["spec"]["taints"], [other])
+
+    def test_what_an_earlier_judge_left_goes_once_it_is_not_so(self) -> None:
+        left = {
+            "metadata": {"annotations": {"nodeunhealth": "yes"}},
+            "spec": {"taints": [{"key": "superedge.io/dead", "effect": "NoExecute"}]},
+        }
+        self.call("PATCH", "/api/v1/nodes/n1", left, "application/merge-patch+json")
+        self.everybody_says("n1", YES)
+        self.advance(2)
+        self.assertEqual((self.taints("n1"), self.node("n1")["metadata"].get("annotations", {})), (set(), {}))
+
+    def test_nodes_out_of_scope_lose_the_condition_and_are_left_alone(self) -> None:
+        self.everybody_says("n1", YES)
+        self.advance(2)
+        scope = {
+            "kind": "ConfigMap", "metadata": {"name": "superedge-edge-health"},
+            "data": {"units": "mill, farm"},
+        }  # fmt: skip
+        self.call("POST", "/api/v1/namespaces/superedge/configmaps", scope)
+        self.advance(2)
+        self.assertEqual({self.condition(f"n{number}") for number in range(4)}, {""})
+        self.assertEqual(self.judging.judge.unit("n1").members, ())
+        self.advance(60)
+        self.assertEqual(self.kept(), {})
+        path = "/api/v1/namespaces/superedge/configmaps/superedge-edge-health"
+        self.call("PATCH", path, {"data": {"units": "*"}}, "application/merge-patch+json")
+        self.advance(2)
+        self.assertEqual(len(self.judging.judge.unit("n1").members), 4)
+
+
+class NativeTests(Case):
+    failover = "native"
+
+    def test_the_clusters_own_taint_once_ready_is_unknown(self) -> None:
+        self.everybody_says("n1", YES)
+        self.advance(20)
+        self.everybody_says("n1", NO)
+        self.advance(2)
+        self.assertEqual(self.taints("n1"), set())
+        self.ready("n1", "Unknown")
+        self.advance(1)
+        self.assertEqual(self.taints("n1"), {"node.kubernetes.io/unreachable:NoExecute"})
+
+
+class EvictUnknownTests(Case):
+    more = {"unknown": "evict"}
+
+    def test_what_nobody_knows_is_left_to_the_cluster(self) -> None:
+        self.advance(20)
+        self.assertEqual(self.kept(), {})
+
+
+class KeepingTests(Case):
+    def test_an_entry_stands_before_ready_is_unknown_and_goes_afterwards(self) -> None:
+        self.everybody_says("n1", YES)
+        self.advance(14)
+        self.renew("n0", "n2", "n3")
+        self.everybody_says("n1", YES)
+        self.assertEqual(self.kept(), {})
+        self.advance(3)
+        kept = self.kept()
+        self.assertEqual(list(kept), ["n1"])
+        until = read_time(kept["n1"])
+        assert until is not None
+        self.assertTrue(100 < until - self.wall() <= 120)
+        self.renew("n1")
+        self.advance(2)
+        self.assertEqual(self.kept(), {})
+
+    def test_entries_are_renewed_together(self) -> None:
+        before = self.writes()
+        for _ in range(40):
+            self.everybody_says("n1", YES)
+            self.renew("n0")
+            self.advance(5)
+        until = [read_time(text) for text in self.kept().values()]
+        self.assertEqual(len(until), 3)
+        self.assertTrue(all(end is not None and end - self.wall() > 30 for end in until))
+        self.assertLess(self.api.writes["configmaps"] - before, 8)
+
+    def test_the_annotation_says_how_long_what_nobody_knows_is_kept(self) -> None:
+        note = {"metadata": {"annotations": {"superedge.io/keep-unknown": "60s"}}}
+        self.call("PATCH", "/api/v1/nodes/n1", note, "application/merge-patch+json")
+        self.advance(40)
+        self.assertEqual(set(self.kept()), {"n0", "n1", "n2", "n3"})
+        self.advance(60)
+        self.assertEqual(set(self.kept()), {"n0", "n2", "n3"})
+
+    def test_a_failed_write_is_tried_again(self) -> None:
+        self.api.available = False
+        self.advance(20)
+        self.api.available = True
+        self.advance(15)
+        self.assertEqual(set(self.kept()), {"n0", "n1", "n2", "n3"})
+
+
+class MendingTests(Case):
+    def pod(self, name: str, ready: str, containers: str) -> None:
+        item = {
+            "kind": "Pod", "apiVersion": "v1", "metadata": {"name": name},
+            "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]},
+        }  # fmt: skip
+        self.call("POST", "/api/v1/namespaces/default/pods", item)
+        said = [{"type": "Ready", "status": ready}, {"type": "ContainersReady", "status": containers}]
+        status = {"status": {"phase": "Running", "conditions": said}}
+        self.call("PATCH", f"/api/v1/namespaces/default/pods/{name}/status", status, mending.STRATEGIC_PATCH)
+
+    def pod_ready(self, name: str) -> str:
+        conditions = self.call("GET", f"/api/v1/namespaces/default/pods/{name}")["status"]["conditions"]
+        return next(str(each["status"]) for each in conditions if each["type"] == "Ready")
+
+    def lose(self) -> None:
+        self.pod("a", "False", "True")
+        self.pod("b", "False", "False")
+        self.ready("n1", "Unknown")
+        taints = [
+            {"key": "node.kubernetes.io/unreachable", "effect": effect}
+            for effect in ("NoSchedule", "NoExecute")
+        ]
+        self.call("PATCH", "/api/v1/nodes/n1", {"spec": {"taints": taints}}, "application/merge-patch+json")
+        self.everybody_says("n1", YES)
+        self.advance(3)
+
+    def test_what_came_too_early_is_put_back(self) -> None:
+        self.lose()
+        self.assertEqual(self.taints("n1"), {"node.kubernetes.io/unreachable:NoSchedule"})
+        self.assertEqual((self.pod_ready("a"), self.pod_ready("b")), ("True", "False"))
+
+    def test_without_enforcement_the_cluster_has_its_way(self) -> None:
+        self.judging.fault = "it does not work"
+        self.lose()
+        self.assertIn("node.kubernetes.io/unreachable:NoExecute", self.taints("n1"))
+        self.assertEqual(self.pod_ready("a"), "False")
+
+
+class ReadingTests(SynchronousTestCase):
+    def test_durations(self) -> None:
+        for text, seconds in {
+            "24h": 86400,
+            "1h30m": 5400,
+            "90s": 90,
+            "2d": 172800,
+            "0s": 0,
+            "1.5h": 5400,
+        }.items():
+            self.assertEqual(read_duration(text), seconds)
+        for text in ("", "24", "h", "1y", "-1h", "1h2", "1.2.3h", ".h"):
+            self.assertIsNone(read_duration(text), text)
+
+    def test_scopes(self) -> None:
+        default = Scope("zone", frozenset({"a"}))
+        for data, wanted in (
+            ({}, default),
+            ({"units": "*"}, Scope("zone", None)),
+            ({"unit_label": "u", "units": "a,b\nc"}, Scope("u", frozenset({"a", "b", "c"}))),
+            ({"unit_label": "", "units": ""}, Scope("", frozenset())),
+        ):
+            self.assertEqual(read_scope(json.dumps({"data": data}).encode(), default), wanted)
+        self.assertRaises(DecodeError, read_scope, b'{"data": {"units": "a*"}}', default)
+
+    def test_a_bare_node(self) -> None:
+        found = read_node(b'{"metadata": {"name": "n"}}')
+        self.assertEqual((found.ready, found.host, found.taints, found.published), ("Unknown", "", (), None))
+        self.assertEqual(found.member.kubelet, 10250)
