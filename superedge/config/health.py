@@ -86,7 +86,7 @@ class AdmissionWebhookConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=
 
     #: Address at which API servers come in.
     listen: str = "0.0.0.0:51006"
-    #: Names of its certificate: what API servers dial.
+    #: Names and addresses in its certificate: what API servers dial.
     names: list[str] = msgspec.field(default_factory=lambda: ["superedge-admission.superedge.svc"])
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ UNSCHEDULED = ("node.kubernetes.io/unreachable", "NoSchedule")
 WEBHOOK_PORT = 51006
 WEBHOOK = f"""[edge_admission.webhook]
 listen = "{CLOUD}:{WEBHOOK_PORT}"
+names = ["{CLOUD}"]
 """
 _log = Logger()
 GRACE, TOLERATION = 20, 25
@@ -187,8 +188,8 @@ class _Story:
             time.sleep(5)
             node.join_cloud()
             time.sleep(1.5)
-        assert self.kept("theta", before)
-        assert "theta-1" not in self.entries()
+        wait_until(lambda: self.kept("theta", before), "its pod is where it was, and ready", 20)
+        wait_until(lambda: "theta-1" not in self.entries(), "no entry is left", 20)
         return sites.writes("theta-1") - count
 
 

@@ -126,8 +126,8 @@ class ReviewTests(SynchronousTestCase):
 class CertificateTests(SynchronousTestCase):
     def test_it_is_good_until_two_thirds_of_its_life(self) -> None:
         now = datetime.now(UTC)
-        pair = serving.make_pair(["a.b.svc"], None, now)
-        self.assertTrue(pair.good(["a.b.svc"], now))
+        pair = serving.make_pair(["a.b.svc", "192.0.2.1"], None, now)
+        self.assertTrue(pair.good(["a.b.svc", "192.0.2.1"], now))
         self.assertTrue(pair.good(["a.b.svc"], now + timedelta(days=59)))
         self.assertFalse(pair.good(["a.b.svc"], now + timedelta(days=61)))
         self.assertFalse(pair.good(["a.b.svc", "other.svc"], now))

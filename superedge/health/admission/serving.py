@@ -25,6 +25,7 @@ from twisted.logger import Logger
 
 from superedge.kube.client import IKubeClient, Problems, Resource, decode
 from superedge.kube.errors import APIError, DecodeError
+from superedge.net.names import is_address
 from superedge.net.task import in_background
 from superedge.tls.authority import Authority
 
@@ -73,7 +74,8 @@ class Pair(NamedTuple):
             return False
         begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
         in_time = begin <= now < end - (end - begin) / 3 and authority.not_valid_after_utc > now + LIFETIME
-        return in_time and set(names) <= set(has.get_values_for_type(x509.DNSName))
+        held = {*has.get_values_for_type(x509.DNSName), *map(str, has.get_values_for_type(x509.IPAddress))}
+        return in_time and set(names) <= held
 
 
 def make_pair(names: Sequence[str], before: Pair | None, now: datetime) -> Pair:
@@ -96,7 +98,11 @@ def make_pair(names: Sequence[str], before: Pair | None, now: datetime) -> Pair:
             key = (directory / "new" / "ca.key").read_bytes()
         else:
             key = (directory / "ca.key").read_bytes()
-        pair = authority.issue(names[0], dns=names, directory=directory, name="tls", lifetime=LIFETIME)
+        addresses = [name for name in names if is_address(name)]
+        dns = [name for name in names if not is_address(name)]
+        pair = authority.issue(
+            names[0][:64], dns=dns, ips=addresses, directory=directory, name="tls", lifetime=LIFETIME
+        )
         return Pair(authorities, key, pair.certificate.read_bytes(), pair.key.read_bytes())
 
 

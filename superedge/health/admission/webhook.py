@@ -42,6 +42,16 @@ class _Certificate:
         return SSL.Connection(context, None)
 
 
+class _QuietSite(Site):
+    """Metrics count what comes; a line for each request says no more."""
+
+    noisy = False
+    displayTracebacks = False
+
+    def log(self, request: Any) -> None:
+        """Called by Twisted for each request."""
+
+
 class Webhook(Service):
     """``kept`` is asked at each review: nodes, and until when they are kept."""
 
@@ -73,8 +83,7 @@ class Webhook(Service):
         def keep(request: IRequest) -> bytes:
             return self._review(request)
 
-        site = Site(app.resource())
-        factory: Any = TLSMemoryBIOFactory(self._certificate, False, site)
+        factory: Any = TLSMemoryBIOFactory(self._certificate, False, _QuietSite(app.resource()))
         self._port = self._reactor.listenTCP(self._listen.port, factory, 1024, self._listen.host)
         _log.info("the webhook waits for API servers on {address}", address=address_text(self.address))
 

@@ -1,0 +1,155 @@
+// Command memberlist runs nodes of hashicorp/memberlist with its LAN defaults in one process, over a network in memory
+// that loses packets, and says in JSON how long a death takes to be noticed, what a node sends, and who was held dead
+// without being so.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"math/rand"
+	"net"
+	"os"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+type network struct {
+	mock  memberlist.MockNetwork
+	loss  float64
+	bytes atomic.Int64
+}
+
+// lossy counts what is sent, with IP and UDP headers, and loses packets.
+type lossy struct {
+	*memberlist.MockTransport
+	network *network
+}
+
+func (t *lossy) lost(size int) bool {
+	t.network.bytes.Add(int64(size) + 28)
+	return rand.Float64() < t.network.loss
+}
+
+func (t *lossy) WriteTo(data []byte, address string) (time.Time, error) {
+	if t.lost(len(data)) {
+		return time.Now(), nil
+	}
+	return t.MockTransport.WriteTo(data, address)
+}
+
+func (t *lossy) WriteToAddress(data []byte, address memberlist.Address) (time.Time, error) {
+	if t.lost(len(data)) {
+		return time.Now(), nil
+	}
+	return t.MockTransport.WriteToAddress(data, address)
+}
+
+type counted struct {
+	net.Conn
+	network *network
+}
+
+func (c *counted) Write(data []byte) (int, error) {
+	c.network.bytes.Add(int64(len(data)) + 52)
+	return c.Conn.Write(data)
+}
+
+func (t *lossy) DialAddressTimeout(address memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	connection, err := t.MockTransport.DialAddressTimeout(address, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return &counted{connection, t.network}, nil
+}
+
+type watcher struct {
+	mutex sync.Mutex
+	left  []string
+	at    []time.Time
+}
+
+func (w *watcher) NotifyJoin(*memberlist.Node)   {}
+func (w *watcher) NotifyUpdate(*memberlist.Node) {}
+func (w *watcher) NotifyLeave(node *memberlist.Node) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.left = append(w.left, node.Name)
+	w.at = append(w.at, time.Now())
+}
+
+func main() {
+	count := flag.Int("nodes", 10, "how many nodes")
+	loss := flag.Float64("loss", 0, "part of the packets that is lost")
+	calm := flag.Duration("calm", 30*time.Second, "how long to watch before the death")
+	flag.Parse()
+	shared := &network{loss: *loss}
+	lists, watchers := []*memberlist.Memberlist{}, []*watcher{}
+	for number := range *count {
+		name := fmt.Sprintf("edge-%d", number)
+		config := memberlist.DefaultLANConfig()
+		config.Name = name
+		config.Transport = &lossy{shared.mock.NewTransport(name), shared}
+		seen := &watcher{}
+		config.Events = seen
+		config.Logger = log.New(io.Discard, "", 0)
+		list, err := memberlist.Create(config)
+		if err != nil {
+			log.Fatal(err)
+		}
+		lists, watchers = append(lists, list), append(watchers, seen)
+		if number > 0 {
+			first := lists[0].LocalNode()
+			for {
+				if _, err := list.Join([]string{first.Name + "/" + first.Address()}); err == nil {
+					break
+				}
+			}
+		}
+	}
+	time.Sleep(5 * time.Second)
+	before := shared.bytes.Load()
+	time.Sleep(*calm)
+	sent := shared.bytes.Load() - before
+	false_ := 0
+	for _, seen := range watchers {
+		seen.mutex.Lock()
+		false_ += len(seen.left)
+		seen.left, seen.at = nil, nil
+		seen.mutex.Unlock()
+	}
+	died := time.Now()
+	_ = lists[1].Shutdown()
+	time.Sleep(40 * time.Second)
+	times := []float64{}
+	for number, seen := range watchers {
+		if number == 1 {
+			continue
+		}
+		seen.mutex.Lock()
+		for at, name := range seen.left {
+			if name == "edge-1" {
+				times = append(times, seen.at[at].Sub(died).Seconds())
+				break
+			}
+		}
+		seen.mutex.Unlock()
+	}
+	sort.Float64s(times)
+	median := -1.0
+	if len(times) > 0 {
+		median = times[len(times)/2]
+	}
+	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{
+		"seconds":    median,
+		"bytes":      float64(sent) / float64(*count) / calm.Minutes(),
+		"false":      float64(false_) / float64(*count) / calm.Minutes(),
+		"noticed_by": len(times),
+	})
+}
