@@ -41,6 +41,7 @@ bench: $(VENV)/ready
 	@$(BIN)/python -m bench.liteapiserver $(ARGS)
 	@$(BIN)/python -m bench.http2 $(ARGS)
 	@$(BIN)/python -m bench.registry
+	@$(BIN)/python -m bench.health $(ARGS)
 
 ## make docs          write the configuration reference from the configuration types
 docs: $(VENV)/ready

@@ -1,5 +1,5 @@
-// Command memberlist runs nodes of hashicorp/memberlist with its LAN defaults in one process, over a network in memory
-// that loses packets, and says in JSON how long a death takes to be noticed, what a node sends, and who was held dead
+// Command memberlist runs nodes of hashicorp/memberlist with its LAN defaults in one process, over loopback, and loses
+// some of what they send, and says in JSON how long a death takes to be noticed, what a node sends, and who was held dead
 // without being so.
 package main
 
@@ -21,14 +21,13 @@ import (
 )
 
 type network struct {
-	mock  memberlist.MockNetwork
 	loss  float64
 	bytes atomic.Int64
 }
 
 // lossy counts what is sent, with IP and UDP headers, and loses packets.
 type lossy struct {
-	*memberlist.MockTransport
+	*memberlist.NetTransport
 	network *network
 }
 
@@ -41,14 +40,14 @@ func (t *lossy) WriteTo(data []byte, address string) (time.Time, error) {
 	if t.lost(len(data)) {
 		return time.Now(), nil
 	}
-	return t.MockTransport.WriteTo(data, address)
+	return t.NetTransport.WriteTo(data, address)
 }
 
 func (t *lossy) WriteToAddress(data []byte, address memberlist.Address) (time.Time, error) {
 	if t.lost(len(data)) {
 		return time.Now(), nil
 	}
-	return t.MockTransport.WriteToAddress(data, address)
+	return t.NetTransport.WriteToAddress(data, address)
 }
 
 type counted struct {
@@ -62,7 +61,7 @@ func (c *counted) Write(data []byte) (int, error) {
 }
 
 func (t *lossy) DialAddressTimeout(address memberlist.Address, timeout time.Duration) (net.Conn, error) {
-	connection, err := t.MockTransport.DialAddressTimeout(address, timeout)
+	connection, err := t.NetTransport.DialAddressTimeout(address, timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -95,10 +94,18 @@ func main() {
 		name := fmt.Sprintf("edge-%d", number)
 		config := memberlist.DefaultLANConfig()
 		config.Name = name
-		config.Transport = &lossy{shared.mock.NewTransport(name), shared}
+		config.Logger = log.New(io.Discard, "", 0)
+		transport, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
+			BindAddrs: []string{"127.0.0.1"}, Logger: config.Logger,
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+		config.BindAddr, config.AdvertiseAddr = "127.0.0.1", "127.0.0.1"
+		config.BindPort, config.AdvertisePort = transport.GetAutoBindPort(), transport.GetAutoBindPort()
+		config.Transport = &lossy{transport, shared}
 		seen := &watcher{}
 		config.Events = seen
-		config.Logger = log.New(io.Discard, "", 0)
 		list, err := memberlist.Create(config)
 		if err != nil {
 			log.Fatal(err)
