@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
-from superedge.errors import ConfigError
+from superedge.errors import ConfigError, ConfigWarning
 from superedge.interfaces import ICacheStore, IReactor, IResponseFilter
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.backlog import Backlog
@@ -281,17 +281,18 @@ class LiteAPIServer(Service):
         self._backlog.close()
         await self._committer.close()
 
-    def concerns(self, now: datetime) -> Iterator[str]:
-        """What is wrong with the identities, and which are asked for and are not there."""
-        for text in self.identities.concerns(now):
-            yield f"lite_apiserver.identities: {text}"
+    def warnings(self, now: datetime) -> Iterator[ConfigWarning]:
+        """Identities that are unlikely to work, and names for which there is none."""
+        for warning in self.identities.warnings(now):
+            yield warning.under("lite_apiserver.identities")
         asked = {"lite_apiserver.upstream.probe_identity": self._config.upstream.probe_identity}
         for number, each in enumerate(self._config.prefetch):
             asked[f"lite_apiserver.prefetch[{number}].identity"] = each.identity
         for key, name in asked.items():
             if name and self.identities.get(name) is None:
                 have = ", ".join(self.identities.names) or "none"
-                yield f"{key}: {name!r} is not the common name of a pair in identities; there are: {have}"
+                text = f"{key}: {name!r} is not the common name of a pair in identities; there are: {have}"
+                yield ConfigWarning(text, passing=True)
 
     def status(self) -> dict[str, Any]:
         """For the status page."""

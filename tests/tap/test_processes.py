@@ -18,6 +18,7 @@ from twisted.trial.unittest import TestCase
 from superedge.tls.authority import Authority
 
 TWISTD = Path(sys.executable).with_name("twistd")
+SUPEREDGE = Path(sys.executable).with_name("superedge")
 
 
 class Run(ProcessProtocol):
@@ -57,8 +58,10 @@ class ProcessTests(TestCase):
         )
 
     def start(self, *arguments: str, until: bytes = b"\0") -> Run:
+        return self.spawn([str(TWISTD), "--nodaemon", "--pidfile=", *arguments], until)
+
+    def spawn(self, line: list[str], until: bytes = b"\0") -> Run:
         run = Run(until)
-        line = [str(TWISTD), "--nodaemon", "--pidfile=", *arguments]
         transport = reactor.spawnProcess(run, line[0], line, env=dict(os.environ), path=str(self.directory))
 
         def kill() -> None:
@@ -73,11 +76,10 @@ class ProcessTests(TestCase):
         bad = self.start("superedge-cloud", "--config", str(self.config), "--check", "--set", "ops.lisen=x")
         self.assertEqual(await good.ended, 0, good.err)
         self.assertEqual((good.out, good.err), (f"superedge-edge: {self.config} is good\n".encode(), b""))
-        self.assertEqual(await bad.ended, 1)
+        self.assertEqual(await bad.ended, 78)
         self.assertEqual(
             bad.err.decode(),
-            f"superedge-cloud: {self.config}: ops.lisen: unknown key, did you mean listen?;"
-            " accepted are listen\n",
+            "superedge-cloud: --set: ops.lisen: unknown key, did you mean listen?; accepted are listen\n",
         )
         self.assertEqual(bad.out, b"")
 
@@ -97,10 +99,26 @@ class ProcessTests(TestCase):
         self.assertIn("metrics and health on", " ".join(line["message"] for line in lines))
         self.assertEqual(run.err, b"")
 
+    async def test_superedge_edge_runs_in_the_foreground(self) -> None:
+        line = [str(SUPEREDGE), "edge", "--config", "edge.toml", "--strict"]
+        run = self.spawn(line, until=b"Connection refused")
+        await run.ready
+        run.transport.signalProcess("TERM")
+        self.assertEqual(await run.ended, 0)
+        self.assertIn(b"told to stop by SIGTERM", run.out)
+        self.assertEqual(run.err, b"")
+        self.assertFalse((self.directory / "twistd.pid").exists())
+
+    async def test_a_strict_start_refuses_warnings(self) -> None:
+        (self.directory / "edge-1.key").chmod(0o644)
+        run = self.spawn([str(SUPEREDGE), "edge", "--config", "edge.toml", "--strict"])
+        self.assertEqual(await run.ended, 2)
+        self.assertIn(b"every user of this machine can read it", run.out)
+
     async def test_sighup_ends_nothing(self) -> None:
         run = self.start("superedge-edge", "--config", "edge.toml", until=b"Connection refused")
         await run.ready
-        run.until, run.ready = b"looked at the certificates", Deferred()
+        run.until, run.ready = b"checked the certificate files", Deferred()
         Authority.load(self.directory).issue("edge-1", directory=self.directory)
         run.transport.signalProcess("HUP")
         await run.ready

@@ -1,17 +1,16 @@
-"""``superedge-connect``: standard input and output as a stream to a node, through a ``connect`` listener.
+"""`superedge connect`: standard input and output as a stream to a node, through a ``connect`` listener.
 
 For ssh's ProxyCommand, and whatever else can use a command for a connection.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import click
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, connectionDone
@@ -20,8 +19,8 @@ from twisted.internet.task import react
 from twisted.python.failure import Failure
 
 from superedge import __version__
+from superedge.cli.errors import reported
 from superedge.config.addresses import Address, TCPAddress, UnixAddress, parse_address
-from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
@@ -90,18 +89,33 @@ class _Console(StandardIO):
             cast(Any, self).connectionLost(Failure(ConnectionDone()))
 
 
-async def run(reactor: IReactor, options: argparse.Namespace) -> None:
+class _Target(click.ParamType[Address]):
+    """An address of a listener."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        try:
+            return parse_address(value)
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+async def _stream(
+    reactor: IReactor,
+    listener: Address,
+    target: TCPAddress,
+    tls: ClientContextSource | None,
+    name: str | None,
+) -> None:
     """Connect, and pass bytes until both sides have ended. Raises SuperEdgeError."""
-    tls = None
-    if not isinstance(options.listener, UnixAddress):
-        tls = ClientContextSource(options.ca, options.certificate, options.key)
-    asking = _Asking(TCPAddress(options.host, options.port))
-    endpoint = ClientEndpoint(reactor, options.listener, tls, options.server_name)
+    asking = _Asking(target)
+    endpoint = ClientEndpoint(reactor, listener, tls, name)
     await endpoint.connect(cast(Any, MakingFactory(lambda: asking)))
     try:
         early = await asking.answered
     except ConnectError as problem:
-        raise ConnectError(f"{options.host}:{options.port} through {options.listener}: {problem}") from None
+        raise ConnectError(f"{target} through {listener}: {problem}") from None
     pair = Splice()
     near = _Console(pair.left, reactor)
     near.write(early)
@@ -110,52 +124,54 @@ async def run(reactor: IReactor, options: argparse.Namespace) -> None:
     await pair.done
 
 
-def _listener(text: str) -> Address:
-    try:
-        return parse_address(text)
-    except ValueError as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from None
+_file = click.Path(path_type=Path)
 
 
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
-    return int(text)
+@click.command()
+@click.argument("listener", type=_Target())
+@click.argument("host")
+@click.argument("port", type=click.IntRange(1, 65535))
+@click.option("--certificate", type=_file, help="Client certificate, for a listener on TCP.")
+@click.option("--key", type=_file, help="Its private key.")
+@click.option(
+    "--ca", type=_file, multiple=True, help="CA of the listener's certificate; may be given more than once."
+)
+@click.option(
+    "--server-name", help="The name in the listener's certificate, if it is not the listener's host."
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def connect(
+    listener: Address,
+    host: str,
+    port: int,
+    certificate: Path | None,
+    key: Path | None,
+    ca: tuple[Path, ...],
+    server_name: str | None,
+) -> None:
+    """Connect standard input and output to PORT of the node HOST, through the connect listener LISTENER.
 
+    LISTENER is host:port, with --certificate, --key and --ca, or unix:/path. For ssh's ProxyCommand and other
+    programs that use a command as a connection.
+    """
+    tls = None
+    if not isinstance(listener, UnixAddress):
+        if certificate is None or key is None or not ca:
+            raise click.UsageError("a listener on TCP needs --certificate, --key and --ca")
+        tls = ClientContextSource(ca, certificate, key)
+    program = click.get_current_context().command_path
 
-def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line; SystemExit with a sentence on standard error when it is none."""
-    parser = argparse.ArgumentParser(
-        prog="superedge-connect",
-        description="Standard input and output as a stream to a node, through a connect listener.",
-    )
-    parser.add_argument("listener", type=_listener, help="host:port, or unix:/path")
-    parser.add_argument("host", help="the node")
-    parser.add_argument("port", type=_port, help="the port on the node")
-    parser.add_argument("--certificate", type=Path, help="client certificate, on TCP")
-    parser.add_argument("--key", type=Path, help="its private key")
-    parser.add_argument("--ca", type=Path, action="append", help="CA of the listener's certificate, on TCP")
-    parser.add_argument("--server-name", help="name of the listener's certificate, if not its host")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    options = parser.parse_args(arguments)
-    if not isinstance(options.listener, UnixAddress) and not (
-        options.certificate and options.key and options.ca
-    ):
-        parser.error("a listener on TCP wants --certificate, --key and --ca")
-    return options
+    async def run(reactor: IReactor) -> None:
+        with reported(program):
+            await _stream(reactor, listener, TCPAddress(host, port), tls, server_name)
+
+    react(lambda reactor: Deferred.fromCoroutine(run(cast(IReactor, reactor))))
 
 
 def main() -> None:
-    """Entry point."""
-    options = parse_arguments(sys.argv[1:])
-
-    async def guarded(reactor: IReactor) -> None:
-        try:
-            await run(reactor, options)
-        except SuperEdgeError as problem:
-            sys.exit(f"superedge-connect: {problem}")
-
-    react(lambda reactor: Deferred.fromCoroutine(guarded(cast(IReactor, reactor))))
+    """The console script `superedge-connect`."""
+    with reported("superedge-connect"):
+        connect(prog_name="superedge-connect")
 
 
 if __name__ == "__main__":

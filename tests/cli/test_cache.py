@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import shutil
 import stat
@@ -12,17 +11,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
 from cryptography.fernet import Fernet
-from rich.console import Console
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.cli.cache import cache
 from superedge.interfaces import Change
 from superedge.kube.media import PROTOBUF
 from superedge.liteapiserver.credentials import Credentials
 from superedge.liteapiserver.stores.file import FileStore
 from superedge.liteapiserver.stores.sqlite import SqliteStore
 from superedge.liteapiserver.tokens import TokenVault
-from superedge.tap.cache import run
 from tests.kube.test_codecs import sample
 from tests.liteapiserver.cache.driver import JSON, ME, PODS, TABLE, Driver, list_of, pod, request, row, table
 from tests.liteapiserver.test_credentials import ACCOUNT, jwt
@@ -69,10 +68,9 @@ class CacheCommandTests(SynchronousTestCase):
             self.store.close()
 
     def run_(self, command: str, *arguments: str, output: str = "json") -> tuple[int, str]:
-        text = io.StringIO()
-        place = ["--path", str(self.path), "--store", self.name, "--output", output]
-        code = run([command, *place, *arguments], Console(file=text, width=400))
-        return code, text.getvalue()
+        place = [str(self.path), command, "--store", self.name, "--output", output]
+        done = CliRunner().invoke(cache, [*place, *arguments])
+        return done.exit_code, done.stdout
 
     def rows(self, *arguments: str) -> list[dict[str, Any]]:
         code, text = self.run_(*arguments)
@@ -208,16 +206,20 @@ class CacheCommandTests(SynchronousTestCase):
 
     def test_what_is_not_there(self) -> None:
         script = str(Path(sys.executable).with_name("superedge-cache"))
-        for arguments, why in (
-            (["--path", "/nowhere"], "/nowhere: no cache of the kind file can be read"),
-            (["--path", "/nowhere", "--store", "odd"], "no plugin is called 'odd'"),
-            (["--store", "file"], "needs --path"),
-            (["--config", "/nowhere.toml"], "/nowhere.toml: cannot be read"),
+        for arguments, code, why in (
+            (["--path", "/nowhere"], 1, "/nowhere: no cache of the kind file can be read"),
+            (["--path", "/nowhere", "--store", "odd"], 1, "no plugin is called 'odd'"),
+            (["--config", "/nowhere.toml"], 78, "/nowhere.toml: cannot be read"),
         ):
             done = subprocess.run([script, "list", *arguments], capture_output=True, text=True, check=False)
-            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertEqual((done.returncode, done.stdout), (code, ""))
             self.assertIn(why, done.stderr)
             self.assertEqual(done.stderr.count("\n"), 1)
+
+    def test_a_kind_of_store_without_a_directory(self) -> None:
+        done = CliRunner().invoke(cache, ["list", "--store", "file"])
+        self.assertEqual(done.exit_code, 2)
+        self.assertIn("--store needs the cache's directory", done.stderr)
 
     def test_the_configuration_says_where(self) -> None:
         self.write()

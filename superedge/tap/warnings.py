@@ -1,6 +1,6 @@
-"""What does not keep a configuration from being used, and yet will not do.
+"""Warnings about a configuration that is valid but unlikely to work.
 
-`--check` says it, and the log does at each start.
+``superedge check`` prints them, and the log has them at each start.
 """
 
 from __future__ import annotations
@@ -15,42 +15,48 @@ import msgspec
 from superedge.config.addresses import UnixAddress
 from superedge.config.listening import listening, tables
 from superedge.config.root import Config
-from superedge.tls.concerns import authority_concerns, pair_concerns, secret_concerns
+from superedge.errors import ConfigWarning
 from superedge.tls.identity import load_identity
+from superedge.tls.warnings import authority_warnings, pair_warnings, secret_warnings
 from superedge.tunnel.names import node_of_common_name
 
 
-def concerns(config: Config, now: datetime) -> Iterator[str]:
-    """A sentence for each, that begins with the key's path."""
+def warnings(config: Config, now: datetime) -> Iterator[ConfigWarning]:
+    """Each begins with the key's path."""
     if not any((config.ops, config.tunnel_cloud, config.tunnel_edge, config.lite_apiserver, config.plugins)):
-        yield "no table switches a component on: nothing will run"
+        yield ConfigWarning("no table switches a component on: nothing will run")
     for key, table in tables(config):
         yield from _of_files(key, table, now)
-    yield from _of_names(config)
-    yield from _unused(config)
+    yield from map(ConfigWarning, _of_names(config))
+    yield from map(ConfigWarning, _unused(config))
     for key, address in listening(config):
         if isinstance(address, UnixAddress) and not _writable(Path(address.path).parent):
-            yield f"{key}: {Path(address.path).parent}: a socket cannot be made there"
+            yield ConfigWarning(
+                f"{key}: {Path(address.path).parent}: a socket cannot be created there", passing=True
+            )
     if config.lite_apiserver is not None and config.lite_apiserver.cache.store != "memory":
         path = config.lite_apiserver.cache.path
         if not _can_be_kept(path):
-            yield f"lite_apiserver.cache.path: {path}: cannot be written: nothing outlives the process"
+            yield ConfigWarning(
+                f"lite_apiserver.cache.path: {path}: cannot be written: the cache is lost with the process",
+                passing=True,
+            )
 
 
-def _of_files(key: str, table: msgspec.Struct, now: datetime) -> Iterator[str]:
+def _of_files(key: str, table: msgspec.Struct, now: datetime) -> Iterator[ConfigWarning]:
     certificate, secret = getattr(table, "certificate", None), getattr(table, "key", None)
     if certificate is not None and secret is not None:
-        for text in pair_concerns(certificate, secret, now):
-            yield f"{key}: {text}"
+        for warning in pair_warnings(certificate, secret, now):
+            yield warning.under(key)
     for field in ("ca", "client_ca"):
         for path in getattr(table, field, ()):
-            for text in authority_concerns(path, now):
-                yield f"{key}.{field}: {text}"
+            for warning in authority_warnings(path, now):
+                yield warning.under(f"{key}.{field}")
     for field in ("proxy_credentials", "kubeconfig"):
         path = getattr(table, field, None)
         if path is not None:
-            for text in secret_concerns(path):
-                yield f"{key}.{field}: {text}"
+            for warning in secret_warnings(path):
+                yield warning.under(f"{key}.{field}")
 
 
 def _of_names(config: Config) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.tls.authority import Authority
-from superedge.tls.concerns import authority_concerns, pair_concerns, secret_concerns
+from superedge.tls.warnings import authority_warnings, pair_warnings, secret_warnings
 
 BEGIN = datetime(2031, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -22,41 +22,39 @@ class ConcernTests(SynchronousTestCase):
         self.pair = self.path / "a.crt", self.path / "a.key"
 
     def test_dates(self) -> None:
-        self.assertEqual(list(pair_concerns(*self.pair, BEGIN)), [])
-        self.assertEqual(list(pair_concerns(*self.pair, BEGIN + DAY)), [])
-        (late,) = pair_concerns(*self.pair, BEGIN + DAY + timedelta(seconds=1))
-        self.assertEqual(
-            late, f"{self.pair[0]}: expired at 2031-01-02T00:00:00Z: whoever is shown it will refuse it"
-        )
-        (early,) = pair_concerns(*self.pair, BEGIN - timedelta(seconds=1))
-        self.assertIn("is not valid before 2031-01-01T00:00:00Z, by this machine's clock", early)
+        self.assertEqual(list(pair_warnings(*self.pair, BEGIN)), [])
+        self.assertEqual(list(pair_warnings(*self.pair, BEGIN + DAY)), [])
+        (late,) = pair_warnings(*self.pair, BEGIN + DAY + timedelta(seconds=1))
+        self.assertEqual(late.text, f"{self.pair[0]}: expired at 2031-01-02T00:00:00Z: peers will refuse it")
+        (early,) = pair_warnings(*self.pair, BEGIN - timedelta(seconds=1))
+        self.assertIn("is not valid before 2031-01-01T00:00:00Z, by this machine's clock", early.text)
 
     def test_who_may_read_a_key(self) -> None:
         for mode, wrong in ((0o600, False), (0o640, False), (0o440, False), (0o644, True), (0o602, True)):
             self.pair[1].chmod(mode)
-            found = list(pair_concerns(*self.pair, BEGIN))
+            found = list(pair_warnings(*self.pair, BEGIN))
             self.assertEqual(len(found), wrong, found)
-        self.assertIn(f"{self.pair[1]}: its mode, 0602,", found[0])
+        self.assertIn(f"{self.pair[1]}: every user of this machine can read it (mode 0602)", found[0].text)
 
     def test_authorities(self) -> None:
         now = datetime.now(UTC)
-        self.assertEqual(list(authority_concerns(self.authority.path, now)), [])
-        (late,) = authority_concerns(self.authority.path, now + 10_000 * DAY)
-        self.assertIn("no certificate that it signed is accepted", late)
-        (leaf,) = authority_concerns(self.pair[0], now)
-        self.assertIn("holds no certificate of a CA", leaf)
+        self.assertEqual(list(authority_warnings(self.authority.path, now)), [])
+        (late,) = authority_warnings(self.authority.path, now + 10_000 * DAY)
+        self.assertIn("no certificate that it signed is accepted", late.text)
+        (leaf,) = authority_warnings(self.pair[0], now)
+        self.assertIn("holds no CA certificate", leaf.text)
 
     def test_one_good_authority_of_a_file_is_enough(self) -> None:
         newer = Authority.create(self.path / "new")
         both = self.path / "both.crt"
         both.write_bytes(self.authority.path.read_bytes() + newer.path.read_bytes())
-        self.assertEqual(list(authority_concerns(both, datetime.now(UTC))), [])
+        self.assertEqual(list(authority_warnings(both, datetime.now(UTC))), [])
 
     def test_what_cannot_be_read_is_said_where_it_is_used(self) -> None:
         none = self.path / "none"
         for found in (
-            pair_concerns(none, none, BEGIN),
-            authority_concerns(none, BEGIN),
-            secret_concerns(none),
+            pair_warnings(none, none, BEGIN),
+            authority_warnings(none, BEGIN),
+            secret_warnings(none),
         ):
             self.assertEqual(list(found), [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -39,25 +40,26 @@ ca = ["ca.crt"]
 """
 
 
-class ConcernTests(SynchronousTestCase):
+class WarningTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
         self.authority = Authority.create(self.directory)
         self.authority.issue("edge-1", directory=self.directory)
 
-    def concerns(self, *overrides: str, text: str = EDGE) -> list[str]:
+    def warnings(self, *overrides: str, text: str = EDGE) -> list[str]:
         path = self.directory / "x.toml"
         path.write_text(text)
-        return compose(load_config(Config, path, overrides), MemoryReactorClock()).concerns()  # type: ignore[arg-type]
+        composition = compose(load_config(Config, path, overrides), cast(Any, MemoryReactorClock()))
+        return [warning.text for warning in composition.warnings()]
 
     def one(self, *overrides: str, text: str = EDGE) -> str:
-        found = self.concerns(*overrides, text=text)
+        found = self.warnings(*overrides, text=text)
         self.assertEqual(len(found), 1, found)
         return found[0]
 
     def test_none_of_what_is_right(self) -> None:
-        self.assertEqual(self.concerns(), [])
-        self.assertEqual(self.concerns(text=CLOUD), [])
+        self.assertEqual(self.warnings(), [])
+        self.assertEqual(self.warnings(text=CLOUD), [])
 
     def test_a_certificate_that_is_shown_is_named_with_its_table(self) -> None:
         self.authority.issue(
@@ -83,7 +85,7 @@ class ConcernTests(SynchronousTestCase):
             said = self.one("tunnel_edge.certificate=other.crt", "tunnel_edge.key=other.key")
             self.assertIn(f"the common name {name!r} is no node's", said)
         replicas = 'tunnel_cloud.replicas={ca=["ca.crt"],names=["replica"]}'
-        (said, _) = self.concerns(replicas, text=CLOUD)
+        (said, _) = self.warnings(replicas, text=CLOUD)
         self.assertIn("'edge-1', is not among them: other replicas refuse it", said)
 
     def test_an_authority_that_is_none(self) -> None:
@@ -99,7 +101,7 @@ class ConcernTests(SynchronousTestCase):
         )
         self.authority.issue("kubelet", directory=self.directory / "pairs")
         there = 'lite_apiserver.identities=["pairs"]'
-        self.assertEqual(self.concerns(there), [])
+        self.assertEqual(self.warnings(there), [])
         self.assertEqual(
             self.one(there, "lite_apiserver.upstream.probe_identity=nobody"),
             "lite_apiserver.upstream.probe_identity: 'nobody' is not the common name of a pair in identities;"
@@ -108,26 +110,26 @@ class ConcernTests(SynchronousTestCase):
         prefetch = 'lite_apiserver.prefetch=[{identity="proxy",paths=["/api/v1/services"]}]'
         self.assertTrue(self.one(prefetch).startswith("lite_apiserver.prefetch[0].identity: 'proxy'"))
         (self.directory / "pairs/kubelet.key").chmod(0o644)
-        self.assertIn("its mode, 0644", self.one(there))
+        self.assertIn("(mode 0644)", self.one(there))
 
     def test_a_cache_that_cannot_be_kept(self) -> None:
         for path in ("x.toml", "x.toml/cache"):
             said = self.one(f"lite_apiserver.cache.path={path}")
-            self.assertTrue(said.endswith("cannot be written: nothing outlives the process"), said)
+            self.assertTrue(said.endswith("cannot be written: the cache is lost with the process"), said)
             self.assertEqual(
-                self.concerns(f"lite_apiserver.cache.path={path}", "lite_apiserver.cache.store=memory"), []
+                self.warnings(f"lite_apiserver.cache.path={path}", "lite_apiserver.cache.store=memory"), []
             )
 
     def test_a_check_writes_nothing(self) -> None:
         """As root it would make a cache that the service's user cannot write."""
         for store in ("file", "sqlite"):
-            self.concerns(f"lite_apiserver.cache.store={store}")
+            self.warnings(f"lite_apiserver.cache.store={store}")
             self.assertFalse((self.directory / "var").exists())
 
     def test_a_socket_that_cannot_be_made(self) -> None:
         for directory, count in (("/none/such", 1), (os.path.realpath(self.directory), 0)):
             listener = f'tunnel_cloud.listeners=[{{kind="connect",listen="unix:{directory}/s"}}]'
-            self.assertEqual(len(self.concerns(listener, text=CLOUD)), count)
+            self.assertEqual(len(self.warnings(listener, text=CLOUD)), count)
 
     def test_what_nothing_uses(self) -> None:
         (self.directory / "password").write_text("a:b\n")
