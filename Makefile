@@ -3,22 +3,35 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 TESTS ?= tests
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SuperEdge needs Python 3.11 or later: make PYTHON=python3.12")'
 TRIAL := $(BIN)/python -W default -m twisted.trial --temp-directory $(VENV)/trial
 
-.PHONY: help demo test test-cluster lint bench controlplane docs clean
+.PHONY: help demo picture test test-cluster lint bench controlplane docs clean
 help:
 	@sed -n 's/^## //p' Makefile
 
 $(VENV)/ready: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SuperEdge needs Python 3.11 or later: make PYTHON=python3.12")'
+	@$(CHECK_PYTHON)
 	@echo "setting up $(VENV) (a minute, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,lint,docs]'
+	@touch $@ $(VENV)/demo
+
+# What the demo runs on, without test tools and linters.
+$(VENV)/demo: pyproject.toml
+	@$(CHECK_PYTHON)
+	@echo "setting up $(VENV) for the demo (half a minute, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[testing]'
 	@touch $@
 
 ## make demo          run the product's main job on embedded defaults: no cluster needed
-demo: $(VENV)/ready
+demo: $(VENV)/demo
 	@$(BIN)/python -m superedge.testing.demo $(ARGS)
+
+## make picture       draw the demo's output for the README
+picture: $(VENV)/demo
+	@$(BIN)/python -m superedge.testing.demo --picture docs/demo.svg
 
 ## make test          unit tests and end-to-end tests that need Python alone
 test: $(VENV)/ready
