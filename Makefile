@@ -1,12 +1,13 @@
 # Every target makes what it needs, from a fresh clone on. `make help` lists them.
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 PYTHON ?= python3
 TESTS ?= tests
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SuperEdge needs Python 3.11 or later: make PYTHON=python3.12")'
 TRIAL := $(BIN)/python -W default -m twisted.trial --temp-directory $(VENV)/trial
 
-.PHONY: help demo picture test test-cluster lint bench controlplane docs clean
+.PHONY: help demo picture test test-lowest test-cluster lint bench controlplane docs clean
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -37,6 +38,17 @@ picture: $(VENV)/demo
 test: $(VENV)/ready
 	@$(TRIAL) --jobs 3 $(TESTS)
 
+## make test-lowest   the unit tests with the lowest versions of dependencies that pyproject.toml admits
+test-lowest: $(LOWEST)/ready
+	@$(LOWEST)/bin/python -W default -m twisted.trial --temp-directory $(LOWEST)/trial --jobs 3 $(TESTS)
+
+$(LOWEST)/ready: pyproject.toml
+	@echo "setting up $(LOWEST) (a minute, once)"
+	@$(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/pip install --quiet --disable-pip-version-check uv
+	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[test]'
+	@touch $@
+
 ## make test-cluster  tests against a real control plane, and of faults: needs Go, root and Debian packages
 test-cluster: $(VENV)/ready controlplane
 	@SUPEREDGE_CLUSTER_TESTS=1 $(TRIAL) tests.cluster tests.interop tests.faults
@@ -65,4 +77,4 @@ controlplane: $(VENV)/ready
 
 ## make clean         remove what the other targets made here
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) $(LOWEST) dist build

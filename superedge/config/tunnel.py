@@ -11,6 +11,7 @@ import msgspec
 from superedge.config.addresses import parse_proxy
 from superedge.config.checks import (
     check_address,
+    check_dial_rules,
     check_ip,
     check_not_negative,
     check_positive,
@@ -206,6 +207,7 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
             raise ValueError("servers and ca must name at least one each")
         for server in self.servers:
             check_tcp_address("servers", server)
+        check_dial_rules("allow", self.allow)
         if not 1 <= self.connections <= 16:
             raise ValueError(f"connections: {self.connections} is not 1 to 16")
         check_positive(reconnect_initial=self.reconnect_initial)

@@ -28,7 +28,7 @@ def warnings(config: Config, now: datetime) -> Iterator[ConfigWarning]:
     for key, table in tables(config):
         yield from _of_files(key, table, now)
     yield from map(ConfigWarning, _of_names(config))
-    yield from map(ConfigWarning, _unused(config))
+    yield from map(ConfigWarning, _of_use(config))
     for key, address in listening(config):
         if isinstance(address, UnixAddress) and not _writable(Path(address.path).parent):
             yield ConfigWarning(
@@ -80,8 +80,11 @@ def _of_names(config: Config) -> Iterator[str]:
             )
 
 
-def _unused(config: Config) -> Iterator[str]:
+def _of_use(config: Config) -> Iterator[str]:
     edge, cloud = config.tunnel_edge, config.tunnel_cloud
+    for rule in edge.allow if edge is not None else ():
+        if rule in ("*:*", "0.0.0.0/0:*", "[::/0]:*"):
+            yield f"tunnel_edge.allow: {rule!r} lets the cloud reach every address that this node reaches"
     if edge is not None and edge.proxy_credentials is not None and not edge.proxy:
         yield "tunnel_edge.proxy_credentials: is not used: no proxy is named"
     if cloud is not None and cloud.replicas is not None and cloud.registry == "local":

@@ -56,7 +56,7 @@ class TunnelEdge(Service):
         watcher: FileWatcher,
         handlers: Mapping[str, Any] | None = None,
     ) -> None:
-        """``handlers`` are further `IStreamHandler` by kind. Raises IdentityError, AllowRuleError."""
+        """``handlers`` are further `IStreamHandler` by kind. Raises IdentityError."""
         self._reactor = reactor
         self._config = config
         self._tls = ClientContextSource(config.ca, config.certificate, config.key, [ALPN])

@@ -123,8 +123,8 @@ class OptionsTests(SynchronousTestCase):
     def test_check_reads_the_allow_list(self) -> None:
         self.assertEqual(
             self.refused("--check", "--set", 'tunnel_edge.allow=["kubelet"]'),
-            f"superedge-edge: {self.path}: tunnel_edge.allow: 'kubelet' is not host:port, network/bits:port"
-            " or host:*",
+            "superedge-edge: --set: tunnel_edge.allow: 'kubelet' is not a rule: use host:port,"
+            " network/bits:port, or port * for any",
         )
 
     def test_check_looks_for_plugins(self) -> None:

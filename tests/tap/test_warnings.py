@@ -139,6 +139,9 @@ class WarningTests(SynchronousTestCase):
         self.assertIn('needs registry = "kubernetes"', self.one(replicas, text=CLOUD))
         self.assertIn("nothing will run", self.one(text=""))
 
+    def test_an_edge_that_allows_everything(self) -> None:
+        self.assertIn("'*:*' lets the cloud reach every address", self.one('tunnel_edge.allow=["*:*"]'))
+
     def test_a_password_that_all_may_read(self) -> None:
         (self.directory / "password").write_text("a:b\n")
         (self.directory / "password").chmod(0o644)
