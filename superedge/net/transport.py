@@ -364,14 +364,19 @@ class StreamTransport(abstract.FileDescriptor):
             _log.failure("protocol failed in readConnectionLost")
             self.connectionLost(Failure())
 
-    def abortConnection(self) -> None:
-        """Drop queued data and the connection (RST), without a callback from inside this call."""
+    def abortConnection(self, *reason: str) -> None:
+        """Drop queued data and the connection (RST), without a callback from inside this call.
+
+        The protocol's ``connectionLost`` is told ``reason``.
+        """
         if self.disconnected or self._aborting:
             return
         self._aborting = True
         self.stopReading()
         self.stopWriting()
-        cast(IReactor, self.reactor).callLater(0, self.connectionLost, Failure(error.ConnectionAborted()))
+        cast(IReactor, self.reactor).callLater(
+            0, self.connectionLost, Failure(error.ConnectionAborted(*reason))
+        )
 
     def connectionLost(self, reason: Failure) -> None:
         """Close the socket and tell the protocol, once."""
