@@ -27,17 +27,18 @@ SLICE = 64 * 1024
 """Most bytes handed to the engine at once: its buffers keep the size they once had."""
 RECORDS = 256
 """Most records handed to it at once. Those without data of the peer's can cost more than any others."""
-SMALL_RECORD = 128
-FEW = 16 * 1024
-"""A peer whose records have fewer than SMALL_RECORD bytes is read from FEW bytes at a time: a record costs the
-same however little it holds, and others have their turn."""
 BARREN_RECORDS = 64
 """Most such records that a peer may send at once; it may send one more each second. Key updates are rare."""
+SMALL_RECORD = 128
+FEW = 16 * 1024
+"""A peer whose records have fewer than SMALL_RECORD bytes is read from FEW bytes at a time: a record costs
+the same however little it holds, and others have their turn."""
+
+_DER = 2
+"""What the module ssl calls ENCODING_DER from Python 3.13 on."""
 
 # One reactor thread reads at a time and copies out before any callback, so all transports share them. A
 # read can complete one record more than its own size.
-_DER = 2
-"""What the module ssl calls ENCODING_DER from Python 3.13 on."""
 _cipher_view = memoryview(bytearray(READ_SIZE))
 _few_view = _cipher_view[:FEW]
 _plain_view = memoryview(bytearray(READ_SIZE + 32 * 1024))
@@ -209,7 +210,7 @@ class TLSTransport(StreamTransport):
         return done, end
 
     def _feed(self, at: int, size: int, most: int) -> tuple[int, int]:
-        """Hand the engine ``most`` records of ``_cipher_view[at:size]`` at most: up to where, and how many."""
+        """Hand over at most ``most`` records of ``_cipher_view[at:size]``: up to where, and how many."""
         stop, records = self._records.take(_cipher_view, at, min(at + SLICE, size), most)
         self._incoming.write(_cipher_view[at:stop])
         return stop, records
