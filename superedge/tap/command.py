@@ -48,7 +48,7 @@ class Command(MultiService):
         if twistd.get("logger") or twistd.get("syslog"):
             return  # the user chose twistd's own way
         stream = self._log_stream(twistd.get("logfile"), bool(twistd.get("nodaemon")))
-        parent.setComponent(ILogObserver, make_observer(self._options.config.log, stream))
+        parent.setComponent(ILogObserver, make_observer(self._reactor, self._options.config.log, stream))
 
     def _log_stream(self, path: str | None, foreground: bool) -> TextIO:
         if foreground and path in (None, "", "-"):
