@@ -55,7 +55,7 @@ class LogFile:
 
 
 def make_observer(reactor: IReactor, config: LogConfig, stream: TextIO) -> ILogObserver:
-    """An observer that writes events of at least ``config.level`` to ``stream``, a limited number of a kind."""
+    """An observer that writes events of at least ``config.level`` to ``stream``, few of a kind."""
     render: Callable[[LogEvent], str | None] = json_line if config.format == "json" else text_line
     predicate = LogLevelFilterPredicate(LogLevel.lookupByName(config.level))
     limited = LimitedObserver(reactor, FileLogObserver(stream, render))
