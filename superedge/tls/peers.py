@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
+from itertools import chain
 from math import inf
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
@@ -75,9 +76,9 @@ class Peers:
         """Note a connection whose handshake is done; why its peer is not trusted, empty when it is."""
         if not connection.peer_certificate:
             return ""
-        chain = connection.verified_chain()
-        key = sha256(chain[0] if chain else connection.peer_der()).digest()
-        verified = _verified(connection, chain) if chain else self._verified.get(key)
+        found = connection.verified_chain()
+        key = sha256(found[0] if found else connection.peer_der()).digest()
+        verified = _verified(connection, found) if found else self._verified.get(key)
         if verified is None:
             return "the session that it resumes is too old"
         if verified.signer not in self._trusted:
@@ -98,11 +99,12 @@ class Peers:
             if verified.until <= now:
                 del self._connections[connection]
                 connection.end(f"the peer's certificate {_expired(verified)}")
-        self._next = min((each.until for each in self._verified.values()), default=inf)
+        known = chain(self._verified.values(), self._connections.values())
+        self._next = min((each.until for each in known), default=inf)
 
 
-def _verified(connection: SecureConnection, chain: list[bytes]) -> Verified:
-    authorities = [_authority(der) for der in chain[1:] or chain]
+def _verified(connection: SecureConnection, found: list[bytes]) -> Verified:
+    authorities = [_authority(der) for der in found[1:] or found]
     until: float = ssl.cert_time_to_seconds(connection.peer_certificate["notAfter"])
     for each in authorities:
         until = min(until, each.not_after.timestamp())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import select
 import socket
 import ssl
@@ -90,18 +91,17 @@ class EndTests(TrustCase):
 
     async def test_a_client_ends_a_connection_with_the_server_s_certificate(self) -> None:
         """Not all clients of a server in the same moment."""
+        self.patch(random, "uniform", lambda low, high: low + (high - low) / 2)
         source = self.client_source(None)
         client, server = await self.connected(source)
         expires = ssl.cert_time_to_seconds(client.transport.peer_certificate["notAfter"])
-        self.time = expires - 1
-        source.end_expired()
-        await self.turn()
-        self.assertFalse(client.lost.called)
-        self.time = expires + SPREAD
-        source.end_expired()
+        for late, ended in ((-1, False), (SPREAD / 2 - 1, False), (SPREAD / 2, True)):
+            self.time = expires + late
+            source.end_expired()
+            await self.turn()
+            self.assertEqual(client.lost.called, ended, late)
         await self.assert_ended(client, "expired at")
         await server.lost
-        self.assertGreater(len({self.client_source(None)._peers._grace for _ in range(5)}), 1)
 
     async def test_other_protocols_of_the_same_source(self) -> None:
         source = self.client_source(None)
@@ -125,12 +125,14 @@ class AuthorityTests(TrustCase):
         self.bundle = self.directory / "bundle.crt"
         self.replace_file(self.ca, other)
         pair = self.ca.issue("server", dns=["localhost"], directory=self.directory)
-        self.server = ServerContextSource(pair.certificate, pair.key, [self.bundle], "required")
+        self.server = ServerContextSource(
+            pair.certificate, pair.key, [self.bundle], "required", now=lambda: self.time
+        )
         theirs = other.issue("edge-2", directory=self.directory)
-        address = await self.listen(Collector, self.server)
+        self.address = await self.listen(Collector, self.server)
         return (
-            await self.join(self.client_source(self.pair), address),
-            await self.join(self.client_source(theirs), address),
+            await self.join(self.client_source(self.pair), self.address),
+            await self.join(self.client_source(theirs), self.address),
         )
 
     async def test_connections_of_a_ca_that_is_taken_away_end(self) -> None:
@@ -140,6 +142,19 @@ class AuthorityTests(TrustCase):
         await self.assert_ended(theirs[1], "CA", "not trusted any more")
         self.assertFalse(ours[1].lost.called)
         await self.end(*ours)
+
+    async def test_those_that_stay_end_in_their_time(self) -> None:
+        first, theirs = await self.both_connected()
+        later = self.ca.issue("edge-3", directory=self.directory, lifetime=SHORT + timedelta(seconds=10))
+        second = await self.join(self.client_source(later), self.address)
+        self.replace_file(self.ca)
+        self.server.reload()
+        await self.assert_ended(theirs[1])
+        for connection in (first, second):
+            self.assertFalse(connection[1].lost.called)
+            self.time = ssl.cert_time_to_seconds(connection[1].transport.peer_certificate["notAfter"])
+            self.server.end_expired()
+            await self.assert_ended(connection[1], "expired at")
 
     async def test_another_ca_of_the_same_name_is_another(self) -> None:
         """As clusters call theirs, before and after a change of it."""
@@ -158,6 +173,25 @@ class AuthorityTests(TrustCase):
         source.reload()
         await self.assert_ended(client, "CA")
         await server.lost
+
+    async def test_a_ca_that_is_taken_away_in_the_middle_of_a_handshake(self) -> None:
+        await self.both_connected()
+        for each in list(self.accepted):
+            await self.end(each)
+        admit = self.server.admit
+
+        def late(connection: Any) -> str:
+            self.replace_file(self.ca)
+            self.server.reload()
+            return admit(connection)
+
+        self.patch(self.server, "admit", late)
+        theirs = self.other.issue("edge-2", directory=self.directory)
+        client = await self.dial(
+            await self.listen(Collector, self.server), self.client_source(theirs), "localhost"
+        )
+        await client.lost
+        self.assertIn("not trusted any more", self.refused[0])
 
     async def test_a_ca_that_expires_before_what_it_signed(self) -> None:
         self.patch(authority, "LIFETIME", timedelta(minutes=1))  # a CA's is ten times as long
@@ -234,7 +268,11 @@ class ResumptionTests(TrustCase):
         self.time += 60
         last, answered = await self.resume(address, ssl.TLSVersion.TLSv1_2, first.session)
         self.assertEqual((last.session_reused, answered), (True, False))
+        self.server.end_expired()
+        last, answered = await self.resume(address, ssl.TLSVersion.TLSv1_2, first.session)
+        self.assertEqual((last.session_reused, answered), (True, False))
         self.assertIn("expired at", self.refused[0])
+        self.assertIn("too old", self.refused[1])
 
     async def test_what_has_expired_is_forgotten(self) -> None:
         await self.resume(await self.echoing(), ssl.TLSVersion.TLSv1_2)
