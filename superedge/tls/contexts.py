@@ -6,6 +6,7 @@ its contexts, and ends those whose peer is not to be trusted any more.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import ssl
 import time
@@ -100,6 +101,12 @@ class ServerContextSource(_Source):
         self._alpn = tuple(alpn)
         super().__init__([certificate, key, *client_ca], Peers(now))
 
+    def end_expired(self) -> None:
+        """As `_Source.end_expired`. Sessions that are resumed end with the context, whose keys seal them."""
+        if self._peers.end_expired():
+            with contextlib.suppress(IdentityError):  # files that change now: reload tells of them
+                self._context = self._build()
+
     def _build(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         _harden(context)
@@ -109,7 +116,6 @@ class ServerContextSource(_Source):
             authorities = _load_authorities(context, self._client_ca)
             required = self._client_certificate == "required"
             context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
-            context.num_tickets = 0  # each would carry on what one handshake has verified
         if self._alpn:
             context.set_alpn_protocols(list(self._alpn))
         context.sni_callback = _remember_server_name

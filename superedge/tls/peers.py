@@ -89,11 +89,11 @@ class Peers:
         self._next = min(self._next, verified.until)
         return ""
 
-    def end_expired(self) -> None:
-        """End the connections whose peer's certificate has expired."""
+    def end_expired(self) -> bool:
+        """End the connections whose peer's certificate has expired; whether any certificate has."""
         now = self._now() - self._grace
         if now < self._next:
-            return
+            return False
         self._verified = {key: each for key, each in self._verified.items() if each.until > now}
         for connection, verified in list(self._connections.items()):
             if verified.until <= now:
@@ -101,6 +101,7 @@ class Peers:
                 connection.end(f"the peer's certificate {_expired(verified)}")
         known = chain(self._verified.values(), self._connections.values())
         self._next = min((each.until for each in known), default=inf)
+        return True
 
 
 def _verified(connection: SecureConnection, found: list[bytes]) -> Verified:

@@ -260,19 +260,43 @@ class ResumptionTests(TrustCase):
 
         return await self.listen(Echo, self.server)
 
-    async def test_an_old_session_does_not_outlive_the_certificate(self) -> None:
+    async def assert_dies_with_the_certificate(self, version: ssl.TLSVersion) -> None:
         address = await self.echoing()
-        first, _ = await self.resume(address, ssl.TLSVersion.TLSv1_2)
-        again, answered = await self.resume(address, ssl.TLSVersion.TLSv1_2, first.session)
+        first, _ = await self.resume(address, version)
+        again, answered = await self.resume(address, version, first.session)
         self.assertEqual((again.session_reused, answered), (True, True), "a good one is resumed")
         self.time += 60
-        last, answered = await self.resume(address, ssl.TLSVersion.TLSv1_2, first.session)
-        self.assertEqual((last.session_reused, answered), (True, False))
-        self.server.end_expired()
-        last, answered = await self.resume(address, ssl.TLSVersion.TLSv1_2, first.session)
+        last, answered = await self.resume(address, version, again.session)
         self.assertEqual((last.session_reused, answered), (True, False))
         self.assertIn("expired at", self.refused[0])
-        self.assertIn("too old", self.refused[1])
+        self.server.end_expired()
+        last, answered = await self.resume(address, version, again.session)
+        self.assertEqual((last.session_reused, answered), (False, False), "the server knows it no more")
+        self.assertIn("expired at", self.refused[1])
+
+    async def test_an_old_session(self) -> None:
+        await self.assert_dies_with_the_certificate(ssl.TLSVersion.TLSv1_2)
+
+    async def test_an_old_ticket(self) -> None:
+        await self.assert_dies_with_the_certificate(ssl.TLSVersion.TLSv1_3)
+
+    async def test_a_session_is_resumed_by_whom_it_was_verified_for(self) -> None:
+        address = await self.echoing()
+        first, _ = await self.resume(address, ssl.TLSVersion.TLSv1_3)
+        self.server._peers._verified.clear()
+        last, answered = await self.resume(address, ssl.TLSVersion.TLSv1_3, first.session)
+        self.assertEqual((last.session_reused, answered), (True, False))
+        self.assertIn("too old", self.refused[0])
+
+    async def test_files_that_change_when_a_certificate_expires(self) -> None:
+        address = await self.echoing()
+        await self.resume(address, ssl.TLSVersion.TLSv1_3)
+        self.time += 60
+        (self.directory / "server.key").write_text("half a ke")
+        self.server.end_expired()
+        _, answered = await self.resume(address, ssl.TLSVersion.TLSv1_3)
+        self.assertFalse(answered)
+        self.assertIn("expired at", self.refused[0])
 
     async def test_what_has_expired_is_forgotten(self) -> None:
         await self.resume(await self.echoing(), ssl.TLSVersion.TLSv1_2)
@@ -280,10 +304,3 @@ class ResumptionTests(TrustCase):
         self.time += 60
         self.server.end_expired()
         self.assertEqual(len(self.server._peers._verified), 0)
-
-    async def test_no_tickets_where_certificates_are_asked_for(self) -> None:
-        address = await self.echoing()
-        first, answered = await self.resume(address, ssl.TLSVersion.TLSv1_3)
-        self.assertTrue(answered)
-        again, answered = await self.resume(address, ssl.TLSVersion.TLSv1_3, first.session)
-        self.assertEqual((again.session_reused, answered), (False, True))
