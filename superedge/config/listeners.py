@@ -121,7 +121,8 @@ class _HTTPListenerConfig(BaseListenerConfig, frozen=True):
     ports: dict[str, str] = {}
     #: Suffixes that may follow the node's name, e.g. `.edge.example`.
     suffixes: list[str] = []
-    #: Seconds after which a kept connection on which nothing is asked for is closed, on either side.
+    #: Seconds after which a kept connection on which nothing is asked for is closed, on either side, and one
+    #: whose caller stands still in a request's body or takes nothing of an answer.
     idle_timeout: float = 75.0
 
     def __post_init__(self) -> None:

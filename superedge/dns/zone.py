@@ -49,7 +49,9 @@ class NodeZone:
     def answer(self, query: DNSRecord) -> DNSRecord | None:
         """The answer to a question about a node, None for any other name."""
         question = query.q
-        if question.qclass not in (CLASS.IN, _ANY_CLASS):
+        if question.qclass not in (CLASS.IN, _ANY_CLASS) or any(
+            b"." in part for part in question.qname.label
+        ):
             return None
         # The question's own spelling is kept: resolvers check that it comes back (0x20).
         name = str(question.qname)

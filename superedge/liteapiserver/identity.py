@@ -99,12 +99,18 @@ class IdentityManager:
             found.pool.replace(self._bound)
 
     def check(self) -> None:
-        """Look at the files, take changed and new pairs into use, and log what cannot be used any more."""
+        """Look at the files, take changed and new pairs into use, and log what cannot be used any more.
+
+        Connections to servers whose certificates have expired end.
+        """
         faults = self._look()
         for path, message in faults.items():
             if self._faults.get(path) != message:
                 _log.error("identity not usable, kept what was in use: {message}", message=message)
         self._note(faults)
+        self._anonymous_tls.end_expired()
+        for found in self._by_name.values():
+            found.tls.end_expired()
 
     def warnings(self, now: datetime) -> Iterator[ConfigWarning]:
         """Pairs that cannot be loaded, and those that can but are unlikely to work."""

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,14 +48,14 @@ from superedge.tls.reload import FileWatcher
 from superedge.web.h2pool import OFFERED, StreamPool
 from superedge.web.pool import IDLE_TIMEOUT, Pool
 from superedge.web.server import Request, ServerFactory
+from superedge.web.silence import watch_clients
 
 SWEEP = 0.5
 SLOW_LOOK = 0.25
 SLACK_LOOK = 1.0
 IDENTITY_CHECK = 5.0
-CLIENT_LOOK = 30.0
-CLIENT_PATIENCE = 6
-"""A client's connection may be idle for six looks: longer than clients of the API keep one themselves."""
+CLIENT_IDLE = 180.0
+"""Seconds that a client's connection may be idle: longer than clients of the API keep one themselves."""
 
 _log = Logger()
 
@@ -145,7 +144,7 @@ class LiteAPIServer(Service):
             PeriodicCall(reactor, SWEEP, self._sweep),
             PeriodicCall(reactor, SLACK_LOOK, Slack().look),
             PeriodicCall(reactor, IDENTITY_CHECK, self.identities.check),
-            PeriodicCall(reactor, CLIENT_LOOK, partial(self._factory.look, CLIENT_PATIENCE)),
+            watch_clients(reactor, self._factory, CLIENT_IDLE),
         ]
 
     def _keys_changed(self) -> None:

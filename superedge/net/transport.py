@@ -43,6 +43,13 @@ _read_view = memoryview(bytearray(READ_SIZE))
 _log = Logger()
 
 
+class Dropped(error.ConnectionAborted):
+    """We ended the connection at once, for a reason that is the whole text."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 def _failure(outcome: Exception) -> Failure:
     return connectionDone if outcome is main.CONNECTION_DONE else Failure(outcome)
 
@@ -364,14 +371,18 @@ class StreamTransport(abstract.FileDescriptor):
             _log.failure("protocol failed in readConnectionLost")
             self.connectionLost(Failure())
 
-    def abortConnection(self) -> None:
-        """Drop queued data and the connection (RST), without a callback from inside this call."""
+    def abortConnection(self, reason: str = "") -> None:
+        """Drop queued data and the connection (RST), without a callback from inside this call.
+
+        The protocol's ``connectionLost`` is told ``reason``.
+        """
         if self.disconnected or self._aborting:
             return
         self._aborting = True
         self.stopReading()
         self.stopWriting()
-        cast(IReactor, self.reactor).callLater(0, self.connectionLost, Failure(error.ConnectionAborted()))
+        problem = Dropped(reason) if reason else error.ConnectionAborted()
+        cast(IReactor, self.reactor).callLater(0, self.connectionLost, Failure(problem))
 
     def connectionLost(self, reason: Failure) -> None:
         """Close the socket and tell the protocol, once."""

@@ -107,7 +107,7 @@ class Command(Root):
         if twistd.get("logger") or twistd.get("syslog"):
             return  # the user chose twistd's own way
         stream = self._log_stream(twistd.get("logfile"), bool(twistd.get("nodaemon")))
-        parent.setComponent(ILogObserver, make_observer(self._program.config.log, stream))
+        parent.setComponent(ILogObserver, make_observer(self._reactor, self._program.config.log, stream))
 
     def _log_stream(self, path: str | None, foreground: bool) -> TextIO:
         if foreground and path in (None, "", "-"):
@@ -132,7 +132,7 @@ def run_in_foreground(program: Program, strict: bool) -> None:
     reactor = installed_reactor()
     root = Root(program, reactor, strict)
     globalLogBeginner.beginLoggingTo(
-        [make_observer(program.config.log, sys.stdout)], redirectStandardIO=False
+        [make_observer(reactor, program.config.log, sys.stdout)], redirectStandardIO=False
     )
     root.privilegedStartService()
     root.startService()

@@ -67,10 +67,10 @@ class Echo(Protocol):
 
 
 class Timed:
-    """The reactor, but for delayed calls."""
+    """The reactor, but for delayed calls and the time."""
 
     def __init__(self, clock: Clock) -> None:
-        self.callLater = clock.callLater
+        self.callLater, self.seconds = clock.callLater, clock.seconds
 
     def __getattr__(self, name: str) -> Any:
         return getattr(reactor, name)

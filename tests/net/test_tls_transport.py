@@ -33,6 +33,9 @@ class Limited:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         return context
 
+    def admit(self, connection: Any) -> Any:
+        return self._source.admit(connection)
+
 
 class Narrow:
     """A socket that takes a little at a time, as one does when the system is short of memory."""

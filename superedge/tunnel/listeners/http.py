@@ -17,9 +17,10 @@ from superedge.tunnel.listeners.http_request import forwarded
 from superedge.tunnel.listeners.refusals import BadRequest
 from superedge.tunnel.listeners.upstreams import Target, Upstreams
 from superedge.web.server import Request, ServerFactory
+from superedge.web.silence import watch_clients
 
 LOOKS = 5
-"""How often in an idle time connections are looked at."""
+"""How often in an idle time connections to targets are looked at."""
 
 
 class HttpListener(Listener):
@@ -40,7 +41,10 @@ class HttpListener(Listener):
         self._targets = {int(port): target for port, target in config.ports.items()}
         self._server = ServerFactory(self.handle)
         self._upstreams = Upstreams(reactor, tunnel, config.dial_timeout)
-        self._looking = PeriodicCall(reactor, config.idle_timeout / LOOKS, self._look)
+        self._looking = [
+            watch_clients(reactor, self._server, config.idle_timeout),
+            PeriodicCall(reactor, config.idle_timeout / LOOKS, self._close_idle),
+        ]
 
     def make_protocol(self) -> Protocol:
         """A caller whose requests are awaited."""
@@ -49,17 +53,18 @@ class HttpListener(Listener):
     def startService(self) -> None:
         """Listen. Raises ConnectError when the address cannot be had."""
         super().startService()
-        self._looking.start()
+        for each in self._looking:
+            each.start()
 
     def stopService(self) -> None:
         """Take no more callers; each connection ends after the response under way."""
         super().stopService()
-        self._looking.stop()
+        for each in self._looking:
+            each.stop()
         self._server.close_idle()
         self._upstreams.close()
 
-    def _look(self) -> None:
-        self._server.look(LOOKS)
+    def _close_idle(self) -> None:
         self._upstreams.close_idle(self.reactor.seconds() - self._config.idle_timeout)
 
     # -- requests

@@ -15,6 +15,7 @@ from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.http import HttpListener
 from superedge.web.h1 import RequestReader, ResponseReader
 from superedge.web.heads import RequestHead, ResponseHead
+from superedge.web.silence import Patience
 from tests.mux.pair import Pair, Recorder
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -87,6 +88,11 @@ class HttpCase(SynchronousTestCase):
         connection, transport = self.listener.make_protocol(), Caller()
         connection.makeConnection(transport)
         return connection, transport
+
+    def look(self) -> None:
+        """What is done every ten of the fifty seconds that connections may be idle."""
+        self.listener._close_idle()
+        self.listener._server.look(Patience(5, 5))
 
     def ask(self, connection: Any, data: bytes) -> None:
         connection.dataReceived(data)
@@ -380,9 +386,9 @@ class HttpListenerTests(HttpCase):
         self.answer(self.targets[0], OK)
         for _ in range(5):
             self.pair.clock.advance(10)
-            self.listener._look()
+            self.look()
             self.pair.pump()
         self.assertTrue(self.targets[0].fin)
         self.pair.clock.advance(10)
-        self.listener._look()
+        self.look()
         self.assertTrue(transport.disconnecting)
