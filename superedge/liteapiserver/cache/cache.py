@@ -309,14 +309,12 @@ class Cache:
         view.used = self._clock()
         initial = request.flag("sendInitialEvents")
         version = request.query.get("resourceVersion", "")
-        if not initial and version not in ("", "0"):
-            if not view.version:
-                view.advance(version)
-            elif version_number(version) > view.number:
-                # Events between what is known and where this watch begins were not seen.
-                collection.doubt(view)
-                view.advance(version)
-        return WatchRecorder(request.path, decoder, self._max_body, collection, view, initial, newest_before)
+        start = None if initial or version in ("", "0") else version_number(version)
+        if start is not None and not view.complete:
+            view.advance(version)
+        return WatchRecorder(
+            request.path, decoder, self._max_body, collection, view, initial, start, newest_before
+        )
 
     def _listed(
         self, collection: Collection, scope: Scope, page: ListPage, token: str, newest_before: int | None
@@ -334,12 +332,14 @@ class Cache:
             collection.replace(scope, page._replace(items=items), newest_before)
 
     def position(self, identity: str, request: RequestInfo) -> str:
-        """The version up to which exactly what a list asks for is known; empty when it is not."""
+        """The version from which a watch may go on that follows exactly what a list asks for; empty when
+        it has to be listed.
+        """
         self._settle(identity, request)
         for form in wanted_forms(request)[:1]:
             collection = self._collection_of(identity, request, form)
             view = collection.views.get(scope_of(request)) if collection is not None else None
-            if view is not None and view.complete:
+            if view is not None and view.complete and not view.expired:
                 return view.version
         return ""
 

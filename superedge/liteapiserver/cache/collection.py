@@ -13,6 +13,7 @@ from typing import NamedTuple
 from superedge.kube.media import Representation
 from superedge.kube.objects import Codec, Item, Known, ListPage, WatchEvent, version_number
 from superedge.liteapiserver.cache.durable import CollectionRecords
+from superedge.liteapiserver.cache.membership import belongs
 from superedge.liteapiserver.cache.records import Commit, ObjectHeader, ViewHeader
 from superedge.liteapiserver.cache.scopes import Name, Scope
 from superedge.liteapiserver.cache.views import StoredObject, View
@@ -144,7 +145,43 @@ class Collection:
         """
         if newest_before is not None and 0 < version_number(item.version) < newest_before:
             self._restored(self)
+        self.show(item)
+
+    def show(self, item: Item) -> None:
+        """Take an object that the cloud showed by itself, in answer to a get or a write.
+
+        A list that is older shows it from now on if it selects it, and does not if it selects it no longer.
+        """
         self.put(item)
+        name, number = (item.namespace, item.name), version_number(item.version)
+        stored = self.objects.get(name)
+        if stored is None or stored.item is not item:
+            return  # what is known is newer
+        changed = False
+        for view in list(self.views.values()):
+            if view.complete and number > view.number and self._place(view, name, stored):
+                changed = True
+                self._records.put_view(view, self.kind, self.api_version)
+        if changed and name in self.objects:
+            self._records.put_object(name, stored)
+
+    def _place(self, view: View, name: Name, stored: StoredObject) -> bool:
+        """Have a view hold an object if it selects it, and not if it does not; whether that changes it."""
+        selected = self._selects(view, name, stored)
+        if selected is None or selected == (name in view.members):
+            return False
+        if selected:
+            view.members[name] = stored
+            stored.views = (*stored.views, view.identifier)
+        else:
+            del view.members[name]
+            stored.views = tuple(other for other in stored.views if other != view.identifier)
+        return True
+
+    def _selects(self, view: View, name: Name, stored: StoredObject) -> bool | None:
+        """Whether a view's scope selects an object as it is now, None when nobody can tell."""
+        key = self.key
+        return belongs(view.scope, self.codec, key.group, key.resource, name, stored.item.raw)
 
     def put(self, item: Item, view: View | None = None) -> None:
         """Take an object as it is shown, by a watch as a member of ``view``."""
@@ -157,6 +194,8 @@ class Collection:
         number = version_number(item.version)
         stored = self.objects.get(name)
         changed = False
+        if 0 < number <= self.absent.get(name, 0):
+            return False  # as it was before it was deleted
         if item.kind and not self.kind:
             self.kind, self.api_version = item.kind, item.api_version
         if stored is None:
@@ -191,6 +230,9 @@ class Collection:
             if any(view.watchers for view in self._views_of(stored)):
                 return
             self._drop(name)
+        self._absent(name, version)
+
+    def _absent(self, name: Name, version: int) -> None:
         self.absent.pop(name, None)
         if len(self.absent) >= MAX_ABSENT:
             self.found(*next(iter(self.absent)))
@@ -230,6 +272,35 @@ class Collection:
         view = self.views.get(scope)
         return max(self.newest, view.number if view is not None else 0)
 
+    def removed(self, name: Name, version: int, raw: bytes = b"") -> None:
+        """The cloud deleted an object at this client's request, at some version after ``version``.
+
+        Clients that go on from an older list are told, with ``raw`` or the object as it was known.
+        """
+        stored = self.objects.get(name)
+        if stored is not None:
+            version = max(version, stored.number)
+            for view in self._views_of(stored):
+                view.bury(max(view.number, version) + 1, raw or stored.item.raw)
+            self._drop(name)
+        self._absent(name, version)
+
+    def outdated(self, name: Name, version: int) -> None:
+        """An object changed, was made or is gone after ``version``, and how is not known.
+
+        Neither the object as it was nor a list that shows it, or may lack it, is true any more. An open watch
+        will tell.
+        """
+        self.found(*name)
+        stored = self.objects.get(name)
+        if stored is not None and stored.number > version:
+            return
+        for view in self.views.values():
+            if not view.watchers and view.scope.may_hold(name):
+                self.doubt(view)
+        if stored is not None and not any(view.watchers for view in self._views_of(stored)):
+            self._drop(name)
+
     def replace(self, scope: Scope, page: ListPage, newest_before: int | None) -> None:
         """Replace a view by a whole list.
 
@@ -240,8 +311,8 @@ class Collection:
         view = self.view(scope)
         if newest_before is not None and number < newest_before:
             self._restored(self)
-        elif view.complete and number < view.number:
-            return
+        elif number < view.number and (view.complete or view.watchers):
+            return  # what is known is newer, or a watch has told what this list lacks
         if page.kind.endswith("List"):
             self.kind, self.api_version = page.kind.removesuffix("List"), page.api_version
         listed = self._put_all(page.items, view)
@@ -249,13 +320,18 @@ class Collection:
         if scope.proves_deletion and not scope.fields:
             lacking.update(name for name in self.objects if name not in listed and scope.covers(name))
         for name in lacking:
-            if scope.proves_deletion and self.objects[name].number <= number:
+            stored = self.objects[name]
+            if stored.number > number and self._selects(view, name, stored):
+                self._put(name, stored.item, view)  # it was made after the list
+                self._records.put_object(name, stored)
+                listed[name] = None
+            elif scope.proves_deletion and stored.number <= number:
                 self._drop(name)
             else:
                 self._leave(name, view)
         view.arrange(listed)
         view.version, view.number = page.version, number
-        view.complete = True
+        view.complete, view.expired = True, False
         view.updated = view.used = self._clock()
         view.floor = number
         view.tombstones.clear()
@@ -269,12 +345,13 @@ class Collection:
         changed = []
         for item in items:
             name = (item.namespace, item.name)
-            listed[name] = None
             stored = view.members.get(name)
             if stored is not None and stored.item is item:
                 stored.updated = now  # as it was
             elif self._put(name, item, view):
                 changed.append(name)
+            if name in view.members:
+                listed[name] = None
         # Last, so that memory that is needed for a moment lies apart from memory that stays.
         for name in changed:
             self._records.put_object(name, self.objects[name])
@@ -293,12 +370,16 @@ class Collection:
         self.forget_absent()
         self.newest = 0
 
-    def apply(self, view: View, event: WatchEvent) -> None:
-        """Take one watch event into the view that the watch continues."""
+    def apply(self, view: View, event: WatchEvent, follows: bool = True) -> None:
+        """Take one watch event into the view that the watch continues.
+
+        ``follows`` says that nothing was missed between the view and the watch. Otherwise the event counts
+        for its own object, and the view stays complete at its version, which is where clients go on from.
+        """
         item = event.item
         if event.type == "ERROR":
-            if event.code == 410:
-                self.doubt(view)
+            # What was listed stays true, at its version.
+            view.expired = view.expired or event.code == 410
             return
         number = version_number(item.version)
         if view.complete and view.floor < number <= view.number:
@@ -311,16 +392,18 @@ class Collection:
         elif event.type == "DELETED":
             self._deleted(view, item, number)
         view.updated = self._clock()
-        if view.advance(item.version):
-            self.newest = max(self.newest, number)
-            self._records.put_view(view, self.kind, self.api_version)
-        elif len(view.members) != members:
+        self.newest = max(self.newest, number)
+        if (follows and view.advance(item.version)) or len(view.members) != members:
             self._records.put_view(view, self.kind, self.api_version)
 
     def _deleted(self, view: View, item: Item, number: int) -> None:
         name = (item.namespace, item.name)
         stored = view.members.get(name)
-        if stored is None or stored.number > number:
+        if stored is None:
+            if name in self.absent:  # it was deleted by this client, who did not learn the version
+                view.bury(number, item.raw)
+            return
+        if stored.number > number:
             return
         if view.scope.proves_deletion:
             for holder in self._views_of(stored):

@@ -9,7 +9,7 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from superedge.kube.errors import DecodeError
-from superedge.kube.objects import Item, ListPage, WatchEvent
+from superedge.kube.objects import Item, ListPage, WatchEvent, version_number
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.decoding import Decoder, IdentityDecoder
@@ -130,18 +130,23 @@ class WatchRecorder:
         collection: Collection,
         view: View,
         initial: bool,
+        start: int | None,
         newest_before: int | None,
     ) -> None:
-        """``newest_before`` is for `Collection.replace`."""
+        """``start`` is the version that the watch goes on from, None when it names none; ``newest_before``
+        is for `Collection.replace`.
+        """
         self._what = what
         self._decoder = decoder
         self._limit = limit
         self._collection = collection
         self._view = view
         self._splitter = collection.codec.splitter()
+        self._start = start
         self._newest_before = newest_before
         self._initial: dict[tuple[str, str], Item] | None = {} if initial else None
-        self._broken = False
+        self._gathered = 0
+        self._ended = False
         collection.watched(view)
 
     @property
@@ -151,7 +156,7 @@ class WatchRecorder:
 
     def data(self, pieces: list[bytes]) -> None:
         """Some of the stream."""
-        if self._broken:
+        if self._ended:
             return
         collection = self._collection
         try:
@@ -159,16 +164,18 @@ class WatchRecorder:
                 for frame in self._splitter.feed(self._decoder.feed(piece)):
                     event = collection.decode_event(frame)
                     if self._initial is None:
-                        collection.apply(self._view, event)
+                        start = self._start
+                        follows = start is not None and start <= self._view.number
+                        collection.apply(self._view, event, follows)
                     else:
                         self._gather(event)
             if self._splitter.pending > self._limit:
                 raise DecodeError(f"an event of more than {self._limit} bytes")
         except Exception as problem:
-            self._broken = True
+            # What is known stays true, at its version.
             fault("watch", problem, self._what)
-            if self._initial is None:
-                collection.doubt(self._view)
+            self._view.expired = True
+            self._end()
 
     def _gather(self, event: WatchEvent) -> None:
         assert self._initial is not None
@@ -176,22 +183,30 @@ class WatchRecorder:
         name = (item.namespace, item.name)
         if event.type in ("ADDED", "MODIFIED"):
             self._initial[name] = item
+            self._gathered += len(item.raw)
+            if self._gathered > self._limit:
+                raise DecodeError(f"initial events of more than {self._limit} bytes")
         elif event.type == "DELETED":
             self._initial.pop(name, None)
         elif event.type == "BOOKMARK" and event.initial_events_end:
             items = list(self._initial.values())
-            self._initial = None
+            self._initial, self._start = None, version_number(item.version)
             kind = f"{item.kind}List" if item.kind else ""
             page = ListPage(kind, item.api_version, item.version, "", items)
             self._collection.replace(self._view.scope, page, self._newest_before)
 
     def complete(self) -> None:
         """The watch ended; the view stays at its version."""
-        self._collection.unwatched(self._view)
+        self._end()
 
     def abort(self) -> None:
         """The watch broke off; every event that came whole counts."""
-        self._collection.unwatched(self._view)
+        self._end()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._collection.unwatched(self._view)
 
 
 class PagedLists:

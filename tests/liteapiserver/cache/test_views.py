@@ -107,7 +107,29 @@ class SelectedViewTests(ViewTests):
         late.data([list_of([pod("b", 4)], 12)])
         late.complete()
         self.before_and_after_a_reboot(lambda: self.assertEqual(self.driver.status(f"{PODS}/a"), 200))
-        self.assertEqual(self.driver.names(PODS), ["b"])
+        self.before_and_after_a_reboot(lambda: self.assertEqual(self.driver.names(PODS), ["a", "b"]))
+
+    def test_an_object_that_is_newer_than_a_list_joins_it(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3, app="x"), pod("b", 4)], 9))
+        self.feed(LABELLED, list_of([pod("a", 3, app="x")], 9))
+        self.feed(f"{PODS}/c", json.dumps(typed(pod("c", 15, app="x"))).encode())
+        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", 16))).encode())
+
+        def check() -> None:
+            self.assertEqual(self.driver.names(PODS), ["a", "b", "c"])
+            self.assertEqual(self.driver.names(LABELLED), ["c"])
+            self.assertEqual(self.version(PODS), "9")
+
+        self.before_and_after_a_reboot(check)
+
+    def test_an_older_list_does_not_undo_what_a_watch_told(self) -> None:
+        """A list that was asked for before the watch began, and is answered after it told of a deletion."""
+        late = self.driver.begin(PODS)
+        assert late is not None
+        self.driver.watch(f"{PODS}?resourceVersion=20", event("DELETED", pod("a", 21)), bookmark(22))
+        late.data([list_of([pod("a", 4)], 12)])
+        late.complete()
+        self.before_and_after_a_reboot(lambda: self.assertEqual(self.driver.status(PODS), 503))
 
 
 class ReplayTests(ViewTests):
