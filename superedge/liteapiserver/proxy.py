@@ -31,6 +31,7 @@ class Exchange:
     """Forwards one request; it is the receiver of the request's body and of the response."""
 
     __slots__ = (
+        "_asked",
         "_caller",
         "_client",
         "_connecting",
@@ -42,7 +43,6 @@ class Exchange:
         "_incoming",
         "_info",
         "_interim_seen",
-        "_newest_before",
         "_question",
         "_recorder",
         "_request",
@@ -79,9 +79,7 @@ class Exchange:
         self._connection: UpstreamChannel | None = None
         self._connecting: Deferred[UpstreamChannel] | None = None
         self._recorder: Recorder | None = None
-        self._newest_before: int | None = None
-        if incoming.info.is_read:
-            self._newest_before = frontend.cache.newest_before(caller.identity, incoming.info)
+        self._asked = frontend.cache.asked(caller.identity, incoming.info)
         self._question: QuestionRecorder | None = None
         if incoming.is_question:
             self._question = QuestionRecorder(frontend.questions, caller.identity, incoming.info)
@@ -253,7 +251,7 @@ class Exchange:
                 encoding,
                 etag,
                 audited,
-                self._newest_before,
+                self._asked,
             )
         elif status < 300 and info.is_resource:
             frontend.cache.wrote(self._caller.identity, info)

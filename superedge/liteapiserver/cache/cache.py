@@ -20,6 +20,7 @@ from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.absences import Absences
 from superedge.liteapiserver.cache.answering import Answering
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
+from superedge.liteapiserver.cache.asked import Asked
 from superedge.liteapiserver.cache.backlog import LONG, Backlog
 from superedge.liteapiserver.cache.collection import Collection, CollectionKey
 from superedge.liteapiserver.cache.decoding import Decoder, decoder_for
@@ -136,26 +137,24 @@ class Cache:
 
     # -- online
 
-    def newest_before(self, identity: str, request: RequestInfo) -> int | None:
-        """For `record`, of a request that is about to be sent: the latest version known of what it asks for.
-
-        None when the answer is allowed to be old. What comes while it is on its way may be newer. If it is
-        older than what was known before it was asked for, the cluster was restored from a backup.
-        """
-        if request.query.get("resourceVersion"):
-            return None
+    def asked(self, identity: str, request: RequestInfo) -> Asked:
+        """What is known when a request is about to be sent; what comes while it is on its way may be newer."""
         forms = self._collections.of(identity, request)
-        if request.verb == "get":
+        reached = max([form.newest for form in forms], default=0)
+        turn = self._backlog.turn if self._backlog is not None else 0
+        newest: int | None = None
+        if request.query.get("resourceVersion"):
+            turn = -1  # it may be older than what was put there before
+        elif request.verb == "get":
             newest, name = 0, object_name(request)
             for form in forms:
                 stored = form.objects.get(name)
                 if stored is not None and stored.number > newest:
                     newest = stored.number
-            return newest
-        if request.verb == "list" or request.flag("sendInitialEvents"):
+        elif request.verb == "list" or request.flag("sendInitialEvents"):
             scope = scope_of(request)
-            return max([form.newest_for(scope) for form in forms], default=0)
-        return None
+            newest = max([form.newest_for(scope) for form in forms], default=0)
+        return Asked(newest, reached, turn)
 
     def record(
         self,
@@ -166,20 +165,20 @@ class Cache:
         encoding: bytes,
         etag: bytes = b"",
         audited: bool = False,
-        newest_before: int | None = None,
+        asked: Asked = Asked(),
     ) -> Recorder | None:
         """A recorder for the body of an answer, None when it is not to be remembered.
 
         ``content_type``, ``encoding`` and ``etag`` are the answer's headers, empty when absent; ``audited``
         is whether it has an Audit-Id, which an API server gives every answer and nothing before it does;
-        ``newest_before`` is what the method of that name said when it was asked for.
+        ``asked`` is what the method of that name said when the request was sent.
         """
         if status == 200 and request.is_object:
             collection = self._reading(identity, request, content_type)
             decoder = decoder_for(encoding)
             if collection is not None and decoder is not None:
                 self._settle(identity, request)
-                take = partial(self._take_object, collection, object_name(request), newest_before)
+                take = partial(self._take_object, collection, object_name(request), asked.newest)
                 return BodyRecorder(request.path, decoder, self._max_body, take)
         keep = self._policy.keep(request)
         if keep is Keep.NOT:
@@ -195,7 +194,7 @@ class Cache:
             metrics.CACHE_FAULTS.labels("encoding").inc()
             return None
         if status == 404:
-            finish_absence = self._absences.finish(identity, request, audited)
+            finish_absence = self._absences.finish(identity, request, asked.reached, audited)
             if finish_absence is None:
                 return None
             return BodyRecorder(request.path, decoder, self._max_body, finish_absence)
@@ -205,7 +204,7 @@ class Cache:
             collection = self._collection_of(identity, request, form)
             if collection is None:
                 return None
-            return self._record_watch(collection, request, decoder, newest_before)
+            return self._record_watch(collection, request, decoder, asked.newest)
 
         def finish(body: bytes) -> None:
             kind = label
@@ -214,16 +213,16 @@ class Cache:
                 collection = self._collection_of(identity, request, actual)
                 if collection is not None:
                     if request.verb == "get":
-                        self._take_object(collection, object_name(request), newest_before, body)
+                        self._take_object(collection, object_name(request), asked.newest, body)
                     else:
-                        self._take_list(collection, request, body, newest_before)
+                        self._take_list(collection, request, body, asked.newest)
                     return
                 self._found(identity, request)
                 kind = str(actual)
             commit = self._collections.commit_for(keep)
             self._documents.put(identity, request, kind, etag.decode("latin-1"), body, commit)
 
-        defer = partial(self._defer, identity, request, question) if question is not None else None
+        defer = partial(self._defer, identity, request, question, asked.turn) if question is not None else None
         return BodyRecorder(request.path, decoder, self._max_body, finish, defer)
 
     def _reading(self, identity: str, request: RequestInfo, content_type: bytes) -> Collection | None:
@@ -251,14 +250,20 @@ class Cache:
         return found
 
     def _defer(
-        self, identity: str, request: RequestInfo, question: Question, size: int, take: Callable[[], None]
+        self,
+        identity: str,
+        request: RequestInfo,
+        question: Question,
+        replaced: int,
+        size: int,
+        take: Callable[[], None],
     ) -> None:
         """Take a list in a quiet moment, unless it is short or a watch goes on from what it replaces."""
         backlog = self._backlog
         if backlog is None or size < LONG or self._is_watched(identity, request):
             take()
         else:
-            backlog.put((identity, request.group, request.resource), question, size, take)
+            backlog.put((identity, request.group, request.resource), question, size, take, replaced)
 
     def _is_watched(self, identity: str, request: RequestInfo) -> bool:
         collections = self._collections.of(identity, request)

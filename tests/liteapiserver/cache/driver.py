@@ -122,8 +122,8 @@ class Driver:
     ) -> Recorder | None:
         kind = (content_type or accept.split(",")[0].split(";")[0]).encode()
         asked = request(target, accept)
-        before = self.cache.newest_before(identity, asked)
-        return self.cache.record(identity, asked, status, kind, encoding, etag, audited, before)
+        known = self.cache.asked(identity, asked)
+        return self.cache.record(identity, asked, status, kind, encoding, etag, audited, known)
 
     def feed(self, target: str, body: bytes, status: int = 200, **options: Any) -> None:
         """A whole answer."""
