@@ -14,6 +14,7 @@ from superedge.kube.objects import (
     FrameSplitter,
     Item,
     Known,
+    Lifecycle,
     ListPage,
     WatchEvent,
     named,
@@ -61,6 +62,21 @@ class _Labels(msgspec.Struct):
     labels: dict[str, str] | None = None
 
 
+class _EndMetadata(msgspec.Struct):
+    uid: str | None = None
+    deletionTimestamp: str | None = None
+    deletionGracePeriodSeconds: int | None = None
+    finalizers: list[str] | None = None
+
+
+class _Ending(msgspec.Struct):
+    metadata: _EndMetadata | None = None
+
+
+class _Described(msgspec.Struct):
+    metadata: msgspec.Raw
+
+
 class _Labelled(msgspec.Struct):
     metadata: _Labels | None = None
 
@@ -73,6 +89,8 @@ _object = msgspec.json.Decoder(_Object)
 _list = msgspec.json.Decoder(_List)
 _event = msgspec.json.Decoder(_Event)
 _bookmark = msgspec.json.Decoder(_Bookmark)
+_ending = msgspec.json.Decoder(_Ending)
+_described = msgspec.json.Decoder(_Described)
 _labelled = msgspec.json.Decoder(_Labelled)
 _status = msgspec.json.Decoder(_Status)
 _encode = msgspec.json.encode
@@ -93,6 +111,15 @@ def _item(raw: bytes) -> Item:
 
 def _named_item(raw: bytes) -> Item:
     return named(_item(raw))
+
+
+def partial_metadata(whole: bytes) -> bytes:
+    """An object as PartialObjectMetadata. Raises DecodeError."""
+    try:
+        meta = _described.decode(whole).metadata
+    except msgspec.MsgspecError as problem:
+        raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
+    return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":%b}' % bytes(meta)
 
 
 class LineSplitter:
@@ -198,6 +225,19 @@ class JSONCodec:
         if path.boolean:
             return "true" if found else "false"
         return found if isinstance(found, str) else ""
+
+    def lifecycle(self, raw: bytes) -> Lifecycle:
+        """What an object's metadata say of its end. Raises DecodeError."""
+        try:
+            meta = _ending.decode(raw).metadata or _EndMetadata()
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
+        kept = bool(meta.finalizers or meta.deletionGracePeriodSeconds)
+        return Lifecycle(meta.uid or "", meta.deletionTimestamp is not None, kept)
+
+    def derive(self, whole: bytes) -> bytes | None:
+        """The metadata of an object, which is all that PartialObjectMetadata has. Raises DecodeError."""
+        return None if self.whole else partial_metadata(whole)
 
     def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
         """The body of a GET answer; an item of a list gets its kind and apiVersion."""

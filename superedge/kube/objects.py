@@ -110,6 +110,16 @@ class FieldPath(NamedTuple):
     boolean: bool = False
 
 
+class Lifecycle(NamedTuple):
+    """What an object's metadata say of its end. Source: Kubernetes, "Finalizers" and API conventions."""
+
+    uid: str = ""
+    deleting: bool = False
+    """Whether its deletion was asked for."""
+    kept: bool = False
+    """Whether finalizers or a grace period keep it meanwhile."""
+
+
 class Codec(Protocol):
     """Reads and writes one form of objects. What cannot be read raises DecodeError."""
 
@@ -135,6 +145,12 @@ class Codec(Protocol):
 
     def field(self, raw: bytes, path: FieldPath) -> str:
         """A field's text as selectors compare it, empty when it is absent; of a ``whole`` form."""
+
+    def lifecycle(self, raw: bytes) -> Lifecycle:
+        """What an object's metadata say of its end."""
+
+    def derive(self, whole: bytes) -> bytes | None:
+        """An object in this form, made of its plain JSON; None for a form that cannot be made of that."""
 
     def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
         """The body of a GET answer."""

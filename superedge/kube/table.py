@@ -12,7 +12,7 @@ from sys import intern
 import msgspec
 
 from superedge.kube.errors import DecodeError
-from superedge.kube.json import JSONCodec, LineSplitter
+from superedge.kube.json import JSONCodec, LineSplitter, partial_metadata
 from superedge.kube.media import Representation
 from superedge.kube.objects import (
     INITIAL_EVENTS_END,
@@ -20,6 +20,7 @@ from superedge.kube.objects import (
     FrameSplitter,
     Item,
     Known,
+    Lifecycle,
     ListPage,
     WatchEvent,
 )
@@ -38,6 +39,16 @@ class _RowObject(msgspec.Struct):
 
 class _Row(msgspec.Struct):
     object: _RowObject | None = None
+
+
+class _Column(msgspec.Struct):
+    name: str = ""
+    format: str = ""
+    description: str = ""
+
+    @property
+    def is_name(self) -> bool:
+        return self.format == "name"
 
 
 class _Whole(msgspec.Struct):
@@ -63,10 +74,13 @@ class _Event(msgspec.Struct):
 
 _table = msgspec.json.Decoder(_Table)
 _row = msgspec.json.Decoder(_Row)
+_columns = msgspec.json.Decoder(list[_Column])
 _whole = msgspec.json.Decoder(_Whole)
 _event = msgspec.json.Decoder(_Event)
 _encode = msgspec.json.encode
 _plain = JSONCodec()
+UNKNOWN = "<unknown>"
+"""The cell of a row that tells what nobody said; kubectl writes it so, too."""
 _NO_COLUMNS = frozenset({b"null", b"[]"})
 
 
@@ -151,6 +165,25 @@ class TableCodec:
     def field(self, raw: bytes, path: FieldPath) -> str:
         """A field's text as selectors compare it."""
         return _plain.field(self._object_of(raw), path)
+
+    def lifecycle(self, raw: bytes) -> Lifecycle:
+        """What a row's object says of its end. Raises DecodeError."""
+        return _plain.lifecycle(self._object_of(raw))
+
+    def derive(self, whole: bytes) -> bytes | None:
+        """A row of which the name is known, and every other cell is not. Raises DecodeError."""
+        cells: list[str] = []
+        try:
+            for column in _columns.decode(self.shared or b"[]"):
+                cells.append(_metadata(b'{"object":%b}' % whole).name or "" if column.is_name else UNKNOWN)
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a Table in JSON: {problem}") from problem
+        if not cells:
+            return None
+        return b'{"cells":%b,"object":%b}' % (
+            _encode(cells),
+            whole if self.whole else partial_metadata(whole),
+        )
 
     def _object_of(self, raw: bytes) -> bytes:
         try:

@@ -30,7 +30,8 @@ class Absences:
     ) -> Callable[[bytes], None] | None:
         """What takes the body; None when the answer says nothing.
 
-        ``reached`` is the latest version that was known when it was asked for. A plain page counts only when ``audited``: what stands before an API server makes such pages, too.
+        ``reached`` is the latest version that was known when it was asked for. A plain page counts only when
+        ``audited``: what stands before an API server makes such pages, too.
         """
         if request.subresource:
             return None

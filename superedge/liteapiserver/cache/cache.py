@@ -23,7 +23,7 @@ from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
 from superedge.liteapiserver.cache.asked import Asked
 from superedge.liteapiserver.cache.backlog import LONG, Backlog
 from superedge.liteapiserver.cache.collection import Collection, CollectionKey
-from superedge.liteapiserver.cache.decoding import Decoder, decoder_for
+from superedge.liteapiserver.cache.decoding import Decoder, IdentityDecoder, decoder_for
 from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.forms import actual_form, expected_form, wanted_forms
 from superedge.liteapiserver.cache.index import CollectionIndex
@@ -32,6 +32,7 @@ from superedge.liteapiserver.cache.policy import Keep, Policy
 from superedge.liteapiserver.cache.recorders import BodyRecorder, PagedLists, Recorder, WatchRecorder
 from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.cache.scopes import Name, Scope, object_name, scope_of
+from superedge.liteapiserver.cache.writes import Writes, changes_objects
 
 _log = Logger()
 
@@ -80,6 +81,7 @@ class Cache:
         self._pages = PagedLists()
         self._absences = Absences(self._collections, self._documents, commit)
         self._answering = Answering(self._collections, self._documents, clock)
+        self._writes = Writes(self._collections, self._documents, commit)
         self._readings: dict[_Reading, Collection | None] = {}
 
     # -- from the store
@@ -138,7 +140,7 @@ class Cache:
     # -- online
 
     def asked(self, identity: str, request: RequestInfo) -> Asked:
-        """What is known when a request is about to be sent; what comes while it is on its way may be newer."""
+        """What is known when a request is about to be sent; what comes meanwhile may be newer."""
         forms = self._collections.of(identity, request)
         reached = max([form.newest for form in forms], default=0)
         turn = self._backlog.turn if self._backlog is not None else 0
@@ -163,9 +165,9 @@ class Cache:
         status: int,
         content_type: bytes,
         encoding: bytes,
-        etag: bytes = b"",
-        audited: bool = False,
-        asked: Asked = Asked(),
+        etag: bytes,
+        audited: bool,
+        asked: Asked,
     ) -> Recorder | None:
         """A recorder for the body of an answer, None when it is not to be remembered.
 
@@ -222,7 +224,9 @@ class Cache:
             commit = self._collections.commit_for(keep)
             self._documents.put(identity, request, kind, etag.decode("latin-1"), body, commit)
 
-        defer = partial(self._defer, identity, request, question, asked.turn) if question is not None else None
+        defer = (
+            partial(self._defer, identity, request, question, asked.turn) if question is not None else None
+        )
         return BodyRecorder(request.path, decoder, self._max_body, finish, defer)
 
     def _reading(self, identity: str, request: RequestInfo, content_type: bytes) -> Collection | None:
@@ -363,13 +367,37 @@ class Cache:
             if of == (group, resource) and collection.newest > end:
                 collection.begin_anew()
 
-    def wrote(self, identity: str, request: RequestInfo) -> None:
-        """A write succeeded: what was missing may be there now, and what was deleted may be gone."""
-        self._settle(identity, request)
-        for collection in self._collections.of(identity, request):
-            collection.found(request.namespace, request.name)
-            if request.verb == "delete" and not request.subresource:
-                collection.doubt_object(object_name(request))
+    def record_write(
+        self,
+        identity: str,
+        request: RequestInfo,
+        content_type: bytes,
+        encoding: bytes,
+        asked: Asked,
+        is_dry_run: Callable[[], bool],
+    ) -> Recorder | None:
+        """A recorder for the body of an answer that says that a write succeeded, None when it tells nothing.
+
+        The arguments are as for `record`; ``is_dry_run`` is whether the request's body says that it is.
+        """
+        if not changes_objects(request) or not self._collections.of(identity, request):
+            return None
+
+        def taken(take: Callable[[], None]) -> None:
+            if not is_dry_run():
+                self._settle(identity, request)
+                take()
+
+        label = content_type.decode("latin-1")
+        writes = self._writes
+        return BodyRecorder(
+            request.path,
+            decoder_for(encoding) or IdentityDecoder(),
+            self._max_body,
+            lambda body: taken(partial(writes.take, identity, request, asked, label, body)),
+            lost=lambda: taken(partial(writes.unknown, identity, request, asked)),
+            cut=lambda: taken(partial(writes.doubt_absence, identity, request)),
+        )
 
     # -- offline
 

@@ -253,12 +253,6 @@ class Collection:
             del self.absent[absent]
             self._records.drop_absent(absent)
 
-    def doubt_object(self, name: Name) -> None:
-        """It may be gone: forget it, unless a list or watch shows it, which will tell."""
-        stored = self.objects.get(name)
-        if stored is not None and not stored.views:
-            self.forget_object(name)
-
     def view(self, scope: Scope) -> View:
         """The view of a scope, made partial when there is none."""
         view = self.views.get(scope)
@@ -286,17 +280,18 @@ class Collection:
         self._absent(name, version)
 
     def outdated(self, name: Name, version: int) -> None:
-        """An object changed, was made or is gone after ``version``, and how is not known.
+        """An object changed, was made or is gone at ``version`` or later, and how is not known.
 
         Neither the object as it was nor a list that shows it, or may lack it, is true any more. An open watch
         will tell.
         """
-        self.found(*name)
         stored = self.objects.get(name)
-        if stored is not None and stored.number > version:
+        if max(self.absent.get(name, 0), stored.number if stored is not None else 0) >= version:
             return
+        self.found(*name)
         for view in self.views.values():
-            if not view.watchers and view.scope.may_hold(name):
+            older = view.number < version or name in view.members
+            if older and not view.watchers and view.scope.may_hold(name):
                 self.doubt(view)
         if stored is not None and not any(view.watchers for view in self._views_of(stored)):
             self._drop(name)

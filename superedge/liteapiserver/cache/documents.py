@@ -122,6 +122,17 @@ class Documents:
         for key in [key for key in self._found if key[:2] == (identity, path)]:
             self._forget(key, commit)
 
+    def forget_about(self, identity: str, request: RequestInfo, commit: Commit) -> None:
+        """An object was written: forget what is kept whole of it, and every list that may show it."""
+        start = f"/apis/{request.group}/" if request.group else "/api/"
+        anywhere = f"{start}{request.version}/{request.resource}"
+        lists = {anywhere, f"{start}{request.version}/namespaces/{request.namespace}/{request.resource}"}
+        for key in list(self._found):
+            if key[0] == identity:
+                path = key[1].partition("?")[0]
+                if path in lists or any(path.startswith(f"{each}/{request.name}") for each in lists):
+                    self._forget(key, commit)
+
     def restore(self, key: tuple[str, ...], header: DocumentHeader, body: bytes) -> None:
         """Take back a body."""
         identity, path, representation = key

@@ -46,9 +46,13 @@ def fault(reason: str, problem: Exception, what: str) -> None:
 
 
 class BodyRecorder:
-    """Collects a whole body, then gives it to ``finish`` decoded; ``defer`` may put that off."""
+    """Collects a whole body, then gives it to ``finish`` decoded; ``defer`` may put that off.
 
-    __slots__ = ("_decoder", "_defer", "_finish", "_limit", "_pieces", "_size", "_what")
+    ``lost`` is called in the place of ``finish`` when a whole body is too long or cannot be read, ``cut``
+    when it was cut short.
+    """
+
+    __slots__ = ("_cut", "_decoder", "_defer", "_finish", "_limit", "_lost", "_pieces", "_size", "_what")
 
     def __init__(
         self,
@@ -57,6 +61,8 @@ class BodyRecorder:
         limit: int,
         finish: Callable[[bytes], None],
         defer: Callable[[int, Callable[[], None]], None] | None = None,
+        lost: Callable[[], None] = lambda: None,
+        cut: Callable[[], None] = lambda: None,
     ) -> None:
         """``defer`` is given the size of the body as it came, and what finishes it, which does not raise."""
         self._what = what
@@ -64,6 +70,8 @@ class BodyRecorder:
         self._limit = limit
         self._finish = finish
         self._defer = defer
+        self._lost = lost
+        self._cut = cut
         self._pieces: list[bytes] | None = []
         self._size = 0
 
@@ -90,6 +98,7 @@ class BodyRecorder:
         """The body is whole."""
         pieces, self._pieces = self._pieces, None
         if pieces is None:
+            self._lost()
             return
         if self._defer is not None:
             self._defer(self._size, partial(self._conclude, pieces))
@@ -103,6 +112,7 @@ class BodyRecorder:
             self._finish(body)
         except Exception as problem:
             fault("body", problem, self._what)
+            self._lost()
 
     def _decoded(self, pieces: list[bytes]) -> list[bytes]:
         decoded, size = [], 0
@@ -117,6 +127,7 @@ class BodyRecorder:
     def abort(self) -> None:
         """Drop what came."""
         self._pieces = None
+        self._cut()
 
 
 class WatchRecorder:

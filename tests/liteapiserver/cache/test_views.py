@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.liteapiserver.cache.answers import Answer
 from superedge.liteapiserver.cache.recorders import PagedLists
 from tests.liteapiserver.cache.driver import (
-    ME,
     PODS,
     Driver,
     bookmark,
@@ -18,7 +17,6 @@ from tests.liteapiserver.cache.driver import (
     gzipped,
     list_of,
     pod,
-    request,
     typed,
 )
 
@@ -224,38 +222,6 @@ class InitialEventsTests(ViewTests):
         recorder = self.driver.watch(INITIAL, event("ADDED", pod("a", 3)), b"garbage\n")
         recorder.data([event("ADDED", pod("c", 4)), bookmark(9, end=True)])
         self.assertEqual(self.driver.status(PODS), 503)
-
-
-class WrittenTests(ViewTests):
-    def write(self, method: str, target: str) -> None:
-        self.driver.cache.wrote(ME, request(target, method=method))
-
-    def test_what_a_client_deleted_does_not_come_back(self) -> None:
-        """Nor is it known to be gone: its deletion may take a while."""
-        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", 3))).encode())
-        for method, target in (("PUT", "a"), ("PATCH", "a"), ("DELETE", "b"), ("DELETE", "a/x")):
-            self.write(method, f"{PODS}/{target}")
-        self.assertEqual(self.driver.status(f"{PODS}/a"), 200)
-        self.write("DELETE", f"{PODS}/a")
-        self.before_and_after_a_reboot(lambda: self.assertEqual(self.driver.status(f"{PODS}/a"), 503))
-
-    def test_what_a_list_shows_is_left_to_lists(self) -> None:
-        self.feed(PODS, list_of([pod("a", 3)], 9))
-        self.write("DELETE", f"{PODS}/a")
-        self.assertEqual(self.driver.names(PODS), ["a"])
-        self.assertEqual(self.driver.status(f"{PODS}/a"), 200)
-
-    def test_a_404_that_a_write_made_untrue(self) -> None:
-        for method, target, wanted in (
-            ("POST", PODS, 503),
-            ("PATCH", f"{PODS}/a", 503),
-            ("POST", f"{PODS}/b", 404),
-            ("POST", "/api/v1/namespaces/other/pods", 404),
-        ):
-            self.setUp()
-            self.feed(f"{PODS}/a", b'{"kind":"Status","reason":"NotFound","code":404}', 404)
-            self.write(method, target)
-            self.assertEqual(self.driver.status(f"{PODS}/a"), wanted, (method, target))
 
 
 class RestoredTests(ViewTests):
