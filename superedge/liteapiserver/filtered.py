@@ -7,6 +7,7 @@ from collections.abc import Callable
 from twisted.logger import Logger
 
 from superedge.kube.request import RequestInfo
+from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.filters import FAILED, Filters, WatchFilter, hidden
 from superedge.web.heads import Headers
 from superedge.web.server import Request
@@ -54,12 +55,17 @@ class FilteredWatch:
     """Sends a watch's events filtered."""
 
     def __init__(
-        self, request: Request, filters: Filters, info: RequestInfo, failed: Callable[[], None]
+        self,
+        request: Request,
+        filters: Filters,
+        info: RequestInfo,
+        known: Callable[[Name], bytes | None],
+        failed: Callable[[], None],
     ) -> None:
-        """``failed`` is called when a filter fails, which ends the watch."""
+        """``known`` is for `WatchFilter`; ``failed`` is called when a filter fails, which ends the watch."""
         self._request = request
         self._path = info.path
-        self._filter = WatchFilter(filters, info)
+        self._filter = WatchFilter(filters, info, known)
         self._failed = failed
         self.start = request.start
         self.flush = request.flush

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -245,7 +246,8 @@ class Exchange:
             self._check_credentials(status)
         if status == 200 and self._incoming.filtered:
             if info.verb == "watch":
-                self._client = FilteredWatch(self._request, frontend.filters, info, self.client_lost)
+                known = partial(frontend.cache.known, self._caller.identity, info)
+                self._client = FilteredWatch(self._request, frontend.filters, info, known, self.client_lost)
             else:
                 self._client = FilteredBody(self._request, frontend.filters, info)
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"

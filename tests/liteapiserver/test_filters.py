@@ -46,17 +46,26 @@ class HideSecretPods:
 class WatchFilterTests(SynchronousTestCase):
     def seen(self, query: str, *frames: bytes, replayed: bool = False) -> list[tuple[str, str]]:
         info = request(f"{PODS}?watch=true{query}")
-        self.sent = WatchFilter(Filters([HideSecretPods()]), info, replayed).feed(list(frames))
-        events = [json.loads(line) for line in self.sent]
-        return [(each["type"], each["object"]["metadata"]["name"]) for each in events]
+        known = self.known.get
+        self.filter = WatchFilter(Filters([HideSecretPods()]), info, known, replayed)
+        self.events = [json.loads(line) for line in self.filter.feed(list(frames))]
+        return [(each["type"], each["object"]["metadata"]["name"]) for each in self.events]
+
+    def setUp(self) -> None:
+        self.known: dict[tuple[str, str], bytes] = {}
 
     def test_what_a_list_showed_and_is_hidden_now(self) -> None:
         """A client that goes on from a list, as all do, has it until it is told otherwise."""
         hidden = [event("MODIFIED", pod("a", version, hidden="yes")) for version in (21, 22)]
         self.assertEqual(self.seen("&resourceVersion=20", *hidden), [("DELETED", "a")])
-        self.assertNotIn(b"hidden", b"".join(self.sent))
-        self.assertNotIn(b"spec", b"".join(self.sent))
-        self.assertIn(b'"resourceVersion":"21"', b"".join(self.sent))
+        self.assertEqual(self.events[0]["object"], typed(pod("a", 21, hidden="yes")), "as it is")
+        self.known["default", "a"] = json.dumps(typed(pod("a", 20))).encode()
+        self.assertEqual(self.seen("&resourceVersion=20", *hidden), [("DELETED", "a")])
+        self.assertEqual(self.events[0]["object"], {**typed(pod("a", 21)), "marked": True}, "as it was")
+        shown = event("MODIFIED", pod("a", 20, shown="yes"))
+        self.assertEqual(self.seen("", shown, *hidden), [("MODIFIED", "a"), ("DELETED", "a")])
+        last = {**typed(pod("a", 21, shown="yes")), "marked": True}
+        self.assertEqual(self.events[1]["object"], last, "as it was a moment ago")
         gone = event("DELETED", pod("a", 21, hidden="yes"))
         self.assertEqual(self.seen("&resourceVersion=20", gone), [("DELETED", "a")])
         added = event("ADDED", pod("a", 21, hidden="yes"))
@@ -65,6 +74,14 @@ class WatchFilterTests(SynchronousTestCase):
         for query in ("", "&resourceVersion=0", "&resourceVersion=20&sendInitialEvents=true"):
             self.assertEqual(self.seen(query, *hidden, gone), [])
             self.assertEqual(self.seen(query, added, replayed=True), [])
+
+    def test_names_of_what_is_gone_are_not_kept(self) -> None:
+        for number in range(3):
+            name = f"p{number}"
+            self.seen(
+                "", event("ADDED", pod(name, 21, hidden="y")), event("DELETED", pod(name, 22, hidden="y"))
+            )
+            self.assertEqual((self.filter._shown, self.filter._hidden), (set(), set()))
 
     def test_hidden_and_shown_in_turns(self) -> None:
         frames = [
@@ -132,6 +149,7 @@ class FilterTests(ProxyTestCase):
             [(each["type"], each["object"]["metadata"]["name"]) for each in events],
             [("ADDED", "a"), ("DELETED", "a"), ("ADDED", "c")],
         )
+        self.assertEqual(events[1]["object"], {**typed(pod("a", 23)), "marked": True})
         await self.world.go_offline()
         self.assertEqual(await self.items(PODS), {"c": True})
         self.assertFalse(watch.over.called)

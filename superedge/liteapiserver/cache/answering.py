@@ -39,10 +39,10 @@ class Answering:
 
     def answer(self, identity: str, request: RequestInfo, none_match: str = "") -> Answer | WatchAnswer:
         """Always an answer: 200, 304 for an ETag in ``none_match``, 404 when that is proven, else 503."""
-        if not request.is_read:
+        if not request.is_read and request.method != "HEAD":
             return refused(request)
         if request.is_resource and not request.subresource:
-            if request.verb == "get":
+            if request.name and request.verb == "get":
                 return self._get(identity, request)
             return self._selection(identity, request)
         return self._document(identity, request, none_match=none_match) or unknown(request)
@@ -124,7 +124,7 @@ class Answering:
             best = self._best(identity, request)
         except SelectorError as problem:
             return failure(400, str(problem), outcome="refused")
-        if request.verb == "list":
+        if request.verb != "watch":
             table = self._document(identity, request, best.number if best is not None else -1)
             if table is not None:
                 return table
@@ -132,9 +132,9 @@ class Answering:
             return unknown(request)
         best.view.used = self._clock()
         age = self._clock() - best.view.updated
-        if request.verb == "list":
-            return _list(request, best, age)
-        return _watch(request, best, age)
+        if request.verb == "watch":
+            return _watch(request, best, age)
+        return _list(request, best, age)
 
     def _best(self, identity: str, request: RequestInfo) -> Selection | None:
         """The form that the client wants most, unless another is newer and shows something else.

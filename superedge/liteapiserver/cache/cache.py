@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
-from superedge.kube.media import Representation, parse_media_type
+from superedge.kube.media import JSON, Representation, parse_media_type
 from superedge.kube.memo import LONGEST
 from superedge.kube.objects import ListPage, version_number
 from superedge.kube.request import RequestInfo, qualified
@@ -351,6 +351,18 @@ class Cache:
             if view is not None and view.complete and not view.expired:
                 return view.version
         return ""
+
+    def known(self, identity: str, request: RequestInfo, name: Name) -> bytes | None:
+        """An object of the resource that a request is about, as plain JSON; None when it is not known so."""
+        form = Representation(JSON)
+        key = CollectionKey(identity, request.group, request.version, request.resource, form)
+        collection = self._collections.get(key)
+        stored = collection.objects.get(name) if collection is not None else None
+        if collection is None or stored is None:
+            return None
+        item = stored.item
+        kind, api_version = item.kind or collection.kind, item.api_version or collection.api_version
+        return collection.codec.encode_object(kind, api_version, item.raw)
 
     def newest(self) -> dict[tuple[str, str], int]:
         """The latest version of each resource, by group and name, that any identity was shown in any form."""

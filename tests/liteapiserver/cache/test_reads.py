@@ -636,6 +636,24 @@ class PolicyTests(SynchronousTestCase):
         self.assertEqual(driver.status(secrets), 503)
         self.assertIsNone(driver.begin("/apis/metrics.k8s.io/v1beta1/nodes"))
 
+    def test_head_is_answered_as_get(self) -> None:
+        driver = Driver()
+        driver.feed(PODS, list_of([pod("a", 3)], 9))
+        driver.feed("/version", b"{}")
+        other = "/api/v1/namespaces/other/pods"
+        for target, wanted in (
+            (PODS, 200),
+            (f"{PODS}/a", 200),
+            (f"{PODS}/b", 404),
+            (other, 503),
+            ("/version", 200),
+            ("/healthz", 503),
+        ):
+            for method in ("GET", "HEAD"):
+                answer = driver.cache.answer(ME, request(target, method=method))
+                assert isinstance(answer, Answer)
+                self.assertEqual(answer.status, wanted, (method, target))
+
     def test_writes_are_refused(self) -> None:
         driver = Driver()
         for method in ("POST", "PUT", "PATCH", "DELETE"):
