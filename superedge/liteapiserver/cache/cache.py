@@ -426,6 +426,12 @@ class Cache:
         if self._collections.retire_empty():
             self._readings.clear()
 
+    def save(self) -> None:
+        """Write down everything once more, for a store that lost it."""
+        for collection in self._collections.all():
+            collection.save()
+        self._documents.save(self._commit)
+
     # -- for people
 
     def collections(self) -> list[Collection]:

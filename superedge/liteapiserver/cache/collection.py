@@ -467,7 +467,18 @@ class Collection:
             self._shared = self.codec.shared = b""
             self._records.drop_shared()
 
-    # -- from the store
+    # -- to the store, and from it
+
+    def save(self) -> None:
+        """Write down everything once more."""
+        for view in self.views.values():
+            self._records.put_view(view, self.kind, self.api_version)
+        for name, stored in self.objects.items():
+            self._records.put_object(name, stored)
+        for name, version in self.absent.items():
+            self._records.put_absent(name, version)
+        if self._shared:
+            self._records.put_shared(self._shared)
 
     def restore_shared(self, shared: bytes) -> None:
         """Take back what no object says itself."""

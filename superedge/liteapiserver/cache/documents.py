@@ -13,12 +13,17 @@ from superedge.kube.media import JSON, Representation, parse_media_type
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.forms import wanted_forms
+from superedge.liteapiserver.cache.index import in_memory
 from superedge.liteapiserver.cache.records import Commit, DocumentHeader, pack
 
 # Parameters that say how to answer, not what.
 _PASSING = frozenset(
     {"timeout", "timeoutSeconds", "limit", "resourceVersion", "resourceVersionMatch", "pretty"}
 )
+
+
+_Key = tuple[str, str, Representation]
+"""Identity, path and form."""
 
 
 class _ListMetadata(msgspec.Struct):
@@ -57,7 +62,9 @@ class Documents:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._found: dict[tuple[str, str, Representation], tuple[DocumentHeader, bytes]] = {}
+        self._found: dict[_Key, tuple[DocumentHeader, bytes]] = {}
+        self._in_memory: set[_Key] = set()
+        """What must not reach the store."""
         self.size = 0
         """Bytes of all bodies."""
 
@@ -75,8 +82,9 @@ class Documents:
         """Identity, path, header and body of each."""
         return [(identity, path, *document) for (identity, path, _), document in self._found.items()]
 
-    def _forget(self, key: tuple[str, str, Representation], commit: Commit) -> None:
+    def _forget(self, key: _Key, commit: Commit) -> None:
         self.size -= len(self._found.pop(key)[1])
+        self._in_memory.discard(key)
         commit(records.DOCUMENT, (key[0], key[1], str(key[2])), None)
 
     def put(
@@ -99,8 +107,20 @@ class Documents:
             self._forget_others(identity, path, commit)
         label = representation.content_type if representation.include else content_type
         header = DocumentHeader(label, self._clock(), version, request.accept, etag)
-        self._keep((identity, path, representation), header, body)
-        commit(records.DOCUMENT, (identity, path, str(representation)), pack(header, body))
+        key = (identity, path, representation)
+        self._keep(key, header, body)
+        if commit is in_memory:
+            self._in_memory.add(key)
+        else:
+            self._write(key, commit)
+
+    def _write(self, key: _Key, commit: Commit) -> None:
+        commit(records.DOCUMENT, (key[0], key[1], str(key[2])), pack(*self._found[key]))
+
+    def save(self, commit: Commit) -> None:
+        """Write down everything once more."""
+        for key in self._found.keys() - self._in_memory:
+            self._write(key, commit)
 
     def _forget_others(self, identity: str, path: str, commit: Commit) -> None:
         """A schema's path carries the hash of what it says: a new one takes the place of the old."""
@@ -138,7 +158,7 @@ class Documents:
         identity, path, representation = key
         self._keep((identity, path, parse_media_type(representation)), header, body)
 
-    def _keep(self, key: tuple[str, str, Representation], header: DocumentHeader, body: bytes) -> None:
+    def _keep(self, key: _Key, header: DocumentHeader, body: bytes) -> None:
         before = self._found.get(key)
         self.size += len(body) - (len(before[1]) if before is not None else 0)
         self._found[key] = (header, body)
