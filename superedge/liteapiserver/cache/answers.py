@@ -100,6 +100,12 @@ def unknown(request: RequestInfo) -> Answer:
     )
 
 
+def forbidden(request: RequestInfo) -> Answer:
+    """The cloud forbade it the last time."""
+    message = f"{what(request)} is forbidden: the cloud said so before it became unreachable"
+    return failure(403, message, outcome="hit")
+
+
 def refused(request: RequestInfo) -> Answer:
     """A request that only the cloud can answer."""
     return failure(

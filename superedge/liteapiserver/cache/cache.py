@@ -19,11 +19,12 @@ from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.absences import Absences
 from superedge.liteapiserver.cache.answering import Answering
-from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
+from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, forbidden
 from superedge.liteapiserver.cache.asked import Asked
 from superedge.liteapiserver.cache.backlog import LONG, Backlog
 from superedge.liteapiserver.cache.collection import Collection, CollectionKey
 from superedge.liteapiserver.cache.decoding import Decoder, IdentityDecoder, decoder_for
+from superedge.liteapiserver.cache.denials import Denials
 from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.forms import actual_form, expected_form, wanted_forms
 from superedge.liteapiserver.cache.index import CollectionIndex
@@ -80,6 +81,7 @@ class Cache:
         self._documents = Documents(clock)
         self._pages = PagedLists()
         self._absences = Absences(self._collections, self._documents, commit)
+        self._denials = Denials(self._collections, self._documents, commit)
         self._answering = Answering(self._collections, self._documents, clock)
         self._writes = Writes(self._collections, self._documents, commit)
         self._readings: dict[_Reading, Collection | None] = {}
@@ -110,6 +112,8 @@ class Cache:
         try:
             if entry.kind == records.DOCUMENT:
                 self._documents.restore(entry.key, *records.unpack(records.DocumentHeader, entry.value))
+            elif entry.kind == records.DENIED:
+                self._denials.restore(entry.key)
             elif entry.kind in (records.OBJECT, records.VIEW, records.ABSENT, records.SHARED):
                 self._restore_part(entry)
         except (DecodeError, ValueError, IndexError) as problem:
@@ -175,6 +179,8 @@ class Cache:
         is whether it has an Audit-Id, which an API server gives every answer and nothing before it does;
         ``asked`` is what the method of that name said when the request was sent.
         """
+        if status in (200, 304, 404):
+            self._denials.allow(identity, request)
         if status == 200 and request.is_object:
             collection = self._reading(identity, request, content_type)
             decoder = decoder_for(encoding)
@@ -189,6 +195,9 @@ class Cache:
         self._settle(identity, request, question)
         if status == 304:
             self._documents.confirm(identity, request, etag.decode("latin-1"))
+        if status == 403 and audited:
+            self._settle(identity, request)
+            self._denials.deny(identity, request)
         if status not in (200, 404):
             return None
         decoder = decoder_for(encoding)
@@ -416,6 +425,8 @@ class Cache:
     def answer(self, identity: str, request: RequestInfo, none_match: str = "") -> Answer | WatchAnswer:
         """What can be said without the cloud; ``none_match`` is the header If-None-Match."""
         self._settle(identity, request)
+        if self._denials.denies(identity, request):
+            return forbidden(request)
         return self._answering.answer(identity, request, none_match)
 
     # -- limits
@@ -431,6 +442,7 @@ class Cache:
         for collection in self._collections.all():
             collection.save()
         self._documents.save(self._commit)
+        self._denials.save()
 
     # -- for people
 

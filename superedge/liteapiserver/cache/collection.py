@@ -437,6 +437,21 @@ class Collection:
 
     # -- forgetting
 
+    def revoke(self, view: View) -> None:
+        """The client may no longer list this: forget what it showed; a watch that is open goes on."""
+        if not view.watchers:
+            self.forget_view(view)
+            return
+        self.doubt(view)
+        for name in list(view.members):
+            self._leave(name, view)
+
+    def revoke_object(self, name: Name) -> None:
+        """The client may no longer get this: forget it, unless a list shows it, which it may read."""
+        stored = self.objects.get(name)
+        if stored is not None and not stored.views:
+            self.forget_object(name)
+
     def forget_view(self, view: View) -> None:
         """Forget a view, and the objects that no other view holds."""
         for name in list(view.members):

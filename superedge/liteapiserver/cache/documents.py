@@ -147,11 +147,11 @@ class Documents:
         start = f"/apis/{request.group}/" if request.group else "/api/"
         anywhere = f"{start}{request.version}/{request.resource}"
         lists = {anywhere, f"{start}{request.version}/namespaces/{request.namespace}/{request.resource}"}
+        names = tuple(f"{each}/{request.name}/" for each in lists if request.name)
         for key in list(self._found):
-            if key[0] == identity:
-                path = key[1].partition("?")[0]
-                if path in lists or any(path.startswith(f"{each}/{request.name}") for each in lists):
-                    self._forget(key, commit)
+            path = key[1].partition("?")[0]
+            if key[0] == identity and (path in lists or f"{path}/".startswith(names)):
+                self._forget(key, commit)
 
     def restore(self, key: tuple[str, ...], header: DocumentHeader, body: bytes) -> None:
         """Take back a body."""

@@ -93,6 +93,12 @@ class BacklogTests(SynchronousTestCase):
         self.driver.feed(PODS, long_list("b", 102))
         self.assertGreater(self.driver.commits, commits, "while a watch is open nothing waits")
 
+    def test_what_waits_is_denied_too(self) -> None:
+        self.driver.feed(PODS, long_list("a", 100))
+        self.driver.begin(PODS, 403)
+        self.assertEqual(self.driver.status(PODS), 403)
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 503)
+
     def test_of_another_identity_nothing_is_taken(self) -> None:
         self.driver.feed(PODS, long_list("a", 100), identity="cert:other")
         self.assertEqual(self.driver.status(PODS), 503)

@@ -330,7 +330,9 @@ class OtherFormTests(WriteCase):
         targets = (PODS, f"{PODS}/a", f"{PODS}/a/status", "/api/v1/pods")
         for target in targets:
             self.feed(target, b"kind: Pod", accept=yaml)
-        self.feed(MAPS, b"kind: ConfigMapList", accept=yaml)
+        for target in (MAPS, f"{PODS}/ab/status", f"{PODS}/b/status"):
+            self.feed(target, b"kind: Pod", accept=yaml)
         self.write("PATCH", f"{PODS}/a", body(pod("a", 20)))
         self.assertEqual([self.driver.status(target, accept=yaml) for target in targets], [503] * 4)
-        self.assertEqual(self.driver.status(MAPS, accept=yaml), 200)
+        for target in (MAPS, f"{PODS}/ab/status", f"{PODS}/b/status"):
+            self.assertEqual(self.driver.status(target, accept=yaml), 200)
