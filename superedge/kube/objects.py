@@ -152,6 +152,9 @@ class Codec(Protocol):
     def derive(self, whole: bytes) -> bytes | None:
         """An object in this form, made of its plain JSON; None for a form that cannot be made of that."""
 
+    def as_of(self, raw: bytes, now: float) -> bytes:
+        """An object as it would be shown at Unix time ``now``: a Table's row counts the object's age."""
+
     def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
         """The body of a GET answer."""
 

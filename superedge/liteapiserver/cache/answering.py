@@ -79,7 +79,8 @@ class Answering:
                 codec = collection.codec
                 item = stored.item
                 kind = item.kind or collection.kind
-                body = codec.encode_object(kind, item.api_version or collection.api_version, item.raw)
+                raw = codec.as_of(item.raw, self._clock())
+                body = codec.encode_object(kind, item.api_version or collection.api_version, raw)
                 content_type = collection.key.representation.media_type
                 headers = stale_headers(content_type, self._clock() - stored.updated)
                 best, found = stored.number, Answer(200, headers, body, "hit")
@@ -142,9 +143,10 @@ class Answering:
         Raises SelectorError.
         """
         named = version_number(request.query.get("resourceVersion", ""))
+        now = self._clock()
         best: Selection | None = None
         for collection in self._in_forms(identity, request):
-            found = select(collection, scope_of(request))
+            found = select(collection, scope_of(request), now)
             if found is None or (best is not None and found.number <= best.number):
                 continue
             if best is None or best.number < named or not found.shows_the_same(best):
