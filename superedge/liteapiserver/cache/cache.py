@@ -134,7 +134,7 @@ class Cache:
             collection.restore_view(header)
         elif entry.kind == records.ABSENT:
             absent, _ = records.unpack(records.AbsentHeader, entry.value)
-            collection.absent[name[0], name[1]] = version_number(absent.version)
+            collection.restore_absent((name[0], name[1]), version_number(absent.version))
         elif entry.kind == records.SHARED:
             collection.restore_shared(records.unpack(records.SharedHeader, entry.value)[1])
         else:

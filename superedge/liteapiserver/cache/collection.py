@@ -23,6 +23,10 @@ MAX_ABSENT = 1000
 _DECODED_EVENTS = 256
 
 
+def _length(parts: tuple[str, ...]) -> int:
+    return sum(map(len, parts))
+
+
 class CollectionKey(NamedTuple):
     """Whose objects of which resource in which form."""
 
@@ -73,7 +77,7 @@ class Collection:
         self.newest = 0
         """The latest version seen."""
         self.size = 0
-        """Bytes of all objects."""
+        """Bytes of all objects, and of what names them and the views."""
         self.retired = False
         """Whether another takes its place, see `retire`."""
 
@@ -200,7 +204,7 @@ class Collection:
             self.kind, self.api_version = item.kind, item.api_version
         if stored is None:
             stored = self.objects[name] = StoredObject(item, self._clock())
-            self.size += len(item.raw)
+            self.size += len(item.raw) + _length(name)
             changed = True
         elif number > stored.number or (number == 0 and item.raw != stored.item.raw):
             self.size += len(item.raw) - len(stored.item.raw)
@@ -211,8 +215,7 @@ class Collection:
             self.size += len(item.raw) - len(stored.item.raw)
             stored.update(item, self._clock())
         if name in self.absent:
-            del self.absent[name]
-            self._records.drop_absent(name)
+            self._forget_absent(name)
         self.newest = max(self.newest, number)
         if view is not None and name not in view.members:
             view.members[name] = stored
@@ -233,10 +236,12 @@ class Collection:
         self._absent(name, version)
 
     def _absent(self, name: Name, version: int) -> None:
-        self.absent.pop(name, None)
-        if len(self.absent) >= MAX_ABSENT:
-            self.found(*next(iter(self.absent)))
+        if name in self.absent:
+            self._forget_absent(name)
+        while len(self.absent) >= MAX_ABSENT:
+            self._forget_absent(next(iter(self.absent)))
         self.absent[name] = version
+        self.size += _length(name)
         self._records.put_absent(name, version)
 
     def _views_of(self, stored: StoredObject) -> Iterator[View]:
@@ -250,14 +255,19 @@ class Collection:
     def found(self, namespace: str, name: str) -> None:
         """Forget a remembered 404; without a name, every one of the namespace."""
         for absent in [each for each in self.absent if each[0] == namespace and name in ("", each[1])]:
-            del self.absent[absent]
-            self._records.drop_absent(absent)
+            self._forget_absent(absent)
+
+    def _forget_absent(self, name: Name) -> None:
+        del self.absent[name]
+        self.size -= _length(name)
+        self._records.drop_absent(name)
 
     def view(self, scope: Scope) -> View:
         """The view of a scope, made partial when there is none."""
         view = self.views.get(scope)
         if view is None:
             view = self.views[scope] = View(scope, self._clock())
+            self.size += _length(scope)
             self._by_identifier[view.identifier] = view
         return view
 
@@ -429,7 +439,7 @@ class Collection:
         stored = self.objects.pop(name, None)
         if stored is None:
             return
-        self.size -= len(stored.item.raw)
+        self.size -= len(stored.item.raw) + _length(name)
         for view in self._views_of(stored):
             if view.members.pop(name, None) is not None and view.complete:
                 self._records.put_view(view, self.kind, self.api_version)
@@ -457,15 +467,15 @@ class Collection:
         for name in list(view.members):
             self._leave(name, view)
         del self.views[view.scope]
+        self.size -= _length(view.scope)
         del self._by_identifier[view.identifier]
         self._records.drop_view(view)
         self._forget_shared()
 
     def forget_absent(self) -> None:
         """Forget every remembered 404."""
-        absent, self.absent = self.absent, {}
-        for name in absent:
-            self._records.drop_absent(name)
+        for name in list(self.absent):
+            self._forget_absent(name)
 
     def forget_object(self, name: Name) -> None:
         """Forget an object that is in no view."""
@@ -483,6 +493,11 @@ class Collection:
             self._records.drop_shared()
 
     # -- to the store, and from it
+
+    def restore_absent(self, name: Name, version: int) -> None:
+        """Take back a 404."""
+        self.absent[name] = version
+        self.size += _length(name)
 
     def save(self) -> None:
         """Write down everything once more."""
@@ -516,7 +531,7 @@ class Collection:
         name = (intern(name[0]), name[1])
         item = Item(*name, header.version, header.kind, header.api_version, raw)
         stored = self.objects[name] = StoredObject(item, header.updated)
-        self.size += len(raw)
+        self.size += len(raw) + _length(name)
         self.newest = max(self.newest, stored.number)
         if header.kind and not self.kind:
             self.kind, self.api_version = header.kind, header.api_version

@@ -258,10 +258,14 @@ class RestoredTests(ViewTests):
 
 
 class SizeTests(ViewTests):
-    def test_bytes_are_those_of_the_objects(self) -> None:
+    def test_bytes_are_those_of_objects_and_names(self) -> None:
+        self.feed(f"{PODS}/missing", b'{"kind":"Status","reason":"NotFound"}', 404)
+
         def check() -> None:
             (collection,) = self.driver.cache.collections()
             wanted = sum(len(stored.item.raw) for stored in collection.objects.values())
+            names = [*collection.objects, *collection.absent, *collection.views]
+            wanted += sum(len(part) for name in names for part in name)
             self.assertEqual(collection.size, wanted)
 
         self.feed(PODS, list_of([pod("a", 3), pod("b", 4)], 9))
