@@ -127,6 +127,8 @@ class LineSplitter:
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []
+        self.pending = 0
+        """Bytes of a line that is not whole yet."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that are now whole, without empty ones."""
@@ -134,18 +136,15 @@ class LineSplitter:
         if end < 0:
             if data:
                 self._pending.append(data)
+                self.pending += len(data)
             return []
         if end and end == len(data) - 1 and not self._pending:
             return [data[:end]]  # a whole event in one piece, as they nearly always come
         *lines, rest = data.split(b"\n")
         lines[0] = b"".join([*self._pending, lines[0]])
         self._pending = [rest] if rest else []
+        self.pending = len(rest)
         return [line for line in lines if line]
-
-    @property
-    def pending(self) -> int:
-        """Bytes of a line that is not whole yet."""
-        return sum(map(len, self._pending))
 
 
 class JSONCodec:

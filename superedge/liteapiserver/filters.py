@@ -13,6 +13,7 @@ import msgspec
 from twisted.logger import Logger
 
 from superedge.interfaces import IResponseFilter
+from superedge.kube.errors import DecodeError
 from superedge.kube.json import LineSplitter
 from superedge.kube.media import JSON, Representation, accepted
 from superedge.kube.request import RequestInfo, qualified
@@ -25,6 +26,8 @@ Object = dict[str, Any]
 
 FAILED = status_body(500, "a response filter of this node failed; its log has the reason")
 """The answer in the place of one that a filter choked on."""
+
+MAX_BODY = 64 * 1024 * 1024
 
 PLAIN = Representation(JSON)
 
@@ -45,7 +48,9 @@ def _name(item: Object) -> tuple[str, str]:
 class Filters:
     """The filters in use, by the resources that they want to see."""
 
-    def __init__(self, filters: Sequence[IResponseFilter]) -> None:
+    def __init__(self, filters: Sequence[IResponseFilter], max_body: int = MAX_BODY) -> None:
+        """``max_body`` is the bytes of the longest answer that is filtered."""
+        self.max_body = max_body
         self._by_resource: dict[tuple[str, str], list[IResponseFilter]] = {}
         self.active = bool(filters)
         """Whether there is any filter at all."""
@@ -156,6 +161,8 @@ class WatchFilter:
         """The events that the pieces complete, as the client is to see them. Raises msgspec errors."""
         self._recent.clear()
         lines = [line for piece in pieces for line in self._splitter.feed(piece)]
+        if self._splitter.pending > self._filters.max_body:
+            raise DecodeError(f"an event of more than {self._filters.max_body} bytes")
         return [event for event in map(self._event, lines) if event]
 
     def _event(self, line: bytes) -> bytes:

@@ -249,7 +249,7 @@ class Exchange:
                 known = partial(frontend.cache.known, self._caller.identity, info)
                 self._client = FilteredWatch(self._request, frontend.filters, info, known, self.client_lost)
             else:
-                self._client = FilteredBody(self._request, frontend.filters, info)
+                self._client = FilteredBody(self._request, frontend.filters, info, self.client_lost)
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
         frontend.answering(self, info, status)

@@ -122,7 +122,7 @@ class LiteAPIServer(Service):
             self.cache,
             self._credentials,
             Questions(self._tokens, reviews, self._credentials),
-            Filters(filters),
+            Filters(filters, config.cache.max_body),
             history,
             self._host.encode(),
             config.unknown_certificate == "forward",

@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress
 from superedge.interfaces import IResponseFilter
+from superedge.kube.errors import DecodeError
 from superedge.kube.media import PROTOBUF
 from superedge.liteapiserver.filters import Filters, WatchFilter
 from superedge.liteapiserver.kubernetes import KubernetesEndpoints
@@ -194,6 +195,26 @@ class FilterTests(ProxyTestCase):
         self.assertIn((b"Accept", accept), self.upstream.seen[0].request.head.headers)
         self.upstream.serve(PODS.encode(), b"no list at all", 403)
         self.assertEqual((await self.world.get(PODS)).body, b"no list at all")
+
+    async def test_an_answer_that_is_too_long_to_be_filtered(self) -> None:
+        assert self.world.lite is not None
+        self.world.lite.frontend.filters.max_body = 10_000
+        self.upstream.serve(PODS.encode(), list_of([pod(f"p{number}", 3) for number in range(500)], 9))
+        answer = await self.world.get(PODS)
+        self.assertEqual(answer.status, 500)
+        self.assertIn("more than 10000 bytes", json.loads(answer.body)["message"])
+        self.upstream.serve(PODS.encode(), list_of([pod("a", 3)], 9))
+        self.assertEqual(await self.items(PODS), {"a": True})
+
+        def begin(seen: Seen) -> None:
+            seen.request.start(200, b"OK", list(JSON), False)
+            seen.request.write([b" " * 20_000])
+            seen.request.flush()
+
+        self.upstream.answers[PODS.encode()] = begin
+        watch = await self.world.ask("GET", f"{PODS}?watch=true", identity=self.world.node)
+        self.assertEqual(watch.body, b"")
+        self.assertEqual(len(self.flushLoggedErrors(DecodeError)), 1)
 
     async def test_a_filter_that_fails_harms_one_answer(self) -> None:
         self.upstream.serve(PODS.encode(), list_of([pod("broken", 3)], 9))

@@ -30,7 +30,13 @@ from superedge.liteapiserver.cache.forms import actual_form, expected_form, want
 from superedge.liteapiserver.cache.index import CollectionIndex
 from superedge.liteapiserver.cache.limits import Limits, trim
 from superedge.liteapiserver.cache.policy import Keep, Policy
-from superedge.liteapiserver.cache.recorders import BodyRecorder, PagedLists, Recorder, WatchRecorder
+from superedge.liteapiserver.cache.recorders import (
+    BodyRecorder,
+    Gathered,
+    PagedLists,
+    Recorder,
+    WatchRecorder,
+)
 from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.cache.scopes import Name, Scope, object_name, scope_of
 from superedge.liteapiserver.cache.writes import Writes, changes_objects
@@ -56,7 +62,8 @@ class Cache:
     Args:
         policy: what is remembered.
         commit: makes one record durable, or deletes it.
-        max_body: bytes of the largest answer that is remembered.
+        max_body: bytes of the largest answer that is remembered, and of those of one identity that are on
+            their way together.
         limits: what `trim` leaves.
         clock: Unix time.
         backlog: where long lists wait to be decoded; without one they do not wait.
@@ -79,7 +86,8 @@ class Cache:
         self._backlog = backlog
         self._collections = CollectionIndex(policy, commit, clock)
         self._documents = Documents(clock)
-        self._pages = PagedLists()
+        self._pages = PagedLists(max_body)
+        self._gathered = Gathered(max_body)
         self._absences = Absences(self._collections, self._documents, commit)
         self._denials = Denials(self._collections, self._documents, commit)
         self._answering = Answering(self._collections, self._documents, clock)
@@ -187,7 +195,7 @@ class Cache:
             if collection is not None and decoder is not None:
                 self._settle(identity, request)
                 take = partial(self._take_object, collection, object_name(request), asked.newest)
-                return BodyRecorder(request.path, decoder, self._max_body, take)
+                return BodyRecorder(request.path, decoder, self._gathered, identity, take)
         keep = self._policy.keep(request)
         if keep is Keep.NOT:
             return None
@@ -208,7 +216,7 @@ class Cache:
             finish_absence = self._absences.finish(identity, request, asked.reached, audited)
             if finish_absence is None:
                 return None
-            return BodyRecorder(request.path, decoder, self._max_body, finish_absence)
+            return BodyRecorder(request.path, decoder, self._gathered, identity, finish_absence)
         label = content_type.decode("latin-1")
         form = expected_form(request, label)
         if request.verb == "watch":
@@ -236,7 +244,7 @@ class Cache:
         defer = (
             partial(self._defer, identity, request, question, asked.turn) if question is not None else None
         )
-        return BodyRecorder(request.path, decoder, self._max_body, finish, defer)
+        return BodyRecorder(request.path, decoder, self._gathered, identity, finish, defer)
 
     def _reading(self, identity: str, request: RequestInfo, content_type: bytes) -> Collection | None:
         """The collection of an object that was asked for, if its form is known before its body is."""
@@ -337,16 +345,16 @@ class Cache:
     def _listed(
         self, collection: Collection, scope: Scope, page: ListPage, token: str, newest_before: int | None
     ) -> None:
-        items = page.items
+        before = None
         if token:
             before = self._pages.take(collection, scope, token)
-            if before is None or before[1] != page.version:
+            if before is None or before.version != page.version:
                 return  # its beginning was not seen, or the pages are of different moments
-            items = before[0] + page.items
-            newest_before = before[2]
+            newest_before = before.newest_before
         if page.token:
-            self._pages.put(collection, scope, page, items, newest_before)
+            self._pages.put(collection, scope, page, before, newest_before)
         else:
+            items = page.items if before is None else before.items + page.items
             collection.replace(scope, page._replace(items=items), newest_before)
 
     def position(self, identity: str, request: RequestInfo) -> str:
@@ -414,7 +422,8 @@ class Cache:
         return BodyRecorder(
             request.path,
             decoder_for(encoding) or IdentityDecoder(),
-            self._max_body,
+            self._gathered,
+            identity,
             lambda body: taken(partial(writes.take, identity, request, asked, label, body)),
             lost=lambda: taken(partial(writes.unknown, identity, request, asked)),
             cut=lambda: taken(partial(writes.doubt_absence, identity, request)),

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from twisted.logger import Logger
 
 from superedge.kube.errors import DecodeError
 from superedge.kube.objects import Item, ListPage, WatchEvent, version_number
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.cache.collection import Collection
+from superedge.liteapiserver.cache.collection import Collection, CollectionKey
 from superedge.liteapiserver.cache.decoding import Decoder, IdentityDecoder
 from superedge.liteapiserver.cache.scopes import Scope
 from superedge.liteapiserver.cache.views import View
+
+MAX_EVENT = 8 * 1024 * 1024
+"""Bytes of the longest event of a watch, several times those of an object that an API server stores."""
 
 _log = Logger()
 
@@ -45,6 +48,24 @@ def fault(reason: str, problem: Exception, what: str) -> None:
         _log.failure("{what} is not remembered", what=what)
 
 
+class Gathered:
+    """How much of bodies that are not whole each identity has, so that none has the memory of all."""
+
+    def __init__(self, limit: int) -> None:
+        """``limit`` is in bytes, of one identity's bodies together."""
+        self.limit = limit
+        self._sizes: dict[str, int] = {}
+
+    def add(self, identity: str, size: int) -> bool:
+        """Count ``size`` bytes more, or less; whether that is within the limit."""
+        total = self._sizes.get(identity, 0) + size
+        if total:
+            self._sizes[identity] = total
+        else:
+            self._sizes.pop(identity, None)
+        return total <= self.limit
+
+
 class BodyRecorder:
     """Collects a whole body, then gives it to ``finish`` decoded; ``defer`` may put that off.
 
@@ -52,22 +73,37 @@ class BodyRecorder:
     when it was cut short.
     """
 
-    __slots__ = ("_cut", "_decoder", "_defer", "_finish", "_limit", "_lost", "_pieces", "_size", "_what")
+    __slots__ = (
+        "_cut",
+        "_decoder",
+        "_defer",
+        "_finish",
+        "_gathered",
+        "_identity",
+        "_lost",
+        "_pieces",
+        "_size",
+        "_what",
+    )
 
     def __init__(
         self,
         what: str,
         decoder: Decoder,
-        limit: int,
+        gathered: Gathered,
+        identity: str,
         finish: Callable[[bytes], None],
         defer: Callable[[int, Callable[[], None]], None] | None = None,
         lost: Callable[[], None] = lambda: None,
         cut: Callable[[], None] = lambda: None,
     ) -> None:
-        """``defer`` is given the size of the body as it came, and what finishes it, which does not raise."""
+        """``gathered`` counts what is gathered for ``identity``, and bounds the decoded body; ``defer`` is
+        given the size of the body as it came, and what finishes it, which does not raise.
+        """
         self._what = what
         self._decoder = decoder
-        self._limit = limit
+        self._gathered = gathered
+        self._identity = identity
         self._finish = finish
         self._defer = defer
         self._lost = lost
@@ -85,18 +121,25 @@ class BodyRecorder:
         if self._pieces is None:
             return
         self._pieces += pieces
-        for piece in pieces:
-            self._size += len(piece)
-        if self._size > self._limit:
-            self._pieces = None
+        size = sum(map(len, pieces))
+        self._size += size
+        if not self._gathered.add(self._identity, size):
+            self._drop()
             fault("body", self._too_long(), self._what)
 
+    def _drop(self) -> list[bytes] | None:
+        """Gather no more; what there is."""
+        pieces, self._pieces = self._pieces, None
+        if pieces is not None:
+            self._gathered.add(self._identity, -self._size)
+        return pieces
+
     def _too_long(self) -> DecodeError:
-        return DecodeError(f"it has more than {self._limit} bytes")
+        return DecodeError(f"it, with what else is on its way, has more than {self._gathered.limit} bytes")
 
     def complete(self) -> None:
         """The body is whole."""
-        pieces, self._pieces = self._pieces, None
+        pieces = self._drop()
         if pieces is None:
             self._lost()
             return
@@ -119,14 +162,14 @@ class BodyRecorder:
         for piece in pieces:
             decoded.append(self._decoder.feed(piece))
             size += len(decoded[-1])
-            if size > self._limit:
+            if size > self._gathered.limit:
                 raise self._too_long()
         self._decoder.end()
         return decoded
 
     def abort(self) -> None:
         """Drop what came."""
-        self._pieces = None
+        self._drop()
         self._cut()
 
 
@@ -180,8 +223,9 @@ class WatchRecorder:
                         collection.apply(self._view, event, follows)
                     else:
                         self._gather(event)
-            if self._splitter.pending > self._limit:
-                raise DecodeError(f"an event of more than {self._limit} bytes")
+            longest = min(self._limit, MAX_EVENT)
+            if self._splitter.pending > longest:
+                raise DecodeError(f"an event of more than {longest} bytes")
         except Exception as problem:
             # What is known stays true, at its version.
             fault("watch", problem, self._what)
@@ -220,18 +264,26 @@ class WatchRecorder:
             self._collection.unwatched(self._view)
 
 
+class _Begun(NamedTuple):
+    items: list[Item]
+    version: str
+    newest_before: int | None
+    size: int
+    """Bytes of the items."""
+
+
 class PagedLists:
     """Pages of lists that are not yet at their end, by the token that asks for the next page."""
 
     MAX_LISTS = 64
 
-    def __init__(self) -> None:
-        self._begun: dict[tuple[object, ...], tuple[list[Item], str, int | None]] = {}
+    def __init__(self, limit: int) -> None:
+        """``limit`` is in bytes of one list, and of all of one identity."""
+        self._limit = limit
+        self._begun: dict[tuple[CollectionKey, Scope, str], _Begun] = {}
 
-    def take(
-        self, collection: Collection, scope: Scope, token: str
-    ) -> tuple[list[Item], str, int | None] | None:
-        """The pages before the one that ``token`` asks for, their version, and what was newest then."""
+    def take(self, collection: Collection, scope: Scope, token: str) -> _Begun | None:
+        """The pages before the one that ``token`` asks for."""
         return self._begun.pop((collection.key, scope, token), None)
 
     def put(
@@ -239,10 +291,22 @@ class PagedLists:
         collection: Collection,
         scope: Scope,
         page: ListPage,
-        items: list[Item],
+        before: _Begun | None,
         newest_before: int | None,
     ) -> None:
-        """Keep pages until the next comes; the oldest unfinished list gives way."""
+        """Keep a page and those before it until the next comes. Unfinished lists of the same identity give
+        way to it, and beyond MAX_LISTS the oldest of anybody's.
+        """
+        size = sum(len(item.raw) for item in page.items)
+        items = page.items
+        if before is not None:
+            items, size = before.items + items, before.size + size
+        own = [key for key in self._begun if key[0].identity == collection.key.identity]
+        used = size + sum(self._begun[key].size for key in own)
+        while own and used > self._limit:
+            used -= self._begun.pop(own.pop(0)).size
+        if used > self._limit:
+            return
         if len(self._begun) >= self.MAX_LISTS:
-            del self._begun[next(iter(self._begun))]
-        self._begun[collection.key, scope, page.token] = (items, page.version, newest_before)
+            del self._begun[own[0] if own else next(iter(self._begun))]
+        self._begun[collection.key, scope, page.token] = _Begun(items, page.version, newest_before, size)

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.liteapiserver.cache.answers import Answer
 from superedge.liteapiserver.cache.recorders import PagedLists
 from tests.liteapiserver.cache.driver import (
+    ME,
     PODS,
     Driver,
     bookmark,
@@ -193,6 +194,37 @@ class PageTests(ViewTests):
             selected = f"{PODS}?limit=1&labelSelector=n{number}"
             self.feed(f"{selected}&continue=t", list_of([pod("b", 4)], 9))
             self.assertEqual(self.driver.status(selected), wanted, number)
+
+    def page(self, name: str, *tokens: str, size: int = 0, identity: str = ME) -> None:
+        """A page of a list by the label that is its name; ``tokens`` ask for it and for the next."""
+        before, after = tokens
+        body = list_of([pod(f"{name}-{before or after}", 3, padding="x" * size)], 9, token=after)
+        target = f"{PODS}?limit=1&labelSelector={name}{f'&continue={before}' if before else ''}"
+        self.feed(target, body, identity=identity)
+
+    def test_pages_are_bounded_in_bytes_for_each_identity(self) -> None:
+        self.driver = Driver(max_body=10_000)
+        self.feed = self.driver.feed
+        self.page("other", "", "t", size=6000, identity="cert:other")
+        self.page("a", "", "t", size=6000)
+        self.page("b", "", "t", size=6000)
+        self.page("long", "", "t1", size=4000)
+        self.page("long", "t1", "t2", size=4000)
+        self.page("long", "t2", "t3", size=4000)
+        self.page("long", "t3", "", size=10)
+        self.page("b", "t", "", size=10)
+        self.page("a", "t", "", size=10)
+        self.page("other", "t", "", size=10, identity="cert:other")
+        found = [self.driver.status(f"{PODS}?labelSelector={name}") for name in ("a", "b", "long")]
+        self.assertEqual(found, [503, 503, 503])
+        self.assertEqual(self.driver.status(f"{PODS}?labelSelector=other", identity="cert:other"), 200)
+
+    def test_an_identity_has_its_own_unfinished_lists_give_way(self) -> None:
+        self.page("other", "", "t", identity="cert:other")
+        for number in range(PagedLists.MAX_LISTS * 2):
+            self.page(f"n{number}", "", "t")
+        self.page("other", "t", "", identity="cert:other")
+        self.assertEqual(self.driver.status(f"{PODS}?labelSelector=other", identity="cert:other"), 200)
 
 
 class InitialEventsTests(ViewTests):

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.kube.json import JSONCodec
 from superedge.kube.media import PROTOBUF
 from superedge.kube.objects import WatchEvent
+from superedge.liteapiserver.cache import recorders
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
 from tests.kube.test_codecs import sample
 from tests.liteapiserver.cache.driver import (
@@ -204,6 +205,16 @@ class OnlineTests(SynchronousTestCase):
         driver.watch(f"{PODS}?resourceVersion=9", b"{" * 5000, b"}" * 5000)
         self.assertEqual(driver.names(PODS), ["a"])
         self.assertEqual(driver.cache.position(ME, request(PODS)), "")
+
+    def test_a_list_in_the_place_of_a_watch(self) -> None:
+        """A server that does not know the parameter answers with a list, which is no event."""
+        self.patch(recorders, "MAX_EVENT", 1000)
+        watch = self.driver.watch(f"{PODS}?resourceVersion=9")
+        body = list_of([pod(f"p{number}", 10) for number in range(100)], 20)
+        for at in range(0, len(body), 100):
+            watch.data([body[at : at + 100]])
+        self.assertLess(watch._splitter.pending, 1200)  # type: ignore[attr-defined]
+        self.assertEqual(self.driver.names(PODS), ["a", "b"])
 
     def test_endless_initial_events(self) -> None:
         driver = Driver(max_body=1000)
