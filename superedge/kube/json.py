@@ -113,13 +113,9 @@ def _named_item(raw: bytes) -> Item:
     return named(_item(raw))
 
 
-def partial_metadata(whole: bytes) -> bytes:
-    """An object as PartialObjectMetadata. Raises DecodeError."""
-    try:
-        meta = _described.decode(whole).metadata
-    except msgspec.MsgspecError as problem:
-        raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
-    return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":%b}' % bytes(meta)
+def partial_metadata(metadata: bytes) -> bytes:
+    """PartialObjectMetadata of an object."""
+    return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":%b}' % metadata
 
 
 class LineSplitter:
@@ -234,9 +230,16 @@ class JSONCodec:
         kept = bool(meta.finalizers or meta.deletionGracePeriodSeconds)
         return Lifecycle(meta.uid or "", meta.deletionTimestamp is not None, kept)
 
-    def derive(self, whole: bytes) -> bytes | None:
-        """The metadata of an object, which is all that PartialObjectMetadata has. Raises DecodeError."""
-        return None if self.whole else partial_metadata(whole)
+    def metadata(self, raw: bytes) -> bytes:
+        """An object's metadata. Raises DecodeError."""
+        try:
+            return bytes(_described.decode(raw).metadata)
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
+
+    def derive(self, metadata: bytes, whole: bytes) -> bytes | None:
+        """A whole object, or its metadata, which is all that PartialObjectMetadata has."""
+        return (whole or None) if self.whole else partial_metadata(metadata)
 
     def as_of(self, raw: bytes, now: float) -> bytes:
         """Nothing in this form counts time."""

@@ -149,8 +149,14 @@ class Codec(Protocol):
     def lifecycle(self, raw: bytes) -> Lifecycle:
         """What an object's metadata say of its end."""
 
-    def derive(self, whole: bytes) -> bytes | None:
-        """An object in this form, made of its plain JSON; None for a form that cannot be made of that."""
+    def metadata(self, raw: bytes) -> bytes:
+        """An object's metadata, in JSON."""
+
+    def derive(self, metadata: bytes, whole: bytes) -> bytes | None:
+        """An object in this form, made of its metadata in JSON; None for a form that needs more.
+
+        ``whole`` is the object in plain JSON, empty when it is not known so.
+        """
 
     def as_of(self, raw: bytes, now: float) -> bytes:
         """An object as it would be shown at Unix time ``now``: a Table's row counts the object's age."""

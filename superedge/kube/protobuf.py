@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from sys import intern
 
 from superedge.kube.errors import DecodeError
+from superedge.kube.metadata import metadata_json
 from superedge.kube.objects import (
     INITIAL_EVENTS_END,
     FieldPath,
@@ -239,7 +240,11 @@ class ProtobufCodec:
                     found = found._replace(kept=True)
         return found
 
-    def derive(self, whole: bytes) -> bytes | None:
+    def metadata(self, raw: bytes) -> bytes:
+        """An object's metadata, in JSON. Raises DecodeError."""
+        return metadata_json(raw)
+
+    def derive(self, metadata: bytes, whole: bytes) -> bytes | None:
         """Nothing is made of JSON here."""
         return None
 

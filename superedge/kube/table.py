@@ -196,20 +196,22 @@ class TableCodec:
         """What a row's object says of its end. Raises DecodeError."""
         return _plain.lifecycle(self._object_of(raw))
 
-    def derive(self, whole: bytes) -> bytes | None:
+    def metadata(self, raw: bytes) -> bytes:
+        """The metadata of a row's object. Raises DecodeError."""
+        return _plain.metadata(self._object_of(raw))
+
+    def derive(self, metadata: bytes, whole: bytes) -> bytes | None:
         """A row of which the name is known, and every other cell is not. Raises DecodeError."""
-        cells: list[str] = []
+        target = whole if self.whole else partial_metadata(metadata)
         try:
-            for column in _columns.decode(self.shared or b"[]"):
-                cells.append(_metadata(b'{"object":%b}' % whole).name or "" if column.is_name else UNKNOWN)
+            columns = _columns.decode(self.shared or b"[]")
         except msgspec.MsgspecError as problem:
             raise DecodeError(f"not a Table in JSON: {problem}") from problem
-        if not cells:
+        if not columns or not target:
             return None
-        return b'{"cells":%b,"object":%b}' % (
-            _encode(cells),
-            whole if self.whole else partial_metadata(whole),
-        )
+        name = _metadata(b'{"object":%b}' % target).name
+        cells = [name if column.is_name else UNKNOWN for column in columns]
+        return b'{"cells":%b,"object":%b}' % (_encode(cells), target)
 
     def as_of(self, raw: bytes, now: float) -> bytes:
         """A row with the age that its object has at Unix time ``now``, if it says when that was made."""

@@ -129,7 +129,6 @@ class Writes:
 
 def _derived(own: Collection, form: Collection, item: Item) -> Item | None:
     """An object in another form than that in which it came; None when it cannot be told."""
-    if own.key.representation != Representation(JSON):
-        return None
-    raw = form.codec.derive(item.raw)
+    whole = item.raw if own.key.representation == Representation(JSON) else b""
+    raw = form.codec.derive(own.codec.metadata(item.raw), whole)
     return None if raw is None else item._replace(kind="", api_version="", raw=raw)

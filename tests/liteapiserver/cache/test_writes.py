@@ -307,6 +307,50 @@ class OtherFormTests(WriteCase):
 
         self.before_and_after_a_reboot(check)
 
+    def test_rows_of_what_was_written_in_protobuf(self) -> None:
+        """As kubectl writes what it knows the type of."""
+        codec = ProtobufCodec()
+        meta = [
+            field(1, b"c"),
+            field(2, b""),
+            field(3, b"default"),
+            field(5, b"u-1"),
+            field(6, b"20"),
+            number_field(7, 3),
+            field(8, number_field(1, 1_000_000_000)),
+            field(9, b""),
+            field(11, field(1, b"app") + field(2, b"x")),
+            field(13, field(1, b"ReplicaSet") + field(3, b"web") + field(5, b"apps/v1") + number_field(6, 1)),
+            field(14, b"superedge.test/wait"),
+        ]
+        answer = codec.encode_object("Pod", "v1", field(1, b"".join(meta)))
+        self.write("POST", PODS, answer, accept=PROTOBUF)
+        rows = self.driver.get(PODS, accept=TABLE)["rows"]
+        self.assertEqual([each["cells"][0] for each in rows], ["a", "b", "c"])
+        self.assertEqual(
+            rows[2]["object"]["metadata"],
+            {
+                "name": "c",
+                "namespace": "default",
+                "uid": "u-1",
+                "resourceVersion": "20",
+                "generation": 3,
+                "creationTimestamp": "2001-09-09T01:46:40Z",
+                "labels": {"app": "x"},
+                "ownerReferences": [
+                    {
+                        "kind": "ReplicaSet",
+                        "name": "web",
+                        "uid": "",
+                        "apiVersion": "apps/v1",
+                        "controller": True,
+                    }
+                ],
+                "finalizers": ["superedge.test/wait"],
+            },
+        )
+        self.assertEqual(self.driver.status(PODS), 503, "whole objects in JSON it cannot be in")
+
     def test_metadata_alone(self) -> None:
         partial = [{"metadata": pod("a", 3)["metadata"]}]
         self.feed(PODS, list_of(partial, 9, "PartialObjectMetadataList"), accept=PARTIAL)
