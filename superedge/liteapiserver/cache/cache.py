@@ -10,8 +10,7 @@ from typing import Any, cast
 from twisted.logger import Logger
 
 from superedge.interfaces import Entry
-from superedge.kube.errors import DecodeError
-from superedge.kube.media import JSON, Representation, parse_media_type
+from superedge.kube.media import JSON, Representation
 from superedge.kube.memo import LONGEST
 from superedge.kube.objects import ListPage, version_number
 from superedge.kube.request import RequestInfo, qualified
@@ -38,6 +37,7 @@ from superedge.liteapiserver.cache.recorders import (
     WatchRecorder,
 )
 from superedge.liteapiserver.cache.records import Commit
+from superedge.liteapiserver.cache.restoring import restore
 from superedge.liteapiserver.cache.scopes import Name, Scope, object_name, scope_of
 from superedge.liteapiserver.cache.writes import Writes, changes_objects
 
@@ -94,60 +94,12 @@ class Cache:
         self._writes = Writes(self._collections, self._documents, commit)
         self._readings: dict[_Reading, Collection | None] = {}
 
-    # -- from the store
-
     def restore(self, entries: list[Entry]) -> None:
         """Take back what a store held. An entry that cannot be read is dropped alone.
 
         ``entries`` is emptied on the way: nothing large is there twice.
         """
-        objects = [entry for entry in entries if entry.kind == records.OBJECT]
-        for entry in entries:
-            if entry.kind != records.OBJECT:
-                self._restore(entry)
-        entries.clear()
-        while objects:  # after the views they belong to
-            self._restore(objects.pop())
-        for collection in self._collections.all():
-            if lacking := collection.settle():
-                _log.warn(
-                    "{lacking} stored views of {resource} lack objects and count as partial",
-                    lacking=lacking,
-                    resource=qualified(collection.key.group, collection.key.resource),
-                )
-
-    def _restore(self, entry: Entry) -> None:
-        try:
-            if entry.kind == records.DOCUMENT:
-                self._documents.restore(entry.key, *records.unpack(records.DocumentHeader, entry.value))
-            elif entry.kind == records.DENIED:
-                self._denials.restore(entry.key)
-            elif entry.kind in (records.OBJECT, records.VIEW, records.ABSENT, records.SHARED):
-                self._restore_part(entry)
-        except (DecodeError, ValueError, IndexError) as problem:
-            metrics.CORRUPT_ENTRIES.inc()
-            _log.warn(
-                "dropped the stored {kind} {key}: {problem}", kind=entry.kind, key=entry.key, problem=problem
-            )
-            self._commit(entry.kind, entry.key, None)
-
-    def _restore_part(self, entry: Entry) -> None:
-        identity, group, version, resource, representation, *name = entry.key
-        key = CollectionKey(identity, group, version, resource, parse_media_type(representation))
-        collection = self._collections.make(key)
-        if collection is None:
-            raise DecodeError(f"{representation} is not read")
-        if entry.kind == records.VIEW:
-            header, _ = records.unpack(records.ViewHeader, entry.value)
-            collection.restore_view(header)
-        elif entry.kind == records.ABSENT:
-            absent, _ = records.unpack(records.AbsentHeader, entry.value)
-            collection.restore_absent((name[0], name[1]), version_number(absent.version))
-        elif entry.kind == records.SHARED:
-            collection.restore_shared(records.unpack(records.SharedHeader, entry.value)[1])
-        else:
-            stored, raw = records.unpack(records.ObjectHeader, entry.value)
-            collection.restore_object((name[0], name[1]), stored, raw)
+        restore(entries, self._collections, self._documents, self._denials, self._commit)
 
     # -- online
 
