@@ -59,5 +59,9 @@ class IdentityError(SuperEdgeError):
         super().__init__(f"{path}: {message}")
 
 
+class StoreLost(SuperEdgeError):
+    """What a cache store took before is no longer there: its directory was removed, for one."""
+
+
 class PluginError(SuperEdgeError):
     """A plugin that was named in the configuration but is not installed, or installed twice."""

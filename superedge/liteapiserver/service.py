@@ -53,6 +53,7 @@ from superedge.web.silence import watch_clients
 SWEEP = 0.5
 SLOW_LOOK = 0.25
 SLACK_LOOK = 1.0
+STORE_LOOK = 2.0
 IDENTITY_CHECK = 5.0
 CLIENT_IDLE = 180.0
 """Seconds that a client's connection may be idle: longer than clients of the API keep one themselves."""
@@ -105,7 +106,9 @@ class LiteAPIServer(Service):
             self._commit, time.time, self._issuer if config.verify_tokens else None
         )
         self._new_key: bytes | None = None
-        self._tokens = TokenVault(self._token_key(), self._commit, time.time)
+        self._key = self._token_key()
+        self._tokens = TokenVault(self._key, self._commit, time.time)
+        self._committer.on_lost = self._save
         reviews = Reviews(config.review_reuse, reactor.seconds, time.time)
         host = upstream.server_name or addresses[0].host
         self._host = str(TCPAddress(host, addresses[0].port))
@@ -118,7 +121,7 @@ class LiteAPIServer(Service):
             self.cache,
             self._credentials,
             Questions(self._tokens, reviews, self._credentials),
-            Filters(filters),
+            Filters(filters, config.cache.max_body),
             history,
             self._host.encode(),
             config.unknown_certificate == "forward",
@@ -141,6 +144,7 @@ class LiteAPIServer(Service):
         self._ports: list[IListeningPort] = []
         self._looks = [
             PeriodicCall(reactor, SLOW_LOOK, self.frontend.look_for_slow),
+            PeriodicCall(reactor, STORE_LOOK, self._committer.look),
             PeriodicCall(reactor, SWEEP, self._sweep),
             PeriodicCall(reactor, SLACK_LOOK, Slack().look),
             PeriodicCall(reactor, IDENTITY_CHECK, self.identities.check),
@@ -181,6 +185,15 @@ class LiteAPIServer(Service):
                 keep_key(self._key_path, key)
             except OSError as problem:
                 self._no_key(problem)
+
+    def _save(self) -> None:
+        """Everything that the store is to hold, once more: it was lost."""
+        if self._config.cache.store != "memory":
+            self._new_key = self._key
+            self._keep_key()
+        self._commit(records.STARTED, (), b"")
+        for part in (self._issuer, self._credentials, self._tokens, self.cache):
+            part.save()
 
     def _no_key(self, problem: OSError) -> None:
         _log.error(

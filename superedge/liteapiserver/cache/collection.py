@@ -13,6 +13,7 @@ from typing import NamedTuple
 from superedge.kube.media import Representation
 from superedge.kube.objects import Codec, Item, Known, ListPage, WatchEvent, version_number
 from superedge.liteapiserver.cache.durable import CollectionRecords
+from superedge.liteapiserver.cache.membership import belongs
 from superedge.liteapiserver.cache.records import Commit, ObjectHeader, ViewHeader
 from superedge.liteapiserver.cache.scopes import Name, Scope
 from superedge.liteapiserver.cache.views import StoredObject, View
@@ -20,6 +21,10 @@ from superedge.liteapiserver.cache.views import StoredObject, View
 MAX_ABSENT = 1000
 """404s a collection remembers; the oldest give way."""
 _DECODED_EVENTS = 256
+
+
+def _length(parts: tuple[str, ...]) -> int:
+    return sum(map(len, parts))
 
 
 class CollectionKey(NamedTuple):
@@ -72,7 +77,7 @@ class Collection:
         self.newest = 0
         """The latest version seen."""
         self.size = 0
-        """Bytes of all objects."""
+        """Bytes of all objects, and of what names them and the views."""
         self.retired = False
         """Whether another takes its place, see `retire`."""
 
@@ -144,7 +149,43 @@ class Collection:
         """
         if newest_before is not None and 0 < version_number(item.version) < newest_before:
             self._restored(self)
+        self.show(item)
+
+    def show(self, item: Item) -> None:
+        """Take an object that the cloud showed by itself, in answer to a get or a write.
+
+        A list that is older shows it from now on if it selects it, and does not if it selects it no longer.
+        """
         self.put(item)
+        name, number = (item.namespace, item.name), version_number(item.version)
+        stored = self.objects.get(name)
+        if stored is None or stored.item is not item:
+            return  # what is known is newer
+        changed = False
+        for view in list(self.views.values()):
+            if view.complete and number > view.number and self._place(view, name, stored):
+                changed = True
+                self._records.put_view(view, self.kind, self.api_version)
+        if changed and name in self.objects:
+            self._records.put_object(name, stored)
+
+    def _place(self, view: View, name: Name, stored: StoredObject) -> bool:
+        """Have a view hold an object if it selects it, and not if it does not; whether that changes it."""
+        selected = self._selects(view, name, stored)
+        if selected is None or selected == (name in view.members):
+            return False
+        if selected:
+            view.members[name] = stored
+            stored.views = (*stored.views, view.identifier)
+        else:
+            del view.members[name]
+            stored.views = tuple(other for other in stored.views if other != view.identifier)
+        return True
+
+    def _selects(self, view: View, name: Name, stored: StoredObject) -> bool | None:
+        """Whether a view's scope selects an object as it is now, None when nobody can tell."""
+        key = self.key
+        return belongs(view.scope, self.codec, key.group, key.resource, name, stored.item.raw)
 
     def put(self, item: Item, view: View | None = None) -> None:
         """Take an object as it is shown, by a watch as a member of ``view``."""
@@ -157,11 +198,13 @@ class Collection:
         number = version_number(item.version)
         stored = self.objects.get(name)
         changed = False
+        if 0 < number <= self.absent.get(name, 0):
+            return False  # as it was before it was deleted
         if item.kind and not self.kind:
             self.kind, self.api_version = item.kind, item.api_version
         if stored is None:
             stored = self.objects[name] = StoredObject(item, self._clock())
-            self.size += len(item.raw)
+            self.size += len(item.raw) + _length(name)
             changed = True
         elif number > stored.number or (number == 0 and item.raw != stored.item.raw):
             self.size += len(item.raw) - len(stored.item.raw)
@@ -172,8 +215,7 @@ class Collection:
             self.size += len(item.raw) - len(stored.item.raw)
             stored.update(item, self._clock())
         if name in self.absent:
-            del self.absent[name]
-            self._records.drop_absent(name)
+            self._forget_absent(name)
         self.newest = max(self.newest, number)
         if view is not None and name not in view.members:
             view.members[name] = stored
@@ -191,10 +233,15 @@ class Collection:
             if any(view.watchers for view in self._views_of(stored)):
                 return
             self._drop(name)
-        self.absent.pop(name, None)
-        if len(self.absent) >= MAX_ABSENT:
-            self.found(*next(iter(self.absent)))
+        self._absent(name, version)
+
+    def _absent(self, name: Name, version: int) -> None:
+        if name in self.absent:
+            self._forget_absent(name)
+        while len(self.absent) >= MAX_ABSENT:
+            self._forget_absent(next(iter(self.absent)))
         self.absent[name] = version
+        self.size += _length(name)
         self._records.put_absent(name, version)
 
     def _views_of(self, stored: StoredObject) -> Iterator[View]:
@@ -208,20 +255,19 @@ class Collection:
     def found(self, namespace: str, name: str) -> None:
         """Forget a remembered 404; without a name, every one of the namespace."""
         for absent in [each for each in self.absent if each[0] == namespace and name in ("", each[1])]:
-            del self.absent[absent]
-            self._records.drop_absent(absent)
+            self._forget_absent(absent)
 
-    def doubt_object(self, name: Name) -> None:
-        """It may be gone: forget it, unless a list or watch shows it, which will tell."""
-        stored = self.objects.get(name)
-        if stored is not None and not stored.views:
-            self.forget_object(name)
+    def _forget_absent(self, name: Name) -> None:
+        del self.absent[name]
+        self.size -= _length(name)
+        self._records.drop_absent(name)
 
     def view(self, scope: Scope) -> View:
         """The view of a scope, made partial when there is none."""
         view = self.views.get(scope)
         if view is None:
             view = self.views[scope] = View(scope, self._clock())
+            self.size += _length(scope)
             self._by_identifier[view.identifier] = view
         return view
 
@@ -229,6 +275,36 @@ class Collection:
         """The latest version known of what a scope shows."""
         view = self.views.get(scope)
         return max(self.newest, view.number if view is not None else 0)
+
+    def removed(self, name: Name, version: int, raw: bytes = b"") -> None:
+        """The cloud deleted an object at this client's request, at some version after ``version``.
+
+        Clients that go on from an older list are told, with ``raw`` or the object as it was known.
+        """
+        stored = self.objects.get(name)
+        if stored is not None:
+            version = max(version, stored.number)
+            for view in self._views_of(stored):
+                view.bury(max(view.number, version) + 1, raw or stored.item.raw)
+            self._drop(name)
+        self._absent(name, version)
+
+    def outdated(self, name: Name, version: int) -> None:
+        """An object changed, was made or is gone at ``version`` or later, and how is not known.
+
+        Neither the object as it was nor a list that shows it, or may lack it, is true any more. An open watch
+        will tell.
+        """
+        stored = self.objects.get(name)
+        if max(self.absent.get(name, 0), stored.number if stored is not None else 0) >= version:
+            return
+        self.found(*name)
+        for view in self.views.values():
+            older = view.number < version or name in view.members
+            if older and not view.watchers and view.scope.may_hold(name):
+                self.doubt(view)
+        if stored is not None and not any(view.watchers for view in self._views_of(stored)):
+            self._drop(name)
 
     def replace(self, scope: Scope, page: ListPage, newest_before: int | None) -> None:
         """Replace a view by a whole list.
@@ -240,8 +316,8 @@ class Collection:
         view = self.view(scope)
         if newest_before is not None and number < newest_before:
             self._restored(self)
-        elif view.complete and number < view.number:
-            return
+        elif number < view.number and (view.complete or view.watchers):
+            return  # what is known is newer, or a watch has told what this list lacks
         if page.kind.endswith("List"):
             self.kind, self.api_version = page.kind.removesuffix("List"), page.api_version
         listed = self._put_all(page.items, view)
@@ -249,13 +325,18 @@ class Collection:
         if scope.proves_deletion and not scope.fields:
             lacking.update(name for name in self.objects if name not in listed and scope.covers(name))
         for name in lacking:
-            if scope.proves_deletion and self.objects[name].number <= number:
+            stored = self.objects[name]
+            if stored.number > number and self._selects(view, name, stored):
+                self._put(name, stored.item, view)  # it was made after the list
+                self._records.put_object(name, stored)
+                listed[name] = None
+            elif scope.proves_deletion and stored.number <= number:
                 self._drop(name)
             else:
                 self._leave(name, view)
         view.arrange(listed)
         view.version, view.number = page.version, number
-        view.complete = True
+        view.complete, view.expired = True, False
         view.updated = view.used = self._clock()
         view.floor = number
         view.tombstones.clear()
@@ -269,12 +350,13 @@ class Collection:
         changed = []
         for item in items:
             name = (item.namespace, item.name)
-            listed[name] = None
             stored = view.members.get(name)
             if stored is not None and stored.item is item:
                 stored.updated = now  # as it was
             elif self._put(name, item, view):
                 changed.append(name)
+            if name in view.members:
+                listed[name] = None
         # Last, so that memory that is needed for a moment lies apart from memory that stays.
         for name in changed:
             self._records.put_object(name, self.objects[name])
@@ -293,12 +375,16 @@ class Collection:
         self.forget_absent()
         self.newest = 0
 
-    def apply(self, view: View, event: WatchEvent) -> None:
-        """Take one watch event into the view that the watch continues."""
+    def apply(self, view: View, event: WatchEvent, follows: bool = True) -> None:
+        """Take one watch event into the view that the watch continues.
+
+        ``follows`` says that nothing was missed between the view and the watch. Otherwise the event counts
+        for its own object, and the view stays complete at its version, which is where clients go on from.
+        """
         item = event.item
         if event.type == "ERROR":
-            if event.code == 410:
-                self.doubt(view)
+            # What was listed stays true, at its version.
+            view.expired = view.expired or event.code == 410
             return
         number = version_number(item.version)
         if view.complete and view.floor < number <= view.number:
@@ -311,16 +397,18 @@ class Collection:
         elif event.type == "DELETED":
             self._deleted(view, item, number)
         view.updated = self._clock()
-        if view.advance(item.version):
-            self.newest = max(self.newest, number)
-            self._records.put_view(view, self.kind, self.api_version)
-        elif len(view.members) != members:
+        self.newest = max(self.newest, number)
+        if (follows and view.advance(item.version)) or len(view.members) != members:
             self._records.put_view(view, self.kind, self.api_version)
 
     def _deleted(self, view: View, item: Item, number: int) -> None:
         name = (item.namespace, item.name)
         stored = view.members.get(name)
-        if stored is None or stored.number > number:
+        if stored is None:
+            if name in self.absent:  # it was deleted by this client, who did not learn the version
+                view.bury(number, item.raw)
+            return
+        if stored.number > number:
             return
         if view.scope.proves_deletion:
             for holder in self._views_of(stored):
@@ -351,7 +439,7 @@ class Collection:
         stored = self.objects.pop(name, None)
         if stored is None:
             return
-        self.size -= len(stored.item.raw)
+        self.size -= len(stored.item.raw) + _length(name)
         for view in self._views_of(stored):
             if view.members.pop(name, None) is not None and view.complete:
                 self._records.put_view(view, self.kind, self.api_version)
@@ -359,20 +447,35 @@ class Collection:
 
     # -- forgetting
 
+    def revoke(self, view: View) -> None:
+        """The client may no longer list this: forget what it showed; a watch that is open goes on."""
+        if not view.watchers:
+            self.forget_view(view)
+            return
+        self.doubt(view)
+        for name in list(view.members):
+            self._leave(name, view)
+
+    def revoke_object(self, name: Name) -> None:
+        """The client may no longer get this: forget it, unless a list shows it, which it may read."""
+        stored = self.objects.get(name)
+        if stored is not None and not stored.views:
+            self.forget_object(name)
+
     def forget_view(self, view: View) -> None:
         """Forget a view, and the objects that no other view holds."""
         for name in list(view.members):
             self._leave(name, view)
         del self.views[view.scope]
+        self.size -= _length(view.scope)
         del self._by_identifier[view.identifier]
         self._records.drop_view(view)
         self._forget_shared()
 
     def forget_absent(self) -> None:
         """Forget every remembered 404."""
-        absent, self.absent = self.absent, {}
-        for name in absent:
-            self._records.drop_absent(name)
+        for name in list(self.absent):
+            self._forget_absent(name)
 
     def forget_object(self, name: Name) -> None:
         """Forget an object that is in no view."""
@@ -389,7 +492,23 @@ class Collection:
             self._shared = self.codec.shared = b""
             self._records.drop_shared()
 
-    # -- from the store
+    # -- to the store, and from it
+
+    def restore_absent(self, name: Name, version: int) -> None:
+        """Take back a 404."""
+        self.absent[name] = version
+        self.size += _length(name)
+
+    def save(self) -> None:
+        """Write down everything once more."""
+        for view in self.views.values():
+            self._records.put_view(view, self.kind, self.api_version)
+        for name, stored in self.objects.items():
+            self._records.put_object(name, stored)
+        for name, version in self.absent.items():
+            self._records.put_absent(name, version)
+        if self._shared:
+            self._records.put_shared(self._shared)
 
     def restore_shared(self, shared: bytes) -> None:
         """Take back what no object says itself."""
@@ -412,7 +531,7 @@ class Collection:
         name = (intern(name[0]), name[1])
         item = Item(*name, header.version, header.kind, header.api_version, raw)
         stored = self.objects[name] = StoredObject(item, header.updated)
-        self.size += len(raw)
+        self.size += len(raw) + _length(name)
         self.newest = max(self.newest, stored.number)
         if header.kind and not self.kind:
             self.kind, self.api_version = header.kind, header.api_version
