@@ -32,7 +32,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     #: Streams open at once on one session.
     streams: int = 4096
     #: Largest receive window of one stream, bytes.
-    window: int = 16 * 1024 * 1024
+    window: int = 48 * 1024 * 1024
     #: Bytes all receive windows of one session may grow to together; with more than that unsent, every stream
     #: holds little.
     session_buffer: int = 64 * 1024 * 1024
@@ -51,8 +51,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             pending_dials=self.pending_dials,
             prologue_timeout=self.prologue_timeout,
         )
-        if self.window < 256 * 1024 or self.session_buffer < self.window:
-            raise ValueError("window must be at least 262144, and session_buffer at least window")
+        if self.window < 256 * 1024 or self.session_buffer < 256 * 1024:
+            raise ValueError("window and session_buffer must be at least 262144")
 
 
 class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -158,6 +158,7 @@ class MuxConnection(Protocol):
         self._receiving = False
         if self.session.has_output:
             self._flush()
+        self.session.rested(self.reactor.seconds())
         if self.session.going_away and not going_away and self.on_going_away is not None:
             self.on_going_away()
 

@@ -149,10 +149,13 @@ class Session:
         if stream.fin_received:
             stream.receive.drain(count)
             return
-        credit = stream.receive.consume(count, self._now if now is None else now, self._keepalive.path_rtt)
+        if now is None:
+            now = self._now
+        credit = stream.receive.consume(count, now, self._keepalive.path_rtt)
         if credit:
             flags, stream.flags = stream.flags, 0
             self._control.append(header(WINDOW_UPDATE, flags, stream.id, credit))
+            self._send_ping(self._keepalive.probe(now))
 
     def go_away(self, code: int = NORMAL) -> None:
         """Ask the peer to open no more streams."""
@@ -232,10 +235,15 @@ class Session:
 
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes from the connection. Raises ProtocolError, after which the session is useless."""
-        self._now = self._keepalive.heard_at = now
+        self._now = now
+        self._keepalive.heard(now)
         self._reader.feed(data)
         if len(self._control) > MAX_CONTROL:
             raise ProtocolError("the peer wants answers and reads none")
+
+    def rested(self, now: float) -> None:
+        """What ``receive`` led to is done."""
+        self._keepalive.rested(now)
 
     def _frame(self, kind: int, flags: int, id: int, length: int) -> bool:
         if kind == PING:
@@ -336,10 +344,12 @@ class Session:
         self._now = now
         if not self._keepalive.tick(now):
             return False
-        number = self._keepalive.due(now)
+        self._send_ping(self._keepalive.due(now))
+        return True
+
+    def _send_ping(self, number: int | None) -> None:
         if number is not None:
             self._control.append(header(PING, SYN, 0, number))
-        return True
 
     def close(self, reason: str) -> None:
         """End every stream; the session is of no further use."""

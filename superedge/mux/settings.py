@@ -12,7 +12,7 @@ INITIAL_WINDOW = 256 * 1024
 class MuxSettings:
     """Sizes in bytes, times in seconds."""
 
-    max_window: int = 16 * 1024 * 1024
+    max_window: int = 48 * 1024 * 1024
     """No receive window grows beyond this."""
     session_buffer: int = 64 * 1024 * 1024
     """Receive windows of one session together grow no further than this.
