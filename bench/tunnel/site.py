@@ -106,6 +106,7 @@ certificate = "{pki}/{NODE}.crt"
 key = "{pki}/{NODE}.key"
 ca = ["{pki}/ca.crt"]
 allow = ["127.0.0.1:{target.port}"]
+drain_timeout = 0.1
 {edge_options}
 """
         self.start_cloud()

@@ -132,6 +132,7 @@ class TunnelCloud(Service):
         )
         self._port: IListeningPort | None = None
         self._draining = False
+        self._drained_by: float | None = None
 
     @property
     def address(self) -> Any:
@@ -300,12 +301,22 @@ class TunnelCloud(Service):
         for mux in list(self._connections):
             mux.go_away()
 
+    async def drain(self) -> None:
+        """Send the edges elsewhere and let open streams finish.
+
+        The time for that begins with the first call. Until then streams can be opened on the sessions.
+        """
+        self.send_away()
+        now = self._reactor.seconds()
+        if self._drained_by is None:
+            self._drained_by = now + self._config.drain_timeout
+        await drained(self._reactor, self._busy, self._drained_by - now)
+
     async def stopService(self) -> None:
-        """Send the edges elsewhere, let open streams finish a bounded time, then close."""
+        """Drain, then close."""
         super().stopService()
         self._meter.stop()
-        self.send_away()
-        await drained(self._reactor, self._busy, self._config.drain_timeout)
+        await self.drain()
         for mux in list(self._connections):
             mux.close("the cloud end is stopping")
 

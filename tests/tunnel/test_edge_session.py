@@ -11,10 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import StreamReset
 from superedge.mux.protocol import MuxConnection
-from superedge.net.backoff import Backoff
 from superedge.net.errors import ConnectError
 from superedge.tunnel.edgesession import EdgeSession
 from superedge.tunnel.messages import Hello, Notice, encode
+from superedge.tunnel.redial import Redial
 from tests.mux.pair import Pair, Recorder
 
 DRAIN = encode(Notice("drain", "an upgrade"))
@@ -48,7 +48,7 @@ class EdgeSessionTests(SynchronousTestCase):
             self.clock,  # type: ignore[arg-type]
             self.dial,
             lambda session, joins: Hello("1", session=session, joins=joins),
-            lambda: Backoff(1.0, 8.0, random=Random(1)),
+            lambda: Redial(1.0, 8.0, random=Random(1)),
             self.up.add,
             self.up.discard,
         )
