@@ -189,8 +189,8 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     #: Connections of the session, 1 to 16, all to one server. With several, a bulk stream or a lost packet on
     #: one delays no stream of the others.
     connections: int = 1
-    #: First delay before dialling again, seconds; it doubles up to `reconnect_maximum`. While the servers'
-    #: ports are closed it stays within 1 second for a minute, and after a session that worked within 2.
+    #: First delay before dialling again, seconds; it doubles up to `reconnect_maximum`. While a server
+    #: refuses at once it stays within 1 second for a minute, and after a session that worked within 2.
     reconnect_initial: float = 0.5
     #: Longest delay before dialling again, seconds.
     reconnect_maximum: float = 60.0

@@ -18,7 +18,7 @@ from superedge.mux.protocol import MuxConnection
 from superedge.net.bucket import TokenBucket
 from superedge.net.draining import drained
 from superedge.net.endpoints import ClientEndpoint
-from superedge.net.errors import ConnectError, ConnectionRefused
+from superedge.net.errors import ConnectError, ConnectTimeout
 from superedge.net.factory import MakingFactory
 from superedge.net.interfaces import own_addresses
 from superedge.net.proxy import ProxiedEndpoint, Proxy
@@ -73,7 +73,7 @@ class TunnelEdge(Service):
         self._running: Deferred[None] | None = None
         self._redial = Redial(config.reconnect_initial, config.reconnect_maximum, PATIENCE)
         self._refused = False
-        """Whether the ports of all servers were closed at the last dial."""
+        """Whether a server refused the last dial; none answered otherwise."""
         self._pausing: Deferred[None] | None = None
         addresses = [cast(TCPAddress, parse_address(server)) for server in config.servers]
         rate = config.limits.bandwidth
@@ -148,13 +148,13 @@ class TunnelEdge(Service):
 
     async def _connect_to_any(self) -> tuple[MuxConnection, TCPAddress] | None:
         """A connection to the first server that works, beginning at the next in turn."""
-        self._refused = True
+        self._refused = False
         for server in self._servers.order(self._reactor.seconds()):
             try:
                 connection = await self._connect(server)
             except ConnectError as problem:
                 self._servers.failed(server, self._reactor.seconds())
-                self._refused = self._refused and isinstance(problem, ConnectionRefused)
+                self._refused = self._refused or not isinstance(problem, ConnectTimeout)
                 _log.warn("tunnel to {server} failed: {reason}", server=str(server), reason=str(problem))
             else:
                 self._servers.connected(server)

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from superedge.interfaces import IReactor
 from superedge.mux.errors import SessionClosed, StreamRefused
 from superedge.mux.protocol import MuxConnection
-from superedge.net.errors import ConnectError, ConnectionRefused
+from superedge.net.errors import ConnectError, ConnectTimeout
 from superedge.net.sockets import address_text
 from superedge.net.task import in_background
 from superedge.tunnel.messages import Hello, MessageError, MessageReader, Notice, decode, encode
@@ -141,7 +141,7 @@ class EdgeSession:
                 connection = await self._dial()
             except ConnectError as problem:
                 _log.warn("a further tunnel connection failed: {reason}", reason=str(problem))
-                delay = redial.failed(self._reactor.seconds(), isinstance(problem, ConnectionRefused))
+                delay = redial.failed(self._reactor.seconds(), not isinstance(problem, ConnectTimeout))
             else:
                 started = self._reactor.seconds()
                 self._introduce(connection, joins=True)

@@ -13,9 +13,9 @@ SPREAD = 0.1
 SHORT_SESSION_PAUSE = 2.0
 """Longest wait, seconds, after a session that worked for less than STEADY."""
 REFUSED_PAUSE = 1.0
-"""Longest wait, seconds, while the servers' ports are closed, as they are while a cloud end starts anew."""
+"""Longest wait, seconds, while a server refuses at once, as its port or balancer does while it starts anew."""
 REFUSED_TIME = 60.0
-"""Seconds without a session after which closed ports are tried as rarely as servers that do not answer."""
+"""Seconds without a session after which such a server is tried as rarely as one that does not answer."""
 
 
 class Redial:
@@ -31,7 +31,7 @@ class Redial:
         self._failing_since: float | None = None
 
     def failed(self, now: float, refused: bool) -> float:
-        """Nobody was reached, each server because it ``refused`` or not; seconds to wait."""
+        """There is no connection, since a server ``refused`` it, or since none answered; seconds to wait."""
         if self._failing_since is None:
             self._failing_since = now
         if refused and now - self._failing_since < REFUSED_TIME:

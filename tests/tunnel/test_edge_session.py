@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import StreamReset
 from superedge.mux.protocol import MuxConnection
-from superedge.net.errors import ConnectError
+from superedge.net.errors import ConnectTimeout
 from superedge.tunnel.edgesession import EdgeSession
 from superedge.tunnel.messages import Hello, Notice, encode
 from superedge.tunnel.redial import Redial
@@ -148,13 +148,13 @@ class EdgeSessionTests(SynchronousTestCase):
         self.assertNoResult(over)
         self.assertEqual(len(self.up), 2)
 
-    def test_a_further_one_that_cannot_be_had_is_tried_ever_more_rarely(self) -> None:
+    def test_a_further_one_that_does_not_answer_is_tried_ever_more_rarely(self) -> None:
         over = self.begin(2)
         times: list[float] = []
         while len(times) < 8:
             if self.dials:
                 times.append(self.clock.seconds())
-                self.dials.pop().errback(ConnectError("nobody there"))
+                self.dials.pop().errback(ConnectTimeout("nobody there"))
             self.clock.advance(0.25)
         pauses = [after - before for before, after in zip(times, times[1:], strict=False)]
         self.assertLessEqual(pauses[0], 1.25)
