@@ -13,7 +13,7 @@ SPREAD = 0.1
 SHORT_SESSION_PAUSE = 2.0
 """Longest wait, seconds, after a session that worked for less than STEADY."""
 REFUSED_PAUSE = 1.0
-"""Longest wait, seconds, while a server refuses at once, as its port or balancer does while it starts anew."""
+"""Longest wait, seconds, while a server refuses at once, as a port or a balancer does that starts anew."""
 REFUSED_TIME = 60.0
 """Seconds without a session after which such a server is tried as rarely as one that does not answer."""
 
