@@ -21,6 +21,8 @@ class MuxSettings:
     """
     max_streams: int = 4096
     """Streams the peer may have open; one more is reset."""
+    peer_streams: int | None = None
+    """Streams the peer may open in all, None for any number. A further one is reset; many are a flood."""
     write_quantum: int = 32 * 1024
     """Most bytes of one stream, its frame's header among them, before the next ready one has its turn."""
     stream_buffer: int = 256 * 1024

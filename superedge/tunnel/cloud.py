@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 from typing import Protocol as TypingProtocol
 from weakref import WeakValueDictionary
@@ -249,21 +250,14 @@ class TunnelCloud(Service):
         await drained(self._reactor, lambda: session.busy, self._config.drain_timeout)
         session.close("a newer session of the same node is on another replica")
 
-    def _accept_stream(self, connection: _EdgeConnection, stream: MuxStream) -> None:
-        """The edge opens one stream, control; anything else is refused."""
-        if stream.id == 1:
-            stream.connect(_ControlProtocol(connection))
-        else:
-            stream.connect(Protocol())
-            stream.abortConnection()
-
     # -- life
 
     def startService(self) -> None:
         """Listen for edge nodes."""
         super().startService()
         self._meter.start()
-        service, limits = self, mux_settings(self._config.limits)
+        service = self
+        settings = replace(mux_settings(self._config.limits), peer_streams=1)  # control
 
         class Sessions(Factory):
             noisy = False
@@ -272,8 +266,8 @@ class TunnelCloud(Service):
                 connection = _EdgeConnection(
                     service._reactor,
                     dialer=False,
-                    settings=limits,
-                    accept=lambda stream: service._accept_stream(connection, stream),
+                    settings=settings,
+                    accept=lambda stream: stream.connect(_ControlProtocol(connection)),
                 )
                 connection.service = service
                 return connection
