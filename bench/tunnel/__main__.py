@@ -35,7 +35,7 @@ def run_paths(report: Report, seconds: float) -> None:
     for delay in (30, 100):
         for rate, text in ((GIGABIT, "1 Gbit/s"), (0.0, "no limit")):
             with workbench() as bench:
-                ways, _ = _ways(bench, site.Path(bench, delay, rate))
+                ways, _ = _ways(bench, site.Path(bench, delay, rate=rate))
                 what = f"bulk, 1 stream, {delay} ms round trip, {text}"
                 speed.long_path(report, ways, what, int(seconds * 80e6))
     with workbench() as bench:
@@ -55,12 +55,12 @@ def run_beside(report: Report, seconds: float) -> None:
         what = "1 KiB requests through another tunnel beside bulk at full speed"
         speed.beside_bulk(report, ways[:1], seconds, what, other=other.port)
     with workbench() as bench:
-        target, path = site.Target(bench), site.Path(bench, 30, GIGABIT / 10)
+        target, path = site.Target(bench), site.Path(bench, 30, rate=GIGABIT / 10)
         what = "1 KiB requests beside bulk, 30 ms round trip, 100 Mbit/s"
         one = site.Tunnel(bench, target, path)
         speed.beside_bulk(report, [("superedge", one.port)], seconds, what)
     with workbench() as bench:
-        target, path = site.Target(bench), site.Path(bench, 30, GIGABIT / 10)
+        target, path = site.Target(bench), site.Path(bench, 30, rate=GIGABIT / 10)
         several = site.Tunnel(bench, target, path, "connections = 2")
         speed.beside_bulk(report, [("superedge, 2 connections", several.port)], seconds, what)
 

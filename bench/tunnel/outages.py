@@ -37,7 +37,7 @@ def silent_cut(report: Report, bench: Workbench, target: Target) -> None:
     """Cut the session's connection so that neither end is told."""
     path = Path(bench, always=True)
     tunnel = Tunnel(bench, target, path)
-    path.relays[0].send_signal(signal.SIGUSR1)
+    path.signal(signal.SIGUSR1)
     report.add("link cut silently: new streams", "s", wait_for_echo(tunnel.port))
 
 

@@ -33,7 +33,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     #: Streams open at once on one session.
     streams: int = 4096
     #: Largest receive window of one stream, bytes.
-    window: int = 16 * 1024 * 1024
+    window: int = 48 * 1024 * 1024
     #: Bytes all receive windows of one session may grow to together; with more than that unsent, every stream
     #: holds little.
     session_buffer: int = 64 * 1024 * 1024
@@ -52,8 +52,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             pending_dials=self.pending_dials,
             prologue_timeout=self.prologue_timeout,
         )
-        if self.window < 256 * 1024 or self.session_buffer < self.window:
-            raise ValueError("window must be at least 262144, and session_buffer at least window")
+        if self.window < 256 * 1024 or self.session_buffer < 256 * 1024:
+            raise ValueError("window and session_buffer must be at least 262144")
 
 
 class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -190,10 +190,14 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     #: Connections of the session, 1 to 16, all to one server. With several, a bulk stream or a lost packet on
     #: one delays no stream of the others.
     connections: int = 1
-    #: First delay before dialling again, seconds; it doubles up to `reconnect_maximum`.
+    #: First delay before dialling again, seconds; it doubles up to `reconnect_maximum`. While a server
+    #: refuses at once it stays within 1 second for a minute, and after a session that worked within 2.
     reconnect_initial: float = 0.5
     #: Longest delay before dialling again, seconds.
     reconnect_maximum: float = 60.0
+    #: Seconds that open streams have to finish when the process is told to stop.
+    #: New ones are served meanwhile.
+    drain_timeout: float = 30.0
     #: Kinds of streams that installed packages serve on this node, beside `tcp` and `tls`.
     handlers: list[str] = []
     #: TLS to targets.
@@ -211,6 +215,7 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         if not 1 <= self.connections <= 16:
             raise ValueError(f"connections: {self.connections} is not 1 to 16")
         check_positive(reconnect_initial=self.reconnect_initial)
+        check_not_negative(drain_timeout=self.drain_timeout)
         if not self.reconnect_maximum >= self.reconnect_initial:
             raise ValueError(f"reconnect_maximum: {self.reconnect_maximum} is less than reconnect_initial")
         if self.proxy and parse_proxy(self.proxy)[1] and self.proxy_credentials is not None:

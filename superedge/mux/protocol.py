@@ -148,7 +148,7 @@ class MuxConnection(Protocol):
         going_away = self.session.going_away
         self._receiving = True
         try:
-            self.session.receive(data, self.reactor.seconds())
+            rest = self.session.receive(data, self.reactor.seconds())
         except ProtocolError as problem:
             self._receiving = False
             self._close_reason = f"protocol error: {problem}"
@@ -158,8 +158,17 @@ class MuxConnection(Protocol):
         self._receiving = False
         if self.session.has_output:
             self._flush()
+        self.session.rested(self.reactor.seconds())
+        if rest:
+            self._transport.pauseProducing()
+            self.reactor.callLater(0, self._go_on, rest)
         if self.session.going_away and not going_away and self.on_going_away is not None:
             self.on_going_away()
+
+    def _go_on(self, rest: bytes) -> None:
+        """Others had their turn: take what one turn was too short for."""
+        self._transport.resumeProducing()
+        self.dataReceived(rest)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, and with it every stream."""

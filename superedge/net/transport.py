@@ -374,11 +374,13 @@ class StreamTransport(abstract.FileDescriptor):
     def abortConnection(self, reason: str = "") -> None:
         """Drop queued data and the connection (RST), without a callback from inside this call.
 
-        The protocol's ``connectionLost`` is told ``reason``.
+        The protocol's ``connectionLost`` is told ``reason``. The peer gets the RST also when the reactor, or the
+        process, ends first.
         """
         if self.disconnected or self._aborting:
             return
         self._aborting = True
+        self._reset_at_close()
         self.stopReading()
         self.stopWriting()
         problem = Dropped(reason) if reason else error.ConnectionAborted()
@@ -392,15 +394,19 @@ class StreamTransport(abstract.FileDescriptor):
         if self._flush_deadline is not None:
             self._flush_deadline.cancel()
             self._flush_deadline = None
-        self._close_socket(not isinstance(reason.value, error.ConnectionAborted))
+        self._close_socket(not self._aborting and not isinstance(reason.value, error.ConnectionAborted))
         protocol = self.protocol
         del self.protocol
         protocol.connectionLost(reason)
 
+    def _reset_at_close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
     def _close_socket(self, orderly: bool) -> None:
         with contextlib.suppress(OSError):
             if not orderly:
-                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self._reset_at_close()
             elif not self._read_closed:
                 # Closing with bytes unread would reset the connection and drop what is still to be sent.
                 for _ in range(DISCARDED_READS):

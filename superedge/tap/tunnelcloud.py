@@ -27,6 +27,7 @@ from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import Tunnel, TunnelCloud
 from superedge.tunnel.directory import NodeDirectory
 from superedge.tunnel.listeners.base import Listener
+from superedge.tunnel.replicas.leaving import Draining, OrderedServices
 from superedge.tunnel.replicas.registry import OwnReplica
 
 
@@ -59,7 +60,7 @@ class TunnelBranch:
             own = own_replica(settings.replicas, addresses, self._kubernetes.namespace)
         cloud = TunnelCloud(reactor, settings, watcher, "" if own is None else own.name)
         self._tunnel: Tunnel = cloud
-        self.services = MultiService()
+        self.services: MultiService = OrderedServices()
         self._index: NodeIndex | None = None
         self._replicated: Replicated | None = None
         self._followed: list[tuple[str, _Followed]] = []
@@ -81,8 +82,8 @@ class TunnelBranch:
             plugin.create(reactor, options, self._tunnel).setServiceParent(self.services)
         if config.tunnel_dns is not None:
             self._dns()
-        if self._replicated is not None:
-            self._replicated.leaving.setServiceParent(self.services)
+        last = Draining(cloud) if self._replicated is None else self._replicated.leaving
+        last.setServiceParent(self.services)
 
     @cached_property
     def _kubernetes(self) -> _Kubernetes:

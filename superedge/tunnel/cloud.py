@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 from typing import Protocol as TypingProtocol
 from weakref import WeakValueDictionary
@@ -132,6 +133,7 @@ class TunnelCloud(Service):
         )
         self._port: IListeningPort | None = None
         self._draining = False
+        self._drained_by: float | None = None
 
     @property
     def address(self) -> Any:
@@ -248,21 +250,14 @@ class TunnelCloud(Service):
         await drained(self._reactor, lambda: session.busy, self._config.drain_timeout)
         session.close("a newer session of the same node is on another replica")
 
-    def _accept_stream(self, connection: _EdgeConnection, stream: MuxStream) -> None:
-        """The edge opens one stream, control; anything else is refused."""
-        if stream.id == 1:
-            stream.connect(_ControlProtocol(connection))
-        else:
-            stream.connect(Protocol())
-            stream.abortConnection()
-
     # -- life
 
     def startService(self) -> None:
         """Listen for edge nodes."""
         super().startService()
         self._meter.start()
-        service, limits = self, mux_settings(self._config.limits)
+        service = self
+        settings = replace(mux_settings(self._config.limits), peer_streams=1)  # control
 
         class Sessions(Factory):
             noisy = False
@@ -271,8 +266,8 @@ class TunnelCloud(Service):
                 connection = _EdgeConnection(
                     service._reactor,
                     dialer=False,
-                    settings=limits,
-                    accept=lambda stream: service._accept_stream(connection, stream),
+                    settings=settings,
+                    accept=lambda stream: stream.connect(_ControlProtocol(connection)),
                 )
                 connection.service = service
                 return connection
@@ -300,12 +295,22 @@ class TunnelCloud(Service):
         for mux in list(self._connections):
             mux.go_away()
 
+    async def drain(self) -> None:
+        """Send the edges elsewhere and let open streams finish.
+
+        The time for that begins with the first call. Until then streams can be opened on the sessions.
+        """
+        self.send_away()
+        now = self._reactor.seconds()
+        if self._drained_by is None:
+            self._drained_by = now + self._config.drain_timeout
+        await drained(self._reactor, self._busy, self._drained_by - now)
+
     async def stopService(self) -> None:
-        """Send the edges elsewhere, let open streams finish a bounded time, then close."""
+        """Drain, then close."""
         super().stopService()
         self._meter.stop()
-        self.send_away()
-        await drained(self._reactor, self._busy, self._config.drain_timeout)
+        await self.drain()
         for mux in list(self._connections):
             mux.close("the cloud end is stopping")
 

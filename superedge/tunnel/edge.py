@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from superedge import __version__
@@ -16,10 +15,10 @@ from superedge.config.addresses import TCPAddress, parse_address, parse_proxy
 from superedge.config.tunnel import TunnelEdgeConfig
 from superedge.interfaces import IReactor
 from superedge.mux.protocol import MuxConnection
-from superedge.net.backoff import Backoff
 from superedge.net.bucket import TokenBucket
+from superedge.net.draining import drained
 from superedge.net.endpoints import ClientEndpoint
-from superedge.net.errors import ConnectError
+from superedge.net.errors import ConnectError, ConnectTimeout
 from superedge.net.factory import MakingFactory
 from superedge.net.interfaces import own_addresses
 from superedge.net.proxy import ProxiedEndpoint, Proxy
@@ -34,6 +33,7 @@ from superedge.tunnel.handlers import TCPHandler, TLSHandler
 from superedge.tunnel.limits import mux_settings
 from superedge.tunnel.messages import Hello
 from superedge.tunnel.names import ALPN
+from superedge.tunnel.redial import Redial
 from superedge.tunnel.serve import StreamServer
 
 PATIENCE = 6
@@ -71,7 +71,10 @@ class TunnelEdge(Service):
         self._active = 0
         self._meter = metrics.SessionMeter(reactor, "edge", lambda: self._connections, lambda: self._active)
         self._running: Deferred[None] | None = None
-        self._backoff = Backoff(config.reconnect_initial, config.reconnect_maximum, patience=PATIENCE)
+        self._redial = Redial(config.reconnect_initial, config.reconnect_maximum, PATIENCE)
+        self._refused = False
+        """Whether a server refused the last dial; none answered otherwise."""
+        self._pausing: Deferred[None] | None = None
         addresses = [cast(TCPAddress, parse_address(server)) for server in config.servers]
         rate = config.limits.bandwidth
         self._bandwidth = TokenBucket(rate, reactor.seconds()) if rate else None
@@ -91,13 +94,18 @@ class TunnelEdge(Service):
         self._running = in_background(self._run(), _log, "the tunnel stopped")
 
     async def stopService(self) -> None:
-        """Stop dialling and end the sessions."""
+        """Stop dialling, serve until no stream is open or the time for that is over, and end the sessions."""
         super().stopService()
         self._meter.stop()
         if self._running is not None:
             self._running.cancel()
+        await drained(self._reactor, self._busy, self._config.drain_timeout)
         for connection in list(self._connections):
             connection.close("the edge is stopping")
+
+    def _busy(self) -> bool:
+        # The control stream alone keeps no session.
+        return any(connection.stream_count > 1 for connection in self._connections)
 
     def status(self) -> dict[str, object]:
         """For the status page."""
@@ -116,22 +124,37 @@ class TunnelEdge(Service):
                     metrics.RECONNECTS.labels("edge").inc()
                 first_session = False
                 started = self._reactor.seconds()
-                self._backoff.connected(started)
-                drained = await self._until_over(*reached)
+                sent_away = await self._until_over(*reached)
                 self.connected_to = None
+                now = self._reactor.seconds()
                 # One that sends every session away at once would be dialled in a busy loop.
-                if drained and self._reactor.seconds() - started >= self._config.reconnect_initial:
+                if sent_away and now - started >= self._config.reconnect_initial:
                     continue
-            delay = self._backoff.failed(self._reactor.seconds())
-            await deferLater(self._reactor, delay)
+                delay = self._redial.ended(now, now - started, reached[0].rtt is not None)
+            else:
+                delay = self._redial.failed(self._reactor.seconds(), self._refused)
+            await self._pause(delay)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than until a session that was left ends: its server may be there again."""
+        self._pausing = Deferred()
+        timer = self._reactor.callLater(seconds, self._pausing.callback, None)
+        try:
+            await self._pausing
+        finally:
+            self._pausing = None
+            if timer.active():
+                timer.cancel()
 
     async def _connect_to_any(self) -> tuple[MuxConnection, TCPAddress] | None:
         """A connection to the first server that works, beginning at the next in turn."""
+        self._refused = False
         for server in self._servers.order(self._reactor.seconds()):
             try:
                 connection = await self._connect(server)
             except ConnectError as problem:
                 self._servers.failed(server, self._reactor.seconds())
+                self._refused = self._refused or not isinstance(problem, ConnectTimeout)
                 _log.warn("tunnel to {server} failed: {reason}", server=str(server), reason=str(problem))
             else:
                 self._servers.connected(server)
@@ -169,7 +192,7 @@ class TunnelEdge(Service):
             self._reactor,
             lambda: Deferred.fromCoroutine(self._connect(server)),
             self._hello,
-            lambda: Backoff(config.reconnect_initial, config.reconnect_maximum),
+            lambda: Redial(config.reconnect_initial, config.reconnect_maximum),
             self._connections.add,
             self._lost,
         )
@@ -196,6 +219,8 @@ class TunnelEdge(Service):
     def _lost(self, connection: MuxConnection) -> None:
         self._connections.discard(connection)
         self._meter.account(connection, ended=True)
+        if self._pausing is not None and not self._pausing.called:
+            self._pausing.callback(None)
 
 
 def _boot_id() -> str:

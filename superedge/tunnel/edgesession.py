@@ -15,11 +15,11 @@ from twisted.logger import Logger
 from superedge.interfaces import IReactor
 from superedge.mux.errors import SessionClosed, StreamRefused
 from superedge.mux.protocol import MuxConnection
-from superedge.net.backoff import Backoff
-from superedge.net.errors import ConnectError
+from superedge.net.errors import ConnectError, ConnectTimeout
 from superedge.net.sockets import address_text
 from superedge.net.task import in_background
 from superedge.tunnel.messages import Hello, MessageError, MessageReader, Notice, decode, encode
+from superedge.tunnel.redial import Redial
 
 _log = Logger()
 
@@ -65,7 +65,7 @@ class EdgeSession:
         reactor: IReactor,
         dial: Callable[[], Deferred[MuxConnection]],
         hello: Callable[[str, bool], Hello],
-        backoff: Callable[[], Backoff],
+        redial: Callable[[], Redial],
         tracked: Callable[[MuxConnection], None],
         lost: Callable[[MuxConnection], None],
     ) -> None:
@@ -74,7 +74,7 @@ class EdgeSession:
         self._reactor = reactor
         self._dial = dial
         self._hello = hello
-        self._backoff = backoff
+        self._redial = redial
         self._tracked = tracked
         self._lost = lost
         self._staying: set[MuxConnection] = set()
@@ -135,14 +135,17 @@ class EdgeSession:
         self._keepers.append(in_background(self._keep(), _log, "a further connection of the tunnel failed"))
 
     async def _keep(self) -> None:
-        backoff = self._backoff()
+        redial = self._redial()
         while True:
             try:
                 connection = await self._dial()
             except ConnectError as problem:
                 _log.warn("a further tunnel connection failed: {reason}", reason=str(problem))
+                delay = redial.failed(self._reactor.seconds(), not isinstance(problem, ConnectTimeout))
             else:
-                backoff.connected(self._reactor.seconds())
+                started = self._reactor.seconds()
                 self._introduce(connection, joins=True)
                 await connection.when_closed()
-            await deferLater(self._reactor, backoff.failed(self._reactor.seconds()))
+                now = self._reactor.seconds()
+                delay = redial.ended(now, now - started, connection.rtt is not None)
+            await deferLater(self._reactor, delay)

@@ -84,6 +84,10 @@ class SystemdTests(SynchronousTestCase):
         config = convert(Config, tomllib.loads(path.read_text()), str(path), path.parent).tunnel_cloud
         assert config is not None
         self.assertGreater(int(self.service("superedge-cloud")["TimeoutStopSec"]), config.drain_timeout)
+        path = DEPLOY.parent / "conf/edge.toml"
+        edge = convert(Config, tomllib.loads(path.read_text()), str(path), path.parent).tunnel_edge
+        assert edge is not None
+        self.assertGreater(int(self.service("superedge-edge")["TimeoutStopSec"]), edge.drain_timeout)
         self.assertEqual(self.service("superedge-cloud")["RuntimeDirectory"], "superedge")
         self.assertIn("unix:/run/superedge/egress.sock", [listener.listen for listener in config.listeners])
 

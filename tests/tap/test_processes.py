@@ -12,6 +12,7 @@ from typing import Any, cast
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -19,6 +20,12 @@ from superedge.tls.authority import Authority
 
 TWISTD = Path(sys.executable).with_name("twistd")
 SUPEREDGE = Path(sys.executable).with_name("superedge")
+EDGE = """[tunnel_edge]
+servers = ["127.0.0.1:{}"]
+certificate = "edge-1.crt"
+key = "edge-1.key"
+ca = ["ca.crt"]
+"""
 
 
 class Run(ProcessProtocol):
@@ -52,10 +59,7 @@ class ProcessTests(TestCase):
         authority = Authority.create(self.directory)
         authority.issue("edge-1", directory=self.directory)
         self.config = self.directory / "edge.toml"
-        self.config.write_text(
-            '[tunnel_edge]\nservers = ["127.0.0.1:1"]\n'
-            'certificate = "edge-1.crt"\nkey = "edge-1.key"\nca = ["ca.crt"]\n'
-        )
+        self.config.write_text(EDGE.format(1))
 
     def start(self, *arguments: str, until: bytes = b"\0") -> Run:
         return self.spawn([str(TWISTD), "--nodaemon", "--pidfile=", *arguments], until)
@@ -114,6 +118,80 @@ class ProcessTests(TestCase):
         run = self.spawn([str(SUPEREDGE), "edge", "--config", "edge.toml", "--strict"])
         self.assertEqual(await run.ended, 2)
         self.assertIn(b"every user of this machine can read it", run.out)
+    async def both_ends_of_a_stream(
+        self, drain_timeout: float = 0.1
+    ) -> tuple[Run, Run, socket.socket, socket.socket]:
+        """A cloud and an edge process, and a caller's and a target's socket with a stream between them."""
+        self.target = target = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(target.close)
+        ports = []
+        for _ in range(2):
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                ports.append(free.getsockname()[1])
+        Authority.load(self.directory).issue("cloud", ips=["127.0.0.1"], directory=self.directory)
+        cloud = self.directory / "cloud.toml"
+        cloud.write_text(
+            f"""
+            [tunnel_cloud]
+            listen = "127.0.0.1:{ports[0]}"
+            certificate = "cloud.crt"
+            key = "cloud.key"
+            ca = ["ca.crt"]
+            drain_timeout = {drain_timeout}
+            [[tunnel_cloud.listeners]]
+            kind = "tcp"
+            listen = "127.0.0.1:{ports[1]}"
+            node = "edge-1"
+            target = "127.0.0.1:{target.getsockname()[1]}"
+            """
+        )
+        self.config.write_text(
+            EDGE.format(ports[0]) + 'allow = ["127.0.0.1:*"]\ndrain_timeout = 0.1\nreconnect_initial = 0.1\n'
+        )
+        runs = (
+            self.start(
+                "superedge-cloud", "--config", "cloud.toml", until=b"tunnel session of edge-1 started"
+            ),
+            self.start("superedge-edge", "--config", "edge.toml"),
+        )
+        await runs[0].ready
+        self.door = ("127.0.0.1", ports[1])
+        return *runs, *await self.stream()
+
+    async def stream(self) -> tuple[socket.socket, socket.socket]:
+        """A new caller's socket, and the target's; bytes have passed both ways."""
+        caller = socket.create_connection(self.door)
+        self.target.settimeout(10)
+        served, _ = await deferToThread(self.target.accept)
+        for sock, other in ((caller, served), (served, caller)):
+            self.addCleanup(sock.close)
+            sock.sendall(b"half")
+            self.assertEqual(await deferToThread(other.recv, 4), b"half")
+        return caller, served
+
+    async def test_a_cloud_end_that_stops_serves_new_callers_while_a_stream_lasts(self) -> None:
+        cloud, _edge, *ends = await self.both_ends_of_a_stream(drain_timeout=30.0)
+        cloud.until, cloud.ready = b"told to stop by SIGTERM", Deferred()
+        cloud.transport.signalProcess("TERM")
+        await cloud.ready
+        for _ in range(2):
+            ends += await self.stream()
+        self.assertFalse(cloud.ended.called)
+        for end in ends:
+            end.close()
+        self.assertEqual(await cloud.ended, 0)
+
+    async def test_a_stream_that_does_not_end_in_time_is_reset_at_both_ends(self) -> None:
+        for stops_first in (0, 1):
+            *runs, caller, served = await self.both_ends_of_a_stream()
+            runs[stops_first].transport.signalProcess("TERM")
+            for end in (caller, served):
+                with self.assertRaises(ConnectionResetError):
+                    self.fail(repr(await deferToThread(end.recv, 4)))
+            self.assertEqual(await runs[stops_first].ended, 0)
+            runs[1 - stops_first].transport.signalProcess("TERM")
+            self.assertEqual(await runs[1 - stops_first].ended, 0)
 
     async def test_sighup_ends_nothing(self) -> None:
         run = self.start("superedge-edge", "--config", "edge.toml", until=b"Connection refused")

@@ -148,6 +148,7 @@ class TunnelCase(TestCase):
                 **{
                     "servers": [f"127.0.0.1:{self.cloud.address.port}"],
                     "reconnect_initial": 0.05,
+                    "drain_timeout": 0.5,
                     **options,
                 },
             ),

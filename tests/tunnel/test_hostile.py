@@ -233,6 +233,12 @@ class CloudTests(TestCase):
         self.assertEqual(session.hello.version, "1")
         peer.transport.abortConnection()
 
+    async def test_a_node_that_opens_stream_after_stream_loses_its_session(self) -> None:
+        peer = await self.node(
+            HELLO + b"".join(header(WINDOW_UPDATE, SYN, id, 0) for id in range(3, 4007, 2))
+        )
+        self.assertIn(header(GO_AWAY, 0, 0, 1), await peer.over)
+
 
 class EdgeTests(TestCase):
     timeout = 20

@@ -144,7 +144,7 @@ class _Ahead(Protocol):
         stream.connect(pair.right)
         self.transport.protocol = pair.left
         pair.left.makeConnection(self.transport)
-        self._caller.listener.spliced(stream)
+        self._caller.listener.spliced(stream, pair)
         if self._finished:
             pair.left.readConnectionLost()
 
@@ -230,10 +230,12 @@ class Listener(Service):
             "listener {kind} refused {peer}: {reason}", kind=self.kind, peer=address_text(peer), reason=reason
         )
 
-    def spliced(self, stream: MuxStream) -> None:
-        """A caller and a stream are joined."""
-        if self._idle is not None:
-            self._idle.add(stream)
+    def spliced(self, stream: MuxStream, pair: Splice) -> None:
+        """A caller and a stream are joined by ``pair``."""
+        idle = self._idle
+        if idle is not None:
+            idle.add(stream)
+            pair.done.addCallback(lambda _: idle.forget(stream))
 
     def _cut_idle(self) -> None:
         metrics.CALLERS_REFUSED.labels(self.kind, "idle").inc()

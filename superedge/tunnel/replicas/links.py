@@ -187,7 +187,10 @@ class ReplicaLinks(Service):
 
     async def _dial(self, replica: Replica) -> MuxConnection:
         def make() -> MuxConnection:
-            return MuxConnection(self._reactor, dialer=True, settings=self._settings, accept=_unasked)
+            settings = replace(self._settings, peer_streams=0)  # the side that was dialled opens none
+            return MuxConnection(
+                self._reactor, dialer=True, settings=settings, accept=MuxStream.abortConnection
+            )
 
         factory = MakingFactory(make)
         endpoint = ClientEndpoint(
@@ -255,8 +258,3 @@ class ReplicaLinks(Service):
             self._port.stopListening()
         for link in list(self._links):
             link.close("the replica is stopping")
-
-
-def _unasked(stream: MuxStream) -> None:
-    """The side that was dialled opens no streams."""
-    stream.abortConnection()
