@@ -19,6 +19,7 @@ from superedge.web.responses import ResponseReader
 from tests.mux.pair import Pair, Recorder
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CODED = b"Transfer-Encoding: chunked\r\n"
 
 
 def get(node: str, path: str = "/") -> bytes:
@@ -281,7 +282,7 @@ class HttpListenerTests(HttpCase):
             b"HTTP/1.1 200 OK\nX-A: b\nContent-Length: 2\n\nok",
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A:\r\n b\r\nContent-Length: 2\r\n\r\nok",
             b"HTTP/1.1 200 OK\r\nX-A : b\r\nTransfer-Encoding: chunked\r\n\r\n2   \r\nok\r\n0\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n02\nok\n0\n\n",
+            b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 9\r\n" + CODED + b"\r\n02\nok\n0\n\n",
         ):
             connection, transport = self.caller()
             self.ask(connection, get("edge-1"))
