@@ -113,6 +113,10 @@ class Session:
         self._enqueue(stream)
         return stream
 
+    def opened(self, stream: Stream) -> bool:
+        """Whether this end opened the stream, and its session lasts."""
+        return stream.id & 1 != self._peer_parity and not self.closed
+
     def send(self, stream: Stream, data: bytes) -> bool:
         """Queue bytes; whether the stream can take more before it should pause."""
         size = len(data)
@@ -216,6 +220,8 @@ class Session:
                 was_full and stream.unsent < settings.stream_buffer and self._unsent < settings.session_buffer
             ):
                 stream.events.drained()
+                if stream.gone:  # which was waited for
+                    return size
         if not stream.unsent and stream.fin_queued and not stream.fin_sent:
             stream.fin_sent = True
             # A FIN of its own: Go's yamux may show the end before a data frame's payload.

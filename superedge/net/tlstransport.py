@@ -317,6 +317,8 @@ class TLSTransport(StreamTransport):
             self._writeDisconnected = False  # doWrite comes here again
 
     def _postLoseConnection(self) -> Any:
+        if self._reset_at_end:
+            return super()._postLoseConnection()
         return main.CONNECTION_DONE if self._notify() else None
 
     def _notify(self) -> bool:

@@ -13,7 +13,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from superedge.web.h1 import End, MessageError, RequestReader, Switched, chunk, last_chunk
+from superedge.web.errors import MessageError
+from superedge.web.h1 import End, RequestReader, Switched, chunk, last_chunk
 from superedge.web.heads import PHRASES, RESPONSE_HEAD, Headers, RequestHead, header_lines, response_head
 from superedge.web.silence import Patience, Silence
 

@@ -118,6 +118,7 @@ class ProcessTests(TestCase):
         run = self.spawn([str(SUPEREDGE), "edge", "--config", "edge.toml", "--strict"])
         self.assertEqual(await run.ended, 2)
         self.assertIn(b"every user of this machine can read it", run.out)
+
     async def both_ends_of_a_stream(
         self, drain_timeout: float = 0.1
     ) -> tuple[Run, Run, socket.socket, socket.socket]:

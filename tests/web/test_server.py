@@ -8,8 +8,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.web.h1 import ResponseReader
 from superedge.web.heads import Headers, ResponseHead
+from superedge.web.responses import ResponseReader
 from superedge.web.server import Request, ServerConnection, ServerFactory
 from superedge.web.silence import Patience, watch_clients
 
