@@ -13,12 +13,15 @@ from superedge.config.checks import (
     check_address,
     check_dial_rules,
     check_ip,
+    check_networks,
     check_not_negative,
     check_positive,
     check_tcp_address,
 )
 from superedge.config.listeners import ListenerConfig, check_bandwidth
 
+RESERVED_NAMES = ("localhost", "*.localhost", "kubernetes", "kubernetes.default", "*.svc", "*.svc.*")
+"""What stands for something else in a cluster, beside the cluster's domain."""
 _REPLICA_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
 
@@ -124,9 +127,28 @@ class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     registry: Literal["local", "kubernetes"] = "local"
     #: This replica and the others, with `registry = "kubernetes"`.
     replicas: ReplicasConfig | None = None
+    #: Which certificates of `ca` make nodes. `kubernetes`: common name `system:node:NAME` and organisation
+    #: `system:nodes`, as kubelets have; `any`: also the common name `NAME` alone; `auto`: `kubernetes` where
+    #: `ca` has a cluster's CA, which signs users as well, or else `any`.
+    node_certificates: Literal["auto", "kubernetes", "any"] = "auto"
+    #: File of certificates that are not taken any more, of nodes, callers and replicas: lines `serial HEX` or
+    #: `name COMMON-NAME`. A change ends what they have open within seconds.
+    denied_certificates: Path | None = None
+    #: The cluster's DNS domain: no node has a name below it.
+    cluster_domain: str = "cluster.local"
+    #: Further names that no node may have, as globs. Never a node's are names that read as an address.
+    reserved_names: list[str] = msgspec.field(default_factory=lambda: list(RESERVED_NAMES))
     #: Read the cluster's Node objects (table `kubernetes`): `connect` listeners then take addresses of nodes
-    #: and of their pods, and `tunnel_dns` knows nodes that are not connected.
+    #: and of their pods, within the ranges below, and `tunnel_dns` knows nodes that are not connected.
     node_objects: bool = False
+    #: Networks (CIDR) of the nodes' own addresses. An address outside of them leads to no node.
+    node_ranges: list[str] = []
+    #: Networks (CIDR) of the cluster's pods, as kube-controller-manager's `--cluster-cidr`: a Node's
+    #: `podCIDR` counts only within them.
+    pod_ranges: list[str] = []
+    #: Networks (CIDR) that are no node's and no pod's: the Services', and the API servers' addresses. The one
+    #: in the kubeconfig always is.
+    reserved_ranges: list[str] = []
     #: Seconds that open streams have to finish when the process is told to stop.
     drain_timeout: float = 30.0
     #: Bounds of one session.
@@ -140,6 +162,9 @@ class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         """Check the address and that nodes can be verified."""
         check_address("listen", self.listen)
         check_not_negative(drain_timeout=self.drain_timeout)
+        check_networks("node_ranges", self.node_ranges)
+        check_networks("pod_ranges", self.pod_ranges)
+        check_networks("reserved_ranges", self.reserved_ranges)
         if not self.ca:
             raise ValueError("ca must name at least one file")
         if self.registry == "kubernetes" and self.replicas is None:

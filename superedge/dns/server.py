@@ -45,11 +45,14 @@ class DNSServer(Service):
 
     name = "tunnel-dns"
 
-    def __init__(self, reactor: IReactor, config: TunnelDNSConfig, directory: Directory) -> None:
+    def __init__(
+        self, reactor: IReactor, config: TunnelDNSConfig, directory: Directory, cluster_domain: str = ""
+    ) -> None:
         self._reactor = reactor
         self._listen = [cast(TCPAddress, parse_address(text, 53)) for text in config.listen]
         self.clients = Networks(config.allow)
-        self._zone = NodeZone(directory, config.suffixes, config.ttl, config.unconnected)
+        others = [cluster_domain, *config.upstream_zones]
+        self._zone = NodeZone(directory, config.suffixes, config.ttl, config.unconnected, others)
         # By the whole question but its id, so that each asker's own spelling comes back.
         self._known: dict[tuple[bool, bytes], bytes] = {}
         self._known_size = 0

@@ -77,7 +77,12 @@ class _Handshake(Protocol):
         self._build = build
         self._failed = failed
         self._timeout = timeout
-        self._deadline: IDelayedCall | None = reactor.callLater(timeout, self._timed_out)
+        self._reactor = reactor
+        self._deadline: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Its time begins."""
+        self._deadline = self._reactor.callLater(self._timeout, self._timed_out)
 
     def _timed_out(self) -> None:
         self._deadline = None
@@ -273,15 +278,20 @@ class ClientEndpoint:
                 ready.errback(TLSError(f"{self._address}: {reason}"))
 
         handshake = _Handshake(self._reactor, tls, build, failed, self._timeout)
-        transport = TLSTransport(
-            sock,
-            tls.current(),
-            handshake,
-            self._reactor,
-            handshake.established,
-            peer_of(sock),
-            self._server_name,
-        )
+        try:
+            transport = TLSTransport(
+                sock,
+                tls.current(),
+                handshake,
+                self._reactor,
+                handshake.established,
+                peer_of(sock),
+                self._server_name,
+            )
+        except ValueError as problem:  # of which UnicodeError is one
+            sock.close()
+            name = str(self._server_name)[:100]
+            raise TLSError(f"{self._address}: {name!r} is no name of a server: {problem}") from problem
         handshake.makeConnection(transport)
         outcome = transport.handshake()
         if outcome is not None:

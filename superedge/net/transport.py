@@ -383,8 +383,8 @@ class StreamTransport(abstract.FileDescriptor):
     def abortConnection(self, reason: str = "") -> None:
         """Drop queued data and the connection (RST), without a callback from inside this call.
 
-        The protocol's ``connectionLost`` is told ``reason``. The peer gets the RST also when the reactor, or the
-        process, ends first.
+        The protocol's ``connectionLost`` is told ``reason``. The peer gets the RST also when the reactor or
+        the process ends first.
         """
         if self.disconnected or self._aborting:
             return

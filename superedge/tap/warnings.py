@@ -18,7 +18,7 @@ from superedge.config.root import Config
 from superedge.errors import ConfigWarning
 from superedge.tls.identity import load_identity
 from superedge.tls.warnings import authority_warnings, pair_warnings, secret_warnings
-from superedge.tunnel.names import node_of_common_name
+from superedge.tunnel.names import NameRules, node_of_common_name
 
 
 def warnings(config: Config, now: datetime) -> Iterator[ConfigWarning]:
@@ -64,10 +64,16 @@ def _of_names(config: Config) -> Iterator[str]:
     edge, cloud = config.tunnel_edge, config.tunnel_cloud
     if edge is not None:
         name = load_identity(edge.certificate, edge.key).name
-        if node_of_common_name(name) is None:
+        node = node_of_common_name(name)
+        if node is None:
             yield (
                 f"tunnel_edge.certificate: {edge.certificate}: the common name {name!r} is no node's: the"
                 " cloud end takes NAME or system:node:NAME, lower case letters, digits, - and ."
+            )
+        elif NameRules().reserves(node):
+            yield (
+                f"tunnel_edge.certificate: {edge.certificate}: no node may be called {node!r}: it is an"
+                " address or a name of the cluster"
             )
     if cloud is not None and cloud.replicas is not None:
         replicas = cloud.replicas

@@ -25,14 +25,17 @@ from superedge.net.endpoints import ServerEndpoint
 from superedge.net.sockets import address_text
 from superedge.net.task import in_background
 from superedge.tls.contexts import ServerContextSource
+from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
 from superedge.tunnel.dial import dial
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.limits import mux_settings
 from superedge.tunnel.messages import DialRequest, Hello, MessageError, MessageReader, decode
-from superedge.tunnel.names import ALPN, node_of_common_name
+from superedge.tunnel.names import ALPN, NameRules, NotANode
 from superedge.tunnel.nodetable import NodeSession, NodeTable
+from superedge.tunnel.serve import MAX_REASON
+from superedge.tunnel.shares import Shares
 
 StreamBegun = Callable[[MuxStream], None]
 
@@ -47,12 +50,20 @@ class Tunnel(TypingProtocol):
         """Whether the node is connected."""
 
     async def open(
-        self, node: str, address: str, *, timeout: float, kind: str = "tcp", begun: StreamBegun | None = None
+        self,
+        node: str,
+        address: str,
+        *,
+        timeout: float,
+        kind: str = "tcp",
+        begun: StreamBegun | None = None,
+        caller: str = "",
     ) -> MuxStream:
         """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError.
 
         ``begun`` may be given the stream while the node connects it: what is written to it then goes
-        ahead of the node's answer and saves a round trip.
+        ahead of the node's answer and saves a round trip. ``caller`` is who asks: callers share what a node
+        dials at once.
         """
 
 
@@ -90,11 +101,17 @@ class _EdgeConnection(MuxConnection):
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
-        node = node_of_common_name(transport.peer_common_name)
-        if node is None or transport.alpn != ALPN:
-            reason = (
-                f"no node's certificate: CN {transport.peer_common_name!r}" if node is None else "wrong ALPN"
-            )
+        reason = ""
+        try:
+            node = self.service.names.node_of(transport.peer_common_name, transport.peer_organizations)
+        except NotANode as problem:
+            reason = str(problem)
+        else:
+            if transport.alpn != ALPN:
+                reason = "wrong ALPN"
+            elif not self.service.admits(transport):
+                reason = f"the certificate of {node} is denied"
+        if reason:
             metrics.SESSIONS_REFUSED.labels("cloud").inc()
             _log.warn(
                 "refused tunnel connection from {peer}: {reason}",
@@ -114,12 +131,21 @@ class TunnelCloud(Service):
     name = "tunnel-cloud"
 
     def __init__(
-        self, reactor: IReactor, config: TunnelCloudConfig, watcher: FileWatcher, replica: str = ""
+        self,
+        reactor: IReactor,
+        config: TunnelCloudConfig,
+        watcher: FileWatcher,
+        replica: str = "",
+        names: NameRules | None = None,
+        denied: DenyList | None = None,
     ) -> None:
-        """``replica`` is its name among others, for the log.
+        """``replica`` is its name among others, for the log. ``denied`` certificates make no node.
 
         Raises IdentityError when the TLS files are not usable.
         """
+        self.names = names or NameRules()
+        self._denied = denied
+        self._pending: dict[str, Shares] = {}
         self._reactor = reactor
         self._config = config
         self._replica = replica
@@ -145,8 +171,19 @@ class TunnelCloud(Service):
         """Whether the node is connected here."""
         return self.nodes.get(node) is not None
 
+    def admits(self, transport: Any) -> bool:
+        """Whether a node's certificate is not denied."""
+        return self._denied is None or self._denied.admit(transport)
+
     async def open(
-        self, node: str, address: str, *, timeout: float, kind: str = "tcp", begun: StreamBegun | None = None
+        self,
+        node: str,
+        address: str,
+        *,
+        timeout: float,
+        kind: str = "tcp",
+        begun: StreamBegun | None = None,
+        caller: str = "",
     ) -> MuxStream:
         """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError."""
         session = self.nodes.get(node)
@@ -154,19 +191,29 @@ class TunnelCloud(Service):
         try:
             if session is None:
                 raise DialError("not-connected", f"node {node} is not connected")
-            stream = await dial(session.lightest(), DialRequest(kind, address, timeout), begun)
+            stream = await self._dial(session, DialRequest(kind, address, timeout, caller), begun)
         except DialError as problem:
             metrics.DIAL_FAILURES.labels("cloud", problem.code).inc()
             _log.warn(
                 "dial of {address} on {node} failed: {code}: {reason}",
                 node=node,
-                address=address,
+                address=address[:MAX_REASON],
                 code=problem.code,
                 reason=problem.message,
             )
             raise
         _dial_seconds.observe(self._reactor.seconds() - started)
         return stream
+
+    async def _dial(self, session: NodeSession, request: DialRequest, begun: StreamBegun | None) -> MuxStream:
+        pending = self._pending.setdefault(session.node, Shares(self._config.limits.streams))
+        pending.take(request.address, request.caller)
+        try:
+            return await dial(session.lightest(), request, begun)
+        finally:
+            pending.give(request.address, request.caller)
+            if not pending:
+                self._pending.pop(session.node, None)
 
     def connected(self, connection: _EdgeConnection) -> None:
         """A node's connection is verified; it counts from its hello on, which has a bounded time."""

@@ -22,12 +22,14 @@ class MessageError(SuperEdgeError):
     """The peer sent what is no message."""
 
 
-class DialRequest(msgspec.Struct, frozen=True):
+class DialRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """The prologue: what the opener wants on the other side."""
 
     kind: str
     address: str = ""
     timeout: float = 10.0
+    caller: str = ""
+    """Who asks, as far as the opener knows; callers share what the node dials at once."""
 
 
 class ForwardRequest(DialRequest, frozen=True):

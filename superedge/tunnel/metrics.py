@@ -44,6 +44,11 @@ DIAL_FAILURES = Counter("superedge_tunnel_dial_failures", "Streams that reached 
 CALLERS_REFUSED = Counter(
     "superedge_tunnel_callers_refused", "Callers a listener turned away", ["kind", "reason"]
 )
+CLAIMS_REFUSED = Counter(
+    "superedge_tunnel_claims_refused",
+    "Addresses that Node objects claim and do not get: outside the ranges, reserved, or held by another node",
+    ["reason"],
+)
 HTTP_RESPONSES = Counter(
     "superedge_tunnel_http_responses", "Responses of http and https listeners", ["kind", "status"]
 )

@@ -84,6 +84,9 @@ class WarningTests(SynchronousTestCase):
             self.authority.issue(name, directory=self.directory, name="other")
             said = self.one("tunnel_edge.certificate=other.crt", "tunnel_edge.key=other.key")
             self.assertIn(f"the common name {name!r} is no node's", said)
+        self.authority.issue("system:node:10.1", directory=self.directory, name="other")
+        said = self.one("tunnel_edge.certificate=other.crt", "tunnel_edge.key=other.key")
+        self.assertIn("no node may be called '10.1'", said)
         replicas = 'tunnel_cloud.replicas={ca=["ca.crt"],names=["replica"]}'
         (said, _) = self.warnings(replicas, text=CLOUD)
         self.assertIn("'edge-1', is not among them: other replicas refuse it", said)

@@ -162,11 +162,14 @@ class TunnelCase(TestCase):
         while not condition():
             await deferLater(reactor, 0.005)
 
-    async def call(self, address: Address, data: bytes, tls: Any = None, name: str | None = None) -> bytes:
+    async def call(
+        self, address: Address, data: bytes, tls: Any = None, name: str | None = None, half_close: bool = True
+    ) -> bytes:
         endpoint = ClientEndpoint(reactor, address, tls, name)
         caller = cast(Any, await endpoint.connect(cast(Any, Factory.forProtocol(Caller))))
         caller.transport.write(data)
-        caller.transport.loseWriteConnection()
+        if half_close:
+            caller.transport.loseWriteConnection()
         return cast(bytes, await caller.ended)
 
     def start(self, listener: Any) -> TCPAddress:

@@ -8,6 +8,7 @@ from superedge.config.listeners import HttpListenerConfig, HttpsListenerConfig
 from superedge.interfaces import IReactor
 from superedge.net.periodic import PeriodicCall
 from superedge.tls.contexts import ServerContextSource
+from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
 from superedge.tunnel.cloud import Tunnel
@@ -113,8 +114,14 @@ class HttpsListener(HttpListener):
     kind = "https"
 
     def __init__(
-        self, reactor: IReactor, tunnel: Tunnel, config: HttpsListenerConfig, watcher: FileWatcher
+        self,
+        reactor: IReactor,
+        tunnel: Tunnel,
+        config: HttpsListenerConfig,
+        watcher: FileWatcher,
+        denied: DenyList | None = None,
     ) -> None:
+        """``denied`` are callers' certificates that are not let in."""
         tls = ServerContextSource(
             config.certificate,
             config.key,
@@ -125,8 +132,11 @@ class HttpsListener(HttpListener):
         watcher.watch_context(tls)
         super().__init__(reactor, tunnel, config, tls)
         self._names = frozenset(config.client_names)
+        self._denied = denied
         self._stream_kind = "tls" if config.target_tls else "tcp"
 
     def lets_in(self, request: Request) -> bool:
-        """Whether the caller's certificate carries a name that is let in."""
+        """Whether the caller's certificate carries a name that is let in, and is not denied."""
+        if self._denied is not None and not self._denied.admit(request.transport):
+            return False
         return not self._names or request.transport.peer_common_name in self._names

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from superedge.net.pacing import Gate, Pace
 from superedge.net.splice import splice
 from superedge.tunnel.errors import DialError
+from superedge.tunnel.listeners.base import caller_of
 from superedge.tunnel.listeners.http_request import Forwarded, response_headers
 from superedge.tunnel.listeners.refusals import STATUS
 from superedge.tunnel.listeners.upstreams import Target, Upstreams
@@ -73,9 +74,9 @@ class Exchange:
     def _connect(self) -> None:
         # What comes of the body waits in the client's socket, not here.
         self._request.pauseProducing()
-        self._connecting = self._upstreams.connect(self._target).addCallbacks(
-            self._connected, self._not_connected
-        )
+        self._connecting = self._upstreams.connect(
+            self._target, caller_of(self._request.transport)
+        ).addCallbacks(self._connected, self._not_connected)
         self._connecting.addErrback(self._crashed)
 
     def _connected(self, connection: UpstreamConnection) -> None:

@@ -39,7 +39,14 @@ class Tunnel:
         return node in ("edge-1", "edge-2")
 
     async def open(
-        self, node: str, address: str, *, timeout: float, kind: str = "tcp", begun: Any = None
+        self,
+        node: str,
+        address: str,
+        *,
+        timeout: float,
+        kind: str = "tcp",
+        begun: Any = None,
+        caller: str = "",
     ) -> MuxStream:
         self.opened.append((node, address, kind))
         if self.problem is not None:

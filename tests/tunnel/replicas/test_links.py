@@ -294,7 +294,7 @@ class LinkTests(TestCase):
 
     async def test_nothing_is_forwarded_twice(self) -> None:
         link = await self.links[0]._link(self.there)
-        request = ForwardRequest("tcp", self.target, 5.0, "edge-1", hops=2)
+        request = ForwardRequest("tcp", self.target, 5.0, node="edge-1", hops=2)
         self.assertIn("forwarded once", await self.fails(dial(link, request), "denied"))
 
     async def test_a_node_cannot_pose_as_a_replica(self) -> None:
