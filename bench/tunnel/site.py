@@ -122,13 +122,19 @@ drain_timeout = 0.1
         self.edge = self._bench.twistd("superedge-edge", self._edge_config)
 
 
-def wait_for_echo(port: int, seconds: float = 40.0, timeout: float = 1.0) -> float:
+def echoes(port: int, timeout: float = 1.0) -> bool:
+    """Whether a byte comes back through a new connection."""
+    with contextlib.suppress(OSError), load.connect(port, b"Ex") as sock:
+        sock.settimeout(timeout)
+        return sock.recv(1) == b"x"
+    return False
+
+
+def wait_for_echo(port: int, seconds: float = 40.0) -> float:
     """Seconds until a byte comes back through a new connection."""
     started = time.monotonic()
     while time.monotonic() - started < seconds:
-        with contextlib.suppress(OSError), load.connect(port, b"Ex") as sock:
-            sock.settimeout(timeout)
-            if sock.recv(1) == b"x":
-                return time.monotonic() - started
+        if echoes(port):
+            return time.monotonic() - started
         time.sleep(0.01)
     raise SystemExit(f"bench: nothing comes back through port {port}")

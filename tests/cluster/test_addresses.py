@@ -68,6 +68,7 @@ listen = "unix:{directory}/egress.sock"
             "edge",
             "superedge-edge",
             f"""[tunnel_edge]
+drain_timeout = 1.0
 servers = ["127.0.0.1:{port}"]
 certificate = "pki/system-node-{NODE}.crt"
 key = "pki/system-node-{NODE}.key"

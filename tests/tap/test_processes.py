@@ -52,7 +52,7 @@ class Run(ProcessProtocol):
 
 
 class ProcessTests(TestCase):
-    timeout = 20
+    timeout = 60
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
@@ -172,7 +172,7 @@ class ProcessTests(TestCase):
         return caller, served
 
     async def test_a_cloud_end_that_stops_serves_new_callers_while_a_stream_lasts(self) -> None:
-        cloud, _edge, *ends = await self.both_ends_of_a_stream(drain_timeout=30.0)
+        cloud, edge, *ends = await self.both_ends_of_a_stream(drain_timeout=30.0)
         cloud.until, cloud.ready = b"told to stop by SIGTERM", Deferred()
         cloud.transport.signalProcess("TERM")
         await cloud.ready
@@ -182,17 +182,25 @@ class ProcessTests(TestCase):
         for end in ends:
             end.close()
         self.assertEqual(await cloud.ended, 0)
+        edge.transport.signalProcess("TERM")
+        self.assertEqual(await edge.ended, 0)
 
-    async def test_a_stream_that_does_not_end_in_time_is_reset_at_both_ends(self) -> None:
-        for stops_first in (0, 1):
-            *runs, caller, served = await self.both_ends_of_a_stream()
-            runs[stops_first].transport.signalProcess("TERM")
-            for end in (caller, served):
-                with self.assertRaises(ConnectionResetError):
-                    self.fail(repr(await deferToThread(end.recv, 4)))
-            self.assertEqual(await runs[stops_first].ended, 0)
-            runs[1 - stops_first].transport.signalProcess("TERM")
-            self.assertEqual(await runs[1 - stops_first].ended, 0)
+    async def assert_reset(self, stopping: int) -> None:
+        """The cloud (0) or the edge (1) is told to stop under a stream."""
+        *runs, caller, served = await self.both_ends_of_a_stream()
+        runs[stopping].transport.signalProcess("TERM")
+        for end in (caller, served):
+            with self.assertRaises(ConnectionResetError):
+                self.fail(repr(await deferToThread(end.recv, 4)))
+        self.assertEqual(await runs[stopping].ended, 0)
+        runs[1 - stopping].transport.signalProcess("TERM")
+        self.assertEqual(await runs[1 - stopping].ended, 0)
+
+    async def test_a_stream_that_outlasts_a_cloud_end_is_reset_at_both_ends(self) -> None:
+        await self.assert_reset(0)
+
+    async def test_a_stream_that_outlasts_an_edge_is_reset_at_both_ends(self) -> None:
+        await self.assert_reset(1)
 
     async def test_sighup_ends_nothing(self) -> None:
         run = self.start("superedge-edge", "--config", "edge.toml", until=b"Connection refused")

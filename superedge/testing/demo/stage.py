@@ -157,6 +157,7 @@ listen = "unix:{self.socket_path}"
 [ops]
 listen = "127.0.0.1:{node.ops}"
 [tunnel_edge]
+drain_timeout = 1.0
 servers = ["127.0.0.1:{self.link_tunnel}"]
 certificate = "pki/{node.name}.crt"
 key = "pki/{node.name}.key"

@@ -64,6 +64,7 @@ addresses = ["{address}"]
 
 EDGE = """
 [tunnel_edge]
+drain_timeout = 1.0
 servers = [{servers}]
 server_name = "superedge-cloud"
 certificate = "pki/edge-1.crt"
