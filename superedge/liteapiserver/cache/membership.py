@@ -9,7 +9,6 @@ from superedge.kube.objects import Codec
 from superedge.kube.selectors import parse_label_selector
 from superedge.liteapiserver.cache.scopes import Name, Scope
 
-
 # A kubelet has a list for each ConfigMap and Secret of its pods.
 _fields = memo(1024)(parse_field_selector)
 
