@@ -7,9 +7,9 @@ from functools import partial
 
 from superedge.kube.media import JSON, Representation
 from superedge.kube.request import RequestInfo
-from superedge.liteapiserver.cache.collection import CollectionKey
 from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.index import CollectionIndex
+from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.cache.scopes import object_name
 

@@ -18,10 +18,11 @@ from superedge.liteapiserver.cache.answers import (
     too_new,
     unknown,
 )
-from superedge.liteapiserver.cache.collection import Collection, CollectionKey
+from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.forms import wanted_forms
 from superedge.liteapiserver.cache.index import CollectionIndex
+from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.scopes import Name, Scope, object_name, scope_of
 from superedge.liteapiserver.cache.selection import Selection, select
 

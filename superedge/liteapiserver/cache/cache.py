@@ -21,13 +21,14 @@ from superedge.liteapiserver.cache.answering import Answering
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, forbidden
 from superedge.liteapiserver.cache.asked import Asked
 from superedge.liteapiserver.cache.backlog import LONG, Backlog
-from superedge.liteapiserver.cache.collection import Collection, CollectionKey
+from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.decoding import Decoder, IdentityDecoder, decoder_for
 from superedge.liteapiserver.cache.denials import Denials
 from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.forms import actual_form, expected_form, wanted_forms
 from superedge.liteapiserver.cache.index import CollectionIndex
 from superedge.liteapiserver.cache.limits import Limits, trim
+from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.policy import Keep, Policy
 from superedge.liteapiserver.cache.recorders import (
     BodyRecorder,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from superedge.kube.errors import DecodeError, SelectorError
 from superedge.kube.fields import parse_field_selector
+from superedge.kube.memo import memo
 from superedge.kube.objects import Codec
 from superedge.kube.selectors import parse_label_selector
 from superedge.liteapiserver.cache.scopes import Name, Scope
+
+# A kubelet has a list for each ConfigMap and Secret of its pods.
+_fields = memo(1024)(parse_field_selector)
 
 
 def belongs(scope: Scope, codec: Codec, group: str, resource: str, name: Name, raw: bytes) -> bool | None:
@@ -14,7 +18,7 @@ def belongs(scope: Scope, codec: Codec, group: str, resource: str, name: Name, r
     if not scope.covers(name):
         return False
     try:
-        fields = parse_field_selector(scope.fields, group, resource)
+        fields = _fields(scope.fields, group, resource)
         if fields is None:
             return None
         if not fields.selects_name(*name):

@@ -11,8 +11,9 @@ from twisted.logger import Logger
 from superedge.kube.errors import DecodeError
 from superedge.kube.objects import Item, ListPage, WatchEvent, version_number
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.cache.collection import Collection, CollectionKey
+from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.decoding import Decoder, IdentityDecoder
+from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.scopes import Scope
 from superedge.liteapiserver.cache.views import View
 

@@ -11,10 +11,10 @@ from superedge.kube.objects import version_number
 from superedge.kube.request import qualified
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache import records
-from superedge.liteapiserver.cache.collection import CollectionKey
 from superedge.liteapiserver.cache.denials import Denials
 from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.index import CollectionIndex
+from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.records import Commit
 
 _OF_COLLECTIONS = (records.OBJECT, records.VIEW, records.ABSENT, records.SHARED)

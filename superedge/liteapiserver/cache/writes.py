@@ -8,10 +8,11 @@ from superedge.kube.media import JSON, Representation
 from superedge.kube.objects import Item, version_number
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache.asked import Asked
-from superedge.liteapiserver.cache.collection import Collection, CollectionKey
+from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.forms import actual_form, expected_form
 from superedge.liteapiserver.cache.index import CollectionIndex
+from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.cache.scopes import object_name
 

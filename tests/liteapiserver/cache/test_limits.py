@@ -5,8 +5,8 @@ import json
 from prometheus_client import REGISTRY
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.cache.collection import MAX_ABSENT
 from superedge.liteapiserver.cache.limits import Limits
+from superedge.liteapiserver.cache.objects import MAX_ABSENT
 from tests.liteapiserver.cache.driver import PODS, TABLE, Driver, event, list_of, pod, typed
 
 MANY = 1_000_000_000

@@ -630,7 +630,9 @@ class PolicyTests(SynchronousTestCase):
         driver = Driver(rules)
         secrets = "/api/v1/namespaces/default/secrets"
         driver.feed(secrets, list_of([pod("s", 3)], 9, "SecretList"))
+        driver.feed(secrets, b"kind: SecretList", accept="application/yaml")
         self.assertEqual(driver.names(secrets), ["s"])
+        driver.cache.save()
         self.assertEqual(driver.records, {})
         driver.reboot()
         self.assertEqual(driver.status(secrets), 503)
