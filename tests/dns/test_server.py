@@ -440,7 +440,7 @@ class GarbageTests(SynchronousTestCase):
             self.successResultOf(Deferred.fromCoroutine(server.respond(bytes(packet), stream)))
 
     def setUp(self) -> None:
-        config = TunnelDNSConfig(suffixes=["nodes"])
+        config = TunnelDNSConfig(suffixes=[".nodes"])
         self.server = DNSServer(reactor, config, StaticDirectory(["192.0.2.10"], "edge-1"))
 
     def respond(self, packet: bytes, stream: bool) -> bytes | None:
