@@ -198,6 +198,21 @@ class ServerTests(TestCase):
         port = self.serve()
         self.assertEqual((await self.ask(port, "example.org")).header.rcode, dnslib.RCODE.REFUSED)
 
+    async def test_no_socket_for_a_question(self) -> None:
+        """The process may open no more, or the kernel has no IPv6."""
+        port = self.serve("127.0.0.1:1")
+        query = DNSRecord.question("example.org").pack()
+        real = reactor.listenUDP
+
+        def refuse(number: int, protocol: Any, *arguments: Any) -> Any:
+            if type(protocol) is forward._Datagram:
+                raise OSError(24, "Too many open files")
+            return real(number, protocol, *arguments)
+
+        self.patch(reactor, "listenUDP", refuse)
+        answer = await self.raw(port, query)
+        self.assertEqual(answer[3] & 0x0F, dnslib.RCODE.SERVFAIL)
+
     async def test_questions_upstream_are_hard_to_guess(self) -> None:
         upstream = Upstream("first")
         port = self.serve(await self.upstream(upstream))
@@ -424,11 +439,12 @@ class GarbageTests(SynchronousTestCase):
         for packet in (data, question[:12] + data, question + data, data[:2] + question[2:]):
             self.successResultOf(Deferred.fromCoroutine(server.respond(bytes(packet), stream)))
 
+    def setUp(self) -> None:
+        config = TunnelDNSConfig(suffixes=[".nodes"])
+        self.server = DNSServer(reactor, config, StaticDirectory(["192.0.2.10"], "edge-1"))
+
     def respond(self, packet: bytes, stream: bool) -> bytes | None:
-        server = DNSServer(
-            reactor, TunnelDNSConfig(suffixes=["nodes"]), StaticDirectory(["192.0.2.10"], "edge-1")
-        )
-        return self.successResultOf(Deferred.fromCoroutine(server.respond(packet, stream)))
+        return self.successResultOf(Deferred.fromCoroutine(self.server.respond(packet, stream)))
 
     def test_the_corpus(self) -> None:
         for packet in CORPUS:
@@ -437,7 +453,7 @@ class GarbageTests(SynchronousTestCase):
                 code = None if answer is None else answer[3] & 0x0F
                 self.assertEqual(code, packet.code, packet.what)
 
-    @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+    @settings(suppress_health_check=[HealthCheck.too_slow])
     @given(
         st.sampled_from([packet.data for packet in CORPUS if len(packet.data) < 1000]),
         st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=3)), max_size=4),
