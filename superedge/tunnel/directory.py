@@ -117,4 +117,5 @@ class NodeDirectory:
     def reported(self, node: str) -> Sequence[str]:
         """The node's own addresses, as it says itself: for what it is to dial on itself, and nothing else."""
         session = self._table.get(node)
-        return self.own(node) or (() if session is None else session.hello.addresses)
+        said = () if session is None else session.hello.addresses
+        return self.own(node) or [host for host in said if is_address(host)]

@@ -127,7 +127,7 @@ class ServerTests(TestCase):
         options = {"listen": ["127.0.0.1:0"], **options}
         config = TunnelDNSConfig(upstreams=list(upstreams), timeout=0.3, **options)
         self.directory = StaticDirectory(["192.0.2.10"], "edge-1")
-        server = DNSServer(reactor, config, self.directory)
+        server = DNSServer(reactor, config, self.directory, "cluster.local")
         server.startService()
         self.addCleanup(server.stopService)
         return int(server.addresses[0].port)
@@ -142,6 +142,13 @@ class ServerTests(TestCase):
         data = await self.raw(port, query)
         self.assertEqual(data[:2], query[:2])
         return DNSRecord.parse(data)
+
+    async def test_zones_that_no_node_is_in(self) -> None:
+        port = self.serve(upstream_zones=["corp.example"])
+        names = ("kubernetes.default.svc.cluster.local", "db.corp.example", "edge-1.elsewhere.example")
+        self.directory.connected.update(dict.fromkeys(names, ["192.0.2.10"]))
+        answers = [(await self.ask(port, name, "A")).header.rcode for name in names]
+        self.assertEqual(answers, [dnslib.RCODE.REFUSED, dnslib.RCODE.REFUSED, dnslib.RCODE.NOERROR])
 
     async def stream(self, port: int) -> StreamClient:
         factory = Factory.forProtocol(StreamClient)

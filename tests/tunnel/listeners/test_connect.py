@@ -117,7 +117,7 @@ class HostTests(ConnectCase):
         self.table.add(NodeSession("edge-1", 1, Hello("1", addresses=list(addresses)), []))
 
     def test_in_turn_and_the_one_that_answered_first_the_next_time(self) -> None:
-        self.hello("192.0.2.7", "192.0.2.8")
+        self.hello("no address", "x]:1", "192.0.2.7", "192.0.2.8")
         self.answers = {"127.0.0.1": "refused", "192.0.2.7": "denied"}
         self.call("edge-1:10250")
         self.assertEqual(

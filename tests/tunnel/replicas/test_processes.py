@@ -65,6 +65,7 @@ class ReplicaProcesses(Base):
             wait_until(partial(site.reaches, name), site)
             # The cluster's nodes, which it also waits for, may come after the first caller.
             wait_until(partial(self.ready, name), site)
+        self.check_claims()
         first = site.holder()
         for name in "abc":
             wait_until(partial(self.resolves, name, first), site)
@@ -117,12 +118,10 @@ class ReplicaProcesses(Base):
         self.assertLess(self.admin.call("POST", nodes, item).status, 300)
         self.addCleanup(self.admin.call, "DELETE", f"{nodes}/{name}")
 
-    def test_what_a_node_claims(self) -> None:
-        """What another has stays with it, at every replica."""
+    def check_claims(self) -> None:
+        """What a node has stays with it at every replica, whatever another claims."""
         site, own, pod, free = self.site, "198.51.100.7", "198.51.100.130", "198.51.100.9"
         owner, thief = f"{self.namespace}-owner", f"{self.namespace}-thief"
-        for name in "abc":
-            wait_until(partial(self.ready, name), site)
         self.add_node(owner, [own], "198.51.100.128/26")
         for name in "abc":
             wait_until(lambda name=name: self.leads(name, own, owner), site)  # type: ignore[misc]
