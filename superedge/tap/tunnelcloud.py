@@ -58,6 +58,7 @@ class TunnelBranch:
         if settings.replicas is not None and settings.registry == "kubernetes":
             own = own_replica(settings.replicas, addresses, self._kubernetes.namespace)
         cloud = TunnelCloud(reactor, settings, watcher, "" if own is None else own.name)
+        self._cloud = cloud
         self._tunnel: Tunnel = cloud
         self.services = MultiService()
         self._index: NodeIndex | None = None
@@ -115,8 +116,11 @@ class TunnelBranch:
         return " and ".join(what for what, part in self._followed if not part.synced)
 
     def status(self) -> dict[str, object]:
-        """For the status page: who holds which nodes, as this replica sees it."""
-        found: dict[str, object] = {"nodes": self._directory.held_here()}
+        """For the status page: the nodes that are or were here, and how many each replica holds."""
+        found: dict[str, object] = {
+            "connected": self._directory.held_here(),
+            "nodes": self._cloud.node_status(),
+        }
         if self._replicated is not None:
             registry = self._replicated.registry
             found["replica"] = self._replicated.own.name
