@@ -25,6 +25,7 @@ _COMMANDS = {
     "cloud": _Command("superedge.cli.run:cloud", "Run the cloud end in the foreground."),
     "edge": _Command("superedge.cli.run:edge", "Run the edge end in the foreground."),
     "check": _Command("superedge.cli.run:check", "Check a configuration and the files it names."),
+    "nodes": _Command("superedge.cli.nodes:nodes", "List the nodes of a cloud end."),
     "cache": _Command("superedge.cli.cache:cache", "Look into the cache of a lite-apiserver."),
     "connect": _Command(
         "superedge.cli.connect:connect", "Connect standard input and output to a node's port."

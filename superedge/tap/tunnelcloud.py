@@ -22,7 +22,7 @@ from superedge.kube.nodes import Node, NodeIndex, read_node
 from superedge.kube.reflector import Key, Reflector
 from superedge.net.interfaces import own_addresses
 from superedge.plugin import find_plugin
-from superedge.tap.nodes import name_rules, ranges, tell
+from superedge.tap.nodetrust import name_rules, ranges, tell
 from superedge.tap.replicas import Replicated, own_replica
 from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher
@@ -69,6 +69,7 @@ class TunnelBranch:
             watcher.watch([settings.denied_certificates], self._denied.reload)
         replica = "" if own is None else own.name
         cloud = TunnelCloud(reactor, settings, watcher, replica, names, self._denied)
+        self._cloud = cloud
         self._tunnel: Tunnel = cloud
         self.services: MultiService = OrderedServices()
         self._index: NodeIndex | None = None
@@ -129,8 +130,11 @@ class TunnelBranch:
         return " and ".join(what for what, part in self._followed if not part.synced)
 
     def status(self) -> dict[str, object]:
-        """For the status page: who holds which nodes, as this replica sees it."""
-        found: dict[str, object] = {"nodes": self._directory.held_here()}
+        """For the status page: the nodes that are or were here, and how many each replica holds."""
+        found: dict[str, object] = {
+            "connected": self._directory.held_here(),
+            "nodes": self._cloud.node_status(),
+        }
         if self._replicated is not None:
             registry = self._replicated.registry
             found["replica"] = self._replicated.own.name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 from typing import Protocol as TypingProtocol
@@ -31,8 +31,9 @@ from superedge.tunnel import metrics
 from superedge.tunnel.dial import dial
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.limits import mux_settings
-from superedge.tunnel.messages import DialRequest, Hello, MessageError, MessageReader, decode
+from superedge.tunnel.messages import DialRequest, Hello, MessageError, MessageReader, Notice, decode
 from superedge.tunnel.names import ALPN, NameRules, NotANode
+from superedge.tunnel.nodehistory import GoneNode, NodeHistory
 from superedge.tunnel.nodetable import NodeSession, NodeTable
 from superedge.tunnel.serve import MAX_REASON
 from superedge.tunnel.shares import Shares
@@ -40,6 +41,7 @@ from superedge.tunnel.shares import Shares
 StreamBegun = Callable[[MuxStream], None]
 
 _dial_seconds = metrics.DIAL_SECONDS.labels("cloud")
+_SHORT = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU"}
 _log = Logger()
 
 
@@ -81,6 +83,7 @@ class _ControlProtocol(Protocol):
         try:
             message = self._reader.feed(data)
             if message is not None and connection.deadline is not None:
+                connection.control = self.transport
                 connection.service.introduced(connection, decode(Hello, message[0]))
         except MessageError as problem:
             connection.close(f"bad hello: {problem}")
@@ -96,6 +99,7 @@ class _EdgeConnection(MuxConnection):
     node = ""
     epoch = 0
     node_session: NodeSession | None = None
+    control: Any = None
     deadline: IDelayedCall | None = None
     """Runs until the hello is there."""
 
@@ -112,6 +116,7 @@ class _EdgeConnection(MuxConnection):
             elif not self.service.admits(transport):
                 reason = f"the certificate of {node} is denied"
         if reason:
+            reason = f"{reason}: {_certificate_text(transport.peer_certificate)}"
             metrics.SESSIONS_REFUSED.labels("cloud").inc()
             _log.warn(
                 "refused tunnel connection from {peer}: {reason}",
@@ -123,6 +128,16 @@ class _EdgeConnection(MuxConnection):
         super().connectionMade()
         self.node = node
         self.service.connected(self)
+
+
+def _certificate_text(certificate: Mapping[str, Any]) -> str:
+    """Subject and issuer of what `ssl.SSLObject.getpeercert` gave."""
+
+    def name(part: str) -> str:
+        pairs = [pair for group in certificate.get(part, ()) for pair in group]
+        return ", ".join(f"{_SHORT.get(key, key)}={value}" for key, value in pairs) or "none"
+
+    return f"subject {name('subject')!r}, issuer {name('issuer')!r}"
 
 
 class TunnelCloud(Service):
@@ -152,6 +167,7 @@ class TunnelCloud(Service):
         self._tls = ServerContextSource(config.certificate, config.key, config.ca, "required", [ALPN])
         watcher.watch_context(self._tls)
         self.nodes = NodeTable()
+        self.history = NodeHistory()
         self._connections: set[MuxConnection] = set()
         self._buckets: WeakValueDictionary[str, TokenBucket] = WeakValueDictionary()
         self._meter = metrics.SessionMeter(
@@ -194,6 +210,8 @@ class TunnelCloud(Service):
             stream = await self._dial(session, DialRequest(kind, address, timeout, caller), begun)
         except DialError as problem:
             metrics.DIAL_FAILURES.labels("cloud", problem.code).inc()
+            if session is not None:
+                self.history.failed(node, f"dial of {address}: {problem.code}: {problem.message}")
             _log.warn(
                 "dial of {address} on {node} failed: {code}: {reason}",
                 node=node,
@@ -240,9 +258,12 @@ class TunnelCloud(Service):
                 connection.close("the session that it is to join is not here")
                 return
             session.connections.append(connection)
+            session.controls[connection] = connection.control
             _log.info("tunnel session of {node} has a further connection", node=node, peer=peer)
         else:
-            session = NodeSession(node, connection.epoch, hello, [connection])
+            session = NodeSession(node, connection.epoch, hello, [connection], self.nodes.now())
+            session.controls[connection] = connection.control
+            self.history.came(node)
             metrics.SESSIONS_STARTED.labels("cloud").inc()
             _log.info(
                 "tunnel session of {node} started",
@@ -254,10 +275,64 @@ class TunnelCloud(Service):
             before = self.nodes.add(session)
             if before is not None:
                 metrics.RECONNECTS.labels("cloud").inc()
-                before.close("a newer session of the same node is here")
+                self._replace(before, session)
         connection.node_session = session
         if self._draining:
             connection.go_away()
+
+    def _replace(self, before: NodeSession, session: NodeSession) -> None:
+        """Close the older session of a node and say to its edge, and here, why."""
+        older, newer = before, session
+        if before is self.nodes.get(session.node):  # the new one came late
+            older, newer = session, before
+        node = session.node
+        then, now = (each.hello.instance or each.hello.boot_id for each in (older, newer))
+        reason = f"a newer session of the same node is here, from {newer.peer}"
+        if self.history.takes_over(node, then, now):
+            reason = f"two edges share the certificate of {node}: one at {newer.peer}, one at {older.peer}"
+            self.history.failed(node, reason)
+            _log.warn(
+                "two edges share the certificate of {node}: one at {peer}, one at {other}",
+                node=node,
+                peer=newer.peer,
+                other=older.peer,
+            )
+        older.tell(Notice("replaced", reason))
+        older.close(reason)
+
+    def node_status(self) -> list[dict[str, object]]:
+        """Every node that is connected here, then those that have gone, for the status page."""
+        found: list[dict[str, object]] = []
+        for session in sorted(self.nodes, key=lambda session: session.node):
+            first, stats = session.connections[0], [each.stats for each in session.connections]
+            found.append(
+                {
+                    "name": session.node,
+                    "connected": True,
+                    "since": session.since,
+                    "peer": session.peer,
+                    "version": session.hello.version,
+                    "rtt_seconds": first.rtt,
+                    "connections": len(session.connections),
+                    "streams": sum(max(0, each.stream_count - 1) for each in session.connections),
+                    "bytes_in": sum(each.bytes_in for each in stats),
+                    "bytes_out": sum(each.bytes_out for each in stats),
+                    "last_error": self.history.last_error(session.node),
+                }
+            )
+        for gone in self.history.gone.values():
+            found.append(
+                {
+                    "name": gone.name,
+                    "connected": False,
+                    "since": gone.gone_since,
+                    "connected_since": gone.connected_since,
+                    "peer": gone.peer,
+                    "version": gone.version,
+                    "last_error": gone.reason,
+                }
+            )
+        return found
 
     def _ended(self, reason: str, connection: _EdgeConnection) -> None:
         if connection.deadline is not None and connection.deadline.active():
@@ -270,12 +345,17 @@ class TunnelCloud(Service):
             _log.info("tunnel connection of {node} ended: {reason}", node=node, peer=peer, reason=reason)
             return
         session.connections.remove(connection)
+        session.controls.pop(connection, None)
         if session.connections:
             _log.info(
                 "tunnel session of {node} lost a connection: {reason}", node=node, peer=peer, reason=reason
             )
             return
+        was_newest = self.nodes.get(node) is session
         self.nodes.remove(session)
+        if was_newest:
+            version, now = session.hello.version, self.nodes.now()
+            self.history.left(GoneNode(node, peer, version, session.since, now, reason))
         _log.info(
             "tunnel session of {node} ended: {reason}",
             node=node,

@@ -57,12 +57,17 @@ class Hello(msgspec.Struct, frozen=True):
     kind: Literal["control"] = "control"
     session: str = ""
     """Which connections of a node belong together; new for each session."""
+    instance: str = ""
+    """Which process this is; new at each start."""
     joins: bool = False
     """Whether this is a further connection of that session."""
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """From the cloud on the control stream: ``drain`` asks the edge to connect elsewhere."""
+    """From the cloud on the control stream.
+
+    ``drain`` asks the edge to connect elsewhere; ``replaced`` says that another session took its place.
+    """
 
     notice: str
     message: str = ""

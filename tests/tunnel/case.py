@@ -124,7 +124,7 @@ class TunnelCase(TestCase):
         self.addCleanup(target.stopListening)
         self.target = f"127.0.0.1:{cast(Any, target.getHost()).port}"
         self.edge = self.make_edge("system:node:edge-1", [self.target])
-        await self.until(lambda: self.cloud.knows("edge-1"))
+        await self.until(lambda: self.cloud.knows("edge-1") and self.edge.connected_to is not None)
 
     async def tearDown(self) -> None:  # type: ignore[override]
         for service in reversed(self.services):

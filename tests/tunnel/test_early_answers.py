@@ -47,17 +47,17 @@ class Uploader(Protocol):
 class EarlyAnswerTests(TunnelCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
-        self.target = socket.create_server(("127.0.0.1", 0))
-        self.target.settimeout(5)
-        self.addCleanup(self.target.close)
-        self.address = f"127.0.0.1:{self.target.getsockname()[1]}"
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.listening.settimeout(5)
+        self.addCleanup(self.listening.close)
+        self.address = f"127.0.0.1:{self.listening.getsockname()[1]}"
         self.make_edge("edge-2", [self.address])
         await self.until(lambda: self.cloud.knows("edge-2"))
 
     def serve(self) -> None:
         """A thread: reads a little, answers, and closes with the rest unread, which resets the connection."""
         for _ in range(ROUNDS):
-            connection, _ = self.target.accept()
+            connection, _ = self.listening.accept()
             connection.recv(10_000)
             connection.sendall(ANSWER)
             connection.close()

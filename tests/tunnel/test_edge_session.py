@@ -44,6 +44,7 @@ class EdgeSessionTests(SynchronousTestCase):
         self.clouds = [Cloud()]
         self.dials: list[Deferred[MuxConnection]] = []
         self.up: set[MuxConnection] = set()
+        self.refused: list[str] = []
         self.session = EdgeSession(
             self.clock,  # type: ignore[arg-type]
             self.dial,
@@ -51,6 +52,7 @@ class EdgeSessionTests(SynchronousTestCase):
             lambda: Redial(1.0, 8.0, random=Random(1)),
             self.up.add,
             self.up.discard,
+            lambda connection, reason: self.refused.append(reason),
         )
         self.session.begin(self.clouds[0].dialer, count)
         self.clouds[0].pump()

@@ -74,7 +74,7 @@ class ReplicaProcesses(Base):
         )
         second, third = (name for name in "abc" if name != first)
         status = site.status(second)
-        self.assertEqual((status["replica"], status["draining"], status["nodes"]), (second, False, 0))
+        self.assertEqual((status["replica"], status["draining"], status["connected"]), (second, False, 0))
         nodes = {replica["name"]: replica["nodes"] for replica in status["replicas"]}
         self.assertEqual(nodes, {first: 1, third: 0})
         # Open streams: through the holder itself and through another replica.

@@ -13,7 +13,7 @@ from superedge.config.addresses import TCPAddress
 from superedge.config.tunnel import TunnelCloudConfig
 from superedge.kube.access import Access
 from superedge.kube.nodes import Refused
-from superedge.tap.nodes import name_rules, ranges, tell
+from superedge.tap.nodetrust import name_rules, ranges, tell
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource
 from superedge.tunnel.names import NotANode
