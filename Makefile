@@ -1,28 +1,53 @@
 # Every target makes what it needs, from a fresh clone on. `make help` lists them.
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 PYTHON ?= python3
 TESTS ?= tests
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SuperEdge needs Python 3.11 or later: make PYTHON=python3.12")'
 TRIAL := $(BIN)/python -W default -m twisted.trial --temp-directory $(VENV)/trial
 
-.PHONY: help demo test test-cluster lint bench controlplane docs clean
+.PHONY: help demo picture test test-lowest test-cluster lint bench controlplane docs clean
 help:
 	@sed -n 's/^## //p' Makefile
 
 $(VENV)/ready: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SuperEdge needs Python 3.11 or later: make PYTHON=python3.12")'
+	@$(CHECK_PYTHON)
 	@echo "setting up $(VENV) (a minute, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,lint,docs]'
+	@touch $@ $(VENV)/demo
+
+# What the demo runs on, without test tools and linters.
+$(VENV)/demo: pyproject.toml
+	@$(CHECK_PYTHON)
+	@echo "setting up $(VENV) for the demo (half a minute, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[testing]'
 	@touch $@
 
 ## make demo          run the product's main job on embedded defaults: no cluster needed
-demo: $(VENV)/ready
+demo: $(VENV)/demo
 	@$(BIN)/python -m superedge.testing.demo $(ARGS)
+
+## make picture       draw the demo's output for the README
+picture: $(VENV)/demo
+	@$(BIN)/python -m superedge.testing.demo --picture docs/demo.svg
 
 ## make test          unit tests and end-to-end tests that need Python alone
 test: $(VENV)/ready
 	@$(TRIAL) --jobs 3 $(TESTS)
+
+## make test-lowest   the unit tests with the lowest versions of dependencies that pyproject.toml admits
+test-lowest: $(LOWEST)/ready
+	@$(LOWEST)/bin/python -W default -m twisted.trial --temp-directory $(LOWEST)/trial --jobs 3 $(TESTS)
+
+$(LOWEST)/ready: pyproject.toml
+	@echo "setting up $(LOWEST) (a minute, once)"
+	@$(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/pip install --quiet --disable-pip-version-check uv
+	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[test]'
+	@touch $@
 
 ## make test-cluster  tests against a real control plane, and of faults: needs Go, root and Debian packages
 test-cluster: $(VENV)/ready controlplane
@@ -53,4 +78,4 @@ controlplane: $(VENV)/ready
 
 ## make clean         remove what the other targets made here
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) $(LOWEST) dist build

@@ -1,7 +1,8 @@
 """``python -m bench.delay PORT TARGET_PORT MILLISECONDS [MEGABYTES]``: a relay that makes the path longer.
 
-MILLISECONDS are of the round trip. MEGABYTES a second is what the path carries each way; without, it carries
-what the relay can. SIGUSR1 cuts the connections that are there silently: they stay open and nothing passes.
+MILLISECONDS are of the round trip; of several, ``2,100``, SIGUSR2 makes the next one hold. MEGABYTES a second
+is what the path carries each way; without, it carries what the relay can. SIGUSR1 cuts connections silently:
+they stay open and nothing passes. SIGHUP ends them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Direction:
 
     def __init__(self, source: socket.socket, sink: socket.socket, delay: float, rate: float) -> None:
         self.source, self.sink = source, sink
-        self._delay, self._rate = delay, rate
+        self.delay, self._rate = delay, rate
         self._limit = int(rate * (delay + QUEUE)) if rate else MAX_UNDER_WAY
         self._free_at = 0.0
         self._waiting: deque[tuple[float, memoryview]] = deque()
@@ -56,7 +57,7 @@ class Direction:
         self.ended = not data
         self._free_at = max(self._free_at, now) + (len(data) / self._rate if self._rate else 0.0)
         self._under_way += len(data)
-        self._waiting.append((self._free_at + self._delay, memoryview(data)))
+        self._waiting.append((self._free_at + self.delay, memoryview(data)))
 
     def give(self, now: float) -> bool:
         """Send what has arrived; False when the connection is broken."""
@@ -90,19 +91,31 @@ class Direction:
 class Relay:
     """Both directions of every connection."""
 
-    def __init__(self, port: int, target: int, delay: float, rate: float) -> None:
-        self._target, self._delay, self._rate = target, delay, rate
+    def __init__(self, port: int, target: int, delays: list[float], rate: float) -> None:
+        self._target, self._delays, self._rate = target, delays, rate
         self._listener = socket.create_server(("127.0.0.1", port), backlog=4096)
         self._poll = select.epoll()
         self._poll.register(self._listener, select.EPOLLIN)
         self._from: dict[int, Direction] = {}
         self._to: dict[int, Direction] = {}
         signal.signal(signal.SIGUSR1, lambda *_: self._cut())
+        signal.signal(signal.SIGUSR2, lambda *_: self._next_delay())
+        signal.signal(signal.SIGHUP, lambda *_: self._end())
 
     def _cut(self) -> None:
         for direction in self._from.values():
             direction.cut = True
             self._watch(direction.source)
+
+    def _next_delay(self) -> None:
+        self._delays = self._delays[1:] + self._delays[:1]
+        for direction in self._from.values():
+            direction.delay = self._delays[0]
+
+    def _end(self) -> None:
+        for direction in self._from.values():
+            with contextlib.suppress(OSError):
+                direction.source.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         near, _ = self._listener.accept()
@@ -119,7 +132,7 @@ class Relay:
             return
         for source, sink in ((near, far), (far, near)):
             source.setblocking(False)
-            direction = Direction(source, sink, self._delay, self._rate)
+            direction = Direction(source, sink, self._delays[0], self._rate)
             self._from[source.fileno()] = self._to[sink.fileno()] = direction
         for sock in (near, far):
             self._poll.register(sock, select.EPOLLIN)
@@ -164,7 +177,8 @@ class Relay:
 def main() -> None:
     """Read the arguments and relay."""
     port, target, milliseconds, *rate = sys.argv[1:]
-    Relay(int(port), int(target), float(milliseconds) / 2000, float(rate[0]) * 1e6 if rate else 0.0).run()
+    delays = [float(each) / 2000 for each in milliseconds.split(",")]
+    Relay(int(port), int(target), delays, float(rate[0]) * 1e6 if rate else 0.0).run()
 
 
 if __name__ == "__main__":

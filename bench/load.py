@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 BLOCK = os.urandom(256 * 1024)
@@ -100,8 +102,11 @@ def exchanges(port: int, connections: int, seconds: float, size: int = 1024) -> 
     return Exchanges(count / (now - started), p50, p99)
 
 
-def new_connections(port: int, seconds: float, at_once: int = 1) -> float:
-    """Connections a second, each with one exchange of a byte, ``at_once`` of them under way together."""
+def new_connections(port: int, seconds: float, at_once: int = 1, most: float = math.inf) -> float:
+    """Connections a second, each with one exchange of a byte, ``at_once`` of them under way together.
+
+    For so many seconds, or until there were ``most``.
+    """
     poll = select.epoll()
     socks: dict[int, socket.socket] = {}
 
@@ -114,7 +119,7 @@ def new_connections(port: int, seconds: float, at_once: int = 1) -> float:
     for _ in range(at_once):
         begin()
     count = 0
-    while time.perf_counter() - started < seconds:
+    while time.perf_counter() - started < seconds and count < most:
         for number, _ in poll.poll(30):
             with socks.pop(number) as sock:
                 if sock.recv(1) != b"x":
@@ -136,6 +141,23 @@ def stream(port: int, seconds: float, pace: float = 0.0) -> None:
         if pace and sent > now * pace * 1e6:
             time.sleep(sent / pace / 1e6 - now)
         sent += sock.send(memoryview(BLOCK)[:65536])
+
+
+def bulk_across(port: int, change: Callable[[], None], seconds: float) -> tuple[float, float]:
+    """MB/s of one stream in the seconds before a change, and in as many that begin a second after it."""
+    with connect(port, b"S") as sock:
+        sock.sendall(struct.pack(">Q", 1 << 60))
+        before = _sent(sock, seconds)
+        change()
+        _sent(sock, 1.0)
+        return before, _sent(sock, seconds)
+
+
+def _sent(sock: socket.socket, seconds: float) -> float:
+    started, sent = time.perf_counter(), 0
+    while (now := time.perf_counter() - started) < seconds:
+        sent += sock.send(memoryview(BLOCK)[:65536])
+    return sent / now / 1e6
 
 
 class SlowReader:

@@ -88,6 +88,13 @@ class ICacheStore(Interface):
     async def apply(changes: Sequence[Change]) -> None:
         """Make the changes durable, all or none. Raises OSError when the medium refuses them."""
 
+    async def check() -> None:
+        """Whether what was made durable is still there, as far as that is cheap to tell; called every 2 s.
+
+        Raises `superedge.errors.StoreLost` when it is not, as when the directory was removed: then files are
+        released, ``load`` and ``apply`` begin anew, and the store is given everything again.
+        """
+
     async def close() -> None:
         """Release files; nothing may be called afterwards."""
 

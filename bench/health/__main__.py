@@ -1,7 +1,7 @@
 """`python -m bench.health`: how soon a death is seen, what is held dead without being so, what it costs.
 
 SuperEdge's nodes are the real ones on a fake clock; memberlist's run in a process of its own, in real time,
-with its LAN defaults. ``--long`` takes the hours of the targets: 1,000 node-hours at 10 % loss and 100 at 30 %.
+with its LAN defaults. ``--long`` takes the targets' hours: 1,000 of nodes at 10 % loss, and 100 at 30 %.
 """
 
 from __future__ import annotations

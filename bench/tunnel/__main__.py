@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+from functools import partial
 from pathlib import Path
 
 from bench.harness import Report, Workbench, resident, workbench
@@ -35,14 +37,15 @@ def run_paths(report: Report, seconds: float) -> None:
     for delay in (30, 100):
         for rate, text in ((GIGABIT, "1 Gbit/s"), (0.0, "no limit")):
             with workbench() as bench:
-                ways, _ = _ways(bench, site.Path(bench, delay, rate))
+                ways, _ = _ways(bench, site.Path(bench, delay, rate=rate))
                 what = f"bulk, 1 stream, {delay} ms round trip, {text}"
                 speed.long_path(report, ways, what, int(seconds * 80e6))
-    with workbench() as bench:
-        target, path = site.Target(bench), site.Path(bench, delay)
-        wide = site.Tunnel(bench, target, path, "limits.window = 33554432")
-        ways = [("superedge", wide.port), ("nginx", site.Relay(bench, target, path).port)]
-        speed.long_path(report, ways, f"{what}, a window of 32 MiB", int(seconds * 80e6))
+    for before, after in ((0, 30), (2, 100)):
+        with workbench() as bench:
+            path = site.Path(bench, before, after, always=True)
+            ways, _ = _ways(bench, path)
+            what = f"bulk, 1 stream, the round trip rises from {before} to {after} ms"
+            speed.changed_path(report, ways, what, partial(path.signal, signal.SIGUSR2), 2.0)
 
 
 def run_beside(report: Report, seconds: float) -> None:
@@ -55,12 +58,12 @@ def run_beside(report: Report, seconds: float) -> None:
         what = "1 KiB requests through another tunnel beside bulk at full speed"
         speed.beside_bulk(report, ways[:1], seconds, what, other=other.port)
     with workbench() as bench:
-        target, path = site.Target(bench), site.Path(bench, 30, GIGABIT / 10)
+        target, path = site.Target(bench), site.Path(bench, 30, rate=GIGABIT / 10)
         what = "1 KiB requests beside bulk, 30 ms round trip, 100 Mbit/s"
         one = site.Tunnel(bench, target, path)
         speed.beside_bulk(report, [("superedge", one.port)], seconds, what)
     with workbench() as bench:
-        target, path = site.Target(bench), site.Path(bench, 30, GIGABIT / 10)
+        target, path = site.Target(bench), site.Path(bench, 30, rate=GIGABIT / 10)
         several = site.Tunnel(bench, target, path, "connections = 2")
         speed.beside_bulk(report, [("superedge, 2 connections", several.port)], seconds, what)
 
@@ -71,6 +74,7 @@ def run_memory(report: Report, seconds: float) -> None:
         target = site.Target(bench)
         tunnel = site.Tunnel(bench, target, site.Path(bench))
         memory.streams(report, tunnel)
+        memory.short_streams(report, tunnel)
     with workbench() as bench:
         tunnel = site.Tunnel(bench, site.Target(bench), site.Path(bench))
         fleet = memory.nodes(report, bench, tunnel)
@@ -78,12 +82,14 @@ def run_memory(report: Report, seconds: float) -> None:
 
 
 def run_outages(report: Report, seconds: float) -> None:
-    """Restarts, and a link that is cut silently."""
+    """Restarts, a link that is cut silently, and one that is cut again and again."""
     with workbench() as bench:
         target = site.Target(bench)
         outages.restarts(report, site.Tunnel(bench, target, site.Path(bench)))
     with workbench() as bench:
         outages.silent_cut(report, bench, site.Target(bench))
+    with workbench() as bench:
+        outages.flapping(report, bench, site.Target(bench))
 
 
 PARTS = {

@@ -14,6 +14,7 @@ from bench.tunnel.site import Tunnel
 
 NODES = 1000
 STREAMS = 1000
+SHORT_STREAMS = 100_000
 
 
 class Fleet:
@@ -69,3 +70,16 @@ def streams(report: Report, tunnel: Tunnel) -> None:
     report.add(f"{STREAMS:,} idle streams, cloud", "MiB more", resident(tunnel.cloud) - before[1])
     for sock in idle:
         sock.close()
+
+
+def short_streams(report: Report, tunnel: Tunnel) -> None:
+    """Memory that is left of streams that have ended."""
+    load.new_connections(tunnel.port, 10.0, 16, SHORT_STREAMS // 100)
+    before = resident(tunnel.edge), resident(tunnel.cloud)
+    rate = load.new_connections(tunnel.port, 120.0, 16, SHORT_STREAMS)
+    for at, end in enumerate(("edge", "cloud")):
+        process = tunnel.edge if end == "edge" else tunnel.cloud
+        more = resident(process) - before[at]
+        report.add(
+            f"after {SHORT_STREAMS:,} short streams, {end}", "MiB more", more, more=f"{rate:,.0f} a second"
+        )

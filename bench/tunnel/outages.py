@@ -7,7 +7,10 @@ import time
 
 from bench.harness import Report, Workbench, wait_for_port
 from bench.tunnel.memory import Fleet
-from bench.tunnel.site import Path, Target, Tunnel, wait_for_echo
+from bench.tunnel.site import Path, Target, Tunnel, echoes, wait_for_echo
+
+CUT_EVERY = 5.0
+CUTS = 4
 
 
 def restarts(report: Report, tunnel: Tunnel) -> None:
@@ -37,8 +40,24 @@ def silent_cut(report: Report, bench: Workbench, target: Target) -> None:
     """Cut the session's connection so that neither end is told."""
     path = Path(bench, always=True)
     tunnel = Tunnel(bench, target, path)
-    path.relays[0].send_signal(signal.SIGUSR1)
+    path.signal(signal.SIGUSR1)
     report.add("link cut silently: new streams", "s", wait_for_echo(tunnel.port))
+
+
+def flapping(report: Report, bench: Workbench, target: Target) -> None:
+    """End the session's connection every few seconds and try new streams all the while."""
+    path = Path(bench, 2, always=True)
+    tunnel = Tunnel(bench, target, path)
+    tries = served = 0
+    for _ in range(CUTS):
+        end = time.monotonic() + CUT_EVERY
+        while time.monotonic() < end:
+            tries += 1
+            served += echoes(tunnel.port)
+            time.sleep(0.01)
+        path.signal(signal.SIGHUP)
+    what = f"link cut every {CUT_EVERY:g} s: new streams that are served"
+    report.add(what, "%", 100 * served / tries)
 
 
 def all_at_once(report: Report, tunnel: Tunnel, fleet: Fleet) -> None:

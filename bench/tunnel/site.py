@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import time
@@ -17,30 +18,36 @@ class Path:
     """What lies between the two halves of a way: nothing, or a relay of ``bench.delay``.
 
     Args:
-        delay: of the round trip, milliseconds.
+        delay: of the round trip, milliseconds; of several, SIGUSR2 makes the next one hold.
         rate: megabytes a second, 0 for no limit.
         always: also without delay, for what a relay can do to connections.
     """
 
-    def __init__(self, bench: Workbench, delay: float = 0.0, rate: float = 0.0, always: bool = False) -> None:
+    def __init__(self, bench: Workbench, *delay: float, rate: float = 0.0, always: bool = False) -> None:
         self._bench = bench
-        self._delay = delay
+        self._delays = delay
         self._rate = rate
         self._always = always
         self.relays: list[subprocess.Popen[bytes]] = []
 
     def to(self, port: int) -> int:
         """The port through which one far half dials ``port`` of the other."""
-        if not (self._delay or self._always):
+        if not (any(self._delays) or self._always):
             return port
         near = free_port()
-        arguments = [str(near), str(port), f"{self._delay:g}"]
+        delays = ",".join(f"{delay:g}" for delay in self._delays or (0.0,))
+        arguments = [str(near), str(port), delays]
         arguments += [f"{self._rate:g}"] if self._rate else []
         self.relays.append(
             self._bench.start(f"delay-{near}", sys.executable, "-m", "bench.delay", *arguments)
         )
         wait_for_port(near)
         return near
+
+    def signal(self, number: signal.Signals) -> None:
+        """Have the relays do what `bench.delay` does at a signal."""
+        for relay in self.relays:
+            relay.send_signal(number)
 
 
 class Target:
@@ -99,6 +106,7 @@ certificate = "{pki}/{NODE}.crt"
 key = "{pki}/{NODE}.key"
 ca = ["{pki}/ca.crt"]
 allow = ["127.0.0.1:{target.port}"]
+drain_timeout = 0.1
 {edge_options}
 """
         self.start_cloud()
@@ -114,13 +122,19 @@ allow = ["127.0.0.1:{target.port}"]
         self.edge = self._bench.twistd("superedge-edge", self._edge_config)
 
 
-def wait_for_echo(port: int, seconds: float = 40.0, timeout: float = 1.0) -> float:
+def echoes(port: int, timeout: float = 1.0) -> bool:
+    """Whether a byte comes back through a new connection."""
+    with contextlib.suppress(OSError), load.connect(port, b"Ex") as sock:
+        sock.settimeout(timeout)
+        return sock.recv(1) == b"x"
+    return False
+
+
+def wait_for_echo(port: int, seconds: float = 40.0) -> float:
     """Seconds until a byte comes back through a new connection."""
     started = time.monotonic()
     while time.monotonic() - started < seconds:
-        with contextlib.suppress(OSError), load.connect(port, b"Ex") as sock:
-            sock.settimeout(timeout)
-            if sock.recv(1) == b"x":
-                return time.monotonic() - started
+        if echoes(port):
+            return time.monotonic() - started
         time.sleep(0.01)
     raise SystemExit(f"bench: nothing comes back through port {port}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from bench import load
 from bench.harness import Report
@@ -38,6 +38,16 @@ def speeds(report: Report, ways: list[Way], seconds: float) -> None:
 def long_path(report: Report, ways: list[Way], what: str, total: int) -> None:
     """One bulk stream over a path with a delay."""
     _compare(report, what, "MB/s", ((name, load.bulk(port, 1, total)) for name, port in ways))
+
+
+def changed_path(
+    report: Report, ways: list[Way], what: str, change: Callable[[], None], seconds: float
+) -> None:
+    """One bulk stream under which the round trip rises; ``change`` makes it rise, and then fall again."""
+    for name, port in ways:
+        before, after = load.bulk_across(port, change, seconds)
+        change()
+        report.add(f"{what}, {name}", "MB/s", after, before, "peer: before the change")
 
 
 def beside_bulk(

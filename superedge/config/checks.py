@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 
 from superedge.config.addresses import Address, TCPAddress, parse_address
+from superedge.config.dialrules import parse_dial_rule
 
 
 def check_address(key: str, text: str) -> Address:
@@ -42,6 +43,18 @@ def check_networks(key: str, texts: Iterable[str]) -> None:
             ip_network(text)
         except ValueError as problem:
             raise ValueError(f"{key}: {text!r} is not a network such as 10.0.0.0/8: {problem}") from None
+
+
+def check_dial_rules(key: str, texts: Iterable[str]) -> None:
+    """Rules for what may be dialled; all faults in one sentence."""
+    faults = []
+    for text in texts:
+        try:
+            parse_dial_rule(text)
+        except ValueError as problem:
+            faults.append(str(problem))
+    if faults:
+        raise ValueError(f"{key}: {'; '.join(faults)}")
 
 
 def check_positive(**values: float) -> None:

@@ -35,6 +35,8 @@ class TunnelDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     hosts_configmap: str = ""
     #: Servers that every other question is forwarded to, tried in turn; empty refuses them.
     upstreams: list[str] = []
+    #: Zones that are theirs alone, beside `tunnel_cloud.cluster_domain`: no node's name is answered there.
+    upstream_zones: list[str] = []
     #: Seconds for one of them to answer.
     timeout: float = 2.0
     #: Networks (CIDR) that may ask; empty for any.

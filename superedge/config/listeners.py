@@ -17,12 +17,24 @@ from superedge.config.checks import (
 )
 
 LEAST_BANDWIDTH = 16 * 1024
+INTERNAL_IP = "{internal_ip}"
+"""In ``node_host``: the node's own addresses."""
 
 
 def check_bandwidth(rate: int) -> None:
     """Refuse a limit under which nothing moves."""
     if rate and rate < LEAST_BANDWIDTH:
         raise ValueError(f"bandwidth: {rate} is neither 0, for no limit, nor at least {LEAST_BANDWIDTH}")
+
+
+def split_access(text: str) -> tuple[str, str, str]:
+    """A rule of ``access``: the caller's glob, the node's, and the port. ValueError when it is none."""
+    caller, _, target = text.rpartition(" ")
+    node, _, port = target.rpartition(":")
+    number = port.isascii() and port.isdecimal() and 0 < int(port) < 65536
+    if not caller.strip() or not node or not (port == "*" or number):
+        raise ValueError(f"access: {text!r} is not CALLER NODE:PORT")
+    return caller.strip(), node, port
 
 
 class BaseListenerConfig(
@@ -97,8 +109,14 @@ class ConnectListenerConfig(BaseListenerConfig, frozen=True, tag="connect"):
     mode: str = "0660"
     #: Suffixes that may follow the node's name.
     suffixes: list[str] = []
-    #: Where a node's own kubelet is dialled when the target names the node itself: the host part.
-    node_host: str = "127.0.0.1"
+    #: What the node dials, with the request's port, when the target names the node itself: a host, or a list
+    #: of hosts that are tried in turn. `{internal_ip}` stands for the node's own addresses, as its Node
+    #: object or its session says: `["127.0.0.1", "{internal_ip}"]` reaches kubelets that listen on their
+    #: address alone.
+    node_host: str | list[str] = "127.0.0.1"
+    #: Who may reach what: `CALLER NODE:PORT`, globs of the certificate's common name and of the node's name,
+    #: and a port or `*`. Whoever no rule covers is refused; empty lets every caller reach everything.
+    access: list[str] = []
 
     def __post_init__(self) -> None:
         """CONNECT reaches every node: over TCP it is for known clients alone."""
@@ -107,6 +125,14 @@ class ConnectListenerConfig(BaseListenerConfig, frozen=True, tag="connect"):
             self.certificate and self.key and self.client_ca
         ):
             raise ValueError("a connect listener on TCP needs certificate, key and client_ca")
+        if not self.node_host or "" in (
+            [self.node_host] if isinstance(self.node_host, str) else self.node_host
+        ):
+            raise ValueError("node_host names no host")
+        for text in self.access:
+            split_access(text)
+        if self.access and not self.client_ca:
+            raise ValueError("access needs certificate, key and client_ca: it goes by the callers' names")
         if not re.fullmatch("[0-7]{3,4}", self.mode):
             raise ValueError(f"mode: {self.mode!r} is not three or four octal digits, such as 0660")
 
@@ -121,7 +147,8 @@ class _HTTPListenerConfig(BaseListenerConfig, frozen=True):
     ports: dict[str, str] = {}
     #: Suffixes that may follow the node's name, e.g. `.edge.example`.
     suffixes: list[str] = []
-    #: Seconds after which a kept connection on which nothing is asked for is closed, on either side.
+    #: Seconds after which a kept connection on which nothing is asked for is closed, on either side, and one
+    #: whose caller stands still in a request's body or takes nothing of an answer.
     idle_timeout: float = 75.0
 
     def __post_init__(self) -> None:

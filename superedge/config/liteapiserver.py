@@ -52,7 +52,7 @@ class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     #: The store, by its plugin's name: `file`, `sqlite`, `memory`, or one that an installed package brings.
     store: str = "file"
-    #: Directory of the store. It holds what the node may read, Secrets too: 0700.
+    #: Directory of the store, for it alone. It holds what the node may read, Secrets too, and is made 0700.
     path: Path = Path("/var/lib/superedge/cache")
     #: Options of the store.
     options: dict[str, Any] = {}
@@ -60,10 +60,11 @@ class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     commit_interval: float = 0.05
     #: Rules by resource; what none of them names is cached.
     rules: list[CacheRuleConfig] = []
-    #: Largest single answer that is remembered, bytes.
+    #: Largest single answer that is remembered or filtered, bytes; also what the unfinished answers of one
+    #: client may have together.
     max_body: int = 64 * 1024 * 1024
-    #: Bytes that are remembered. Beyond, what was used least lately is forgotten, but nothing that an open
-    #: watch shows.
+    #: Bytes that are remembered. Beyond, who has most for the own share gives way, and of that what was used
+    #: least lately, but nothing that an open watch shows.
     max_bytes: int = 256 * 1024 * 1024
     #: Objects that are remembered, in the same manner; each list, watch, document and 404 counts as one, too.
     max_objects: int = 100_000

@@ -153,7 +153,7 @@ def markdown(kind: type[msgspec.Struct] = Config) -> str:
     lines = [
         "# Configuration",
         "",
-        "`twistd superedge-cloud --config FILE` and `twistd superedge-edge --config FILE` read the same TOML",
+        "`superedge cloud --config FILE` and `superedge edge --config FILE` read the same TOML",
         "tables; a component runs when its table is there. Unknown keys are refused. File paths are relative",
         "to the configuration file. `--set section.key=value` overrides one value, `--check` reads the file,",
         "says what is wrong with it and starts nothing.",

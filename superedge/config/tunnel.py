@@ -11,13 +11,17 @@ import msgspec
 from superedge.config.addresses import parse_proxy
 from superedge.config.checks import (
     check_address,
+    check_dial_rules,
     check_ip,
+    check_networks,
     check_not_negative,
     check_positive,
     check_tcp_address,
 )
 from superedge.config.listeners import ListenerConfig, check_bandwidth
 
+RESERVED_NAMES = ("localhost", "*.localhost", "kubernetes", "kubernetes.default", "*.svc", "*.svc.*")
+"""What stands for something else in a cluster, beside the cluster's domain."""
 _REPLICA_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
 
@@ -32,7 +36,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     #: Streams open at once on one session.
     streams: int = 4096
     #: Largest receive window of one stream, bytes.
-    window: int = 16 * 1024 * 1024
+    window: int = 48 * 1024 * 1024
     #: Bytes all receive windows of one session may grow to together; with more than that unsent, every stream
     #: holds little.
     session_buffer: int = 64 * 1024 * 1024
@@ -51,8 +55,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             pending_dials=self.pending_dials,
             prologue_timeout=self.prologue_timeout,
         )
-        if self.window < 256 * 1024 or self.session_buffer < self.window:
-            raise ValueError("window must be at least 262144, and session_buffer at least window")
+        if self.window < 256 * 1024 or self.session_buffer < 256 * 1024:
+            raise ValueError("window and session_buffer must be at least 262144")
 
 
 class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -123,9 +127,28 @@ class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     registry: Literal["local", "kubernetes"] = "local"
     #: This replica and the others, with `registry = "kubernetes"`.
     replicas: ReplicasConfig | None = None
+    #: Which certificates of `ca` make nodes. `kubernetes`: common name `system:node:NAME` and organisation
+    #: `system:nodes`, as kubelets have; `any`: also the common name `NAME` alone; `auto`: `kubernetes` where
+    #: `ca` has a cluster's CA, which signs users as well, or else `any`.
+    node_certificates: Literal["auto", "kubernetes", "any"] = "auto"
+    #: File of certificates that are not taken any more, of nodes, callers and replicas: lines `serial HEX` or
+    #: `name COMMON-NAME`. A change ends what they have open within seconds.
+    denied_certificates: Path | None = None
+    #: The cluster's DNS domain: no node has a name below it.
+    cluster_domain: str = "cluster.local"
+    #: Further names that no node may have, as globs. Never a node's are names that read as an address.
+    reserved_names: list[str] = msgspec.field(default_factory=lambda: list(RESERVED_NAMES))
     #: Read the cluster's Node objects (table `kubernetes`): `connect` listeners then take addresses of nodes
-    #: and of their pods, and `tunnel_dns` knows nodes that are not connected.
+    #: and of their pods, within the ranges below, and `tunnel_dns` knows nodes that are not connected.
     node_objects: bool = False
+    #: Networks (CIDR) of the nodes' own addresses. An address outside of them leads to no node.
+    node_ranges: list[str] = []
+    #: Networks (CIDR) of the cluster's pods, as kube-controller-manager's `--cluster-cidr`: a Node's
+    #: `podCIDR` counts only within them.
+    pod_ranges: list[str] = []
+    #: Networks (CIDR) that are no node's and no pod's: the Services', and the API servers' addresses. The one
+    #: in the kubeconfig always is.
+    reserved_ranges: list[str] = []
     #: Seconds that open streams have to finish when the process is told to stop.
     drain_timeout: float = 30.0
     #: Bounds of one session.
@@ -139,6 +162,9 @@ class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         """Check the address and that nodes can be verified."""
         check_address("listen", self.listen)
         check_not_negative(drain_timeout=self.drain_timeout)
+        check_networks("node_ranges", self.node_ranges)
+        check_networks("pod_ranges", self.pod_ranges)
+        check_networks("reserved_ranges", self.reserved_ranges)
         if not self.ca:
             raise ValueError("ca must name at least one file")
         if self.registry == "kubernetes" and self.replicas is None:
@@ -189,10 +215,14 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     #: Connections of the session, 1 to 16, all to one server. With several, a bulk stream or a lost packet on
     #: one delays no stream of the others.
     connections: int = 1
-    #: First delay before dialling again, seconds; it doubles up to `reconnect_maximum`.
+    #: First delay before dialling again, seconds; it doubles up to `reconnect_maximum`. While a server
+    #: refuses at once it stays within 1 second for a minute, and after a session that worked within 2.
     reconnect_initial: float = 0.5
     #: Longest delay before dialling again, seconds.
     reconnect_maximum: float = 60.0
+    #: Seconds that open streams have to finish when the process is told to stop.
+    #: New ones are served meanwhile.
+    drain_timeout: float = 30.0
     #: Kinds of streams that installed packages serve on this node, beside `tcp` and `tls`.
     handlers: list[str] = []
     #: TLS to targets.
@@ -206,9 +236,11 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
             raise ValueError("servers and ca must name at least one each")
         for server in self.servers:
             check_tcp_address("servers", server)
+        check_dial_rules("allow", self.allow)
         if not 1 <= self.connections <= 16:
             raise ValueError(f"connections: {self.connections} is not 1 to 16")
         check_positive(reconnect_initial=self.reconnect_initial)
+        check_not_negative(drain_timeout=self.drain_timeout)
         if not self.reconnect_maximum >= self.reconnect_initial:
             raise ValueError(f"reconnect_maximum: {self.reconnect_maximum} is less than reconnect_initial")
         if self.proxy and parse_proxy(self.proxy)[1] and self.proxy_credentials is not None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from dnslib import DNSRecord
 from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -152,7 +153,10 @@ class Forwarder:
     async def _exchange(self, server: TCPAddress, query: bytes) -> bytes:
         protocol = _Datagram(server, query)
         interface = "::" if ":" in server.host else ""
-        port = self._reactor.listenUDP(0, protocol, interface, MAX_PACKET)
+        try:
+            port = self._reactor.listenUDP(0, protocol, interface, MAX_PACKET)
+        except (OSError, CannotListenError) as problem:  # no descriptors, or no IPv6
+            raise ForwardError(f"no socket for a question to {server}: {problem}") from problem
         try:
             answer = await protocol.done
         finally:

@@ -33,7 +33,9 @@ MAX_WAITING = 100
 MAX_PENDING = 2000
 """Questions under way to upstream servers; more are SERVFAIL at once."""
 IDLE = 30.0
-"""Seconds that a TCP connection may be silent."""
+"""Seconds that a TCP connection has for its next question, whole."""
+MAX_STREAMS = 1000
+"""TCP connections at once."""
 
 _log = Logger()
 
@@ -43,11 +45,14 @@ class DNSServer(Service):
 
     name = "tunnel-dns"
 
-    def __init__(self, reactor: IReactor, config: TunnelDNSConfig, directory: Directory) -> None:
+    def __init__(
+        self, reactor: IReactor, config: TunnelDNSConfig, directory: Directory, cluster_domain: str = ""
+    ) -> None:
         self._reactor = reactor
         self._listen = [cast(TCPAddress, parse_address(text, 53)) for text in config.listen]
         self.clients = Networks(config.allow)
-        self._zone = NodeZone(directory, config.suffixes, config.ttl, config.unconnected)
+        others = [cluster_domain, *config.upstream_zones]
+        self._zone = NodeZone(directory, config.suffixes, config.ttl, config.unconnected, others)
         # By the whole question but its id, so that each asker's own spelling comes back.
         self._known: dict[tuple[bool, bytes], bytes] = {}
         self._known_size = 0
@@ -56,6 +61,8 @@ class DNSServer(Service):
         upstreams = [cast(TCPAddress, parse_address(text, 53)) for text in config.upstreams]
         self._forwarder = Forwarder(reactor, upstreams, config.timeout) if upstreams else None
         self._pending = 0
+        self.streams = 0
+        """TCP connections."""
         self._ports: list[Any] = []
 
     @property
@@ -196,20 +203,23 @@ class _Questions(Protocol):
         self._idle = reactor.callLater(IDLE, self._silent)
         self._waiting: set[Deferred[None]] = set()
         self._full = False
+        self._asking = False
 
     def connectionMade(self) -> None:
+        self._server.streams += 1
         self.transport.registerProducer(self, True)
 
     def _silent(self) -> None:
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        if self._idle.active():
-            self._idle.reset(IDLE)
         self._received += data
         self._ask()
 
     def _ask(self) -> None:
+        if self._asking:
+            return  # a question that is answered at once leads here again
+        self._asking = True
         received = self._received
         while len(received) >= 2 and not self._full and len(self._waiting) < MAX_WAITING:
             size = int.from_bytes(received[:2], "big")
@@ -217,6 +227,8 @@ class _Questions(Protocol):
                 break
             question = bytes(received[2 : 2 + size])
             del received[: 2 + size]
+            if self._idle.active():
+                self._idle.reset(IDLE)
             known = self._server.known(question, True)
             if known is not None:
                 self._send(known)
@@ -224,6 +236,7 @@ class _Questions(Protocol):
             answered = in_background(self._answer(question), _log, "a question failed")
             self._waiting.add(answered)
             answered.addCallback(self._answered, answered)
+        self._asking = False
         self._pace()
 
     def _pace(self) -> None:
@@ -257,6 +270,7 @@ class _Questions(Protocol):
         """The connection is gone; connectionLost follows."""
 
     def connectionLost(self, reason: Any = None) -> None:
+        self._server.streams -= 1
         if self._idle.active():
             self._idle.cancel()
         self._full = True
@@ -273,5 +287,8 @@ class _Streams(Factory):
     def buildProtocol(self, addr: Any) -> Protocol | None:
         if not self._server.clients.allow(addr.host):
             metrics.QUERIES.labels("refused").inc()
+            return None
+        if self._server.streams >= MAX_STREAMS:
+            metrics.QUERIES.labels("overload").inc()
             return None
         return _Questions(self._server, self._server._reactor)

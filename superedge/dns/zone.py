@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from dnslib import AAAA, CLASS, PTR, QTYPE, RCODE, RR, A, DNSRecord
 
 from superedge.dns.messages import failure, negative
-from superedge.net.names import strip_suffix
+from superedge.net.names import strip_suffix, under
 
 Unconnected = Literal["address", "nxdomain", "servfail", "forward"]
 
@@ -38,9 +38,18 @@ class NodeZone:
     """Answers for nodes; every other name is none of its business."""
 
     def __init__(
-        self, directory: Directory, suffixes: Sequence[str], ttl: int, unconnected: Unconnected = "forward"
+        self,
+        directory: Directory,
+        suffixes: Sequence[str],
+        ttl: int,
+        unconnected: Unconnected = "forward",
+        others: Sequence[str] = (),
     ) -> None:
-        """``unconnected``: what is said of a node that is known and not connected."""
+        """``unconnected``: what is said of a node that is known and not connected.
+
+        Names in the zones ``others`` are never a node's, whatever the directory says.
+        """
+        self._others = others
         self._directory = directory
         self._suffixes = suffixes
         self._ttl = ttl
@@ -49,11 +58,15 @@ class NodeZone:
     def answer(self, query: DNSRecord) -> DNSRecord | None:
         """The answer to a question about a node, None for any other name."""
         question = query.q
-        if question.qclass not in (CLASS.IN, _ANY_CLASS):
+        if question.qclass not in (CLASS.IN, _ANY_CLASS) or any(
+            b"." in part for part in question.qname.label
+        ):
             return None
         # The question's own spelling is kept: resolvers check that it comes back (0x20).
         name = str(question.qname)
         nodes = strip_suffix(name, self._suffixes)
+        if any(under(nodes[0], zone) for zone in self._others):
+            return None
         for node in nodes:
             if addresses := self._directory.serving(node):
                 return self._addresses(query, name, addresses)

@@ -53,7 +53,7 @@ class EdgeAdmission(MultiService):
         self._namespace = namespace
         self._streams = streams
         self._verifier = Verifier(config.ca, node_of, limit=65536)
-        watcher.watch(config.ca, self._verifier.reload)
+        watcher.watch(config.ca, self.forget_voters)
         self._judging: Judging | None = None
         self._enforcement: Literal["policy", "webhook"] = "webhook"
         self._choosing: Deferred[None] | None = None
@@ -121,6 +121,12 @@ class EdgeAdmission(MultiService):
         )
         for service in (follower, server, certificate):
             service.setServiceParent(self)
+
+    def forget_voters(self) -> None:
+        """Who may vote has changed: every voter shows its certificate anew."""
+        self._verifier.reload()
+        if self._judging is not None:
+            self._judging.reconnect()
 
     def _sessions_changed(self) -> None:
         if self._judging is not None:

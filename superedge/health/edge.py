@@ -45,7 +45,8 @@ class EdgeHealth(MultiService):
     ) -> None:
         """Raises SuperEdgeError when files or probes are not usable."""
         super().__init__()
-        node = node_of(load_identity(config.certificate, config.key).name)
+        own = load_identity(config.certificate, config.key)
+        node = node_of(own.name, own.organizations, own.serial)
         if node is None:
             raise ConfigError("edge_health.certificate", "", f"{config.certificate} is no node's certificate")
         self._reactor = reactor

@@ -96,6 +96,10 @@ class Judging(MultiService):
         """Nodes have connected, or left."""
         self._streams.look()
 
+    def reconnect(self) -> None:
+        """Begin anew with every node."""
+        self._streams.reconnect()
+
     async def stopService(self) -> None:
         """Do no more; what was written stays."""
         if self._proving is not None:

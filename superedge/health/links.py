@@ -31,6 +31,7 @@ from superedge.net.factory import MakingFactory
 from superedge.net.sockets import address_text
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
+from superedge.tls.x509 import Certificate
 
 ALPN = "superedge-health/1"
 CONNECT_TIMEOUT = 5.0
@@ -38,13 +39,13 @@ CONNECT_TIMEOUT = 5.0
 _log = Logger()
 
 
-class _PeerContexts(ClientContextSource):
+class PeerContexts(ClientContextSource):
     """Verifies the chain alone: who a peer is says its common name, which `PeerLinks` compares."""
 
-    def _make(self, alpn: tuple[str, ...]) -> ssl.SSLContext:
-        context = super()._make(alpn)
+    def _make(self, alpn: tuple[str, ...]) -> tuple[ssl.SSLContext, list[Certificate]]:
+        context, authorities = super()._make(alpn)
         context.check_hostname = False
-        return context
+        return context, authorities
 
 
 class PeerLinks(Service):
@@ -69,7 +70,7 @@ class PeerLinks(Service):
         self._exchange = exchange
         self._listen = parse_address(listen)
         self._server_tls = ServerContextSource(certificate, key, ca, "required", [ALPN])
-        self._client_tls = _PeerContexts(ca, certificate, key, [ALPN])
+        self._client_tls = PeerContexts(ca, certificate, key, [ALPN])
         for source in (self._server_tls, self._client_tls):
             watcher.watch_context(source)
         self._node_of = node_of
@@ -106,7 +107,8 @@ class PeerLinks(Service):
     def _admit(self, talk: Talk, expected: str | None) -> str | None:
         """Why the other side is no peer, or not the one that was dialled; else the exchange has the link."""
         transport = talk.transport
-        node = self._node_of(transport.peer_common_name)
+        serial = int(transport.peer_certificate.get("serialNumber", "0"), 16)
+        node = self._node_of(transport.peer_common_name, transport.peer_organizations, serial)
         fault = None
         if transport.alpn != ALPN:
             fault = f"it does not speak {ALPN}"

@@ -7,7 +7,7 @@ common name is ``NAME`` or ``system:node:NAME``.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -31,8 +31,8 @@ MAX_CHAIN = 4
 """Certificates of a voter, its own and those of CAs between it and a trusted one."""
 MAX_CERTIFICATE = 16 * 1024
 
-NodeOf = Callable[[str | None], str | None]
-"""Which node a common name stands for."""
+NodeOf = Callable[[str | None, Collection[str], int], str | None]
+"""Which node a certificate makes, by common name, organizations and serial number; None for none."""
 
 
 def key_id(der: bytes) -> bytes:
@@ -141,13 +141,14 @@ class Verifier:
                 crypto.X509.from_cryptography(leaf),
                 [crypto.X509.from_cryptography(other) for other in others],
             ).verify_certificate()
-            names = parse_certificate(chain[0]).common_names
+            parsed = parse_certificate(chain[0])
             public = leaf.public_key()
         except (ValueError, UnsupportedAlgorithm, crypto.Error, crypto.X509StoreContextError) as problem:
             raise Refused("identity", f"a voter's certificate is refused: {problem}") from problem
-        name = self._node_of(names[-1] if names else None)
+        names = parsed.common_names
+        name = self._node_of(names[-1] if names else None, parsed.organizations, parsed.serial)
         if name is None:
-            raise Refused("identity", f"a voter's certificate is no node's: {names}")
+            raise Refused("identity", f"a voter's certificate is no node's, or is denied: {names}")
         self._known[key] = _Voter(name, public, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
         self._known.move_to_end(key)
         if len(self._known) > self._limit:

@@ -89,6 +89,11 @@ class NodeStreams(Service):
         if self._soon is None and self.running:
             self._soon = self._reactor.callLater(GATHER, self._look)
 
+    def reconnect(self) -> None:
+        """Open every stream anew."""
+        for talk in list(self._nodes):
+            talk.end("who may vote has changed")
+
     def regrouped(self, unit: str) -> None:
         """A unit has other members: they are told."""
         self._regrouped.add(unit)

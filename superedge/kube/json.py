@@ -14,6 +14,7 @@ from superedge.kube.objects import (
     FrameSplitter,
     Item,
     Known,
+    Lifecycle,
     ListPage,
     WatchEvent,
     named,
@@ -61,6 +62,21 @@ class _Labels(msgspec.Struct):
     labels: dict[str, str] | None = None
 
 
+class _EndMetadata(msgspec.Struct):
+    uid: str | None = None
+    deletionTimestamp: str | None = None
+    deletionGracePeriodSeconds: int | None = None
+    finalizers: list[str] | None = None
+
+
+class _Ending(msgspec.Struct):
+    metadata: _EndMetadata | None = None
+
+
+class _Described(msgspec.Struct):
+    metadata: msgspec.Raw
+
+
 class _Labelled(msgspec.Struct):
     metadata: _Labels | None = None
 
@@ -73,6 +89,8 @@ _object = msgspec.json.Decoder(_Object)
 _list = msgspec.json.Decoder(_List)
 _event = msgspec.json.Decoder(_Event)
 _bookmark = msgspec.json.Decoder(_Bookmark)
+_ending = msgspec.json.Decoder(_Ending)
+_described = msgspec.json.Decoder(_Described)
 _labelled = msgspec.json.Decoder(_Labelled)
 _status = msgspec.json.Decoder(_Status)
 _encode = msgspec.json.encode
@@ -95,11 +113,18 @@ def _named_item(raw: bytes) -> Item:
     return named(_item(raw))
 
 
+def partial_metadata(metadata: bytes) -> bytes:
+    """PartialObjectMetadata of an object."""
+    return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":%b}' % metadata
+
+
 class LineSplitter:
     """One event a line, as the API server's JSON framer writes them."""
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []
+        self.pending = 0
+        """Bytes of a line that is not whole yet."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that are now whole, without empty ones."""
@@ -107,18 +132,15 @@ class LineSplitter:
         if end < 0:
             if data:
                 self._pending.append(data)
+                self.pending += len(data)
             return []
         if end and end == len(data) - 1 and not self._pending:
             return [data[:end]]  # a whole event in one piece, as they nearly always come
         *lines, rest = data.split(b"\n")
         lines[0] = b"".join([*self._pending, lines[0]])
         self._pending = [rest] if rest else []
+        self.pending = len(rest)
         return [line for line in lines if line]
-
-    @property
-    def pending(self) -> int:
-        """Bytes of a line that is not whole yet."""
-        return sum(map(len, self._pending))
 
 
 class JSONCodec:
@@ -198,6 +220,30 @@ class JSONCodec:
         if path.boolean:
             return "true" if found else "false"
         return found if isinstance(found, str) else ""
+
+    def lifecycle(self, raw: bytes) -> Lifecycle:
+        """What an object's metadata say of its end. Raises DecodeError."""
+        try:
+            meta = _ending.decode(raw).metadata or _EndMetadata()
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
+        kept = bool(meta.finalizers or meta.deletionGracePeriodSeconds)
+        return Lifecycle(meta.uid or "", meta.deletionTimestamp is not None, kept)
+
+    def metadata(self, raw: bytes) -> bytes:
+        """An object's metadata. Raises DecodeError."""
+        try:
+            return bytes(_described.decode(raw).metadata)
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
+
+    def derive(self, metadata: bytes, whole: bytes) -> bytes | None:
+        """A whole object, or its metadata, which is all that PartialObjectMetadata has."""
+        return (whole or None) if self.whole else partial_metadata(metadata)
+
+    def as_of(self, raw: bytes, now: float) -> bytes:
+        """Nothing in this form counts time."""
+        return raw
 
     def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
         """The body of a GET answer; an item of a list gets its kind and apiVersion."""

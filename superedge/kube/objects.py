@@ -110,6 +110,16 @@ class FieldPath(NamedTuple):
     boolean: bool = False
 
 
+class Lifecycle(NamedTuple):
+    """What an object's metadata say of its end. Source: Kubernetes, "Finalizers" and API conventions."""
+
+    uid: str = ""
+    deleting: bool = False
+    """Whether its deletion was asked for."""
+    kept: bool = False
+    """Whether finalizers or a grace period keep it meanwhile."""
+
+
 class Codec(Protocol):
     """Reads and writes one form of objects. What cannot be read raises DecodeError."""
 
@@ -135,6 +145,21 @@ class Codec(Protocol):
 
     def field(self, raw: bytes, path: FieldPath) -> str:
         """A field's text as selectors compare it, empty when it is absent; of a ``whole`` form."""
+
+    def lifecycle(self, raw: bytes) -> Lifecycle:
+        """What an object's metadata say of its end."""
+
+    def metadata(self, raw: bytes) -> bytes:
+        """An object's metadata, in JSON."""
+
+    def derive(self, metadata: bytes, whole: bytes) -> bytes | None:
+        """An object in this form, made of its metadata in JSON; None for a form that needs more.
+
+        ``whole`` is the object in plain JSON, empty when it is not known so.
+        """
+
+    def as_of(self, raw: bytes, now: float) -> bytes:
+        """An object as it would be shown at Unix time ``now``: a Table's row counts the object's age."""
 
     def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
         """The body of a GET answer."""

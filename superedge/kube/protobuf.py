@@ -2,8 +2,9 @@
 
 Sources: Kubernetes API concepts, "Kubernetes Protobuf encoding"; generated.proto of
 apimachinery/pkg/runtime (Unknown: typeMeta 1, raw 2) and apimachinery/pkg/apis/meta/v1 (ListMeta:
-resourceVersion 2, continue 3; ObjectMeta: name 1, namespace 3, resourceVersion 6, labels 11,
-annotations 12; WatchEvent: type 1, object 2).
+resourceVersion 2, continue 3; ObjectMeta: name 1, namespace 3, uid 5, resourceVersion 6,
+deletionTimestamp 9, deletionGracePeriodSeconds 10, labels 11, annotations 12, finalizers 14; WatchEvent:
+type 1, object 2).
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections.abc import Iterable, Mapping
 from sys import intern
 
 from superedge.kube.errors import DecodeError
+from superedge.kube.metadata import metadata_json
 from superedge.kube.objects import (
     INITIAL_EVENTS_END,
     FieldPath,
     FrameSplitter,
     Item,
     Known,
+    Lifecycle,
     ListPage,
     WatchEvent,
     named,
@@ -27,6 +30,7 @@ from superedge.kube.wire import BYTES, VARINT, field, read_varint, walk
 
 MAGIC = b"k8s\x00"
 MAX_FRAME = 64 * 1024 * 1024
+_UID, _DELETION, _GRACE, _FINALIZERS = 5, 9, 10, 14
 _LABELS, _ANNOTATIONS = 11, 12
 _CODE = 6
 
@@ -220,6 +224,33 @@ class ProtobufCodec:
     def field(self, raw: bytes, path: FieldPath) -> str:
         """A field's text as selectors compare it. Raises DecodeError."""
         return _text_at(raw, path)
+
+    def lifecycle(self, raw: bytes) -> Lifecycle:
+        """What an object's metadata say of its end. Raises DecodeError."""
+        found = Lifecycle()
+        for number, wire, start, end in walk(raw):
+            if number != 1 or wire != BYTES:
+                continue
+            for inner, inner_wire, a, b in walk(raw, start, end):
+                if inner == _UID and inner_wire == BYTES:
+                    found = found._replace(uid=raw[a:b].decode(errors="replace"))
+                elif inner == _DELETION:
+                    found = found._replace(deleting=True)
+                elif inner == _FINALIZERS or (inner == _GRACE and read_varint(raw, a)[0]):
+                    found = found._replace(kept=True)
+        return found
+
+    def metadata(self, raw: bytes) -> bytes:
+        """An object's metadata, in JSON. Raises DecodeError."""
+        return metadata_json(raw)
+
+    def derive(self, metadata: bytes, whole: bytes) -> bytes | None:
+        """Nothing is made of JSON here."""
+        return None
+
+    def as_of(self, raw: bytes, now: float) -> bytes:
+        """Nothing in this form counts time."""
+        return raw
 
     def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
         """The body of a GET answer."""

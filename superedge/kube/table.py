@@ -6,13 +6,15 @@ metadata. Sources: Kubernetes API concepts, "Receiving resources as Tables"; api
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from sys import intern
 
 import msgspec
 
+from superedge.kube.age import INVALID, UNKNOWN, age
 from superedge.kube.errors import DecodeError
-from superedge.kube.json import JSONCodec, LineSplitter
+from superedge.kube.json import JSONCodec, LineSplitter, partial_metadata
 from superedge.kube.media import Representation
 from superedge.kube.objects import (
     INITIAL_EVENTS_END,
@@ -20,6 +22,7 @@ from superedge.kube.objects import (
     FrameSplitter,
     Item,
     Known,
+    Lifecycle,
     ListPage,
     WatchEvent,
 )
@@ -38,6 +41,36 @@ class _RowObject(msgspec.Struct):
 
 class _Row(msgspec.Struct):
     object: _RowObject | None = None
+
+
+class _Column(msgspec.Struct):
+    name: str = ""
+    format: str = ""
+    description: str = ""
+
+    @property
+    def is_name(self) -> bool:
+        return self.format == "name"
+
+    @property
+    def is_age(self) -> bool:
+        """Whether it counts the time since the object was made."""
+        path = self.description.partition(_BY_PATH)[2]
+        return self.name == "Age" and path in ("", _CREATED)
+
+
+class _CreatedMetadata(msgspec.Struct):
+    creationTimestamp: str | None = None
+
+
+class _Created(msgspec.Struct):
+    metadata: _CreatedMetadata | None = None
+
+
+class _Cells(msgspec.Struct):
+    cells: list[msgspec.Raw]
+    object: msgspec.Raw
+    conditions: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Whole(msgspec.Struct):
@@ -63,10 +96,16 @@ class _Event(msgspec.Struct):
 
 _table = msgspec.json.Decoder(_Table)
 _row = msgspec.json.Decoder(_Row)
+_cells = msgspec.json.Decoder(_Cells)
+_created = msgspec.json.Decoder(_Created)
+_columns = msgspec.json.Decoder(list[_Column])
 _whole = msgspec.json.Decoder(_Whole)
 _event = msgspec.json.Decoder(_Event)
 _encode = msgspec.json.encode
 _plain = JSONCodec()
+_CREATED = ".metadata.creationTimestamp"
+_BY_PATH = "Custom resource definition column (in JSONPath format): "
+"""What the API server says of a CustomResourceDefinition's column that has no description."""
 _NO_COLUMNS = frozenset({b"null", b"[]"})
 
 
@@ -89,6 +128,7 @@ class TableCodec:
         """``representation`` is a Table's; its group and version are the apiVersion that is written."""
         self._api_version = f"{representation.group}/{representation.version}"
         self.shared = b""
+        self._aged, self._age_at = b"", -1
         self.whole = representation.include == "Object"
 
     def _read(self, body: bytes) -> _Table:
@@ -151,6 +191,54 @@ class TableCodec:
     def field(self, raw: bytes, path: FieldPath) -> str:
         """A field's text as selectors compare it."""
         return _plain.field(self._object_of(raw), path)
+
+    def lifecycle(self, raw: bytes) -> Lifecycle:
+        """What a row's object says of its end. Raises DecodeError."""
+        return _plain.lifecycle(self._object_of(raw))
+
+    def metadata(self, raw: bytes) -> bytes:
+        """The metadata of a row's object. Raises DecodeError."""
+        return _plain.metadata(self._object_of(raw))
+
+    def derive(self, metadata: bytes, whole: bytes) -> bytes | None:
+        """A row of which the name is known, and every other cell is not. Raises DecodeError."""
+        target = whole if self.whole else partial_metadata(metadata)
+        try:
+            columns = _columns.decode(self.shared or b"[]")
+        except msgspec.MsgspecError as problem:
+            raise DecodeError(f"not a Table in JSON: {problem}") from problem
+        if not columns or not target:
+            return None
+        name = _metadata(b'{"object":%b}' % target).name
+        cells = [name if column.is_name else UNKNOWN for column in columns]
+        return b'{"cells":%b,"object":%b}' % (_encode(cells), target)
+
+    def as_of(self, raw: bytes, now: float) -> bytes:
+        """A row with the age that its object has at Unix time ``now``, if it says when that was made."""
+        at = self._age_column()
+        if at < 0:
+            return raw
+        try:
+            row = _cells.decode(raw)
+            meta = _created.decode(row.object).metadata
+        except msgspec.MsgspecError:
+            return raw
+        if meta is None or not meta.creationTimestamp or at >= len(row.cells):
+            return raw
+        counted = age(meta.creationTimestamp, now)
+        if counted in (INVALID, UNKNOWN):
+            return raw  # a node without the time knows no better
+        row.cells[at] = msgspec.Raw(_encode(counted))
+        return _encode(row)
+
+    def _age_column(self) -> int:
+        """Where a row's age is, -1 when it has none."""
+        if self._aged is not self.shared:
+            self._aged, self._age_at = self.shared, -1
+            with contextlib.suppress(msgspec.MsgspecError):
+                found = [column.is_age for column in _columns.decode(self.shared or b"[]")]
+                self._age_at = found.index(True) if True in found else -1
+        return self._age_at
 
     def _object_of(self, raw: bytes) -> bytes:
         try:

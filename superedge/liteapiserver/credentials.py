@@ -142,6 +142,11 @@ class Credentials:
                     continue
                 self._hold(entry.key[0], header, BOOT)
 
+    def save(self) -> None:
+        """Write down everything once more, for a store that lost it."""
+        for digest, judged in self._judged.items():
+            self._commit(records.BEARER, (digest,), records.pack(judged))
+
     def accepted(self, authorization: bytes) -> None:
         """The cloud answered a request with it."""
         _, digest, expires = self.identify(authorization)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from twisted.logger import Logger
 
 from superedge.kube.request import RequestInfo
+from superedge.kube.status import status_body
+from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.filters import FAILED, Filters, WatchFilter, hidden
 from superedge.web.heads import Headers
 from superedge.web.server import Request
@@ -17,7 +19,12 @@ _log = Logger()
 class FilteredBody:
     """Gathers a get or a list, and answers once it is whole."""
 
-    def __init__(self, request: Request, filters: Filters, info: RequestInfo) -> None:
+    def __init__(
+        self, request: Request, filters: Filters, info: RequestInfo, failed: Callable[[], None]
+    ) -> None:
+        """``failed`` is called when the answer is too long to be filtered, which ends it."""
+        self._failed = failed
+        self._size = 0
         self._request = request
         self._filters = filters
         self._info = info
@@ -30,7 +37,16 @@ class FilteredBody:
 
     def write(self, pieces: list[bytes]) -> None:
         """Add to the body."""
+        if self._request.finished:
+            return
         self._pieces += pieces
+        self._size += sum(map(len, pieces))
+        if self._size > self._filters.max_body:
+            self._pieces.clear()
+            message = f"this node filters it, and it has more than {self._filters.max_body} bytes: use limit"
+            headers: Headers = [(b"Content-Type", b"application/json")]
+            self._request.respond(500, headers, status_body(500, message))
+            self._failed()
 
     def flush(self) -> None:
         """Nothing is sent before the end."""
@@ -54,12 +70,17 @@ class FilteredWatch:
     """Sends a watch's events filtered."""
 
     def __init__(
-        self, request: Request, filters: Filters, info: RequestInfo, failed: Callable[[], None]
+        self,
+        request: Request,
+        filters: Filters,
+        info: RequestInfo,
+        known: Callable[[Name], bytes | None],
+        failed: Callable[[], None],
     ) -> None:
-        """``failed`` is called when a filter fails, which ends the watch."""
+        """``known`` is for `WatchFilter`; ``failed`` is called when a filter fails, which ends the watch."""
         self._request = request
         self._path = info.path
-        self._filter = WatchFilter(filters, info)
+        self._filter = WatchFilter(filters, info, known)
         self._failed = failed
         self.start = request.start
         self.flush = request.flush

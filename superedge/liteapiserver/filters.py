@@ -6,18 +6,20 @@ that filters see it online and offline alike. resourceVersions stay true.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 from twisted.logger import Logger
 
 from superedge.interfaces import IResponseFilter
+from superedge.kube.errors import DecodeError
 from superedge.kube.json import LineSplitter
 from superedge.kube.media import JSON, Representation, accepted
 from superedge.kube.request import RequestInfo, qualified
 from superedge.kube.status import not_found, status_body
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, failure
+from superedge.liteapiserver.cache.scopes import Name
 from superedge.web.heads import Headers
 
 Object = dict[str, Any]
@@ -25,11 +27,17 @@ Object = dict[str, Any]
 FAILED = status_body(500, "a response filter of this node failed; its log has the reason")
 """The answer in the place of one that a filter choked on."""
 
+MAX_BODY = 64 * 1024 * 1024
+
 PLAIN = Representation(JSON)
 
 _log = Logger()
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
+
+
+def _unknown(_name: Name) -> None:
+    """Nothing is known from before what the cache has."""
 
 
 def _name(item: Object) -> tuple[str, str]:
@@ -40,7 +48,9 @@ def _name(item: Object) -> tuple[str, str]:
 class Filters:
     """The filters in use, by the resources that they want to see."""
 
-    def __init__(self, filters: Sequence[IResponseFilter]) -> None:
+    def __init__(self, filters: Sequence[IResponseFilter], max_body: int = MAX_BODY) -> None:
+        """``max_body`` is the bytes of the longest answer that is filtered."""
+        self.max_body = max_body
         self._by_resource: dict[tuple[str, str], list[IResponseFilter]] = {}
         self.active = bool(filters)
         """Whether there is any filter at all."""
@@ -86,7 +96,7 @@ class Filters:
 
     def _answer(self, request: RequestInfo, answer: Answer | WatchAnswer) -> Answer | WatchAnswer:
         if isinstance(answer, WatchAnswer):
-            answer.frames = WatchFilter(self, request, replayed=True).feed(answer.frames)
+            answer.frames = WatchFilter(self, request, _unknown, replayed=True).feed(answer.frames)
         elif answer.status == 200:
             body = self.body(request, answer.body)
             if body is None:
@@ -115,23 +125,31 @@ def hidden(request: RequestInfo) -> Answer:
     return Answer(404, headers, not_found(request.group, request.resource, request.name), "hit")
 
 
-def _bare(item: Object) -> Object:
-    """What tells a client which object is meant, and no more of it."""
-    meta = item.get("metadata") or {}
-    kept = {key: meta[key] for key in ("name", "namespace", "uid", "resourceVersion") if key in meta}
-    return {"kind": item.get("kind", ""), "apiVersion": item.get("apiVersion", ""), "metadata": kept}
-
-
 class WatchFilter:
-    """One watch: an object that becomes hidden is deleted for the client, one never shown never was."""
+    """One watch: an object that becomes hidden is deleted for the client, one never shown never was.
 
-    def __init__(self, filters: Filters, request: RequestInfo, replayed: bool = False) -> None:
-        """``replayed`` when events come from the cache, where whatever changed is ADDED."""
+    The client is told the whole object, as an API server tells it of one that leaves a selector: as it was
+    shown last, at the version at which it became hidden. Clients undo by its fields what they made of it.
+    """
+
+    def __init__(
+        self,
+        filters: Filters,
+        request: RequestInfo,
+        known: Callable[[Name], bytes | None],
+        replayed: bool = False,
+    ) -> None:
+        """``known`` gives an object as it was before the events; where it has none, the client is told the
+        object as it is. ``replayed`` when events come from the cache, where whatever changed is ADDED.
+        """
         self._filters = filters
         self._request = request
+        self._known = known
         self._splitter = LineSplitter()
         self._shown: set[tuple[str, str]] = set()
         self._hidden: set[tuple[str, str]] = set()
+        self._recent: dict[tuple[str, str], Object] = {}
+        """What was shown in these pieces, which ``known`` does not know yet."""
         # What a client that goes on from a version may have been shown before.
         self._old: tuple[str, ...] = ()
         if request.query.get("resourceVersion", "") not in ("", "0") and not request.flag(
@@ -141,7 +159,10 @@ class WatchFilter:
 
     def feed(self, pieces: list[bytes]) -> list[bytes]:
         """The events that the pieces complete, as the client is to see them. Raises msgspec errors."""
+        self._recent.clear()
         lines = [line for piece in pieces for line in self._splitter.feed(piece)]
+        if self._splitter.pending > self._filters.max_body:
+            raise DecodeError(f"an event of more than {self._filters.max_body} bytes")
         return [event for event in map(self._event, lines) if event]
 
     def _event(self, line: bytes) -> bytes:
@@ -149,20 +170,38 @@ class WatchFilter:
         if event["type"] not in ("ADDED", "MODIFIED", "DELETED"):
             return line + b"\n"
         before: Object = event["object"]
-        name, bare = _name(before), _bare(before)
+        name = _name(before)
+        ended = event["type"] == "DELETED"
         item = self._filters._filter(self._request, before)
-        if item is not None and event["type"] != "DELETED":
+        if item is not None and not ended:
             self._shown.add(name)
             self._hidden.discard(name)
-            event["object"] = item
+            event["object"] = self._recent[name] = item
         elif item is not None:
             self._shown.discard(name)
             event["object"] = item
         elif name in self._shown or (event["type"] in self._old and name not in self._hidden):
-            self._shown.discard(name)
-            self._hidden.add(name)
-            event["type"], event["object"] = "DELETED", bare
+            self._hide(name, ended)
+            event["type"], event["object"] = "DELETED", self._last(name, line)
         else:
-            self._hidden.add(name)
+            self._hide(name, ended)
             return b""
         return _encode(event) + b"\n"
+
+    def _hide(self, name: Name, ended: bool) -> None:
+        self._shown.discard(name)
+        if ended:
+            self._hidden.discard(name)
+        else:
+            self._hidden.add(name)
+
+    def _last(self, name: Name, line: bytes) -> Object:
+        """An object as it was shown last, at the version of the event in ``line``."""
+        now: Object = _decode(line)["object"]
+        last = self._recent.pop(name, None)
+        if last is None and (known := self._known(name)) is not None:
+            last = self._filters._filter(self._request, _decode(known))
+        if last is None:
+            return now
+        last.setdefault("metadata", {})["resourceVersion"] = now["metadata"].get("resourceVersion", "")
+        return last

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
 from typing import Any
+from weakref import WeakSet
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -13,7 +15,7 @@ from superedge.interfaces import IReactor
 from superedge.kube.request import RequestInfo
 from superedge.kube.status import status_body
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, beyond, failure, what
+from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, beyond, failure, out_of_reach, what
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.caller import Caller
 from superedge.liteapiserver.credentials import ANONYMOUS, Credentials
@@ -80,6 +82,7 @@ class Frontend:
         self._exchanges: set[Exchange] = set()
         self._counts: dict[tuple[str, str, int, str], Count] = {}
         self._labels = RequestLabels()
+        self._warned: WeakSet[Any] = WeakSet()
         self._from_cloud = metrics.LATENCY.labels("upstream")
         self._from_cache = metrics.LATENCY.labels("cache")
         health.on_offline = self._went_offline
@@ -217,6 +220,7 @@ class Frontend:
         self, request: Request, info: RequestInfo, answer: Answer | WatchAnswer, source: str
     ) -> None:
         if source == "cache":
+            self._warn(request, info, answer)
             metrics.CACHE_ANSWERS.labels(answer.outcome).value += 1
             self._from_cache.observe(0.0)
         if isinstance(answer, WatchAnswer):
@@ -226,6 +230,13 @@ class Frontend:
         else:
             self._count(info, answer.status, source)
             request.respond(answer.status, answer.headers, answer.body)
+
+    def _warn(self, request: Request, info: RequestInfo, answer: Answer | WatchAnswer) -> None:
+        """Tell a person, once on a connection, that a Table is of before the cloud was lost."""
+        if answer.outcome == "hit" and "as=Table" in info.accept and request.transport not in self._warned:
+            self._warned.add(request.transport)
+            away = 0.0 if self.health.online else self._reactor.seconds() - self.health.since
+            answer.headers.append((b"Warning", out_of_reach(time.time() - away)))
 
     def _count(self, info: RequestInfo, status: int, source: str) -> None:
         key = (info.verb, info.resource, status, source)

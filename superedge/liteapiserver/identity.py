@@ -10,13 +10,13 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from superedge.errors import IdentityError
+from superedge.errors import ConfigWarning, IdentityError
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.caller import Caller, certificate_identity
-from superedge.tls.concerns import pair_concerns
 from superedge.tls.contexts import ClientContextSource, file_stamp
 from superedge.tls.identity import Identity, load_certificates, load_identity
 from superedge.tls.metrics import CERTIFICATE_EXPIRY
+from superedge.tls.warnings import pair_warnings
 from superedge.web.pool import Pool
 
 EAGERNESS = 0.5
@@ -99,18 +99,24 @@ class IdentityManager:
             found.pool.replace(self._bound)
 
     def check(self) -> None:
-        """Look at the files, take changed and new pairs into use, and log what cannot be used any more."""
+        """Look at the files, take changed and new pairs into use, and log what cannot be used any more.
+
+        Connections to servers whose certificates have expired end.
+        """
         faults = self._look()
         for path, message in faults.items():
             if self._faults.get(path) != message:
                 _log.error("identity not usable, kept what was in use: {message}", message=message)
         self._note(faults)
-
-    def concerns(self, now: datetime) -> Iterator[str]:
-        """What is wrong with the files, and with those that can be used."""
-        yield from self.faults
+        self._anonymous_tls.end_expired()
         for found in self._by_name.values():
-            yield from pair_concerns(found.identity.certificate, found.identity.key, now)
+            found.tls.end_expired()
+
+    def warnings(self, now: datetime) -> Iterator[ConfigWarning]:
+        """Pairs that cannot be loaded, and those that can but are unlikely to work."""
+        yield from (ConfigWarning(text, passing=True) for text in self.faults)
+        for found in self._by_name.values():
+            yield from pair_warnings(found.identity.certificate, found.identity.key, now)
 
     def _note(self, faults: dict[Path, str]) -> None:
         self._faults = faults

@@ -72,6 +72,11 @@ class Issuer:
                     self._commit(entry.kind, entry.key, None)
         metrics.ISSUER_KNOWN.set(bool(self.name))
 
+    def save(self) -> None:
+        """Write down what is known once more, for a store that lost it."""
+        if self.name:
+            self._commit(records.ISSUER, _KEY, records.pack(self._known))
+
     def update(self, configuration: bytes, keys: bytes) -> None:
         """Take what the API server says of its issuer, both in JSON. Raises DecodeError."""
         try:

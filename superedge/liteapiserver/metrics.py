@@ -32,7 +32,9 @@ CACHE_FAULTS = Counter(
     "superedge_liteapiserver_cache_faults", "Bodies and streams that could not be remembered", ["reason"]
 )
 OBJECTS = Gauge("superedge_liteapiserver_cache_objects", "Objects remembered")
-OBJECT_BYTES = Gauge("superedge_liteapiserver_cache_bytes", "Bytes of the objects remembered")
+OBJECT_BYTES = Gauge(
+    "superedge_liteapiserver_cache_bytes", "Bytes of the objects remembered, and of their names"
+)
 VIEWS = Gauge("superedge_liteapiserver_cache_views", "Lists and watches remembered")
 EVICTIONS = Counter(
     "superedge_liteapiserver_cache_evictions",

@@ -138,7 +138,7 @@ class _Target:
     async def _read(self, target: str) -> None:
         pool = self._pool()
         request = self._ask(target)
-        newest_before = self._prefetch.cache.newest_before(self._owner, request)
+        asked = self._prefetch.cache.asked(self._owner, request)
 
         def begin(head: ResponseHead) -> Recorder | None:
             if head.status == 200 and request.verb == "watch":
@@ -152,7 +152,7 @@ class _Target:
                 headers.get(b"content-encoding", b""),
                 headers.get(b"etag", b""),
                 b"audit-id" in headers,
-                newest_before,
+                asked,
             )
 
         status = await read(pool, self._prefetch.host, target, self._accept, begin, gzip=True)

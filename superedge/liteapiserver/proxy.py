@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from superedge.kube.deletion import is_dry_run
 from superedge.liteapiserver.caller import Caller
 from superedge.liteapiserver.filtered import FilteredBody, FilteredWatch
 from superedge.liteapiserver.questions import QuestionRecorder
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from superedge.liteapiserver.frontend import Frontend
     from superedge.web.server import Request
 
+MAX_OPTIONS = 64 * 1024
+"""Bytes of the longest DeleteOptions that are read."""
+
 _log = Logger()
 
 
@@ -31,6 +36,7 @@ class Exchange:
     """Forwards one request; it is the receiver of the request's body and of the response."""
 
     __slots__ = (
+        "_asked",
         "_caller",
         "_client",
         "_connecting",
@@ -42,7 +48,7 @@ class Exchange:
         "_incoming",
         "_info",
         "_interim_seen",
-        "_newest_before",
+        "_options",
         "_question",
         "_recorder",
         "_request",
@@ -79,12 +85,13 @@ class Exchange:
         self._connection: UpstreamChannel | None = None
         self._connecting: Deferred[UpstreamChannel] | None = None
         self._recorder: Recorder | None = None
-        self._newest_before: int | None = None
-        if incoming.info.is_read:
-            self._newest_before = frontend.cache.newest_before(caller.identity, incoming.info)
+        self._asked = frontend.cache.asked(caller.identity, incoming.info)
         self._question: QuestionRecorder | None = None
         if incoming.is_question:
             self._question = QuestionRecorder(frontend.questions, caller.identity, incoming.info)
+        deletes = incoming.info.verb in ("delete", "deletecollection")
+        self._options: bytearray | None = bytearray() if deletes else None
+        """The body of a deletion, as far as it came; None when it is too long."""
         self._doubtful: DoubtfulAnswer | None = None
         self._round: list[bytes] = []
         """What the recorder is to see after the client."""
@@ -167,6 +174,10 @@ class Exchange:
         """A piece of the request's body."""
         if self._question is not None:
             self._question.asked(data)
+        if self._options is not None:
+            self._options += data
+            if len(self._options) > MAX_OPTIONS:
+                self._options = None
         connection = self._connection
         if connection is not None and not self._done:
             connection.send(data)
@@ -235,9 +246,10 @@ class Exchange:
             self._check_credentials(status)
         if status == 200 and self._incoming.filtered:
             if info.verb == "watch":
-                self._client = FilteredWatch(self._request, frontend.filters, info, self.client_lost)
+                known = partial(frontend.cache.known, self._caller.identity, info)
+                self._client = FilteredWatch(self._request, frontend.filters, info, known, self.client_lost)
             else:
-                self._client = FilteredBody(self._request, frontend.filters, info)
+                self._client = FilteredBody(self._request, frontend.filters, info, self.client_lost)
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
         frontend.answering(self, info, status)
@@ -253,10 +265,13 @@ class Exchange:
                 encoding,
                 etag,
                 audited,
-                self._newest_before,
+                self._asked,
             )
-        elif status < 300 and info.is_resource:
-            frontend.cache.wrote(self._caller.identity, info)
+        elif status < 300:
+            encoding = noted.get(b"content-encoding", b"")
+            self._recorder = frontend.cache.record_write(
+                self._caller.identity, info, content_type, encoding, self._asked, self._is_dry_run
+            )
         if self._client is self._request:
             self._request.start_lines(status, head.reason, lines, bounded)
         else:
@@ -269,6 +284,12 @@ class Exchange:
         elif self._request.head.version == "1.1":
             self._interim_seen = True
             self._request.interim(response_head(head.status, head.reason, head.headers))
+
+    def _is_dry_run(self) -> bool:
+        """Whether a deletion's body says that nothing is to be deleted."""
+        if self._info.verb not in ("delete", "deletecollection"):
+            return False
+        return self._options is None or is_dry_run(bytes(self._options))
 
     def _check_credentials(self, status: int) -> None:
         caller = self._caller

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +15,7 @@ from twisted.logger import Logger
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
-from superedge.errors import ConfigError
+from superedge.errors import ConfigError, ConfigWarning
 from superedge.interfaces import ICacheStore, IReactor, IResponseFilter
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.backlog import Backlog
@@ -49,14 +48,15 @@ from superedge.tls.reload import FileWatcher
 from superedge.web.h2pool import OFFERED, StreamPool
 from superedge.web.pool import IDLE_TIMEOUT, Pool
 from superedge.web.server import Request, ServerFactory
+from superedge.web.silence import watch_clients
 
 SWEEP = 0.5
 SLOW_LOOK = 0.25
 SLACK_LOOK = 1.0
+STORE_LOOK = 2.0
 IDENTITY_CHECK = 5.0
-CLIENT_LOOK = 30.0
-CLIENT_PATIENCE = 6
-"""A client's connection may be idle for six looks: longer than clients of the API keep one themselves."""
+CLIENT_IDLE = 180.0
+"""Seconds that a client's connection may be idle: longer than clients of the API keep one themselves."""
 
 _log = Logger()
 
@@ -106,7 +106,9 @@ class LiteAPIServer(Service):
             self._commit, time.time, self._issuer if config.verify_tokens else None
         )
         self._new_key: bytes | None = None
-        self._tokens = TokenVault(self._token_key(), self._commit, time.time)
+        self._key = self._token_key()
+        self._tokens = TokenVault(self._key, self._commit, time.time)
+        self._committer.on_lost = self._save
         reviews = Reviews(config.review_reuse, reactor.seconds, time.time)
         host = upstream.server_name or addresses[0].host
         self._host = str(TCPAddress(host, addresses[0].port))
@@ -119,7 +121,7 @@ class LiteAPIServer(Service):
             self.cache,
             self._credentials,
             Questions(self._tokens, reviews, self._credentials),
-            Filters(filters),
+            Filters(filters, config.cache.max_body),
             history,
             self._host.encode(),
             config.unknown_certificate == "forward",
@@ -142,10 +144,11 @@ class LiteAPIServer(Service):
         self._ports: list[IListeningPort] = []
         self._looks = [
             PeriodicCall(reactor, SLOW_LOOK, self.frontend.look_for_slow),
+            PeriodicCall(reactor, STORE_LOOK, self._committer.look),
             PeriodicCall(reactor, SWEEP, self._sweep),
             PeriodicCall(reactor, SLACK_LOOK, Slack().look),
             PeriodicCall(reactor, IDENTITY_CHECK, self.identities.check),
-            PeriodicCall(reactor, CLIENT_LOOK, partial(self._factory.look, CLIENT_PATIENCE)),
+            watch_clients(reactor, self._factory, CLIENT_IDLE),
         ]
 
     def _keys_changed(self) -> None:
@@ -182,6 +185,15 @@ class LiteAPIServer(Service):
                 keep_key(self._key_path, key)
             except OSError as problem:
                 self._no_key(problem)
+
+    def _save(self) -> None:
+        """Everything that the store is to hold, once more: it was lost."""
+        if self._config.cache.store != "memory":
+            self._new_key = self._key
+            self._keep_key()
+        self._commit(records.STARTED, (), b"")
+        for part in (self._issuer, self._credentials, self._tokens, self.cache):
+            part.save()
 
     def _no_key(self, problem: OSError) -> None:
         _log.error(
@@ -281,17 +293,18 @@ class LiteAPIServer(Service):
         self._backlog.close()
         await self._committer.close()
 
-    def concerns(self, now: datetime) -> Iterator[str]:
-        """What is wrong with the identities, and which are asked for and are not there."""
-        for text in self.identities.concerns(now):
-            yield f"lite_apiserver.identities: {text}"
+    def warnings(self, now: datetime) -> Iterator[ConfigWarning]:
+        """Identities that are unlikely to work, and names for which there is none."""
+        for warning in self.identities.warnings(now):
+            yield warning.under("lite_apiserver.identities")
         asked = {"lite_apiserver.upstream.probe_identity": self._config.upstream.probe_identity}
         for number, each in enumerate(self._config.prefetch):
             asked[f"lite_apiserver.prefetch[{number}].identity"] = each.identity
         for key, name in asked.items():
             if name and self.identities.get(name) is None:
                 have = ", ".join(self.identities.names) or "none"
-                yield f"{key}: {name!r} is not the common name of a pair in identities; there are: {have}"
+                text = f"{key}: {name!r} is not the common name of a pair in identities; there are: {have}"
+                yield ConfigWarning(text, passing=True)
 
     def status(self) -> dict[str, Any]:
         """For the status page."""

@@ -166,6 +166,11 @@ class TokenVault:
         for key, held in sorted(found, key=lambda each: each[1][0].promised):
             self._held.put(key, held, held[0].expires, BOOT)
 
+    def save(self) -> None:
+        """Write down everything once more, for a store that lost it."""
+        for key, held in self._held.items():
+            self._commit(records.TOKEN, key, records.pack(*held))
+
     def record(
         self, identity: str, request: RequestInfo, question: bytes, content_type: str, body: bytes
     ) -> str:

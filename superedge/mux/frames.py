@@ -21,6 +21,9 @@ ALL_FLAGS = SYN | ACK | FIN | RST
 NORMAL, PROTOCOL_ERROR, INTERNAL_ERROR = range(3)
 """Reasons in a go-away frame's length."""
 
+FRAMES_AT_ONCE = 512
+"""A peer whose frames are small would otherwise hold the reactor up for longer than others can wait."""
+
 _pack = HEADER.pack
 _unpack_from = HEADER.unpack_from
 
@@ -53,14 +56,17 @@ class FrameReader:
         self._left = 0
         self._wanted = False
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes. Raises ProtocolError; nothing may be fed after that."""
-        position, end = 0, len(data)
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes, to the end of FRAMES_AT_ONCE frames; the rest, to be fed later.
+
+        Raises ProtocolError; nothing may be fed after that.
+        """
+        position, end, frames = 0, len(data), 0
         if self._head:
             missing = HEADER_SIZE - len(self._head)
             self._head += data[:missing]
             if len(self._head) < HEADER_SIZE:
-                return
+                return b""
             head, self._head = self._head, b""
             self._begin(head, 0)
             position = missing
@@ -72,12 +78,16 @@ class FrameReader:
                     piece = data if take == end else data[position : position + take]
                     self._on_payload(piece, not self._left)
                 position += take
+            elif frames == FRAMES_AT_ONCE:
+                return data[position:]
             elif end - position < HEADER_SIZE:
                 self._head = data[position:]
-                return
+                break
             else:
+                frames += 1
                 self._begin(data, position)
                 position += HEADER_SIZE
+        return b""
 
     def _begin(self, data: bytes, offset: int) -> None:
         version, kind, flags, stream, length = _unpack_from(data, offset)

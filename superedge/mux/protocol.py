@@ -61,6 +61,9 @@ class MuxConnection(Protocol):
         self._close_reason: str | None = None
         self._ended: str | None = None
         self._closed: list[Deferred[str]] = []
+        self.heard = False
+        """Whether the peer has sent anything."""
+        self._hearing: list[Deferred[bool]] = []
         self._keepalive = PeriodicCall(reactor, settings.ping_interval / TICKS, self._tick)
 
     @property
@@ -129,6 +132,19 @@ class MuxConnection(Protocol):
         self._closed.append(done)
         return done
 
+    def when_heard(self) -> Deferred[bool]:
+        """Fires with True at the peer's first bytes, with False when the session ended before."""
+        if self.heard or self._ended is not None:
+            return succeed(self.heard)
+        done: Deferred[bool] = Deferred()
+        self._hearing.append(done)
+        return done
+
+    def _tell_heard(self) -> None:
+        waiting, self._hearing = self._hearing, []
+        for done in waiting:
+            done.callback(self.heard)
+
     # -- Protocol
 
     def connectionMade(self) -> None:
@@ -145,10 +161,13 @@ class MuxConnection(Protocol):
         """Take bytes; what they lead to leaves in one write."""
         if self._ended is not None:
             return
+        if not self.heard:
+            self.heard = True
+            self._tell_heard()
         going_away = self.session.going_away
         self._receiving = True
         try:
-            self.session.receive(data, self.reactor.seconds())
+            rest = self.session.receive(data, self.reactor.seconds())
         except ProtocolError as problem:
             self._receiving = False
             self._close_reason = f"protocol error: {problem}"
@@ -158,8 +177,17 @@ class MuxConnection(Protocol):
         self._receiving = False
         if self.session.has_output:
             self._flush()
+        self.session.rested(self.reactor.seconds())
+        if rest:
+            self._transport.pauseProducing()
+            self.reactor.callLater(0, self._go_on, rest)
         if self.session.going_away and not going_away and self.on_going_away is not None:
             self.on_going_away()
+
+    def _go_on(self, rest: bytes) -> None:
+        """Others had their turn: take what one turn was too short for."""
+        self._transport.resumeProducing()
+        self.dataReceived(rest)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, and with it every stream."""
@@ -175,6 +203,7 @@ class MuxConnection(Protocol):
             self._turn = None
         self.session.close(f"the session ended: {reason}")
         self.deadlines.stop()
+        self._tell_heard()
         waiting, self._closed = self._closed, []
         for done in waiting:
             done.callback(reason)

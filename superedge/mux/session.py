@@ -25,7 +25,7 @@ from superedge.mux.frames import (
     header,
 )
 from superedge.mux.keepalive import Keepalive
-from superedge.mux.noise import Noise
+from superedge.mux.noise import UNASKED, Noise
 from superedge.mux.peerids import PeerIds
 from superedge.mux.pieces import join_small, take
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
@@ -113,6 +113,10 @@ class Session:
         self._enqueue(stream)
         return stream
 
+    def opened(self, stream: Stream) -> bool:
+        """Whether this end opened the stream, and its session lasts."""
+        return stream.id & 1 != self._peer_parity and not self.closed
+
     def send(self, stream: Stream, data: bytes) -> bool:
         """Queue bytes; whether the stream can take more before it should pause."""
         size = len(data)
@@ -149,10 +153,13 @@ class Session:
         if stream.fin_received:
             stream.receive.drain(count)
             return
-        credit = stream.receive.consume(count, self._now if now is None else now, self._keepalive.path_rtt)
+        if now is None:
+            now = self._now
+        credit = stream.receive.consume(count, now, self._keepalive.path_rtt)
         if credit:
             flags, stream.flags = stream.flags, 0
             self._control.append(header(WINDOW_UPDATE, flags, stream.id, credit))
+            self._send_ping(self._keepalive.probe(now))
 
     def go_away(self, code: int = NORMAL) -> None:
         """Ask the peer to open no more streams."""
@@ -213,6 +220,8 @@ class Session:
                 was_full and stream.unsent < settings.stream_buffer and self._unsent < settings.session_buffer
             ):
                 stream.events.drained()
+                if stream.gone:  # which was waited for
+                    return size
         if not stream.unsent and stream.fin_queued and not stream.fin_sent:
             stream.fin_sent = True
             # A FIN of its own: Go's yamux may show the end before a data frame's payload.
@@ -230,12 +239,21 @@ class Session:
 
     # -- receiving
 
-    def receive(self, data: bytes, now: float) -> None:
-        """Take bytes from the connection. Raises ProtocolError, after which the session is useless."""
-        self._now = self._keepalive.heard_at = now
-        self._reader.feed(data)
+    def receive(self, data: bytes, now: float) -> bytes:
+        """Take bytes from the connection, those of a bounded number of frames; the rest, to be given again.
+
+        Raises ProtocolError, after which the session is useless.
+        """
+        self._now = now
+        self._keepalive.heard(now)
+        rest = self._reader.feed(data)
         if len(self._control) > MAX_CONTROL:
             raise ProtocolError("the peer wants answers and reads none")
+        return rest
+
+    def rested(self, now: float) -> None:
+        """What ``receive`` led to is done."""
+        self._keepalive.rested(now)
 
     def _frame(self, kind: int, flags: int, id: int, length: int) -> bool:
         if kind == PING:
@@ -252,6 +270,8 @@ class Session:
         if stream is None:
             if id & 1 != self._peer_parity and id >= self._next_id:
                 raise ProtocolError(f"frame for stream {id}, which was never opened")
+            if not flags & SYN and (kind == WINDOW_UPDATE or not length):
+                self._noise.note(self._now)
             return False
         if flags & RST:
             self._noise.note(self._now)
@@ -310,9 +330,11 @@ class Session:
 
     def _accept_stream(self, id: int) -> None:
         self._peer_ids.take(id)
-        if self._accepted >= self._settings.max_streams or self.closed:
+        settings, asked = self._settings, self.stats.streams_accepted
+        unasked = settings.peer_streams is not None and asked >= settings.peer_streams
+        if unasked or self._accepted >= settings.max_streams or self.closed:
             self.stats.streams_refused += 1
-            self._noise.note(self._now)
+            self._noise.note(self._now, UNASKED if unasked else 1)
             self._control.append(header(WINDOW_UPDATE, RST, id, 0))
             return
         stream = Stream(id, ACK, self._allowance)
@@ -336,10 +358,12 @@ class Session:
         self._now = now
         if not self._keepalive.tick(now):
             return False
-        number = self._keepalive.due(now)
+        self._send_ping(self._keepalive.due(now))
+        return True
+
+    def _send_ping(self, number: int | None) -> None:
         if number is not None:
             self._control.append(header(PING, SYN, 0, number))
-        return True
 
     def close(self, reason: str) -> None:
         """End every stream; the session is of no further use."""

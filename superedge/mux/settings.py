@@ -12,7 +12,7 @@ INITIAL_WINDOW = 256 * 1024
 class MuxSettings:
     """Sizes in bytes, times in seconds."""
 
-    max_window: int = 16 * 1024 * 1024
+    max_window: int = 48 * 1024 * 1024
     """No receive window grows beyond this."""
     session_buffer: int = 64 * 1024 * 1024
     """Receive windows of one session together grow no further than this.
@@ -21,6 +21,8 @@ class MuxSettings:
     """
     max_streams: int = 4096
     """Streams the peer may have open; one more is reset."""
+    peer_streams: int | None = None
+    """Streams the peer may open in all, None for any number. A further one is reset; many are a flood."""
     write_quantum: int = 32 * 1024
     """Most bytes of one stream, its frame's header among them, before the next ready one has its turn."""
     stream_buffer: int = 256 * 1024

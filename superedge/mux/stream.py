@@ -35,6 +35,7 @@ class MuxStream:
     """Bytes received before ``connect`` wait, at most a window of them."""
 
     __slots__ = (
+        "_aborting",
         "_closed",
         "_connection",
         "_deadline",
@@ -67,6 +68,8 @@ class MuxStream:
         self._fin_waiting = False
         self._closed: Failure | None = None
         self._told = False
+        self._aborting = False
+        """It is reset as soon as nothing waits to be sent."""
         self._producer: Any = None
         self._streaming = True
         self._producer_paused = False
@@ -226,12 +229,25 @@ class MuxStream:
         self._paused = False
         self._connection.reactor.callLater(0, self._deliver)
 
+    def abort_after_writes(self) -> None:
+        """Reset the stream once what is queued has left, or when the peer does not take it in time."""
+        if not self._state.unsent:
+            self.abortConnection()
+        elif not self._aborting:
+            self._aborting = self.disconnecting = True
+            self._paused = False
+            if self._deadline is None:
+                timeout = self._connection.settings.close_timeout
+                self._deadline = self._connection.deadlines.begin(timeout, self.abortConnection)
+            self._deliver()
+
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Pause and resume ``producer`` as the peer takes the bytes."""
         if self._producer is not None:
             raise RuntimeError("a producer is registered already")
         if self._state.gone:
-            producer.stopProducing()
+            if self._told:  # else the protocol will be, behind what still waits
+                producer.stopProducing()
             return
         self._producer, self._streaming, self._producer_paused = producer, streaming, False
         if not streaming:
@@ -266,6 +282,9 @@ class MuxStream:
     def drained(self) -> None:
         """Let the producer go on."""
         if self.disconnecting and not self._state.unsent:
+            if self._aborting:
+                self.abortConnection()
+                return
             self._await_fin()
         producer = self._producer
         if producer is not None and (self._producer_paused or not self._streaming):
@@ -273,11 +292,20 @@ class MuxStream:
             producer.resumeProducing()
 
     def was_reset(self, reason: str) -> None:
-        """The stream was cut: what still waits is dropped."""
+        """The stream was cut. Whoever opened it gets what was answered before, within a bounded time."""
         self._closed = Failure(StreamReset(reason))
+        self._fin_waiting = False
+        if (self._waiting or self._unread) and self._session.opened(self._state) and not self.disconnecting:
+            if self._deadline is None:
+                timeout = self._connection.settings.close_timeout
+                self._deadline = self._connection.deadlines.begin(timeout, self._drop_waiting)
+        else:
+            self._drop_waiting()
+
+    def _drop_waiting(self) -> None:
+        """Tell of the reset now."""
         self._waiting.clear()
         self._unread = b""
-        self._fin_waiting = False
         self._paused = False
         self._deliver()
 

@@ -1,8 +1,9 @@
 """Receive credit: how much a peer may send on a stream before it must wait.
 
 A window is the most that may be on its way to a stream or wait for its reader. It becomes twice what the
-reader drains within one round trip: a long path is used whole after its first round trip, a short one holds
-no queue. The windows of a session share one allowance: each takes at most half of what is left, and when
+reader drains within one round trip: a long path is used after its first round trip, a short one holds no
+queue. Beyond WIDE_WINDOW it becomes no more than twice what was drained in a whole round trip, and gives the
+rest back. The windows of a session share one allowance: each takes at most half of what is left, and when
 little is left, those beyond their share give back as they drain.
 """
 
@@ -12,6 +13,8 @@ from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 
 SHORTEST_MEASURE = 0.0005
 """Seconds: what was drained faster than this tells how it was read, not how it came."""
+WIDE_WINDOW = 16 * 1024 * 1024
+"""The widest window that a reader has for a short burst: it may stand still after that."""
 TIGHT_WINDOW = 16 * 1024
 """Window of every stream while the bytes that wait for readers exceed the session's buffer."""
 
@@ -42,8 +45,7 @@ class Allowance:
         most = self.max_window
         if self.left < self.total >> 2:
             most = min(most, max(INITIAL_WINDOW, self.total // max(self.grown, 1)))
-        wanted = min(wanted, most)
-        size = min(wanted, current + (self.left >> 1)) if wanted > current else min(current, most)
+        size = min(wanted, most, current + (self.left >> 1))
         self.left -= size - current
         self.grown += (size > INITIAL_WINDOW) - (current > INITIAL_WINDOW)
         return size
@@ -52,7 +54,18 @@ class Allowance:
 class ReceiveWindow:
     """The credit of one stream's receiving side."""
 
-    __slots__ = ("_allowance", "_drained", "_since", "_step", "available", "buffered", "size")
+    __slots__ = (
+        "_allowance",
+        "_drained",
+        "_since",
+        "_step",
+        "_trip",
+        "_trip_drained",
+        "_trip_since",
+        "available",
+        "buffered",
+        "size",
+    )
 
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
@@ -65,6 +78,11 @@ class ReceiveWindow:
         self._since: float | None = None
         self._drained = 0
         """Bytes taken by the reader since ``_since``, when credit was given last."""
+        self._trip = 0
+        """Bytes taken by the reader in the last whole round trip."""
+        self._trip_since = 0.0
+        self._trip_drained = 0
+        """Bytes taken since then, when the round trip under way began."""
 
     def receive(self, count: int) -> bool:
         """Note bytes that are to wait for the reader; False when the peer had no credit for them."""
@@ -89,8 +107,7 @@ class ReceiveWindow:
         if limit - outstanding < step:
             return 0
         if rtt is not None and limit == self.size:
-            pace = self._drained / max(now - self._since, SHORTEST_MEASURE)
-            limit = self.size = allowance.size(limit, int(2 * pace * rtt))
+            limit = self.size = allowance.size(limit, self._wanted(self._since, now, rtt))
             step = self._step = _step(limit)
         credit = limit - outstanding
         if credit < step:
@@ -98,6 +115,18 @@ class ReceiveWindow:
         self._since, self._drained = now, 0
         self.available += credit
         return credit
+
+    def _wanted(self, since: float, now: float, rtt: float) -> int:
+        """The size that the reader's pace asks for; less than it is only for a wide window."""
+        self._trip_drained += self._drained
+        elapsed = now - self._trip_since
+        if elapsed >= max(rtt, SHORTEST_MEASURE):
+            self._trip = int(self._trip_drained * rtt / elapsed)
+            self._trip_since, self._trip_drained = now, 0
+        pace = self._drained / max(now - since, SHORTEST_MEASURE)
+        proven = max(2 * self._trip, WIDE_WINDOW)
+        wanted = min(int(2 * pace * rtt), proven)
+        return max(wanted, self.size if self.size <= proven else self.size - self._step)
 
     def drain(self, count: int) -> None:
         """Note ``count`` bytes as read after the peer's end: it wants no more credit, others may have it."""

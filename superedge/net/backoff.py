@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from random import Random
 
 
@@ -37,14 +38,21 @@ class Backoff:
         """Note that an attempt succeeded."""
         self._connected_at = now
 
-    def failed(self, now: float) -> float:
-        """Note that the attempt or the connection failed; the delay before the next, seconds."""
+    def reset(self) -> None:
+        """Begin with the first delay again."""
+        self._next = self._initial
+        self._failures = 0
+        self._connected_at = None
+
+    def failed(self, now: float, at_most: float = inf) -> float:
+        """Note that the attempt or the connection failed; the delay before the next, seconds.
+
+        This delay is no longer than ``at_most``, and those after it grow from there.
+        """
         if self._connected_at is not None and now - self._connected_at >= self._stable:
-            self._next = self._initial
-            self._failures = 0
+            self.reset()
         self._connected_at = None
         self._failures += 1
-        ceiling = self._next
-        if self._failures >= self._patience:
-            self._next = min(ceiling * 2, self._maximum)
+        ceiling = min(self._next, max(at_most, self._initial))
+        self._next = ceiling if self._failures < self._patience else min(ceiling * 2, self._maximum)
         return ceiling * (0.5 + 0.5 * self._random.random())

@@ -43,10 +43,16 @@ TLSFailureHook = Callable[[IAddress, str], None]
 
 
 class ContextSource(TypingProtocol):
-    """Gives the TLS context for the next connection."""
+    """Gives the TLS context for the next connection, and says whom it trusts."""
 
     def current(self) -> ssl.SSLContext:
         """The context to use now."""
+
+    def admit(self, connection: TLSTransport) -> str:
+        """Take note of a connection whose handshake is done; why it is not let in, empty when it is.
+
+        The connection's ``end`` is called when its peer is not to be trusted any more.
+        """
 
 
 def log_tls_failure(peer: IAddress, reason: str) -> None:
@@ -62,14 +68,21 @@ class _Handshake(Protocol):
     def __init__(
         self,
         reactor: IReactor,
+        tls: ContextSource,
         build: Callable[[IAddress], IProtocol | None],
         failed: Callable[[IAddress, str], None],
         timeout: float,
     ) -> None:
+        self._tls = tls
         self._build = build
         self._failed = failed
         self._timeout = timeout
-        self._deadline: IDelayedCall | None = reactor.callLater(timeout, self._timed_out)
+        self._reactor = reactor
+        self._deadline: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Its time begins."""
+        self._deadline = self._reactor.callLater(self._timeout, self._timed_out)
 
     def _timed_out(self) -> None:
         self._deadline = None
@@ -85,6 +98,11 @@ class _Handshake(Protocol):
         """Hand the transport to the protocol it is for."""
         self._cancel_deadline()
         transport = self.transport
+        refusal = self._tls.admit(transport)
+        if refusal:
+            transport.failure_text = refusal
+            transport.abortConnection()
+            return
         protocol = self._build(transport.getPeer())
         if protocol is None:
             transport.abortConnection()
@@ -150,7 +168,7 @@ class ServerEndpoint:
     def _accept(self, sock: socket.socket, peer: Any, factory: IProtocolFactory) -> None:
         if self._tls is not None:
             handshake = _Handshake(
-                self._reactor, factory.buildProtocol, self._on_tls_failure, HANDSHAKE_TIMEOUT
+                self._reactor, self._tls, factory.buildProtocol, self._on_tls_failure, HANDSHAKE_TIMEOUT
             )
             context = self._tls.current()
             secured = TLSTransport(sock, context, handshake, self._reactor, handshake.established, peer)
@@ -259,16 +277,21 @@ class ClientEndpoint:
             if not ready.called:
                 ready.errback(TLSError(f"{self._address}: {reason}"))
 
-        handshake = _Handshake(self._reactor, build, failed, self._timeout)
-        transport = TLSTransport(
-            sock,
-            tls.current(),
-            handshake,
-            self._reactor,
-            handshake.established,
-            peer_of(sock),
-            self._server_name,
-        )
+        handshake = _Handshake(self._reactor, tls, build, failed, self._timeout)
+        try:
+            transport = TLSTransport(
+                sock,
+                tls.current(),
+                handshake,
+                self._reactor,
+                handshake.established,
+                peer_of(sock),
+                self._server_name,
+            )
+        except ValueError as problem:  # of which UnicodeError is one
+            sock.close()
+            name = str(self._server_name)[:100]
+            raise TLSError(f"{self._address}: {name!r} is no name of a server: {problem}") from problem
         handshake.makeConnection(transport)
         outcome = transport.handshake()
         if outcome is not None:

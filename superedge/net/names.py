@@ -17,6 +17,12 @@ def strip_suffix(host: str, suffixes: Sequence[str]) -> list[str]:
     return candidates
 
 
+def under(name: str, zone: str) -> bool:
+    """Whether a name, lower case and without a dot at its end, is the zone's or below it."""
+    zone = zone.lower().strip(".")
+    return bool(zone) and (name == zone or name.endswith("." + zone))
+
+
 def is_address(host: str) -> bool:
     """Whether it is an IP literal and no name."""
     try:

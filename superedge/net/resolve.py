@@ -14,6 +14,21 @@ from zope.interface import implementer
 from superedge.interfaces import IReactor
 from superedge.net.errors import ResolveError
 
+MAX_NAME = 253
+"""Bytes of a host name (RFC 1123 section 2.1, RFC 1035 section 2.3.4)."""
+MAX_SHOWN = 100
+
+
+def _may_resolve(host: str) -> bool:
+    """Whether the system's resolver can be asked: Twisted's never answers when the name cannot be encoded."""
+    if len(host) > MAX_NAME + 1:  # with the root's dot
+        return False
+    try:
+        encoded = host.encode("idna")
+    except UnicodeError:  # an empty label, or one of more than 63 bytes
+        return False
+    return 0 < len(encoded.removesuffix(b".")) <= MAX_NAME and b"\0" not in encoded
+
 
 @implementer(IResolutionReceiver)
 class _Receiver:
@@ -44,6 +59,8 @@ async def resolve(reactor: IReactor, host: str) -> Sequence[str]:
     try:
         ip_address(host)
     except ValueError:
+        if not _may_resolve(host):
+            raise ResolveError(f"{host[:MAX_SHOWN]!r} is no host name") from None
         receiver = _Receiver(host)
         resolver = reactor.nameResolver
         resolver.resolveHostName(receiver, host, 0, [IPv4Address, IPv6Address])

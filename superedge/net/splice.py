@@ -72,13 +72,22 @@ class SpliceEnd:
             if isinstance(reason.value, ConnectionDone):
                 other.transport.loseConnection()
             else:
-                other.transport.abortConnection()
+                self._break(other)
         else:
             self.splice.finish()
+
+    def _break(self, other: SpliceEnd) -> None:
+        """What right said before it broke still reaches left; a left that is gone wants nothing any more."""
+        end = other.transport.abortConnection
+        if other is self.splice.left:
+            end = getattr(other.transport, "abort_after_writes", end)  # a plugin's transport may not have it
+        end()
 
 
 class Splice:
     """Make one, connect a transport to ``left`` and another to ``right``; ``done`` fires at the end.
+
+    Left is who asks, right who answers.
 
     ``paces`` limit what left and right receive; None for no limit. ``gate`` is left's, when what it has
     received so far went through one.

@@ -15,18 +15,34 @@ from typing import Any, cast
 
 from twisted.internet import abstract, main
 from twisted.internet.interfaces import IProtocol
+from twisted.logger import Logger
 
 from superedge.interfaces import IReactor
+from superedge.net.sockets import address_text
+from superedge.net.tlsrecords import RecordCounter
 from superedge.net.transport import StreamTransport
 
 READ_SIZE = 128 * 1024
 SLICE = 64 * 1024
 """Most bytes handed to the engine at once: its buffers keep the size they once had."""
+RECORDS = 256
+"""Most records handed to it at once. Those without data of the peer's can cost more than any others."""
+BARREN_RECORDS = 64
+"""Most such records that a peer may send at once; it may send one more each second. Key updates are rare."""
+SMALL_RECORD = 128
+FEW = 16 * 1024
+"""A peer whose records have fewer than SMALL_RECORD bytes is read from FEW bytes at a time: a record costs
+the same however little it holds, and others have their turn."""
+
+_DER = 2
+"""What the module ssl calls ENCODING_DER from Python 3.13 on."""
 
 # One reactor thread reads at a time and copies out before any callback, so all transports share them. A
 # read can complete one record more than its own size.
 _cipher_view = memoryview(bytearray(READ_SIZE))
+_few_view = _cipher_view[:FEW]
 _plain_view = memoryview(bytearray(READ_SIZE + 32 * 1024))
+_log = Logger()
 
 
 class TLSTransport(StreamTransport):
@@ -36,6 +52,8 @@ class TLSTransport(StreamTransport):
     """
 
     __slots__ = (
+        "_barren",
+        "_barren_at",
         "_cipher",
         "_early",
         "_end",
@@ -44,8 +62,10 @@ class TLSTransport(StreamTransport):
         "_on_ready",
         "_outgoing",
         "_read_into",
+        "_records",
         "_tls",
         "_under_way",
+        "_view",
         "failure_text",
     )
 
@@ -65,7 +85,7 @@ class TLSTransport(StreamTransport):
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_name is None, server_hostname=server_name
         )
-        self._read_into = cast(Callable[[int, memoryview], int], self._tls.read)
+        self._read_into = cast(Any, self._tls)._sslobj.read
         self._on_ready: Callable[[], None] | None = on_ready
         self._cipher: bytes | memoryview = b""
         """Encrypted bytes that the socket did not take yet."""
@@ -77,21 +97,31 @@ class TLSTransport(StreamTransport):
         """How reading ended, while a paused protocol was not told yet."""
         self._notified = False
         """The peer was told that we send no more."""
+        self._records = RecordCounter()
+        self._view = _cipher_view
+        """What the next read fills."""
+        self._barren, self._barren_at = 0.0, 0.0
+        """Records without data that count against the peer, and when the last of them came."""
         self.failure_text: str | None = None
 
     # -- handshake
 
-    def handshake(self) -> Exception | None:
-        """Go on with the handshake as far as what was received allows."""
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            self.startReading()
-            return self._send_control()
-        except ssl.SSLError as problem:
-            self.failure_text = describe_tls_failure(problem)
-            self._send_control()  # the alert that tells the peer why
-            return main.CONNECTION_LOST
+    def handshake(self, size: int = 0) -> Exception | None:
+        """Go on with the handshake as far as the ``size`` bytes of ``_cipher_view`` that came in allow."""
+        at = 0
+        while True:
+            try:
+                self._tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                if at == size:
+                    self.startReading()
+                    return self._send_control()
+                at, _ = self._feed(at, size, 1)
+            except ssl.SSLError as problem:
+                self.failure_text = describe_tls_failure(problem)
+                self._send_control()  # the alert that tells the peer why
+                return main.CONNECTION_LOST
         lost = self._send_control()
         if lost is not None:
             return lost
@@ -101,18 +131,21 @@ class TLSTransport(StreamTransport):
         self.alpn = self._tls.selected_alpn_protocol()
         self.server_name = getattr(self._tls, "requested_name", None)
         on_ready, self._on_ready = cast(Callable[[], None], self._on_ready), None
-        early, end = self._decrypt(0)
+        early, end = self._decrypt(at, size)
         self._early, self._end = bytes(_plain_view[:early]), end
         self.startReading()
         on_ready()
         return self._hand_over_early()
 
-    def _receive_handshake(self, size: int) -> Exception | None:
-        if size:
-            self._incoming.write(_cipher_view[:size])
-        else:
-            self._incoming.write_eof()
-        return self.handshake()
+    def peer_der(self) -> bytes:
+        """The peer's certificate, DER; empty without one."""
+        return self._tls.getpeercert(True) or b""
+
+    def verified_chain(self) -> list[bytes]:
+        """The peer's certificate and those up to the CA that is trusted, DER; empty on a resumed session."""
+        # Public from Python 3.13 on, where the method that was there before gives the same.
+        chain = cast(Any, self._tls)._sslobj.get_verified_chain() or ()
+        return [each.public_bytes(_DER) for each in chain]
 
     # -- reading
 
@@ -121,7 +154,7 @@ class TLSTransport(StreamTransport):
         if self._end is not None:
             return self._end
         try:
-            size = self.socket.recv_into(_cipher_view)
+            size = self.socket.recv_into(self._view)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as problem:
@@ -129,10 +162,12 @@ class TLSTransport(StreamTransport):
                 self.failure_text = f"connection lost in the TLS handshake: {problem.strerror or problem}"
             return main.CONNECTION_LOST
         if self._on_ready is not None:
-            return self._receive_handshake(size)
+            if not size:
+                self._incoming.write_eof()
+            return self.handshake(size)
         if not size:
             return main.CONNECTION_LOST  # cut off: the peer did not say that this is the end
-        count, end = self._decrypt(size)
+        count, end = self._decrypt(0, size)
         if count:
             self.protocol.dataReceived(bytes(_plain_view[:count]))
         if end is not None and not self._reading:
@@ -140,12 +175,14 @@ class TLSTransport(StreamTransport):
             return None
         return end
 
-    def _decrypt(self, size: int) -> tuple[int, Exception | None]:
-        """Decrypt ``size`` bytes of ``_cipher_view``: the count in ``_plain_view``, and the end if any."""
+    def _decrypt(self, at: int, size: int) -> tuple[int, Exception | None]:
+        """Decrypt ``_cipher_view[at:size]``: the count in ``_plain_view``, and the end if any."""
         incoming, read_into, done = self._incoming, self._read_into, 0
         end: Exception | None = None
-        for at in range(0, size or 1, SLICE):
-            incoming.write(_cipher_view[at : min(at + SLICE, size)])
+        total = 0
+        while end is None:
+            at, barren = self._feed(at, size, RECORDS)
+            total += barren
             try:
                 while incoming.pending:
                     room = _plain_view[done:] if done else _plain_view
@@ -153,18 +190,37 @@ class TLSTransport(StreamTransport):
                     if not count:
                         return done, main.CONNECTION_DONE
                     done += count
+                    barren -= 1
             except ssl.SSLWantReadError:
-                continue
+                pass
             except ssl.SSLZeroReturnError:  # the peer's end after ours; before ours it is an empty read
                 return done, main.CONNECTION_DONE
             except ssl.SSLError as problem:
                 # In TLS 1.3 a server's verdict on our certificate arrives after the handshake.
                 self.failure_text = f"TLS failed: {_reason(problem)}"
                 end = main.CONNECTION_LOST
+            if barren > 0 and self._too_many(barren):
+                self.failure_text = "the peer sends too many TLS records without data"
+                end = main.CONNECTION_LOST
+            if at == size:
                 break
+        self._view = _few_view if total > RECORDS and total * SMALL_RECORD > size else _cipher_view
         if self._outgoing.pending:  # an answer to a key update, or an alert
             self._send_control()
         return done, end
+
+    def _feed(self, at: int, size: int, most: int) -> tuple[int, int]:
+        """Hand over at most ``most`` records of ``_cipher_view[at:size]``: up to where, and how many."""
+        stop, records = self._records.take(_cipher_view, at, min(at + SLICE, size), most)
+        self._incoming.write(_cipher_view[at:stop])
+        return stop, records
+
+    def _too_many(self, barren: int) -> bool:
+        """Whether so many records without data are more than a peer may send."""
+        now = cast(IReactor, self.reactor).seconds()
+        self._barren = max(0.0, self._barren - (now - self._barren_at)) + barren
+        self._barren_at = now
+        return self._barren > BARREN_RECORDS
 
     def startReading(self) -> None:
         """Ask the reactor for read events, and tell what a paused protocol was not told."""
@@ -245,6 +301,15 @@ class TLSTransport(StreamTransport):
 
     # -- closing
 
+    def end(self, reason: str) -> None:
+        """Drop the connection, for a reason that its protocol and the log are told."""
+        if not self.disconnected:
+            self.failure_text = reason
+            _log.info(
+                "ended the connection with {peer}: {reason}", peer=address_text(self.getPeer()), reason=reason
+            )
+            self.abortConnection(reason)
+
     def _closeWriteConnection(self) -> None:
         if self._notify():
             super()._closeWriteConnection()
@@ -252,6 +317,8 @@ class TLSTransport(StreamTransport):
             self._writeDisconnected = False  # doWrite comes here again
 
     def _postLoseConnection(self) -> Any:
+        if self._reset_at_end:
+            return super()._postLoseConnection()
         return main.CONNECTION_DONE if self._notify() else None
 
     def _notify(self) -> bool:

@@ -33,6 +33,8 @@ SOON = 32 * 1024
 """Most bytes of one write that may wait for the end of the reactor's round."""
 DISCARDED_READS = 16
 """Most reads of READ_SIZE whose bytes a closing transport discards."""
+LAST_READS = 16
+"""Most reads of READ_SIZE in a row from a connection that can no longer be written to."""
 FLUSH_TIMEOUT = 30.0
 FLUSH_PACE = 4096
 """A closing transport is aborted when FLUSH_TIMEOUT seconds bring less than FLUSH_PACE bytes of what it still
@@ -41,6 +43,13 @@ holds to the peer: a slow reader gets everything, one that stands still does not
 # One reactor thread reads at a time and copies out before any callback, so all transports share it.
 _read_view = memoryview(bytearray(READ_SIZE))
 _log = Logger()
+
+
+class Dropped(error.ConnectionAborted):
+    """We ended the connection at once, for a reason that is the whole text."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def _failure(outcome: Exception) -> Failure:
@@ -74,6 +83,10 @@ class StreamTransport(abstract.FileDescriptor):
     alpn: str | None = None
     server_name: str | None = None
 
+    _broken = False
+    """A write failed. The kernel tells of a reset once: what is read from here on seems to end in order."""
+    _reset_at_end = False
+    """The end, when everything is sent, is a reset."""
     _flush_deadline: IDelayedCall | None = None
     _unflushed = 0
     """Bytes unsent when ``_flush_deadline`` began."""
@@ -107,11 +120,12 @@ class StreamTransport(abstract.FileDescriptor):
         if not self._reading:
             return
         self.startReading()
+        outcome: Exception | None
         try:
             outcome = self.doRead() if read_now else None
-        except Exception:
+        except Exception as problem:
             _log.failure("protocol failed in dataReceived")
-            outcome = main.CONNECTION_LOST
+            outcome = problem
         if outcome is not None:
             self._reading_ended(outcome)
 
@@ -140,7 +154,7 @@ class StreamTransport(abstract.FileDescriptor):
         except OSError:
             return main.CONNECTION_LOST
         if not size:
-            return main.CONNECTION_DONE
+            return main.CONNECTION_LOST if self._broken else main.CONNECTION_DONE
         self.protocol.dataReceived(bytes(_read_view[:size]))
         return None
 
@@ -222,6 +236,7 @@ class StreamTransport(abstract.FileDescriptor):
         self._in_round = False
         if self.disconnected or self._aborting:
             return
+        outcome: Exception | None
         try:
             if not (self.dataBuffer or self.producerPaused or self.disconnecting or self._writeDisconnecting):
                 waiting, self._tempDataBuffer = self._tempDataBuffer, []
@@ -230,9 +245,9 @@ class StreamTransport(abstract.FileDescriptor):
                 return
             waits = self.dataBuffer or self._tempDataLen
             outcome = self.doWrite() if waits else self._end_if_idle()
-        except Exception:
+        except Exception as problem:
             _log.failure("transport failed to write")
-            outcome = main.CONNECTION_LOST
+            outcome = problem
         if outcome is not None:
             self.connectionLost(_failure(outcome))
         elif not self.disconnected and (self.unsent() or self._ending):
@@ -249,6 +264,7 @@ class StreamTransport(abstract.FileDescriptor):
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:
+            self._broken = True
             return main.CONNECTION_LOST
 
     def unsent(self) -> int:
@@ -364,32 +380,94 @@ class StreamTransport(abstract.FileDescriptor):
             _log.failure("protocol failed in readConnectionLost")
             self.connectionLost(Failure())
 
-    def abortConnection(self) -> None:
-        """Drop queued data and the connection (RST), without a callback from inside this call."""
+    def abortConnection(self, reason: str = "") -> None:
+        """Drop queued data and the connection (RST), without a callback from inside this call.
+
+        The protocol's ``connectionLost`` is told ``reason``. The peer gets the RST also when the reactor or
+        the process ends first.
+        """
         if self.disconnected or self._aborting:
             return
         self._aborting = True
+        self._reset_at_close()
         self.stopReading()
         self.stopWriting()
-        cast(IReactor, self.reactor).callLater(0, self.connectionLost, Failure(error.ConnectionAborted()))
+        problem = Dropped(reason) if reason else error.ConnectionAborted()
+        cast(IReactor, self.reactor).callLater(0, self.connectionLost, Failure(problem))
+
+    def abort_after_writes(self) -> None:
+        """Reset the connection once what is queued has left: the peer gets all of it, and no orderly end."""
+        if self.disconnected or self._aborting:
+            return
+        if not self.unsent():
+            self.abortConnection()
+            return
+        self._reset_at_end = True
+        if self._writeDisconnecting:
+            self._writeDisconnecting = self._writeDisconnected = False
+        self.loseConnection()
+
+    def _postLoseConnection(self) -> Any:
+        return error.ConnectionAborted() if self._reset_at_end else main.CONNECTION_DONE
 
     def connectionLost(self, reason: Failure) -> None:
-        """Close the socket and tell the protocol, once."""
-        if self.disconnected:
+        """Close the socket and tell the protocol, once, after what the peer said before it left."""
+        if self.disconnected or (reason.check(error.ConnectionLost) and self._holds_last_words()):
             return
         abstract.FileDescriptor.connectionLost(self, reason)
         if self._flush_deadline is not None:
             self._flush_deadline.cancel()
             self._flush_deadline = None
-        self._close_socket(not isinstance(reason.value, error.ConnectionAborted))
+        self._close_socket(not self._aborting and not isinstance(reason.value, error.ConnectionAborted))
         protocol = self.protocol
         del self.protocol
         protocol.connectionLost(reason)
 
+    def _reset_at_close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def _holds_last_words(self) -> bool:
+        """Hand over what came before the connection broke; whether more of it waits for a paused protocol.
+
+        A server that answers an upload early and closes is told of by a failing write, while its answer is
+        still to be read.
+        """
+        if self._read_closed or self._aborting or self.disconnecting:
+            return False
+        self._writeDisconnecting = self._writeDisconnected = True  # nothing can be sent any more
+        self.dataBuffer, self.offset = b"", 0
+        self._tempDataBuffer, self._tempDataLen = [], 0
+        self.stopWriting()
+        reading = self._reading
+        self.stopReading()
+        self._reading = reading
+        for _ in range(LAST_READS):
+            if not self._reading:
+                break
+            try:
+                if self.doRead() is not None:
+                    return False
+            except Exception:
+                _log.failure("protocol failed in dataReceived")
+                return False
+        if self.disconnected or self._aborting or self.disconnecting or not self._readable():
+            return False
+        if reading and self._reading:
+            self.startReading()
+        return True
+
+    def _readable(self) -> bool:
+        """Whether the socket has bytes."""
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
     def _close_socket(self, orderly: bool) -> None:
         with contextlib.suppress(OSError):
             if not orderly:
-                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self._reset_at_close()
             elif not self._read_closed:
                 # Closing with bytes unread would reset the connection and drop what is still to be sent.
                 for _ in range(DISCARDED_READS):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 from prometheus_client import CONTENT_TYPE_LATEST, Info, disable_created_metrics, generate_latest
@@ -17,13 +16,12 @@ from superedge.config.addresses import parse_address
 from superedge.config.ops import OpsConfig
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
-from superedge.net.periodic import PeriodicCall
 from superedge.net.sockets import address_text
 from superedge.web.server import Request, ServerFactory
+from superedge.web.silence import watch_clients
 
-CLIENT_LOOK = 30.0
-CLIENT_PATIENCE = 6
-"""A client that asks for nothing is sent away after six looks, three minutes: more than most scrape in."""
+CLIENT_IDLE = 180.0
+"""Seconds that a client's connection may be idle between requests: more than most scrape in."""
 
 BUILD = Info("superedge_build", "Which SuperEdge this is")
 
@@ -57,7 +55,7 @@ class OpsServer(Service):
         self._waiting: list[Callable[[], str]] = []
         self._factory = ServerFactory(self._answer)
         self._port: IListeningPort | None = None
-        self._looking = PeriodicCall(reactor, CLIENT_LOOK, partial(self._factory.look, CLIENT_PATIENCE))
+        self._looking = watch_clients(reactor, self._factory, CLIENT_IDLE)
 
     def _answer(self, request: Request) -> None:
         page = self._pages.get(request.head.target.partition(b"?")[0])

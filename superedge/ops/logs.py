@@ -23,6 +23,8 @@ from twisted.logger import (
 )
 
 from superedge.config.log import LogConfig
+from superedge.interfaces import IReactor
+from superedge.ops.limited import LimitedObserver
 
 # Twisted's own bookkeeping, of no use to whoever reads the log.
 _INTERNAL = frozenset({"log_logger", "log_source", "log_flattened", "log_time", "log_level", "log_format"})
@@ -30,6 +32,8 @@ _LEGACY = frozenset(
     {"message", "time", "system", "format", "isError", "log_legacy", "log_text", "log_system"}
 )
 
+LONGEST = 2000
+"""Characters of one text in a line. Tracebacks, which no peer makes, may have more."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -50,11 +54,13 @@ class LogFile:
             os.dup2(new.fileno(), self.stream.fileno(), inheritable=False)
 
 
-def make_observer(config: LogConfig, stream: TextIO) -> ILogObserver:
-    """An observer that writes events of at least ``config.level`` to ``stream``."""
+def make_observer(reactor: IReactor, config: LogConfig, stream: TextIO) -> ILogObserver:
+    """An observer that writes events of at least ``config.level`` to ``stream``, few of a kind."""
     render: Callable[[LogEvent], str | None] = json_line if config.format == "json" else text_line
     predicate = LogLevelFilterPredicate(LogLevel.lookupByName(config.level))
-    return FilteringLogObserver(FileLogObserver(stream, render), [predicate])
+    limited = LimitedObserver(reactor, FileLogObserver(stream, render))
+    reactor.addSystemEventTrigger("after", "shutdown", limited.tell)
+    return FilteringLogObserver(limited, [predicate])
 
 
 def _timestamp(event: LogEvent) -> str:
@@ -70,6 +76,8 @@ def text_line(event: LogEvent) -> str:
     """
     level = getattr(event.get("log_level"), "name", "info")
     text = eventAsText(event, includeTimestamp=False, includeSystem=False).rstrip("\n")
+    if "log_failure" not in event:
+        text = _shortened(text)
     text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text).replace("\n", "\n    ")
     return f"{_timestamp(event)} {level} {event.get('log_namespace', '-')}: {text}\n"
 
@@ -80,7 +88,7 @@ def json_line(event: LogEvent) -> str:
         "time": _timestamp(event),
         "level": getattr(event.get("log_level"), "name", "info"),
         "logger": event.get("log_namespace", "-"),
-        "message": formatEvent(event),
+        "message": _shortened(formatEvent(event)),
     }
     if "log_failure" in event:
         fields["failure"] = event["log_failure"].getTraceback()
@@ -95,4 +103,9 @@ def json_line(event: LogEvent) -> str:
 def _json_value(value: object) -> object:
     if isinstance(value, float) and not isfinite(value):
         return str(value)
-    return value if isinstance(value, str | int | float | None) else str(value)
+    return value if isinstance(value, int | float | None) else _shortened(str(value))
+
+
+def _shortened(text: str) -> str:
+    """What is too long ends with how much it lacks."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text) - LONGEST} more characters)"

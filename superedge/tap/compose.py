@@ -11,7 +11,7 @@ from twisted.application.service import MultiService
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.config.root import Config
-from superedge.errors import ConfigError
+from superedge.errors import ConfigError, ConfigWarning
 from superedge.interfaces import (
     ICacheStorePlugin,
     IReactor,
@@ -20,7 +20,7 @@ from superedge.interfaces import (
     IStreamHandler,
 )
 from superedge.plugin import find_plugin
-from superedge.tap.concerns import concerns
+from superedge.tap.warnings import warnings
 from superedge.tls.reload import FileWatcher
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ class Composition(MultiService):
         self.watcher = FileWatcher(reactor)
         """Of the files that may change under a running process."""
         self.watcher.setServiceParent(self)
-        self.more_concerns: list[Callable[[datetime], Iterable[str]]] = []
-        """What components have to say beside what the configuration alone tells."""
+        self.more_warnings: list[Callable[[datetime], Iterable[ConfigWarning]]] = []
+        """Of components, beside what the configuration alone tells."""
 
-    def concerns(self) -> list[str]:
-        """What does not keep it from starting, and yet will not do; each a sentence with its key."""
+    def warnings(self) -> list[ConfigWarning]:
+        """What is valid but unlikely to work; each begins with its key."""
         now = datetime.now(UTC)
-        found = list(concerns(self._config, now))
-        for more in self.more_concerns:
+        found = list(warnings(self._config, now))
+        for more in self.more_warnings:
             found += more(now)
         return found
 
@@ -115,7 +115,7 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
         server.setServiceParent(root)
         if ops is not None:
             ops.add_status("lite_apiserver", server.status)
-        root.more_concerns.append(server.concerns)
+        root.more_warnings.append(server.warnings)
     for name, options in config.plugins.items():
         find_plugin(IServicePlugin, name, "plugins").create(reactor, options).setServiceParent(root)
     return root

@@ -8,11 +8,7 @@ from pathlib import Path
 from twisted.python import usage
 
 from superedge import __version__
-from superedge.config.load import load_config
-from superedge.config.root import Config
-from superedge.errors import IdentityError, SuperEdgeError
-from superedge.interfaces import IReactor
-from superedge.tap.compose import Composition, compose
+from superedge.tap.program import Program
 
 
 class BaseOptions(usage.Options):
@@ -20,15 +16,16 @@ class BaseOptions(usage.Options):
 
     command = ""
     default_config = ""
-    config: Config
+    program: Program
 
     optFlags = [
         [
             "check",
             None,
-            "Check the configuration and exit: 0 when it is good, perhaps with warnings on standard error, "
-            "1 with a sentence when not.",
-        ]
+            "Check the configuration and the files it names, and exit: 0 when they are good, 78 when the "
+            "configuration has a fault, 1 when a file that it names has.",
+        ],
+        ["strict", None, "Exit with 2 on a warning, with --check and at the start."],
     ]
 
     def __init__(self) -> None:
@@ -53,21 +50,6 @@ class BaseOptions(usage.Options):
 
     def postOptions(self) -> None:
         """Load the configuration; to check it, also read the files that it names."""
-        try:
-            self.config = load_config(Config, Path(self["config"]).absolute(), self["set"])
-        except SuperEdgeError as problem:
-            sys.exit(f"{self.command}: {problem}")
+        self.program = Program(self.command, Path(self["config"]).absolute(), self["set"])
         if self["check"]:
-            for concern in self.composed().concerns():
-                print(f"{self.command}: warning: {concern}", file=sys.stderr)  # noqa: T201
-            print(f"{self.command}: {self['config']} is good")  # noqa: T201
-            sys.exit(0)
-
-    def composed(self, reactor: IReactor | None = None) -> Composition:
-        """What the configuration asks for; ends the process with one sentence when it cannot be had."""
-        try:
-            return compose(self.config, reactor)
-        except IdentityError as problem:
-            sys.exit(f"{self.command}: {problem}")
-        except SuperEdgeError as problem:
-            sys.exit(f"{self.command}: {self['config']}: {problem}")
+            self.program.check(bool(self["strict"]))

@@ -17,18 +17,22 @@ from superedge.config.listeners import (
 )
 from superedge.config.root import Config
 from superedge.interfaces import IReactor, ITunnelListener
-from superedge.kube.access import load_access
+from superedge.kube.access import Access, load_access
 from superedge.kube.client import NODES, KubeClient
 from superedge.kube.nodes import Node, NodeIndex, read_node
 from superedge.kube.reflector import Key, Reflector
 from superedge.net.interfaces import own_addresses
 from superedge.plugin import find_plugin
 from superedge.tap.nodestreams import SessionStreams
+from superedge.tap.nodetrust import name_rules, ranges, tell
 from superedge.tap.replicas import Replicated, own_replica
+from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import Tunnel, TunnelCloud
 from superedge.tunnel.directory import NodeDirectory
 from superedge.tunnel.listeners.base import Listener
+from superedge.tunnel.names import NameRules
+from superedge.tunnel.replicas.leaving import Draining, OrderedServices
 from superedge.tunnel.replicas.registry import OwnReplica
 
 if TYPE_CHECKING:
@@ -46,6 +50,7 @@ class _Followed(Protocol):
 class _Kubernetes(NamedTuple):
     client: KubeClient
     namespace: str
+    access: Access
 
 
 class TunnelBranch:
@@ -62,22 +67,32 @@ class TunnelBranch:
         own: OwnReplica | None = None
         if settings.replicas is not None and settings.registry == "kubernetes":
             own = own_replica(settings.replicas, addresses, self._kubernetes.namespace)
-        cloud = TunnelCloud(reactor, settings, watcher, "" if own is None else own.name)
+        asks = own is not None or settings.node_objects or config.edge_admission is not None
+        names = name_rules(settings, self._kubernetes.access if asks else None)
+        self._denied: DenyList | None = None
+        if settings.denied_certificates is not None:
+            self._denied = DenyList(settings.denied_certificates)
+            watcher.watch([settings.denied_certificates], self._denied.reload)
+        replica = "" if own is None else own.name
+        cloud = TunnelCloud(reactor, settings, watcher, replica, names, self._denied)
+        self._cloud = cloud
         self._tunnel: Tunnel = cloud
-        self.services = MultiService()
+        self.services: MultiService = OrderedServices()
         self._index: NodeIndex | None = None
         self._replicated: Replicated | None = None
         self._followed: list[tuple[str, _Followed]] = []
         if own is None:
             cloud.setServiceParent(self.services)
-            self._directory = NodeDirectory(addresses or own_addresses(), cloud.nodes, None, self._nodes())
+            self._directory = NodeDirectory(
+                addresses or own_addresses(), cloud.nodes, None, self._nodes(), names
+            )
         else:
             replicated = Replicated(reactor, settings, own, cloud, self._kubernetes.client, watcher)
             self._replicated = replicated
             self._followed.append(("the other replicas' records", replicated.registry))
             self._tunnel, self.services = replicated.tunnel, replicated.services
             self._directory = NodeDirectory(
-                replicated.own.addresses, cloud.nodes, replicated.registry, self._nodes()
+                replicated.own.addresses, cloud.nodes, replicated.registry, self._nodes(), names
             )
         for listener in settings.listeners:
             self._listener(listener).setServiceParent(self.services)
@@ -88,23 +103,23 @@ class TunnelBranch:
             self._dns()
         self.admission: EdgeAdmission | None = None
         if config.edge_admission is not None:
-            self.admission = self._edge_admission(config.edge_admission, cloud)
+            self.admission = self._edge_admission(config.edge_admission, cloud, names)
             self.admission.setServiceParent(self.services)
-        if self._replicated is not None:
-            self._replicated.leaving.setServiceParent(self.services)
+        last = Draining(cloud) if self._replicated is None else self._replicated.leaving
+        last.setServiceParent(self.services)
 
     @cached_property
     def _kubernetes(self) -> _Kubernetes:
         access = load_access(self._config.kubernetes.kubeconfig)
         self._watcher.watch_context(access.tls)
-        return _Kubernetes(KubeClient(self._reactor, access), access.namespace)
+        return _Kubernetes(KubeClient(self._reactor, access), access.namespace, access)
 
     def _nodes(self) -> NodeIndex | None:
         """Node objects, when they are to be read."""
         settings = self._config.tunnel_cloud
         if settings is None or not settings.node_objects:
             return None
-        index = NodeIndex()
+        index = NodeIndex(ranges(settings, self._kubernetes.access), tell)
 
         def changed(key: Key, node: Node | None) -> None:
             if node is None:
@@ -114,26 +129,33 @@ class TunnelBranch:
                 self._directory.changed()
 
         reflector = Reflector(self._reactor, self._kubernetes.client, NODES.path(), read_node, changed)
+        reflector.when_synced().addCallback(lambda _: index.settle())
         reflector.setServiceParent(self.services)
         self._followed.append(("the cluster's nodes", reflector))
         self._index = index
         return index
 
-    def _edge_admission(self, settings: EdgeAdmissionConfig, cloud: TunnelCloud) -> EdgeAdmission:
-        from superedge.tap.edgehealth import edge_admission  # noqa: PLC0415
+    def _edge_admission(
+        self, settings: EdgeAdmissionConfig, cloud: TunnelCloud, names: NameRules
+    ) -> EdgeAdmission:
+        from superedge.tap.edgehealth import Voters, edge_admission  # noqa: PLC0415
 
         registry = None if self._replicated is None else self._replicated.registry
-        client, namespace = self._kubernetes
+        client, namespace, _ = self._kubernetes
         streams = SessionStreams(self._tunnel, cloud.nodes, registry)
-        return edge_admission(self._reactor, settings, client, namespace, streams, self._watcher)
+        voters = Voters(names, self._denied)
+        return edge_admission(self._reactor, settings, client, namespace, streams, self._watcher, voters)
 
     def waits_for(self) -> str:
         """For the readiness page: until it has heard who holds which node it would turn callers away."""
         return " and ".join(what for what, part in self._followed if not part.synced)
 
     def status(self) -> dict[str, object]:
-        """For the status page: who holds which nodes, as this replica sees it."""
-        found: dict[str, object] = {"nodes": self._directory.held_here()}
+        """For the status page: the nodes that are or were here, and how many each replica holds."""
+        found: dict[str, object] = {
+            "connected": self._directory.held_here(),
+            "nodes": self._cloud.node_status(),
+        }
         if self._replicated is not None:
             registry = self._replicated.registry
             found["replica"] = self._replicated.own.name
@@ -155,7 +177,8 @@ class TunnelBranch:
 
         dns = self._config.tunnel_dns
         assert dns is not None
-        DNSServer(self._reactor, dns, self._directory).setServiceParent(self.services)
+        domain = self._config.tunnel_cloud.cluster_domain if self._config.tunnel_cloud is not None else ""
+        DNSServer(self._reactor, dns, self._directory, domain).setServiceParent(self.services)
         if dns.hosts_configmap:
             from superedge.dns.hosts import HostsConfigMap  # noqa: PLC0415
 
@@ -186,8 +209,8 @@ class TunnelBranch:
             from superedge.tunnel.listeners.http import HttpListener, HttpsListener  # noqa: PLC0415
 
             if isinstance(config, HttpsListenerConfig):
-                return HttpsListener(reactor, tunnel, config, watcher)
+                return HttpsListener(reactor, tunnel, config, watcher, self._denied)
             return HttpListener(reactor, tunnel, config)
         from superedge.tunnel.listeners.connect import ConnectListener  # noqa: PLC0415
 
-        return ConnectListener(reactor, tunnel, config, watcher, self._directory)
+        return ConnectListener(reactor, tunnel, config, watcher, self._directory, self._denied)

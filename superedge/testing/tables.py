@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from typing import Any
 
+from superedge.kube.age import age as kube_age
 from superedge.testing.resources import Resource
 
 Object = dict[str, Any]
@@ -24,24 +24,7 @@ def _columns(*names: str, wide: Iterable[str] = ()) -> list[dict[str, Any]]:
 
 def age(item: Object, now: float, field: str = "creationTimestamp") -> str:
     """A short span such as ``5m10s``, as kubectl prints it."""
-    text = item["metadata"].get(field)
-    if not text:
-        return "<unknown>"
-    seconds = max(int(now - datetime.fromisoformat(text).timestamp()), 0)
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if seconds < 120:
-        return f"{seconds}s"
-    if minutes < 10:
-        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
-    if hours < 3:
-        return f"{minutes}m"
-    if hours < 8:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    if hours < 48:
-        return f"{hours}h"
-    if days < 8:
-        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
-    return f"{days}d" if days < 730 else f"{days // 365}y"
+    return kube_age(item["metadata"].get(field), now)
 
 
 def _pod(item: Object, now: float) -> Row:

@@ -29,6 +29,7 @@ class FileWatcher(Service):
         self._interval = interval
         self._watched: list[tuple[tuple[Path, ...], Callable[[], object]]] = []
         self._stamps: dict[Path, object] = {}
+        self._sources: list[ServerContextSource | ClientContextSource] = []
         self._loop = LoopingCall(self.check)
         self._loop.clock = reactor
 
@@ -39,7 +40,11 @@ class FileWatcher(Service):
             self._stamps.setdefault(path, file_stamp(path))
 
     def watch_context(self, source: ServerContextSource | ClientContextSource) -> None:
-        """Reload a TLS context when its files change; a broken pair leaves the old one in use."""
+        """Reload a TLS context when its files change; a broken pair leaves the old one in use.
+
+        Connections of its contexts end when their peers' certificates have expired.
+        """
+        self._sources.append(source)
 
         def reload() -> None:
             if source.reload():
@@ -63,6 +68,8 @@ class FileWatcher(Service):
                     _log.error("kept what was in use: {problem}", problem=problem)
                 except Exception:
                     _log.failure("could not follow a change of {paths}", paths=[str(path) for path in paths])
+        for source in self._sources:
+            source.end_expired()
 
     def startService(self) -> None:
         """Begin to look."""

@@ -41,6 +41,9 @@ class Certificate(NamedTuple):
     not_after: datetime
     is_ca: bool
     """Whether it may sign others."""
+    signer: bytes
+    """Subject and public key, DER: what certificates that it signs are verified against. They stay when the
+    certificate of a CA is renewed."""
 
 
 class _Value(NamedTuple):
@@ -82,7 +85,8 @@ def _parse(der: bytes) -> Certificate:
     next(fields)  # the signature's algorithm
     next(fields)  # the issuer
     begins, ends = _values(der, *_content(next(fields), _SEQUENCE))
-    names = list(_names(der, next(fields)))
+    subject, public_key = next(fields), next(fields)
+    names = list(_names(der, subject))
     return Certificate(
         tuple(text for kind, text in names if kind == _COMMON_NAME),
         tuple(text for kind, text in names if kind == _ORGANIZATION),
@@ -90,6 +94,7 @@ def _parse(der: bytes) -> Certificate:
         _time(der, begins),
         _time(der, ends),
         any(_is_ca(der, field) for field in fields if field.tag == _EXTENSIONS),
+        der[subject.start : subject.end] + der[public_key.start : public_key.end],
     )
 
 

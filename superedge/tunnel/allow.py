@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 
 from superedge.config.addresses import TCPAddress
-from superedge.errors import SuperEdgeError
+from superedge.config.dialrules import parse_dial_rule
 from superedge.net.networks import plain_address
-
-
-class AllowRuleError(SuperEdgeError):
-    """A rule that cannot be read."""
 
 
 class AllowList:
@@ -23,27 +19,17 @@ class AllowList:
     """
 
     def __init__(self, rules: Sequence[str], own_addresses: Sequence[str] = ()) -> None:
-        """Without rules: port 10250 on loopback and on ``own_addresses``. Raises AllowRuleError."""
+        """Without rules: port 10250 on loopback and on ``own_addresses``. ValueError for what is no rule."""
         if not rules:
             rules = ["127.0.0.0/8:10250", "[::1]:10250", "localhost:10250"]
             rules += [str(TCPAddress(address, 10250)) for address in own_addresses]
         self._networks: list[tuple[IPv4Network | IPv6Network, int | None]] = []
         self._names: list[tuple[str, int | None]] = []
-        for rule in rules:
-            self._add(rule)
-
-    def _add(self, rule: str) -> None:
-        host, colon, port_text = rule.rpartition(":")
-        port = None if port_text == "*" else int(port_text) if port_text.isdecimal() else -1
-        if not colon or not host or (port is not None and not 0 < port < 65536):
-            raise AllowRuleError(f"tunnel_edge.allow: {rule!r} is not host:port, network/bits:port or host:*")
-        bare = host.removeprefix("[").removesuffix("]")
-        try:
-            self._networks.append((ip_network(bare, strict=False), port))
-        except ValueError:
-            if "/" in bare or ":" in bare:
-                raise AllowRuleError(f"tunnel_edge.allow: {rule!r} has no valid address") from None
-            self._names.append((bare.lower(), port))
+        for host, port in map(parse_dial_rule, rules):
+            if isinstance(host, str):
+                self._names.append((host, port))
+            else:
+                self._networks.append((host, port))
 
     def allows_name(self, target: TCPAddress) -> bool:
         """Whether a rule names the host as it is written."""

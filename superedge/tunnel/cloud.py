@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 from typing import Protocol as TypingProtocol
 from weakref import WeakValueDictionary
@@ -24,18 +25,23 @@ from superedge.net.endpoints import ServerEndpoint
 from superedge.net.sockets import address_text
 from superedge.net.task import in_background
 from superedge.tls.contexts import ServerContextSource
+from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
 from superedge.tunnel.dial import dial
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.limits import mux_settings
-from superedge.tunnel.messages import DialRequest, Hello, MessageError, MessageReader, decode
-from superedge.tunnel.names import ALPN, node_of_common_name
+from superedge.tunnel.messages import DialRequest, Hello, MessageError, MessageReader, Notice, decode
+from superedge.tunnel.names import ALPN, NameRules, NotANode
+from superedge.tunnel.nodehistory import GoneNode, NodeHistory
 from superedge.tunnel.nodetable import NodeSession, NodeTable
+from superedge.tunnel.serve import MAX_REASON
+from superedge.tunnel.shares import Shares
 
 StreamBegun = Callable[[MuxStream], None]
 
 _dial_seconds = metrics.DIAL_SECONDS.labels("cloud")
+_SHORT = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU"}
 _log = Logger()
 
 
@@ -46,12 +52,20 @@ class Tunnel(TypingProtocol):
         """Whether the node is connected."""
 
     async def open(
-        self, node: str, address: str, *, timeout: float, kind: str = "tcp", begun: StreamBegun | None = None
+        self,
+        node: str,
+        address: str,
+        *,
+        timeout: float,
+        kind: str = "tcp",
+        begun: StreamBegun | None = None,
+        caller: str = "",
     ) -> MuxStream:
         """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError.
 
         ``begun`` may be given the stream while the node connects it: what is written to it then goes
-        ahead of the node's answer and saves a round trip.
+        ahead of the node's answer and saves a round trip. ``caller`` is who asks: callers share what a node
+        dials at once.
         """
 
 
@@ -69,6 +83,7 @@ class _ControlProtocol(Protocol):
         try:
             message = self._reader.feed(data)
             if message is not None and connection.deadline is not None:
+                connection.control = self.transport
                 connection.service.introduced(connection, decode(Hello, message[0]))
         except MessageError as problem:
             connection.close(f"bad hello: {problem}")
@@ -84,16 +99,24 @@ class _EdgeConnection(MuxConnection):
     node = ""
     epoch = 0
     node_session: NodeSession | None = None
+    control: Any = None
     deadline: IDelayedCall | None = None
     """Runs until the hello is there."""
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
-        node = node_of_common_name(transport.peer_common_name)
-        if node is None or transport.alpn != ALPN:
-            reason = (
-                f"no node's certificate: CN {transport.peer_common_name!r}" if node is None else "wrong ALPN"
-            )
+        reason = ""
+        try:
+            node = self.service.names.node_of(transport.peer_common_name, transport.peer_organizations)
+        except NotANode as problem:
+            reason = str(problem)
+        else:
+            if transport.alpn != ALPN:
+                reason = "wrong ALPN"
+            elif not self.service.admits(transport):
+                reason = f"the certificate of {node} is denied"
+        if reason:
+            reason = f"{reason}: {_certificate_text(transport.peer_certificate)}"
             metrics.SESSIONS_REFUSED.labels("cloud").inc()
             _log.warn(
                 "refused tunnel connection from {peer}: {reason}",
@@ -107,24 +130,44 @@ class _EdgeConnection(MuxConnection):
         self.service.connected(self)
 
 
+def _certificate_text(certificate: Mapping[str, Any]) -> str:
+    """Subject and issuer of what `ssl.SSLObject.getpeercert` gave."""
+
+    def name(part: str) -> str:
+        pairs = [pair for group in certificate.get(part, ()) for pair in group]
+        return ", ".join(f"{_SHORT.get(key, key)}={value}" for key, value in pairs) or "none"
+
+    return f"subject {name('subject')!r}, issuer {name('issuer')!r}"
+
+
 class TunnelCloud(Service):
     """Accepts sessions, keeps the node table, opens streams."""
 
     name = "tunnel-cloud"
 
     def __init__(
-        self, reactor: IReactor, config: TunnelCloudConfig, watcher: FileWatcher, replica: str = ""
+        self,
+        reactor: IReactor,
+        config: TunnelCloudConfig,
+        watcher: FileWatcher,
+        replica: str = "",
+        names: NameRules | None = None,
+        denied: DenyList | None = None,
     ) -> None:
-        """``replica`` is its name among others, for the log.
+        """``replica`` is its name among others, for the log. ``denied`` certificates make no node.
 
         Raises IdentityError when the TLS files are not usable.
         """
+        self.names = names or NameRules()
+        self._denied = denied
+        self._pending: dict[str, Shares] = {}
         self._reactor = reactor
         self._config = config
         self._replica = replica
         self._tls = ServerContextSource(config.certificate, config.key, config.ca, "required", [ALPN])
         watcher.watch_context(self._tls)
         self.nodes = NodeTable()
+        self.history = NodeHistory()
         self._connections: set[MuxConnection] = set()
         self._buckets: WeakValueDictionary[str, TokenBucket] = WeakValueDictionary()
         self._meter = metrics.SessionMeter(
@@ -132,6 +175,7 @@ class TunnelCloud(Service):
         )
         self._port: IListeningPort | None = None
         self._draining = False
+        self._drained_by: float | None = None
 
     @property
     def address(self) -> Any:
@@ -143,8 +187,19 @@ class TunnelCloud(Service):
         """Whether the node is connected here."""
         return self.nodes.get(node) is not None
 
+    def admits(self, transport: Any) -> bool:
+        """Whether a node's certificate is not denied."""
+        return self._denied is None or self._denied.admit(transport)
+
     async def open(
-        self, node: str, address: str, *, timeout: float, kind: str = "tcp", begun: StreamBegun | None = None
+        self,
+        node: str,
+        address: str,
+        *,
+        timeout: float,
+        kind: str = "tcp",
+        begun: StreamBegun | None = None,
+        caller: str = "",
     ) -> MuxStream:
         """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError."""
         session = self.nodes.get(node)
@@ -152,19 +207,31 @@ class TunnelCloud(Service):
         try:
             if session is None:
                 raise DialError("not-connected", f"node {node} is not connected")
-            stream = await dial(session.lightest(), DialRequest(kind, address, timeout), begun)
+            stream = await self._dial(session, DialRequest(kind, address, timeout, caller), begun)
         except DialError as problem:
             metrics.DIAL_FAILURES.labels("cloud", problem.code).inc()
+            if session is not None:
+                self.history.failed(node, f"dial of {address}: {problem.code}: {problem.message}")
             _log.warn(
                 "dial of {address} on {node} failed: {code}: {reason}",
                 node=node,
-                address=address,
+                address=address[:MAX_REASON],
                 code=problem.code,
                 reason=problem.message,
             )
             raise
         _dial_seconds.observe(self._reactor.seconds() - started)
         return stream
+
+    async def _dial(self, session: NodeSession, request: DialRequest, begun: StreamBegun | None) -> MuxStream:
+        pending = self._pending.setdefault(session.node, Shares(self._config.limits.streams))
+        pending.take(request.address, request.caller)
+        try:
+            return await dial(session.lightest(), request, begun)
+        finally:
+            pending.give(request.address, request.caller)
+            if not pending:
+                self._pending.pop(session.node, None)
 
     def connected(self, connection: _EdgeConnection) -> None:
         """A node's connection is verified; it counts from its hello on, which has a bounded time."""
@@ -191,9 +258,12 @@ class TunnelCloud(Service):
                 connection.close("the session that it is to join is not here")
                 return
             session.connections.append(connection)
+            session.controls[connection] = connection.control
             _log.info("tunnel session of {node} has a further connection", node=node, peer=peer)
         else:
-            session = NodeSession(node, connection.epoch, hello, [connection])
+            session = NodeSession(node, connection.epoch, hello, [connection], self.nodes.now())
+            session.controls[connection] = connection.control
+            self.history.came(node)
             metrics.SESSIONS_STARTED.labels("cloud").inc()
             _log.info(
                 "tunnel session of {node} started",
@@ -205,10 +275,64 @@ class TunnelCloud(Service):
             before = self.nodes.add(session)
             if before is not None:
                 metrics.RECONNECTS.labels("cloud").inc()
-                before.close("a newer session of the same node is here")
+                self._replace(before, session)
         connection.node_session = session
         if self._draining:
             connection.go_away()
+
+    def _replace(self, before: NodeSession, session: NodeSession) -> None:
+        """Close the older session of a node and say to its edge, and here, why."""
+        older, newer = before, session
+        if before is self.nodes.get(session.node):  # the new one came late
+            older, newer = session, before
+        node = session.node
+        then, now = (each.hello.instance or each.hello.boot_id for each in (older, newer))
+        reason = f"a newer session of the same node is here, from {newer.peer}"
+        if self.history.takes_over(node, then, now):
+            reason = f"two edges share the certificate of {node}: one at {newer.peer}, one at {older.peer}"
+            self.history.failed(node, reason)
+            _log.warn(
+                "two edges share the certificate of {node}: one at {peer}, one at {other}",
+                node=node,
+                peer=newer.peer,
+                other=older.peer,
+            )
+        older.tell(Notice("replaced", reason))
+        older.close(reason)
+
+    def node_status(self) -> list[dict[str, object]]:
+        """Every node that is connected here, then those that have gone, for the status page."""
+        found: list[dict[str, object]] = []
+        for session in sorted(self.nodes, key=lambda session: session.node):
+            first, stats = session.connections[0], [each.stats for each in session.connections]
+            found.append(
+                {
+                    "name": session.node,
+                    "connected": True,
+                    "since": session.since,
+                    "peer": session.peer,
+                    "version": session.hello.version,
+                    "rtt_seconds": first.rtt,
+                    "connections": len(session.connections),
+                    "streams": sum(max(0, each.stream_count - 1) for each in session.connections),
+                    "bytes_in": sum(each.bytes_in for each in stats),
+                    "bytes_out": sum(each.bytes_out for each in stats),
+                    "last_error": self.history.last_error(session.node),
+                }
+            )
+        for gone in self.history.gone.values():
+            found.append(
+                {
+                    "name": gone.name,
+                    "connected": False,
+                    "since": gone.gone_since,
+                    "connected_since": gone.connected_since,
+                    "peer": gone.peer,
+                    "version": gone.version,
+                    "last_error": gone.reason,
+                }
+            )
+        return found
 
     def _ended(self, reason: str, connection: _EdgeConnection) -> None:
         if connection.deadline is not None and connection.deadline.active():
@@ -221,12 +345,17 @@ class TunnelCloud(Service):
             _log.info("tunnel connection of {node} ended: {reason}", node=node, peer=peer, reason=reason)
             return
         session.connections.remove(connection)
+        session.controls.pop(connection, None)
         if session.connections:
             _log.info(
                 "tunnel session of {node} lost a connection: {reason}", node=node, peer=peer, reason=reason
             )
             return
+        was_newest = self.nodes.get(node) is session
         self.nodes.remove(session)
+        if was_newest:
+            version, now = session.hello.version, self.nodes.now()
+            self.history.left(GoneNode(node, peer, version, session.since, now, reason))
         _log.info(
             "tunnel session of {node} ended: {reason}",
             node=node,
@@ -248,21 +377,14 @@ class TunnelCloud(Service):
         await drained(self._reactor, lambda: session.busy, self._config.drain_timeout)
         session.close("a newer session of the same node is on another replica")
 
-    def _accept_stream(self, connection: _EdgeConnection, stream: MuxStream) -> None:
-        """The edge opens one stream, control; anything else is refused."""
-        if stream.id == 1:
-            stream.connect(_ControlProtocol(connection))
-        else:
-            stream.connect(Protocol())
-            stream.abortConnection()
-
     # -- life
 
     def startService(self) -> None:
         """Listen for edge nodes."""
         super().startService()
         self._meter.start()
-        service, limits = self, mux_settings(self._config.limits)
+        service = self
+        settings = replace(mux_settings(self._config.limits), peer_streams=1)  # control
 
         class Sessions(Factory):
             noisy = False
@@ -271,8 +393,8 @@ class TunnelCloud(Service):
                 connection = _EdgeConnection(
                     service._reactor,
                     dialer=False,
-                    settings=limits,
-                    accept=lambda stream: service._accept_stream(connection, stream),
+                    settings=settings,
+                    accept=lambda stream: stream.connect(_ControlProtocol(connection)),
                 )
                 connection.service = service
                 return connection
@@ -300,12 +422,22 @@ class TunnelCloud(Service):
         for mux in list(self._connections):
             mux.go_away()
 
+    async def drain(self) -> None:
+        """Send the edges elsewhere and let open streams finish.
+
+        The time for that begins with the first call. Until then streams can be opened on the sessions.
+        """
+        self.send_away()
+        now = self._reactor.seconds()
+        if self._drained_by is None:
+            self._drained_by = now + self._config.drain_timeout
+        await drained(self._reactor, self._busy, self._drained_by - now)
+
     async def stopService(self) -> None:
-        """Send the edges elsewhere, let open streams finish a bounded time, then close."""
+        """Drain, then close."""
         super().stopService()
         self._meter.stop()
-        self.send_away()
-        await drained(self._reactor, self._busy, self._config.drain_timeout)
+        await self.drain()
         for mux in list(self._connections):
             mux.close("the cloud end is stopping")
 

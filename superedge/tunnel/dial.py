@@ -72,6 +72,10 @@ async def dial(
     ``begun`` is given the stream at once: what it writes goes ahead of the node's answer.
     """
     try:
+        prologue = encode(request)
+    except MessageError as problem:
+        raise DialError("unresolvable", f"the target is too long: {problem}") from problem
+    try:
         stream = mux.open()
     except StreamRefused as problem:
         raise DialError("limit", str(problem)) from problem
@@ -79,7 +83,7 @@ async def dial(
         raise DialError("not-connected", str(problem)) from problem
     protocol = _AnswerProtocol()
     stream.connect(protocol)
-    stream.write(encode(request))
+    stream.write(prologue)
     if begun is not None:
         begun(stream)
     deadline = mux.deadlines.begin(request.timeout + ANSWER_GRACE, partial(protocol.expire, request.timeout))

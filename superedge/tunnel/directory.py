@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from superedge.kube.nodes import NodeIndex
 from superedge.net.names import is_address
+from superedge.tunnel.names import NameRules
 from superedge.tunnel.nodetable import NodeTable
 from superedge.tunnel.replicas.registry import KubernetesRegistry
 
@@ -27,7 +28,10 @@ class NodeDirectory:
         table: NodeTable,
         registry: KubernetesRegistry | None = None,
         index: NodeIndex | None = None,
+        names: NameRules | None = None,
     ) -> None:
+        """``names`` says which names no node may have."""
+        self._names = names or NameRules()
         self._own = tuple(own)
         self._table = table
         self._registry = registry
@@ -74,7 +78,9 @@ class NodeDirectory:
 
     def own(self, node: str) -> Sequence[str] | None:
         """The addresses in the Node object; None when there is none, or objects are not read."""
-        return None if self._index is None else self._index.addresses(node)
+        if self._index is None or self._names.reserves(node):
+            return None
+        return self._index.addresses(node)
 
     def names_at(self, address: str) -> Sequence[str]:
         """The nodes that resolve to an address, sorted."""
@@ -101,11 +107,15 @@ class NodeDirectory:
         """The node that an address (an IP literal) belongs to: its own, or one of a pod of it."""
         if self._index is None or not is_address(host):
             return None
-        if node := self._index.by_address(host):
-            return Place(node)
-        node = self._index.by_pod_address(host)
-        return None if node is None else Place(node, host)
+        claim = self._index.holder(host)
+        return None if claim is None else Place(claim.node, host if claim.of_pods else "")
 
     def exists(self, node: str) -> bool:
         """Whether there is a Node object of that name, connected or not."""
-        return self._index is not None and self._index.addresses(node) is not None
+        return self.own(node) is not None
+
+    def reported(self, node: str) -> Sequence[str]:
+        """The node's own addresses, as it says itself: for what it is to dial on itself, and nothing else."""
+        session = self._table.get(node)
+        said = () if session is None else session.hello.addresses
+        return self.own(node) or [host for host in said if is_address(host)]

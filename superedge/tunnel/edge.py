@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from superedge import __version__
 from superedge.config.addresses import TCPAddress, parse_address, parse_proxy
 from superedge.config.tunnel import TunnelEdgeConfig
+from superedge.errors import IdentityError
 from superedge.interfaces import IReactor
 from superedge.mux.protocol import MuxConnection
-from superedge.net.backoff import Backoff
 from superedge.net.bucket import TokenBucket
+from superedge.net.draining import drained
 from superedge.net.endpoints import ClientEndpoint
-from superedge.net.errors import ConnectError
+from superedge.net.errors import ConnectError, ConnectTimeout
 from superedge.net.factory import MakingFactory
 from superedge.net.interfaces import own_addresses
 from superedge.net.proxy import ProxiedEndpoint, Proxy
 from superedge.net.servers import Servers
+from superedge.net.sockets import address_text
 from superedge.net.task import in_background
 from superedge.tls.contexts import ClientContextSource
+from superedge.tls.identity import load_certificates
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
 from superedge.tunnel.allow import AllowList
@@ -34,12 +37,15 @@ from superedge.tunnel.handlers import TCPHandler, TLSHandler
 from superedge.tunnel.limits import mux_settings
 from superedge.tunnel.messages import Hello
 from superedge.tunnel.names import ALPN
+from superedge.tunnel.redial import Redial
 from superedge.tunnel.serve import StreamServer
 
 PATIENCE = 6
 """Short delays at first: a cloud end that is restarted is back within a few seconds."""
 SERVER_PENALTY = 60.0
 """Seconds that a server which could not be reached is tried after the others."""
+
+_INSTANCE = token_hex(16)
 
 _log = Logger()
 
@@ -56,7 +62,7 @@ class TunnelEdge(Service):
         watcher: FileWatcher,
         handlers: Mapping[str, Any] | None = None,
     ) -> None:
-        """``handlers`` are further `IStreamHandler` by kind. Raises IdentityError, AllowRuleError."""
+        """``handlers`` are further `IStreamHandler` by kind. Raises IdentityError."""
         self._reactor = reactor
         self._config = config
         self._tls = ClientContextSource(config.ca, config.certificate, config.key, [ALPN])
@@ -69,9 +75,13 @@ class TunnelEdge(Service):
             self._handlers["tls"] = TLSHandler(allow, source, config.tls.server_name)
         self._connections: set[MuxConnection] = set()
         self._active = 0
+        self._was_connected = False
         self._meter = metrics.SessionMeter(reactor, "edge", lambda: self._connections, lambda: self._active)
         self._running: Deferred[None] | None = None
-        self._backoff = Backoff(config.reconnect_initial, config.reconnect_maximum, patience=PATIENCE)
+        self._redial = Redial(config.reconnect_initial, config.reconnect_maximum, PATIENCE)
+        self._turned_away = False
+        """Whether a server refused the last dial; none answered otherwise."""
+        self._pausing: Deferred[None] | None = None
         addresses = [cast(TCPAddress, parse_address(server)) for server in config.servers]
         rate = config.limits.bandwidth
         self._bandwidth = TokenBucket(rate, reactor.seconds()) if rate else None
@@ -91,13 +101,18 @@ class TunnelEdge(Service):
         self._running = in_background(self._run(), _log, "the tunnel stopped")
 
     async def stopService(self) -> None:
-        """Stop dialling and end the sessions."""
+        """Stop dialling, serve until no stream is open or the time for that is over, and end the sessions."""
         super().stopService()
         self._meter.stop()
         if self._running is not None:
             self._running.cancel()
+        await drained(self._reactor, self._busy, self._config.drain_timeout)
         for connection in list(self._connections):
             connection.close("the edge is stopping")
+
+    def _busy(self) -> bool:
+        # The control stream alone keeps no session.
+        return any(connection.stream_count > 1 for connection in self._connections)
 
     def status(self) -> dict[str, object]:
         """For the status page."""
@@ -108,34 +123,43 @@ class TunnelEdge(Service):
         }
 
     async def _run(self) -> None:
-        first_session = True
         while True:
             reached = await self._connect_to_any()
             if reached is not None:
-                if not first_session:
-                    metrics.RECONNECTS.labels("edge").inc()
-                first_session = False
                 started = self._reactor.seconds()
-                self._backoff.connected(started)
-                drained = await self._until_over(*reached)
+                sent_away = await self._until_over(*reached)
                 self.connected_to = None
+                now = self._reactor.seconds()
                 # One that sends every session away at once would be dialled in a busy loop.
-                if drained and self._reactor.seconds() - started >= self._config.reconnect_initial:
+                if sent_away and now - started >= self._config.reconnect_initial:
                     continue
-            delay = self._backoff.failed(self._reactor.seconds())
-            await deferLater(self._reactor, delay)
+                delay = self._redial.ended(now, now - started, reached[0].rtt is not None)
+            else:
+                delay = self._redial.failed(self._reactor.seconds(), self._turned_away)
+            await self._pause(delay)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than until a session that was left ends: its server may be there again."""
+        self._pausing = Deferred()
+        timer = self._reactor.callLater(seconds, self._pausing.callback, None)
+        try:
+            await self._pausing
+        finally:
+            self._pausing = None
+            if timer.active():
+                timer.cancel()
 
     async def _connect_to_any(self) -> tuple[MuxConnection, TCPAddress] | None:
         """A connection to the first server that works, beginning at the next in turn."""
+        self._turned_away = False
         for server in self._servers.order(self._reactor.seconds()):
             try:
                 connection = await self._connect(server)
             except ConnectError as problem:
                 self._servers.failed(server, self._reactor.seconds())
+                self._turned_away = self._turned_away or not isinstance(problem, ConnectTimeout)
                 _log.warn("tunnel to {server} failed: {reason}", server=str(server), reason=str(problem))
             else:
-                self._servers.connected(server)
-                self.connected_to = str(server)
                 return connection, server
         return None
 
@@ -169,19 +193,46 @@ class TunnelEdge(Service):
             self._reactor,
             lambda: Deferred.fromCoroutine(self._connect(server)),
             self._hello,
-            lambda: Backoff(config.reconnect_initial, config.reconnect_maximum),
+            lambda: Redial(config.reconnect_initial, config.reconnect_maximum),
             self._connections.add,
             self._lost,
+            self._refused,
         )
-        metrics.SESSIONS_STARTED.labels("edge").inc()
-        self._active += 1
-        _log.info("tunnel session started with {server}", server=str(server))
+        accepted = False
         try:
             session.begin(first, config.connections)
+            # Under TLS 1.3 our handshake ends before the cloud has judged our certificate.
+            accepted = await first.when_heard()
+            if accepted:
+                self._accepted(server)
+            else:
+                self._servers.failed(server, self._reactor.seconds())
             return await session.over
         finally:
-            self._active -= 1
+            self._active -= accepted
             session.stop()
+
+    def _accepted(self, server: TCPAddress) -> None:
+        """The cloud's first frame is there: this is a session."""
+        self._servers.connected(server)
+        self.connected_to = str(server)
+        self._active += 1
+        metrics.SESSIONS_STARTED.labels("edge").inc()
+        if self._was_connected:
+            metrics.RECONNECTS.labels("edge").inc()
+        self._was_connected = True
+        _log.info("tunnel session started with {server}", server=str(server))
+
+    def _refused(self, connection: MuxConnection, reason: str) -> None:
+        if self.running:  # else it is this end that stops
+            metrics.SESSIONS_REFUSED.labels("edge").inc()
+            _log.warn(
+                "the cloud at {peer} began no session: {reason}; it was shown {path}, subject {subject}",
+                peer=address_text(connection.peer),
+                reason=reason,
+                path=str(self._config.certificate),
+                subject=_subject(self._config.certificate),
+            )
 
     def _hello(self, session: str, joins: bool) -> Hello:
         return Hello(
@@ -190,12 +241,25 @@ class TunnelEdge(Service):
             addresses=own_addresses(),
             capabilities=sorted(self._handlers),
             session=session,
+            instance=_INSTANCE,
             joins=joins,
         )
 
     def _lost(self, connection: MuxConnection) -> None:
         self._connections.discard(connection)
         self._meter.account(connection, ended=True)
+        if self._pausing is not None and not self._pausing.called:
+            self._pausing.callback(None)
+
+
+def _subject(certificate: Path) -> str:
+    """Whose a certificate is, as the file says it now."""
+    try:
+        leaf = load_certificates(certificate)[0]
+    except IdentityError as problem:
+        return f"unknown: {problem}"
+    names = [f"CN={name}" for name in leaf.common_names]
+    return ", ".join([*names, *(f"O={name}" for name in leaf.organizations)]) or "without a name"
 
 
 def _boot_id() -> str:

@@ -15,11 +15,11 @@ from twisted.logger import Logger
 from superedge.interfaces import IReactor
 from superedge.mux.errors import SessionClosed, StreamRefused
 from superedge.mux.protocol import MuxConnection
-from superedge.net.backoff import Backoff
-from superedge.net.errors import ConnectError
+from superedge.net.errors import ConnectError, ConnectTimeout
 from superedge.net.sockets import address_text
 from superedge.net.task import in_background
 from superedge.tunnel.messages import Hello, MessageError, MessageReader, Notice, decode, encode
+from superedge.tunnel.redial import Redial
 
 _log = Logger()
 
@@ -58,6 +58,7 @@ class EdgeSession:
         hello: makes the hello of a connection from the session's id and whether it joins.
         tracked: told of each connection that is up.
         lost: told of each that has ended.
+        refused: told of each that ended, and why, before the cloud had sent anything.
     """
 
     def __init__(
@@ -65,24 +66,31 @@ class EdgeSession:
         reactor: IReactor,
         dial: Callable[[], Deferred[MuxConnection]],
         hello: Callable[[str, bool], Hello],
-        backoff: Callable[[], Backoff],
+        redial: Callable[[], Redial],
         tracked: Callable[[MuxConnection], None],
         lost: Callable[[MuxConnection], None],
+        refused: Callable[[MuxConnection, str], None],
     ) -> None:
         self.over: Deferred[bool] = Deferred()
         self._id = token_hex(16)
         self._reactor = reactor
         self._dial = dial
         self._hello = hello
-        self._backoff = backoff
+        self._redial = redial
         self._tracked = tracked
         self._lost = lost
+        self._refused = refused
         self._staying: set[MuxConnection] = set()
         self._keepers: list[Deferred[None]] = []
 
     def begin(self, first: MuxConnection, count: int) -> None:
         """Introduce the first connection and keep ``count`` of them."""
         self._introduce(first, joins=False)
+        first.when_heard().addCallback(self._heard, first, count)
+
+    def _heard(self, heard: bool, first: MuxConnection, count: int) -> None:
+        if not heard:
+            return
         first.when_closed().addCallback(self._first_ended)
         for _ in range(count - 1):
             self._keep_one()
@@ -106,6 +114,8 @@ class EdgeSession:
         def noticed(notice: Notice) -> None:
             if notice.notice == "drain":
                 self._leave(connection, notice.message)
+            elif notice.notice == "replaced":
+                _log.warn("the cloud ended the tunnel session: {notice}", notice=notice.message)
 
         with contextlib.suppress(SessionClosed, StreamRefused):  # when_closed has told
             connection.open().connect(_ControlProtocol(self._hello(self._id, joins), noticed))
@@ -114,14 +124,16 @@ class EdgeSession:
         """The cloud sends a connection away: the session, when it has sent all of them."""
         self._staying.discard(connection)
         if not self._staying and not self.over.called:
-            _log.info("the cloud asks to connect elsewhere: {message}", message=message)
+            _log.info("the cloud asks to connect elsewhere: {notice}", notice=message)
             self._finish(drained=True)
 
     def _ended(self, reason: str, connection: MuxConnection) -> None:
         refusal = getattr(connection.transport, "failure_text", None)
-        _log.info(
-            "tunnel connection ended: {reason}", reason=refusal or reason, peer=address_text(connection.peer)
-        )
+        if connection.heard:
+            peer = address_text(connection.peer)
+            _log.info("tunnel connection ended: {reason}", reason=refusal or reason, peer=peer)
+        else:
+            self._refused(connection, refusal or reason)
         self._lost(connection)
         self._staying.discard(connection)
         if not self._staying and not self.over.called:
@@ -135,14 +147,17 @@ class EdgeSession:
         self._keepers.append(in_background(self._keep(), _log, "a further connection of the tunnel failed"))
 
     async def _keep(self) -> None:
-        backoff = self._backoff()
+        redial = self._redial()
         while True:
             try:
                 connection = await self._dial()
             except ConnectError as problem:
                 _log.warn("a further tunnel connection failed: {reason}", reason=str(problem))
+                delay = redial.failed(self._reactor.seconds(), not isinstance(problem, ConnectTimeout))
             else:
-                backoff.connected(self._reactor.seconds())
+                started = self._reactor.seconds()
                 self._introduce(connection, joins=True)
                 await connection.when_closed()
-            await deferLater(self._reactor, backoff.failed(self._reactor.seconds()))
+                now = self._reactor.seconds()
+                delay = redial.ended(now, now - started, connection.rtt is not None)
+            await deferLater(self._reactor, delay)

@@ -22,12 +22,14 @@ class MessageError(SuperEdgeError):
     """The peer sent what is no message."""
 
 
-class DialRequest(msgspec.Struct, frozen=True):
+class DialRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """The prologue: what the opener wants on the other side."""
 
     kind: str
     address: str = ""
     timeout: float = 10.0
+    caller: str = ""
+    """Who asks, as far as the opener knows; callers share what the node dials at once."""
 
 
 class ForwardRequest(DialRequest, frozen=True):
@@ -55,12 +57,17 @@ class Hello(msgspec.Struct, frozen=True):
     kind: Literal["control"] = "control"
     session: str = ""
     """Which connections of a node belong together; new for each session."""
+    instance: str = ""
+    """Which process this is; new at each start."""
     joins: bool = False
     """Whether this is a further connection of that session."""
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """From the cloud on the control stream: ``drain`` asks the edge to connect elsewhere."""
+    """From the cloud on the control stream.
+
+    ``drain`` asks the edge to connect elsewhere; ``replaced`` says that another session took its place.
+    """
 
     notice: str
     message: str = ""

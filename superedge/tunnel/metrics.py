@@ -44,6 +44,11 @@ DIAL_FAILURES = Counter("superedge_tunnel_dial_failures", "Streams that reached 
 CALLERS_REFUSED = Counter(
     "superedge_tunnel_callers_refused", "Callers a listener turned away", ["kind", "reason"]
 )
+CLAIMS_REFUSED = Counter(
+    "superedge_tunnel_claims_refused",
+    "Addresses that Node objects claim and do not get: outside the ranges, reserved, or held by another node",
+    ["reason"],
+)
 HTTP_RESPONSES = Counter(
     "superedge_tunnel_http_responses", "Responses of http and https listeners", ["kind", "status"]
 )
@@ -64,7 +69,7 @@ METER_INTERVAL = 5.0
 
 
 class SessionMeter:
-    """Adds what live connections counted since the last look to the metrics."""
+    """Adds what live connections counted since the last look; its gauges are true at each scrape."""
 
     def __init__(
         self,
@@ -77,8 +82,10 @@ class SessionMeter:
         self._looking = PeriodicCall(reactor, METER_INTERVAL, self.collect)
         self._end = end
         self._connections = connections
-        self._sessions = sessions
         self._seen: dict[MuxConnection, Stats] = {}
+        CONNECTIONS.labels(end).set_function(lambda: len(list(connections())))
+        SESSIONS.labels(end).set_function(sessions or (lambda: len(list(connections()))))
+        STREAMS_OPEN.labels(end).set_function(lambda: sum(each.stream_count for each in connections()))
 
     def start(self) -> None:
         """Begin to look."""
@@ -90,11 +97,7 @@ class SessionMeter:
 
     def collect(self) -> None:
         """Look at every live connection."""
-        live = list(self._connections())
-        CONNECTIONS.labels(self._end).set(len(live))
-        SESSIONS.labels(self._end).set(len(live) if self._sessions is None else self._sessions())
-        STREAMS_OPEN.labels(self._end).set(sum(connection.stream_count for connection in live))
-        for connection in live:
+        for connection in list(self._connections()):
             self.account(connection)
             if connection.rtt is not None:
                 RTT.labels(self._end).observe(connection.rtt)

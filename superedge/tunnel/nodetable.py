@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from superedge.net.sockets import address_text
 from superedge.tunnel.epochs import EpochClock
+from superedge.tunnel.messages import Hello, Notice, encode
 
 if TYPE_CHECKING:
     from superedge.mux.protocol import MuxConnection
-    from superedge.tunnel.messages import Hello
 
 
 @dataclass(slots=True, eq=False)
@@ -22,6 +23,20 @@ class NodeSession:
     epoch: int
     hello: Hello
     connections: list[MuxConnection]
+    since: float = 0.0
+    """Seconds since 1970."""
+    controls: dict[MuxConnection, Any] = field(default_factory=dict)
+    """The control stream of each connection."""
+
+    def tell(self, notice: Notice) -> None:
+        """Send a notice on every connection."""
+        for control in self.controls.values():
+            control.write(encode(notice))
+
+    @property
+    def peer(self) -> str:
+        """The address that the session comes from."""
+        return address_text(self.connections[0].peer) if self.connections else ""
 
     def lightest(self) -> MuxConnection:
         """The connection for a new stream."""
@@ -58,6 +73,10 @@ class NodeTable:
         self._wall = wall
         self._subscribers: list[Subscriber] = []
         self.epochs = EpochClock()
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return self._wall()
 
     def next_epoch(self) -> int:
         """A number higher than any before, here or at a replica that this one has heard of."""

@@ -20,8 +20,11 @@ from superedge.net.task import Task
 from superedge.tunnel import metrics
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.messages import DialAnswer, DialRequest, MessageError, MessageReader, decode, encode
+from superedge.tunnel.shares import Shares
 
 MAX_DIAL_TIMEOUT = 60.0
+MAX_REASON = 500
+"""Characters of a refusal's text, which may repeat what was asked for."""
 
 _log = Logger()
 
@@ -38,7 +41,7 @@ class StreamServer:
         self._reactor = reactor
         self._handlers = handlers
         self._limits = limits
-        self._pending = 0
+        self._pending = Shares(limits.pending_dials)
         self._dial_seconds = metrics.DIAL_SECONDS.labels(self.end)
 
     def accept(self, stream: MuxStream) -> None:
@@ -76,27 +79,26 @@ class StreamServer:
         handler = self._handlers.get(request.kind)
         if handler is None:
             raise DialError("denied", f"this node serves no streams of kind {request.kind!r}")
-        if self._pending >= self._limits.pending_dials:
-            raise DialError("limit", f"{self._pending} dials are under way on this node")
         timeout = min(max(request.timeout, 0.1), MAX_DIAL_TIMEOUT)
         started = self._reactor.seconds()
-        self._pending += 1
+        self._pending.take(request.address, request.caller)
         try:
             target = await handler.connect(self._reactor, msgspec.structs.asdict(request), timeout)
         finally:
-            self._pending -= 1
+            self._pending.give(request.address, request.caller)
         self._dial_seconds.observe(self._reactor.seconds() - started)
         return target
 
     def _refuse(self, stream: MuxStream, address: str, problem: DialError) -> None:
         metrics.DIAL_FAILURES.labels(self.end, problem.code).inc()
+        reason = problem.message[:MAX_REASON]
         _log.warn(
             "dial of {address} failed: {code}: {reason}",
-            address=address,
+            address=address[:MAX_REASON],
             code=problem.code,
-            reason=problem.message,
+            reason=reason,
         )
-        stream.write(encode(DialAnswer(ok=False, code=problem.code, message=problem.message)))
+        stream.write(encode(DialAnswer(ok=False, code=problem.code, message=reason)))
         stream.loseConnection()
 
 

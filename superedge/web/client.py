@@ -12,8 +12,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.web.channels import ResponseReceiver
-from superedge.web.h1 import End, MessageError, ResponseReader, Switched, chunk, last_chunk
+from superedge.web.errors import MessageError
+from superedge.web.h1 import End, Switched, chunk, last_chunk
 from superedge.web.heads import Headers, OutgoingRequest, ResponseHead
+from superedge.web.responses import ResponseReader
 
 
 @implementer(IHalfCloseableProtocol)
@@ -113,7 +115,7 @@ class UpstreamConnection(TwistedProtocol):
             self._broken(str(problem))
             return
         pieces: list[bytes] = []
-        for event in events:
+        for number, event in enumerate(events, 1):
             if type(event) is bytes:
                 pieces.append(event)
             elif type(event) is ResponseHead:
@@ -129,7 +131,7 @@ class UpstreamConnection(TwistedProtocol):
                     pieces = []
                     if self._receiver is not receiver:
                         break  # it gave up
-                if event is not events[-1]:
+                if number < len(events) or not self._reader.between:
                     self._keep_alive = False  # it answers what was not asked
                 self._complete(receiver, event.trailers)
             elif type(event) is Switched:
@@ -151,7 +153,7 @@ class UpstreamConnection(TwistedProtocol):
             self._keep_alive = head.keep_alive and head.bounded
         receiver.response(head)
         if head.status < 200 and not self._switching:
-            # The parser takes an informational head for a whole message.
+            # The reader takes an informational head for a whole message.
             self._interim = True
 
     def _hand_over(self, receiver: ResponseReceiver, rest: bytes) -> None:

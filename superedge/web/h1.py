@@ -1,29 +1,22 @@
-"""HTTP/1.1 messages from bytes and to bytes. Pure.
+"""HTTP/1.1 requests from bytes, read strictly, and messages to bytes. Pure.
 
 A reader is fed what came in and returns events: a head, body pieces (bytes), an `End`, and for requests
-that switch protocols `Switched` with what follows. Source: RFC 9112.
+that switch protocols `Switched` with what follows. Source: RFC 9112. Responses: `superedge.web.responses`.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from superedge.errors import SuperEdgeError
-from superedge.web.heads import Headers, RequestHead, ResponseHead, header_lines
-from superedge.web.plain import MAX_PLAIN, plain_request, plain_response
+from superedge.web.errors import MessageError
+from superedge.web.heads import Headers, RequestHead, header_lines
+from superedge.web.plain import MAX_PLAIN, plain_request
 
 MAX_HEAD = 128 * 1024
 """Bytes of request line and headers, or of trailers, that are taken."""
-
-
-class MessageError(SuperEdgeError):
-    """Bytes that are no HTTP message; ``code`` is what a server answers."""
-
-    def __init__(self, message: str, code: int = 400) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class End(NamedTuple):
@@ -39,60 +32,32 @@ class Switched(NamedTuple):
 
 
 RequestEvent = RequestHead | bytes | End | Switched
-ResponseEvent = ResponseHead | bytes | End | Switched
-_Event = RequestHead | ResponseHead | bytes | End | Switched
 
 _END = End([])
 
 
-class _Reader:
-    """What both directions share: headers, trailers, bodies and bounds."""
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
-    _parser: HttpRequestParser | HttpResponseParser
+
+def _encoded(byte: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % ord(byte[0])
+
+
+class RequestReader:
+    """Reads requests, one after the other."""
 
     def __init__(self) -> None:
         self._events: list[Any] = []
         self._headers: Headers = []
+        self._target: list[bytes] = []
         self._silent = 0
         self._inside = False
         """Whether the parser is in the middle of a message."""
-
-    # Called by the parser.
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
-
-    def on_body(self, body: bytes) -> None:
-        self._events.append(body)
-
-    def on_message_complete(self) -> None:
-        self._inside = False
-        self._events.append(End(self._headers))
-        self._headers = []
-
-    def _feed(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as switch:
-            self._events.append(Switched(data[switch.args[0] :]))
-        except HttpParserError as problem:
-            raise MessageError(f"not an HTTP/1.1 message: {problem}") from problem
-        # What brings no event is an unfinished head, or trailers: the parser and we keep it.
-        if self._events:
-            self._silent = 0
-            return
-        self._silent += len(data)
-        if self._silent > MAX_HEAD:
-            raise MessageError(f"headers of more than {MAX_HEAD} bytes", 431)
-
-
-class RequestReader(_Reader):
-    """Reads requests, one after the other."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._target: list[bytes] = []
-        self._parser: HttpRequestParser = HttpRequestParser(self)
+        self._line_due = True
+        """Whether the end of the request line is still to come."""
+        self._left = 0
+        """Bytes to come of a body of known length."""
+        self._parser = HttpRequestParser(self)
 
     def feed(self, data: bytes) -> list[RequestEvent]:
         """The events that the bytes complete. Raises MessageError; then the connection is of no use."""
@@ -102,11 +67,48 @@ class RequestReader(_Reader):
                 return [head, _END]
         events: list[RequestEvent] = []
         self._events = events
-        self._feed(data)
+        try:
+            self._parse(data)
+        except HttpParserError as problem:
+            raise MessageError(f"not an HTTP/1.1 message: {problem}") from problem
         for event in events:
             if type(event) is RequestHead:
                 _check_framing(event)
+        # What brings no event is an unfinished head, or trailers: the parser and we keep it.
+        self._silent = 0 if events else self._silent + len(data)
+        if self._silent > MAX_HEAD:
+            raise MessageError(f"headers of more than {MAX_HEAD} bytes", 431)
         return events
+
+    def _parse(self, data: bytes) -> None:
+        """Give the parser its bytes: request lines apart, since they are encoded."""
+        at = 0
+        while at < len(data):
+            line = self._line_due
+            if line:
+                end = data.find(b"\n", at) + 1 or len(data)
+                # Browsers and curl's users send UTF-8 as it is: in a URL it means the same when encoded.
+                piece = _NOT_ASCII.sub(_encoded, data[at:end])
+            else:
+                end = self._part_end(data, at)
+                piece = data[at:end] if at or end < len(data) else data
+            try:
+                self._parser.feed_data(piece)
+            except HttpParserUpgrade as switch:
+                self._events.append(Switched(piece[switch.args[0] :] + data[end:]))
+                return
+            if line and self._inside:
+                self._line_due = not piece.endswith(b"\n")
+            at = end
+
+    def _part_end(self, data: bytes, at: int) -> int:
+        """Where the message that ``at`` is in may end, and another request line begin."""
+        if self._left:
+            return min(at + self._left, len(data))
+        if not at and (near := data.find(b"\n", 0, 3)) >= 0:
+            return near + 1  # an empty line that began in the piece before
+        end = data.find(b"\r\n\r\n", max(0, at - 2))
+        return len(data) if end < 0 else end + 4
 
     def on_message_begin(self) -> None:
         """Called by the parser."""
@@ -116,6 +118,10 @@ class RequestReader(_Reader):
     def on_url(self, part: bytes) -> None:
         """Called by the parser."""
         self._target.append(part)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser."""
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
@@ -130,6 +136,21 @@ class RequestReader(_Reader):
                 parser.should_upgrade(),
             )
         )
+        self._left = next(
+            (int(value) for name, value in self._headers if name.lower() == b"content-length"), 0
+        )
+        self._headers = []
+
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser."""
+        self._left = max(0, self._left - len(body))
+        self._events.append(body)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        self._inside = False
+        self._line_due = True
+        self._events.append(End(self._headers))
         self._headers = []
 
 
@@ -147,90 +168,6 @@ def _check_framing(head: RequestHead) -> None:
             raise MessageError("HTTP/1.0 has no Transfer-Encoding")
         if head.upgrade and (low == b"transfer-encoding" or (low == b"content-length" and int(value))):
             raise MessageError("a request that switches protocols cannot have a body")
-
-
-class ResponseReader(_Reader):
-    """Reads responses; say with `expect` what each one answers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._reason: list[bytes] = []
-        self._head_only = False
-        self._left = 0
-        """Bytes still to come of a body that the parser does not see."""
-        self._last: tuple[bytes, ResponseHead, int] | None = None
-        """The last plain head as it came, what it says, and the length of its body."""
-        self._parser: HttpResponseParser = HttpResponseParser(self)
-
-    def expect(self, head_only: bool) -> None:
-        """The next response is to a HEAD request: it has no body whatever its headers say."""
-        self._head_only = head_only
-
-    def feed(self, data: bytes) -> list[ResponseEvent]:
-        """The events that the bytes complete. Raises MessageError; then the connection is of no use."""
-        if self._left:
-            return self._take_body(data)
-        if not self._inside and not self._head_only:
-            last = self._last
-            if last is None or not data.startswith(last[0]):
-                last = self._last = plain_response(data)
-            if last is not None:
-                raw, head, length = last
-                body = data[len(raw) :]
-                if body and len(body) == length:
-                    return [head, body, _END]
-                self._left = length
-                return [head, *self._take_body(body)]
-        events: list[ResponseEvent] = []
-        self._events = events
-        self._feed(data)
-        if self._head_only and any(type(event) is ResponseHead and event.status >= 200 for event in events):
-            # The parser waits for a body that never comes: begin anew, unless bytes came all the same.
-            if any(type(event) is bytes for event in events):
-                raise MessageError("a body in the answer to HEAD")
-            if type(events[-1]) is not End:
-                events.append(End([]))
-            self._parser = HttpResponseParser(self)
-            self._head_only = self._inside = False
-        return events
-
-    def _take_body(self, data: bytes) -> list[ResponseEvent]:
-        left = self._left
-        if len(data) < left:
-            self._left -= len(data)
-            return [data] if data else []
-        self._left = 0
-        if len(data) == left:
-            return [data, _END] if data else [_END]
-        rest = [End([]), *self.feed(data[left:])]
-        return [data[:left], *rest] if left else rest
-
-    def on_message_begin(self) -> None:
-        """Called by the parser."""
-        self._inside = True
-
-    def on_status(self, part: bytes) -> None:
-        """Called by the parser."""
-        self._reason.append(part)
-
-    def on_headers_complete(self) -> None:
-        """Called by the parser."""
-        parser = self._parser
-        status = parser.get_status_code()
-        headers = self._headers
-        bounded = status < 200 or status in (204, 304)
-        if not bounded:
-            for name, value in headers:
-                low = name.lower()
-                if low == b"content-length":
-                    bounded = True
-                elif low == b"transfer-encoding":
-                    bounded = bounded or b"chunked" in value.lower()
-        reason = b"".join(self._reason)
-        lines = header_lines(headers)
-        self._events.append(ResponseHead(status, reason, lines, parser.should_keep_alive(), bounded))
-        self._reason = []
-        self._headers = []
 
 
 def chunk(pieces: list[bytes]) -> list[bytes]:

@@ -13,8 +13,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from superedge.web.h1 import End, MessageError, RequestReader, Switched, chunk, last_chunk
+from superedge.web.errors import MessageError
+from superedge.web.h1 import End, RequestReader, Switched, chunk, last_chunk
 from superedge.web.heads import PHRASES, RESPONSE_HEAD, Headers, RequestHead, header_lines, response_head
+from superedge.web.silence import Patience, Silence
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _log = Logger()
@@ -199,8 +201,7 @@ class ServerConnection(TwistedProtocol):
         self._handling = False
         self._paused = False
         self._held = False
-        self._heard = True
-        self._quiet = 0
+        self._silence = Silence()
         self.close_after = False
         self.send: Callable[[bytes], None] = self._not_connected
         """Sends in this round of the reactor."""
@@ -229,7 +230,9 @@ class ServerConnection(TwistedProtocol):
             self._refuse(problem)
             return
         if events:
-            self._heard = True  # a head that comes byte by byte is silence
+            self._silence.broken()
+        elif self._request is None:
+            self._silence.head_begun()
         if self._waiting:
             self._waiting.extend(events)
             return
@@ -328,18 +331,17 @@ class ServerConnection(TwistedProtocol):
         self.transport.write(response_head(problem.code, PHRASES[problem.code], headers) + body)
         self.transport.loseConnection()
 
-    def look(self, patience: int) -> None:
-        """Called at regular times: end a connection that was silent at ``patience`` of them in a row.
-
-        One whose request waits for its answer is not; one whose request is answered, and does not end, is.
-        """
-        if self._heard or (self._request is not None and not self._request.finished):
-            self._heard = False
-            self._quiet = 0
+    def look(self, patience: Patience) -> None:
+        """Called at regular times: end the connection when its client is silent for too long."""
+        request = self._request
+        if request is None or request.finished:
+            if self._silence.between_requests(patience):
+                self.transport.loseConnection()
             return
-        self._quiet += 1
-        if self._quiet >= patience:
-            self.transport.loseConnection()
+        body_due = not (self._request_complete or self._held or self._paused or self._switched is not None)
+        unsent = getattr(self.transport, "unsent", int)()
+        if self._silence.within_request(body_due, unsent, patience):
+            self.transport.abortConnection()
 
     def switch(self, head: bytes) -> bytes:
         """Send the head of a 101; the connection is the caller's from here on."""
@@ -385,8 +387,8 @@ class ServerFactory(Factory):
         """Called by Twisted."""
         return ServerConnection(self._handler, self.connections)
 
-    def look(self, patience: int) -> None:
-        """End connections on which nothing was asked for, see `ServerConnection.look`."""
+    def look(self, patience: Patience) -> None:
+        """End connections whose clients are silent, see `silence.watch_clients`."""
         for connection in list(self.connections):
             connection.look(patience)
 

@@ -31,10 +31,46 @@ def _lower(headers: Any) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-class CacheTests(EnvironmentCase):
-    """One test: the API server goes away in its middle and does not come back."""
+class LiteCase(EnvironmentCase):
+    """Clients of a lite-apiserver."""
 
     lite: LiteAPIServer
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.environment.kubectl(*arguments, kubeconfig=self.lite.kubeconfig)
+
+    def ask(
+        self,
+        path: str,
+        accept: str = "application/json",
+        token: str = "",
+        body: Any = None,
+        none_match: str = "",
+        method: str = "",
+    ) -> tuple[int, dict[str, str], bytes]:
+        """As the administrator, or with a token."""
+        context = ssl.create_default_context(cafile=str(self.environment.cluster.pki / "ca.crt"))
+        headers = {"Accept": accept, "Content-Type": "application/json"}
+        if none_match:
+            headers["If-None-Match"] = none_match
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        else:
+            context.load_cert_chain(self.lite.admin.certificate, self.lite.admin.key)
+        data = None if body is None else json.dumps(body).encode()
+        if method == "PATCH":
+            headers["Content-Type"] = "application/merge-patch+json"
+        request = urllib.request.Request(f"{self.lite.url}{path}", data, headers, method=method or None)
+        try:
+            with urllib.request.urlopen(request, timeout=30, context=context) as answer:
+                return answer.status, _lower(answer.headers), answer.read()
+        except urllib.error.HTTPError as problem:
+            with problem:
+                return problem.code, _lower(problem.headers), problem.read()
+
+
+class CacheTests(LiteCase):
+    """One test: the API server goes away in its middle and does not come back."""
 
     @classmethod
     def prepare(cls, environment: Any) -> None:
@@ -52,35 +88,6 @@ identity = "admin"
 paths = ["/api/v1/nodes"]
 """,
         )
-
-    def kubectl(self, *arguments: str) -> str:
-        return self.environment.kubectl(*arguments, kubeconfig=self.lite.kubeconfig)
-
-    def ask(
-        self,
-        path: str,
-        accept: str = "application/json",
-        token: str = "",
-        body: Any = None,
-        none_match: str = "",
-    ) -> tuple[int, dict[str, str], bytes]:
-        """As the administrator, or with a token."""
-        context = ssl.create_default_context(cafile=str(self.environment.cluster.pki / "ca.crt"))
-        headers = {"Accept": accept, "Content-Type": "application/json"}
-        if none_match:
-            headers["If-None-Match"] = none_match
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        else:
-            context.load_cert_chain(self.lite.admin.certificate, self.lite.admin.key)
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.lite.url}{path}", data, headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30, context=context) as answer:
-                return answer.status, _lower(answer.headers), answer.read()
-        except urllib.error.HTTPError as problem:
-            with problem:
-                return problem.code, _lower(problem.headers), problem.read()
 
     def events(self, accept: str) -> list[tuple[str, str]]:
         """Type and name of what a WatchList brings; the end is named END."""
@@ -184,3 +191,112 @@ paths = ["/api/v1/nodes"]
         self.assertEqual(
             {each["resource"] for each in self.inspect("list", "--resource", "configm*")}, {"configmaps"}
         )
+
+
+class OwnWriteTests(LiteCase):
+    """What a client wrote, and what it was refused, before the API server went away."""
+
+    @classmethod
+    def prepare(cls, environment: Any) -> None:
+        environment.cluster.up(controllers=True)
+        cls.lite = LiteAPIServer(environment)
+
+    def write(self, method: str, path: str, body: Any = None, wanted: tuple[int, ...] = (200, 201)) -> Any:
+        code, _, answer = self.ask(path, method=method, body=body)
+        self.assertIn(code, wanted, answer)
+        return json.loads(answer)
+
+    def names(self, path: str = CONFIGMAPS, **options: Any) -> list[str]:
+        code, _, body = self.ask(path, **options)
+        self.assertEqual(code, 200, body)
+        names = [item["metadata"]["name"] for item in json.loads(body)["items"]]
+        return [name for name in names if not name.startswith("kube-")]
+
+    def test_through_an_outage(self) -> None:
+        environment = self.environment
+        for name in ("one", "two", "three", "four"):
+            environment.kubectl("create", "configmap", name, f"--from-literal=k={name}")
+        deployment = {
+            "metadata": {"name": "web"},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": {
+                    "metadata": {"labels": {"app": "web"}},
+                    "spec": {"containers": [{"name": "main", "image": "test.local/box:1"}]},
+                },
+            },
+        }
+        deployments = "/apis/apps/v1/namespaces/default/deployments"
+        self.write("POST", deployments, deployment)
+        self.assertEqual(self.names(), ["four", "one", "three", "two"])
+        self.assertEqual(self.names(deployments), ["web"])
+        self.kubectl("get", "configmaps")
+        self.kubectl("get", "secrets")
+        # An account that may list Secrets, until it may not.
+        wait_until(
+            lambda: environment.try_kubectl("get", "serviceaccount", "default").returncode == 0, "an account"
+        )
+        secrets = "/api/v1/namespaces/default/secrets"
+        environment.kubectl("create", "role", "secrets", "--verb=get,list", "--resource=secrets")
+        environment.kubectl(
+            "create", "rolebinding", "secrets", "--role=secrets", "--serviceaccount=default:default"
+        )
+        environment.kubectl("create", "secret", "generic", "hidden")
+        token = environment.kubectl("create", "token", "default").strip()
+        wait_until(lambda: self.ask(secrets, token=token)[0] == 200, "it may list Secrets")
+        self.assertEqual(self.ask(f"{secrets}/hidden", token=token)[0], 200)
+        environment.kubectl("delete", "rolebinding", "secrets")
+        wait_until(lambda: self.ask(secrets, token=token)[0] == 403, "it may no longer")
+
+        # Its history begins anew: what was listed stays true.
+        environment.cluster.stop("kube-apiserver", signal.SIGKILL)
+        wait_until(lambda: self.lite.state == "offline", "the restart is noticed")
+        environment.cluster.start("kube-apiserver")
+        environment.cluster.wait_until_ready()
+        wait_until(lambda: self.lite.state == "online", "lite-apiserver is online again")
+        gone = self.ask(f"{CONFIGMAPS}?watch=true&resourceVersion=1&timeoutSeconds=2")
+        self.assertIn(b'"code":410', gone[2])
+        meta = {"metadata": {"generateName": "made-"}, "data": {"k": "v"}}
+        made = self.write("POST", CONFIGMAPS, meta)["metadata"]["name"]
+        five = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: five}\n"
+        environment.kubectl("apply", "-f", "-", stdin=five, kubeconfig=self.lite.kubeconfig)
+        self.write("PATCH", f"{CONFIGMAPS}/one", {"data": {"k": "patched"}})
+        held = {"metadata": {"finalizers": ["superedge.test/wait"]}}
+        self.write("PATCH", f"{CONFIGMAPS}/two", held)
+        self.write("DELETE", f"{CONFIGMAPS}/two")
+        self.write("DELETE", f"{CONFIGMAPS}/three")
+        self.kubectl("delete", "configmap", "four", "--dry-run=server")
+        self.write("DELETE", f"{CONFIGMAPS}/four?dryRun=All")
+        self.write("POST", f"{CONFIGMAPS}?dryRun=All", {"metadata": {"name": "never"}})
+        self.write("PATCH", f"{deployments}/web/scale", {"spec": {"replicas": 1}})
+        self.kubectl("create", "secret", "generic", "made")  # in protobuf, and listed as a Table
+        online = self.ask(CONFIGMAPS, method="HEAD")[0]
+
+        environment.cluster.stop("kube-apiserver", signal.SIGKILL)
+        wait_until(lambda: self.lite.state == "offline", "the outage is noticed")
+        wanted = sorted(["five", "four", made, "one", "two"])
+        for crashed in (False, True):
+            if crashed:
+                self.lite.crash()
+                self.lite.start()
+                wait_until(lambda: self.lite.state == "offline", "it is back")
+            self.assertEqual(self.names(), wanted)
+            code, _, body = self.ask(f"{CONFIGMAPS}/one")
+            self.assertEqual((code, json.loads(body)["data"]), (200, {"k": "patched"}))
+            self.assertEqual(json.loads(self.ask(f"{CONFIGMAPS}/{made}")[2])["data"], {"k": "v"})
+            self.assertIn("deletionTimestamp", json.loads(self.ask(f"{CONFIGMAPS}/two")[2])["metadata"])
+            self.assertEqual(self.ask(f"{CONFIGMAPS}/three")[0], 404)
+            self.assertEqual(self.ask(f"{deployments}/web")[0], 503, "how it was scaled is not known")
+            # RFC 9110: as GET; the API server itself has no such method.
+            self.assertEqual((self.ask(CONFIGMAPS, method="HEAD")[0], online), (200, 405))
+            self.assertIn("made", self.kubectl("get", "secrets"))
+            shown = environment.try_kubectl("get", "configmaps", kubeconfig=self.lite.kubeconfig)
+            self.assertIn("Warning: the cloud is out of reach since 20", shown.stderr)
+            rows = [line.split() for line in shown.stdout.splitlines()[1:]]
+            self.assertEqual([row[0] for row in rows if not row[0].startswith("kube-")], wanted)
+            self.assertEqual({row[0]: row[1] for row in rows}["four"], "1")
+            self.assertNotIn("<unknown>", [row[2] for row in rows], "ages are counted")
+            code, _, body = self.ask(secrets, token=token)
+            self.assertEqual((code, json.loads(body)["reason"]), (403, "Forbidden"))
+            self.assertNotEqual(self.ask(f"{secrets}/hidden", token=token)[0], 200)

@@ -57,6 +57,7 @@ hosts_configmap = "kube-system/superedge-hosts"
 
 EDGE = """
 [tunnel_edge]
+drain_timeout = 1.0
 servers = ["{a}:{tunnel}", "{b}:{tunnel}"]
 server_name = "superedge-cloud"
 certificate = "pki/node.crt"

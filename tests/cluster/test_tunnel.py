@@ -84,6 +84,7 @@ kind = "connect"
             "edge",
             "superedge-edge",
             f"""[tunnel_edge]
+drain_timeout = 1.0
 servers = ["127.0.0.1:{port}"]
 certificate = "pki/system-node-{NODE}.crt"
 key = "pki/system-node-{NODE}.key"

@@ -91,15 +91,15 @@ class LoadTests(SynchronousTestCase):
 
     def test_wrong_type_choice_and_meaning(self) -> None:
         for text, key, part in (
-            ('[inner]\ncount = "x"\n', "inner.count", "expected `int`, got `str`"),
-            ('[inner]\nmode = "c"\n', "inner.mode", "invalid enum value 'c'; accepted are a, b"),
+            ('[inner]\ncount = "x"\n', "inner.count", "is text; accepted is a whole number, such as 10"),
+            ('[inner]\nmode = "c"\n', "inner.mode", '\'c\' is unknown; accepted is one of "a", "b"'),
             ("[inner]\ncount = -1\n", "inner", "count must not be negative"),
-            ("[inner]\nfile = 3\n", "inner.file", "expected `str"),
+            ("[inner]\nfile = 3\n", "inner.file", "is a whole number; accepted is a path, such as"),
             ('[[inner.listeners]]\nkind = "tcp"\n', "inner.listeners[0].listen", "is required"),
             (
                 '[[inner.listeners]]\nkind = "ftp"\n',
                 "inner.listeners[0].kind",
-                "invalid value 'ftp'; accepted are tcp, tls",
+                "'ftp' is unknown; accepted are tcp, tls",
             ),
         ):
             error = self.refused(text)

@@ -13,17 +13,18 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from superedge.config.addresses import TCPAddress
 from superedge.config.dns import TunnelDNSConfig
-from superedge.dns import forward
+from superedge.dns import forward, server
 from superedge.dns.messages import answers
-from superedge.dns.server import MAX_KNOWN, DNSServer, _Streams
+from superedge.dns.server import IDLE, MAX_KNOWN, DNSServer, _Questions, _Streams
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
+from tests.dns.corpus import CORPUS, GOOD
 from tests.dns.directory import StaticDirectory
 
 reactor = cast(IReactor, _reactor)
@@ -126,7 +127,7 @@ class ServerTests(TestCase):
         options = {"listen": ["127.0.0.1:0"], **options}
         config = TunnelDNSConfig(upstreams=list(upstreams), timeout=0.3, **options)
         self.directory = StaticDirectory(["192.0.2.10"], "edge-1")
-        server = DNSServer(reactor, config, self.directory)
+        server = DNSServer(reactor, config, self.directory, "cluster.local")
         server.startService()
         self.addCleanup(server.stopService)
         return int(server.addresses[0].port)
@@ -141,6 +142,13 @@ class ServerTests(TestCase):
         data = await self.raw(port, query)
         self.assertEqual(data[:2], query[:2])
         return DNSRecord.parse(data)
+
+    async def test_zones_that_no_node_is_in(self) -> None:
+        port = self.serve(upstream_zones=["corp.example"])
+        names = ("kubernetes.default.svc.cluster.local", "db.corp.example", "edge-1.elsewhere.example")
+        self.directory.connected.update(dict.fromkeys(names, ["192.0.2.10"]))
+        answers = [(await self.ask(port, name, "A")).header.rcode for name in names]
+        self.assertEqual(answers, [dnslib.RCODE.REFUSED, dnslib.RCODE.REFUSED, dnslib.RCODE.NOERROR])
 
     async def stream(self, port: int) -> StreamClient:
         factory = Factory.forProtocol(StreamClient)
@@ -196,6 +204,21 @@ class ServerTests(TestCase):
         self.assertEqual((await self.ask(port, "example.org")).header.rcode, dnslib.RCODE.SERVFAIL)
         port = self.serve()
         self.assertEqual((await self.ask(port, "example.org")).header.rcode, dnslib.RCODE.REFUSED)
+
+    async def test_no_socket_for_a_question(self) -> None:
+        """The process may open no more, or the kernel has no IPv6."""
+        port = self.serve("127.0.0.1:1")
+        query = DNSRecord.question("example.org").pack()
+        real = reactor.listenUDP
+
+        def refuse(number: int, protocol: Any, *arguments: Any) -> Any:
+            if type(protocol) is forward._Datagram:
+                raise OSError(24, "Too many open files")
+            return real(number, protocol, *arguments)
+
+        self.patch(reactor, "listenUDP", refuse)
+        answer = await self.raw(port, query)
+        self.assertEqual(answer[3] & 0x0F, dnslib.RCODE.SERVFAIL)
 
     async def test_questions_upstream_are_hard_to_guess(self) -> None:
         upstream = Upstream("first")
@@ -372,6 +395,46 @@ class PaceTests(SynchronousTestCase):
         self.asked.pop(0).callback(None)
         self.assertEqual(self.transport.producerState, "producing")
 
+    def test_many_bad_questions_at_once(self) -> None:
+        bad = b"".join(len(packet.data).to_bytes(2) + packet.data for packet in CORPUS)
+        said = sum(packet.code is not None for packet in CORPUS)
+        self.protocol.dataReceived(bad * 20 + self.question)
+        received, codes = self.transport.value(), []
+        while received:
+            size = int.from_bytes(received[:2])
+            codes.append(received[5] & 0x0F)
+            received = received[2 + size :]
+        self.assertEqual(len(codes), 20 * said + 1)
+        self.assertEqual(codes[-1], 0)
+
+    def test_time_for_a_question(self) -> None:
+        """A question that comes byte by byte has no more of it."""
+        clock = Clock()
+        protocol: Any = _Questions(self.server, cast(Any, clock))
+        transport, ended = StringTransport(), []
+        transport.abortConnection = lambda: ended.append(1)  # type: ignore[method-assign]
+        protocol.makeConnection(transport)
+        for byte in self.question * 2:
+            clock.advance(IDLE / len(self.question) * 0.9)
+            protocol.dataReceived(bytes([byte]))
+        self.assertFalse(ended)
+        for byte in self.question[:-1]:
+            clock.advance(IDLE / len(self.question) * 1.1)
+            protocol.dataReceived(bytes([byte]))
+        self.assertTrue(ended)
+        protocol.connectionLost()
+
+    def test_connections_at_once(self) -> None:
+        self.patch(server, "MAX_STREAMS", 2)
+        factory: Any = _Streams(self.server)
+        peer = IPv4Address("TCP", "127.0.0.1", 1)
+        second = factory.buildProtocol(peer)
+        second.makeConnection(StringTransport())
+        self.assertIsNone(factory.buildProtocol(peer))
+        second.connectionLost()
+        self.assertIsNotNone(third := factory.buildProtocol(peer))
+        third._idle.cancel()
+
 
 class GarbageTests(SynchronousTestCase):
     @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
@@ -382,6 +445,58 @@ class GarbageTests(SynchronousTestCase):
         question = DNSRecord.question("edge-1").pack()
         for packet in (data, question[:12] + data, question + data, data[:2] + question[2:]):
             self.successResultOf(Deferred.fromCoroutine(server.respond(bytes(packet), stream)))
+
+    def setUp(self) -> None:
+        config = TunnelDNSConfig(suffixes=[".nodes"])
+        self.server = DNSServer(reactor, config, StaticDirectory(["192.0.2.10"], "edge-1"))
+
+    def respond(self, packet: bytes, stream: bool) -> bytes | None:
+        return self.successResultOf(Deferred.fromCoroutine(self.server.respond(packet, stream)))
+
+    def test_the_corpus(self) -> None:
+        for packet in CORPUS:
+            for stream in (False, True):
+                answer = self.respond(packet.data, stream)
+                code = None if answer is None else answer[3] & 0x0F
+                self.assertEqual(code, packet.code, packet.what)
+
+    @settings(suppress_health_check=[HealthCheck.too_slow])
+    @given(
+        st.sampled_from([packet.data for packet in CORPUS if len(packet.data) < 1000]),
+        st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=3)), max_size=4),
+        st.integers(0, 400),
+        st.booleans(),
+    )
+    def test_the_corpus_changed_here_and_there(
+        self, data: bytes, changes: list[tuple[int, bytes]], cut: int, stream: bool
+    ) -> None:
+        for at, new in changes:
+            data = data[:at] + new + data[at + len(new) :]
+        for packet in (data, data[:-cut]):
+            answer = self.respond(packet, stream)
+            if answer is not None:
+                self.assertEqual((answer[:2], answer[2] & 0x80), (packet[:2], 0x80))
+
+    def test_names_that_point_to_each_other_are_not_followed(self) -> None:
+        """Each behind the question points to the one before: following all takes seconds."""
+        packet, pointed = bytearray(GOOD), 12
+        for _ in range(1200):
+            begin = len(packet)
+            packet += (0xC000 | pointed).to_bytes(2) + b"\xff\xfe\0\x01\0\0\0\0\0\x01x"
+            pointed = begin
+        packet[10:12] = (1200).to_bytes(2)
+        answer = self.respond(bytes(packet), True)
+        assert answer is not None
+        self.assertEqual(DNSRecord.parse(answer).header.rcode, 0)
+
+    def test_a_node_s_longest_name(self) -> None:
+        node = ".".join(["x" * 63] * 3 + ["y" * 61])
+        server = DNSServer(reactor, TunnelDNSConfig(), StaticDirectory(["192.0.2.10"], node))
+        for kind, count in (("A", 1), ("AAAA", 0)):
+            question = bytes(DNSRecord.question(node, kind).pack())
+            answer = self.successResultOf(Deferred.fromCoroutine(server.respond(question, True)))
+            assert answer is not None
+            self.assertEqual(len(DNSRecord.parse(answer).rr), count)
 
     def test_many_questions_take_little_memory(self) -> None:
         """Each is about the same node, and padded in another way as far as a packet goes."""

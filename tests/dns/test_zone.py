@@ -67,6 +67,23 @@ class ZoneTests(SynchronousTestCase):
         del self.directory.connected["edge-1"]
         self.assertIsNone(self.ask("edge-1"))
 
+    def test_a_zone_that_is_others(self) -> None:
+        """Whatever node there is of the name, connected or not."""
+        zones = ["Cluster.Local.", "corp.example", ""]
+        names = ("kubernetes.default.svc.cluster.local", "cluster.local", "db.corp.example")
+        for name in names:
+            self.directory.connected[name] = self.directory.known[f"not-{name}"] = BOTH
+        zone = NodeZone(self.directory, [".edge.example", ".corp.example"], 2, "address", zones)
+        for name in (
+            *names,
+            *(f"not-{name}" for name in names[::2]),
+            "edge-1.corp.example",
+            names[0].upper(),
+        ):
+            self.assertIsNone(zone.answer(DNSRecord.question(name)), name)
+        for name in ("edge-1", "edge-1.edge.example"):
+            self.assertIsNotNone(zone.answer(DNSRecord.question(name)), name)
+
     def test_another_class(self) -> None:
         zone = NodeZone(self.directory, [], 2)
         self.assertIsNone(zone.answer(DNSRecord.question("edge-1", "TXT", "CH")))

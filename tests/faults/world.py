@@ -167,6 +167,7 @@ listen = "unix:{self.directory}/door"
             process or node,
             "superedge-edge",
             f"""[tunnel_edge]
+drain_timeout = 1.0
 servers = ["127.0.0.1:{port or self.port}"]
 certificate = "pki/{node}.crt"
 key = "pki/{node}.key"

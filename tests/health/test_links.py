@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any, cast
@@ -19,7 +19,7 @@ from superedge.config.health import EdgeHealthConfig, ProbeConfig
 from superedge.health import metrics
 from superedge.health.ballot import Opinion, SignedBallot
 from superedge.health.edge import EdgeHealth
-from superedge.health.links import ALPN
+from superedge.health.links import ALPN, PeerContexts
 from superedge.health.memory import UnitFile
 from superedge.health.messages import (
     LENGTH,
@@ -35,16 +35,13 @@ from superedge.health.messages import (
     Unit,
     encode_message,
 )
-from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.factory import MakingFactory
 from superedge.testing.demo.stage import free_port
 from superedge.tls.authority import Authority
-from superedge.tls.contexts import ClientContextSource
 from superedge.tls.reload import FileWatcher
-from superedge.tunnel.names import node_of_common_name
-from tests.health.voters import Voters, ballot
+from tests.health.voters import NODES, Voters, ballot
 from tests.kube.contract import ClientContract
 
 NOW = int(time() * 1000)
@@ -70,16 +67,9 @@ class Peer(Protocol):
         self.transport.write(b"".join(map(encode_message, messages)))
 
 
-class Unnamed(ClientContextSource):
-    def _make(self, alpn: tuple[str, ...]) -> ssl.SSLContext:
-        context = super()._make(alpn)
-        context.check_hostname = False
-        return context
-
-
 class LinkCase(TestCase):
     timeout = 20
-    reactor: IReactor = cast(IReactor, ClientContract.reactor)
+    reactor = ClientContract.reactor
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
@@ -108,7 +98,7 @@ class LinkCase(TestCase):
             state=state,
             probes=[ProbeConfig(kind="tcp", port=self.port, timeout=0.5)],
         )
-        made = EdgeHealth(self.reactor, config, FileWatcher(self.reactor), node_of_common_name)
+        made = EdgeHealth(self.reactor, config, FileWatcher(self.reactor), NODES)
         made.startService()
         self.made.append(made)
         return made
@@ -121,11 +111,11 @@ class LinkCase(TestCase):
 
     async def dial(self, to: str, by: str, authority: Authority | None = None, alpn: str = ALPN) -> Peer:
         if authority is not None:
-            authority.issue(f"system:node:{by}", directory=self.directory, name="foreign")
+            authority.issue(f"system:node:{by}", ["system:nodes"], directory=self.directory, name="foreign")
             certificate = "foreign"
         else:
             certificate = by
-        tls = Unnamed(
+        tls = PeerContexts(
             [self.voters.authority.path],
             self.directory / f"{certificate}.crt",
             self.directory / f"{certificate}.key",
@@ -215,6 +205,12 @@ class HostileTests(LinkCase):
         self.assertEqual(one.status()["links"], [])
         self.assertEqual(one.status()["members"], ["edge-1", "edge-2", "edge-3"])
 
+    def counted(self, reason: str) -> float:
+        return float(metrics.BALLOTS_REFUSED.labels("edge", reason)._value.get())
+
+    def counts(self, reason: str, count: float) -> bool:
+        return self.counted(reason) == count
+
     async def test_lies_are_counted_and_change_nothing(self) -> None:
         one = self.start("edge-1")
         peer = await self.dial("edge-1", "edge-2")
@@ -234,10 +230,7 @@ class HostileTests(LinkCase):
             "unknown-certificate": nine.sign(ballot("edge-9", issued=now)),
         }
 
-        def counted(reason: str) -> float:
-            return float(metrics.BALLOTS_REFUSED.labels("edge", reason)._value.get())
-
-        before = {reason: counted(reason) for reason in lies}
+        before = {reason: self.counted(reason) for reason in lies}
         peer.say(
             Hello(now, False, 16),
             Chain(two.chain),
@@ -245,9 +238,9 @@ class HostileTests(LinkCase):
             *(Ballots((lie,)) for lie in lies.values()),
         )
         for reason in lies:
-            await self.until(lambda reason=reason: counted(reason) == before[reason] + 1, reason)
+            await self.until(partial(self.counts, reason, before[reason] + 1), reason)
         peer.say(Chain(nine.chain), Ballots((nine.sign(ballot("edge-9", issued=now)),)))
-        await self.until(lambda: counted("foreign") == before["foreign"] + 2, "a node of another unit")
+        await self.until(partial(self.counts, "foreign", before["foreign"] + 2), "a node of another unit")
         held = one.status()["ballots"]
         self.assertEqual([(each["voter"], each["issued"]) for each in held], [("edge-2", now)])
 
@@ -256,7 +249,8 @@ class HostileTests(LinkCase):
         peer = await self.dial("edge-1", "edge-2")
         peer.say(Hello(NOW, True, 0, 2**53 - 2))
         await self.until(lambda: len(one.status()["links"]) == 1, "it is linked")
-        self.assertLess(one._voter.vote(0.0).body and one._voter._sequence, NOW + 3_600_000)
+        one._voter.vote(0.0)
+        self.assertLess(one._voter._sequence, NOW + 3_600_000)
 
     async def test_a_flood_ends_the_link(self) -> None:
         self.start("edge-1")

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from superedge.health.ballot import Ballot, Opinion, Row, SignedBallot
 from superedge.health.signing import Signer, Verifier
+from superedge.tap.edgehealth import Voters as NodesAlone
 from superedge.tls.authority import Authority
-from superedge.tunnel.names import node_of_common_name
+from superedge.tunnel.names import NameRules
 
+NODES = NodesAlone(NameRules(strict=True))
 NOW = 1_900_000_000_000
 LIFE = 35_000
 
@@ -46,7 +48,7 @@ class Voters:
         return Signer(pair.certificate, pair.key)
 
     def verifier(self, limit: int = 1024) -> Verifier:
-        return Verifier([self.authority.path], node_of_common_name, limit)
+        return Verifier([self.authority.path], NODES, limit)
 
     def sign(self, ballot: Ballot, by: str = "") -> SignedBallot:
         return self.signers[by or ballot.voter].sign(ballot)

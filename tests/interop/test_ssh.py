@@ -65,7 +65,7 @@ Subsystem sftp internal-sftp
         wait_until(lambda: b"listening" in (self.directory / "sshd.log").read_bytes(), "sshd listens")
 
     def options(self, listener: str, who: str = "operator") -> list[str]:
-        command = f"{sys.executable} -m superedge.tap.connect"
+        command = f"{sys.executable} -m superedge.cli.connect"
         if not listener.startswith("unix:"):
             command += (
                 f" --certificate {self.pki}/{who}.crt --key {self.pki}/{who}.key --ca {self.pki}/ca.crt"

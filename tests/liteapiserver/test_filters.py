@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress
 from superedge.interfaces import IResponseFilter
+from superedge.kube.errors import DecodeError
 from superedge.kube.media import PROTOBUF
 from superedge.liteapiserver.filters import Filters, WatchFilter
 from superedge.liteapiserver.kubernetes import KubernetesEndpoints
@@ -46,17 +47,26 @@ class HideSecretPods:
 class WatchFilterTests(SynchronousTestCase):
     def seen(self, query: str, *frames: bytes, replayed: bool = False) -> list[tuple[str, str]]:
         info = request(f"{PODS}?watch=true{query}")
-        self.sent = WatchFilter(Filters([HideSecretPods()]), info, replayed).feed(list(frames))
-        events = [json.loads(line) for line in self.sent]
-        return [(each["type"], each["object"]["metadata"]["name"]) for each in events]
+        known = self.known.get
+        self.filter = WatchFilter(Filters([HideSecretPods()]), info, known, replayed)
+        self.events = [json.loads(line) for line in self.filter.feed(list(frames))]
+        return [(each["type"], each["object"]["metadata"]["name"]) for each in self.events]
+
+    def setUp(self) -> None:
+        self.known: dict[tuple[str, str], bytes] = {}
 
     def test_what_a_list_showed_and_is_hidden_now(self) -> None:
         """A client that goes on from a list, as all do, has it until it is told otherwise."""
         hidden = [event("MODIFIED", pod("a", version, hidden="yes")) for version in (21, 22)]
         self.assertEqual(self.seen("&resourceVersion=20", *hidden), [("DELETED", "a")])
-        self.assertNotIn(b"hidden", b"".join(self.sent))
-        self.assertNotIn(b"spec", b"".join(self.sent))
-        self.assertIn(b'"resourceVersion":"21"', b"".join(self.sent))
+        self.assertEqual(self.events[0]["object"], typed(pod("a", 21, hidden="yes")), "as it is")
+        self.known["default", "a"] = json.dumps(typed(pod("a", 20))).encode()
+        self.assertEqual(self.seen("&resourceVersion=20", *hidden), [("DELETED", "a")])
+        self.assertEqual(self.events[0]["object"], {**typed(pod("a", 21)), "marked": True}, "as it was")
+        shown = event("MODIFIED", pod("a", 20, shown="yes"))
+        self.assertEqual(self.seen("", shown, *hidden), [("MODIFIED", "a"), ("DELETED", "a")])
+        last = {**typed(pod("a", 21, shown="yes")), "marked": True}
+        self.assertEqual(self.events[1]["object"], last, "as it was a moment ago")
         gone = event("DELETED", pod("a", 21, hidden="yes"))
         self.assertEqual(self.seen("&resourceVersion=20", gone), [("DELETED", "a")])
         added = event("ADDED", pod("a", 21, hidden="yes"))
@@ -65,6 +75,14 @@ class WatchFilterTests(SynchronousTestCase):
         for query in ("", "&resourceVersion=0", "&resourceVersion=20&sendInitialEvents=true"):
             self.assertEqual(self.seen(query, *hidden, gone), [])
             self.assertEqual(self.seen(query, added, replayed=True), [])
+
+    def test_names_of_what_is_gone_are_not_kept(self) -> None:
+        for number in range(3):
+            name = f"p{number}"
+            self.seen(
+                "", event("ADDED", pod(name, 21, hidden="y")), event("DELETED", pod(name, 22, hidden="y"))
+            )
+            self.assertEqual((self.filter._shown, self.filter._hidden), (set(), set()))
 
     def test_hidden_and_shown_in_turns(self) -> None:
         frames = [
@@ -132,6 +150,7 @@ class FilterTests(ProxyTestCase):
             [(each["type"], each["object"]["metadata"]["name"]) for each in events],
             [("ADDED", "a"), ("DELETED", "a"), ("ADDED", "c")],
         )
+        self.assertEqual(events[1]["object"], {**typed(pod("a", 23)), "marked": True})
         await self.world.go_offline()
         self.assertEqual(await self.items(PODS), {"c": True})
         self.assertFalse(watch.over.called)
@@ -176,6 +195,26 @@ class FilterTests(ProxyTestCase):
         self.assertIn((b"Accept", accept), self.upstream.seen[0].request.head.headers)
         self.upstream.serve(PODS.encode(), b"no list at all", 403)
         self.assertEqual((await self.world.get(PODS)).body, b"no list at all")
+
+    async def test_an_answer_that_is_too_long_to_be_filtered(self) -> None:
+        assert self.world.lite is not None
+        self.world.lite.frontend.filters.max_body = 10_000
+        self.upstream.serve(PODS.encode(), list_of([pod(f"p{number}", 3) for number in range(500)], 9))
+        answer = await self.world.get(PODS)
+        self.assertEqual(answer.status, 500)
+        self.assertIn("more than 10000 bytes", json.loads(answer.body)["message"])
+        self.upstream.serve(PODS.encode(), list_of([pod("a", 3)], 9))
+        self.assertEqual(await self.items(PODS), {"a": True})
+
+        def begin(seen: Seen) -> None:
+            seen.request.start(200, b"OK", list(JSON), False)
+            seen.request.write([b" " * 20_000])
+            seen.request.flush()
+
+        self.upstream.answers[PODS.encode()] = begin
+        watch = await self.world.ask("GET", f"{PODS}?watch=true", identity=self.world.node)
+        self.assertEqual(watch.body, b"")
+        self.assertEqual(len(self.flushLoggedErrors(DecodeError)), 1)
 
     async def test_a_filter_that_fails_harms_one_answer(self) -> None:
         self.upstream.serve(PODS.encode(), list_of([pod("broken", 3)], 9))

@@ -9,7 +9,7 @@ from superedge.kube.protobuf import envelope
 from superedge.liteapiserver.questions import MAX_BODY
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ServerContextSource
-from tests.liteapiserver.cache.driver import event, list_of, pod
+from tests.liteapiserver.cache.driver import TABLE, event, list_of, pod, row, table
 from tests.liteapiserver.test_credentials import ACCOUNT, jwt
 from tests.liteapiserver.test_proxying import PODS, ProxyTestCase
 from tests.liteapiserver.test_tokens import in_json
@@ -291,8 +291,7 @@ class WatchTests(OfflineTestCase):
         self.assertFalse(watch.over.called)
         await self.world.go_offline()
         self.assertFalse(watch.over.called)
-        self.assertEqual((await self.world.get(PODS)).status, 503)  # it may have missed something
-        self.assertEqual((await self.world.get(f"{PODS}/a")).status, 200)
+        self.assertEqual(self.names(await self.world.get(PODS)), ["a"], "as it was before")
 
     async def test_offline_watch_is_held_and_ends_when_the_cloud_is_back(self) -> None:
         await self.remember("a")
@@ -393,6 +392,26 @@ class QuestionTests(OfflineTestCase):
             "GET", "/apis", [(b"If-None-Match", b'"old"')], identity=self.world.node
         )
         self.assertEqual((answer.status, answer.body), (200, b"{}"))
+
+
+class WarningTests(OfflineTestCase):
+    async def test_a_person_is_told_once_on_a_connection(self) -> None:
+        accept = [(b"Accept", TABLE.encode())]
+        self.upstream.serve(PODS.encode(), json.dumps(table([row("a", 3)], 9)).encode())
+        online = await self.world.ask("GET", PODS, accept, identity=self.world.node)
+        self.assertEqual(online.header(b"warning"), b"")
+        await self.world.go_offline()
+        for _ in range(2):
+            connection = await self.world.connect(self.world.node)
+            told = []
+            for headers in ([], accept, accept):
+                answer = await self.world.ask("GET", PODS, headers, connection=connection)
+                told.append(answer.header(b"warning"))
+            self.assertEqual([b"299" in text for text in told], [False, True, False])
+            pattern = r'299 - "the cloud is out of reach since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ; this is'
+            self.assertRegex(told[1].decode(), pattern)
+        unknown = await self.world.ask("GET", "/api/v1/nodes", accept, identity=self.world.node)
+        self.assertNotIn(b"299", unknown.header(b"warning"))
 
 
 class RestartTests(OfflineTestCase):

@@ -26,6 +26,7 @@ class MemoryTransport:
         self.closed: Exception | None = None
         self.producer: Any = None
         self.patience: float | None = None
+        self.reading = True
 
     def write(self, data: bytes) -> None:
         self.out.append(bytes(data))
@@ -44,6 +45,12 @@ class MemoryTransport:
 
     def unregisterProducer(self) -> None:
         self.producer = None
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
 
     def loseConnection(self) -> None:
         self.closed = self.closed or ConnectionDone()
@@ -93,6 +100,8 @@ class Pair:
             for start in range(0, len(data), self.chunk):
                 moved = True
                 self.ends[1 - index].dataReceived(data[start : start + self.chunk])
+                while not self.transports[1 - index].reading:
+                    self.clock.advance(0)
         for index, transport in enumerate(self.transports):
             if transport.closed is not None and not transport.out:
                 reason, transport.closed = Failure(transport.closed), None

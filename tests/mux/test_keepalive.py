@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.mux.keepalive import RTTS, TICKS, Keepalive
+from superedge.mux.keepalive import PROBE_INTERVAL, TICKS, Keepalive
 from superedge.mux.settings import MuxSettings
 
 INTERVAL = MuxSettings().ping_interval
@@ -28,7 +28,7 @@ class KeepaliveTests(SynchronousTestCase):
         while (number := self.beat()) is None:
             pass
         sent = self.now - INTERVAL / TICKS
-        self.keepalive.heard_at = sent + seconds
+        self.keepalive.heard(sent + seconds)
         self.keepalive.answered(number, sent + seconds)
 
     def test_one_at_once_and_then_one_each_interval(self) -> None:
@@ -63,16 +63,31 @@ class KeepaliveTests(SynchronousTestCase):
         self.keepalive.answered(first, 1001.5)
         self.assertEqual(self.keepalive.rtt, 0.5)
 
-    def test_the_path_is_the_fastest_of_the_last(self) -> None:
+    def test_a_shorter_round_trip_is_the_paths(self) -> None:
         self.assertIsNone(self.keepalive.path_rtt)
-        for seconds, path in ((0.5, 0.5), (0.125, 0.125), (2.0, 0.125)):
+        for seconds in (0.5, 0.125):
             self.ping(seconds)
-            self.assertEqual((self.keepalive.rtt, self.keepalive.path_rtt), (seconds, path))
-        for _ in range(RTTS - 2):
-            self.ping(1.0)
-            self.assertEqual(self.keepalive.path_rtt, 0.125)
-        self.ping(1.0)
-        self.assertEqual(self.keepalive.path_rtt, 1.0, "the path has become longer")
+            self.assertEqual((self.keepalive.rtt, self.keepalive.path_rtt), (seconds, seconds))
+
+    def test_a_longer_one_is_the_paths_unless_the_answer_waited_behind_data(self) -> None:
+        self.ping(0.125)
+        for busy, path in ((0.9, 0.125), (0.5, 1.0)):
+            while (number := self.beat()) is None:
+                pass
+            sent = self.now - INTERVAL / TICKS
+            self.keepalive.heard(sent)
+            self.keepalive.rested(sent + busy)
+            self.keepalive.heard(sent + 1.0)
+            self.keepalive.answered(number, sent + 1.0)
+            self.assertEqual((self.keepalive.rtt, self.keepalive.path_rtt), (1.0, path))
+
+    def test_the_path_is_measured_more_often_while_windows_depend_on_it(self) -> None:
+        first = self.keepalive.probe(self.now)
+        assert first is not None
+        self.assertIsNone(self.keepalive.probe(self.now + 5.0), "one is under way")
+        self.keepalive.answered(first, self.now + 0.01)
+        self.assertIsNone(self.keepalive.probe(self.now + PROBE_INTERVAL - 0.01))
+        self.assertEqual(self.keepalive.probe(self.now + PROBE_INTERVAL), first + 1)
 
     def test_who_never_said_anything_is_dead_in_time(self) -> None:
         self.beat()

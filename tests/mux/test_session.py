@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import ProtocolError, StreamRefused
-from superedge.mux.frames import ACK, DATA, FIN, PING, RST, SYN, WINDOW_UPDATE, header
-from superedge.mux.noise import NOISE_DECAY, NOISE_LIMIT
+from superedge.mux.frames import ACK, DATA, FIN, FRAMES_AT_ONCE, PING, RST, SYN, WINDOW_UPDATE, header
+from superedge.mux.noise import NOISE_DECAY, NOISE_LIMIT, UNASKED
 from superedge.mux.session import FRESH_RUN, Session
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.state import Stream
@@ -50,6 +50,12 @@ class Reader:
         self.end = "done"
 
 
+def receive(session: Session, data: bytes, now: float) -> None:
+    """Have a session take all of the bytes."""
+    while data:
+        data = session.receive(data, now)
+
+
 class Link:
     def __init__(self, limits: MuxSettings | None = None) -> None:
         self.now = 0.0
@@ -66,7 +72,7 @@ class Link:
 
     def carry(self, limit: int = 1 << 20) -> None:
         for source, target in ((self.a, self.b), (self.b, self.a)):
-            target.receive(b"".join(source.pull(limit)), self.now)
+            receive(target, b"".join(source.pull(limit)), self.now)
 
     def settle(self) -> None:
         while self.a.has_output or self.b.has_output:
@@ -296,8 +302,10 @@ class SessionTests(SynchronousTestCase):
             header(PING, SYN, 0, 1) * (NOISE_LIMIT + 1),
             opened + header(DATA, 0, 1, 0) * (NOISE_LIMIT + 1),
             opened + header(WINDOW_UPDATE, 0, 1, 1) * (NOISE_LIMIT + 1),
+            opened + header(WINDOW_UPDATE, RST, 1, 0) + header(DATA, 0, 1, 0) * NOISE_LIMIT,
+            opened + header(WINDOW_UPDATE, RST, 1, 0) + header(WINDOW_UPDATE, 0, 1, 1 << 20) * NOISE_LIMIT,
         ):
-            self.assertRaises(ProtocolError, Link().b.receive, wire, 0.0)
+            self.assertRaises(ProtocolError, receive, Link().b, wire, 0.0)
 
     def test_reset_flood(self) -> None:
         wire = b"".join(
@@ -305,7 +313,7 @@ class SessionTests(SynchronousTestCase):
             for id in range(1, 2 * NOISE_LIMIT + 4, 2)
         )
         link = Link()
-        self.assertRaises(ProtocolError, link.b.receive, wire, 0.0)
+        self.assertRaises(ProtocolError, receive, link.b, wire, 0.0)
         self.assertLessEqual(link.b.stream_count, 1)
 
     def test_flood_of_streams_beyond_the_limit(self) -> None:
@@ -315,10 +323,33 @@ class SessionTests(SynchronousTestCase):
                 link.b.receive(header(WINDOW_UPDATE, SYN, id, 0), 0.0)
                 link.b.pull(1 << 20)
 
+    def test_streams_that_the_peer_may_not_open_at_all_are_soon_a_flood(self) -> None:
+        link = Link(MuxSettings(peer_streams=1))
+        unasked = NOISE_LIMIT // UNASKED
+        wire = b"".join(header(WINDOW_UPDATE, SYN, id, 0) for id in range(1, 2 * unasked + 2, 2))
+        receive(link.b, wire, 0.0)
+        self.assertEqual((link.b.stream_count, link.b.stats.streams_refused), (1, unasked))
+        receive(link.b, header(WINDOW_UPDATE, RST, 1, 0), 60.0)
+        receive(link.b, header(WINDOW_UPDATE, SYN, 2 * unasked + 3, 0), 60.0)
+        self.assertEqual(link.b.stream_count, 0, "one in all, not at a time")
+        with self.assertRaisesRegex(ProtocolError, "floods"):
+            for id in range(2 * unasked + 5, 4 * unasked + 9, 2):
+                receive(link.b, header(WINDOW_UPDATE, SYN, id, 0), 60.0)
+
+    def test_a_peer_gets_a_bounded_number_of_frames_at_a_time(self) -> None:
+        link = Link()
+        wire = header(PING, SYN, 0, 7) * (FRAMES_AT_ONCE + 3) + b"\0"
+        rest = link.b.receive(wire, 0.0)
+        self.assertEqual(rest, header(PING, SYN, 0, 7) * 3 + b"\0")
+        self.assertEqual(link.b.receive(rest, 0.0), b"")
+        self.assertEqual(link.b.receive(header(PING, SYN, 0, 8)[1:], 0.0), b"")
+        answers = [header(PING, ACK, 0, 7)] * (FRAMES_AT_ONCE + 3) + [header(PING, ACK, 0, 8)]
+        self.assertEqual(b"".join(link.b.pull(1 << 20)), b"".join(answers))
+
     def test_frames_that_carry_nothing_are_no_flood_at_a_pace_that_may_be(self) -> None:
         link = Link()
         for tenth in range(600):
-            link.b.receive(header(PING, SYN, 0, 1) * (NOISE_DECAY // 10), tenth / 10)
+            receive(link.b, header(PING, SYN, 0, 1) * (NOISE_DECAY // 10), tenth / 10)
             link.b.pull(1 << 20)
         self.assertFalse(link.b.closed)
 
@@ -335,7 +366,7 @@ class SessionTests(SynchronousTestCase):
         ask = header(PING, SYN, 0, 1) * 1000
         with self.assertRaisesRegex(ProtocolError, "reads none"):
             for second in range(60):
-                link.b.receive(ask, float(second))
+                receive(link.b, ask, float(second))
 
     def test_bytes_in_tiny_frames_cost_no_more_memory_than_others(self) -> None:
         link = Link()

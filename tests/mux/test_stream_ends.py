@@ -8,6 +8,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import StreamReset
+from superedge.mux.settings import INITIAL_WINDOW
 from tests.mux.pair import Pair, Recorder
 
 
@@ -39,6 +40,73 @@ class EndTests(SynchronousTestCase):
             self.assertEqual((self.far_protocol.data, self.far_protocol.fin), (b"", False))
             self.far.resumeProducing()
             self.assertEqual(self.far_protocol.data, b"")
+
+    def test_who_opened_gets_what_was_answered_before_a_reset(self) -> None:
+        self.near.pauseProducing()
+        self.far.write(b"413")
+        self.pair.pump()
+        self.far.abortConnection()
+        self.pair.pump()
+        self.assertIsNone(self.near_protocol.lost)
+        self.near.resumeProducing()
+        self.assertEqual(self.near_protocol.data, b"413")
+        self.assertIsInstance(self.near_protocol.lost, StreamReset)
+
+    def test_but_does_not_keep_it_for_ever(self) -> None:
+        self.near.pauseProducing()
+        self.far.write(b"413")
+        self.pair.pump()
+        self.far.abortConnection()
+        self.pair.pump()
+        for _ in range(4):
+            self.pair.clock.advance(10)
+            self.pair.pump()
+        self.assertIsInstance(self.near_protocol.lost, StreamReset)
+        self.assertEqual(self.near_protocol.data, b"")
+
+    def test_who_accepted_drops_what_the_one_that_left_had_said(self) -> None:
+        self.wait_for_reader()
+        self.near.abortConnection()
+        self.pair.pump()
+        self.assertIsInstance(self.far_protocol.lost, StreamReset)
+        self.assertEqual(self.far_protocol.data, b"")
+
+    def test_a_reset_behind_what_is_queued(self) -> None:
+        for size in (5, 3 * INITIAL_WINDOW):
+            self.setUp()
+            self.near.pauseProducing()
+            self.far.write(bytes(size))
+            self.far.abort_after_writes()
+            self.far.abort_after_writes()
+            self.near.write(b"nobody reads this")
+            self.pair.pump()
+            self.near.resumeProducing()
+            self.pair.pump()
+            self.assertEqual(len(self.near_protocol.data), size)
+            self.assertIsInstance(self.near_protocol.lost, StreamReset)
+            self.assertIsInstance(self.far_protocol.lost, ConnectionAborted)
+            self.assertEqual(self.far_protocol.data, b"")
+
+    def test_a_reset_that_waits_does_so_a_bounded_time(self) -> None:
+        self.near.pauseProducing()
+        self.far.write(bytes(3 * INITIAL_WINDOW))
+        self.far.abort_after_writes()
+        for _ in range(4):
+            self.pair.pump()
+            self.pair.clock.advance(10)
+        self.pair.pump()
+        self.assertIsInstance(self.far_protocol.lost, ConnectionAborted)
+
+    def test_a_reset_instead_of_an_end_that_waits(self) -> None:
+        self.near.pauseProducing()
+        self.far.write(bytes(2 * INITIAL_WINDOW))
+        self.far.loseConnection()
+        self.far.abort_after_writes()
+        self.pair.pump()
+        self.near.resumeProducing()
+        self.pair.pump()
+        self.assertIsInstance(self.near_protocol.lost, StreamReset)
+        self.assertFalse(self.near_protocol.fin)
 
     def test_who_is_paused_may_abort(self) -> None:
         self.wait_for_reader()

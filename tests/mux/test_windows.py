@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
-from superedge.mux.windows import TIGHT_WINDOW, Allowance, ReceiveWindow
+from superedge.mux.windows import TIGHT_WINDOW, WIDE_WINDOW, Allowance, ReceiveWindow
 
 MIB = 1 << 20
 
@@ -39,6 +39,17 @@ class WindowTests(SynchronousTestCase):
         path = Path(self.allowance, rtt=0.1, rate=200e6)
         path.drain(INITIAL_WINDOW)
         self.assertEqual(path.window.size, 16 * MIB)
+
+    def test_a_window_is_wider_for_a_reader_that_keeps_a_high_pace_and_no_longer(self) -> None:
+        path = Path(self.allowance, rtt=0.1, rate=400e6)
+        path.drain(8 * MIB)
+        self.assertEqual(path.window.size, WIDE_WINDOW, "it may have been a burst")
+        path.drain(160 * MIB)
+        self.assertGreater(path.window.size, 40 * MIB, "all that 0.1 s of the path carries")
+        path.rate = 1e6
+        path.drain(80 * MIB)
+        self.assertLessEqual(path.window.size, WIDE_WINDOW)
+        self.assertEqual(self.allowance.left, self.allowance.total - path.window.size + INITIAL_WINDOW)
 
     def test_a_window_is_twice_what_the_path_holds(self) -> None:
         path = Path(self.allowance, rtt=0.1, rate=10e6)

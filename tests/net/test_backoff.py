@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -43,6 +44,16 @@ class BackoffTests(SynchronousTestCase):
         delays = [backoff.failed(160.0 + number) for number in range(6)]
         for delay, ceiling in zip(delays, (1, 2, 4, 8, 8, 8), strict=True):
             self.assertTrue(ceiling / 2 <= delay <= ceiling, delays)
+
+    def test_a_delay_may_be_bounded_and_those_after_it_grow_from_there(self) -> None:
+        backoff = Backoff(1.0, 64.0, random=Random(1))
+        for _ in range(5):
+            backoff.failed(0.0)
+        delays = [backoff.failed(0.0, at_most) for at_most in (2.0, 2.0, inf, inf, 0.1)]
+        for delay, ceiling in zip(delays, (2, 2, 4, 8, 1), strict=True):
+            self.assertTrue(ceiling / 2 <= delay <= ceiling, delays)
+        backoff.reset()
+        self.assertLessEqual(backoff.failed(0.0), 1.0)
 
     def test_those_that_fail_at_once_come_back_spread_out(self) -> None:
         backoffs = [Backoff(1, 60, 60, Random(number)) for number in range(1000)]

@@ -67,10 +67,10 @@ class Echo(Protocol):
 
 
 class Timed:
-    """The reactor, but for delayed calls."""
+    """The reactor, but for delayed calls and the time."""
 
     def __init__(self, clock: Clock) -> None:
-        self.callLater = clock.callLater
+        self.callLater, self.seconds = clock.callLater, clock.seconds
 
     def __getattr__(self, name: str) -> Any:
         return getattr(reactor, name)
@@ -420,6 +420,15 @@ class TLSTests(EndpointCase):
         await client.lost
         self.assertEqual(self.accepted, [])
         self.assertEqual(len(self.refused), 1)
+
+    async def test_a_name_that_no_server_can_have(self) -> None:
+        ca = self.authority()
+        address = await self.listen(Echo, self.server_tls(ca))
+        for name in ("a..b", "x" * 64, ".a"):
+            problem = await self.assertFailure(
+                Deferred.fromCoroutine(self.dial(address, self.client_tls(ca), name)), TLSError
+            )
+            self.assertIn("is no name of a server", str(problem))
 
     async def test_server_of_another_name_or_authority_is_refused(self) -> None:
         ca, other = self.authority(), self.authority("other")

@@ -69,6 +69,11 @@ class SpliceTests(SynchronousTestCase):
         self.splice.right.connectionLost(Failure(ConnectionLost()))
         self.successResultOf(self.splice.done)
 
+    def test_a_reset_by_who_answers_passes_behind_the_answer(self) -> None:
+        self.splice.right.dataReceived(b"413")
+        self.splice.right.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.a.calls[-2:], ["write", "abort_after_writes"])
+
     def test_nothing_is_left_to_the_garbage_collector(self) -> None:
         gone = weakref.ref(self.splice.left)
         self.splice.left.connectionLost(Failure(ConnectionDone()))

@@ -9,7 +9,9 @@ import ssl
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
 
 from superedge.config.addresses import Address
 from tests.net.test_endpoints import BIG, Collector, EndpointCase
@@ -33,6 +35,9 @@ class Limited:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         return context
 
+    def admit(self, connection: Any) -> Any:
+        return self._source.admit(connection)
+
 
 class Narrow:
     """A socket that takes a little at a time, as one does when the system is short of memory."""
@@ -54,6 +59,13 @@ class TLSTransportCase(EndpointCase):
         tls: Any = self.client_tls(ca)
         address: Address = await self.listen(protocol, self.server_tls(ca, wanted="none"))
         client = await self.dial(address, Limited(tls) if old else tls)
+        while not (self.accepted and self.accepted[0].transport):
+            await self.turn()
+        return client, self.accepted[0]
+
+    async def both_ends_in_plain(self) -> tuple[Any, Any]:
+        """The same without TLS."""
+        client = await self.dial(await self.listen(Collector))
         while not (self.accepted and self.accepted[0].transport):
             await self.turn()
         return client, self.accepted[0]
@@ -175,6 +187,16 @@ class FailureTests(TLSTransportCase):
         self.assertEqual(self.refused, [])
         client.transport.abortConnection()
         await client.lost
+
+    async def test_what_was_aborted_is_reset_although_the_reactor_ends_first(self) -> None:
+        for tls in (True, False):
+            client, server = await (self.both_ends() if tls else self.both_ends_in_plain())
+            client.transport.abortConnection()
+            client.transport.connectionLost(Failure(CONNECTION_LOST))  # as the reactor does at its end
+            await server.ended
+            await self.turn()
+            self.assertTrue(server.lost.called, "it is not told of an end in order")
+            self.assertIsInstance(await server.lost, ConnectionLost)
 
     async def test_bytes_before_a_cut_are_delivered(self) -> None:
         client, server = await self.both_ends(PausedAtFirst)

@@ -100,14 +100,13 @@ class OpsServerTests(TestCase):
         self.assertEqual([event for event in events if "GET" in str(formatEvent(event))], [])
 
     async def test_who_asks_for_nothing_is_sent_away(self) -> None:
-        self.patch(http, "CLIENT_LOOK", 0.01)
+        self.patch(http, "CLIENT_IDLE", 0.05)
         server = OpsServer(reactor, OpsConfig(listen="127.0.0.1:0"))
         server.startService()
         self.addCleanup(server.stopService)
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", server.address.port)
         client = cast(AccumulatingProtocol, await connectProtocol(endpoint, AccumulatingProtocol()))
         client.closedDeferred = Deferred()
-        cast(Any, client.transport).write(b"GET /metrics HTTP/1.1\r\n")
         await client.closedDeferred
         self.assertEqual(client.data, b"")
 

@@ -8,13 +8,14 @@ from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import Logger, LogLevel, globalLogPublisher
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.log import LogConfig
-from superedge.ops.logs import json_line, make_observer, text_line
+from superedge.ops.logs import LONGEST, json_line, make_observer, text_line
 
 
 def caught() -> Failure:
@@ -103,7 +104,7 @@ class LogTests(SynchronousTestCase):
 
     def test_a_legacy_failure_keeps_its_traceback(self) -> None:
         out = io.StringIO()
-        observer = make_observer(LogConfig(format="json"), out)
+        observer = make_observer(cast(Any, MemoryReactorClock()), LogConfig(format="json"), out)
         globalLogPublisher.addObserver(observer)
         try:
             legacy.err(caught(), "reading the list")
@@ -114,9 +115,22 @@ class LogTests(SynchronousTestCase):
         self.assertIn("reading the list\nTraceback (most recent call last)", fields["message"])
         self.assertEqual(fields["level"], "critical")
 
+    def test_what_is_too_long_is_cut(self) -> None:
+        event = self.event("{reason}", reason="x" * 9000)
+        cut = "x" * LONGEST + "... (7000 more characters)"
+        self.assertTrue(text_line(event).endswith(f": {cut}\n"))
+        fields = self.read(event)
+        self.assertEqual((fields["message"], fields["reason"]), (cut, cut))
+
+    def test_a_traceback_is_never_cut(self) -> None:
+        failure = Failure(ValueError("y" * 9000))
+        event = self.event("it broke", LogLevel.critical, log_failure=failure)
+        self.assertIn("y" * 9000, text_line(event))
+        self.assertIn("y" * 9000, self.read(event)["failure"])
+
     def test_levels(self) -> None:
         out = io.StringIO()
-        observer = make_observer(LogConfig(level="warn"), out)
+        observer = make_observer(cast(Any, MemoryReactorClock()), LogConfig(level="warn"), out)
         for level in (LogLevel.debug, LogLevel.info, LogLevel.warn, LogLevel.error, LogLevel.critical):
             observer(self.event("seen", level))
         self.assertEqual(

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.cli.main import superedge
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.listening import listening
 from superedge.config.liteapiserver import CacheConfig
 from superedge.config.load import convert
 from superedge.config.root import Config
+from superedge.errors import EXIT_CONFIG
 from superedge.tap import cloud, edge
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -32,14 +35,18 @@ class SystemdTests(SynchronousTestCase):
     def test_commands_are_accepted_and_read_the_default_file(self) -> None:
         for options in (cloud.Options(), edge.Options()):
             service = self.service(options.command)
-            command = f"{options.command} --config {options['config']}"
-            self.assertEqual(
-                service["ExecStart"], f"/opt/superedge/bin/twistd --nodaemon --pidfile= {command}"
-            )
-            self.assertEqual(service["ExecStartPre"], f"/opt/superedge/bin/twistd {command} --check")
+            end = options.command.removeprefix("superedge-")
+            command = ["/opt/superedge/bin/superedge", end, "--strict", "--config", str(options["config"])]
+            self.assertEqual(service["ExecStart"].split(), command)
+            said = CliRunner().invoke(superedge, [*command[1:3], "--help"]).stdout
+            self.assertIn(str(options["config"]), said)
+
+    def test_a_configuration_fault_ends_the_service(self) -> None:
+        for name in ("superedge-cloud", "superedge-edge"):
+            self.assertEqual(self.service(name)["RestartPreventExitStatus"], str(EXIT_CONFIG))
 
     def test_both_are_hardened_alike(self) -> None:
-        own = {"ExecStart", "ExecStartPre", "TimeoutStopSec", "RuntimeDirectory", "RuntimeDirectoryMode"}
+        own = {"ExecStart", "TimeoutStopSec", "RuntimeDirectory", "RuntimeDirectoryMode"}
         own |= {"StateDirectory", "StateDirectoryMode"}
         one, two = (
             {key: value for key, value in self.service(name).items() if key not in own}
@@ -77,6 +84,10 @@ class SystemdTests(SynchronousTestCase):
         config = convert(Config, tomllib.loads(path.read_text()), str(path), path.parent).tunnel_cloud
         assert config is not None
         self.assertGreater(int(self.service("superedge-cloud")["TimeoutStopSec"]), config.drain_timeout)
+        path = DEPLOY.parent / "conf/edge.toml"
+        edge = convert(Config, tomllib.loads(path.read_text()), str(path), path.parent).tunnel_edge
+        assert edge is not None
+        self.assertGreater(int(self.service("superedge-edge")["TimeoutStopSec"]), edge.drain_timeout)
         self.assertEqual(self.service("superedge-cloud")["RuntimeDirectory"], "superedge")
         self.assertIn("unix:/run/superedge/egress.sock", [listener.listen for listener in config.listeners])
 

@@ -144,7 +144,7 @@ reconnect_maximum = 0.2
     def test_a_plugin_that_is_not_installed(self) -> None:
         for command in (self.cloud(), self.edge()):
             done = self.check(command)
-            self.assertEqual(done.returncode, 1)
+            self.assertEqual(done.returncode, 78)
             self.assertIn("no plugin is called 'socket'", done.stderr)
         self.install()
         for command in (self.cloud(), self.edge()):

@@ -17,12 +17,12 @@ import twisted.plugins
 from superedge.interfaces import IResponseFilter
 from superedge.liteapiserver.stores.threads import BlockingStore
 from superedge.plugin import find_plugin
+from tests.cli.test_cache import filled
 from tests.liteapiserver.cache.driver import list_of, pod
 from tests.liteapiserver.stores.crash import crash_rounds
 from tests.liteapiserver.test_offline import OfflineTestCase
 from tests.liteapiserver.test_proxying import PODS
 from tests.packaging.test_docs import PROJECT
-from tests.tap.test_cache import filled
 
 PAGE = (PROJECT / "docs/how-to/stores-and-filters.md").read_text()
 
@@ -73,7 +73,7 @@ class ContractTests(Installed):
     def test_the_command_finds_it(self) -> None:
         script = Path(sys.executable).with_name("superedge-cache")
         fill = (
-            "from tests.tap.test_cache import filled\n"
+            "from tests.cli.test_cache import filled\n"
             "from superedge.interfaces import Change\n"
             "from twisted.plugins.log_store import LogStore\n"
             "store = LogStore('store', 1_000_000)\n"

@@ -136,8 +136,9 @@ class WheelTests(SynchronousTestCase):
         for command in COMMANDS:
             self.assertIn(command, listed)
             self.assertIn("--check", clean.twistd(command, "--help"))
-        self.assertIn("usage: superedge-connect", run(clean.python.with_name("superedge-connect"), "--help"))
-        self.assertIn("usage: superedge-cache", run(clean.python.with_name("superedge-cache"), "--help"))
+        for name in ("superedge", "superedge-connect", "superedge-cache"):
+            self.assertIn(f"Usage: {name} ", run(clean.python.with_name(name), "--help"))
+        self.assertIn("[tunnel_edge]", run(clean.python.with_name("superedge"), "example", "edge.toml"))
         config = directory / "ops.toml"
         config.write_text("[ops]\n")
         self.assertIn("is good", clean.twistd("superedge-edge", "--config", str(config), "--check"))

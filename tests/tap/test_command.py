@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from superedge.config.root import Config
 from superedge.errors import SuperEdgeError
 from superedge.tap.command import Command
 from superedge.tap.edge import Options
+from superedge.tap.program import Program
 
 
 class Broken(Service):
@@ -39,7 +41,12 @@ class Reactor(MemoryReactorClock):
 class CommandTests(SynchronousTestCase):
     def make(self, config: Config, twistd: dict[str, Any] | None) -> Command:
         options = Options()
-        options.config = config
+        path = Path(self.mktemp())
+        path.write_text("")
+        options.program = Program("superedge-edge", path)
+        options.program.config = config
+        options.program.path = Path("/etc/superedge/edge.toml")
+        options["strict"] = False
         options.parent = cast(Any, twistd)
         self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
         command = Command(options, cast(Any, Reactor()))
@@ -107,12 +114,12 @@ class CommandTests(SynchronousTestCase):
         self.assertRaises(SystemExit, self.observer, {"logfile": "-"})
 
     def test_what_cannot_be_composed_is_one_sentence(self) -> None:
-        stop = cast(
-            SystemExit,
-            self.assertRaises(SystemExit, self.make, Config(plugins={"mine": {}}), {"nodaemon": 1}),
-        )
+        said = io.StringIO()
+        with redirect_stderr(said):
+            stop = self.assertRaises(SystemExit, self.make, Config(plugins={"mine": {}}), {"nodaemon": 1})
+        self.assertEqual(cast(SystemExit, stop).code, 78)
         where = "superedge-edge: /etc/superedge/edge.toml: plugins"
-        self.assertTrue(str(stop.code).startswith(f"{where}: no plugin is called 'mine'"), stop.code)
+        self.assertTrue(said.getvalue().startswith(f"{where}: no plugin is called 'mine'"), said.getvalue())
 
     def test_what_cannot_start_ends_the_process(self) -> None:
         command = self.make(Config(), {"nodaemon": 1})
@@ -147,7 +154,7 @@ class CommandTests(SynchronousTestCase):
         with capturedLogs() as events:
             command.startService()
         self.successResultOf(command.stopService())
-        self.assertIn("SIGHUP: looked at the certificates", formatEvent(events[-1]))
+        self.assertIn("SIGHUP: checked the certificate files", formatEvent(events[-1]))
 
     def test_a_tree_without_components_starts_and_stops(self) -> None:
         command = self.make(Config(), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +22,18 @@ servers = ["127.0.0.1:1"]
 certificate = "edge-1.crt"
 key = "edge-1.key"
 ca = ["ca.crt"]
+"""
+LITE = """
+[lite_apiserver]
+certificate = "edge-1.crt"
+key = "edge-1.key"
+client_ca = ["ca.crt"]
+identities = ["kubelet.pem"]
+[lite_apiserver.upstream]
+servers = ["127.0.0.1:2"]
+ca = ["ca.crt"]
+[lite_apiserver.cache]
+path = "edge-1.crt"
 """
 CLOUD = [
     "--set=tunnel_cloud.certificate=edge-1.crt",
@@ -43,14 +56,15 @@ class OptionsTests(SynchronousTestCase):
         options.parseOptions(["--config", str(self.path), *arguments])
         return options
 
-    def refused(self, *arguments: str) -> str:
-        code = cast(SystemExit, self.assertRaises(SystemExit, self.parse, *arguments)).code
-        self.assertIsInstance(code, str, "a text makes the exit code 1 and goes to standard error")
-        self.assertNotIn("\n", cast(str, code))
-        return cast(str, code)
+    def refused(self, *arguments: str, code: int = 78) -> str:
+        said = io.StringIO()
+        with redirect_stderr(said):
+            stop = cast(SystemExit, self.assertRaises(SystemExit, self.parse, *arguments))
+        self.assertEqual(stop.code, code)
+        return said.getvalue().removesuffix("\n")
 
     def test_reads_the_file(self) -> None:
-        config = self.parse().config
+        config = self.parse().program.config
         assert config.tunnel_edge is not None
         self.assertEqual(config.tunnel_edge.servers, ["127.0.0.1:1"])
         self.assertEqual(config.tunnel_edge.certificate, self.directory / "edge-1.crt")
@@ -62,7 +76,7 @@ class OptionsTests(SynchronousTestCase):
     def test_set_overrides_in_order(self) -> None:
         config = self.parse(
             "--set", "log.level=warn", "--set", "log.level=debug", "--set", 'tunnel_edge.allow=["[::1]:22"]'
-        ).config
+        ).program.config
         assert config.tunnel_edge is not None
         self.assertEqual(config.log.level, "debug")
         self.assertEqual(config.tunnel_edge.allow, ["[::1]:22"])
@@ -77,20 +91,19 @@ class OptionsTests(SynchronousTestCase):
     def test_unknown_key(self) -> None:
         self.assertEqual(
             self.refused("--set", "log.levle=debug"),
-            f"superedge-edge: {self.path}: log.levle: unknown key, did you mean level?;"
-            " accepted are level, format",
+            "superedge-edge: --set: log.levle: unknown key, did you mean level?; accepted are level, format",
         )
 
     def test_unknown_section(self) -> None:
         self.assertIn(
-            f"superedge-edge: {self.path}: tunnel_egde: unknown key, did you mean tunnel_edge?",
+            "superedge-edge: --set: tunnel_egde: unknown key, did you mean tunnel_edge?",
             self.refused("--set", "tunnel_egde.servers=x"),
         )
 
     def test_wrong_value(self) -> None:
         self.assertEqual(
             self.refused("--set", "log.format=yaml"),
-            f"superedge-edge: {self.path}: log.format: invalid enum value 'yaml'; accepted are text, json",
+            'superedge-edge: --set: log.format: \'yaml\' is unknown; accepted is one of "text", "json"',
         )
 
     def test_no_such_file(self) -> None:
@@ -102,15 +115,16 @@ class OptionsTests(SynchronousTestCase):
     def test_check_reads_the_files_that_the_configuration_names(self) -> None:
         (self.directory / "edge-1.key").unlink()
         self.assertEqual(
-            self.refused("--check"),
-            f"superedge-edge: {self.directory / 'edge-1.key'}: cannot be read: No such file or directory",
+            self.refused("--check", code=1),
+            f"superedge-edge: {self.path}: tunnel_edge.key: {self.directory / 'edge-1.key'}: cannot be read:"
+            " No such file or directory",
         )
 
     def test_check_reads_the_allow_list(self) -> None:
         self.assertEqual(
             self.refused("--check", "--set", 'tunnel_edge.allow=["kubelet"]'),
-            f"superedge-edge: {self.path}: tunnel_edge.allow: 'kubelet' is not host:port, network/bits:port"
-            " or host:*",
+            "superedge-edge: --set: tunnel_edge.allow: 'kubelet' is not a rule: use host:port,"
+            " network/bits:port, or port * for any",
         )
 
     def test_check_looks_for_plugins(self) -> None:
@@ -130,6 +144,56 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual((stop.code, said.getvalue()), (0, f"superedge-edge: {self.path} is good\n"))
         (line,) = warned.getvalue().splitlines()
         self.assertTrue(line.startswith("superedge-edge: warning: tunnel_edge: "), line)
+
+    def test_a_warning_is_an_error_to_whoever_is_strict(self) -> None:
+        (self.directory / "edge-1.key").chmod(0o644)
+        self.refused("--check", "--strict", code=2)
+
+    def test_a_date_is_none_even_then(self) -> None:
+        """A node must start without the cloud although its certificate expired meanwhile."""
+        begin, day = datetime(2020, 1, 1, tzinfo=UTC), timedelta(1)
+        Authority.load(self.directory).issue(
+            "edge-1", directory=self.directory, not_before=begin, lifetime=day
+        )
+        self.assertIn("expired at 2020-01-02", self.refused("--check", "--strict", code=0))
+
+    def test_a_file_that_may_come_is_none_either(self) -> None:
+        self.path.write_text(EDGE + LITE)
+        said = self.refused("--check", "--strict", code=0)
+        self.assertIn("kubelet.pem", said)
+        self.assertIn("the cache is lost with the process", said)
+
+    def test_the_other_ends_file(self) -> None:
+        self.options = cloud.Options
+        self.assertIn(
+            "warning: tunnel_edge: this is a configuration for superedge-edge, and superedge-cloud runs it",
+            self.refused("--check", code=0),
+        )
+
+    def test_every_fault_at_once(self) -> None:
+        self.path.write_text(
+            EDGE.replace("servers", "sevrers")
+            + 'allow = "x"\n[ops]\nlisten = 3\n[lite_apiserver]\n[tunnel_cloud]\n[[tunnel_cloud.listeners]]\n'
+        )
+        said = self.refused().splitlines()
+        keys = [line.removeprefix(f"superedge-edge: {self.path}: ").partition(":")[0] for line in said]
+        self.assertEqual(
+            keys,
+            [
+                "ops.listen",
+                "tunnel_cloud.certificate",
+                "tunnel_cloud.key",
+                "tunnel_cloud.ca",
+                "tunnel_cloud.listeners[0].kind",
+                "tunnel_edge.sevrers",
+                "tunnel_edge.servers",
+                "tunnel_edge.allow",
+                "lite_apiserver.certificate",
+                "lite_apiserver.key",
+                "lite_apiserver.client_ca",
+                "lite_apiserver.upstream",
+            ],
+        )
 
     def test_version(self) -> None:
         said = io.StringIO()

@@ -12,12 +12,20 @@ from typing import Any, cast
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from superedge.tls.authority import Authority
 
 TWISTD = Path(sys.executable).with_name("twistd")
+SUPEREDGE = Path(sys.executable).with_name("superedge")
+EDGE = """[tunnel_edge]
+servers = ["127.0.0.1:{}"]
+certificate = "edge-1.crt"
+key = "edge-1.key"
+ca = ["ca.crt"]
+"""
 
 
 class Run(ProcessProtocol):
@@ -44,21 +52,20 @@ class Run(ProcessProtocol):
 
 
 class ProcessTests(TestCase):
-    timeout = 20
+    timeout = 60
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
         authority = Authority.create(self.directory)
         authority.issue("edge-1", directory=self.directory)
         self.config = self.directory / "edge.toml"
-        self.config.write_text(
-            '[tunnel_edge]\nservers = ["127.0.0.1:1"]\n'
-            'certificate = "edge-1.crt"\nkey = "edge-1.key"\nca = ["ca.crt"]\n'
-        )
+        self.config.write_text(EDGE.format(1))
 
     def start(self, *arguments: str, until: bytes = b"\0") -> Run:
+        return self.spawn([str(TWISTD), "--nodaemon", "--pidfile=", *arguments], until)
+
+    def spawn(self, line: list[str], until: bytes = b"\0") -> Run:
         run = Run(until)
-        line = [str(TWISTD), "--nodaemon", "--pidfile=", *arguments]
         transport = reactor.spawnProcess(run, line[0], line, env=dict(os.environ), path=str(self.directory))
 
         def kill() -> None:
@@ -73,11 +80,10 @@ class ProcessTests(TestCase):
         bad = self.start("superedge-cloud", "--config", str(self.config), "--check", "--set", "ops.lisen=x")
         self.assertEqual(await good.ended, 0, good.err)
         self.assertEqual((good.out, good.err), (f"superedge-edge: {self.config} is good\n".encode(), b""))
-        self.assertEqual(await bad.ended, 1)
+        self.assertEqual(await bad.ended, 78)
         self.assertEqual(
             bad.err.decode(),
-            f"superedge-cloud: {self.config}: ops.lisen: unknown key, did you mean listen?;"
-            " accepted are listen\n",
+            "superedge-cloud: --set: ops.lisen: unknown key, did you mean listen?; accepted are listen\n",
         )
         self.assertEqual(bad.out, b"")
 
@@ -97,10 +103,109 @@ class ProcessTests(TestCase):
         self.assertIn("metrics and health on", " ".join(line["message"] for line in lines))
         self.assertEqual(run.err, b"")
 
+    async def test_superedge_edge_runs_in_the_foreground(self) -> None:
+        line = [str(SUPEREDGE), "edge", "--config", "edge.toml", "--strict"]
+        run = self.spawn(line, until=b"Connection refused")
+        await run.ready
+        run.transport.signalProcess("TERM")
+        self.assertEqual(await run.ended, 0)
+        self.assertIn(b"told to stop by SIGTERM", run.out)
+        self.assertEqual(run.err, b"")
+        self.assertFalse((self.directory / "twistd.pid").exists())
+
+    async def test_a_strict_start_refuses_warnings(self) -> None:
+        (self.directory / "edge-1.key").chmod(0o644)
+        run = self.spawn([str(SUPEREDGE), "edge", "--config", "edge.toml", "--strict"])
+        self.assertEqual(await run.ended, 2)
+        self.assertIn(b"every user of this machine can read it", run.out)
+
+    async def both_ends_of_a_stream(
+        self, drain_timeout: float = 0.1
+    ) -> tuple[Run, Run, socket.socket, socket.socket]:
+        """A cloud and an edge process, and a caller's and a target's socket with a stream between them."""
+        self.target = target = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(target.close)
+        ports = []
+        for _ in range(2):
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                ports.append(free.getsockname()[1])
+        Authority.load(self.directory).issue("cloud", ips=["127.0.0.1"], directory=self.directory)
+        cloud = self.directory / "cloud.toml"
+        cloud.write_text(
+            f"""
+            [tunnel_cloud]
+            listen = "127.0.0.1:{ports[0]}"
+            certificate = "cloud.crt"
+            key = "cloud.key"
+            ca = ["ca.crt"]
+            drain_timeout = {drain_timeout}
+            [[tunnel_cloud.listeners]]
+            kind = "tcp"
+            listen = "127.0.0.1:{ports[1]}"
+            node = "edge-1"
+            target = "127.0.0.1:{target.getsockname()[1]}"
+            """
+        )
+        self.config.write_text(
+            EDGE.format(ports[0]) + 'allow = ["127.0.0.1:*"]\ndrain_timeout = 0.1\nreconnect_initial = 0.1\n'
+        )
+        runs = (
+            self.start(
+                "superedge-cloud", "--config", "cloud.toml", until=b"tunnel session of edge-1 started"
+            ),
+            self.start("superedge-edge", "--config", "edge.toml"),
+        )
+        await runs[0].ready
+        self.door = ("127.0.0.1", ports[1])
+        return *runs, *await self.stream()
+
+    async def stream(self) -> tuple[socket.socket, socket.socket]:
+        """A new caller's socket, and the target's; bytes have passed both ways."""
+        caller = socket.create_connection(self.door)
+        self.target.settimeout(10)
+        served, _ = await deferToThread(self.target.accept)
+        for sock, other in ((caller, served), (served, caller)):
+            self.addCleanup(sock.close)
+            sock.sendall(b"half")
+            self.assertEqual(await deferToThread(other.recv, 4), b"half")
+        return caller, served
+
+    async def test_a_cloud_end_that_stops_serves_new_callers_while_a_stream_lasts(self) -> None:
+        cloud, edge, *ends = await self.both_ends_of_a_stream(drain_timeout=30.0)
+        cloud.until, cloud.ready = b"told to stop by SIGTERM", Deferred()
+        cloud.transport.signalProcess("TERM")
+        await cloud.ready
+        for _ in range(2):
+            ends += await self.stream()
+        self.assertFalse(cloud.ended.called)
+        for end in ends:
+            end.close()
+        self.assertEqual(await cloud.ended, 0)
+        edge.transport.signalProcess("TERM")
+        self.assertEqual(await edge.ended, 0)
+
+    async def assert_reset(self, stopping: int) -> None:
+        """The cloud (0) or the edge (1) is told to stop under a stream."""
+        *runs, caller, served = await self.both_ends_of_a_stream()
+        runs[stopping].transport.signalProcess("TERM")
+        for end in (caller, served):
+            with self.assertRaises(ConnectionResetError):
+                self.fail(repr(await deferToThread(end.recv, 4)))
+        self.assertEqual(await runs[stopping].ended, 0)
+        runs[1 - stopping].transport.signalProcess("TERM")
+        self.assertEqual(await runs[1 - stopping].ended, 0)
+
+    async def test_a_stream_that_outlasts_a_cloud_end_is_reset_at_both_ends(self) -> None:
+        await self.assert_reset(0)
+
+    async def test_a_stream_that_outlasts_an_edge_is_reset_at_both_ends(self) -> None:
+        await self.assert_reset(1)
+
     async def test_sighup_ends_nothing(self) -> None:
         run = self.start("superedge-edge", "--config", "edge.toml", until=b"Connection refused")
         await run.ready
-        run.until, run.ready = b"looked at the certificates", Deferred()
+        run.until, run.ready = b"checked the certificate files", Deferred()
         Authority.load(self.directory).issue("edge-1", directory=self.directory)
         run.transport.signalProcess("HUP")
         await run.ready

@@ -39,13 +39,14 @@ class AgeTests(SynchronousTestCase):
             (3 * 86400, "3d"),
             (3 * 86400 + 3600, "3d1h"),
             (9 * 86400, "9d"),
-            (800 * 86400, "2y"),
+            (800 * 86400, "2y70d"),
         ):
             self.assertEqual(tables.age(made(), BORN + seconds), wanted)
 
     def test_unknown_and_future(self) -> None:
         self.assertEqual(tables.age({"metadata": {}}, BORN), "<unknown>")
-        self.assertEqual(tables.age(made(), BORN - 5), "0s")
+        self.assertEqual(tables.age(made(), BORN - 1), "0s")
+        self.assertEqual(tables.age(made(), BORN - 5), "<invalid>")
 
 
 class RowTests(SynchronousTestCase):

@@ -113,6 +113,15 @@ class WatcherTests(SynchronousTestCase):
         self.clock.advance(5)
         self.assertEqual(end(), later.not_after.timestamp())
 
+    def test_every_look_ends_what_has_expired(self) -> None:
+        pair = self.ca.issue("s", directory=self.directory)
+        source = ServerContextSource(pair.certificate, pair.key)
+        looks: list[int] = []
+        source.end_expired = lambda: looks.append(1)  # type: ignore[method-assign]
+        self.watcher.watch_context(source)
+        self.clock.pump([5, 5])
+        self.assertEqual(len(looks), 2)
+
     def test_broken_pair_keeps_the_context_until_mended(self) -> None:
         pair = self.ca.issue("s", directory=self.directory)
         source = ServerContextSource(pair.certificate, pair.key)

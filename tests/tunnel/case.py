@@ -124,7 +124,7 @@ class TunnelCase(TestCase):
         self.addCleanup(target.stopListening)
         self.target = f"127.0.0.1:{cast(Any, target.getHost()).port}"
         self.edge = self.make_edge("system:node:edge-1", [self.target])
-        await self.until(lambda: self.cloud.knows("edge-1"))
+        await self.until(lambda: self.cloud.knows("edge-1") and self.edge.connected_to is not None)
 
     async def tearDown(self) -> None:  # type: ignore[override]
         for service in reversed(self.services):
@@ -148,6 +148,7 @@ class TunnelCase(TestCase):
                 **{
                     "servers": [f"127.0.0.1:{self.cloud.address.port}"],
                     "reconnect_initial": 0.05,
+                    "drain_timeout": 0.5,
                     **options,
                 },
             ),
@@ -161,11 +162,14 @@ class TunnelCase(TestCase):
         while not condition():
             await deferLater(reactor, 0.005)
 
-    async def call(self, address: Address, data: bytes, tls: Any = None, name: str | None = None) -> bytes:
+    async def call(
+        self, address: Address, data: bytes, tls: Any = None, name: str | None = None, half_close: bool = True
+    ) -> bytes:
         endpoint = ClientEndpoint(reactor, address, tls, name)
         caller = cast(Any, await endpoint.connect(cast(Any, Factory.forProtocol(Caller))))
         caller.transport.write(data)
-        caller.transport.loseWriteConnection()
+        if half_close:
+            caller.transport.loseWriteConnection()
         return cast(bytes, await caller.ended)
 
     def start(self, listener: Any) -> TCPAddress:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.addresses import TCPAddress
-from superedge.kube.nodes import Node, NodeIndex
+from superedge.kube.nodes import Node, NodeIndex, Ranges
 from superedge.tunnel.directory import NodeDirectory, Place
 from superedge.tunnel.messages import Hello
 from superedge.tunnel.nodetable import NodeSession, NodeTable
@@ -50,7 +50,8 @@ class DirectoryTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.table = NodeTable(lambda: 0.0)
         self.registry = FakeRegistry()
-        self.index = NodeIndex()
+        self.index = NodeIndex(Ranges(["192.0.2.0/24"], ["10.64.0.0/16"]))
+        self.index.settle()
         self.directory = NodeDirectory(HERE, self.table, cast(Any, self.registry), self.index)
 
     def connect(self, node: str) -> NodeSession:
@@ -101,7 +102,7 @@ class DirectoryTests(SynchronousTestCase):
 
     def test_objects(self) -> None:
         self.index.put(Node("edge-1", ("192.0.2.77",), (ip_network("10.64.1.0/24"),)))
-        self.assertEqual(self.directory.own("edge-1"), ("192.0.2.77",))
+        self.assertEqual(self.directory.own("edge-1"), ["192.0.2.77"])
         self.assertEqual(self.directory.locate("192.0.2.77"), Place("edge-1"))
         self.assertEqual(self.directory.locate("10.64.1.9"), Place("edge-1", "10.64.1.9"))
         self.assertIsNone(self.directory.locate("10.96.0.1"))

@@ -11,10 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import StreamReset
 from superedge.mux.protocol import MuxConnection
-from superedge.net.backoff import Backoff
-from superedge.net.errors import ConnectError
+from superedge.net.errors import ConnectTimeout
 from superedge.tunnel.edgesession import EdgeSession
 from superedge.tunnel.messages import Hello, Notice, encode
+from superedge.tunnel.redial import Redial
 from tests.mux.pair import Pair, Recorder
 
 DRAIN = encode(Notice("drain", "an upgrade"))
@@ -44,13 +44,15 @@ class EdgeSessionTests(SynchronousTestCase):
         self.clouds = [Cloud()]
         self.dials: list[Deferred[MuxConnection]] = []
         self.up: set[MuxConnection] = set()
+        self.refused: list[str] = []
         self.session = EdgeSession(
             self.clock,  # type: ignore[arg-type]
             self.dial,
             lambda session, joins: Hello("1", session=session, joins=joins),
-            lambda: Backoff(1.0, 8.0, random=Random(1)),
+            lambda: Redial(1.0, 8.0, random=Random(1)),
             self.up.add,
             self.up.discard,
+            lambda connection, reason: self.refused.append(reason),
         )
         self.session.begin(self.clouds[0].dialer, count)
         self.clouds[0].pump()
@@ -148,13 +150,13 @@ class EdgeSessionTests(SynchronousTestCase):
         self.assertNoResult(over)
         self.assertEqual(len(self.up), 2)
 
-    def test_a_further_one_that_cannot_be_had_is_tried_ever_more_rarely(self) -> None:
+    def test_a_further_one_that_does_not_answer_is_tried_ever_more_rarely(self) -> None:
         over = self.begin(2)
         times: list[float] = []
         while len(times) < 8:
             if self.dials:
                 times.append(self.clock.seconds())
-                self.dials.pop().errback(ConnectError("nobody there"))
+                self.dials.pop().errback(ConnectTimeout("nobody there"))
             self.clock.advance(0.25)
         pauses = [after - before for before, after in zip(times, times[1:], strict=False)]
         self.assertLessEqual(pauses[0], 1.25)

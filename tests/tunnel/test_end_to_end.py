@@ -24,6 +24,7 @@ from superedge.net.errors import ConnectError
 from superedge.net.sockets import address_text
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
+from superedge.tls.denied import DenyList
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.connect import ConnectListener
 from superedge.tunnel.listeners.http import HttpsListener
@@ -62,8 +63,52 @@ class TunnelTests(TunnelCase):
             (b"GET / HTTP/1.1\r\n\r\n", b"405"),
             (b"nonsense\r\n\r\n", b"400"),
         ):
-            answer = await self.call(UnixAddress(path), request)
+            answer = await self.call(UnixAddress(path), request, half_close=False)
             self.assertEqual(answer.split(b" ")[1], status, answer)
+
+    async def test_a_certificate_that_makes_no_node(self) -> None:
+        name = "superedge_tunnel_sessions_refused_total"
+        for common_name in ("system:node:10.96.0.1", "kubernetes.default.svc", "x.cluster.local"):
+            before = REGISTRY.get_sample_value(name, {"end": "cloud"}) or 0.0
+            self.make_edge(common_name, [self.target], reconnect_initial=60.0)
+            await self.until(lambda: (REGISTRY.get_sample_value(name, {"end": "cloud"}) or 0.0) > before)  # noqa: B023
+        self.assertEqual([session.node for session in self.cloud.nodes], ["edge-1"])
+
+    async def test_a_stolen_certificate_is_denied_while_it_is_in_use(self) -> None:
+        path = self.directory / "denied"
+        path.write_text("")
+        denied = DenyList(path)
+        self.cloud._denied = denied
+        client = self.ca.issue("kube-apiserver", directory=self.directory)
+        config = ConnectListenerConfig(
+            listen="127.0.0.1:0",
+            certificate=self.server.certificate,
+            key=self.server.key,
+            client_ca=[self.ca.path],
+        )
+        listener = ConnectListener(reactor, self.cloud, config, self.watcher, denied=denied)
+        address = self.start(listener)
+        tls = ClientContextSource([self.ca.path], client.certificate, client.key)
+        self.make_edge("system:node:edge-2", [self.target])
+        await self.until(lambda: self.cloud.knows("edge-2"))
+        caller = cast(
+            Any,
+            await ClientEndpoint(reactor, address, tls).connect(cast(Any, Factory.forProtocol(Caller))),
+        )
+        caller.transport.write(f"CONNECT edge-1:{self.target.rpartition(':')[2]} HTTP/1.1\r\n\r\n".encode())
+        await self.until(lambda: caller.data)
+        path.write_text(f"name edge-2\nserial {client.serial:x}\n")
+        denied.reload()
+        self.assertIn(b" 200 ", await caller.ended, "the splice is over")
+        await self.until(lambda: not self.cloud.knows("edge-2"))
+        answer = await self.call(address, b"CONNECT edge-1:1 HTTP/1.1\r\n\r\n", tls, half_close=False)
+        self.assertIn(b" 403 denied: ", answer)
+        self.assertTrue(self.cloud.knows("edge-1"))
+        labels = {"end": "cloud"}
+        name = "superedge_tunnel_sessions_refused_total"
+        before = REGISTRY.get_sample_value(name, labels) or 0.0
+        await self.until(lambda: (REGISTRY.get_sample_value(name, labels) or 0.0) > before)
+        self.assertFalse(self.cloud.knows("edge-2"))
 
     async def test_connect_listener_over_tls_wants_a_known_client(self) -> None:
         config = ConnectListenerConfig(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
+from twisted.internet.defer import Deferred
+
 from superedge.net.errors import ResolveError
 from superedge.tunnel import handlers
 from superedge.tunnel.allow import AllowList
@@ -43,6 +45,24 @@ class NameTests(TunnelCase):
         with self.assertRaises(DialError) as caught:
             await TCPHandler(AllowList(["*:*"])).connect(reactor, {"address": "nowhere.invalid:1"}, 5.0)
         self.assertEqual(caught.exception.code, "unresolvable")
+
+    async def test_a_name_that_none_can_be(self) -> None:
+        for host in ("a..b", ".a", "..", "x" * 64, "a." * 4500 + "b", "x" * 9000, "ä" * 60, "a\0b"):
+            for handler in (TCPHandler(AllowList(["*:*"])), TCPHandler(AllowList(["127.0.0.1:1"]))):
+                connecting = Deferred.fromCoroutine(handler.connect(reactor, {"address": f"{host}:1"}, 5.0))
+                problem = self.failureResultOf(connecting, DialError).value
+                self.assertEqual(problem.code, "unresolvable")
+                self.assertLess(len(problem.message), 500)
+
+    async def test_it_is_answered_through_the_tunnel_at_once(self) -> None:
+        self.make_edge("edge-2", ["*:*"])
+        await self.until(lambda: self.cloud.knows("edge-2"))
+        for host in ("a..b", "x" * 9000, "x" * 20_000):
+            with self.assertRaises(DialError) as caught:
+                await Deferred.fromCoroutine(self.cloud.open("edge-2", f"{host}:1", timeout=5.0)).addTimeout(
+                    2.0, reactor
+                )
+            self.assertEqual(caught.exception.code, "unresolvable")
 
     async def test_a_target_that_says_nothing(self) -> None:
         full = socket.create_server(("127.0.0.1", 0), backlog=0)

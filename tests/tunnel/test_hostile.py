@@ -148,17 +148,18 @@ class CloudTests(TestCase):
                 lambda name=name, before=before: self.cloud.nodes.get(name) not in (before, None)
             )
             self.addCleanup(peer.transport.abortConnection)
-        # The first one is out; who is connected stays.
-        session = self.cloud.nodes.get("edge-1")
+        # The first one is out, and whom it vouched for; who is connected by the other stays.
+        session = self.cloud.nodes.get("edge-2")
         self.ca.path.write_bytes(second.path.read_bytes())
         self.watcher.check()
+        await self.until(lambda: not self.cloud.knows("edge-1"))
         await self.refuses(of_first, "certificate not accepted")
-        self.assertIs(self.cloud.nodes.get("edge-1"), session)
+        self.assertIs(self.cloud.nodes.get("edge-2"), session)
         await node.over
 
     async def test_no_nodes_name_and_another_protocol(self) -> None:
         for tls, cause in (
-            (self.client("system:admin"), "no node's certificate: CN 'system:admin'"),
+            (self.client("system:admin"), "no node's certificate: subject 'CN=system:admin', issuer 'CN="),
             (self.client("edge-1", "h2"), "wrong ALPN"),
             (self.client("edge-1", ""), "wrong ALPN"),
         ):
@@ -231,6 +232,12 @@ class CloudTests(TestCase):
         assert session is not None
         self.assertEqual(session.hello.version, "1")
         peer.transport.abortConnection()
+
+    async def test_a_node_that_opens_stream_after_stream_loses_its_session(self) -> None:
+        peer = await self.node(
+            HELLO + b"".join(header(WINDOW_UPDATE, SYN, id, 0) for id in range(3, 4007, 2))
+        )
+        self.assertIn(header(GO_AWAY, 0, 0, 1), await peer.over)
 
 
 class EdgeTests(TestCase):

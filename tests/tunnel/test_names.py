@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.net.names import strip_suffix
-from superedge.tunnel.names import node_of_common_name
+from superedge.tunnel.names import NameRules, NotANode, node_of_common_name
 
 
 class NameTests(SynchronousTestCase):
@@ -16,7 +16,6 @@ class NameTests(SynchronousTestCase):
             ("edge-1", "edge-1"),
             ("system:node:edge-1", "edge-1"),
             ("shop-17.berlin.example", "shop-17.berlin.example"),
-            ("10.0.0.5", "10.0.0.5"),
             (None, None),
             ("", None),
             ("system:node:", None),
@@ -52,3 +51,60 @@ class NameTests(SynchronousTestCase):
             ("edge.example", ["edge.example"]),
         ):
             self.assertEqual(strip_suffix(host, suffixes), names, host)
+
+
+class RuleTests(SynchronousTestCase):
+    """What makes a certificate a node's."""
+
+    def refuses(self, rules: NameRules, name: str | None, *organizations: str) -> str:
+        return str(self.assertRaises(NotANode, rules.node_of, name, organizations))
+
+    def test_names_that_are_addresses(self) -> None:
+        names = (
+            "10.96.0.1",
+            "10.1",
+            "10",
+            "0x7f.1",
+            "0x7f000001",
+            "0177.0.0.1",
+            "2130706433",
+            "1.2.3.4.5",
+            "a.0x",
+        )
+        for name in names:
+            self.assertIn("no node may be called", self.refuses(NameRules(), name), name)
+            self.assertIn("no node may be called", self.refuses(NameRules(), f"system:node:{name}"), name)
+        for name in ("::1", "2001:db8::1", "[::1]", "::ffff:10.96.0.1"):
+            self.assertIn("no node's certificate", self.refuses(NameRules(), name), name)
+        for name in ("edge-1", "1a", "10-96-0-1", "0x7f.edge", "10.edge", "0xg"):
+            self.assertEqual(NameRules().node_of(name, ()), name)
+
+    def test_names_of_the_cluster(self) -> None:
+        rules = NameRules(cluster_domain="Shop.Local.")
+        for name in (
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "web.shop.svc.other",
+            "shop.local",
+            "kubernetes.default.svc.shop.local",
+            "anything.shop.local",
+            "localhost",
+            "a.localhost",
+        ):
+            self.assertIn("no node may be called", self.refuses(rules, name), name)
+        for name in ("edge-1", "svc", "svc.example", "myshop.local", "kubernetes-1", "x.cluster.local"):
+            self.assertEqual(rules.node_of(name, ()), name)
+        self.assertEqual(NameRules(reserved=()).node_of("web.shop.svc", ()), "web.shop.svc")
+
+    def test_where_the_ca_signs_users_as_well(self) -> None:
+        strict = NameRules(strict=True)
+        self.assertEqual(strict.node_of("system:node:edge-1", {"system:nodes", "x"}), "edge-1")
+        for name, organizations in (
+            ("alice", ()),
+            ("alice", ("system:nodes",)),
+            ("system:node:edge-1", ()),
+            ("system:node:edge-1", ("system:masters",)),
+        ):
+            self.assertIn("node_certificates", self.refuses(strict, name, *organizations))
+        self.assertEqual(NameRules().node_of("alice", ()), "alice")

@@ -55,7 +55,7 @@ class EdgeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.pair = Pair()
         self.handler = Handler()
-        limits = LimitsConfig(pending_dials=2, prologue_timeout=10.0)
+        limits = LimitsConfig(pending_dials=4, prologue_timeout=10.0)
         self.server = StreamServer(cast(Any, self.pair.clock), {"tcp": self.handler}, limits)
         self.pair.on_accept = self.server.accept
 
@@ -159,6 +159,33 @@ class EdgeTests(SynchronousTestCase):
         self.pair.pump()
         self.opened(WIRE)
         self.assertEqual(len(self.handler.requests), 3, "a place became free")
+
+    def test_dead_targets_leave_places_for_others(self) -> None:
+        self.server = StreamServer(cast(Any, self.pair.clock), {"tcp": self.handler}, LimitsConfig())
+        self.pair.on_accept = self.server.accept
+        for number in range(300):
+            self.opened(encode(DialRequest("tcp", "192.0.2.1:1", 10.0, f"caller-{number}")))
+        self.assertEqual(len(self.handler.waiting), 128)
+        for number in range(300):
+            self.opened(encode(DialRequest("tcp", f"192.0.2.2:{1 + number}", 10.0, "scanner")))
+        self.assertLess(len(self.handler.waiting), 256)
+        before = len(self.handler.waiting)
+        _, heard = self.opened(encode(DialRequest("tcp", "127.0.0.1:10250", 10.0, "kube-apiserver")))
+        self.assertEqual((heard.data, len(self.handler.waiting)), (b"", before + 1))
+
+    def test_openers_that_left_hold_no_place(self) -> None:
+        for _ in range(10):
+            stream, _ = self.opened(WIRE)
+            stream.abortConnection()
+            self.pair.pump()
+        self.opened(WIRE)
+        self.assertEqual((len(self.handler.waiting), self.handler.cancelled), (11, 10))
+
+    def test_a_refusal_repeats_no_more_than_some_of_what_was_asked(self) -> None:
+        _, heard = self.opened(encode(DialRequest("tcp", "x" * 16000, 10.0)))
+        self.handler.waiting[0].errback(DialError("unresolvable", "\x01" * 16000))
+        self.pair.pump()
+        self.assertIn(b'"code":"unresolvable"', heard.data)
 
     def test_a_target_that_fails(self) -> None:
         _, heard = self.opened(WIRE)
@@ -281,6 +308,15 @@ class CloudTests(SynchronousTestCase):
         self.assertEqual(self.failureResultOf(again, DialError).value.code, "limit")
         self.answer(encode(DialAnswer(ok=True)))
         self.successResultOf(self.opening).abortConnection()
+
+    def test_a_target_that_no_prologue_holds(self) -> None:
+        self.answer(encode(DialAnswer(ok=True)))
+        self.successResultOf(self.opening).abortConnection()
+        self.pair.pump()
+        request = DialRequest("tcp", "x" * MAX_MESSAGE, 5.0)
+        again = Deferred.fromCoroutine(dial(self.pair.dialer, request))
+        self.assertEqual(self.failureResultOf(again, DialError).value.code, "unresolvable")
+        self.assertEqual(self.pair.dialer.stream_count, 0)
 
     def test_the_caller_gives_up(self) -> None:
         self.opening.addErrback(lambda _: None)

@@ -7,16 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.web.h1 import (
-    MAX_HEAD,
-    End,
-    MessageError,
-    RequestReader,
-    ResponseReader,
-    Switched,
-    chunk,
-    last_chunk,
-)
+from superedge.web.errors import MessageError
+from superedge.web.h1 import MAX_HEAD, End, RequestReader, Switched, chunk, last_chunk
 from superedge.web.heads import (
     HOP_BY_HOP,
     RequestHead,
@@ -25,6 +17,7 @@ from superedge.web.heads import (
     response_head,
     split_headers,
 )
+from superedge.web.responses import ResponseReader
 
 
 def merged(events: Sequence[object]) -> list[object]:
@@ -80,6 +73,50 @@ class RequestTests(SynchronousTestCase):
         self.assertTrue(head.upgrade)
         self.assertEqual(whole[1:], [End([]), Switched(b"\x80\x03raw")])
         self.assertEqual(requests(data, 1)[1:], [End([]), Switched(b"")])
+
+    def test_utf8_in_a_target_is_encoded(self) -> None:
+        line = "GET /caf\u00e9?q=\u65e5\u672c&r=\u00fc HTTP/1.1\r\n".encode()
+        accented = line + "Host: a\r\nX: \u00e9\r\n\r\n".encode()
+        binary = bytes(range(256)) + b"\r\n\r\n\n\r\n" + bytes([255])
+        sized = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(binary) + binary
+        chunked = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(binary)
+        chunked += binary + b"\r\n0\r\nX-Sum: 1\r\n\r\n"
+        data = (
+            b"\r\n"
+            + accented
+            + sized
+            + accented
+            + chunked
+            + accented
+            + GET
+            + accented
+            + b"\r\n"
+            + line
+            + b"\r\n"
+        )
+        whole = requests(data, len(data))
+        for size in (1, 2, 3, 7, 100):
+            self.assertEqual(whole, requests(data, size))
+        heads = [event for event in whole if isinstance(event, RequestHead)]
+        targets = [head.target for head in heads if head.method == b"GET"]
+        encoded = b"/caf%C3%A9?q=%E6%97%A5%E6%9C%AC&r=%C3%BC"
+        self.assertEqual(targets, [encoded, encoded, encoded, b"/api/v1/pods?limit=5", encoded, encoded])
+        self.assertEqual(
+            heads[0].headers, [(b"Host", b"a"), (b"X", "\u00e9".encode())], "a header stays as it is"
+        )
+        self.assertEqual([event for event in whole if isinstance(event, bytes)], [binary, binary])
+
+    def test_utf8_elsewhere_in_a_request_line_is_refused(self) -> None:
+        for line in (
+            "G\u00e9T / HTTP/1.1",
+            "GET / HTTP/1.\u00e9",
+            "GET /\u00e9 x HTTP/1.1",
+            "GET\u00a0/ HTTP/1.1",
+        ):
+            data = line.encode() + b"\r\nHost: a\r\n\r\n"
+            for size in (len(data), 1):
+                self.assertRaises(MessageError, requests, data, size)
+        self.assertRaises(MessageError, requests, "GET / HTTP/1.1\r\nX\u00e9: a\r\n\r\n".encode(), 4096)
 
     def test_old_clients(self) -> None:
         (head, _) = requests(b"GET / HTTP/1.0\r\n\r\n", 100)
@@ -219,10 +256,13 @@ class ResponseTests(SynchronousTestCase):
         reader.expect(False)
         self.assertEqual(reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")[1:], [b"x", End([])])
 
-    def test_body_after_head_is_refused(self) -> None:
-        self.assertRaises(
-            MessageError, responses, b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nbody", 4096, True
-        )
+    def test_what_comes_behind_an_answer_to_head_is_not_of_it(self) -> None:
+        data = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
+        reader = ResponseReader()
+        reader.expect(True)
+        self.assertEqual(reader.feed(data + b"body")[1:], [End([])])
+        self.assertFalse(reader.between)
+        self.assertRaises(MessageError, reader.feed, data)
 
     def test_how_bodies_end(self) -> None:
         for head, bounded in (

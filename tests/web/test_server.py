@@ -3,13 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.web.h1 import ResponseReader
 from superedge.web.heads import Headers, ResponseHead
+from superedge.web.responses import ResponseReader
 from superedge.web.server import Request, ServerConnection, ServerFactory
+from superedge.web.silence import Patience, watch_clients
 
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -17,6 +19,7 @@ GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 class Transport(StringTransport):
     aborted = False
     halves = 0
+    unsent = staticmethod(lambda: 0)
 
     def abortConnection(self) -> None:
         self.aborted = True
@@ -211,38 +214,101 @@ class ServerTests(SynchronousTestCase):
     def test_connections_that_ask_for_nothing_end(self) -> None:
         self.receive(GET % 1)
         self.requests[0].respond(200, [])
-        self.factory.look(2)
-        self.factory.look(2)
+        self.factory.look(Patience(1, 2))
+        self.factory.look(Patience(1, 2))
         self.assertFalse(self.transport.disconnecting)
-        self.factory.look(2)
+        self.factory.look(Patience(1, 2))
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_who_connects_and_says_nothing_has_less_time(self) -> None:
+        self.factory.look(Patience(1, 2))
+        self.assertFalse(self.transport.disconnecting)
+        self.factory.look(Patience(1, 2))
         self.assertTrue(self.transport.disconnecting)
 
     def test_a_head_that_comes_byte_by_byte_has_no_more_time(self) -> None:
-        for byte in b"GET":
+        for late in (False, True):
+            if late:
+                self.setUp()
+                self.receive(GET % 1)
+                self.requests[0].respond(200, [])
+                for _ in range(2):
+                    self.factory.look(Patience(1, 2))
+            for byte in b"GE":
+                self.receive(bytes([byte]))
+                self.assertFalse(self.transport.disconnecting)
+                self.factory.look(Patience(1, 2))
+            self.assertTrue(self.transport.disconnecting)
+
+    def test_a_body_that_stands_still_is_silence(self) -> None:
+        self.receive(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
+        for byte in b"abc":
             self.receive(bytes([byte]))
-            self.factory.look(2)
-        self.assertTrue(self.transport.disconnecting)
+            self.factory.look(Patience(1, 2))
+        self.factory.look(Patience(1, 2))
+        self.assertFalse(self.transport.aborted)
+        self.factory.look(Patience(1, 2))
+        self.assertTrue(self.transport.aborted)
+
+    def test_a_body_that_is_not_read_may_stand_still(self) -> None:
+        self.receive(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
+        self.requests[0].pauseProducing()
+        for _ in range(10):
+            self.factory.look(Patience(1, 2))
+        self.assertFalse(self.transport.aborted)
+
+    def test_an_answer_that_is_not_taken_is_silence(self) -> None:
+        unsent = iter([9, 8, 0, 0, 7, 7, 7])
+        self.transport.unsent = lambda: next(unsent)
+        self.receive(GET % 1)
+        for _ in range(6):
+            self.factory.look(Patience(1, 2))
+            self.assertFalse(self.transport.aborted)
+        self.factory.look(Patience(1, 2))
+        self.assertTrue(self.transport.aborted)
 
     def test_a_request_under_way_may_take_its_time(self) -> None:
         self.receive(GET % 1)
         for _ in range(10):
-            self.factory.look(2)
+            self.factory.look(Patience(1, 2))
         self.assertFalse(self.transport.disconnecting)
         self.requests[0].respond(200, [])
         for _ in range(2):
-            self.factory.look(2)
+            self.factory.look(Patience(1, 2))
         self.assertTrue(self.transport.disconnecting)
 
     def test_a_request_that_is_answered_and_does_not_end_is_silent(self) -> None:
         self.receive(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
         self.requests[0].respond(405, [])
-        self.factory.look(2)
+        self.factory.look(Patience(1, 2))
         self.receive(b"def")
         for _ in range(2):
-            self.factory.look(2)
+            self.factory.look(Patience(1, 2))
             self.assertFalse(self.transport.disconnecting)
-        self.factory.look(2)
+        self.factory.look(Patience(1, 2))
         self.assertTrue(self.transport.disconnecting)
+
+    def test_how_long_that_is(self) -> None:
+        for idle, head in ((180.0, 25.0), (75.0, 25.0), (600.0, 25.0), (10.0, 12.0)):
+            self.setUp()
+            clock = Clock()
+            watch = watch_clients(clock, self.factory, idle)
+            watch.start()
+            clock.pump([0.5] * int(2 * head - 1))
+            self.assertFalse(self.transport.disconnecting, idle)
+            clock.advance(0.5)
+            self.assertTrue(self.transport.disconnecting, idle)
+            self.setUp()
+            watch.stop()
+            watch = watch_clients(clock, self.factory, idle)
+            watch.start()
+            self.receive(GET % 1)
+            self.requests[-1].respond(200, [])
+            clock.pump([0.5] * int(2 * idle))
+            self.assertFalse(self.transport.disconnecting, idle)
+            clock.pump([0.5] * 10)
+            self.assertTrue(self.transport.disconnecting, idle)
+            watch.stop()
 
     def test_close_idle_lets_responses_finish(self) -> None:
         self.receive(GET % 1)

@@ -25,6 +25,7 @@ from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
 from superedge.net.factory import MakingFactory
 from superedge.tls.contexts import ClientContextSource
+from superedge.tls.peers import SecureConnection
 from superedge.web.client import UpstreamConnection
 from superedge.web.heads import Headers, ResponseHead, request_head
 
@@ -56,6 +57,10 @@ class _Unverified:
     def current(self) -> ssl.SSLContext:
         """The context for the next connection."""
         return self._context
+
+    def admit(self, connection: SecureConnection) -> str:
+        """Whoever it is."""
+        return ""
 
 
 class _Status:
@@ -186,5 +191,5 @@ def https_checker(reactor: IReactor, options: Mapping[str, Any]) -> WebChecker:
 def kubelet_checker(reactor: IReactor, options: Mapping[str, Any]) -> WebChecker:
     """Any status is good. With the option ca, and server_name, the kubelet's certificate is verified."""
     found = _read("kubelet", {"path": "/healthz", **options})
-    tls = ClientContextSource([Path(path) for path in found.ca]) if found.ca else _Unverified()
+    tls: ContextSource = ClientContextSource([Path(path) for path in found.ca]) if found.ca else _Unverified()
     return WebChecker(reactor, found, tls, lambda status: True)

@@ -7,11 +7,11 @@ from functools import partial
 
 from superedge.kube.media import JSON, Representation
 from superedge.kube.request import RequestInfo
-from superedge.liteapiserver.cache.collection import CollectionKey
 from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.index import CollectionIndex
+from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.records import Commit
-from superedge.liteapiserver.cache.scopes import object_name, scope_of
+from superedge.liteapiserver.cache.scopes import object_name
 
 _NO_SUCH_PATH = b"404 page not found"
 """What an API server says of a path that nothing serves."""
@@ -25,10 +25,13 @@ class Absences:
         self._documents = documents
         self._commit = commit
 
-    def finish(self, identity: str, request: RequestInfo, audited: bool) -> Callable[[bytes], None] | None:
+    def finish(
+        self, identity: str, request: RequestInfo, reached: int, audited: bool
+    ) -> Callable[[bytes], None] | None:
         """What takes the body; None when the answer says nothing.
 
-        A plain page counts only when ``audited``: what stands before an API server makes such pages, too.
+        ``reached`` is the latest version that was known when it was asked for. A plain page counts only when
+        ``audited``: what stands before an API server makes such pages, too.
         """
         if request.subresource:
             return None
@@ -38,9 +41,7 @@ class Absences:
             return partial(self._not_served, identity, request) if audited else None
         if request.query.get("resourceVersion"):
             return None  # it may be old
-        scope = scope_of(request)
-        known = (each.newest_for(scope) for each in self._collections.of(identity, request))
-        return partial(self._missing, identity, request, max(known, default=0), audited)
+        return partial(self._missing, identity, request, reached, audited)
 
     def _missing(self, identity: str, request: RequestInfo, version: int, audited: bool, body: bytes) -> None:
         """The answer to a get of one object; ``version`` is the latest known before it."""

@@ -18,10 +18,11 @@ from superedge.liteapiserver.cache.answers import (
     too_new,
     unknown,
 )
-from superedge.liteapiserver.cache.collection import Collection, CollectionKey
+from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.forms import wanted_forms
 from superedge.liteapiserver.cache.index import CollectionIndex
+from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.scopes import Name, Scope, object_name, scope_of
 from superedge.liteapiserver.cache.selection import Selection, select
 
@@ -39,10 +40,10 @@ class Answering:
 
     def answer(self, identity: str, request: RequestInfo, none_match: str = "") -> Answer | WatchAnswer:
         """Always an answer: 200, 304 for an ETag in ``none_match``, 404 when that is proven, else 503."""
-        if not request.is_read:
+        if not request.is_read and request.method != "HEAD":
             return refused(request)
         if request.is_resource and not request.subresource:
-            if request.verb == "get":
+            if request.name and request.verb == "get":
                 return self._get(identity, request)
             return self._selection(identity, request)
         return self._document(identity, request, none_match=none_match) or unknown(request)
@@ -79,7 +80,8 @@ class Answering:
                 codec = collection.codec
                 item = stored.item
                 kind = item.kind or collection.kind
-                body = codec.encode_object(kind, item.api_version or collection.api_version, item.raw)
+                raw = codec.as_of(item.raw, self._clock())
+                body = codec.encode_object(kind, item.api_version or collection.api_version, raw)
                 content_type = collection.key.representation.media_type
                 headers = stale_headers(content_type, self._clock() - stored.updated)
                 best, found = stored.number, Answer(200, headers, body, "hit")
@@ -124,7 +126,7 @@ class Answering:
             best = self._best(identity, request)
         except SelectorError as problem:
             return failure(400, str(problem), outcome="refused")
-        if request.verb == "list":
+        if request.verb != "watch":
             table = self._document(identity, request, best.number if best is not None else -1)
             if table is not None:
                 return table
@@ -132,9 +134,9 @@ class Answering:
             return unknown(request)
         best.view.used = self._clock()
         age = self._clock() - best.view.updated
-        if request.verb == "list":
-            return _list(request, best, age)
-        return _watch(request, best, age)
+        if request.verb == "watch":
+            return _watch(request, best, age)
+        return _list(request, best, age)
 
     def _best(self, identity: str, request: RequestInfo) -> Selection | None:
         """The form that the client wants most, unless another is newer and shows something else.
@@ -142,9 +144,10 @@ class Answering:
         Raises SelectorError.
         """
         named = version_number(request.query.get("resourceVersion", ""))
+        now = self._clock()
         best: Selection | None = None
         for collection in self._in_forms(identity, request):
-            found = select(collection, scope_of(request))
+            found = select(collection, scope_of(request), now)
             if found is None or (best is not None and found.number <= best.number):
                 continue
             if best is None or best.number < named or not found.shows_the_same(best):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from superedge.kube.media import JSON
 from superedge.kube.objects import version_number
@@ -13,6 +14,12 @@ from superedge.web.heads import Headers
 _LONGEST = 600
 """Characters of what a request is about: names have at most 253."""
 STALE = (b"Warning", b'110 - "response is stale: the cloud is unreachable"')
+
+
+def out_of_reach(since: float) -> bytes:
+    """A warning for people, as kubectl prints those of code 299; ``since`` is Unix time."""
+    moment = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f'299 - "the cloud is out of reach since {moment}; this is what was known then"'.encode()
 
 
 @dataclass(slots=True)
@@ -98,6 +105,12 @@ def unknown(request: RequestInfo) -> Answer:
     return failure(
         503, f"the cloud is unreachable, and the cache of this client does not hold {what(request)}"
     )
+
+
+def forbidden(request: RequestInfo) -> Answer:
+    """The cloud forbade it the last time."""
+    message = f"{what(request)} is forbidden: the cloud said so before it became unreachable"
+    return failure(403, message, outcome="hit")
 
 
 def refused(request: RequestInfo) -> Answer:

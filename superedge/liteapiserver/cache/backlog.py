@@ -7,6 +7,8 @@ counts: what it replaces is never decoded.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from itertools import chain
+from operator import itemgetter
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -30,18 +32,26 @@ class Backlog:
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self.waiting: dict[Owner, dict[Hashable, tuple[int, Take]]] = {}
-        """What waits and its size, by owner and question."""
+        self.waiting: dict[Owner, dict[Hashable, list[tuple[int, int, Take]]]] = {}
+        """What waits, by owner and question: its turn, its size, and what takes it."""
+        self.turn = 0
+        """How many answers were put here."""
         self._size = 0
         self._call: IDelayedCall | None = None
         self._delay = DELAY
 
-    def put(self, owner: Owner, question: Hashable, size: int, take: Take) -> None:
-        """Call ``take`` soon, unless another answer to the same question comes before; it does not raise."""
-        questions = self.waiting.setdefault(owner, {})
-        replaced, _ = questions.pop(question, (0, None))
-        questions[question] = size, take
-        self._size += size - replaced
+    def put(self, owner: Owner, question: Hashable, size: int, take: Take, replaced: int) -> None:
+        """Call ``take`` soon; it does not raise.
+
+        Earlier answers to the same question, up to the turn ``replaced``, are not taken any more: this one
+        was asked for after them, and so is not older.
+        """
+        self.turn += 1
+        answers = self.waiting.setdefault(owner, {}).setdefault(question, [])
+        while answers and answers[0][0] <= replaced:
+            self._size -= answers.pop(0)[1]
+        answers.append((self.turn, size, take))
+        self._size += size
         if self._size > MAX_BYTES:
             self.settle_all()
         elif self._call is None:
@@ -53,7 +63,7 @@ class Backlog:
         if questions is None or questions.keys() == {but}:
             return
         del self.waiting[owner]
-        for size, take in questions.values():
+        for _, size, take in sorted(chain.from_iterable(questions.values()), key=itemgetter(0)):
             self._size -= size
             take()
 

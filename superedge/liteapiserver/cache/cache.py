@@ -10,8 +10,7 @@ from typing import Any, cast
 from twisted.logger import Logger
 
 from superedge.interfaces import Entry
-from superedge.kube.errors import DecodeError
-from superedge.kube.media import Representation, parse_media_type
+from superedge.kube.media import JSON, Representation
 from superedge.kube.memo import LONGEST
 from superedge.kube.objects import ListPage, version_number
 from superedge.kube.request import RequestInfo, qualified
@@ -19,18 +18,29 @@ from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.absences import Absences
 from superedge.liteapiserver.cache.answering import Answering
-from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
+from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, forbidden
+from superedge.liteapiserver.cache.asked import Asked
 from superedge.liteapiserver.cache.backlog import LONG, Backlog
-from superedge.liteapiserver.cache.collection import Collection, CollectionKey
-from superedge.liteapiserver.cache.decoding import Decoder, decoder_for
+from superedge.liteapiserver.cache.collection import Collection
+from superedge.liteapiserver.cache.decoding import Decoder, IdentityDecoder, decoder_for
+from superedge.liteapiserver.cache.denials import Denials
 from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.forms import actual_form, expected_form, wanted_forms
 from superedge.liteapiserver.cache.index import CollectionIndex
 from superedge.liteapiserver.cache.limits import Limits, trim
+from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.policy import Keep, Policy
-from superedge.liteapiserver.cache.recorders import BodyRecorder, PagedLists, Recorder, WatchRecorder
+from superedge.liteapiserver.cache.recorders import (
+    BodyRecorder,
+    Gathered,
+    PagedLists,
+    Recorder,
+    WatchRecorder,
+)
 from superedge.liteapiserver.cache.records import Commit
+from superedge.liteapiserver.cache.restoring import restore
 from superedge.liteapiserver.cache.scopes import Name, Scope, object_name, scope_of
+from superedge.liteapiserver.cache.writes import Writes, changes_objects
 
 _log = Logger()
 
@@ -53,7 +63,8 @@ class Cache:
     Args:
         policy: what is remembered.
         commit: makes one record durable, or deletes it.
-        max_body: bytes of the largest answer that is remembered.
+        max_body: bytes of the largest answer that is remembered, and of those of one identity that are on
+            their way together.
         limits: what `trim` leaves.
         clock: Unix time.
         backlog: where long lists wait to be decoded; without one they do not wait.
@@ -76,86 +87,41 @@ class Cache:
         self._backlog = backlog
         self._collections = CollectionIndex(policy, commit, clock)
         self._documents = Documents(clock)
-        self._pages = PagedLists()
+        self._pages = PagedLists(max_body)
+        self._gathered = Gathered(max_body)
         self._absences = Absences(self._collections, self._documents, commit)
+        self._denials = Denials(self._collections, self._documents, commit)
         self._answering = Answering(self._collections, self._documents, clock)
+        self._writes = Writes(self._collections, self._documents, commit)
         self._readings: dict[_Reading, Collection | None] = {}
-
-    # -- from the store
 
     def restore(self, entries: list[Entry]) -> None:
         """Take back what a store held. An entry that cannot be read is dropped alone.
 
         ``entries`` is emptied on the way: nothing large is there twice.
         """
-        objects = [entry for entry in entries if entry.kind == records.OBJECT]
-        for entry in entries:
-            if entry.kind != records.OBJECT:
-                self._restore(entry)
-        entries.clear()
-        while objects:  # after the views they belong to
-            self._restore(objects.pop())
-        for collection in self._collections.all():
-            if lacking := collection.settle():
-                _log.warn(
-                    "{lacking} stored views of {resource} lack objects and count as partial",
-                    lacking=lacking,
-                    resource=qualified(collection.key.group, collection.key.resource),
-                )
-
-    def _restore(self, entry: Entry) -> None:
-        try:
-            if entry.kind == records.DOCUMENT:
-                self._documents.restore(entry.key, *records.unpack(records.DocumentHeader, entry.value))
-            elif entry.kind in (records.OBJECT, records.VIEW, records.ABSENT, records.SHARED):
-                self._restore_part(entry)
-        except (DecodeError, ValueError, IndexError) as problem:
-            metrics.CORRUPT_ENTRIES.inc()
-            _log.warn(
-                "dropped the stored {kind} {key}: {problem}", kind=entry.kind, key=entry.key, problem=problem
-            )
-            self._commit(entry.kind, entry.key, None)
-
-    def _restore_part(self, entry: Entry) -> None:
-        identity, group, version, resource, representation, *name = entry.key
-        key = CollectionKey(identity, group, version, resource, parse_media_type(representation))
-        collection = self._collections.make(key)
-        if collection is None:
-            raise DecodeError(f"{representation} is not read")
-        if entry.kind == records.VIEW:
-            header, _ = records.unpack(records.ViewHeader, entry.value)
-            collection.restore_view(header)
-        elif entry.kind == records.ABSENT:
-            absent, _ = records.unpack(records.AbsentHeader, entry.value)
-            collection.absent[name[0], name[1]] = version_number(absent.version)
-        elif entry.kind == records.SHARED:
-            collection.restore_shared(records.unpack(records.SharedHeader, entry.value)[1])
-        else:
-            stored, raw = records.unpack(records.ObjectHeader, entry.value)
-            collection.restore_object((name[0], name[1]), stored, raw)
+        restore(entries, self._collections, self._documents, self._denials, self._commit)
 
     # -- online
 
-    def newest_before(self, identity: str, request: RequestInfo) -> int | None:
-        """For `record`, of a request that is about to be sent: the latest version known of what it asks for.
-
-        None when the answer is allowed to be old. What comes while it is on its way may be newer. If it is
-        older than what was known before it was asked for, the cluster was restored from a backup.
-        """
-        if request.query.get("resourceVersion"):
-            return None
+    def asked(self, identity: str, request: RequestInfo) -> Asked:
+        """What is known when a request is about to be sent; what comes meanwhile may be newer."""
         forms = self._collections.of(identity, request)
-        if request.verb == "get":
+        reached = max([form.newest for form in forms], default=0)
+        turn = self._backlog.turn if self._backlog is not None else 0
+        newest: int | None = None
+        if request.query.get("resourceVersion"):
+            turn = -1  # it may be older than what was put there before
+        elif request.verb == "get":
             newest, name = 0, object_name(request)
             for form in forms:
                 stored = form.objects.get(name)
                 if stored is not None and stored.number > newest:
                     newest = stored.number
-            return newest
-        if request.verb == "list" or request.flag("sendInitialEvents"):
+        elif request.verb == "list" or request.flag("sendInitialEvents"):
             scope = scope_of(request)
-            return max([form.newest_for(scope) for form in forms], default=0)
-        return None
+            newest = max([form.newest_for(scope) for form in forms], default=0)
+        return Asked(newest, reached, turn)
 
     def record(
         self,
@@ -164,23 +130,25 @@ class Cache:
         status: int,
         content_type: bytes,
         encoding: bytes,
-        etag: bytes = b"",
-        audited: bool = False,
-        newest_before: int | None = None,
+        etag: bytes,
+        audited: bool,
+        asked: Asked,
     ) -> Recorder | None:
         """A recorder for the body of an answer, None when it is not to be remembered.
 
         ``content_type``, ``encoding`` and ``etag`` are the answer's headers, empty when absent; ``audited``
         is whether it has an Audit-Id, which an API server gives every answer and nothing before it does;
-        ``newest_before`` is what the method of that name said when it was asked for.
+        ``asked`` is what the method of that name said when the request was sent.
         """
+        if status in (200, 304, 404):
+            self._denials.allow(identity, request)
         if status == 200 and request.is_object:
             collection = self._reading(identity, request, content_type)
             decoder = decoder_for(encoding)
             if collection is not None and decoder is not None:
                 self._settle(identity, request)
-                take = partial(self._take_object, collection, object_name(request), newest_before)
-                return BodyRecorder(request.path, decoder, self._max_body, take)
+                take = partial(self._take_object, collection, object_name(request), asked.newest)
+                return BodyRecorder(request.path, decoder, self._gathered, identity, take)
         keep = self._policy.keep(request)
         if keep is Keep.NOT:
             return None
@@ -188,6 +156,9 @@ class Cache:
         self._settle(identity, request, question)
         if status == 304:
             self._documents.confirm(identity, request, etag.decode("latin-1"))
+        if status == 403 and audited:
+            self._settle(identity, request)
+            self._denials.deny(identity, request)
         if status not in (200, 404):
             return None
         decoder = decoder_for(encoding)
@@ -195,17 +166,17 @@ class Cache:
             metrics.CACHE_FAULTS.labels("encoding").inc()
             return None
         if status == 404:
-            finish_absence = self._absences.finish(identity, request, audited)
+            finish_absence = self._absences.finish(identity, request, asked.reached, audited)
             if finish_absence is None:
                 return None
-            return BodyRecorder(request.path, decoder, self._max_body, finish_absence)
+            return BodyRecorder(request.path, decoder, self._gathered, identity, finish_absence)
         label = content_type.decode("latin-1")
         form = expected_form(request, label)
         if request.verb == "watch":
             collection = self._collection_of(identity, request, form)
             if collection is None:
                 return None
-            return self._record_watch(collection, request, decoder, newest_before)
+            return self._record_watch(collection, request, decoder, asked.newest)
 
         def finish(body: bytes) -> None:
             kind = label
@@ -214,17 +185,19 @@ class Cache:
                 collection = self._collection_of(identity, request, actual)
                 if collection is not None:
                     if request.verb == "get":
-                        self._take_object(collection, object_name(request), newest_before, body)
+                        self._take_object(collection, object_name(request), asked.newest, body)
                     else:
-                        self._take_list(collection, request, body, newest_before)
+                        self._take_list(collection, request, body, asked.newest)
                     return
                 self._found(identity, request)
                 kind = str(actual)
             commit = self._collections.commit_for(keep)
             self._documents.put(identity, request, kind, etag.decode("latin-1"), body, commit)
 
-        defer = partial(self._defer, identity, request, question) if question is not None else None
-        return BodyRecorder(request.path, decoder, self._max_body, finish, defer)
+        defer = (
+            partial(self._defer, identity, request, question, asked.turn) if question is not None else None
+        )
+        return BodyRecorder(request.path, decoder, self._gathered, identity, finish, defer)
 
     def _reading(self, identity: str, request: RequestInfo, content_type: bytes) -> Collection | None:
         """The collection of an object that was asked for, if its form is known before its body is."""
@@ -251,14 +224,20 @@ class Cache:
         return found
 
     def _defer(
-        self, identity: str, request: RequestInfo, question: Question, size: int, take: Callable[[], None]
+        self,
+        identity: str,
+        request: RequestInfo,
+        question: Question,
+        replaced: int,
+        size: int,
+        take: Callable[[], None],
     ) -> None:
         """Take a list in a quiet moment, unless it is short or a watch goes on from what it replaces."""
         backlog = self._backlog
         if backlog is None or size < LONG or self._is_watched(identity, request):
             take()
         else:
-            backlog.put((identity, request.group, request.resource), question, size, take)
+            backlog.put((identity, request.group, request.resource), question, size, take, replaced)
 
     def _is_watched(self, identity: str, request: RequestInfo) -> bool:
         collections = self._collections.of(identity, request)
@@ -309,39 +288,51 @@ class Cache:
         view.used = self._clock()
         initial = request.flag("sendInitialEvents")
         version = request.query.get("resourceVersion", "")
-        if not initial and version not in ("", "0"):
-            if not view.version:
-                view.advance(version)
-            elif version_number(version) > view.number:
-                # Events between what is known and where this watch begins were not seen.
-                collection.doubt(view)
-                view.advance(version)
-        return WatchRecorder(request.path, decoder, self._max_body, collection, view, initial, newest_before)
+        start = None if initial or version in ("", "0") else version_number(version)
+        if start is not None and not view.complete:
+            view.advance(version)
+        return WatchRecorder(
+            request.path, decoder, self._max_body, collection, view, initial, start, newest_before
+        )
 
     def _listed(
         self, collection: Collection, scope: Scope, page: ListPage, token: str, newest_before: int | None
     ) -> None:
-        items = page.items
+        before = None
         if token:
             before = self._pages.take(collection, scope, token)
-            if before is None or before[1] != page.version:
+            if before is None or before.version != page.version:
                 return  # its beginning was not seen, or the pages are of different moments
-            items = before[0] + page.items
-            newest_before = before[2]
+            newest_before = before.newest_before
         if page.token:
-            self._pages.put(collection, scope, page, items, newest_before)
+            self._pages.put(collection, scope, page, before, newest_before)
         else:
+            items = page.items if before is None else before.items + page.items
             collection.replace(scope, page._replace(items=items), newest_before)
 
     def position(self, identity: str, request: RequestInfo) -> str:
-        """The version up to which exactly what a list asks for is known; empty when it is not."""
+        """The version from which a watch may go on that follows exactly what a list asks for; empty when
+        it has to be listed.
+        """
         self._settle(identity, request)
         for form in wanted_forms(request)[:1]:
             collection = self._collection_of(identity, request, form)
             view = collection.views.get(scope_of(request)) if collection is not None else None
-            if view is not None and view.complete:
+            if view is not None and view.complete and not view.expired:
                 return view.version
         return ""
+
+    def known(self, identity: str, request: RequestInfo, name: Name) -> bytes | None:
+        """An object of the resource that a request is about, as plain JSON; None when it is not known so."""
+        form = Representation(JSON)
+        key = CollectionKey(identity, request.group, request.version, request.resource, form)
+        collection = self._collections.get(key)
+        stored = collection.objects.get(name) if collection is not None else None
+        if collection is None or stored is None:
+            return None
+        item = stored.item
+        kind, api_version = item.kind or collection.kind, item.api_version or collection.api_version
+        return collection.codec.encode_object(kind, api_version, item.raw)
 
     def newest(self) -> dict[tuple[str, str], int]:
         """The latest version of each resource, by group and name, that any identity was shown in any form."""
@@ -358,19 +349,46 @@ class Cache:
             if of == (group, resource) and collection.newest > end:
                 collection.begin_anew()
 
-    def wrote(self, identity: str, request: RequestInfo) -> None:
-        """A write succeeded: what was missing may be there now, and what was deleted may be gone."""
-        self._settle(identity, request)
-        for collection in self._collections.of(identity, request):
-            collection.found(request.namespace, request.name)
-            if request.verb == "delete" and not request.subresource:
-                collection.doubt_object(object_name(request))
+    def record_write(
+        self,
+        identity: str,
+        request: RequestInfo,
+        content_type: bytes,
+        encoding: bytes,
+        asked: Asked,
+        is_dry_run: Callable[[], bool],
+    ) -> Recorder | None:
+        """A recorder for the body of an answer that says that a write succeeded, None when it tells nothing.
+
+        The arguments are as for `record`; ``is_dry_run`` is whether the request's body says that it is.
+        """
+        if not changes_objects(request) or not self._collections.of(identity, request):
+            return None
+
+        def taken(take: Callable[[], None]) -> None:
+            if not is_dry_run():
+                self._settle(identity, request)
+                take()
+
+        label = content_type.decode("latin-1")
+        writes = self._writes
+        return BodyRecorder(
+            request.path,
+            decoder_for(encoding) or IdentityDecoder(),
+            self._gathered,
+            identity,
+            lambda body: taken(partial(writes.take, identity, request, asked, label, body)),
+            lost=lambda: taken(partial(writes.unknown, identity, request, asked)),
+            cut=lambda: taken(partial(writes.doubt_absence, identity, request)),
+        )
 
     # -- offline
 
     def answer(self, identity: str, request: RequestInfo, none_match: str = "") -> Answer | WatchAnswer:
         """What can be said without the cloud; ``none_match`` is the header If-None-Match."""
         self._settle(identity, request)
+        if self._denials.denies(identity, request):
+            return forbidden(request)
         return self._answering.answer(identity, request, none_match)
 
     # -- limits
@@ -380,6 +398,13 @@ class Cache:
         trim(self._collections.all(), self._documents, self._limits, self._commit)
         if self._collections.retire_empty():
             self._readings.clear()
+
+    def save(self) -> None:
+        """Write down everything once more, for a store that lost it."""
+        for collection in self._collections.all():
+            collection.save()
+        self._documents.save(self._commit)
+        self._denials.save()
 
     # -- for people
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from superedge.errors import StoreLost
 from superedge.interfaces import Change, Entry, ICacheStore, IReactor
 from superedge.liteapiserver import metrics
 
@@ -41,6 +42,8 @@ class Committer:
         self._due_again = False
         self._closed = False
         self._unread = False
+        self.on_lost: Callable[[], None] = lambda: None
+        """Adds everything that is to be durable once more; called when the store lost what it had."""
         self.degraded = ""
         """Why the store refuses changes, empty while it takes them."""
 
@@ -83,6 +86,30 @@ class Committer:
 
     def _unexpected(self, failure: Failure) -> None:
         _log.failure("the store failed", failure)
+
+    def look(self) -> None:
+        """See whether the store still has what it took; call it every few seconds."""
+        if not self._lock.locked:
+            Deferred.fromCoroutine(self._check()).addErrback(self._unexpected)
+
+    async def _check(self) -> None:
+        await self._lock.acquire()
+        try:
+            await self._store.check()
+        except StoreLost as problem:
+            _log.critical("the cache is written anew: {problem}", problem=problem)
+            self.degraded = str(problem)
+            metrics.STORE_DEGRADED.set(1)
+            self._stored.clear()
+            self._unread = True  # what is there now, if anything, is older
+            self.on_lost()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._schedule(0)
+        except OSError:
+            pass  # the next batch tells
+        finally:
+            self._lock.release()
 
     async def flush(self) -> bool:
         """Write what is pending; whether it is durable now."""

@@ -13,12 +13,16 @@ from superedge.kube.media import JSON, Representation, parse_media_type
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.forms import wanted_forms
+from superedge.liteapiserver.cache.index import in_memory
 from superedge.liteapiserver.cache.records import Commit, DocumentHeader, pack
 
-# Parameters that say how to answer, not what.
-_PASSING = frozenset(
-    {"timeout", "timeoutSeconds", "limit", "resourceVersion", "resourceVersionMatch", "pretty"}
-)
+# Parameters that say what is asked for, of resources and of schemas.
+_ASKS = frozenset({"labelSelector", "fieldSelector", "includeObject", "continue"})
+_ASKS_OF_PATHS = frozenset({"hash"})
+
+
+_Key = tuple[str, str, Representation]
+"""Identity, path and form."""
 
 
 class _ListMetadata(msgspec.Struct):
@@ -35,11 +39,17 @@ _any = msgspec.json.Decoder(msgspec.Raw)
 
 
 def document_path(request: RequestInfo) -> str:
-    """What names a document: path and lasting parameters."""
+    """What names a document: path and the parameters that say what is asked for; others change nothing."""
     if not request.query:
         return request.path
-    kept = sorted((key, value) for key, value in request.query.items() if key not in _PASSING)
+    asks = _ASKS if request.is_resource else _ASKS_OF_PATHS
+    kept = sorted((key, value) for key, value in request.query.items() if key in asks)
     return f"{request.path}?{urlencode(kept)}" if kept else request.path
+
+
+def _size(key: _Key, document: tuple[DocumentHeader, bytes]) -> int:
+    header, body = document
+    return len(body) + len(key[0]) + len(key[1]) + len(header.content_type) + len(header.accept)
 
 
 def _check(representation: Representation, body: bytes) -> None:
@@ -57,26 +67,34 @@ class Documents:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._found: dict[tuple[str, str, Representation], tuple[DocumentHeader, bytes]] = {}
+        self._found: dict[_Key, tuple[DocumentHeader, bytes]] = {}
+        self._in_memory: set[_Key] = set()
+        """What must not reach the store."""
         self.size = 0
-        """Bytes of all bodies."""
+        """Bytes of all bodies, and of what names them."""
 
     @property
     def records(self) -> int:
         """How many there are."""
         return len(self._found)
 
-    def ages(self) -> Iterator[tuple[float, Callable[[Commit], None]]]:
-        """When each was brought, Unix time, and what forgets it."""
+    def ages(self) -> Iterator[tuple[str, float, Callable[[Commit], None]]]:
+        """Whose each is, when it was brought, Unix time, and what forgets it."""
         for key, (header, _) in self._found.items():
-            yield header.updated, partial(self._forget, key)
+            yield key[0], header.updated, partial(self._forget, key)
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Whose each is, and its bytes."""
+        for key, document in self._found.items():
+            yield key[0], _size(key, document)
 
     def all(self) -> list[tuple[str, str, DocumentHeader, bytes]]:
         """Identity, path, header and body of each."""
         return [(identity, path, *document) for (identity, path, _), document in self._found.items()]
 
-    def _forget(self, key: tuple[str, str, Representation], commit: Commit) -> None:
-        self.size -= len(self._found.pop(key)[1])
+    def _forget(self, key: _Key, commit: Commit) -> None:
+        self.size -= _size(key, self._found.pop(key))
+        self._in_memory.discard(key)
         commit(records.DOCUMENT, (key[0], key[1], str(key[2])), None)
 
     def put(
@@ -99,8 +117,20 @@ class Documents:
             self._forget_others(identity, path, commit)
         label = representation.content_type if representation.include else content_type
         header = DocumentHeader(label, self._clock(), version, request.accept, etag)
-        self._keep((identity, path, representation), header, body)
-        commit(records.DOCUMENT, (identity, path, str(representation)), pack(header, body))
+        key = (identity, path, representation)
+        self._keep(key, header, body)
+        if commit is in_memory:
+            self._in_memory.add(key)
+        else:
+            self._write(key, commit)
+
+    def _write(self, key: _Key, commit: Commit) -> None:
+        commit(records.DOCUMENT, (key[0], key[1], str(key[2])), pack(*self._found[key]))
+
+    def save(self, commit: Commit) -> None:
+        """Write down everything once more."""
+        for key in self._found.keys() - self._in_memory:
+            self._write(key, commit)
 
     def _forget_others(self, identity: str, path: str, commit: Commit) -> None:
         """A schema's path carries the hash of what it says: a new one takes the place of the old."""
@@ -122,15 +152,28 @@ class Documents:
         for key in [key for key in self._found if key[:2] == (identity, path)]:
             self._forget(key, commit)
 
+    def forget_about(self, identity: str, request: RequestInfo, commit: Commit) -> None:
+        """An object was written: forget what is kept whole of it, and every list that may show it."""
+        start = f"/apis/{request.group}/" if request.group else "/api/"
+        anywhere = f"{start}{request.version}/{request.resource}"
+        lists = {anywhere, f"{start}{request.version}/namespaces/{request.namespace}/{request.resource}"}
+        names = tuple(f"{each}/{request.name}/" for each in lists if request.name)
+        for key in list(self._found):
+            path = key[1].partition("?")[0]
+            if key[0] == identity and (path in lists or f"{path}/".startswith(names)):
+                self._forget(key, commit)
+
     def restore(self, key: tuple[str, ...], header: DocumentHeader, body: bytes) -> None:
         """Take back a body."""
         identity, path, representation = key
         self._keep((identity, path, parse_media_type(representation)), header, body)
 
-    def _keep(self, key: tuple[str, str, Representation], header: DocumentHeader, body: bytes) -> None:
+    def _keep(self, key: _Key, header: DocumentHeader, body: bytes) -> None:
         before = self._found.get(key)
-        self.size += len(body) - (len(before[1]) if before is not None else 0)
+        if before is not None:
+            self.size -= _size(key, before)
         self._found[key] = (header, body)
+        self.size += _size(key, self._found[key])
 
     def get(self, identity: str, request: RequestInfo) -> tuple[DocumentHeader, bytes] | None:
         """The body in the form the client wants most."""

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from superedge.kube.codecs import codec_for
 from superedge.kube.request import RequestInfo
-from superedge.liteapiserver.cache.collection import Collection, CollectionKey
+from superedge.liteapiserver.cache.collection import Collection
+from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.policy import Keep, Policy
 from superedge.liteapiserver.cache.records import Commit
 

@@ -12,7 +12,12 @@ from superedge.kube.request import RequestInfo, qualified
 
 # The only subresources whose answer is state rather than an action or a stream.
 _SUBRESOURCES = frozenset({"status", "scale"})
-_DOCUMENTS = ("/api", "/apis", "/version", "/openapi/", "/openid/", "/.well-known/")
+# Paths that are no resource's: discovery, schemas, the version and the token issuer.
+_DOCUMENTS = ("/api", "/apis", "/version")
+_BELOW = ("/api/", "/apis/", "/openapi/", "/openid/", "/.well-known/")
+# Their parameters: any other would be kept as a document of its own, and there is no end of them.
+_PATHS = frozenset({"timeout"})
+_SCHEMAS = frozenset({"timeout", "hash"})
 
 
 class Keep(enum.Enum):
@@ -43,8 +48,9 @@ class Policy:
             return Keep.NOT
         if not request.is_resource:
             path = request.path
-            known = path in _DOCUMENTS or path.startswith(("/api/", "/apis/", *_DOCUMENTS[3:]))
-            return Keep.STORED if known else Keep.NOT
+            known = path in _DOCUMENTS or path.startswith(_BELOW)
+            asks = _SCHEMAS if path.startswith("/openapi/v3/") else _PATHS
+            return Keep.STORED if known and asks.issuperset(request.query) else Keep.NOT
         if request.subresource and (request.subresource not in _SUBRESOURCES or request.verb != "get"):
             return Keep.NOT
         return self.for_resource(request.group, request.resource)

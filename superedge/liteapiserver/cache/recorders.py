@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from twisted.logger import Logger
 
 from superedge.kube.errors import DecodeError
-from superedge.kube.objects import Item, ListPage, WatchEvent
+from superedge.kube.objects import Item, ListPage, WatchEvent, version_number
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.decoding import Decoder, IdentityDecoder
+from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.scopes import Scope
 from superedge.liteapiserver.cache.views import View
+
+MAX_EVENT = 8 * 1024 * 1024
+"""Bytes of the longest event of a watch, several times those of an object that an API server stores."""
 
 _log = Logger()
 
@@ -45,25 +49,66 @@ def fault(reason: str, problem: Exception, what: str) -> None:
         _log.failure("{what} is not remembered", what=what)
 
 
-class BodyRecorder:
-    """Collects a whole body, then gives it to ``finish`` decoded; ``defer`` may put that off."""
+class Gathered:
+    """How much of bodies that are not whole each identity has, so that none has the memory of all."""
 
-    __slots__ = ("_decoder", "_defer", "_finish", "_limit", "_pieces", "_size", "_what")
+    def __init__(self, limit: int) -> None:
+        """``limit`` is in bytes, of one identity's bodies together."""
+        self.limit = limit
+        self._sizes: dict[str, int] = {}
+
+    def add(self, identity: str, size: int) -> bool:
+        """Count ``size`` bytes more, or less; whether that is within the limit."""
+        total = self._sizes.get(identity, 0) + size
+        if total:
+            self._sizes[identity] = total
+        else:
+            self._sizes.pop(identity, None)
+        return total <= self.limit
+
+
+class BodyRecorder:
+    """Collects a whole body, then gives it to ``finish`` decoded; ``defer`` may put that off.
+
+    ``lost`` is called in the place of ``finish`` when a whole body is too long or cannot be read, ``cut``
+    when it was cut short.
+    """
+
+    __slots__ = (
+        "_cut",
+        "_decoder",
+        "_defer",
+        "_finish",
+        "_gathered",
+        "_identity",
+        "_lost",
+        "_pieces",
+        "_size",
+        "_what",
+    )
 
     def __init__(
         self,
         what: str,
         decoder: Decoder,
-        limit: int,
+        gathered: Gathered,
+        identity: str,
         finish: Callable[[bytes], None],
         defer: Callable[[int, Callable[[], None]], None] | None = None,
+        lost: Callable[[], None] = lambda: None,
+        cut: Callable[[], None] = lambda: None,
     ) -> None:
-        """``defer`` is given the size of the body as it came, and what finishes it, which does not raise."""
+        """``gathered`` counts what is gathered for ``identity``, and bounds the decoded body; ``defer`` is
+        given the size of the body as it came, and what finishes it, which does not raise.
+        """
         self._what = what
         self._decoder = decoder
-        self._limit = limit
+        self._gathered = gathered
+        self._identity = identity
         self._finish = finish
         self._defer = defer
+        self._lost = lost
+        self._cut = cut
         self._pieces: list[bytes] | None = []
         self._size = 0
 
@@ -77,19 +122,27 @@ class BodyRecorder:
         if self._pieces is None:
             return
         self._pieces += pieces
-        for piece in pieces:
-            self._size += len(piece)
-        if self._size > self._limit:
-            self._pieces = None
+        size = sum(map(len, pieces))
+        self._size += size
+        if not self._gathered.add(self._identity, size):
+            self._drop()
             fault("body", self._too_long(), self._what)
 
+    def _drop(self) -> list[bytes] | None:
+        """Gather no more; what there is."""
+        pieces, self._pieces = self._pieces, None
+        if pieces is not None:
+            self._gathered.add(self._identity, -self._size)
+        return pieces
+
     def _too_long(self) -> DecodeError:
-        return DecodeError(f"it has more than {self._limit} bytes")
+        return DecodeError(f"it, with what else is on its way, has more than {self._gathered.limit} bytes")
 
     def complete(self) -> None:
         """The body is whole."""
-        pieces, self._pieces = self._pieces, None
+        pieces = self._drop()
         if pieces is None:
+            self._lost()
             return
         if self._defer is not None:
             self._defer(self._size, partial(self._conclude, pieces))
@@ -103,20 +156,22 @@ class BodyRecorder:
             self._finish(body)
         except Exception as problem:
             fault("body", problem, self._what)
+            self._lost()
 
     def _decoded(self, pieces: list[bytes]) -> list[bytes]:
         decoded, size = [], 0
         for piece in pieces:
             decoded.append(self._decoder.feed(piece))
             size += len(decoded[-1])
-            if size > self._limit:
+            if size > self._gathered.limit:
                 raise self._too_long()
         self._decoder.end()
         return decoded
 
     def abort(self) -> None:
         """Drop what came."""
-        self._pieces = None
+        self._drop()
+        self._cut()
 
 
 class WatchRecorder:
@@ -130,18 +185,23 @@ class WatchRecorder:
         collection: Collection,
         view: View,
         initial: bool,
+        start: int | None,
         newest_before: int | None,
     ) -> None:
-        """``newest_before`` is for `Collection.replace`."""
+        """``start`` is the version that the watch goes on from, None when it names none; ``newest_before``
+        is for `Collection.replace`.
+        """
         self._what = what
         self._decoder = decoder
         self._limit = limit
         self._collection = collection
         self._view = view
         self._splitter = collection.codec.splitter()
+        self._start = start
         self._newest_before = newest_before
         self._initial: dict[tuple[str, str], Item] | None = {} if initial else None
-        self._broken = False
+        self._gathered = 0
+        self._ended = False
         collection.watched(view)
 
     @property
@@ -151,7 +211,7 @@ class WatchRecorder:
 
     def data(self, pieces: list[bytes]) -> None:
         """Some of the stream."""
-        if self._broken:
+        if self._ended:
             return
         collection = self._collection
         try:
@@ -159,16 +219,19 @@ class WatchRecorder:
                 for frame in self._splitter.feed(self._decoder.feed(piece)):
                     event = collection.decode_event(frame)
                     if self._initial is None:
-                        collection.apply(self._view, event)
+                        start = self._start
+                        follows = start is not None and start <= self._view.number
+                        collection.apply(self._view, event, follows)
                     else:
                         self._gather(event)
-            if self._splitter.pending > self._limit:
-                raise DecodeError(f"an event of more than {self._limit} bytes")
+            longest = min(self._limit, MAX_EVENT)
+            if self._splitter.pending > longest:
+                raise DecodeError(f"an event of more than {longest} bytes")
         except Exception as problem:
-            self._broken = True
+            # What is known stays true, at its version.
             fault("watch", problem, self._what)
-            if self._initial is None:
-                collection.doubt(self._view)
+            self._view.expired = True
+            self._end()
 
     def _gather(self, event: WatchEvent) -> None:
         assert self._initial is not None
@@ -176,22 +239,38 @@ class WatchRecorder:
         name = (item.namespace, item.name)
         if event.type in ("ADDED", "MODIFIED"):
             self._initial[name] = item
+            self._gathered += len(item.raw)
+            if self._gathered > self._limit:
+                raise DecodeError(f"initial events of more than {self._limit} bytes")
         elif event.type == "DELETED":
             self._initial.pop(name, None)
         elif event.type == "BOOKMARK" and event.initial_events_end:
             items = list(self._initial.values())
-            self._initial = None
+            self._initial, self._start = None, version_number(item.version)
             kind = f"{item.kind}List" if item.kind else ""
             page = ListPage(kind, item.api_version, item.version, "", items)
             self._collection.replace(self._view.scope, page, self._newest_before)
 
     def complete(self) -> None:
         """The watch ended; the view stays at its version."""
-        self._collection.unwatched(self._view)
+        self._end()
 
     def abort(self) -> None:
         """The watch broke off; every event that came whole counts."""
-        self._collection.unwatched(self._view)
+        self._end()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._collection.unwatched(self._view)
+
+
+class _Begun(NamedTuple):
+    items: list[Item]
+    version: str
+    newest_before: int | None
+    size: int
+    """Bytes of the items."""
 
 
 class PagedLists:
@@ -199,13 +278,13 @@ class PagedLists:
 
     MAX_LISTS = 64
 
-    def __init__(self) -> None:
-        self._begun: dict[tuple[object, ...], tuple[list[Item], str, int | None]] = {}
+    def __init__(self, limit: int) -> None:
+        """``limit`` is in bytes of one list, and of all of one identity."""
+        self._limit = limit
+        self._begun: dict[tuple[CollectionKey, Scope, str], _Begun] = {}
 
-    def take(
-        self, collection: Collection, scope: Scope, token: str
-    ) -> tuple[list[Item], str, int | None] | None:
-        """The pages before the one that ``token`` asks for, their version, and what was newest then."""
+    def take(self, collection: Collection, scope: Scope, token: str) -> _Begun | None:
+        """The pages before the one that ``token`` asks for."""
         return self._begun.pop((collection.key, scope, token), None)
 
     def put(
@@ -213,10 +292,22 @@ class PagedLists:
         collection: Collection,
         scope: Scope,
         page: ListPage,
-        items: list[Item],
+        before: _Begun | None,
         newest_before: int | None,
     ) -> None:
-        """Keep pages until the next comes; the oldest unfinished list gives way."""
+        """Keep a page and those before it until the next comes. Unfinished lists of the same identity give
+        way to it, and beyond MAX_LISTS the oldest of anybody's.
+        """
+        size = sum(len(item.raw) for item in page.items)
+        items = page.items
+        if before is not None:
+            items, size = before.items + items, before.size + size
+        own = [key for key in self._begun if key[0].identity == collection.key.identity]
+        used = size + sum(self._begun[key].size for key in own)
+        while own and used > self._limit:
+            used -= self._begun.pop(own.pop(0)).size
+        if used > self._limit:
+            return
         if len(self._begun) >= self.MAX_LISTS:
-            del self._begun[next(iter(self._begun))]
-        self._begun[collection.key, scope, page.token] = (items, page.version, newest_before)
+            del self._begun[own[0] if own else next(iter(self._begun))]
+        self._begun[collection.key, scope, page.token] = _Begun(items, page.version, newest_before, size)

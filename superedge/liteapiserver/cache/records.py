@@ -10,6 +10,7 @@ import msgspec
 from superedge.kube.errors import DecodeError
 
 OBJECT, VIEW, ABSENT, SHARED, DOCUMENT = "object", "view", "absent", "shared", "document"
+DENIED = "denied"
 TOKEN, BEARER, ISSUER = "token", "bearer", "issuer"
 STARTED = "started"
 
@@ -47,6 +48,10 @@ class AbsentHeader(msgspec.Struct, omit_defaults=True):
     """Of a 404: ``version`` is the latest that was known when it came."""
 
     version: str = "0"
+
+
+class DeniedHeader(msgspec.Struct, omit_defaults=True):
+    """Of a 403; the key says everything."""
 
 
 class SharedHeader(msgspec.Struct, omit_defaults=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import blake2s
 from typing import NamedTuple
 
+from superedge.kube.fields import parse_field_selector
 from superedge.kube.request import RequestInfo
 
 Name = tuple[str, str]
@@ -31,6 +32,11 @@ class Scope(NamedTuple):
             and "!=" not in term
             for term in self.fields.split(",")
         )
+
+    def may_hold(self, name: Name) -> bool:
+        """Whether an object of this name can be selected, whatever it holds."""
+        fields = parse_field_selector(self.fields, "", "")
+        return self.covers(name) and (fields is None or fields.selects_name(*name))
 
     def covers(self, name: Name) -> bool:
         """Whether the namespace fits."""

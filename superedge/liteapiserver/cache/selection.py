@@ -25,9 +25,11 @@ class Selection:
         scope: Scope,
         fields: FieldSelector | None,
         labels: LabelPredicate | None,
+        now: float,
     ) -> None:
-        """``fields`` and ``labels`` are what ``scope`` asks for beyond the view."""
+        """``fields`` and ``labels`` are what ``scope`` asks for beyond the view, ``now`` is Unix time."""
         self.collection = collection
+        self._now = now
         self.view = view
         self._scope = scope
         self._fields = fields
@@ -68,11 +70,12 @@ class Selection:
             f"{collection.kind}List",
             collection.api_version,
             self.view.version,
-            [stored.item.raw for stored in self._members()],
+            [collection.codec.as_of(stored.item.raw, self._now) for stored in self._members()],
         )
 
     def _event(self, type_: str, raw: bytes, first: bool) -> bytes:
         collection = self.collection
+        raw = collection.codec.as_of(raw, self._now)
         return collection.codec.encode_event(type_, collection.kind, collection.api_version, raw, first)
 
     def all_events(self) -> list[bytes]:
@@ -115,8 +118,8 @@ class Selection:
         )
 
 
-def select(collection: Collection, scope: Scope) -> Selection | None:
-    """The newest view of exactly this scope, or of a wider one from which it can be told.
+def select(collection: Collection, scope: Scope, now: float) -> Selection | None:
+    """The newest view of exactly this scope, or of a wider one from which it can be told, at Unix time now.
 
     Raises SelectorError.
     """
@@ -138,5 +141,6 @@ def select(collection: Collection, scope: Scope) -> Selection | None:
                     scope,
                     fields if wider_fields != scope.fields else None,
                     labels if wider_labels != scope.labels else None,
+                    now,
                 )
     return best

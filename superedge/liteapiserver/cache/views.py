@@ -41,6 +41,8 @@ class View:
         self.version = ""
         self.number = 0
         self.complete = False
+        self.expired = False
+        """Whether no watch goes on from the version: the history begins later, or cannot be read."""
         self.updated = updated
         self.used = updated
         """When a client asked for it last, Unix time."""

@@ -7,17 +7,17 @@ the journal is read over the tree again, which changes nothing.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from twisted.logger import Logger
 
+from superedge.errors import StoreLost
 from superedge.interfaces import Change, Entry, Inspection, IReactor
+from superedge.liteapiserver.stores.directory import Directory
 from superedge.liteapiserver.stores.journal import Journal, Records, read_records, value_of
-from superedge.liteapiserver.stores.threads import StoreInUse, ThreadedStore, read_only
+from superedge.liteapiserver.stores.threads import ThreadedStore, read_only
 from superedge.liteapiserver.stores.tree import Tree, is_unfinished, sync_directory
 
 JOURNAL_LIMIT = 8 * 1024 * 1024
@@ -33,12 +33,12 @@ class FileStore:
     def __init__(self, root: Path, journal_limit: int = JOURNAL_LIMIT) -> None:
         self._root = root
         self._limit = journal_limit
-        self._lock: int | None = None
+        self._directory = Directory(root)
         self._journal: Journal | None = None
         self._tree = Tree(root / "tree")
 
     def load(self) -> list[Entry]:
-        """Open the directory and read everything. Raises OSError, StoreInUse."""
+        """Open the directory and read everything. Raises OSError, StoreInUse, NotPrivate."""
         try:
             unfolded = self._open()
         except OSError as problem:
@@ -49,21 +49,17 @@ class FileStore:
         """Open lock and journal when they are not yet; what the journal holds."""
         if self._journal is not None:
             return self._journal.read()
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._directory.take()
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             journal = Journal(self._root / "journal")
             sync_directory(self._root)  # the journal may be new
             unfolded = journal.read()
-        except BlockingIOError:
-            os.close(lock)
-            raise StoreInUse(f"{self._root} is in use by another process") from None
         except OSError:
-            os.close(lock)
+            self._directory.release()
             raise
-        self._lock = lock
         self._journal = journal
+        for name in ("journal", "tree"):
+            self._directory.note(name)
         return unfolded
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -83,19 +79,30 @@ class FileStore:
     def _fold(self, journal: Journal) -> None:
         if journal.size:
             self._tree.write((key, value_of(record)) for key, record in journal.read().items())
+            self._directory.note("tree")
             journal.clear()
+
+    def check(self) -> None:
+        """See whether the files are still there. Raises StoreLost; then they are released."""
+        try:
+            self._directory.check()
+        except StoreLost:
+            journal, self._journal = self._journal, None
+            if journal is not None:
+                journal.close()
+            self._directory.release()
+            raise
 
     def close(self) -> None:
         """Fold the journal and release the directory. Raises OSError when folding failed; nothing is lost."""
         journal, self._journal = self._journal, None
-        if journal is None or self._lock is None:
+        if journal is None:
             return
         try:
             self._fold(journal)
         finally:
             journal.close()
-            os.close(self._lock)
-            self._lock = None
+            self._directory.release()
 
 
 def _overlay(entries: Iterable[Entry], unfolded: Records) -> list[Entry]:

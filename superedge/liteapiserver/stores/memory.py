@@ -21,6 +21,9 @@ class MemoryStore:
     async def apply(self, changes: Sequence[Change]) -> None:
         """Nothing to do."""
 
+    async def check(self) -> None:
+        """Nothing can be lost."""
+
     async def close(self) -> None:
         """Nothing to do."""
 

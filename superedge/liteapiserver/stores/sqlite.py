@@ -19,10 +19,12 @@ from typing import Any
 import msgspec
 from twisted.logger import Logger
 
+from superedge.errors import StoreLost
 from superedge.interfaces import Change, Entry, Inspection, IReactor
 from superedge.liteapiserver import metrics
+from superedge.liteapiserver.stores.directory import Directory
 from superedge.liteapiserver.stores.keys import Key, shared
-from superedge.liteapiserver.stores.threads import StoreInUse, ThreadedStore, read_only
+from superedge.liteapiserver.stores.threads import ThreadedStore, read_only
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS entries "
@@ -35,6 +37,7 @@ _PUT = (
 _DELETE = "DELETE FROM entries WHERE kind = ? AND key = ?"
 _FROM = "SELECT rowid, kind, key, value, digest FROM entries WHERE rowid >= ? ORDER BY rowid"
 _NAME = "cache.sqlite"
+_DURABLE = ("", "-wal")
 _BESIDE = ("", "-wal", "-shm")
 _LONGEST_STEP = 1024
 
@@ -55,11 +58,11 @@ class SqliteStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._path = root / _NAME
-        self._lock: int | None = None
+        self._directory = Directory(root)
         self._database: sqlite3.Connection | None = None
 
     def load(self) -> list[Entry]:
-        """Open the database and read everything. Raises OSError, StoreInUse."""
+        """Open the database and read everything. Raises OSError, StoreInUse, NotPrivate."""
         try:
             database = self._open()
             with _as_os_error():
@@ -75,8 +78,7 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         if self._database is not None:
             return self._database
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._take_lock()
+        self._directory.take()
         # SQLite gives its other files the permissions of this one.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with _as_os_error():
@@ -90,18 +92,9 @@ class SqliteStore:
                 database.close()
                 raise
         self._database = database
+        for suffix in _DURABLE:
+            self._directory.note(_NAME + suffix)
         return database
-
-    def _take_lock(self) -> None:
-        if self._lock is not None:
-            return
-        lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise StoreInUse(f"{self._root} is in use by another process") from None
-        self._lock = lock
 
     def _rebuild(self, entries: Sequence[Entry], faults: Sequence[str]) -> None:
         """Put the damaged file aside; what could be read of it begins the new one."""
@@ -144,12 +137,18 @@ class SqliteStore:
             with contextlib.suppress(sqlite3.Error):
                 database.close()
 
+    def check(self) -> None:
+        """See whether the files are still there. Raises StoreLost; then they are released."""
+        try:
+            self._directory.check()
+        except StoreLost:
+            self.close()
+            raise
+
     def close(self) -> None:
         """Release the files."""
         self._close_database()
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            os.close(lock)
+        self._directory.release()
 
 
 def _read(database: sqlite3.Connection) -> tuple[list[Entry], list[str]]:

@@ -10,16 +10,11 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from superedge.errors import SuperEdgeError
 from superedge.interfaces import Change, Entry, ICacheStore, Inspection, IReactor
 
 R = TypeVar("R")
 
 _log = Logger()
-
-
-class StoreInUse(SuperEdgeError):
-    """Another process has the directory."""
 
 
 def read_only(
@@ -42,10 +37,13 @@ class BlockingStore(Protocol):
     """What `ICacheStore` says, in a thread."""
 
     def load(self) -> list[Entry]:
-        """Read every sound record. Raises OSError, StoreInUse."""
+        """Read every sound record. Raises OSError, SuperEdgeError."""
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make one batch durable. Raises OSError."""
+
+    def check(self) -> None:
+        """See whether everything is still there. Raises OSError, StoreLost."""
 
     def close(self) -> None:
         """Release what is held."""
@@ -70,6 +68,10 @@ class ThreadedStore:
     async def apply(self, changes: Sequence[Change]) -> None:
         """Make one batch durable."""
         await self._call(self._store.apply, changes)
+
+    async def check(self) -> None:
+        """See whether everything is still there."""
+        await self._call(self._store.check)
 
     async def close(self) -> None:
         """Release what is held."""

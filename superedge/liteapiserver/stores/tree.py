@@ -17,7 +17,8 @@ from superedge.liteapiserver.stores.keys import Key, shared
 
 _SAFE = " :=,@+~()"
 _LONGEST = 200
-_TEMPORARY = ".new"
+_TEMPORARY = "."
+"""What the name of a file that is being written begins with, and no record's: see `file_name`."""
 
 _log = Logger()
 
@@ -62,7 +63,7 @@ class Tree:
             for name in files:
                 path = Path(directory, name)
                 try:
-                    found = "was not finished" if name.endswith(_TEMPORARY) else _decode(path.read_bytes())
+                    found = "was not finished" if name.startswith(_TEMPORARY) else _decode(path.read_bytes())
                 except FileNotFoundError:
                     continue  # deleted meanwhile
                 except (OSError, ValueError, msgspec.MsgspecError) as problem:
@@ -116,7 +117,7 @@ class Tree:
 
 def is_unfinished(path: Path) -> bool:
     """Whether a crash left a file that was being written."""
-    return path.name.endswith(_TEMPORARY)
+    return path.name.startswith(_TEMPORARY)
 
 
 def _decode(data: bytes) -> Entry:
@@ -134,7 +135,7 @@ def _digest(kind: str, key: Key, value: bytes) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    aside = path.with_name(path.name + _TEMPORARY)
+    aside = path.with_name(_TEMPORARY + path.name)
     file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         view = memoryview(data)

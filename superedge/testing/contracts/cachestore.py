@@ -9,11 +9,13 @@ Mix `CacheStoreContract` into a trial `TestCase` and give it `open` and `inspect
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
+from superedge.errors import StoreLost
 from superedge.interfaces import Change, Entry, ICacheStore, Inspection
 
 if TYPE_CHECKING:
@@ -122,11 +124,61 @@ class CacheStoreContract(_Case):
                 ("A", "B"),
                 ("x" * 500, "y"),
                 ("x" * 501, "y"),
+                ("x" * 253, "x" * 252 + "y"),
+                ("x" * 255, "ä" * 255),
+                ("ä" * 255, "ä" * 254 + "ö"),
+                ("%2E", "%"),
+                ("..%2f..", "a//b"),
+                ("/", "//"),
+                ("con", "a:b*c?d|e"),
+                ("~", "a~b"),
                 ("cert:system:node:edge-1", "10.0.0.1"),
             ]
             batch = [put(key, repr(key).encode(), kind) for key in keys for kind in ("object", "view")]
             found = await self.fill(batch)
             self.expect(found, {(change.kind, change.key): change.value or b"" for change in batch})
+
+        return self.run_(check())
+
+    def test_names_that_are_also_used_for_something_else(self) -> Deferred[None]:
+        """What a store may call its own files, beside the names these are made of, through several lives."""
+
+        async def check() -> None:
+            names = ["x", "X", "y.z", "lock", "journal", "tree", "cache.sqlite", "token.key", "-", "x.", " "]
+            ends = [".new", ".tmp", ".part", ".bak", "~", ".lock", "-wal", ".new.new"]
+            names += [name + end for name in ("x", "y.z", ".") for end in ends]
+            names += ["." + name for name in ("x", "x.new", "..", "tmp")]
+            wanted: dict[tuple[str, Key], bytes] = {
+                ("object", ("default", name)): name.encode() for name in names
+            }
+            batch = [put(key, value) for (_, key), value in wanted.items()]
+            self.expect(await self.fill(batch), wanted)
+            self.expect(await self.reopened(), wanted)
+            for name in ("x", "x.new", ".x"):
+                del wanted["object", ("default", name)]
+                self.expect(await self.fill([delete(("default", name))]), wanted)
+                self.expect(await self.reopened(), wanted)
+
+        return self.run_(check())
+
+    def test_a_directory_that_is_removed(self) -> Deferred[None]:
+        """It is noticed, and the store begins anew in a new one."""
+
+        async def check() -> None:
+            store = self.open(self.path)
+            await store.load()
+            await store.apply([put(("a",), b"1"), put(("b",), b"1")])
+            await store.check()
+            if self.durable:
+                shutil.rmtree(self.path)
+                with self.assertRaises(StoreLost):
+                    await store.check()
+            await store.check()
+            self.assertEqual(list(await store.load()), [])
+            await store.apply([put(("b",), b"2")])
+            await store.check()
+            await store.close()
+            self.expect(await self.reopened(), {("object", ("b",)): b"2"})
 
         return self.run_(check())
 

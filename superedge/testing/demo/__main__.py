@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from superedge.errors import SuperEdgeError
-from superedge.testing.demo.stage import Stage
+from superedge.testing.demo.stage import DemoError, Stage, find_kubectl
 from superedge.testing.demo.steps import console, play
 
 
@@ -31,7 +31,12 @@ def main() -> None:
     """Play the demo."""
     parser = argparse.ArgumentParser(prog="make demo")
     parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="also write what is printed as an SVG")
     options = parser.parse_args()
+    try:
+        find_kubectl()
+    except DemoError as problem:
+        sys.exit(str(problem))
     directory = Path(tempfile.mkdtemp(prefix="superedge-demo-"))
     stage = Stage(directory)
     failed = True
@@ -39,6 +44,8 @@ def main() -> None:
         play(stage)
         failed = False
         console.print("[bold green]the demo did what it promised[/]")
+        if options.picture is not None:
+            console.save_svg(str(options.picture), title="make demo")
         if options.keep:
             tell_what_to_try(stage)
             signal.pause()

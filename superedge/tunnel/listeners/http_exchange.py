@@ -12,8 +12,9 @@ from twisted.python.failure import Failure
 from superedge.net.pacing import Gate, Pace
 from superedge.net.splice import splice
 from superedge.tunnel.errors import DialError
+from superedge.tunnel.listeners.base import caller_of
 from superedge.tunnel.listeners.http_request import Forwarded, response_headers
-from superedge.tunnel.listeners.refusals import STATUS, BadRequest
+from superedge.tunnel.listeners.refusals import STATUS
 from superedge.tunnel.listeners.upstreams import Target, Upstreams
 from superedge.web.client import UpstreamConnection
 from superedge.web.h1 import chunk, last_chunk
@@ -73,9 +74,9 @@ class Exchange:
     def _connect(self) -> None:
         # What comes of the body waits in the client's socket, not here.
         self._request.pauseProducing()
-        self._connecting = self._upstreams.connect(self._target).addCallbacks(
-            self._connected, self._not_connected
-        )
+        self._connecting = self._upstreams.connect(
+            self._target, caller_of(self._request.transport)
+        ).addCallbacks(self._connected, self._not_connected)
         self._connecting.addErrback(self._crashed)
 
     def _connected(self, connection: UpstreamConnection) -> None:
@@ -148,12 +149,7 @@ class Exchange:
         if head.status < 200:
             self._informational(head)
             return
-        try:
-            headers, bounded = response_headers(head.headers)
-        except BadRequest as problem:
-            self._drop_connection()
-            self._refuse(problem.status, str(problem))
-            return
+        headers, bounded = response_headers(head.headers)
         request = self._request
         bounded = bounded or head.status in (204, 304) or request.head.method == b"HEAD"
         if request.head.upgrade or (self._forwarded.expects_continue and not self._interim_seen):

@@ -81,9 +81,6 @@ def _authority_and_target(head: RequestHead) -> tuple[bytes, bytes]:
 
 
 def response_headers(headers: Headers) -> tuple[Headers, bool]:
-    """The headers to pass to the caller, and whether the body's end is known. Raises BadRequest."""
+    """The headers to pass to the caller, and whether the body's length is among them."""
     kept, noted = split_headers(headers, HOP_BY_HOP)
-    encoding = noted.get(b"transfer-encoding")
-    if encoding is not None and encoding.strip().lower() != b"chunked":
-        raise BadRequest(502, "the target answered with a Transfer-Encoding other than chunked")
     return [*kept, _VIA], b"content-length" in noted

@@ -33,18 +33,22 @@ class IdleWatch:
         self._looking.stop()
 
     def add(self, stream: MuxStream) -> None:
-        """Watch a stream until it is gone."""
+        """Watch a stream until it is forgotten."""
         self._seen[stream] = stream.moved, 0
+
+    def forget(self, stream: MuxStream) -> None:
+        """The stream has ended."""
+        self._seen.pop(stream, None)
 
     def _look(self) -> None:
         for stream, (moved, looks) in list(self._seen.items()):
             if stream.gone:
-                del self._seen[stream]
+                self.forget(stream)
             elif stream.moved != moved:
                 self._seen[stream] = stream.moved, 0
             elif looks + 1 < LOOKS:
                 self._seen[stream] = moved, looks + 1
             else:
-                del self._seen[stream]
+                self.forget(stream)
                 stream.abortConnection()
                 self._ended()

@@ -43,13 +43,13 @@ class Upstreams:
                 return connection
         return None
 
-    def connect(self, target: Target) -> Deferred[UpstreamConnection]:
-        """A new connection; fails with DialError. Cancellable."""
-        return Deferred.fromCoroutine(self._connect(target))
+    def connect(self, target: Target, caller: str) -> Deferred[UpstreamConnection]:
+        """A new connection, for who asks; fails with DialError. Cancellable."""
+        return Deferred.fromCoroutine(self._connect(target, caller))
 
-    async def _connect(self, target: Target) -> UpstreamConnection:
+    async def _connect(self, target: Target, caller: str) -> UpstreamConnection:
         stream = await self._tunnel.open(
-            target.node, target.address, timeout=self._dial_timeout, kind=target.kind
+            target.node, target.address, timeout=self._dial_timeout, kind=target.kind, caller=caller
         )
         connection = UpstreamConnection(lambda released: self._released(target, released))
         connection.lost = lambda lost: self._lost(target, lost)

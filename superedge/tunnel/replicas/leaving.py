@@ -1,4 +1,4 @@
-"""The order in which a replica ends, so that no caller and no stream is lost."""
+"""The order in which a cloud end stops, so that no caller and no stream is lost."""
 
 from __future__ import annotations
 
@@ -27,6 +27,20 @@ class OrderedServices(MultiService):
                 _log.failure(
                     "{service} did not stop in order", service=service.name or type(service).__name__
                 )
+
+
+class Draining(Service):
+    """Stops first in a cloud end without replicas: callers are served until the streams have ended."""
+
+    name = "draining"
+
+    def __init__(self, cloud: TunnelCloud) -> None:
+        self._cloud = cloud
+
+    async def stopService(self) -> None:
+        """Everything else still serves meanwhile."""
+        super().stopService()
+        await self._cloud.drain()
 
 
 class Leaving(Service):

@@ -36,6 +36,7 @@ from superedge.tunnel.limits import mux_settings
 from superedge.tunnel.messages import DialRequest, ForwardRequest
 from superedge.tunnel.replicas.records import Replica
 from superedge.tunnel.serve import StreamServer
+from superedge.tunnel.shares import Shares
 
 ALPN = "superedge-replica/1"
 CONNECT_TIMEOUT = 5.0
@@ -54,6 +55,7 @@ class _Forwarded(StreamServer):
     def __init__(self, reactor: IReactor, tunnel: TunnelCloud, limits: LimitsConfig) -> None:
         super().__init__(reactor, {}, limits)
         self._tunnel = tunnel
+        self._pending = Shares(limits.streams)
 
     async def _connect(self, request: DialRequest) -> MuxStream:
         assert isinstance(request, ForwardRequest)
@@ -61,9 +63,18 @@ class _Forwarded(StreamServer):
         try:
             if request.hops != 1:
                 raise DialError("denied", f"a request is forwarded once, this one {request.hops} times")
-            return await self._tunnel.open(
-                request.node, request.address, timeout=request.timeout, kind=request.kind
-            )
+            # Nodes share the link; the targets of one, and its callers, share what that node has.
+            self._pending.take(request.node, "")
+            try:
+                return await self._tunnel.open(
+                    request.node,
+                    request.address,
+                    timeout=request.timeout,
+                    kind=request.kind,
+                    caller=request.caller,
+                )
+            finally:
+                self._pending.give(request.node, "")
         except DialError as problem:
             outcome = problem.code
             raise
@@ -76,13 +87,15 @@ def _refuse(peer: object, reason: str) -> None:
     _log.warn("refused connection of a replica from {peer}: {reason}", peer=address_text(peer), reason=reason)
 
 
-def _fault(connection: MuxConnection, names: Collection[str]) -> str | None:
+def _fault(connection: MuxConnection, names: Collection[str], tunnel: TunnelCloud) -> str | None:
     """Why the other side is no replica."""
     transport: Any = connection.transport
     if transport.alpn != ALPN:
         return f"it does not speak {ALPN}"
     if transport.peer_common_name not in names:
         return f"no replica's certificate: CN {transport.peer_common_name!r} is not in names"
+    if not tunnel.admits(transport):
+        return f"the certificate of {transport.peer_common_name} is denied"
     return None
 
 
@@ -93,7 +106,7 @@ class _Accepted(MuxConnection):
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
-        fault = _fault(self, self.door.names)
+        fault = _fault(self, self.door.names, self.door.tunnel)
         if fault is not None:
             _refuse(transport.getPeer(), fault)
             transport.abortConnection()
@@ -118,7 +131,7 @@ class ReplicaLinks(Service):
         replicas = config.replicas
         assert replicas is not None
         self._reactor = reactor
-        self._tunnel = tunnel
+        self.tunnel = tunnel
         certificate, key = replicas.certificate or config.certificate, replicas.key or config.key
         self._server_tls = ServerContextSource(certificate, key, replicas.ca, "required", [ALPN])
         self._client_tls = ClientContextSource(replicas.ca, certificate, key, [ALPN])
@@ -150,7 +163,9 @@ class ReplicaLinks(Service):
         outcome = "opened"
         try:
             link = await self._link(replica)
-            forward = ForwardRequest(request.kind, request.address, request.timeout, node)
+            forward = ForwardRequest(
+                request.kind, request.address, request.timeout, request.caller, node=node
+            )
             return await dial(link, forward)
         except DialError as problem:
             outcome = problem.code
@@ -187,14 +202,17 @@ class ReplicaLinks(Service):
 
     async def _dial(self, replica: Replica) -> MuxConnection:
         def make() -> MuxConnection:
-            return MuxConnection(self._reactor, dialer=True, settings=self._settings, accept=_unasked)
+            settings = replace(self._settings, peer_streams=0)  # the side that was dialled opens none
+            return MuxConnection(
+                self._reactor, dialer=True, settings=settings, accept=MuxStream.abortConnection
+            )
 
         factory = MakingFactory(make)
         endpoint = ClientEndpoint(
             self._reactor, replica.peer, self._client_tls, self._server_name, CONNECT_TIMEOUT
         )
         link = cast(MuxConnection, await endpoint.connect(cast(Any, factory)))
-        fault = _fault(link, self.names)
+        fault = _fault(link, self.names, self.tunnel)
         if fault is not None:
             link.abort(fault)
             raise ConnectError(f"{replica.peer}: {fault}")
@@ -230,7 +248,7 @@ class ReplicaLinks(Service):
         """Listen. Raises ConnectError when the address cannot be had."""
         super().startService()
         self._meter.start()
-        streams = _Forwarded(self._reactor, self._tunnel, self._limits)
+        streams = _Forwarded(self._reactor, self.tunnel, self._limits)
 
         def make() -> MuxConnection:
             link = _Accepted(self._reactor, dialer=False, settings=self._settings, accept=streams.accept)
@@ -255,8 +273,3 @@ class ReplicaLinks(Service):
             self._port.stopListening()
         for link in list(self._links):
             link.close("the replica is stopping")
-
-
-def _unasked(stream: MuxStream) -> None:
-    """The side that was dialled opens no streams."""
-    stream.abortConnection()

@@ -11,6 +11,7 @@ from superedge.tunnel.messages import DialRequest
 from superedge.tunnel.replicas.links import ReplicaLinks
 from superedge.tunnel.replicas.registry import KubernetesRegistry
 from superedge.tunnel.replicas.routes import Route
+from superedge.tunnel.serve import MAX_REASON
 
 _log = Logger()
 
@@ -28,7 +29,14 @@ class Router:
         return self._cloud.knows(node) or bool(self._registry.routes(node))
 
     async def open(
-        self, node: str, address: str, *, timeout: float, kind: str = "tcp", begun: StreamBegun | None = None
+        self,
+        node: str,
+        address: str,
+        *,
+        timeout: float,
+        kind: str = "tcp",
+        begun: StreamBegun | None = None,
+        caller: str = "",
     ) -> MuxStream:
         """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError.
 
@@ -36,22 +44,23 @@ class Router:
         tried, each replica once. So ``begun`` is only for a session here, which is the last to be tried.
         """
         tried: set[str] = set()
+        request = DialRequest(kind, address, timeout, caller)
         while (route := self._next(node, tried)) is not None:
             tried.add(route.replica.name)
             try:
-                return await self._links.open(route.replica, node, DialRequest(kind, address, timeout))
+                return await self._links.open(route.replica, node, request)
             except DialError as problem:
                 _log.warn(
                     "dial of {address} on {node} through replica {replica} failed: {code}: {reason}",
                     node=node,
-                    address=address,
+                    address=address[:MAX_REASON],
                     replica=route.replica.name,
                     code=problem.code,
                     reason=problem.message,
                 )
                 if problem.code != "not-connected" or self._last(node, tried):
                     raise
-        return await self._cloud.open(node, address, timeout=timeout, kind=kind, begun=begun)
+        return await self._cloud.open(node, address, timeout=timeout, kind=kind, begun=begun, caller=caller)
 
     def _next(self, node: str, tried: set[str]) -> Route | None:
         """The newest session elsewhere that is not tried yet, unless the one here is newer."""

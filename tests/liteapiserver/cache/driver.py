@@ -9,6 +9,7 @@ from typing import Any
 
 from superedge.config.liteapiserver import CacheRuleConfig
 from superedge.interfaces import Entry
+from superedge.kube.deletion import is_dry_run
 from superedge.kube.request import RequestInfo, parse_request
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
 from superedge.liteapiserver.cache.cache import Cache
@@ -122,12 +123,33 @@ class Driver:
     ) -> Recorder | None:
         kind = (content_type or accept.split(",")[0].split(";")[0]).encode()
         asked = request(target, accept)
-        before = self.cache.newest_before(identity, asked)
-        return self.cache.record(identity, asked, status, kind, encoding, etag, audited, before)
+        known = self.cache.asked(identity, asked)
+        return self.cache.record(identity, asked, status, kind, encoding, etag, audited, known)
 
     def feed(self, target: str, body: bytes, status: int = 200, **options: Any) -> None:
         """A whole answer."""
         recorder = self.begin(target, status, **options)
+        if recorder is not None:
+            recorder.data([body])
+            recorder.complete()
+
+    def begin_write(
+        self,
+        method: str,
+        target: str,
+        accept: str = JSON,
+        identity: str = ME,
+        options: bytes = b"",
+    ) -> Recorder | None:
+        """A write that succeeds; ``options`` are the body of a deletion."""
+        asked = request(target, accept, method)
+        known = self.cache.asked(identity, asked)
+        kind = accept.split(",")[0].split(";")[0].encode()
+        return self.cache.record_write(identity, asked, kind, b"", known, lambda: is_dry_run(options))
+
+    def write(self, method: str, target: str, body: bytes, **options: Any) -> None:
+        """A write that succeeds, and its whole answer."""
+        recorder = self.begin_write(method, target, **options)
         if recorder is not None:
             recorder.data([body])
             recorder.complete()

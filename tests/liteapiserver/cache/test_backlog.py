@@ -47,6 +47,28 @@ class BacklogTests(SynchronousTestCase):
         self.assertEqual(self.driver.names(PODS), ["pod-109"])
         self.assertEqual(self.driver.clock.getDelayedCalls(), [])
 
+    def test_an_older_list_that_is_answered_later(self) -> None:
+        """A watch goes on from the newer one, as does the client that it was for."""
+        for query in ("", "?resourceVersion=0"):
+            self.setUp()
+            target = PODS + query
+            late = self.driver.begin(target)
+            assert late is not None
+            self.driver.feed(target, long_list("newer", 200))
+            late.data([long_list("older", 100)])
+            late.complete()
+            watch = self.driver.watch(f"{PODS}?resourceVersion=200")
+            self.assertEqual(self.driver.names(PODS), ["newer"])
+            watch.data([event("ADDED", pod("added", 201))])
+            self.assertEqual(self.driver.get(PODS)["metadata"]["resourceVersion"], "201")
+
+    def test_a_list_that_may_be_old_replaces_nothing(self) -> None:
+        """Another API server may answer it, which is behind."""
+        for version in (200, 100):
+            self.driver.feed(f"{PODS}?resourceVersion=0", long_list(f"at-{version}", version))
+        self.driver.clock.advance(backlog.DELAY)
+        self.assertEqual(self.driver.names(PODS), ["at-200"])
+
     def test_short_lists_and_objects_are_taken_at_once(self) -> None:
         self.driver.feed(PODS, list_of([pod("a", 1)], 5))
         self.assertEqual(self.driver.commits, 2)
@@ -70,6 +92,12 @@ class BacklogTests(SynchronousTestCase):
         commits = self.driver.commits
         self.driver.feed(PODS, long_list("b", 102))
         self.assertGreater(self.driver.commits, commits, "while a watch is open nothing waits")
+
+    def test_what_waits_is_denied_too(self) -> None:
+        self.driver.feed(PODS, long_list("a", 100))
+        self.driver.begin(PODS, 403)
+        self.assertEqual(self.driver.status(PODS), 403)
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 503)
 
     def test_of_another_identity_nothing_is_taken(self) -> None:
         self.driver.feed(PODS, long_list("a", 100), identity="cert:other")
@@ -103,9 +131,9 @@ class BacklogTests(SynchronousTestCase):
 
     def test_decoding_has_a_share_of_the_time_alone(self) -> None:
         clock, waiting = self.driver.clock, self.driver.backlog
-        waiting.put((ME, "", "pods"), 1, 10, lambda: clock.advance(0.1))
+        waiting.put((ME, "", "pods"), 1, 10, lambda: clock.advance(0.1), 0)
         clock.advance(backlog.DELAY)
-        waiting.put((ME, "", "pods"), 1, 10, lambda: None)
+        waiting.put((ME, "", "pods"), 1, 10, lambda: None, 0)
         (call,) = clock.getDelayedCalls()
         self.assertAlmostEqual(call.getTime() - clock.seconds(), 0.1 * (backlog.SHARE - 1))
         waiting.close()

@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from superedge.errors import StoreLost
 from superedge.interfaces import Change, Entry, ICacheStore
 from superedge.liteapiserver.cache.committer import MAX_BATCH, RETRY, Committer
 
@@ -24,9 +25,16 @@ class Store:
         self.refuse = False
         self.hold = False
         self.closed = False
+        self.problem: Exception | None = None
+        self.held: list[Entry] = []
 
     async def load(self) -> Sequence[Entry]:
-        return []
+        return self.held
+
+    async def check(self) -> None:
+        problem, self.problem = self.problem, None
+        if problem is not None:
+            raise problem
 
     async def apply(self, changes: Sequence[Change]) -> None:
         if self.refuse:
@@ -174,3 +182,30 @@ class CommitterTests(SynchronousTestCase):
         self.assertEqual(self.store.batches, [{("a",): b"1"}])
         self.assertTrue(self.store.closed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_store_that_lost_everything_is_given_it_again(self) -> None:
+        self.add("a", b"1")
+        self.clock.advance(0.05)
+        self.committer.look()
+        self.clock.advance(1)
+        self.assertEqual((len(self.store.batches), self.committer.degraded), (1, ""))
+        self.store.problem = StoreLost("/cache was removed")
+        self.store.held = [Entry("object", ("older",), b"")]
+        self.committer.on_lost = lambda: self.add("a", b"1")
+        self.committer.look()
+        self.assertEqual(self.committer.degraded, "/cache was removed")
+        self.clock.advance(0)
+        self.assertEqual(self.store.batches[1:], [{("older",): None, ("a",): b"1"}])
+        self.assertEqual(self.committer.degraded, "")
+        self.add("a", None)
+        self.clock.advance(0.05)
+        self.assertEqual(self.store.batches[2:], [{("a",): None}])
+
+    def test_a_store_that_cannot_be_looked_at(self) -> None:
+        self.store.problem = OSError(5, "Input/output error")
+        self.committer.look()
+        self.assertEqual(self.committer.degraded, "", "the next batch tells")
+        self.committer.look()
+        self.add("a", b"1")
+        self.clock.advance(0.05)
+        self.assertEqual(len(self.store.batches), 1)

@@ -5,8 +5,8 @@ import json
 from prometheus_client import REGISTRY
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.cache.collection import MAX_ABSENT
 from superedge.liteapiserver.cache.limits import Limits
+from superedge.liteapiserver.cache.objects import MAX_ABSENT
 from tests.liteapiserver.cache.driver import PODS, TABLE, Driver, event, list_of, pod, typed
 
 MANY = 1_000_000_000
@@ -131,10 +131,35 @@ class LimitTests(SynchronousTestCase):
         driver = Driver(limits=Limits(MANY, 100))
         for number in range(1000):
             driver.now += 1
-            driver.feed(f"/version?asked={number}", b"{}")
+            driver.feed(f"{PODS}?labelSelector=n%3D{number}", b"kind: PodList", accept="application/yaml")
         driver.cache.trim()
-        self.assertLessEqual(len(driver.records), 100)
-        self.assertEqual([driver.status(f"/version?asked={number}") for number in (0, 999)], [503, 200])
+        statuses = [
+            driver.status(f"{PODS}?labelSelector=n%3D{number}", accept="application/yaml")
+            for number in (0, 999)
+        ]
+        self.assertEqual(statuses, [503, 200])
+
+    def test_keys_count_in_bytes(self) -> None:
+        driver = Driver(limits=Limits(100_000, MANY))
+        for number in range(100):
+            driver.now += 1
+            driver.feed(f"{PODS}?labelSelector={'x' * 10_000}{number}", list_of([], 9))
+        driver.cache.trim()
+        self.assertLess(sum(len(part) for _, key in driver.records for part in key), 100_000)
+        self.assertLess(sum(map(len, driver.records.values())), 110_000)
+
+    def test_parameters_that_ask_for_nothing_make_no_documents(self) -> None:
+        """Anybody may ask for the version in a hundred thousand ways."""
+        driver = Driver()
+        driver.feed("/version?timeout=32s", b'{"major":"1"}')
+        for number in range(10):
+            self.assertIsNone(driver.begin(f"/version?i={number}"))
+            driver.feed(f"{PODS}?i={number}", b"kind: PodList", accept="application/yaml")
+        self.assertEqual(len(driver.records), 2)
+        for target in ("/version", "/version?i=5", "/version?timeout=1s"):
+            self.assertEqual(driver.get(target), {"major": "1"})
+        self.assertIsNone(driver.begin("/openapi/v2?hash=1"))
+        self.assertIsNotNone(driver.begin("/openapi/v3/api/v1?hash=1&timeout=32s"))
 
     def test_404s_go_before_anything_else(self) -> None:
         driver = Driver(limits=Limits(MANY, 20))
@@ -176,3 +201,48 @@ class LimitTests(SynchronousTestCase):
             driver.feed(PODS, b"404 page not found", 404)
             driver.cache.trim()
             self.assertEqual(driver.cache.collections(), [])
+
+
+class ShareTests(SynchronousTestCase):
+    """Who has most for the own share gives way, and not who asked longest ago."""
+
+    def fill(self, driver: Driver, identity: str, count: int, begin: int = 0) -> None:
+        for number in range(begin, begin + count):
+            driver.now += 1
+            target = f"{PODS}/p{number}"
+            driver.feed(target, json.dumps(typed(pod(f"p{number}", 5))).encode(), identity=identity)
+
+    def count(self, driver: Driver, identity: str) -> int:
+        return sum(key[0] == identity for _, key in driver.records)
+
+    def test_callers_without_credentials_push_nobody_out(self) -> None:
+        driver = Driver(limits=Limits(MANY, 100))
+        self.fill(driver, "cert:system:node:edge-1", 40)
+        self.fill(driver, "token:system:serviceaccount:shop:web@k8s", 20)
+        for number in range(1000):
+            others = ("anonymous", f"credential:{number:064}", f"as:x:0:credential:{number}")
+            self.fill(driver, others[number % 3], 1, number)
+        driver.cache.trim()
+        self.assertEqual(self.count(driver, "cert:system:node:edge-1"), 40)
+        self.assertEqual(self.count(driver, "token:system:serviceaccount:shop:web@k8s"), 20)
+        self.assertGreater(len(driver.records), 80, "what others leave they may have")
+
+    def test_an_account_pushes_out_itself(self) -> None:
+        driver = Driver(limits=Limits(MANY, 100))
+        greedy, modest = "token:a@k8s", "token:b@k8s"
+        self.fill(driver, "cert:system:node:edge-1", 30)
+        self.fill(driver, modest, 10)
+        self.fill(driver, greedy, 300)
+        self.fill(driver, f"as:somebody:0:{greedy}", 300)
+        driver.cache.trim()
+        self.assertEqual(
+            (self.count(driver, "cert:system:node:edge-1"), self.count(driver, modest)), (30, 10)
+        )
+
+    def test_who_has_most_gives_way_whoever_it_is(self) -> None:
+        driver = Driver(limits=Limits(MANY, 100))
+        self.fill(driver, "anonymous", 2)
+        self.fill(driver, "cert:system:node:edge-1", 300)
+        driver.cache.trim()
+        self.assertEqual(self.count(driver, "anonymous"), 2)
+        self.assertEqual(len(driver.records), 90)

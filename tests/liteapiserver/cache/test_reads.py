@@ -630,11 +630,31 @@ class PolicyTests(SynchronousTestCase):
         driver = Driver(rules)
         secrets = "/api/v1/namespaces/default/secrets"
         driver.feed(secrets, list_of([pod("s", 3)], 9, "SecretList"))
+        driver.feed(secrets, b"kind: SecretList", accept="application/yaml")
         self.assertEqual(driver.names(secrets), ["s"])
+        driver.cache.save()
         self.assertEqual(driver.records, {})
         driver.reboot()
         self.assertEqual(driver.status(secrets), 503)
         self.assertIsNone(driver.begin("/apis/metrics.k8s.io/v1beta1/nodes"))
+
+    def test_head_is_answered_as_get(self) -> None:
+        driver = Driver()
+        driver.feed(PODS, list_of([pod("a", 3)], 9))
+        driver.feed("/version", b"{}")
+        other = "/api/v1/namespaces/other/pods"
+        for target, wanted in (
+            (PODS, 200),
+            (f"{PODS}/a", 200),
+            (f"{PODS}/b", 404),
+            (other, 503),
+            ("/version", 200),
+            ("/healthz", 503),
+        ):
+            for method in ("GET", "HEAD"):
+                answer = driver.cache.answer(ME, request(target, method=method))
+                assert isinstance(answer, Answer)
+                self.assertEqual(answer.status, wanted, (method, target))
 
     def test_writes_are_refused(self) -> None:
         driver = Driver()
@@ -670,6 +690,26 @@ class FaultTests(SynchronousTestCase):
 
     def test_too_large_a_body(self) -> None:
         self.driver.feed(PODS, list_of([pod("x" * 20_000, 4)], 12))
+
+    def test_bodies_on_their_way_are_bounded_for_each_identity(self) -> None:
+        """Of answers that a caller does not read to the end, and takes ever more of."""
+        body = list_of([pod("b", 4, padding="x" * 7000)], 12)
+        other = self.driver.begin(PODS, identity="cert:other")
+        endless = [self.driver.begin(f"{PODS}?labelSelector=n{number}") for number in range(100)]
+        for recorder in endless:
+            assert recorder is not None
+            recorder.data([body])
+        held = [recorder for recorder in endless if recorder._pieces]  # type: ignore[union-attr]
+        self.assertEqual(len(held), 1)
+        assert other is not None
+        other.data([body])
+        other.complete()
+        self.assertEqual(self.driver.names(PODS, identity="cert:other"), ["b"])
+        for recorder in endless:
+            recorder.abort()  # type: ignore[union-attr]
+        elsewhere = "/api/v1/namespaces/x/pods"
+        self.driver.feed(elsewhere, list_of([pod("b", 4, "x", padding="x" * 7000)], 12))
+        self.assertEqual(self.driver.names(elsewhere), ["b"], "what ended counts no longer")
 
     def test_a_bomb(self) -> None:
         self.driver.feed(PODS, gzipped([b"x" * 50_000_000]), encoding=b"gzip")

@@ -53,6 +53,40 @@ class TableTests(SynchronousTestCase):
         self.assertEqual((found["kind"], found["apiVersion"]), ("Table", "meta.k8s.io/v1"))
         return sorted(each["cells"][0] for each in found["rows"]), found["columnDefinitions"]
 
+    def test_ages_are_counted_on(self) -> None:
+        """In lists, gets and watches, of rows that say when their object was made."""
+        column: Object = {"name": "Age", "type": "string", "format": "", "description": "", "priority": 0}
+        rows = [row(name, version) for version, name in enumerate("abc", 3)]
+        for each in rows:
+            each["cells"].append("5s")
+        for each in rows[:2]:
+            each["object"]["metadata"]["creationTimestamp"] = "1970-01-01T00:16:40Z"
+        rows[1]["conditions"] = [{"type": "Completed"}]
+        path = "Custom resource definition column (in JSONPath format): "
+        ages = [column, {**column, "description": f"{path}.metadata.creationTimestamp"}]
+        others = [{**column, "name": "Since"}, {**column, "description": f"{path}.status.since"}]
+        for described in (*ages, *others):
+            self.setUp()
+            body = json.dumps(table(rows, 9, [*COLUMNS, described])).encode()
+            self.driver.feed(PODS, body, accept=TABLE)
+            self.driver.now += 3600 + 5 * 60
+            wanted = ["65m", "65m", "5s"] if described in ages else ["5s"] * 3
+            for _ in range(2):
+                found = self.driver.get(PODS, accept=TABLE)["rows"]
+                self.assertEqual([each["cells"][1] for each in found], wanted)
+                self.assertEqual(found[1]["conditions"], [{"type": "Completed"}])
+                self.assertEqual([each["object"] for each in found], [each["object"] for each in rows])
+                one = self.driver.get(f"{PODS}/a", accept=TABLE)["rows"]
+                self.assertEqual(one[0]["cells"], ["a", wanted[0]])
+                watch = self.driver.ask(f"{PODS}?watch=true", accept=TABLE)
+                assert isinstance(watch, WatchAnswer)
+                told = [json.loads(frame)["object"]["rows"][0]["cells"][1] for frame in watch.frames]
+                self.assertEqual(told, wanted)
+                self.driver.reboot()
+            self.driver.now = 5.0
+            found = self.driver.get(PODS, accept=TABLE)["rows"]
+            self.assertEqual([each["cells"][1] for each in found], ["5s"] * 3, "a node without the time")
+
     def test_list_and_get_and_reboot(self) -> None:
         self.feed(PODS, row("a", 3), row("b", 4))
         for _ in range(2):

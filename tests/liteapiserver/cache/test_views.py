@@ -18,7 +18,6 @@ from tests.liteapiserver.cache.driver import (
     gzipped,
     list_of,
     pod,
-    request,
     typed,
 )
 
@@ -107,7 +106,29 @@ class SelectedViewTests(ViewTests):
         late.data([list_of([pod("b", 4)], 12)])
         late.complete()
         self.before_and_after_a_reboot(lambda: self.assertEqual(self.driver.status(f"{PODS}/a"), 200))
-        self.assertEqual(self.driver.names(PODS), ["b"])
+        self.before_and_after_a_reboot(lambda: self.assertEqual(self.driver.names(PODS), ["a", "b"]))
+
+    def test_an_object_that_is_newer_than_a_list_joins_it(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3, app="x"), pod("b", 4)], 9))
+        self.feed(LABELLED, list_of([pod("a", 3, app="x")], 9))
+        self.feed(f"{PODS}/c", json.dumps(typed(pod("c", 15, app="x"))).encode())
+        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", 16))).encode())
+
+        def check() -> None:
+            self.assertEqual(self.driver.names(PODS), ["a", "b", "c"])
+            self.assertEqual(self.driver.names(LABELLED), ["c"])
+            self.assertEqual(self.version(PODS), "9")
+
+        self.before_and_after_a_reboot(check)
+
+    def test_an_older_list_does_not_undo_what_a_watch_told(self) -> None:
+        """A list that was asked for before the watch began, and is answered after it told of a deletion."""
+        late = self.driver.begin(PODS)
+        assert late is not None
+        self.driver.watch(f"{PODS}?resourceVersion=20", event("DELETED", pod("a", 21)), bookmark(22))
+        late.data([list_of([pod("a", 4)], 12)])
+        late.complete()
+        self.before_and_after_a_reboot(lambda: self.assertEqual(self.driver.status(PODS), 503))
 
 
 class ReplayTests(ViewTests):
@@ -174,6 +195,37 @@ class PageTests(ViewTests):
             self.feed(f"{selected}&continue=t", list_of([pod("b", 4)], 9))
             self.assertEqual(self.driver.status(selected), wanted, number)
 
+    def page(self, name: str, *tokens: str, size: int = 0, identity: str = ME) -> None:
+        """A page of a list by the label that is its name; ``tokens`` ask for it and for the next."""
+        before, after = tokens
+        body = list_of([pod(f"{name}-{before or after}", 3, padding="x" * size)], 9, token=after)
+        target = f"{PODS}?limit=1&labelSelector={name}{f'&continue={before}' if before else ''}"
+        self.feed(target, body, identity=identity)
+
+    def test_pages_are_bounded_in_bytes_for_each_identity(self) -> None:
+        self.driver = Driver(max_body=10_000)
+        self.feed = self.driver.feed
+        self.page("other", "", "t", size=6000, identity="cert:other")
+        self.page("a", "", "t", size=6000)
+        self.page("b", "", "t", size=6000)
+        self.page("long", "", "t1", size=4000)
+        self.page("long", "t1", "t2", size=4000)
+        self.page("long", "t2", "t3", size=4000)
+        self.page("long", "t3", "", size=10)
+        self.page("b", "t", "", size=10)
+        self.page("a", "t", "", size=10)
+        self.page("other", "t", "", size=10, identity="cert:other")
+        found = [self.driver.status(f"{PODS}?labelSelector={name}") for name in ("a", "b", "long")]
+        self.assertEqual(found, [503, 503, 503])
+        self.assertEqual(self.driver.status(f"{PODS}?labelSelector=other", identity="cert:other"), 200)
+
+    def test_an_identity_has_its_own_unfinished_lists_give_way(self) -> None:
+        self.page("other", "", "t", identity="cert:other")
+        for number in range(PagedLists.MAX_LISTS * 2):
+            self.page(f"n{number}", "", "t")
+        self.page("other", "t", "", identity="cert:other")
+        self.assertEqual(self.driver.status(f"{PODS}?labelSelector=other", identity="cert:other"), 200)
+
 
 class InitialEventsTests(ViewTests):
     def test_an_ordinary_bookmark_is_not_the_end(self) -> None:
@@ -202,38 +254,6 @@ class InitialEventsTests(ViewTests):
         recorder = self.driver.watch(INITIAL, event("ADDED", pod("a", 3)), b"garbage\n")
         recorder.data([event("ADDED", pod("c", 4)), bookmark(9, end=True)])
         self.assertEqual(self.driver.status(PODS), 503)
-
-
-class WrittenTests(ViewTests):
-    def write(self, method: str, target: str) -> None:
-        self.driver.cache.wrote(ME, request(target, method=method))
-
-    def test_what_a_client_deleted_does_not_come_back(self) -> None:
-        """Nor is it known to be gone: its deletion may take a while."""
-        self.feed(f"{PODS}/a", json.dumps(typed(pod("a", 3))).encode())
-        for method, target in (("PUT", "a"), ("PATCH", "a"), ("DELETE", "b"), ("DELETE", "a/x")):
-            self.write(method, f"{PODS}/{target}")
-        self.assertEqual(self.driver.status(f"{PODS}/a"), 200)
-        self.write("DELETE", f"{PODS}/a")
-        self.before_and_after_a_reboot(lambda: self.assertEqual(self.driver.status(f"{PODS}/a"), 503))
-
-    def test_what_a_list_shows_is_left_to_lists(self) -> None:
-        self.feed(PODS, list_of([pod("a", 3)], 9))
-        self.write("DELETE", f"{PODS}/a")
-        self.assertEqual(self.driver.names(PODS), ["a"])
-        self.assertEqual(self.driver.status(f"{PODS}/a"), 200)
-
-    def test_a_404_that_a_write_made_untrue(self) -> None:
-        for method, target, wanted in (
-            ("POST", PODS, 503),
-            ("PATCH", f"{PODS}/a", 503),
-            ("POST", f"{PODS}/b", 404),
-            ("POST", "/api/v1/namespaces/other/pods", 404),
-        ):
-            self.setUp()
-            self.feed(f"{PODS}/a", b'{"kind":"Status","reason":"NotFound","code":404}', 404)
-            self.write(method, target)
-            self.assertEqual(self.driver.status(f"{PODS}/a"), wanted, (method, target))
 
 
 class RestoredTests(ViewTests):
@@ -270,10 +290,14 @@ class RestoredTests(ViewTests):
 
 
 class SizeTests(ViewTests):
-    def test_bytes_are_those_of_the_objects(self) -> None:
+    def test_bytes_are_those_of_objects_and_names(self) -> None:
+        self.feed(f"{PODS}/missing", b'{"kind":"Status","reason":"NotFound"}', 404)
+
         def check() -> None:
             (collection,) = self.driver.cache.collections()
             wanted = sum(len(stored.item.raw) for stored in collection.objects.values())
+            names = [*collection.objects, *collection.absent, *collection.views]
+            wanted += sum(len(part) for name in names for part in name)
             self.assertEqual(collection.size, wanted)
 
         self.feed(PODS, list_of([pod("a", 3), pod("b", 4)], 9))

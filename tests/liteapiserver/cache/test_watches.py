@@ -11,9 +11,21 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.kube.json import JSONCodec
 from superedge.kube.media import PROTOBUF
 from superedge.kube.objects import WatchEvent
+from superedge.liteapiserver.cache import recorders
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
 from tests.kube.test_codecs import sample
-from tests.liteapiserver.cache.driver import PODS, Driver, bookmark, event, gzipped, list_of, pod, typed
+from tests.liteapiserver.cache.driver import (
+    ME,
+    PODS,
+    Driver,
+    bookmark,
+    event,
+    gzipped,
+    list_of,
+    pod,
+    request,
+    typed,
+)
 
 INITIAL = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
 SAMPLES = "/api/v1/namespaces/samples/configmaps"
@@ -88,7 +100,7 @@ class OnlineTests(SynchronousTestCase):
         for version in (110, 120):
             self.driver.feed(PODS, list_of([pod("a", version)], version))
             self.driver.watch(f"{PODS}?resourceVersion={version}", gone)
-            self.assertEqual(self.driver.status(PODS), 503)
+            self.assertEqual(self.driver.cache.position(ME, request(PODS)), "")
 
     def test_one_event_writes_one_object_not_the_list(self) -> None:
         self.driver.feed(PODS, list_of([pod(f"p{number}", 9) for number in range(500)], 20))
@@ -96,19 +108,44 @@ class OnlineTests(SynchronousTestCase):
         self.driver.watch(f"{PODS}?resourceVersion=20", event("MODIFIED", pod("p7", 21)))
         self.assertEqual(self.driver.commits - before, 2)
 
-    def test_error_410_makes_the_view_partial_until_relisted(self) -> None:
+    def test_what_was_listed_stays_when_a_watch_is_410(self) -> None:
+        """The client's version is too old; the list is true at its own. Then a list that is cut short."""
         error = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}\n'
-        self.driver.watch(f"{PODS}?resourceVersion=9", error)
-        for _ in range(2):
-            self.assertEqual(self.driver.status(PODS), 503)
-            self.assertEqual(self.driver.status(f"{PODS}/a"), 200)
-            self.driver.reboot()
+        for version in (1, 9):
+            self.driver.watch(f"{PODS}?resourceVersion={version}", error).complete()
+            for _ in range(2):
+                self.assertEqual(self.driver.names(PODS), ["a", "b"])
+                self.driver.reboot()
+        cut = self.driver.begin(PODS)
+        assert cut is not None
+        cut.data([list_of([pod("z", 30)], 31)[:-9]])
+        cut.abort()
+        self.assertEqual(self.driver.names(PODS), ["a", "b"])
         self.driver.feed(PODS, list_of([pod("z", 30)], 31))
         self.assertEqual(self.driver.names(PODS), ["z"])
 
-    def test_a_watch_from_later_than_what_is_known_leaves_a_gap(self) -> None:
-        self.driver.watch(f"{PODS}?resourceVersion=20", event("ADDED", pod("c", 21)))
-        self.assertEqual(self.driver.status(PODS), 503)
+    def test_a_watch_from_later_than_the_list(self) -> None:
+        """What it shows counts, and the list is complete at its own version: clients go on from there."""
+        watch = self.driver.watch(
+            f"{PODS}?resourceVersion=20", event("ADDED", pod("c", 21)), event("DELETED", pod("a", 22))
+        )
+        for _ in range(2):
+            self.assertEqual(self.driver.names(PODS), ["b", "c"])
+            self.assertEqual(self.version(), "9")
+            self.driver.reboot()
+        self.driver = Driver()
+        self.driver.feed(PODS, list_of([pod("a", 3), pod("b", 4)], 9))
+        watch = self.driver.watch(f"{PODS}?resourceVersion=20", event("ADDED", pod("c", 21)))
+        self.driver.feed(PODS, list_of([pod("b", 4), pod("c", 21)], 21))
+        watch.data([event("ADDED", pod("d", 22))])
+        self.assertEqual(self.version(), "22", "the list closes the gap")
+
+    def test_a_watch_from_anywhere_does_not_move_the_version(self) -> None:
+        """It begins with what there is, and does not say what was deleted before."""
+        for query in ("", "?resourceVersion=0"):
+            self.driver.watch(f"{PODS}{query}", event("ADDED", pod("b", 4)), event("ADDED", pod("c", 12)))
+            self.assertEqual(self.version(), "9")
+            self.assertEqual(self.driver.names(PODS), ["a", "b", "c"])
 
     def test_an_event_behind_a_newer_get(self) -> None:
         self.driver.feed(f"{PODS}/a", json.dumps(typed(pod("a", 15))).encode())
@@ -154,17 +191,37 @@ class OnlineTests(SynchronousTestCase):
         self.driver.watch(f"{PODS}?resourceVersion=10", event("ADDED", pod("d", 11)))
         self.assertEqual(self.driver.names(PODS), ["a", "b", "c", "d"])
 
-    def test_garbage_in_a_watch_is_counted_and_the_view_doubted(self) -> None:
+    def test_after_garbage_in_a_watch_the_view_stays_where_it_was(self) -> None:
         recorder = self.driver.watch(f"{PODS}?resourceVersion=9", b"garbage\n")
         recorder.data([event("ADDED", pod("c", 10))])
         recorder.complete()
-        self.assertEqual(self.driver.status(PODS), 503)
+        self.assertEqual(self.driver.names(PODS), ["a", "b"])
+        self.assertEqual(self.driver.cache.position(ME, request(PODS)), "", "to be listed again")
+        self.assertEqual([view.watchers for view in self.driver.cache.collections()[0].views.values()], [0])
 
     def test_endless_event(self) -> None:
         driver = Driver(max_body=1000)
         driver.feed(PODS, list_of([pod("a", 3)], 9))
         driver.watch(f"{PODS}?resourceVersion=9", b"{" * 5000, b"}" * 5000)
-        self.assertEqual(driver.status(PODS), 503)
+        self.assertEqual(driver.names(PODS), ["a"])
+        self.assertEqual(driver.cache.position(ME, request(PODS)), "")
+
+    def test_a_list_in_the_place_of_a_watch(self) -> None:
+        """A server that does not know the parameter answers with a list, which is no event."""
+        self.patch(recorders, "MAX_EVENT", 1000)
+        watch = self.driver.watch(f"{PODS}?resourceVersion=9")
+        body = list_of([pod(f"p{number}", 10) for number in range(100)], 20)
+        for at in range(0, len(body), 100):
+            watch.data([body[at : at + 100]])
+        self.assertLess(watch._splitter.pending, 1200)  # type: ignore[attr-defined]
+        self.assertEqual(self.driver.names(PODS), ["a", "b"])
+
+    def test_endless_initial_events(self) -> None:
+        driver = Driver(max_body=1000)
+        driver.feed(PODS, list_of([pod("a", 3)], 9))
+        frames = [event("ADDED", pod(f"p{number}", 10)) for number in range(50)]
+        driver.watch(f"{PODS}?{INITIAL}", *frames, bookmark(20, end=True))
+        self.assertEqual(driver.names(PODS), ["a"])
 
     @settings(max_examples=60)
     @given(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.interfaces import Change
+from superedge.liteapiserver.stores.directory import StoreInUse
 from superedge.liteapiserver.stores.file import FileStore
-from superedge.liteapiserver.stores.threads import StoreInUse
 from superedge.liteapiserver.stores.tree import file_name
 
 Found = dict[tuple[str, ...], bytes]

@@ -6,8 +6,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.interfaces import Change
+from superedge.liteapiserver.stores.directory import StoreInUse
 from superedge.liteapiserver.stores.sqlite import SqliteStore
-from superedge.liteapiserver.stores.threads import StoreInUse
 
 Found = dict[tuple[str, ...], bytes]
 

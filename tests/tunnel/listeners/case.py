@@ -81,10 +81,19 @@ class ListenerCase(SynchronousTestCase):
     def knows(self, node: str) -> bool:
         return node == "edge-1"
 
-    async def open(self, node: str, address: str, *, timeout: float, kind: str, begun: Any) -> MuxStream:
+    async def open(
+        self,
+        node: str,
+        address: str,
+        *,
+        timeout: float,
+        kind: str = "tcp",
+        begun: Any = None,
+        caller: str = "",
+    ) -> MuxStream:
         if self.opening is not None:
             await self.opening
-        request = DialRequest(kind, address, timeout)
+        request = DialRequest(kind, address, timeout, caller)
         return await dial(self.pair.dialer, request, begun)
 
     def says(self, data: bytes) -> None:

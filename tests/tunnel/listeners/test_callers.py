@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from superedge.config.addresses import TCPAddress, UnixAddress
 from superedge.config.listeners import ConnectListenerConfig, TcpListenerConfig, TlsListenerConfig
 from superedge.interfaces import IReactor
-from superedge.kube.nodes import Node, NodeIndex
+from superedge.kube.nodes import Node, NodeIndex, Ranges
 from superedge.net.endpoints import ClientEndpoint
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.directory import NodeDirectory
@@ -44,7 +44,14 @@ class FakeTunnel:
         return node in ("edge-1", "edge-2")
 
     async def open(
-        self, node: str, address: str, *, timeout: float, kind: str = "tcp", begun: Any = None
+        self,
+        node: str,
+        address: str,
+        *,
+        timeout: float,
+        kind: str = "tcp",
+        begun: Any = None,
+        caller: str = "",
     ) -> Any:
         self.asked.append((node, address, timeout))
         raise self.problem
@@ -108,9 +115,10 @@ class CallerTests(TestCase):
         self.assertEqual([node for node, _, _ in self.tunnel.asked], ["edge-1"])
 
     async def test_connect_by_the_addresses_of_nodes_and_pods(self) -> None:
-        index = NodeIndex()
+        index = NodeIndex(Ranges(["192.0.2.0/24", "2001:db8::/32"], ["10.64.0.0/16"]))
         index.put(Node("edge-1", ("192.0.2.7", "2001:db8::7"), (ip_network("10.64.1.0/24"),)))
         index.put(Node("edge-8", ("192.0.2.8",), ()))
+        index.settle()
         directory = NodeDirectory([], NodeTable(), None, index)
         config = ConnectListenerConfig(listen=f"unix:{self.path}", suffixes=["edge.example"])
         listener = self.start(ConnectListener(reactor, self.tunnel, config, FileWatcher(reactor), directory))

@@ -13,11 +13,14 @@ from superedge.config.listeners import HttpListenerConfig
 from superedge.mux.stream import MuxStream
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.http import HttpListener
-from superedge.web.h1 import RequestReader, ResponseReader
+from superedge.web.h1 import RequestReader
 from superedge.web.heads import RequestHead, ResponseHead
+from superedge.web.responses import ResponseReader
+from superedge.web.silence import Patience
 from tests.mux.pair import Pair, Recorder
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CODED = b"Transfer-Encoding: chunked\r\n"
 
 
 def get(node: str, path: str = "/") -> bytes:
@@ -36,7 +39,14 @@ class Tunnel:
         return node in ("edge-1", "edge-2")
 
     async def open(
-        self, node: str, address: str, *, timeout: float, kind: str = "tcp", begun: Any = None
+        self,
+        node: str,
+        address: str,
+        *,
+        timeout: float,
+        kind: str = "tcp",
+        begun: Any = None,
+        caller: str = "",
     ) -> MuxStream:
         self.opened.append((node, address, kind))
         if self.problem is not None:
@@ -87,6 +97,11 @@ class HttpCase(SynchronousTestCase):
         connection, transport = self.listener.make_protocol(), Caller()
         connection.makeConnection(transport)
         return connection, transport
+
+    def look(self) -> None:
+        """What is done every ten of the fifty seconds that connections may be idle."""
+        self.listener._close_idle()
+        self.listener._server.look(Patience(5, 5))
 
     def ask(self, connection: Any, data: bytes) -> None:
         connection.dataReceived(data)
@@ -266,7 +281,7 @@ class HttpListenerTests(HttpCase):
     def test_targets_that_break(self) -> None:
         for says in (
             b"nonsense\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         ):
             connection, transport = self.caller()
@@ -274,6 +289,32 @@ class HttpListenerTests(HttpCase):
             self.answer(self.targets[-1], says)
             self.assertEqual(self.statuses(transport), [502], says)
             self.assertFalse(transport.disconnecting)
+
+    def test_what_device_servers_send_reaches_the_caller_unambiguously(self) -> None:
+        for says in (
+            b"HTTP/1.1 200 OK\nX-A: b\nContent-Length: 2\n\nok",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A:\r\n b\r\nContent-Length: 2\r\n\r\nok",
+            b"HTTP/1.1 200 OK\r\nX-A : b\r\nTransfer-Encoding: chunked\r\n\r\n2   \r\nok\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 9\r\n" + CODED + b"\r\n02\nok\n0\n\n",
+        ):
+            connection, transport = self.caller()
+            self.ask(connection, get("edge-1"))
+            self.answer(self.targets[-1], says)
+            head, _, body = transport.value().partition(b"\r\n\r\n")
+            lengths = [line for line in head.split(b"\r\n") if b"ength" in line or b"oding" in line]
+            if body == b"ok":
+                self.assertEqual(lengths, [b"Content-Length: 2"], says)
+            else:
+                self.assertEqual(
+                    (lengths, body), ([b"Transfer-Encoding: chunked"], b"2\r\nok\r\n0\r\n\r\n"), says
+                )
+            self.assertIn(b"\r\nX-A: b\r\n", head + b"\r\n")
+            self.assertFalse(transport.disconnecting)
+
+    def test_utf8_in_a_query_goes_on_encoded(self) -> None:
+        connection, _ = self.caller()
+        self.ask(connection, get("edge-1", "/set?name=K\u00fcche"))
+        self.assertEqual(self.requests(self.targets[0]), [b"/set?name=K%C3%BCche"])
 
     def test_an_answer_that_is_cut_short_is_not_taken_for_whole(self) -> None:
         connection, transport = self.caller()
@@ -380,9 +421,9 @@ class HttpListenerTests(HttpCase):
         self.answer(self.targets[0], OK)
         for _ in range(5):
             self.pair.clock.advance(10)
-            self.listener._look()
+            self.look()
             self.pair.pump()
         self.assertTrue(self.targets[0].fin)
         self.pair.clock.advance(10)
-        self.listener._look()
+        self.look()
         self.assertTrue(transport.disconnecting)

@@ -66,7 +66,7 @@ class KeptTests(HttpCase):
             self.ask(self.caller()[0], get("edge-1"))
             self.answer(self.targets[0], OK)
             self.pair.clock.advance(40)  # of 50
-            self.listener._look()
+            self.look()
             self.pair.pump()
         self.assertEqual((len(self.targets), self.targets[0].fin), (1, False))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.tunnel.listeners.idle import IdleWatch
 from tests.mux.pair import Pair, Recorder
+from tests.tunnel.listeners.case import ListenerCase
 
 
 class IdleTests(SynchronousTestCase):
@@ -36,9 +39,22 @@ class IdleTests(SynchronousTestCase):
         self.wait(60)
         self.assertEqual(self.cut, 3)
 
-    def test_what_has_ended_is_forgotten(self) -> None:
+    def test_what_is_gone_is_not_cut(self) -> None:
         near, _ = self.pair.streams(Recorder(), Recorder())
         self.watch.add(near)
         near.abortConnection()
         self.wait(100)
         self.assertEqual((self.cut, self.watch._seen), (0, {}))
+
+
+class MemoryTests(ListenerCase):
+    options = {"idle_timeout": 14_400.0}
+
+    def test_a_stream_that_has_ended_is_forgotten_at_once(self) -> None:
+        idle = self.listener._idle
+        assert idle is not None
+        self.connect()
+        self.assertEqual(len(idle._seen), 1)
+        self.caller.protocol.connectionLost(Failure(ConnectionLost()))
+        self.pair.pump()
+        self.assertEqual(len(idle._seen), 0)

@@ -42,6 +42,9 @@ ca = ["pki/ca.crt"]
 registry = "kubernetes"
 drain_timeout = 10.0
 node_objects = true
+node_ranges = ["198.51.100.0/25"]
+pod_ranges = ["198.51.100.128/25"]
+reserved_ranges = ["198.51.100.64/30"]
 [tunnel_cloud.replicas]
 name = "{name}"
 namespace = "{namespace}"
@@ -61,6 +64,7 @@ addresses = ["{address}"]
 
 EDGE = """
 [tunnel_edge]
+drain_timeout = 1.0
 servers = [{servers}]
 server_name = "superedge-cloud"
 certificate = "pki/edge-1.crt"
@@ -198,6 +202,14 @@ class Site:
                 return sock.recv(1) == b"x"
         except OSError:
             return False
+
+    def refusal(self, name: str, host: str) -> str:
+        """What the replica answers to who wants to go there; empty when it leads there."""
+        try:
+            self.connect(name, f"{host}:{self.echo.port}").close()
+        except ConnectionError as problem:
+            return str(problem).partition("\r\n")[0]
+        return ""
 
     def resolve(self, name: str, question: str = NODE, kind: str = "A") -> list[str]:
         """What the replica's DNS server answers; empty when it does not."""

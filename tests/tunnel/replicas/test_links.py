@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -197,6 +198,19 @@ class LinkTests(TestCase):
                 link.abort("the other replica was killed")
             self.assertEqual((await caller.lost, await target.lost), (False, False))
 
+    async def test_a_link_ends_with_either_certificate(self) -> None:
+        real = time.time
+        for source in (self.links[0]._client_tls, self.links[1]._server_tls):
+            self.targets.append(Answering())
+            await self.router.open("edge-1", self.target, timeout=5)
+            (link,) = self.links[0]._links
+            source._peers._now = lambda: real() + 366 * 86400
+            self.watcher.check()
+            await link.when_closed()
+            source._peers._now = real
+            while self.links[1]._links:
+                await deferLater(reactor, 0.005)
+
     async def test_a_target_that_does_not_read_holds_up_its_sender_alone(self) -> None:
         slow = Holding()
         self.targets.append(slow)
@@ -294,7 +308,7 @@ class LinkTests(TestCase):
 
     async def test_nothing_is_forwarded_twice(self) -> None:
         link = await self.links[0]._link(self.there)
-        request = ForwardRequest("tcp", self.target, 5.0, "edge-1", hops=2)
+        request = ForwardRequest("tcp", self.target, 5.0, node="edge-1", hops=2)
         self.assertIn("forwarded once", await self.fails(dial(link, request), "denied"))
 
     async def test_a_node_cannot_pose_as_a_replica(self) -> None:

@@ -65,6 +65,7 @@ class ReplicaProcesses(Base):
             wait_until(partial(site.reaches, name), site)
             # The cluster's nodes, which it also waits for, may come after the first caller.
             wait_until(partial(self.ready, name), site)
+        self.check_claims()
         first = site.holder()
         for name in "abc":
             wait_until(partial(self.resolves, name, first), site)
@@ -73,7 +74,7 @@ class ReplicaProcesses(Base):
         )
         second, third = (name for name in "abc" if name != first)
         status = site.status(second)
-        self.assertEqual((status["replica"], status["draining"], status["nodes"]), (second, False, 0))
+        self.assertEqual((status["replica"], status["draining"], status["connected"]), (second, False, 0))
         nodes = {replica["name"]: replica["nodes"] for replica in status["replicas"]}
         self.assertEqual(nodes, {first: 1, third: 0})
         # Open streams: through the holder itself and through another replica.
@@ -104,6 +105,40 @@ class ReplicaProcesses(Base):
             wait_until(lambda: set(self.published()) == {f"superedge-tunnel-{other}-0"}, site)
         site.start(first)
         wait_until(lambda: site.reaches(first), site)
+
+    def add_node(self, name: str, hosts: list[str], pods: str) -> None:
+        """A Node object that says so of itself."""
+        nodes = "/api/v1/nodes"
+        addresses = [{"type": "InternalIP", "address": host} for host in hosts]
+        item = {
+            "metadata": {"name": name},
+            "spec": {"podCIDR": pods, "podCIDRs": [pods]},
+            "status": {"addresses": addresses},
+        }
+        self.assertLess(self.admin.call("POST", nodes, item).status, 300)
+        self.addCleanup(self.admin.call, "DELETE", f"{nodes}/{name}")
+
+    def check_claims(self) -> None:
+        """What a node has stays with it at every replica, whatever another claims."""
+        site, own, pod, free = self.site, "198.51.100.7", "198.51.100.130", "198.51.100.9"
+        owner, thief = f"{self.namespace}-owner", f"{self.namespace}-thief"
+        self.add_node(owner, [own], "198.51.100.128/26")
+        for name in "abc":
+            wait_until(lambda name=name: self.leads(name, own, owner), site)  # type: ignore[misc]
+        nobodys = ("198.51.100.65", "127.0.0.1", "198.51.100.200", "203.0.113.1")
+        self.add_node(thief, [own, pod, *nobodys, free], "198.51.100.128/25")
+        for name in "abc":
+            wait_until(lambda name=name: self.leads(name, free, thief), site)  # type: ignore[misc]
+            self.assertIn(f"node {thief} claims {own}, which {owner} has", site.log(name))
+            for host in (own, pod):
+                self.assertTrue(self.leads(name, host, owner), host)
+            for host in nobodys:
+                self.assertIn(" 404 ", site.refusal(name, host), host)
+            self.assertEqual(site.resolve(name, thief), [own, "203.0.113.1", free])
+
+    def leads(self, replica: str, host: str, node: str) -> bool:
+        """Whether an address leads to a node, which is not connected."""
+        return f"node {node} is not connected" in self.site.refusal(replica, host)
 
     def exchange(self, sock: socket.socket, payload: bytes) -> None:
         """Send, end our half, and get every byte back before the other half ends."""

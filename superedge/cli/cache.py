@@ -1,0 +1,305 @@
+"""`superedge cache`: looks into the cache of a lite-apiserver, running or stopped, and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from superedge import __version__
+from superedge.cli.errors import reported
+from superedge.config.load import load_config
+from superedge.config.root import Config
+from superedge.errors import ConfigError, SuperEdgeError
+from superedge.interfaces import ICacheStorePlugin
+from superedge.liteapiserver.contents import HIDDEN, Contents, Filter, Row
+from superedge.liteapiserver.stores.tree import file_name
+from superedge.plugin import find_plugin
+
+CONFIG = Path("/etc/superedge/edge.toml")
+_SHOWN = 100
+"""Faults that are listed on a terminal."""
+_UNBOUNDED = 100_000
+"""Columns when the output is not a terminal."""
+
+_T = TypeVar("_T", bound=Callable[..., Any])
+
+
+class _Place(NamedTuple):
+    """Where the cache is, as the options say."""
+
+    config: Path
+    path: Path | None
+    store: str | None
+
+    def contents(self) -> Contents:
+        """What is there. Raises SuperEdgeError."""
+        options: dict[str, Any] = {}
+        if self.path is not None:
+            key, name, path = "--store", self.store or "file", self.path
+        elif self.store is not None:
+            raise click.UsageError("--store needs the cache's directory, as PATH or with --path")
+        else:
+            section = load_config(Config, self.config).lite_apiserver
+            if section is None:
+                raise ConfigError(str(self.config), "lite_apiserver", "is missing: this node has no cache")
+            key, name = "lite_apiserver.cache.store", section.cache.store
+            path, options = section.cache.path, section.cache.options
+        try:
+            inspection = find_plugin(ICacheStorePlugin, name, key).inspect(str(path), options)
+        except OSError as problem:
+            raise SuperEdgeError(f"{path}: no cache of the kind {name} can be read: {problem}") from problem
+        return Contents(inspection, time.time)
+
+
+class Printer:
+    """Rows as a table for people or as JSON for programs."""
+
+    def __init__(self, output: str, console: Console) -> None:
+        self._json = output == "json"
+        self._console = console
+
+    def json(self, value: Any) -> None:
+        """One JSON value."""
+        self._console.out(msgspec.json.format(msgspec.json.encode(value)).decode(), highlight=False)
+
+    def rows(self, rows: Sequence[Row]) -> None:
+        """A table, with the columns of its first row."""
+        if self._json:
+            self.json(rows)
+            return
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in rows[0] if rows else ():
+            table.add_column(column, justify="right" if isinstance(rows[0][column], int) else "left")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row.values()))
+        if rows:
+            self._console.print(table)
+        self.say(_counted(len(rows), "row"))
+
+    def objects(self, rows: Sequence[Row]) -> None:
+        """Objects with their bodies."""
+        if self._json:
+            self.json(rows)
+            return
+        for row in rows:
+            body = row.pop("body", None)
+            encoded = row.pop("base64", None)
+            self._console.print(Text("  ".join(str(value) for value in row.values() if value), "bold"))
+            if encoded is not None:
+                self.say(f"protobuf, {len(encoded) * 3 // 4} bytes: --output json has them in base64")
+            elif body == HIDDEN:
+                self.say("hidden: --secrets shows it")
+            else:
+                self._console.print_json(msgspec.json.encode(body).decode())
+        self.say(_counted(len(rows), "object"))
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        if not self._json:
+            self._console.print(Text(text, "dim"))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    return Text(str(value))
+
+
+def _place(command: _T) -> _T:
+    """Options that say where the cache is and how to print it."""
+    for option in (
+        click.option(
+            "--output", type=click.Choice(["table", "json"]), default="table", help="Table or JSON."
+        ),
+        click.option("--store", help="The store's kind, with a path; file by default."),
+        click.option("--path", type=click.Path(path_type=Path), help="The cache's directory, like PATH."),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            default=CONFIG,
+            show_default=True,
+            help="The edge's configuration, which names the cache.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _whose(command: _T) -> _T:
+    for option in (
+        click.option("-n", "--namespace", help="A namespace, or a pattern."),
+        click.option("--identity", help="Whose objects: a pattern such as cert:system:node:*"),
+    ):
+        command = option(command)
+    return command
+
+
+def _which(command: _T) -> _T:
+    for option in (
+        click.option("--name", help="A name, or a pattern."),
+        click.option("--resource", help="A pattern over resource or resource.group."),
+    ):
+        command = option(command)
+    return command
+
+
+_secrets = click.option("--secrets", is_flag=True, help="Also what Secrets hold.")
+
+
+class _CacheGroup(click.Group):
+    """Takes the cache's directory before the command: ``superedge cache /var/lib/superedge/cache list``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            ctx.obj = Path(args.pop(0))
+            args = args or ["list"]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_CacheGroup, subcommand_metavar="[PATH] COMMAND [ARGS]...")
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cache() -> None:
+    """Look into the cache of a lite-apiserver, running or stopped, and change nothing.
+
+    PATH is the cache's directory; without it, the configuration names it.
+    """
+
+
+def _opened(config: Path, path: Path | None, store: str | None, output: str) -> tuple[Contents, Printer]:
+    """What the options name, and a printer; an error is one sentence and exit code 1."""
+    before: Path | None = click.get_current_context().find_object(Path)
+    width = None if sys.stdout.isatty() else _UNBOUNDED
+    return _Place(config, path or before, store).contents(), Printer(output, Console(width=width))
+
+
+@cache.command("list")
+@click.argument(
+    "what",
+    default="collections",
+    type=click.Choice(["collections", "objects", "views", "documents", "tokens"]),
+)
+@_place
+@_whose
+@_which
+def _list(
+    what: str,
+    config: Path,
+    path: Path | None,
+    store: str | None,
+    output: str,
+    identity: str | None,
+    namespace: str | None,
+    resource: str | None,
+    name: str | None,
+) -> None:
+    """List what is there, a row for each of WHAT."""
+    contents, printer = _opened(config, path, store, output)
+    tables: dict[str, Callable[[Filter], list[Row]]] = {
+        "collections": contents.collections,
+        "objects": contents.objects,
+        "views": contents.views,
+        "documents": contents.documents,
+        "tokens": contents.tokens,
+    }
+    printer.rows(tables[what](Filter(identity, resource, namespace, name)))
+
+
+@cache.command()
+@click.argument("resource")
+@click.argument("name", required=False)
+@_place
+@_whose
+@_secrets
+def show(
+    resource: str,
+    name: str | None,
+    config: Path,
+    path: Path | None,
+    store: str | None,
+    output: str,
+    identity: str | None,
+    namespace: str | None,
+    secrets: bool,
+) -> None:
+    """Print objects of RESOURCE with their bodies; exit 1 when there is none.
+
+    RESOURCE is resource or resource.group, a pattern.
+    """
+    contents, printer = _opened(config, path, store, output)
+    found = list(contents.bodies(Filter(identity, resource, namespace, name), secrets))
+    printer.objects(found)
+    if not found:
+        sys.exit(1)
+
+
+@cache.command()
+@_place
+def verify(config: Path, path: Path | None, store: str | None, output: str) -> None:
+    """Read everything; exit 1 when something is damaged."""
+    contents, printer = _opened(config, path, store, output)
+    count = contents.verify()
+    if output == "json":
+        printer.json({"records": count, "faults": contents.faults})
+    else:
+        for fault in contents.faults[:_SHOWN]:
+            printer.say(fault)
+        if len(contents.faults) > _SHOWN:
+            printer.say(f"and {len(contents.faults) - _SHOWN} more: --output json has all")
+        printer.say(f"{_counted(count, 'record')}, {_counted(len(contents.faults), 'fault')}")
+    if contents.faults:
+        sys.exit(1)
+
+
+@cache.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@_place
+@_whose
+@_which
+@_secrets
+def export(
+    directory: Path,
+    config: Path,
+    path: Path | None,
+    store: str | None,
+    output: str,
+    identity: str | None,
+    namespace: str | None,
+    resource: str | None,
+    name: str | None,
+    secrets: bool,
+) -> None:
+    """Write each object to a file below DIRECTORY."""
+    contents, printer = _opened(config, path, store, output)
+    count = 0
+    for row in contents.bodies(Filter(identity, resource, namespace, name), secrets):
+        place = (row[part] for part in ("identity", "resource", "version", "form", "namespace"))
+        below = directory.joinpath(*map(file_name, place))
+        below.mkdir(mode=0o700, parents=True, exist_ok=True)
+        body = row.get("body", row)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with os.fdopen(os.open(below / f"{file_name(row['name'])}.json", flags, 0o600), "wb") as out:
+            out.write(msgspec.json.format(msgspec.json.encode(body)) + b"\n")
+        count += 1
+    if output == "json":
+        printer.json({"objects": count, "directory": str(directory)})
+    printer.say(f"{_counted(count, 'object')} in {directory}")
+
+
+def main() -> None:
+    """The console script `superedge-cache`."""
+    with reported("superedge-cache"):
+        cache(prog_name="superedge-cache")

@@ -1,0 +1,32 @@
+"""`superedge example`: the configurations, units and manifests that come with the package."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+_EXAMPLES = {
+    "cloud.toml": "conf/cloud.toml",
+    "edge.toml": "conf/edge.toml",
+    "superedge-cloud.service": "deploy/systemd/superedge-cloud.service",
+    "superedge-edge.service": "deploy/systemd/superedge-edge.service",
+    "cloud.yaml": "deploy/kubernetes/cloud.yaml",
+    "replicas.yaml": "deploy/kubernetes/replicas.yaml",
+    "sysctl.conf": "deploy/sysctl/superedge.conf",
+}
+
+
+@click.command()
+@click.argument("name", type=click.Choice(list(_EXAMPLES)))
+def example(name: str) -> None:
+    """Print the file NAME: a configuration with every key, a systemd unit, or a Kubernetes manifest."""
+    click.echo((_share() / _EXAMPLES[name]).read_text(encoding="utf-8"), nl=False)
+
+
+def _share() -> Path:
+    """The examples' directory: package data, or the checkout that an editable install leads to."""
+    package = Path(str(files("superedge")))
+    share = package / "share"
+    return share if share.is_dir() else package.parent

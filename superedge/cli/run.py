@@ -1,0 +1,56 @@
+"""`superedge cloud`, `superedge edge`, `superedge check`: what is done with a configuration file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from superedge.tap.command import run_in_foreground
+from superedge.tap.program import Program
+
+_set = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Override one value of the file; may be given more than once.",
+)
+_strict = click.option("--strict", is_flag=True, help="Exit with 2 when there are warnings.")
+
+
+def _runner(end: str) -> click.Command:
+    default = Path(f"/etc/superedge/{end}.toml")
+
+    @click.command(end, help=f"Run the {end} end in the foreground, with the log on standard output.")
+    @click.option(
+        "--config",
+        "-c",
+        type=click.Path(path_type=Path),
+        default=default,
+        show_default=True,
+        help="The TOML configuration file.",
+    )
+    @_set
+    @_strict
+    def run(config: Path, overrides: tuple[str, ...], strict: bool) -> None:
+        run_in_foreground(Program(f"superedge-{end}", config.absolute(), overrides), strict)
+
+    return run
+
+
+cloud = _runner("cloud")
+edge = _runner("edge")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_set
+@_strict
+def check(file: Path, overrides: tuple[str, ...], strict: bool) -> None:
+    """Check the configuration FILE and the certificates that it names.
+
+    Prints every fault as FILE: KEY: what is wrong; what is accepted. Exits with 0 when there is none, with 78
+    when the file has a fault, with 1 when a certificate or key that it names cannot be used.
+    """
+    Program("superedge", file.absolute(), overrides).check(strict)

@@ -1,0 +1,61 @@
+"""What a deletion asks for, and what its answer says. Pure.
+
+Sources: apimachinery pkg/apis/meta/v1: DeleteOptions (protobuf: dryRun 5), Status (details 5, in it uid 6).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from superedge.kube.errors import DecodeError
+from superedge.kube.protobuf import MAGIC, split_envelope
+from superedge.kube.wire import BYTES, walk
+
+_DRY_RUN = 5
+_DETAILS, _DETAILS_UID = 5, 6
+
+
+class _Options(msgspec.Struct):
+    dryRun: list[str] | None = None
+
+
+class _Details(msgspec.Struct):
+    uid: str = ""
+
+
+class _Status(msgspec.Struct):
+    details: _Details | None = None
+
+
+_options = msgspec.json.Decoder(_Options)
+_status = msgspec.json.Decoder(_Status)
+
+
+def is_dry_run(options: bytes) -> bool:
+    """Whether a request's DeleteOptions say that nothing is to be deleted; so do those that are not read."""
+    if not options:
+        return False
+    try:
+        if options.startswith(MAGIC):
+            raw = split_envelope(options)[2]
+            return any(number == _DRY_RUN for number, _, _, _ in walk(raw))
+        return bool(_options.decode(options).dryRun)
+    except (msgspec.MsgspecError, DecodeError, UnicodeDecodeError):
+        return True
+
+
+def deleted_uid(status: bytes) -> str:
+    """The uid of what a Status says was deleted, empty when it says none. Raises DecodeError."""
+    try:
+        if not status.startswith(MAGIC):
+            details = _status.decode(status).details
+            return details.uid if details is not None else ""
+        raw = split_envelope(status)[2]
+        for number, wire, start, end in walk(raw):
+            if number == _DETAILS and wire == BYTES:
+                for inner, inner_wire, a, b in walk(raw, start, end):
+                    if inner == _DETAILS_UID and inner_wire == BYTES:
+                        return raw[a:b].decode()
+    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
+        raise DecodeError(f"not a Status: {problem}") from problem
+    return ""

@@ -1,0 +1,105 @@
+"""What a 403 says: a client may no longer read what it read before. Pure."""
+
+from __future__ import annotations
+
+from superedge.kube.request import RequestInfo
+from superedge.liteapiserver.cache.collection import Collection
+from superedge.liteapiserver.cache.documents import Documents
+from superedge.liteapiserver.cache.index import CollectionIndex
+from superedge.liteapiserver.cache.records import DENIED, Commit, DeniedHeader, pack
+from superedge.liteapiserver.cache.scopes import Scope, object_name, scope_of
+
+MAX_DENIALS = 1000
+"""Denials that are remembered; the oldest give way. What they denied is gone by then."""
+_LONGEST = 2048
+"""Characters of the longest that is remembered."""
+
+_Denial = tuple[str, ...]
+"""Identity, verb, group, resource, subresource, namespace, name, label and field selector; of a path that is
+no resource's, the path in the place of the resource."""
+
+
+def _denial(identity: str, verb: str, request: RequestInfo) -> _Denial:
+    if not request.is_resource:
+        return (identity, verb, "", request.path, "", "", "", "", "")
+    what = (identity, verb, request.group, request.resource, request.subresource)
+    if verb == "get":
+        return (*what, *object_name(request), "", "")
+    scope = scope_of(request)
+    return (*what, scope.namespace, "", scope.labels, scope.fields)
+
+
+def _verb(request: RequestInfo) -> str:
+    """What is asked for, which for HEAD is what GET would ask for."""
+    if not request.is_resource or request.verb == "watch":
+        return "watch" if request.verb == "watch" else "get"
+    return "get" if request.name else "list"
+
+
+class Denials:
+    """Takes 403s of the API server, forgets what they deny, and what they said once it is allowed again."""
+
+    def __init__(self, collections: CollectionIndex, documents: Documents, commit: Commit) -> None:
+        self._collections = collections
+        self._documents = documents
+        self._commit = commit
+        self._found: dict[_Denial, None] = {}
+
+    def deny(self, identity: str, request: RequestInfo) -> None:
+        """A read is forbidden: what rests on it is forgotten, in memory and in the store."""
+        verb = _verb(request)
+        if request.is_resource and not request.subresource:
+            self._forget(identity, request, verb)
+        self._documents.forget(identity, request, self._commit)
+        denial = _denial(identity, verb, request)
+        if denial not in self._found and sum(map(len, denial)) <= _LONGEST:
+            while len(self._found) >= MAX_DENIALS:
+                self._lift(next(iter(self._found)))
+            self._found[denial] = None
+            self._commit(DENIED, denial, pack(DeniedHeader()))
+
+    def _forget(self, identity: str, request: RequestInfo, verb: str) -> None:
+        forms = self._collections.of(identity, request)
+        if verb == "get":
+            for form in forms:
+                form.revoke_object(object_name(request))
+        elif verb == "list" or request.flag("sendInitialEvents"):
+            self._documents.forget_about(identity, request, self._commit)
+            for form in forms:
+                self._revoke(form, scope_of(request))
+
+    def _revoke(self, form: Collection, scope: Scope) -> None:
+        """Every list from which this one could be told needs more rights than it does."""
+        for namespace in {scope.namespace, ""}:
+            for labels in {scope.labels, ""}:
+                for fields in {scope.fields, ""}:
+                    view = form.views.get(Scope(namespace, labels, fields))
+                    if view is not None:
+                        form.revoke(view)
+
+    def allow(self, identity: str, request: RequestInfo) -> None:
+        """A read was answered: it is forbidden no longer. Who lists may watch."""
+        if self._found:
+            verb = _verb(request)
+            for each in ("list", "watch") if verb == "list" else (verb,):
+                denial = _denial(identity, each, request)
+                if denial in self._found:
+                    self._lift(denial)
+
+    def _lift(self, denial: _Denial) -> None:
+        del self._found[denial]
+        self._commit(DENIED, denial, None)
+
+    def denies(self, identity: str, request: RequestInfo) -> bool:
+        """Whether the cloud forbade it last."""
+        return bool(self._found) and _denial(identity, _verb(request), request) in self._found
+
+    def restore(self, key: tuple[str, ...]) -> None:
+        """Take back a denial. Raises ValueError."""
+        identity, verb, group, resource, subresource, namespace, name, labels, fields = key
+        self._found[identity, verb, group, resource, subresource, namespace, name, labels, fields] = None
+
+    def save(self) -> None:
+        """Write down everything once more."""
+        for denial in self._found:
+            self._commit(DENIED, denial, pack(DeniedHeader()))

@@ -1,0 +1,31 @@
+"""Whether an object belongs to what a list or watch asks for. Pure."""
+
+from __future__ import annotations
+
+from superedge.kube.errors import DecodeError, SelectorError
+from superedge.kube.fields import parse_field_selector
+from superedge.kube.memo import memo
+from superedge.kube.objects import Codec
+from superedge.kube.selectors import parse_label_selector
+from superedge.liteapiserver.cache.scopes import Name, Scope
+
+# A kubelet has a list for each ConfigMap and Secret of its pods.
+_fields = memo(1024)(parse_field_selector)
+
+
+def belongs(scope: Scope, codec: Codec, group: str, resource: str, name: Name, raw: bytes) -> bool | None:
+    """Whether an object, as ``codec`` reads it, is selected; None when that cannot be told from it."""
+    if not scope.covers(name):
+        return False
+    try:
+        fields = _fields(scope.fields, group, resource)
+        if fields is None:
+            return None
+        if not fields.selects_name(*name):
+            return False
+        if not fields.names_only and not (codec.whole and fields.selects(codec, raw)):
+            return False if codec.whole else None
+        labels = parse_label_selector(scope.labels)
+        return labels is None or labels(codec.labels(raw))
+    except (SelectorError, DecodeError):
+        return None

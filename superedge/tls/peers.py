@@ -1,0 +1,121 @@
+"""The peers of one source's connections: a connection lasts no longer than the trust in its certificate.
+
+TLS verifies a certificate in a full handshake alone: neither while a connection lasts, nor when a session is
+resumed. What one handshake verified is kept here, and looked at again.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import sha256
+from itertools import chain
+from math import inf
+from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
+
+from superedge.tls.x509 import Certificate, parse_certificate
+
+
+class SecureConnection(Protocol):
+    """A TLS connection whose handshake is done."""
+
+    peer_certificate: dict[str, Any]
+    """As `ssl.SSLObject.getpeercert` gives it; empty without one."""
+
+    def peer_der(self) -> bytes:
+        """The peer's certificate, DER."""
+
+    def verified_chain(self) -> list[bytes]:
+        """What was verified, DER, the peer's own certificate first and the CA that is trusted last.
+
+        Empty on a resumed session, where nothing was.
+        """
+
+    def end(self, reason: str) -> None:
+        """Drop the connection."""
+
+
+class Verified(NamedTuple):
+    """What a full handshake found."""
+
+    until: float
+    """Unix time at which the first certificate of the chain expires."""
+    signer: bytes
+    """The trusted CA, see `Certificate.signer`."""
+
+
+class Peers:
+    """Admits connections, and ends them when their peer is not to be trusted any more.
+
+    ``now`` gives Unix time; ``grace`` is how many seconds connections may outlast a certificate.
+    """
+
+    def __init__(self, now: Callable[[], float], grace: float = 0.0) -> None:
+        self._now = now
+        self._grace = grace
+        self._trusted: frozenset[bytes] = frozenset()
+        self._verified: dict[bytes, Verified] = {}
+        """By the peer's certificate, hashed. A session is resumed in the context that began it alone."""
+        self._connections: WeakKeyDictionary[SecureConnection, Verified] = WeakKeyDictionary()
+        self._next = inf
+        """When the first certificate expires, Unix time."""
+
+    def trust(self, authorities: Iterable[Certificate]) -> None:
+        """From now on these are trusted; connections end whose peers others have signed."""
+        self._trusted = frozenset(each.signer for each in authorities)
+        self._verified.clear()
+        for connection, verified in list(self._connections.items()):
+            if verified.signer not in self._trusted:
+                del self._connections[connection]
+                connection.end("the CA of the peer's certificate is not trusted any more")
+
+    def admit(self, connection: SecureConnection) -> str:
+        """Note a connection whose handshake is done; why its peer is not trusted, empty when it is."""
+        if not connection.peer_certificate:
+            return ""
+        found = connection.verified_chain()
+        key = sha256(found[0] if found else connection.peer_der()).digest()
+        verified = _verified(connection, found) if found else self._verified.get(key)
+        if verified is None:
+            return "the session that it resumes is too old"
+        if verified.signer not in self._trusted:
+            return "the CA of its certificate is not trusted any more"
+        if verified.until <= self._now():
+            return f"its certificate {_expired(verified)}"
+        self._verified[key] = self._connections[connection] = verified
+        self._next = min(self._next, verified.until)
+        return ""
+
+    def end_expired(self) -> bool:
+        """End the connections whose peer's certificate has expired; whether any certificate has."""
+        now = self._now() - self._grace
+        if now < self._next:
+            return False
+        self._verified = {key: each for key, each in self._verified.items() if each.until > now}
+        for connection, verified in list(self._connections.items()):
+            if verified.until <= now:
+                del self._connections[connection]
+                connection.end(f"the peer's certificate {_expired(verified)}")
+        known = chain(self._verified.values(), self._connections.values())
+        self._next = min((each.until for each in known), default=inf)
+        return True
+
+
+def _verified(connection: SecureConnection, found: list[bytes]) -> Verified:
+    authorities = [_authority(der) for der in found[1:] or found]
+    until: float = ssl.cert_time_to_seconds(connection.peer_certificate["notAfter"])
+    for each in authorities:
+        until = min(until, each.not_after.timestamp())
+    return Verified(until, authorities[-1].signer)
+
+
+@lru_cache(maxsize=64)
+def _authority(der: bytes) -> Certificate:
+    return parse_certificate(der)
+
+
+def _expired(verified: Verified) -> str:
+    return f"expired at {datetime.fromtimestamp(verified.until, UTC):%Y-%m-%dT%H:%M:%SZ}"

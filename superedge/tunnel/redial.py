@@ -1,0 +1,53 @@
+"""When an edge dials again. Pure: times are seconds on any steady clock."""
+
+from __future__ import annotations
+
+from random import Random
+
+from superedge.net.backoff import Backoff
+
+STEADY = 2.0
+"""Seconds that a session has to work for the next to be dialled at once."""
+SPREAD = 0.1
+"""Seconds over which edges that lost their sessions at one moment dial."""
+SHORT_SESSION_PAUSE = 2.0
+"""Longest wait, seconds, after a session that worked for less than STEADY."""
+REFUSED_PAUSE = 1.0
+"""Longest wait, seconds, while a server refuses at once, as a port or a balancer does that starts anew."""
+REFUSED_TIME = 60.0
+"""Seconds without a session after which such a server is tried as rarely as one that does not answer."""
+
+
+class Redial:
+    """What a session achieved, or why there was none, decides about the wait before the next dial."""
+
+    def __init__(
+        self, initial: float, maximum: float, patience: int = 1, random: Random | None = None
+    ) -> None:
+        """``initial``, ``maximum`` and ``patience`` are those of `Backoff`."""
+        self._random = random or Random()
+        self._spread = min(SPREAD, initial)
+        self._backoff = Backoff(initial, maximum, random=self._random, patience=patience)
+        self._failing_since: float | None = None
+
+    def failed(self, now: float, refused: bool) -> float:
+        """There is no connection, since a server ``refused`` it, or since none answered; seconds to wait."""
+        if self._failing_since is None:
+            self._failing_since = now
+        if refused and now - self._failing_since < REFUSED_TIME:
+            return self._backoff.failed(now, REFUSED_PAUSE)
+        return self._backoff.failed(now)
+
+    def ended(self, now: float, lasted: float, worked: bool) -> float:
+        """A session that ``lasted`` so many seconds has ended; seconds to wait.
+
+        It ``worked`` when the peer answered on it: a peer that refuses our certificate says so only after
+        the handshake.
+        """
+        if not worked:
+            return self._backoff.failed(now)
+        self._failing_since = None
+        if lasted < STEADY:
+            return self._backoff.failed(now, SHORT_SESSION_PAUSE)
+        self._backoff.reset()
+        return self._spread * self._random.random()
