@@ -26,6 +26,9 @@ _COMMANDS = {
     "edge": _Command("superedge.cli.run:edge", "Run the edge end in the foreground."),
     "check": _Command("superedge.cli.run:check", "Check a configuration and the files it names."),
     "nodes": _Command("superedge.cli.nodes:nodes", "List the nodes of a cloud end."),
+    "health": _Command(
+        "superedge.cli.health:health", "Show what peers say of nodes, and what becomes of them."
+    ),
     "cache": _Command("superedge.cli.cache:cache", "Look into the cache of a lite-apiserver."),
     "connect": _Command(
         "superedge.cli.connect:connect", "Connect standard input and output to a node's port."
