@@ -34,7 +34,7 @@ from superedge.health.witnesses import witnesses_of
 from superedge.net.backoff import Backoff
 from superedge.net.periodic import PeriodicCall
 
-PARTNERS = 3
+PARTNERS = 2
 """Peers that a node keeps links to; about as many keep one to it."""
 CANDIDATES = 16
 """Among whom it chooses those it reaches."""

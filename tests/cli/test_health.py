@@ -24,8 +24,8 @@ CLOUD: dict[str, Any] = {
             "nodes": [
                 {
                     "name": "edge-1", "ready": "Unknown", "contact": "lost", "verdict": "dead",
-                    "since": NOW - 30, "outcome": "evict", "healthy": [], "unhealthy": ["edge-2", "edge-3"], "witnesses": 2,
-                    "ballot": None,
+                    "since": NOW - 30, "outcome": "evict", "healthy": [],
+                    "unhealthy": ["edge-2", "edge-3"], "witnesses": 2, "ballot": None,
                 },
                 {
                     "name": "edge-2\x1b[31m", "ready": "True", "contact": "good", "verdict": "alive",

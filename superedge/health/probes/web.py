@@ -104,15 +104,21 @@ class _Status:
 
 @implementer(IHealthChecker)
 class WebChecker:
-    """GETs a path. ``tls`` is None for plain HTTP; ``well`` says which statuses are good."""
+    """Asks for a path. ``tls`` is None for plain HTTP; ``well`` says which statuses are good."""
 
     def __init__(
-        self, reactor: IReactor, options: _Options, tls: ContextSource | None, well: Callable[[int], bool]
+        self,
+        reactor: IReactor,
+        options: _Options,
+        tls: ContextSource | None,
+        well: Callable[[int], bool],
+        method: bytes = b"GET",
     ) -> None:
         self._reactor = reactor
         self._options = options
         self._tls = tls
         self._well = well
+        self._method = method
         self._idle: dict[TCPAddress, UpstreamConnection] = {}
         self._connections: set[UpstreamConnection] = set()
 
@@ -120,7 +126,9 @@ class WebChecker:
         """Raises ConnectError, Unwell."""
         address = TCPAddress(host, port)
         head = request_head(
-            b"GET", self._options.path.encode(), [(b"Host", (self._options.host or str(address)).encode())]
+            self._method,
+            self._options.path.encode(),
+            [(b"Host", (self._options.host or str(address)).encode())],
         )
         status = await self._ask(address, head, timeout)
         if not self._well(status):
@@ -154,7 +162,7 @@ class WebChecker:
 
     async def _exchange(self, connection: UpstreamConnection, head: bytes) -> int:
         receiver = _Status(connection)
-        connection.request(head, False, True, receiver)
+        connection.request(head, self._method == b"HEAD", True, receiver)
         return await receiver.done
 
     def close(self) -> None:
@@ -190,6 +198,6 @@ def https_checker(reactor: IReactor, options: Mapping[str, Any]) -> WebChecker:
 
 def kubelet_checker(reactor: IReactor, options: Mapping[str, Any]) -> WebChecker:
     """Any status is good. With the option ca, and server_name, the kubelet's certificate is verified."""
-    found = _read("kubelet", {"path": "/healthz", **options})
+    found = _read("kubelet", {"host": "kubelet", **options})
     tls: ContextSource = ClientContextSource([Path(path) for path in found.ca]) if found.ca else _Unverified()
-    return WebChecker(reactor, found, tls, lambda status: True)
+    return WebChecker(reactor, found, tls, lambda status: True, b"HEAD")

@@ -1,0 +1,215 @@
+"""Probes against real sockets, and the score that they make together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from superedge.config.addresses import TCPAddress
+from superedge.config.health import EdgeHealthConfig, ProbeConfig
+from superedge.errors import ConfigError, SuperEdgeError
+from superedge.health.messages import Member
+from superedge.health.probes.icmp import ICMPChecker
+from superedge.health.probes.panel import Asked, Panel
+from superedge.health.probes.tcp import TCPChecker
+from superedge.health.probes.web import http_checker, https_checker, kubelet_checker
+from superedge.net.endpoints import ServerEndpoint
+from superedge.testing.demo.stage import free_port
+from superedge.tls.authority import Authority
+from superedge.tls.contexts import ServerContextSource
+from tests.kube.contract import ClientContract
+
+PEER = Member("edge-2", "127.0.0.1", 10250)
+
+
+class Server(Protocol):
+    """Answers every request with the next status; 0 hangs up, -1 says nothing."""
+
+    transport: Any
+    statuses: list[int]
+    seen: list[bytes]
+
+    def connectionMade(self) -> None:
+        self.seen.append(b"connected")
+
+    def dataReceived(self, data: bytes) -> None:
+        self.seen.append(data)
+        status = self.statuses.pop(0) if self.statuses else 401
+        if status > 0:
+            self.transport.write(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+        elif status == 0:
+            self.transport.loseConnection()
+
+
+class WebTests(TestCase):
+    timeout = 20
+    reactor = ClientContract.reactor
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        ca = Authority.create(self.directory)
+        self.ca = ca.path
+        pair = ca.issue("kubelet", dns=["kubelet"], ips=["127.0.0.1"], directory=self.directory)
+        self.statuses: list[int] = []
+        self.seen: list[bytes] = []
+        self.checkers: list[Any] = []
+        self.ports = []
+        for tls in (ServerContextSource(pair.certificate, pair.key), None):
+            factory = Factory()
+            factory.protocol = cast(Any, type("S", (Server,), {"statuses": self.statuses, "seen": self.seen}))
+            endpoint = ServerEndpoint(self.reactor, TCPAddress("127.0.0.1", 0), tls)
+            self.ports.append(endpoint.listen_now(factory))
+        self.secure, self.plain = (cast(Any, port.getHost()).port for port in self.ports)
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        for checker in self.checkers:
+            checker.close()
+        for port in self.ports:
+            port.stopListening()
+        await deferLater(self.reactor, 0.05)
+
+    def checker(self, make: Any, **options: Any) -> Any:
+        made = make(self.reactor, options)
+        self.checkers.append(made)
+        return made
+
+    async def fails(self, checker: Any, port: int) -> str:
+        try:
+            await checker.check("127.0.0.1", port, 1.0)
+        except SuperEdgeError as problem:
+            return str(problem)
+        return self.fail("it passes")
+
+    async def test_a_kubelet_may_answer_what_it_likes(self) -> None:
+        checker = self.checker(kubelet_checker)
+        self.statuses += [401, 403, 200, 500]
+        for _ in range(4):
+            await checker.check("127.0.0.1", self.secure, 1.0)
+        self.assertEqual(self.seen.count(b"connected"), 1)
+        self.assertNotIn(b"Authorization", b"".join(self.seen))
+        self.assertTrue(self.seen[1].startswith(b"HEAD / HTTP/1.1\r\n"))
+
+    async def test_a_kubelet_that_hangs_up_or_is_not_there(self) -> None:
+        checker = self.checker(kubelet_checker)
+        self.statuses += [0]
+        await self.fails(checker, self.secure)
+        self.assertIn("127.0.0.1", await self.fails(checker, free_port()))
+        self.assertIn("TLS", await self.fails(checker, self.plain))
+
+    async def test_a_connection_that_was_closed_meanwhile_says_nothing(self) -> None:
+        checker = self.checker(kubelet_checker)
+        await checker.check("127.0.0.1", self.secure, 1.0)
+        self.statuses += [0, 401]
+        await checker.check("127.0.0.1", self.secure, 1.0)
+        self.assertEqual(self.seen.count(b"connected"), 2)
+
+    async def test_a_kubelet_whose_certificate_is_to_be_verified(self) -> None:
+        good = self.checker(kubelet_checker, ca=[str(self.ca)], server_name="kubelet")
+        await good.check("127.0.0.1", self.secure, 1.0)
+        other = Authority.create(self.directory / "other")
+        await self.fails(self.checker(kubelet_checker, ca=[str(other.path)]), self.secure)
+        await self.fails(self.checker(kubelet_checker, ca=[str(self.ca)], server_name="other"), self.secure)
+
+    async def test_http_wants_success(self) -> None:
+        checker = self.checker(http_checker, path="/healthz")
+        self.statuses += [200, 302, 404, 503]
+        for _ in range(2):
+            await checker.check("127.0.0.1", self.plain, 1.0)
+        for status in ("404", "503"):
+            self.assertIn(f"/healthz answers {status}", await self.fails(checker, self.plain))
+
+    async def test_https_verifies(self) -> None:
+        self.statuses += [200]
+        await self.checker(https_checker, ca=[str(self.ca)]).check("127.0.0.1", self.secure, 1.0)
+        self.assertRaises(ConfigError, https_checker, self.reactor, {})
+        self.assertRaises(ConfigError, http_checker, self.reactor, {"paht": "/"})
+
+    async def test_tcp(self) -> None:
+        checker = self.checker(TCPChecker)
+        await checker.check("127.0.0.1", self.plain, 1.0)
+        await self.fails(checker, free_port())
+
+    async def test_icmp(self) -> None:
+        try:
+            checker = self.checker(ICMPChecker)
+        except ConfigError as problem:
+            self.assertIn("net.ipv4.ping_group_range", str(problem))
+            return
+        await checker.check("127.0.0.1", 0, 1.0)
+        await checker.check("::1", 0, 1.0)
+
+    async def test_a_check_that_is_given_up_leaves_nothing(self) -> None:
+        self.statuses += [-1]
+        checker = self.checker(kubelet_checker)
+        panel = Panel(self.reactor, [Asked("kubelet", checker, 1.0, 0.2, 0, self.secure)])
+        self.assertEqual(await panel.score(PEER, 1.0), 0)
+        self.assertEqual(await panel.score(PEER, 1.0), 100)
+
+
+class Checker:
+    """Passes, or not, as it is told."""
+
+    def __init__(self, *passes: bool | None) -> None:
+        self.passes = list(passes)
+        self.ports: list[int] = []
+
+    async def check(self, host: str, port: int, timeout: float) -> None:
+        self.ports.append(port)
+        passes = self.passes.pop(0)
+        if passes is None:
+            await Deferred()
+        if not passes:
+            raise SuperEdgeError("no")
+
+
+class PanelTests(SynchronousTestCase):
+    def score(self, probes: Sequence[Asked], wait: float = 0.0, multiplier: float = 1.0) -> int:
+        clock = Clock()
+        done = Deferred.fromCoroutine(Panel(clock, probes).score(PEER, multiplier))
+        clock.advance(wait)
+        return self.successResultOf(done)
+
+    def test_weights_add_up(self) -> None:
+        good, bad = Checker(True), Checker(False)
+        probes = [Asked("a", good, 0.7, 2.0, 0, 80), Asked("b", bad, 0.3, 2.0, 0, 0)]
+        self.assertEqual(self.score(probes), 70)
+        self.assertEqual((good.ports, bad.ports), ([80], [10250]))
+
+    def test_thirds_make_a_whole(self) -> None:
+        config = EdgeHealthConfig(
+            certificate=Path("c"),
+            key=Path("k"),
+            ca=[Path("a")],
+            probes=[ProbeConfig(kind="kubelet") for _ in range(3)],
+        )
+        weights = config.weights()
+        probes = [Asked("p", Checker(True), weight, 2.0, 0, 1) for weight in weights]
+        self.assertEqual(self.score(probes), 100)
+        mixed = [
+            ProbeConfig(kind="kubelet", weight=0.5),
+            ProbeConfig(kind="kubelet"),
+            ProbeConfig(kind="icmp"),
+        ]
+        config = EdgeHealthConfig(certificate=Path("c"), key=Path("k"), ca=[Path("a")], probes=mixed)
+        self.assertEqual(config.weights(), [0.5, 0.25, 0.25])
+
+    def test_retries(self) -> None:
+        self.assertEqual(self.score([Asked("a", Checker(False, False, True), 1.0, 2.0, 2, 1)]), 100)
+        self.assertEqual(self.score([Asked("a", Checker(False, False, True), 1.0, 2.0, 1, 1)]), 0)
+
+    def test_time_is_limited_and_stretches(self) -> None:
+        self.assertEqual(self.score([Asked("a", Checker(None), 1.0, 2.0, 0, 1)], wait=2.1), 0)
+        clock = Clock()
+        done = Deferred.fromCoroutine(
+            Panel(clock, [Asked("a", Checker(None), 1.0, 2.0, 0, 1)]).score(PEER, 3.0)
+        )
+        clock.advance(5.9)
+        self.assertNoResult(done)
+        clock.advance(0.2)
+        self.assertEqual(self.successResultOf(done), 0)
