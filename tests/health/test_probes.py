@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import h2.config
+import h2.connection
+import h2.events
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
@@ -16,13 +22,16 @@ from superedge.config.health import EdgeHealthConfig, ProbeConfig
 from superedge.errors import ConfigError, SuperEdgeError
 from superedge.health.messages import Member
 from superedge.health.probes.icmp import ICMPChecker
+from superedge.health.probes.kubelet import Answers, KubeletChecker
 from superedge.health.probes.panel import Asked, Panel
 from superedge.health.probes.tcp import TCPChecker
-from superedge.health.probes.web import http_checker, https_checker, kubelet_checker
+from superedge.health.probes.web import http_checker, https_checker
 from superedge.net.endpoints import ServerEndpoint
+from superedge.net.errors import ConnectError
 from superedge.testing.demo.stage import free_port
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ServerContextSource
+from superedge.web.h2frames import GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame, settings
 from tests.kube.contract import ClientContract
 
 PEER = Member("edge-2", "127.0.0.1", 10250)
@@ -87,34 +96,34 @@ class WebTests(TestCase):
         return self.fail("it passes")
 
     async def test_a_kubelet_may_answer_what_it_likes(self) -> None:
-        checker = self.checker(kubelet_checker)
+        checker = self.checker(KubeletChecker)
         self.statuses += [401, 403, 200, 500]
         for _ in range(4):
             await checker.check("127.0.0.1", self.secure, 1.0)
-        self.assertEqual(self.seen.count(b"connected"), 1)
+        self.assertEqual(self.seen.count(b"connected"), 2, "one to learn that it is no HTTP/2")
         self.assertNotIn(b"Authorization", b"".join(self.seen))
-        self.assertTrue(self.seen[1].startswith(b"HEAD / HTTP/1.1\r\n"))
+        self.assertTrue(self.seen[2].startswith(b"HEAD / HTTP/1.1\r\n"))
 
     async def test_a_kubelet_that_hangs_up_or_is_not_there(self) -> None:
-        checker = self.checker(kubelet_checker)
+        checker = self.checker(KubeletChecker)
         self.statuses += [0]
         await self.fails(checker, self.secure)
         self.assertIn("127.0.0.1", await self.fails(checker, free_port()))
         self.assertIn("TLS", await self.fails(checker, self.plain))
 
     async def test_a_connection_that_was_closed_meanwhile_says_nothing(self) -> None:
-        checker = self.checker(kubelet_checker)
+        checker = self.checker(KubeletChecker)
         await checker.check("127.0.0.1", self.secure, 1.0)
         self.statuses += [0, 401]
         await checker.check("127.0.0.1", self.secure, 1.0)
-        self.assertEqual(self.seen.count(b"connected"), 2)
+        self.assertEqual(self.seen.count(b"connected"), 3)
 
     async def test_a_kubelet_whose_certificate_is_to_be_verified(self) -> None:
-        good = self.checker(kubelet_checker, ca=[str(self.ca)], server_name="kubelet")
+        good = self.checker(KubeletChecker, ca=[str(self.ca)], server_name="kubelet")
         await good.check("127.0.0.1", self.secure, 1.0)
         other = Authority.create(self.directory / "other")
-        await self.fails(self.checker(kubelet_checker, ca=[str(other.path)]), self.secure)
-        await self.fails(self.checker(kubelet_checker, ca=[str(self.ca)], server_name="other"), self.secure)
+        await self.fails(self.checker(KubeletChecker, ca=[str(other.path)]), self.secure)
+        await self.fails(self.checker(KubeletChecker, ca=[str(self.ca)], server_name="other"), self.secure)
 
     async def test_http_wants_success(self) -> None:
         checker = self.checker(http_checker, path="/healthz")
@@ -146,10 +155,97 @@ class WebTests(TestCase):
 
     async def test_a_check_that_is_given_up_leaves_nothing(self) -> None:
         self.statuses += [-1]
-        checker = self.checker(kubelet_checker)
-        panel = Panel(self.reactor, [Asked("kubelet", checker, 1.0, 0.2, 0, self.secure)])
+        checker = self.checker(KubeletChecker)
+        panel = Panel(self.reactor, [Asked("kubelet", checker, 1.0, 0.3, 0, self.secure)])
         self.assertEqual(await panel.score(PEER, 1.0), 0)
         self.assertEqual(await panel.score(PEER, 1.0), 100)
+
+
+class H2Server(Protocol):
+    """HTTP/2 by the library h2; answers what it is asked with 401."""
+
+    transport: Any
+    asked: list[list[tuple[str, str]]]
+    made: list[H2Server]
+
+    def connectionMade(self) -> None:
+        self.made.append(self)
+        config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
+        self.connection = h2.connection.H2Connection(config)
+        self.connection.initiate_connection()
+        self.connection.ping(b"12345678")
+        self.transport.write(self.connection.data_to_send())
+
+    def dataReceived(self, data: bytes) -> None:
+        for event in self.connection.receive_data(data):
+            if isinstance(event, h2.events.RequestReceived):
+                self.asked.append(cast(Any, event.headers))
+                answer = [(":status", "401"), ("content-type", "text/plain")]
+                self.connection.send_headers(event.stream_id, answer, end_stream=True)
+        self.transport.write(self.connection.data_to_send())
+
+
+class H2Tests(TestCase):
+    timeout = 20
+    reactor = ClientContract.reactor
+
+    def setUp(self) -> None:
+        directory = Path(self.mktemp())
+        pair = Authority.create(directory).issue("kubelet", ips=["127.0.0.1"], directory=directory)
+        self.asked: list[list[tuple[str, str]]] = []
+        self.made: list[H2Server] = []
+        factory = Factory()
+        factory.protocol = cast(Any, type("S", (H2Server,), {"asked": self.asked, "made": self.made}))
+        tls = ServerContextSource(pair.certificate, pair.key, alpn=["h2", "http/1.1"])
+        self.port = ServerEndpoint(self.reactor, TCPAddress("127.0.0.1", 0), tls).listen_now(factory)
+        self.number = cast(Any, self.port.getHost()).port
+        self.checker = KubeletChecker(self.reactor, {})
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        self.checker.close()
+        self.port.stopListening()
+        await deferLater(self.reactor, 0.05)
+
+    async def test_one_connection_for_all_checks(self) -> None:
+        for _ in range(5):
+            await self.checker.check("127.0.0.1", self.number, 1.0)
+        self.assertEqual(len(self.made), 1)
+        wanted = [(":method", "HEAD"), (":scheme", "https"), (":path", "/"), (":authority", "kubelet")]
+        self.assertEqual([list(map(tuple, each)) for each in self.asked], [wanted] * 5)
+
+    async def test_a_server_that_goes_away(self) -> None:
+        await self.checker.check("127.0.0.1", self.number, 1.0)
+        self.made[0].transport.write(frame(GOAWAY, 0, 0, bytes(8)))
+        await self.checker.check("127.0.0.1", self.number, 1.0)
+        self.made[1].transport.abortConnection()
+        await self.checker.check("127.0.0.1", self.number, 1.0)
+        self.assertEqual(len(self.made), 3)
+
+
+class AnswersTests(SynchronousTestCase):
+    def test_byte_by_byte(self) -> None:
+        data = (
+            settings({})
+            + frame(HEADERS, 5, 1, b"x")
+            + frame(PING, 0, 0, b"12345678")
+            + frame(HEADERS, 5, 3, b"")
+        )
+        answers, answered, replies = Answers(), set[int](), b""
+        for at in range(len(data)):
+            streams, reply = answers.feed(data[at : at + 1])
+            answered |= streams
+            replies += reply
+        self.assertEqual(answered, {1, 3})
+        self.assertEqual(replies, frame(SETTINGS, 1, 0) + frame(PING, 1, 0, b"12345678"))
+
+    @given(st.binary(max_size=200))
+    def test_any_bytes(self, data: bytes) -> None:
+        with contextlib.suppress(ConnectError):
+            Answers().feed(data)
+
+    def test_what_ends_it(self) -> None:
+        for data in (frame(GOAWAY, 0, 0, bytes(8)), frame(RST_STREAM, 0, 1, bytes(4)), b"\xff" * 9):
+            self.assertRaises(ConnectError, Answers().feed, data)
 
 
 class Checker:

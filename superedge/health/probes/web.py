@@ -1,13 +1,8 @@
-"""Whether an HTTP server answers. Connections are kept from one check to the next.
-
-A kubelet is asked without credentials: any status says that it is there. With a certificate it would ask the
-API server who we are, which one that is cut off from the cloud cannot.
-"""
+"""Whether an HTTP server answers. Connections are kept from one check to the next."""
 
 from __future__ import annotations
 
 import contextlib
-import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -25,7 +20,6 @@ from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
 from superedge.net.factory import MakingFactory
 from superedge.tls.contexts import ClientContextSource
-from superedge.tls.peers import SecureConnection
 from superedge.web.client import UpstreamConnection
 from superedge.web.heads import Headers, ResponseHead, request_head
 
@@ -39,28 +33,13 @@ class Unwell(SuperEdgeError):
     """What answered is not well."""
 
 
-class _Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a probe's table ``options`` may have."""
+
     path: str = "/"
     host: str = ""
     ca: list[str] = []
     server_name: str = ""
-
-
-class _Unverified:
-    """Contexts that take any certificate: a kubelet signs its own, as a rule, and nothing is told to it."""
-
-    def __init__(self) -> None:
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._context.check_hostname = False
-        self._context.verify_mode = ssl.CERT_NONE
-
-    def current(self) -> ssl.SSLContext:
-        """The context for the next connection."""
-        return self._context
-
-    def admit(self, connection: SecureConnection) -> str:
-        """Whoever it is."""
-        return ""
 
 
 class _Status:
@@ -109,7 +88,7 @@ class WebChecker:
     def __init__(
         self,
         reactor: IReactor,
-        options: _Options,
+        options: Options,
         tls: ContextSource | None,
         well: Callable[[int], bool],
         method: bytes = b"GET",
@@ -172,9 +151,10 @@ class WebChecker:
             connection.abandon()
 
 
-def _read(kind: str, options: Mapping[str, Any]) -> _Options:
+def read_options(kind: str, options: Mapping[str, Any]) -> Options:
+    """Raises ConfigError."""
     try:
-        return msgspec.convert(dict(options), _Options)
+        return msgspec.convert(dict(options), Options)
     except msgspec.ValidationError as problem:
         raise ConfigError(f"edge_health.probes of kind {kind}", "options", str(problem)) from problem
 
@@ -185,19 +165,12 @@ def _succeeded(status: int) -> bool:
 
 def http_checker(reactor: IReactor, options: Mapping[str, Any]) -> WebChecker:
     """2xx and 3xx are good. Options: path, host (the header)."""
-    return WebChecker(reactor, _read("http", options), None, _succeeded)
+    return WebChecker(reactor, read_options("http", options), None, _succeeded)
 
 
 def https_checker(reactor: IReactor, options: Mapping[str, Any]) -> WebChecker:
     """As http; options also ca (required) and server_name."""
-    found = _read("https", options)
+    found = read_options("https", options)
     if not found.ca:
         raise ConfigError("edge_health.probes of kind https", "options.ca", "must name at least one file")
     return WebChecker(reactor, found, ClientContextSource([Path(path) for path in found.ca]), _succeeded)
-
-
-def kubelet_checker(reactor: IReactor, options: Mapping[str, Any]) -> WebChecker:
-    """Any status is good. With the option ca, and server_name, the kubelet's certificate is verified."""
-    found = _read("kubelet", {"host": "kubelet", **options})
-    tls: ContextSource = ClientContextSource([Path(path) for path in found.ca]) if found.ca else _Unverified()
-    return WebChecker(reactor, found, tls, lambda status: True, b"HEAD")
