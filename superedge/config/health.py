@@ -36,7 +36,7 @@ class ProbeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError(f"weight: {self.weight} is not 0 to 1")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port: {self.port} is no port")
-        if not self.port and self.kind in ("tcp", "http", "https"):
+        if not self.port and self.kind in ("http", "https"):
             raise ValueError(f"port: is required for the kind {self.kind}")
 
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from superedge.health.decisions import Ready
-from superedge.health.messages import Member
 from superedge.kube.client import decode
 from superedge.kube.errors import DecodeError
 from superedge.kube.times import read_time
@@ -104,11 +103,6 @@ class NodeFacts(NamedTuple):
     taints: tuple[Taint, ...]
     marked: bool
     published: Published | None
-
-    @property
-    def member(self) -> Member:
-        """As its peers reach it."""
-        return Member(self.name, self.host, self.kubelet or 10250)
 
     def has_taint(self, key: str) -> bool:
         """Whether it has the taint, of the effect NoExecute."""

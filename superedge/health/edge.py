@@ -57,10 +57,12 @@ class EdgeHealth(MultiService):
         verifier = Verifier(config.ca, node_of)
         self._panel = Panel(reactor, _probes(reactor, config))
         self._file = UnitFile(config.state)
-        self._exchange = Exchange(reactor, self._voter, self._clock, verifier, self._timing, self._joined)
-        self._prober = Prober(reactor, self._voter, self._panel.score, self._exchange.changed, config.period)
         address = parse_address(config.listen)
         assert isinstance(address, TCPAddress)
+        self._exchange = Exchange(
+            reactor, self._voter, self._clock, verifier, self._timing, self._joined, address.port
+        )
+        self._prober = Prober(reactor, self._voter, self._panel.score, self._exchange.changed, config.period)
         self.links = PeerLinks(
             reactor,
             self._exchange,
@@ -70,7 +72,6 @@ class EdgeHealth(MultiService):
             config.ca,
             watcher,
             node_of,
-            address.port,
         )
         self._exchange.dialler = self.links
         self.handler = UplinkHandler(self._exchange.uplink)

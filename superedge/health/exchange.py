@@ -15,6 +15,7 @@ from superedge.health.ballot import Opinion, Refused, SignedBallot
 from superedge.health.ballotbox import ALLOWANCE, BallotBox
 from superedge.health.messages import (
     FROM_CLOUD,
+    PORT,
     Ballots,
     Chain,
     Hello,
@@ -68,13 +69,16 @@ class Exchange(Service):
         verifier: Verifier,
         timing: Timing,
         joined: Callable[[Unit], None],
+        port: int = PORT,
     ) -> None:
+        """``port`` is where peers come in."""
         self._reactor = reactor
         self._voter = voter
         self._clock = clock
         self._verifier = verifier
         self._timing = timing
         self._joined = joined
+        self._port = port
         self.box = BallotBox(verifier, self._unit_of)
         self._chains: dict[bytes, tuple[bytes, ...]] = {}
         self._relay: Relay[Talk] = Relay()
@@ -199,7 +203,7 @@ class Exchange(Service):
     def _hello(self, talk: Talk) -> Hello:
         peer = self._links.get(talk)
         last = 0 if peer is None else self.box.last(peer)
-        return Hello(self._clock.now(), self._clock.heard, self._relay.hops, last)
+        return Hello(self._clock.now(), self._clock.heard, self._relay.hops, last, self._port)
 
     def _introduce(self, talk: Talk) -> None:
         """Give a new connection what there is to say."""

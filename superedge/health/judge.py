@@ -5,6 +5,7 @@ It is told what happens and keeps time by the reactor's clock; it reads and writ
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import time
@@ -17,7 +18,7 @@ from superedge.health.ballot import Ballot, Opinion, Refused, SignedBallot
 from superedge.health.ballotbox import BallotBox
 from superedge.health.cluster import NodeFacts, NodeLease, Scope
 from superedge.health.decisions import Contact, Outcome, contact_of, decide
-from superedge.health.messages import Member, Unit
+from superedge.health.messages import PORT, Member, Unit
 from superedge.health.signing import Verifier
 from superedge.health.verdicts import Judgement, Verdict, judge
 from superedge.health.voter import Timing
@@ -103,6 +104,7 @@ class Judge:
         self._units: dict[str, _Unit] = {}
         self._known: dict[str, _Known] = {}
         self._scope = Scope("", frozenset())
+        self._ports: dict[str, int] = {}
         self.box = BallotBox(verifier, self._unit_of.get)
         self._said: dict[str, dict[str, Opinion]] = {}
         self._pending: set[str] = set()
@@ -132,18 +134,30 @@ class Judge:
         if scope != self._scope:
             self._scope = scope
             for node in list(self._nodes.values()):
-                self._place(node.name, scope.unit_of(node), node.member)
+                self._place(node.name, scope.unit_of(node), self._member(node))
 
     def node_changed(self, name: str, node: NodeFacts | None) -> None:
         """A Node object came, changed or went (None)."""
         if node is None:
             self._nodes.pop(name, None)
+            self._ports.pop(name, None)
             self._place(name, None, None)
             return
         self._nodes[name] = node
-        self._place(name, self._scope.unit_of(node), node.member)
+        self._place(name, self._scope.unit_of(node), self._member(node))
         if name in self._unit_of:
             self._evaluate(name)
+
+    def listens(self, name: str, port: int) -> None:
+        """A node takes links on this port."""
+        if self._ports.get(name, PORT) != port:
+            self._ports[name] = port
+            node = self._nodes.get(name)
+            if node is not None:
+                self._place(name, self._scope.unit_of(node), self._member(node))
+
+    def _member(self, node: NodeFacts) -> Member:
+        return Member(node.name, node.host, node.kubelet or 10250, self._ports.get(node.name, PORT))
 
     def _place(self, name: str, unit: str | None, member: Member | None) -> None:
         before = self._unit_of.get(name)
@@ -180,6 +194,8 @@ class Judge:
         if lease is None:
             known.lease = None
             self._renewals.pop(name, None)
+            if name not in self._nodes:
+                del self._known[name]
             return
         if known.lease is None or known.lease.renewed != lease.renewed:
             known.renewed = self._reactor.seconds()
@@ -329,12 +345,12 @@ class Judge:
 
     def _count(self) -> None:
         standings = [known.standing for known in self._known.values() if known.standing is not None]
+        verdicts = Counter(each.verdict for each in standings)
+        outcomes = Counter(each.outcome for each in standings)
         for verdict in Verdict:
-            metrics.NODES.labels(verdict.value).set(sum(1 for each in standings if each.verdict is verdict))
+            metrics.NODES.labels(verdict.value).set(verdicts[verdict])
         for outcome in Outcome:
-            metrics.OUTCOMES.labels(outcome.value).set(
-                sum(1 for each in standings if each.outcome is outcome)
-            )
+            metrics.OUTCOMES.labels(outcome.value).set(outcomes[outcome])
 
     # -- what others ask
 

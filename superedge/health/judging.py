@@ -25,11 +25,12 @@ from superedge.interfaces import IReactor
 from superedge.kube.client import CONFIGMAPS, LEASES, NODES, IKubeClient, Problems
 from superedge.kube.events import EventRecorder
 from superedge.kube.reflector import Key, Reflector
+from superedge.net.backoff import Backoff
 from superedge.net.task import in_background
 
 NODE_LEASES = "kube-node-lease"
 PROVE_AGAIN = 10.0
-"""Seconds to the next attempt to prove an enforcement that does not work."""
+"""Seconds between two looks at whether the enforcement is to be proven again."""
 
 _log = Logger()
 
@@ -122,9 +123,12 @@ class Judging(MultiService):
         self.judge.start()
         self._streams.startService()
         self._kept.begin()
+        backoff = Backoff(initial=10.0, maximum=60.0, patience=3)
         while True:
             await self._prove()
-            await deferLater(self._reactor, PROVE_AGAIN)
+            if not self.fault:
+                backoff.connected(self._reactor.seconds())
+            await deferLater(self._reactor, backoff.failed(self._reactor.seconds()))
             while not self.fault and not self._mender.doubtful:
                 await deferLater(self._reactor, PROVE_AGAIN)
 

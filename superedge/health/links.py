@@ -63,9 +63,8 @@ class PeerLinks(Service):
         ca: Sequence[Path],
         watcher: FileWatcher,
         node_of: NodeOf,
-        port: int,
     ) -> None:
-        """``port`` is the one that peers listen on. Raises IdentityError."""
+        """Raises IdentityError."""
         self._reactor = reactor
         self._exchange = exchange
         self._listen = parse_address(listen)
@@ -74,7 +73,6 @@ class PeerLinks(Service):
         for source in (self._server_tls, self._client_tls):
             watcher.watch_context(source)
         self._node_of = node_of
-        self._peer_port = port
         self._listening: IListeningPort | None = None
         self._dials: set[Deferred[Any]] = set()
 
@@ -128,7 +126,7 @@ class PeerLinks(Service):
         talk.admit = partial(self._admit, expected=member.name)
         endpoint = ClientEndpoint(
             self._reactor,
-            TCPAddress(member.host, self._peer_port),
+            TCPAddress(member.host, member.port),
             self._client_tls,
             member.name,
             CONNECT_TIMEOUT,

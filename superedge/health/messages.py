@@ -18,6 +18,8 @@ FROM_PEER = 64 * 1024
 """Bytes of the longest message that a peer is believed."""
 FROM_CLOUD = 4 * 1024 * 1024
 """Of the longest that the cloud is: a unit of ten thousand nodes."""
+PORT = 51005
+"""For links, as a rule."""
 FAR = 16
 """Hops to the cloud of a node that knows no way there."""
 
@@ -31,13 +33,14 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
     ``now`` is the sender's time, milliseconds since 1970; ``heard`` whether that is the cloud's. ``hops``:
     0 when the sender has a session with the cloud, else links to a node that has one. ``last`` is the highest
-    sequence number that the sender knows of the receiver.
+    sequence number that the sender knows of the receiver. ``port`` is where a node takes links.
     """
 
     now: int
     heard: bool
     hops: int
     last: int = 0
+    port: int = PORT
 
 
 class Chain(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -59,11 +62,12 @@ class Hops(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True):
-    """A node as its peers reach it: ``host`` is an address, ``kubelet`` a port."""
+    """A node as its peers reach it: ``host`` is an address; its kubelet's port, and the one for links."""
 
     name: str
     host: str
     kubelet: int = 10250
+    port: int = PORT
 
 
 class Unit(msgspec.Struct, frozen=True, array_like=True, tag=5):

@@ -165,7 +165,7 @@ class VerdictPublisher:
         self._written[node.name] = wanted, now
         if standing is not None:
             bad = standing.verdict is not Verdict.ALIVE
-            if bad or published is not None:
+            if standing.verdict is Verdict.DEAD or published is not None:
                 kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
                 self._event(node, kind, REASON[standing.verdict], standing.judgement.reason)
             _log.info(

@@ -195,6 +195,7 @@ class NodeStreams(Service):
             if isinstance(message, Hello):
                 if (backoff := self._backoffs.get(node)) is not None:
                     backoff.connected(self._reactor.seconds())
+                self._judge.listens(node, message.port)
                 self._tell_unit(node, talk)
             elif isinstance(message, Chain):
                 self._verifier.learn(message.certificates, int(time() * 1000))

@@ -381,4 +381,3 @@ class ReadingTests(SynchronousTestCase):
     def test_a_bare_node(self) -> None:
         found = read_node(b'{"metadata": {"name": "n"}}')
         self.assertEqual((found.ready, found.host, found.taints, found.published), ("Unknown", "", (), None))
-        self.assertEqual(found.member.kubelet, 10250)

@@ -76,7 +76,9 @@ class LinkCase(TestCase):
         self.voters = Voters(self.directory, "edge-1", "edge-2", "edge-3", "edge-9")
         self.port = free_port()
         self.made: list[EdgeHealth] = []
-        self.unit = Unit("shop", 10, tuple(Member(f"edge-{n}", f"127.0.0.{n}", self.port) for n in (1, 2, 3)))
+        self.unit = Unit(
+            "shop", 10, tuple(Member(f"edge-{n}", f"127.0.0.{n}", self.port, self.port) for n in (1, 2, 3))
+        )
 
     async def tearDown(self) -> None:  # type: ignore[override]
         for each in self.made:

@@ -1,7 +1,7 @@
 """Whether a kubelet answers: over HTTP/2 with its compressed heads, which halves what a check costs.
 
 It is asked without credentials, and any answer says that it is there. With a certificate it would ask the API
-server who we are, which one that is cut off from the cloud cannot. Without HTTP/2 it is asked as `web.py` does.
+server who we are, which one that is cut off from the cloud cannot. One without HTTP/2 is asked by `web.py`.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Node:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.api, self.ops = free_port(), free_port()
+        self.api, self.ops, self.health = free_port(), free_port(), free_port()
 
 
 class Stage:
@@ -145,6 +145,12 @@ drain_timeout = 1.0
 [[tunnel_cloud.listeners]]
 kind = "connect"
 listen = "unix:{self.socket_path}"
+[kubernetes]
+kubeconfig = "cluster/admin.kubeconfig"
+[edge_admission]
+ca = ["pki/ca.crt"]
+unit_label = ""
+enforcement = "policy"
 """)
         for node in self.nodes:
             authority.issue(f"system:node:{node.name}", ["system:nodes"], directory=pki, name=node.name)
@@ -165,6 +171,14 @@ ca = ["pki/ca.crt"]
 allow = ["127.0.0.1:{self.cluster["kubelet_ports"][node.name]}"]
 reconnect_initial = 0.2
 reconnect_maximum = 1.0
+[edge_health]
+listen = "127.0.0.1:{node.health}"
+certificate = "pki/{node.name}.crt"
+key = "pki/{node.name}.key"
+ca = ["pki/ca.crt"]
+period = 0.5
+state = "{node.name}-health"
+probes = [{{kind = "tcp"}}]
 [lite_apiserver]
 listen = ["127.0.0.1:{node.api}"]
 certificate = "pki/lite-apiserver.crt"
@@ -193,6 +207,25 @@ path = "{node.name}-cache"
             json.dump(config, file)
 
     # -- questions
+
+    def health(self, ops: int) -> dict[str, Any]:
+        """What a process knows of edge health, as `superedge health --output json` says."""
+        command = [sys.executable, "-m", "superedge.cli.health", "--output", "json"]
+        done = subprocess.run(
+            [*command, "--url", f"http://127.0.0.1:{ops}"], capture_output=True, text=True, check=False
+        )
+        found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+        return found
+
+    def verdicts(self) -> dict[str, str]:
+        """The cloud's, by node."""
+        units = self.health(self.cloud_ops).get("units", ())
+        return {node["name"]: node["verdict"] for unit in units for node in unit["nodes"]}
+
+    def says(self, node: Node) -> dict[str, str]:
+        """What a node says of its peers."""
+        rows = self.health(node.ops).get("own", {}).get("rows", ())
+        return {row["peer"]: row["says"] for row in rows if row["peer"] != node.name}
 
     def _kubectl(self, kubeconfig: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         program = find_kubectl()

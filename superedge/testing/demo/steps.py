@@ -80,6 +80,10 @@ def show_tunnel(stage: Stage) -> None:
         said = stage.kubectl("exec", "web-1", "--", "echo", "from the pod")
         expect(said == "from the pod\n", f"kubectl said {said!r}")
         show(said)
+    with step("edge health: the nodes probe each other and vote, the cloud judges") as show:
+        alive = {node.name: "alive" for node in stage.nodes}
+        wait_until(lambda: stage.verdicts() == alive, "both nodes are alive for each other")
+        show(f"verdicts: {stage.verdicts()}")
     with step("tunnel: a port that the node does not allow is refused, with the reason") as show:
         status, reason = stage.connect("edge-1:22")
         expect(status == 403 and "allow list" in reason, f"the answer was {status} {reason}")
@@ -107,6 +111,10 @@ def show_outage(stage: Stage, informer: Informer) -> None:
     with step("edge-1: the same read is still served, and the watch is held open") as show:
         reads_are_served(stage, show)
         expect(informer.names == PODS, f"the client knows {informer.names}")
+    with step("edge health: edge-1 still reaches edge-2 and says so; the cloud evicts neither") as show:
+        expect(stage.says(node) == {"edge-2": "healthy"}, f"edge-1 says {stage.says(node)}")
+        expect("dead" not in stage.verdicts().values(), f"the cloud says {stage.verdicts()}")
+        show(f"edge-1 says: {stage.says(node)}")
     with step("edge-1: a write is refused at once, and says why") as show:
         said = stage.refusal(node, "create", "configmap", "settings", "--from-literal=a=b")
         expect("the cloud is unreachable" in said, f"kubectl said {said}")
