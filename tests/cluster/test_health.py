@@ -402,7 +402,7 @@ class PolicyStories(HealthStories):
         wait_until(lambda: sites.ready("theta-2") == "True" and not sites.taints("theta-2"), "it is back", 40)
 
     def test_12_its_account_may_do_no_more(self) -> None:
-        """Least rights, as the API server's own authorizer sees them; that they suffice all above has shown."""
+        """Least rights, as the API server's own authorizer has them; that they suffice all above has shown."""
         account = "--as=system:serviceaccount:superedge:superedge-cloud"
         for verb, what, *more in (
             ("delete", "nodes"), ("create", "nodes"), ("update", "nodes"),

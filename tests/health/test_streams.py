@@ -1,0 +1,186 @@
+"""The judging replica's streams, with nodes at the other end of a string."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.errors import SuperEdgeError
+from superedge.health.ballot import Opinion
+from superedge.health.cluster import Scope
+from superedge.health.judge import Judge, Settings
+from superedge.health.messages import (
+    FROM_CLOUD,
+    Ballots,
+    Chain,
+    Hello,
+    Message,
+    MessageReader,
+    Ping,
+    Pong,
+    Unit,
+    encode_message,
+)
+from superedge.health.signing import Verifier
+from superedge.health.streams import NodeStreams
+from superedge.health.verdicts import Verdict
+from tests.health.simulation import _Trusting, _Unsigned, facts
+from tests.health.voters import ballot
+
+
+class Stream:
+    """A stream of the tunnel; what the node says is given to ``say``."""
+
+    def __init__(self) -> None:
+        self.protocol: Any = None
+        self.gone = False
+        self._reader = MessageReader(FROM_CLOUD)
+        self.heard: list[Message] = []
+
+    def connect(self, protocol: Any) -> None:
+        self.protocol = protocol
+        protocol.makeConnection(self)
+
+    def write(self, data: bytes) -> None:
+        self.heard += self._reader.feed(data)
+
+    def say(self, *messages: Message) -> None:
+        self.protocol.dataReceived(b"".join(map(encode_message, messages)))
+
+    def abortConnection(self) -> None:
+        if not self.gone:
+            self.gone = True
+            if self.protocol is not None:
+                self.protocol.connectionLost()
+
+
+class Tunnel:
+    """Sessions by name, and a stream for each that is opened."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, int] = {}
+        self.opened: list[tuple[str, Stream]] = []
+        self.refuses = False
+
+    def sessions(self) -> Mapping[str, int]:
+        return self.held
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """The test tells."""
+
+    async def open(self, node: str, kind: str, timeout: float) -> Stream:
+        if self.refuses:
+            raise SuperEdgeError("this node serves no streams of kind 'health'")
+        self.opened.append((node, Stream()))
+        return self.opened[-1][1]
+
+
+class NodeStreamsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.tunnel = Tunnel()
+        trusting = cast(Verifier, _Trusting())
+        self.judge = Judge(
+            self.clock, trusting, Settings(), lambda name: None, lambda name: self.streams.ask(name),
+            lambda unit: self.streams.regrouped(unit),
+        )  # fmt: skip
+        self.streams = NodeStreams(self.clock, self.tunnel, self.judge, trusting)
+        self.judge.scope_changed(Scope("", None))
+        for name in ("a", "b", "c"):
+            self.judge.node_changed(name, facts(name))
+        self.streams.startService()
+        self.tunnel.held = {"a": 1, "b": 1}
+        self.streams.look()
+        self.clock.advance(0.3)
+
+    def tearDown(self) -> None:
+        self.streams.stopService()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def stream(self, node: str) -> Stream:
+        return next(stream for name, stream in reversed(self.tunnel.opened) if name == node)
+
+    def units(self, node: str) -> list[int]:
+        return [len(each.members) for each in self.stream(node).heard if isinstance(each, Unit)]
+
+    def test_one_stream_a_session(self) -> None:
+        self.assertEqual([name for name, _ in self.tunnel.opened], ["a", "b"])
+        self.tunnel.held = {"a": 2, "b": 1}
+        self.streams.look()
+        self.clock.advance(0.3)
+        self.assertEqual([name for name, _ in self.tunnel.opened], ["a", "b", "a"])
+        self.assertTrue(self.tunnel.opened[0][1].gone)
+
+    def test_a_node_is_told_its_unit_and_each_change(self) -> None:
+        self.stream("a").say(Hello(0, False, 16))
+        self.assertEqual(self.units("a"), [3])
+        self.judge.node_changed("d", facts("d"))
+        self.clock.advance(0.3)
+        self.judge.node_changed("d", facts("d", version="2"))
+        self.clock.advance(0.3)
+        self.assertEqual(self.units("a"), [3, 4])
+
+    def test_where_it_listens_is_told_the_others(self) -> None:
+        for node in "ab":
+            self.stream(node).say(Hello(0, False, 16, 0, 4711 if node == "a" else 51005))
+        self.clock.advance(0.3)
+        unit = next(each for each in reversed(self.stream("b").heard) if isinstance(each, Unit))
+        self.assertEqual([member.port for member in unit.members], [4711, 51005, 51005])
+
+    def test_ballots_are_judged_whoever_brings_them(self) -> None:
+        now = int(time.time() * 1000)
+        chain, signed = [], []
+        for voter in ("b", "c"):
+            signer = _Unsigned(voter)
+            chain.append(Chain(signer.chain))
+            signed.append(signer.sign(ballot(voter, {"a": Opinion.HEALTHY}, unit="", issued=now)))
+        self.stream("b").say(Hello(0, True, 0), *chain, Ballots(tuple(signed)))
+        standing = self.judge.standing("a")
+        assert standing is not None
+        self.assertEqual((standing.verdict, standing.judgement.healthy), (Verdict.ALIVE, ("b", "c")))
+
+    def test_a_node_that_does_not_answer(self) -> None:
+        stream = self.stream("a")
+        stream.say(Hello(0, True, 0))
+        self.streams.ask("a")
+        asked = [each for each in stream.heard if isinstance(each, Ping)]
+        self.assertEqual(len(asked), 1)
+        self.clock.advance(2.9)
+        self.assertTrue(self.judge._known["a"].answers)
+        self.clock.advance(0.2)
+        self.assertFalse(self.judge._known["a"].answers)
+        stream.say(Pong(asked[0].number))
+        self.assertTrue(self.judge._known["a"].answers)
+
+    def test_a_node_that_answers(self) -> None:
+        stream = self.stream("a")
+        stream.say(Hello(0, True, 0))
+        for _ in range(3):
+            self.streams.ask("a")
+        self.assertEqual(len([each for each in stream.heard if isinstance(each, Ping)]), 1)
+        stream.say(Pong(1))
+        self.clock.advance(4)
+        self.assertTrue(self.judge._known["a"].answers)
+
+    def test_a_node_without_edge_health_is_asked_ever_more_seldom(self) -> None:
+        self.tunnel.refuses = True
+        self.stream("b").say(Hello(0, True, 0))
+        self.stream("a").abortConnection()
+        self.tunnel.opened.clear()
+        self.clock.pump([1.0] * 300)
+        self.assertEqual(self.tunnel.opened, [])
+        self.tunnel.refuses = False
+        self.clock.pump([1.0] * 61)
+        self.assertEqual([name for name, _ in self.tunnel.opened], ["a"])
+
+    def test_what_a_node_may_not_say(self) -> None:
+        stream = self.stream("a")
+        stream.say(Hello(0, True, 0), Ping(1, 2))
+        self.assertTrue(stream.gone)
+        stream = self.stream("b")
+        stream.say(Pong(1))
+        self.assertTrue(stream.gone)
