@@ -32,7 +32,7 @@ level = "info"
 [ops]
 listen = "127.0.0.1:51010"
 [tunnel_edge]
-servers = ["{cloud}:{port}"]
+servers = {servers}
 certificate = "{certificate}"
 key = "{key}"
 ca = ["{ca}"]
@@ -71,6 +71,41 @@ def ip(*arguments: str) -> None:
 
 def try_ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=False, capture_output=True)
+
+
+REPLICAS = """
+registry = "kubernetes"
+[tunnel_cloud.replicas]
+name = "{name}"
+listen = "{cloud}:{peer}"
+advertise = "{cloud}:{peer}"
+ca = ["{pki}/ca.crt"]
+names = ["superedge-cloud"]
+drain_delay = 0.5
+"""
+
+
+class CloudEnd:
+    """One replica: its ports and its process."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.port, self.ops, self.peer = free_port(), free_port(), free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def page(self, path: str) -> bytes:
+        """A page of its ops port."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ops}{path}", timeout=3) as answer:
+            found: bytes = answer.read()
+            return found
+
+    def status(self) -> dict[str, Any]:
+        """What it says of edge health; empty while it does not answer."""
+        try:
+            found: dict[str, Any] = json.loads(self.page("/superedge/status"))["edge_admission"]
+        except (OSError, KeyError, ValueError):
+            return {}
+        return found
 
 
 class EdgeNode:
@@ -134,8 +169,7 @@ class EdgeNode:
         stem = f"{pki}/system_node_{self.name}"
         config.write_text(
             EDGE.format(
-                cloud=CLOUD,
-                port=self.sites.tunnel_port,
+                servers=[f"{CLOUD}:{end.port}" for end in self.sites.ends],
                 certificate=f"{stem}.crt",
                 key=f"{stem}.key",
                 ca=f"{pki}/ca.crt",
@@ -202,7 +236,9 @@ class EdgeNode:
 class EdgeSites:
     """The control plane, a cloud end, and nodes by name."""
 
-    def __init__(self, directory: Path, lease: int = 16, grace: int = 20, toleration: int = 10) -> None:
+    def __init__(
+        self, directory: Path, lease: int = 16, grace: int = 20, toleration: int = 10, replicas: int = 1
+    ) -> None:
         build()
         self.directory = directory
         self.lease = lease
@@ -210,9 +246,8 @@ class EdgeSites:
         self.toleration = toleration
         self.cluster = Cluster(directory / "cluster", host=CLOUD)
         self.nodes: dict[str, EdgeNode] = {}
-        self.tunnel_port = free_port()
-        self.ops_port = free_port()
-        self.cloud: subprocess.Popen[bytes] | None = None
+        self.ends = [CloudEnd(f"cloud-{number}") for number in range(replicas)]
+        self._admissions: list[str] = []
         self._lans: set[str] = set()
 
     # -- the cloud
@@ -232,7 +267,7 @@ class EdgeSites:
                 *controller_arguments,
             ],
         )
-        self.cluster.certificate("superedge-cloud", dns=["localhost"], file="cloud")
+        self.cluster.certificate("superedge-cloud", dns=["localhost", "superedge-cloud"], file="cloud")
         self.kubectl("create", "namespace", "superedge")
         wait_until(
             lambda: self.try_kubectl("get", "namespace", "kube-node-lease").returncode == 0,
@@ -269,48 +304,55 @@ class EdgeSites:
         )
         return path
 
-    def start_cloud(self, admission: str = "", replicas: str = "") -> None:
-        """The cloud end, or again with the configuration that it had."""
-        config = self.directory / "cloud.toml"
-        if admission or not config.exists():
+    def start_cloud(self, *admissions: str) -> None:
+        """The cloud ends that do not run, with what each has in its table edge_admission."""
+        self._admissions = list(admissions) or self._admissions
+        for end, admission in zip(self.ends, self._admissions, strict=True):
+            if end.process is None:
+                self._start_end(end, admission)
+
+    def _start_end(self, end: CloudEnd, admission: str) -> None:
+        config, pki = self.directory / f"{end.name}.toml", self.cluster.pki
+        if not config.exists():
+            replicas = REPLICAS.format(name=end.name, cloud=CLOUD, peer=end.peer, pki=pki)
             config.write_text(
                 CLOUD_END.format(
-                    ops=self.ops_port,
+                    ops=end.ops,
                     kubeconfig=self.account(),
                     cloud=CLOUD,
-                    port=self.tunnel_port,
-                    pki=self.cluster.pki,
+                    port=end.port,
+                    pki=pki,
                     admission=admission,
-                    replicas=replicas,
+                    replicas=replicas if len(self.ends) > 1 else "",
                 )
             )
         twistd = str(Path(sys.executable).with_name("twistd"))
-        with (self.directory / "cloud.log").open("ab") as log:
-            self.cloud = subprocess.Popen(
+        with (self.directory / f"{end.name}.log").open("ab") as log:
+            end.process = subprocess.Popen(
                 [twistd, "--nodaemon", "--pidfile=", "superedge-cloud", "--config", str(config)],
                 stdout=log,
                 stderr=log,
             )
 
     def stop_cloud(self, sign: signal.Signals = signal.SIGTERM) -> None:
-        if self.cloud is not None:
-            self.cloud.send_signal(sign)
-            self.cloud.wait(30)
-            self.cloud = None
+        """End every cloud end."""
+        for end in self.ends:
+            self.stop_end(end, sign)
 
-    def page(self, path: str) -> bytes:
-        """A page of the cloud end."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ops_port}{path}", timeout=3) as answer:
-            found: bytes = answer.read()
-            return found
+    def stop_end(self, end: CloudEnd, sign: signal.Signals) -> None:
+        """End one of them."""
+        process, end.process = end.process, None
+        if process is not None:
+            process.send_signal(sign)
+            process.wait(30)
+
+    def judge(self) -> CloudEnd | None:
+        """The cloud end that judges."""
+        return next((end for end in self.ends if end.status().get("judging")), None)
 
     def status(self) -> dict[str, Any]:
-        """What the judge says; empty while it does not."""
-        try:
-            found: dict[str, Any] = json.loads(self.page("/superedge/status"))["edge_admission"]
-        except (OSError, KeyError):
-            return {}
-        return found
+        """What the judge says; empty while there is none."""
+        return next((found for end in self.ends if (found := end.status()).get("judging")), {})
 
     def standings(self) -> dict[str, dict[str, Any]]:
         """Nodes of checked units by name."""
@@ -362,7 +404,11 @@ class EdgeSites:
 
     def writes(self, node: str) -> int:
         """What the cloud end wrote about a node and its pods so far, as its log tells."""
-        lines = (self.directory / "cloud.log").read_text().splitlines()
+        lines = [
+            line
+            for end in self.ends
+            for line in (self.directory / f"{end.name}.log").read_text().splitlines()
+        ]
         writers = ("superedge.health.publishing", "superedge.health.mending")
         return sum(1 for line in lines if node in line and any(writer in line for writer in writers))
 
@@ -459,8 +505,7 @@ class EdgeSites:
 
     def stop(self) -> None:
         """End everything."""
-        if self.cloud is not None:
-            self.stop_cloud(signal.SIGKILL)
+        self.stop_cloud(signal.SIGKILL)
         for node in self.nodes.values():
             for what in list(node.processes):
                 node.kill(what)
