@@ -106,7 +106,7 @@ class IdentityManager:
         faults = self._look()
         for path, message in faults.items():
             if self._faults.get(path) != message:
-                _log.error("identity not usable, kept what was in use: {message}", message=message)
+                _log.error("identity not usable, kept what was in use: {problem}", problem=message)
         self._note(faults)
         self._anonymous_tls.end_expired()
         for found in self._by_name.values():

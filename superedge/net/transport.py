@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from twisted.internet import abstract, error, main
-from twisted.internet.interfaces import IDelayedCall, IProtocol, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -453,8 +453,12 @@ class StreamTransport(abstract.FileDescriptor):
                 return False
         if self.disconnected or self._aborting or self.disconnecting or not self._readable():
             return False
-        if reading and self._reading:
+        if self._reading:
             self.startReading()
+        elif self.producer is not None and self.producerPaused:
+            # It may be what keeps the protocol from reading, and nothing waits to be sent any more.
+            self.producerPaused = False
+            cast(IPushProducer, self.producer).resumeProducing()
         return True
 
     def _readable(self) -> bool:
