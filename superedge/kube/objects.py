@@ -152,5 +152,5 @@ class Codec(Protocol):
 
 
 def version_number(version: str) -> int:
-    """A resourceVersion as a number of up to 1,000 digits; 0 for anything else (KEP-5504: decimal integers)."""
+    """A resourceVersion of up to 1,000 digits as a number; 0 for anything else (KEP-5504: decimals)."""
     return int(version) if version.isascii() and version.isdigit() and len(version) <= _MAX_DIGITS else 0

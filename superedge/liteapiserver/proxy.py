@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from superedge.liteapiserver.caller import Caller
+from superedge.liteapiserver.credentials import ANONYMOUS
 from superedge.liteapiserver.filtered import FilteredBody, FilteredWatch
 from superedge.liteapiserver.questions import QuestionRecorder
 from superedge.liteapiserver.strangers import BALANCER, DoubtfulAnswer, Origin, origin
@@ -80,10 +81,10 @@ class Exchange:
         self._connecting: Deferred[UpstreamChannel] | None = None
         self._recorder: Recorder | None = None
         self._newest_before: int | None = None
-        if incoming.info.is_read:
+        if incoming.info.is_read and caller.is_known:
             self._newest_before = frontend.cache.newest_before(caller.identity, incoming.info)
         self._question: QuestionRecorder | None = None
-        if incoming.is_question:
+        if incoming.is_question and caller.is_known and caller.identity != ANONYMOUS:
             self._question = QuestionRecorder(frontend.questions, caller.identity, incoming.info)
         self._doubtful: DoubtfulAnswer | None = None
         self._round: list[bytes] = []
@@ -166,13 +167,15 @@ class Exchange:
     def body(self, data: bytes) -> None:
         """A piece of the request's body."""
         if self._question is not None:
-            self._question.asked(data)
+            self._question.question.add(data)
         connection = self._connection
         if connection is not None and not self._done:
             connection.send(data)
 
     def body_end(self, trailers: Headers) -> None:
         """The request is complete."""
+        if self._question is not None:
+            self._question.whole = True
         connection = self._connection
         if connection is None or not self._has_body:
             return
@@ -208,7 +211,7 @@ class Exchange:
         self._frontend.health.failed(f"a load balancer or a portal answered {head.status}")
         if self._done:
             return  # that was enough to go offline
-        if self._info.is_read or head.status not in BALANCER:
+        if self._is_answerable or head.status not in BALANCER:
             self._drop_upstream()
             self._answer_without(sent=True)
         else:
@@ -232,7 +235,7 @@ class Exchange:
         content_type = noted.get(b"content-type", b"")
         audited = b"audit-id" in noted
         if audited:  # what stands before an API server may answer anybody
-            self._check_credentials(status)
+            frontend.check_token(self._caller, info, status)
         if status == 200 and self._incoming.filtered:
             if info.verb == "watch":
                 self._client = FilteredWatch(self._request, frontend.filters, info, self.client_lost)
@@ -241,9 +244,9 @@ class Exchange:
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
         frontend.answering(self, info, status)
-        if self._question is not None:
+        if self._question is not None and audited:
             self._question.answered(status, content_type)
-        if info.is_read:
+        if info.is_read and self._caller.is_known:
             encoding, etag = noted.get(b"content-encoding", b""), noted.get(b"etag", b"")
             self._recorder = frontend.cache.record(
                 self._caller.identity,
@@ -266,17 +269,10 @@ class Exchange:
     def _informational(self, head: ResponseHead) -> None:
         if head.status == 101:
             self._switch_head = response_head(101, head.reason, head.headers)
+            self._frontend.check_token(self._caller, self._info, 101)
         elif self._request.head.version == "1.1":
             self._interim_seen = True
             self._request.interim(response_head(head.status, head.reason, head.headers))
-
-    def _check_credentials(self, status: int) -> None:
-        caller = self._caller
-        if caller.authorization:
-            if status == 401:
-                self._frontend.credentials.refused(caller.authorization)
-            elif status < 300:
-                self._frontend.credentials.accepted(caller.authorization)
 
     def data(self, pieces: list[bytes]) -> None:
         """Pieces of the body."""
@@ -395,13 +391,21 @@ class Exchange:
         if not self._done:  # going offline may have answered it
             self._answer_without(sent)
 
+    @property
+    def _is_answerable(self) -> bool:
+        """Whether the cache may answer what was sent to the cloud: it changes nothing there."""
+        return self._info.is_read or self._incoming.is_question
+
     def _answer_without(self, sent: bool) -> None:
         self._finish()
-        if sent and not self._info.is_read:
+        question = self._question
+        if question is not None:
+            body, whole = question.question, question.whole
+            self._frontend.ask_offline(self._request, self._info, self._caller, body, whole)
+        elif sent and not (self._is_answerable or self._incoming.repeatable):
             self._frontend.undecided(self._request, self._info)
         else:
-            question = self._question.question if self._question is not None else b""
-            self._frontend.answer_offline(self._request, self._info, self._caller, question)
+            self._frontend.answer_offline(self._request, self._info, self._caller)
 
     def _finish(self) -> None:
         self._done = True

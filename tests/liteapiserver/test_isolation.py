@@ -160,4 +160,4 @@ class IsolationTests(OfflineTestCase):
         await self.world.go_offline()
         for headers in odd:
             status, content = await self.ask((None, headers), "GET", SECRETS, "application/json")
-            self.assertEqual((status, b"of-web" in content), (503, False))
+            self.assertEqual((status, b"of-web" in content), (401, False))

@@ -9,13 +9,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
-from superedge.liteapiserver.credentials import Credentials
+from superedge.liteapiserver.credentials import MAX_JUDGED, Credentials
 from superedge.liteapiserver.issuer import CONFIGURATION, KEYS, Issuer
 from superedge.liteapiserver.jwt import TokenError
 from tests.liteapiserver.cache.driver import list_of, pod
+from tests.liteapiserver.test_credentials import token as unsigned
 from tests.liteapiserver.test_offline import OfflineTestCase
 from tests.liteapiserver.test_proxying import PODS
-from tests.liteapiserver.tokens import ACCOUNT, ISSUER, Signer, configuration, key_set
+from tests.liteapiserver.tokens import ACCOUNT, ISSUER, Signer, configuration, encode, key_set
 from tests.liteapiserver.world import JSON, Seen, until
 
 OLD, NEW = Signer(kid="old"), Signer("ES256", "new")
@@ -42,7 +43,7 @@ class IssuerTests(SynchronousTestCase):
         return issuer, credentials
 
     def believes(self, token: str) -> bool:
-        return self.credentials.is_accepted(b"Bearer " + token.encode())
+        return not self.credentials.objection(token)
 
     def test_nothing_is_believed_without_keys(self) -> None:
         self.assertFalse(self.believes(OLD.token()))
@@ -74,37 +75,69 @@ class IssuerTests(SynchronousTestCase):
 
     def test_what_the_cloud_refused_is_not_believed(self) -> None:
         self.issuer.update(configuration(), key_set(OLD))
-        header = b"Bearer " + OLD.token().encode()
-        for before in (lambda: None, lambda: self.credentials.accepted(header)):
+        token = OLD.token()
+        for before in (lambda: False, lambda: self.credentials.accepted(token, ACCOUNT)):
             before()
-            self.credentials.refused(header)
-            self.assertFalse(self.credentials.is_accepted(header))
+            self.credentials.refused(token)
+            self.assertFalse(self.believes(token))
         entries = [Entry(kind, key, value) for (kind, key), value in self.records.items()]
         self.issuer, self.credentials = self.make()
         self.issuer.restore(entries)
         self.credentials.restore(entries)
-        self.assertFalse(self.credentials.is_accepted(header))
-        self.credentials.accepted(header)
-        self.assertTrue(self.credentials.is_accepted(header))
+        self.assertFalse(self.believes(token))
+        self.credentials.accepted(token, ACCOUNT)
+        self.assertTrue(self.believes(token))
+
+    def test_what_was_refused_before_the_keys_were_known(self) -> None:
+        token = OLD.token()
+        self.credentials.refused(token)
+        self.issuer.update(configuration(), key_set(OLD))
+        self.assertFalse(self.believes(token))
+        self.assertTrue(self.believes(OLD.token(jti="another")))
+
+    def test_refused_tokens_push_out_no_accepted_ones(self) -> None:
+        self.credentials.accepted("static", "somebody")
+        for number in range(MAX_JUDGED + 10):
+            self.credentials.refused(unsigned(sub=f"x-{number}", exp=5000))
+        self.assertTrue(self.believes("static"))
+        self.assertEqual(len(self.records), MAX_JUDGED)
+
+    def test_claims_that_are_no_text_and_json_without_end(self) -> None:
+        self.issuer.update(configuration(), key_set(OLD))
+        head, _, signature = OLD.token().split(".")
+        deep, long = b"[" * 3000 + b"]" * 3000, b"9" * 5000
+        for claims in (
+            b'{"sub":"\xff","iss":"%b","exp":5000}' % ISSUER.encode(),
+            b'{"sub":"a","iss":"%b\xff","exp":5000}' % ISSUER.encode(),
+            b'{"sub":"a","x":%b}' % deep,
+            b'{"sub":"a","iss":"%b","exp":%b}' % (ISSUER.encode(), long),
+        ):
+            for token in (
+                f"{head}.{encode(claims)}.{signature}",
+                f"{encode(claims)}.{encode(claims)}.{signature}",
+            ):
+                self.assertTrue(self.credentials.identify(token).name.startswith("credential:"))
+                self.assertFalse(self.believes(token))
+                self.credentials.refused(token)
 
     def test_refused_garbage_is_not_remembered(self) -> None:
         self.issuer.update(configuration(), key_set(OLD))
         before = dict(self.records)
         for number in range(5):
-            self.credentials.refused(b"Bearer %d" % number)
-            self.credentials.refused(b"Bearer " + NEW.token(exp=5000 + number).encode())
+            self.credentials.refused(str(number))
+            self.credentials.refused(NEW.token(exp=5000 + number))
         self.assertEqual(self.records, before)
 
     def test_a_name_that_is_claimed(self) -> None:
         """A token that another authenticator of the cloud accepts may say anything."""
-        forged = b"Bearer " + NEW.token().encode()
-        true, renewed = (b"Bearer " + OLD.token(jti=jti).encode() for jti in ("1", "2"))
+        forged = NEW.token()
+        true, renewed = (OLD.token(jti=jti) for jti in ("1", "2"))
         self.issuer.update(configuration(), key_set(OLD))
         name = self.credentials.identify(true).name
         self.assertEqual(name, f"token:{ACCOUNT}@{ISSUER}")
         self.assertEqual(self.credentials.identify(renewed).name, name)
         self.assertTrue(self.credentials.identify(forged).name.startswith("credential:"))
-        elsewhere = b"Bearer " + NEW.token(iss="https://login.example").encode()
+        elsewhere = NEW.token(iss="https://login.example")
         self.assertEqual(self.credentials.identify(elsewhere).name, f"token:{ACCOUNT}@https://login.example")
         self.issuer.update(configuration(), key_set(NEW))
         self.assertEqual(self.credentials.identify(forged).name, name)
