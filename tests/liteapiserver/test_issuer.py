@@ -3,19 +3,23 @@ from __future__ import annotations
 import os
 import stat
 import time
+from functools import partial
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
 from superedge.liteapiserver.credentials import MAX_JUDGED, Credentials
 from superedge.liteapiserver.issuer import CONFIGURATION, KEYS, Issuer
 from superedge.liteapiserver.jwt import TokenError
+from superedge.liteapiserver.seal import Seal
 from tests.liteapiserver.cache.driver import list_of, pod
 from tests.liteapiserver.test_credentials import token as unsigned
-from tests.liteapiserver.test_offline import OfflineTestCase
+from tests.liteapiserver.test_offline import TOKEN, OfflineTestCase
 from tests.liteapiserver.test_proxying import PODS
+from tests.liteapiserver.test_tokens import in_json
 from tests.liteapiserver.tokens import ACCOUNT, ISSUER, Signer, configuration, encode, key_set
 from tests.liteapiserver.world import JSON, Seen, until
 
@@ -228,3 +232,50 @@ class KeyFileTests(OfflineTestCase):
         ]
         self.assertTrue({"token.key", "journal", "lock"} <= {path.name for path in paths})
         self.assertEqual({stat.S_IMODE(path.stat().st_mode) for path in paths}, {0o600})
+
+    async def start_again(self) -> None:
+        await self.world.stop_lite()
+        self.upstream.stop()
+        await self.world.start_lite()
+        await until(lambda: self.world.state == "offline")
+
+    async def test_a_damaged_key_costs_the_sealed_tokens_alone(self) -> None:
+        await self.remember("a")
+        answer = in_json(unsigned(sub=ACCOUNT, exp=99_999_999_999))
+        self.upstream.serve(TOKEN.encode(), answer, 201)
+        await self.world.ask("POST", TOKEN, body=b"{}", identity=self.world.node)
+        await self.world.stop_lite()
+        key = self.world.directory / "cache" / "token.key"
+        for content in (b"\xff not base64 \n", b"", b"c2hvcnQ=", b"A" * 1_000_000):
+            key.write_bytes(content)
+            messages = capture(self)
+            await self.start_again()
+            self.assertEqual([each.count("token.key") for each in messages if "token.key" in each], [1])
+            await self.check_cached()
+            asked = await self.world.ask("POST", TOKEN, body=b"{}", identity=self.world.node)
+            self.assertEqual(asked.status, 503)
+            await self.world.stop_lite()
+            Seal(key.read_bytes())
+
+    async def test_a_key_that_is_no_file(self) -> None:
+        await self.remember("a")
+        await self.world.stop_lite()
+        key = self.world.directory / "cache" / "token.key"
+        for make in (key.mkdir, partial(os.mkfifo, key)):
+            key.rmdir() if key.is_dir() else key.unlink()
+            make()
+            await self.start_again()
+            await self.check_cached()
+            await self.world.stop_lite()
+
+
+def capture(case: TestCase) -> list[str]:
+    """What is logged from here on, until the test ends."""
+    messages: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        messages.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    case.addCleanup(lambda: globalLogPublisher.removeObserver(observe))
+    return messages
