@@ -6,8 +6,9 @@ import time
 from functools import partial
 from pathlib import Path
 
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import provider
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
@@ -273,6 +274,7 @@ def capture(case: TestCase) -> list[str]:
     """What is logged from here on, until the test ends."""
     messages: list[str] = []
 
+    @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
         messages.append(formatEvent(event))
 

@@ -53,6 +53,8 @@ class TrustTests(OfflineTestCase):
         self.assertEqual((await self.world.ask("GET", "/version", headers)).status, 200)
         sent = [name.lower() for name, _ in self.upstream.seen[-1].request.head.headers]
         self.assertNotIn(b"authorization", sent)
+        await self.world.judged()
+        self.assertEqual(self.upstream.reviewed, [token(GENUINE)])
         await self.check_offline()
 
     async def test_a_success_that_is_open_to_everybody(self) -> None:
