@@ -36,12 +36,19 @@ def certificate_identity(common_name: str) -> str:
 class Caller:
     """The pool that speaks for a client, and the client's name in the cache, see `acting_as`.
 
-    ``authorization`` is set when it is what names the client, and not a certificate.
+    ``token`` is set when it is what names the client, and not a certificate. ``is_known`` is false for a
+    client that cannot be told from others by what it presents: nothing is remembered for it.
     """
 
-    __slots__ = ("authorization", "identity", "pool")
+    __slots__ = ("identity", "is_known", "pool", "token")
 
-    def __init__(self, pool: Pool, identity: str, authorization: bytes = b"") -> None:
+    def __init__(self, pool: Pool, identity: str, token: str = "", is_known: bool = True) -> None:
         self.pool = pool
         self.identity = identity
-        self.authorization = authorization
+        self.token = token
+        self.is_known = is_known
+
+    @property
+    def authorization(self) -> bytes:
+        """The Authorization header that presents the token; empty without one."""
+        return b"Bearer " + self.token.encode() if self.token else b""

@@ -1,6 +1,6 @@
-"""Clients without certificate: who they are by their Authorization header, and whether they are believed.
+"""Bearer tokens: whom they name, and whether they are believed while the cloud is away. Pure.
 
-While the cloud is away it is believed what the cloud accepted before, and what the issuer's keys signed. A
+It is believed what the cloud said when it was asked whose the token is, and what the issuer's keys signed. A
 token is never stored, only its hash.
 """
 
@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 from urllib.parse import quote
@@ -18,18 +19,26 @@ import msgspec
 from twisted.logger import Logger
 
 from superedge.interfaces import Entry
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.expiring import BOOT, NEVER, Expiring
-from superedge.liteapiserver.jwt import Claims, TokenError
+from superedge.liteapiserver.jwt import SUBJECT, Claims, TokenError
 
 ANONYMOUS = "anonymous"
+UNATTRIBUTED = "unattributed"
+"""Who presents credentials that are not one bearer token."""
+_NOBODY = frozenset({"", "system:anonymous"})
 _MAX_HELD = 1000
 MAX_JUDGED = 10_000
-"""Credentials of which is remembered what the cloud said; what was used least lately gives way. Some never
-expire, and an API server lets a kubelet's tokens live for a year, though new ones are made every hour."""
+"""Tokens of which is remembered what the cloud said. Some never expire, and an API server lets a kubelet's
+tokens live for a year, though new ones are made every hour."""
+_LONGEST_NAME = 600
+"""Characters of the longest name that claims give."""
+_CLAIMED = "token:"
+"""How a name begins that is made of claims."""
 _IN_SUBJECT = "/:.,+ "
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 _log = Logger()
 
@@ -41,8 +50,9 @@ class _Claims(msgspec.Struct):
 
 
 class _Judged(msgspec.Struct, omit_defaults=True):
-    """What the cloud said of an Authorization header."""
+    """What the cloud said of a token; ``owner`` is whom the token names."""
 
+    owner: str
     expires: float | None
     refused: bool = False
 
@@ -60,31 +70,26 @@ def read_claims(token: str) -> _Claims | None:
     try:
         payload = base64.urlsafe_b64decode(found[1] + "=" * (-len(found[1]) % 4))
         claims = _claims.decode(payload)
-    except (binascii.Error, ValueError, msgspec.MsgspecError):
+    except (binascii.Error, *JSON_FAULTS):
         return None
     return claims if claims.sub else None
 
 
 class Identified(NamedTuple):
-    """Of an Authorization header: a name for the cache, its hash, Unix time of expiry if it has one."""
+    """Of a token: a name for the cache, its hash, its subject and Unix time of expiry if it has them."""
 
     name: str
     digest: str
+    subject: str
     expires: float | None
-
-
-def bearer_token(authorization: bytes) -> str:
-    """The token of an Authorization header, empty when the API server sees none in it.
-
-    It takes what stands between the first space and the second: who writes two spaces has no token, and is
-    anonymous there.
-    """
-    scheme, token, *_ = [*authorization.strip().split(b" ", 2), b""]
-    return token.decode("latin-1") if scheme.lower() == b"bearer" else ""
 
 
 class Judge(Protocol):
     """Who signs tokens, as `superedge.liteapiserver.issuer.Issuer` knows it."""
+
+    @property
+    def name(self) -> str:
+        """The issuer, empty while its keys are not known."""
 
     def verify(self, token: str) -> Claims:
         """The claims of a token that is to be believed. Raises TokenError."""
@@ -94,7 +99,7 @@ class Judge(Protocol):
 
 
 class Credentials:
-    """Which Authorization headers are believed without the cloud."""
+    """Which tokens are believed without the cloud."""
 
     def __init__(self, commit: Commit, clock: Callable[[], float], issuer: Judge | None = None) -> None:
         """Without ``issuer`` only what the cloud accepted is believed. ``clock`` gives Unix time."""
@@ -104,32 +109,31 @@ class Credentials:
         self._judged: Expiring[str, _Judged] = Expiring(MAX_JUDGED, self._forget)
         # Until when, by hash, a signature was found good.
         self._verified: dict[str, float] = {}
-        self._identified: dict[bytes, Identified] = {}
+        self._identified: dict[str, Identified] = {}
 
-    def identify(self, authorization: bytes) -> Identified:
-        """Who it names. That opens nothing: the cloud has to accept it, or its signature to be right.
+    def identify(self, token: str) -> Identified:
+        """Whom it names. That opens nothing: the cloud has to accept it, or its signature to be right.
 
         All tokens of one subject of one issuer have one name. A token that claims to be of the cluster's
         issuer and is not signed by it has a name of its own, whoever else may accept it.
         """
-        found = self._identified.get(authorization)
+        digest = sha256(token.encode()).hexdigest()
+        found = self._identified.get(digest)
         if found is None:
-            found = self._identify(authorization)
+            found = self._identify(token, digest)
             if len(self._identified) >= _MAX_HELD:
                 del self._identified[next(iter(self._identified))]
-            self._identified[authorization] = found
+            self._identified[digest] = found
         return found
 
-    def _identify(self, authorization: bytes) -> Identified:
-        digest = sha256(authorization).hexdigest()
-        token = bearer_token(authorization)
-        claims = read_claims(token) if token else None
-        if claims is None:
-            return Identified(f"credential:{digest}", digest, None)
+    def _identify(self, token: str, digest: str) -> Identified:
+        claims = read_claims(token)
+        if claims is None or len(claims.sub) + len(claims.iss) > _LONGEST_NAME:
+            return Identified(f"credential:{digest}", digest, "", claims.exp if claims else None)
         if self._issuer is not None and self._issuer.disowns(claims.iss, token):
-            return Identified(f"credential:{digest}", digest, claims.exp)
+            return Identified(f"credential:{digest}", digest, claims.sub, claims.exp)
         subject = quote(claims.sub, safe=_IN_SUBJECT)
-        return Identified(f"token:{subject}@{claims.iss}", digest, claims.exp)
+        return Identified(f"{_CLAIMED}{subject}@{claims.iss}", digest, claims.sub, claims.exp)
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Take back what a store held."""
@@ -147,56 +151,76 @@ class Credentials:
         for digest, judged in self._judged.items():
             self._commit(records.BEARER, (digest,), records.pack(judged))
 
-    def accepted(self, authorization: bytes) -> None:
-        """The cloud answered a request with it."""
-        _, digest, expires = self.identify(authorization)
-        known = self._judged.get(digest)
+    def is_judged(self, token: str) -> bool:
+        """Whether the cloud said that the token is good, and has not refused it since."""
+        known = self._judged.get(self.identify(token).digest)
         if known is None or known.refused:
-            self._judge(digest, _Judged(expires))
-        else:
-            self._judged.use(digest)
+            return False
+        self._judged.use(self.identify(token).digest)
+        return True
 
-    def _judge(self, digest: str, judged: _Judged) -> None:
-        self._hold(digest, judged, self._clock())
-        self._commit(records.BEARER, (digest,), records.pack(judged))
+    def accepted(self, token: str, username: str) -> bool:
+        """The cloud says whose token it is; whether that makes it believed.
+
+        An anonymous user means that the cloud saw no token in what it was sent. The name of a service
+        account's token is made of its claims, which have to be those that the cloud read.
+        """
+        found = self.identify(token)
+        claimed = found.name.startswith(_CLAIMED) and found.subject.startswith(SUBJECT)
+        if username in _NOBODY or (claimed and found.subject != username):
+            return False
+        self._judge(found, refused=False)
+        return True
+
+    def _judge(self, found: Identified, refused: bool) -> None:
+        judged = _Judged(found.name, found.expires, refused)
+        self._hold(found.digest, judged, self._clock())
+        self._commit(records.BEARER, (found.digest,), records.pack(judged))
 
     def _hold(self, digest: str, judged: _Judged, now: float) -> None:
-        self._judged.put(digest, judged, NEVER if judged.expires is None else judged.expires, now)
+        # Refused ones have a share together: who makes them up pushes out no other.
+        owner = "" if judged.refused else judged.owner
+        self._judged.put(owner, digest, judged, NEVER if judged.expires is None else judged.expires, now)
 
     def _forget(self, digest: str) -> None:
         self._commit(records.BEARER, (digest,), None)
 
-    def issued(self, token: str) -> None:
-        """The cloud made this token for a pod: it is as good as accepted."""
-        self.accepted(b"Bearer " + token.encode())
+    def refused(self, token: str) -> bool:
+        """The cloud answered 401; whether that tells something new.
 
-    def refused(self, authorization: bytes) -> None:
-        """The cloud answered 401. Of a token that would be believed it is remembered, others are nothing."""
-        _, digest, expires = self.identify(authorization)
-        known = self._judged.get(digest)
+        It is remembered of a token that would be believed, now or once the issuer's keys are known. Others
+        are nothing.
+        """
+        found = self.identify(token)
+        known = self._judged.get(found.digest)
         if known is not None and known.refused:
-            return
-        if self._is_signed(authorization, digest):
-            self._judge(digest, _Judged(expires, refused=True))
-        elif known is not None:
-            self._judged.remove(digest)
-            self._forget(digest)
+            return False
+        unknown_issuer = self._issuer is not None and not self._issuer.name and bool(found.subject)
+        if known is None and not unknown_issuer and not self._is_signed(token, found.digest):
+            return False
+        self._judge(found, refused=True)
+        return True
 
-    def is_accepted(self, authorization: bytes) -> bool:
-        """Whether it may be believed without the cloud."""
-        _, digest, expires = self.identify(authorization)
-        known = self._judged.get(digest)
-        if known is not None:
-            return not known.refused and (expires is None or expires > self._clock())
-        return self._is_signed(authorization, digest)
+    def objection(self, token: str) -> str:
+        """Why a token is not believed without the cloud; empty for one that is."""
+        found = self.identify(token)
+        known = self._judged.get(found.digest)
+        if known is not None and known.refused:
+            return "it refused this token before"
+        if found.expires is not None and found.expires <= self._clock():
+            moment = datetime.fromtimestamp(max(0.0, min(found.expires, _LATEST)), UTC)
+            return f"the token expired at {moment:%Y-%m-%dT%H:%M:%SZ}"
+        if known is not None or self._is_signed(token, found.digest):
+            return ""
+        return "it never took this token, and its keys did not sign it"
 
-    def _is_signed(self, authorization: bytes, digest: str) -> bool:
+    def _is_signed(self, token: str, digest: str) -> bool:
         if self._issuer is None:
             return False
         until = self._verified.get(digest)
         if until is None:
             try:
-                until = self._issuer.verify(bearer_token(authorization)).exp
+                until = self._issuer.verify(token).exp
             except TokenError as problem:
                 _log.debug("a token is not believed: {problem}", problem=problem)
                 return False

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from twisted.logger import Logger
 
+from superedge.kube.errors import DecodeError
 from superedge.kube.request import RequestInfo
-from superedge.kube.status import status_body
+from superedge.liteapiserver.cache.answers import failure
 from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.filters import FAILED, Filters, WatchFilter, hidden
 from superedge.web.heads import Headers
@@ -44,8 +45,8 @@ class FilteredBody:
         if self._size > self._filters.max_body:
             self._pieces.clear()
             message = f"this node filters it, and it has more than {self._filters.max_body} bytes: use limit"
-            headers: Headers = [(b"Content-Type", b"application/json")]
-            self._request.respond(500, headers, status_body(500, message))
+            answer = failure(500, message)
+            self._request.respond(answer.status, answer.headers, answer.body)
             self._failed()
 
     def flush(self) -> None:
@@ -55,6 +56,13 @@ class FilteredBody:
         """Filter and send."""
         try:
             body = self._filters.body(self._info, b"".join(self._pieces))
+        except DecodeError as problem:
+            _log.warn(
+                "an answer to {path} cannot be filtered: {problem}", path=self._info.path, problem=problem
+            )
+            answer = failure(502, f"the API server's answer cannot be filtered: {problem}")
+            self._request.respond(answer.status, answer.headers, answer.body)
+            return
         except Exception:
             _log.failure("a response filter failed on {path}", path=self._info.path)
             self._request.respond(500, [(b"Content-Type", b"application/json")], FAILED)
@@ -90,7 +98,12 @@ class FilteredWatch:
         """Add to the stream."""
         try:
             self._request.write(self._filter.feed(pieces))
-        except Exception:
-            _log.failure("a response filter failed on {path}", path=self._path)
+        except Exception as problem:
+            if isinstance(problem, DecodeError):
+                _log.warn(
+                    "an event of {path} cannot be filtered: {problem}", path=self._path, problem=problem
+                )
+            else:
+                _log.failure("a response filter failed on {path}", path=self._path)
             self._failed()
             self._request.abort()

@@ -7,13 +7,13 @@ that filters see it online and offline alike. resourceVersions stay true.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from twisted.logger import Logger
 
 from superedge.interfaces import IResponseFilter
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.kube.json import LineSplitter
 from superedge.kube.media import JSON, Representation, accepted
 from superedge.kube.request import RequestInfo, qualified
@@ -33,7 +33,15 @@ PLAIN = Representation(JSON)
 
 _log = Logger()
 _encode = msgspec.json.encode
-_decode = msgspec.json.decode
+
+
+def _decode(content: bytes) -> Object:
+    """An object of any kind. Raises DecodeError."""
+    try:
+        found = msgspec.json.decode(content, type=dict)
+    except JSON_FAULTS as problem:
+        raise DecodeError(f"not an object in JSON: {problem}") from problem
+    return cast(Object, found)
 
 
 def _unknown(_name: Name) -> None:
@@ -77,8 +85,8 @@ class Filters:
         return result
 
     def body(self, request: RequestInfo, body: bytes) -> bytes | None:
-        """The body of a get or a list, filtered; None when the object is hidden."""
-        content: Object = _decode(body)
+        """The body of a get or a list, filtered; None when the object is hidden. Raises DecodeError."""
+        content = _decode(body)
         if request.verb == "get":
             item = self._filter(request, content)
             return None if item is None else _encode(item)
@@ -158,7 +166,7 @@ class WatchFilter:
             self._old = ("ADDED", "MODIFIED", "DELETED") if replayed else ("MODIFIED", "DELETED")
 
     def feed(self, pieces: list[bytes]) -> list[bytes]:
-        """The events that the pieces complete, as the client is to see them. Raises msgspec errors."""
+        """The events that the pieces complete, as the client is to see them. Raises DecodeError."""
         self._recent.clear()
         lines = [line for piece in pieces for line in self._splitter.feed(piece)]
         if self._splitter.pending > self._filters.max_body:
@@ -166,7 +174,7 @@ class WatchFilter:
         return [event for event in map(self._event, lines) if event]
 
     def _event(self, line: bytes) -> bytes:
-        event: Object = _decode(line)
+        event = _decode(line)
         if event["type"] not in ("ADDED", "MODIFIED", "DELETED"):
             return line + b"\n"
         before: Object = event["object"]

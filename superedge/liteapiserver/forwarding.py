@@ -6,6 +6,7 @@ from superedge.kube.media import JSON, without_cbor
 from superedge.kube.request import RequestInfo, parse_request
 from superedge.liteapiserver.caller import acting_as
 from superedge.liteapiserver.filters import Filters, takes_plain
+from superedge.liteapiserver.presented import presented_token, without_front_proxy
 from superedge.liteapiserver.questions import is_question
 from superedge.web.heads import OutgoingRequest, RequestHead, header_lines, split_lines
 
@@ -21,20 +22,23 @@ class Incoming:
     __slots__ = (
         "acceptable",
         "acting_as",
-        "authorization",
         "filtered",
         "info",
         "is_question",
         "outgoing",
         "repeatable",
         "shares",
+        "token",
     )
 
     def __init__(self, head: RequestHead, host: bytes, filters: Filters, share_all: bool) -> None:
         """``host`` is the cloud's name; ``share_all`` whether not watches alone may share connections."""
         lines, noted = head.passed_on()
+        lines = without_front_proxy(lines)
         accept = noted.get(b"accept", b"")
-        self.authorization = noted.get(b"authorization", b"")
+        websocket = head.upgrade and noted.get(b"upgrade", b"").lower() == b"websocket"
+        self.token = presented_token(lines, websocket)
+        """See `presented_token`."""
         self.acting_as = acting_as(lines)
         info = parse_request(head.method, head.target, accept)
         self.acceptable = True
@@ -54,7 +58,7 @@ class Incoming:
         self.repeatable = head.method in _IDEMPOTENT and not self.outgoing.has_body
         """Whether it may be sent twice."""
         # A protocol that a request switches to needs a connection of its own.
-        self.shares = (share_all or info.verb == "watch") and not head.upgrade
+        self.shares = (share_all or info.verb == "watch") and not (head.upgrade or info.opaque)
         """Whether it may share a connection with others."""
 
 

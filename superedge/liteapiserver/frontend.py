@@ -13,12 +13,20 @@ from twisted.python.failure import Failure
 
 from superedge.interfaces import IReactor
 from superedge.kube.request import RequestInfo
-from superedge.kube.status import status_body
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, beyond, failure, out_of_reach, what
+from superedge.liteapiserver.asked import AskedOffline
+from superedge.liteapiserver.cache.answers import (
+    Answer,
+    WatchAnswer,
+    beyond,
+    failure,
+    out_of_reach,
+    refused,
+    what,
+)
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.caller import Caller
-from superedge.liteapiserver.credentials import ANONYMOUS, Credentials
+from superedge.liteapiserver.credentials import ANONYMOUS, UNATTRIBUTED, Credentials
 from superedge.liteapiserver.filters import Filters, not_acceptable
 from superedge.liteapiserver.forwarding import Incoming
 from superedge.liteapiserver.health import Health
@@ -27,11 +35,13 @@ from superedge.liteapiserver.history import History
 from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.labels import RequestLabels
 from superedge.liteapiserver.proxy import Exchange
-from superedge.liteapiserver.questions import MAX_BODY, Questions, is_question
+from superedge.liteapiserver.questions import MAX_BODY, Questions
+from superedge.liteapiserver.vouching import Vouching
 from superedge.tally import Count
-from superedge.web.heads import Headers, RequestHead
+from superedge.web.bounded import BoundedBody
+from superedge.web.heads import RequestHead
 from superedge.web.plain import plain_request
-from superedge.web.server import CONTINUE, Request
+from superedge.web.server import Request
 
 _log = Logger()
 
@@ -50,6 +60,7 @@ class Frontend:
         health: Health,
         cache: Cache,
         credentials: Credentials,
+        vouching: Vouching,
         questions: Questions,
         filters: Filters,
         history: History,
@@ -68,6 +79,7 @@ class Frontend:
         self.health = health
         self.cache = cache
         self.credentials = credentials
+        self.vouching = vouching
         self.questions = questions
         self.filters = filters
         self.history = history
@@ -113,10 +125,8 @@ class Frontend:
                 resuming.addErrback(self._resume_failed, request)
             else:
                 self._forward(request, incoming, caller)
-        elif incoming.is_question:
-            request.receive(_Question(self, request, info, caller))
         else:
-            self.answer_offline(request, info, caller)
+            self._answer_without(request, incoming, caller)
 
     def _forward(self, request: Request, incoming: Incoming, caller: Caller) -> None:
         exchange = Exchange(self, request, incoming, caller, self._reactor.seconds())
@@ -130,7 +140,7 @@ class Frontend:
         if request.finished:
             return
         if not self.health.online:
-            self.answer_offline(request, info, caller)
+            self._answer_without(request, incoming, caller)
         elif not end:
             self._forward(request, incoming, caller)
         else:
@@ -151,7 +161,7 @@ class Frontend:
         return self._read(head)
 
     def _caller(self, transport: Any, incoming: Incoming) -> Caller:
-        authorization, acting_as = incoming.authorization, incoming.acting_as
+        token, acting_as = incoming.token, incoming.acting_as
         name = transport.peer_common_name
         if name is not None:
             found = self._identities.find(name, self._reactor.seconds())
@@ -168,12 +178,31 @@ class Frontend:
                 raise Forbidden(
                     f"no upstream identity has the common name {name!r} of the client certificate"
                 )
-        if authorization:
-            identity = acting_as + self.credentials.identify(authorization).name
-            return Caller(self._identities.anonymous, identity, authorization)
-        return Caller(self._identities.anonymous, acting_as + ANONYMOUS)
+        pool = self._identities.anonymous
+        if token is None:
+            return Caller(pool, UNATTRIBUTED, is_known=False)
+        if token:
+            return Caller(pool, acting_as + self.credentials.identify(token).name, token)
+        return Caller(pool, acting_as + ANONYMOUS)
 
     # -- told by exchanges
+
+    def check_token(self, caller: Caller, info: RequestInfo, status: int) -> None:
+        """An API server answered a request that has a token.
+
+        A 401 counts at once, unless something behind the API server may have given it, such as a pod.
+        """
+        token = caller.token
+        if not token or status >= 500:
+            return
+        if status != 401:
+            self.vouching.seen(token)
+            return
+        believed = not self.credentials.objection(token)
+        if not (info.opaque or info.subresource or info.verb == "proxy"):
+            self.credentials.refused(token)
+        if believed:
+            self.vouching.doubted(token)
 
     def answering(self, exchange: Exchange, info: RequestInfo, status: int) -> None:
         """The cloud's answer begins."""
@@ -198,23 +227,48 @@ class Frontend:
         )
         self._respond(request, info, answer, "cache")
 
-    def answer_offline(
-        self, request: Request, info: RequestInfo, caller: Caller, question: bytes = b""
-    ) -> None:
-        """Answer from the cache."""
-        if caller.authorization and not self.credentials.is_accepted(caller.authorization):
-            message = (
-                "the cloud is unreachable; it never took these credentials, and its keys did not sign them"
-            )
-            self._respond(request, info, failure(401, message, outcome="refused"), "cache")
-            return
-        if is_question(info):
-            answer: Answer | WatchAnswer = self.questions.answer(caller.identity, info, question)
+    def _answer_without(self, request: Request, incoming: Incoming, caller: Caller) -> None:
+        if incoming.is_question:
+            self.ask_offline(request, incoming.info, caller, BoundedBody(MAX_BODY))
         else:
-            answer = self.cache.answer(caller.identity, info, _none_match(request, info))
-            if self.filters.covers(info):
-                answer = self.filters.answer(info, answer)
+            self.answer_offline(request, incoming.info, caller)
+
+    def ask_offline(
+        self, request: Request, info: RequestInfo, caller: Caller, question: BoundedBody, whole: bool = False
+    ) -> None:
+        """Answer a question from the cache. Unless ``question`` is its whole body, the rest is read first."""
+        if not self._is_believed(request, info, caller):
+            return
+
+        def answer(body: bytes | None) -> None:
+            found = refused(info) if body is None else self.questions.answer(caller.identity, info, body)
+            self._respond(request, info, found, "cache")
+
+        if whole:
+            answer(question.value)
+        else:
+            AskedOffline(self._reactor, request, question, answer)
+
+    def answer_offline(self, request: Request, info: RequestInfo, caller: Caller) -> None:
+        """Answer from the cache."""
+        if not self._is_believed(request, info, caller):
+            return
+        answer = self.cache.answer(caller.identity, info, _none_match(request, info))
+        if self.filters.covers(info):
+            answer = self.filters.answer(info, answer)
         self._respond(request, info, answer, "cache")
+
+    def _is_believed(self, request: Request, info: RequestInfo, caller: Caller) -> bool:
+        """Whether a client is who it says it is; one that is not is told so."""
+        objection = ""
+        if not caller.is_known:
+            objection = "without it no credentials count but a client certificate or one bearer token"
+        elif caller.token:
+            objection = self.credentials.objection(caller.token)
+        if objection:
+            message = f"the cloud is unreachable; {objection}"
+            self._respond(request, info, failure(401, message, outcome="refused"), "cache")
+        return not objection
 
     def _respond(
         self, request: Request, info: RequestInfo, answer: Answer | WatchAnswer, source: str
@@ -223,7 +277,10 @@ class Frontend:
             self._warn(request, info, answer)
             metrics.CACHE_ANSWERS.labels(answer.outcome).value += 1
             self._from_cache.observe(0.0)
-        if isinstance(answer, WatchAnswer):
+        if isinstance(answer, WatchAnswer) and request.head.method == b"HEAD":
+            self._count(info, 200, source)
+            request.respond(200, answer.headers)
+        elif isinstance(answer, WatchAnswer):
             self._count(info, 200, source)
             # While online a single failure brought it here, and the cloud may be there after all.
             self._held.open(request, answer, doubtful=self.health.online)
@@ -300,29 +357,3 @@ def _none_match(request: Request, info: RequestInfo) -> str:
         return ""
     values = [value for name, value in request.head.headers if name.lower() == b"if-none-match"]
     return b",".join(values).decode("latin-1")
-
-
-class _Question:
-    """Waits for the body of a question, which decides the answer."""
-
-    def __init__(self, frontend: Frontend, request: Request, info: RequestInfo, caller: Caller) -> None:
-        self._frontend = frontend
-        self._request = request
-        self._info = info
-        self._caller = caller
-        self._pieces: list[bytes] = []
-        if any(name.lower() == b"expect" for name, _ in request.head.headers):
-            request.interim(CONTINUE)
-
-    def body(self, data: bytes) -> None:
-        self._pieces.append(data)
-        if sum(map(len, self._pieces)) > MAX_BODY:
-            headers: Headers = [(b"Content-Type", b"application/json")]
-            self._request.respond(413, headers, status_body(413, "the request's body is too large"))
-
-    def body_end(self, trailers: Headers) -> None:
-        if not self._request.finished:
-            self._frontend.answer_offline(self._request, self._info, self._caller, b"".join(self._pieces))
-
-    def client_lost(self) -> None:
-        pass

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from superedge.interfaces import Entry
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.records import Commit
@@ -82,7 +82,7 @@ class Issuer:
         try:
             issuer = msgspec.json.decode(configuration, type=_Configuration).issuer
             known = _Issuer(issuer, msgspec.json.decode(keys, type=_KeySet).keys)
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not an issuer's keys: {problem}") from problem
         if not issuer:
             raise DecodeError("not an issuer's keys: it has no name")

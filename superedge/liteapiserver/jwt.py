@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from superedge.errors import SuperEdgeError
+from superedge.kube.errors import JSON_FAULTS
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 LEEWAY = 30.0
 """Seconds that the issuer's clock may be ahead."""
-_SUBJECT = "system:serviceaccount:"
+SUBJECT = "system:serviceaccount:"
+"""How the name of a service account's user begins."""
 _MIN_RSA_BITS = 2048
 # The curve's name and the bytes of each half of a signature.
 _CURVES = {"ES256": ("P-256", 32), "ES384": ("P-384", 48), "ES512": ("P-521", 66)}
@@ -88,7 +90,7 @@ def read_signed(token: str, keys: Sequence[Key]) -> Claims:
     try:
         header = _header.decode(_decode(parts[0]))
         claims = _claims.decode(_decode(parts[1]))
-    except msgspec.MsgspecError as problem:
+    except JSON_FAULTS as problem:
         raise TokenError("it lacks what a service account's token has") from problem
     if header.crit:
         raise TokenError("it demands extensions that are not known here")
@@ -106,7 +108,7 @@ def _check_claims(claims: Claims, issuer: str, audiences: Collection[str], now: 
         raise TokenError("it has expired")
     if claims.nbf > now + LEEWAY:
         raise TokenError("it does not count yet")
-    if not claims.sub.startswith(_SUBJECT):
+    if not claims.sub.startswith(SUBJECT):
         raise TokenError("it is not a service account's")
 
 

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from superedge.kube.deletion import is_dry_run
 from superedge.liteapiserver.caller import Caller
+from superedge.liteapiserver.credentials import ANONYMOUS
 from superedge.liteapiserver.filtered import FilteredBody, FilteredWatch
 from superedge.liteapiserver.questions import QuestionRecorder
 from superedge.liteapiserver.strangers import BALANCER, DoubtfulAnswer, Origin, origin
@@ -87,7 +88,7 @@ class Exchange:
         self._recorder: Recorder | None = None
         self._asked = frontend.cache.asked(caller.identity, incoming.info)
         self._question: QuestionRecorder | None = None
-        if incoming.is_question:
+        if incoming.is_question and caller.is_known and caller.identity != ANONYMOUS:
             self._question = QuestionRecorder(frontend.questions, caller.identity, incoming.info)
         deletes = incoming.info.verb in ("delete", "deletecollection")
         self._options: bytearray | None = bytearray() if deletes else None
@@ -173,7 +174,7 @@ class Exchange:
     def body(self, data: bytes) -> None:
         """A piece of the request's body."""
         if self._question is not None:
-            self._question.asked(data)
+            self._question.question.add(data)
         if self._options is not None:
             self._options += data
             if len(self._options) > MAX_OPTIONS:
@@ -184,6 +185,8 @@ class Exchange:
 
     def body_end(self, trailers: Headers) -> None:
         """The request is complete."""
+        if self._question is not None:
+            self._question.whole = True
         connection = self._connection
         if connection is None or not self._has_body:
             return
@@ -219,7 +222,7 @@ class Exchange:
         self._frontend.health.failed(f"a load balancer or a portal answered {head.status}")
         if self._done:
             return  # that was enough to go offline
-        if self._info.is_read or head.status not in BALANCER:
+        if self._is_answerable or head.status not in BALANCER:
             self._drop_upstream()
             self._answer_without(sent=True)
         else:
@@ -243,7 +246,7 @@ class Exchange:
         content_type = noted.get(b"content-type", b"")
         audited = b"audit-id" in noted
         if audited:  # what stands before an API server may answer anybody
-            self._check_credentials(status)
+            frontend.check_token(self._caller, info, status)
         if status == 200 and self._incoming.filtered:
             if info.verb == "watch":
                 known = partial(frontend.cache.known, self._caller.identity, info)
@@ -253,9 +256,9 @@ class Exchange:
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
         frontend.answering(self, info, status)
-        if self._question is not None:
+        if self._question is not None and audited:
             self._question.answered(status, content_type)
-        if info.is_read:
+        if info.is_read and self._caller.is_known:
             encoding, etag = noted.get(b"content-encoding", b""), noted.get(b"etag", b"")
             self._recorder = frontend.cache.record(
                 self._caller.identity,
@@ -267,7 +270,7 @@ class Exchange:
                 audited,
                 self._asked,
             )
-        elif status < 300:
+        elif status < 300 and self._caller.is_known and not info.opaque:
             encoding = noted.get(b"content-encoding", b"")
             self._recorder = frontend.cache.record_write(
                 self._caller.identity, info, content_type, encoding, self._asked, self._is_dry_run
@@ -281,6 +284,7 @@ class Exchange:
     def _informational(self, head: ResponseHead) -> None:
         if head.status == 101:
             self._switch_head = response_head(101, head.reason, head.headers)
+            self._frontend.check_token(self._caller, self._info, 101)
         elif self._request.head.version == "1.1":
             self._interim_seen = True
             self._request.interim(response_head(head.status, head.reason, head.headers))
@@ -290,14 +294,6 @@ class Exchange:
         if self._info.verb not in ("delete", "deletecollection"):
             return False
         return self._options is None or is_dry_run(bytes(self._options))
-
-    def _check_credentials(self, status: int) -> None:
-        caller = self._caller
-        if caller.authorization:
-            if status == 401:
-                self._frontend.credentials.refused(caller.authorization)
-            elif status < 300:
-                self._frontend.credentials.accepted(caller.authorization)
 
     def data(self, pieces: list[bytes]) -> None:
         """Pieces of the body."""
@@ -416,13 +412,21 @@ class Exchange:
         if not self._done:  # going offline may have answered it
             self._answer_without(sent)
 
+    @property
+    def _is_answerable(self) -> bool:
+        """Whether the cache may answer what was sent to the cloud: it changes nothing there."""
+        return self._info.is_read or self._incoming.is_question
+
     def _answer_without(self, sent: bool) -> None:
         self._finish()
-        if sent and not self._info.is_read:
+        question = self._question
+        if question is not None:
+            body, whole = question.question, question.whole
+            self._frontend.ask_offline(self._request, self._info, self._caller, body, whole)
+        elif sent and not (self._is_answerable or self._incoming.repeatable):
             self._frontend.undecided(self._request, self._info)
         else:
-            question = self._question.question if self._question is not None else b""
-            self._frontend.answer_offline(self._request, self._info, self._caller, question)
+            self._frontend.answer_offline(self._request, self._info, self._caller)
 
     def _finish(self) -> None:
         self._done = True

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.logger import Logger
 
 from superedge.kube.errors import DecodeError
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache.answers import Answer
-from superedge.liteapiserver.credentials import Credentials
 from superedge.liteapiserver.reviews import Reviews, is_review
 from superedge.liteapiserver.tokens import TokenVault, is_token_request
+from superedge.web.bounded import BoundedBody
 
 MAX_BODY = 256 * 1024
 """Bytes of the longest question, and of the longest answer, that are kept."""
@@ -25,19 +27,18 @@ def is_question(request: RequestInfo) -> bool:
 class Questions:
     """What the cloud answered, for when it is away."""
 
-    def __init__(self, tokens: TokenVault, reviews: Reviews, credentials: Credentials) -> None:
-        """``credentials`` hears of tokens that were made."""
+    def __init__(self, tokens: TokenVault, reviews: Reviews, made: Callable[[str], None]) -> None:
+        """``made`` hears of each token that the cloud made."""
         self._tokens = tokens
         self._reviews = reviews
-        self._credentials = credentials
+        self._made = made
 
     def record(
         self, identity: str, request: RequestInfo, question: bytes, content_type: str, body: bytes
     ) -> None:
         """Keep an answer (201). Raises DecodeError."""
         if is_token_request(request):
-            token = self._tokens.record(identity, request, question, content_type, body)
-            self._credentials.issued(token)
+            self._made(self._tokens.record(identity, request, question, content_type, body))
         else:
             self._reviews.record(identity, request, question, content_type, body)
 
@@ -55,41 +56,33 @@ class QuestionRecorder:
         self._questions = questions
         self._identity = identity
         self._request = request
-        self._question: list[bytes] | None = []
-        self._answer: list[bytes] | None = None
+        self._answer: BoundedBody | None = None
         self._content_type = ""
-
-    @property
-    def question(self) -> bytes:
-        """The question's body so far; empty when it is too long to be kept."""
-        return b"".join(self._question or ())
-
-    def asked(self, data: bytes) -> None:
-        """Some of the question's body."""
-        if self._question is not None:
-            self._question.append(data)
-            if sum(map(len, self._question)) > MAX_BODY:
-                self._question = None
+        self.question = BoundedBody(MAX_BODY)
+        """The question's body so far."""
+        self.whole = False
+        """Whether that is all of it."""
 
     def answered(self, status: int, content_type: bytes) -> None:
         """The answer's head."""
-        if status == 201 and self._question is not None:
-            self._answer = []
+        if status == 201:
+            self._answer = BoundedBody(MAX_BODY)
             self._content_type = content_type.decode("latin-1")
 
     def data(self, pieces: list[bytes]) -> None:
         """Some of the answer's body."""
         if self._answer is not None:
-            self._answer += pieces
+            for piece in pieces:
+                self._answer.add(piece)
 
     def complete(self) -> None:
         """The answer is whole: keep it."""
-        if self._answer is None:
+        answer = self._answer.value if self._answer is not None else None
+        question = self.question.value
+        if answer is None or question is None or not self.whole:
             return
         try:
-            self._questions.record(
-                self._identity, self._request, self.question, self._content_type, b"".join(self._answer)
-            )
+            self._questions.record(self._identity, self._request, question, self._content_type, answer)
         except DecodeError as problem:
             _log.warn(
                 "an answer to {path} is not kept for later: {problem}",

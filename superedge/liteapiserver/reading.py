@@ -10,6 +10,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from superedge.errors import SuperEdgeError
+from superedge.kube.media import JSON
+from superedge.web.bounded import BoundedBody
 from superedge.web.client import UpstreamConnection
 from superedge.web.heads import Headers, ResponseHead, request_head
 from superedge.web.pool import Pool
@@ -24,7 +26,7 @@ class ReadError(SuperEdgeError):
 
 
 class Refused(ReadError):
-    """The API server answered with another status than 200."""
+    """The API server answered with another status than the one of success."""
 
     def __init__(self, status: int, what: str = "") -> None:
         self.status = status
@@ -48,17 +50,16 @@ class _Body:
     """A sink that keeps what comes, up to MAX_BODY bytes."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._body = BoundedBody(MAX_BODY)
         self.value: bytes | None = None
         """The whole body; None while it is not, and for one that is too long."""
 
     def data(self, pieces: list[bytes]) -> None:
-        if sum(map(len, self._pieces)) <= MAX_BODY:
-            self._pieces += pieces
+        for piece in pieces:
+            self._body.add(piece)
 
     def complete(self) -> None:
-        body = b"".join(self._pieces)
-        self.value = body if len(body) <= MAX_BODY else None
+        self.value = self._body.value
 
     def abort(self) -> None:
         pass
@@ -115,8 +116,11 @@ async def read(
     gzip: bool = False,
     authorization: bytes = b"",
     idle: bool = False,
+    question: bytes = b"",
 ) -> int:
     """The status of a GET whose body ``begin``'s sink took. Cancellable. Raises ConnectError, ReadError.
+
+    With a ``question``, in JSON, it is a POST of one that changes nothing.
 
     ``gzip`` says that the sink takes a body that is encoded so; ``authorization`` is a header, if any. With
     ``idle`` it goes over a connection that is there, if one is, and over a new one when that fails: it may
@@ -127,7 +131,9 @@ async def read(
         headers.append((b"Accept-Encoding", b"gzip"))
     if authorization:
         headers.append((b"Authorization", authorization))
-    head = request_head(b"GET", target.encode(), headers)
+    if question:
+        headers += [(b"Content-Type", JSON.encode()), (b"Content-Length", b"%d" % len(question))]
+    head = request_head(b"POST" if question else b"GET", target.encode(), headers) + question
     if idle and (kept := pool.take_idle()) is not None:
         with contextlib.suppress(ReadError):
             return await _exchange(kept, head, begin)
@@ -148,18 +154,29 @@ async def _exchange(
 
 
 async def read_body(
-    pool: Pool, host: bytes, target: str, accept: str, authorization: bytes = b"", idle: bool = False
+    pool: Pool,
+    host: bytes,
+    target: str,
+    accept: str,
+    authorization: bytes = b"",
+    idle: bool = False,
+    question: bytes = b"",
 ) -> bytes:
-    """The body of a small answer; see `read`. Raises Refused for another status than 200."""
+    """The body of a small answer; see `read`. Raises Refused for another status than 200, or 201 to a
+    question.
+    """
     body = _Body()
+    wanted = 201 if question else 200
 
     def begin(head: ResponseHead) -> _Body | None:
         nonlocal body
         body = _Body()
-        return body if head.status == 200 else None
+        return body if head.status == wanted else None
 
-    status = await read(pool, host, target, accept, begin, authorization=authorization, idle=idle)
-    if status != 200:
+    status = await read(
+        pool, host, target, accept, begin, authorization=authorization, idle=idle, question=question
+    )
+    if status != wanted:
         raise Refused(status, target)
     if body.value is None:
         raise ReadError(f"{target}: more than {MAX_BODY} bytes")

@@ -12,16 +12,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.kube.media import JSON, accepted, parse_media_type
 from superedge.kube.protobuf import split_envelope
 from superedge.kube.request import RequestInfo
 from superedge.kube.wire import BYTES, walk
 from superedge.liteapiserver.cache.answers import Answer, refused, stale_headers
 from superedge.liteapiserver.credentials import read_claims
+from superedge.liteapiserver.expiring import Expiring
 
-MAX_HELD = 1000
-"""Answers that are held; the oldest give way."""
+MAX_BYTES = 8 * 1024 * 1024
+"""Bytes of the answers that are held."""
 _REVIEWS = frozenset(
     {
         ("authorization.k8s.io", "subjectaccessreviews"),
@@ -74,7 +75,7 @@ def _reviewed_token(media_type: str, body: bytes) -> str:
                 for inner, inner_wire, a, b in walk(raw, start, end):
                     if inner == 1 and inner_wire == BYTES:
                         return raw[a:b].decode()
-    except (msgspec.MsgspecError, ValueError) as problem:
+    except JSON_FAULTS as problem:
         raise DecodeError(f"not a TokenReview: {problem}") from problem
     return ""
 
@@ -90,7 +91,7 @@ class Reviews:
         self._seconds = seconds
         self._elapsed = elapsed
         self._clock = clock
-        self._held: dict[tuple[str, str, str, str], _Held] = {}
+        self._held: Expiring[tuple[str, str, str, str], _Held] = Expiring(MAX_BYTES, lambda _: None)
 
     @staticmethod
     def _key(identity: str, request: RequestInfo, question: bytes, form: str) -> tuple[str, str, str, str]:
@@ -106,14 +107,11 @@ class Reviews:
             claims = read_claims(_reviewed_token(form.media_type, body))
             expires = claims.exp if claims is not None else None
         key = self._key(identity, request, question, str(form))
-        self._held.pop(key, None)
-        while self._held and (
-            len(self._held) >= MAX_HELD or not self._counts(next(iter(self._held.values())))
-        ):
-            del self._held[next(iter(self._held))]
-        held = _Held(self._elapsed(), expires, content_type, body)
+        now = self._elapsed()
+        held = _Held(now, expires, content_type, body)
         if self._counts(held):
-            self._held[key] = held
+            size = len(body) + len(content_type) + sum(map(len, key))
+            self._held.put(identity, key, held, now + self._seconds, now, size)
 
     def _counts(self, held: _Held) -> bool:
         still = self._elapsed() - held.at < self._seconds

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
-from superedge.errors import ConfigError, ConfigWarning
+from superedge.errors import ConfigWarning
 from superedge.interfaces import ICacheStore, IReactor, IResponseFilter
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.backlog import Backlog
@@ -38,6 +38,7 @@ from superedge.liteapiserver.reviews import Reviews
 from superedge.liteapiserver.seal import Seal, generate_key
 from superedge.liteapiserver.slack import Slack, let_large_blocks_go
 from superedge.liteapiserver.tokens import TokenVault, keep_key, read_key
+from superedge.liteapiserver.vouching import Vouching
 from superedge.net.draining import drained
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.periodic import PeriodicCall
@@ -101,17 +102,20 @@ class LiteAPIServer(Service):
         limits = Limits(config.cache.max_bytes, config.cache.max_objects)
         self._backlog = Backlog(reactor)
         self.cache = Cache(policy, self._commit, config.cache.max_body, limits, backlog=self._backlog)
+        host = upstream.server_name or addresses[0].host
+        self._host = str(TCPAddress(host, addresses[0].port))
         self._issuer = Issuer(config.token_audiences, self._commit, time.time, self._keys_changed)
         self._credentials = Credentials(
             self._commit, time.time, self._issuer if config.verify_tokens else None
+        )
+        self.vouching = Vouching(
+            reactor, self._credentials, self._host.encode(), lambda: self.identities.anonymous
         )
         self._new_key: bytes | None = None
         self._key = self._token_key()
         self._tokens = TokenVault(self._key, self._commit, time.time)
         self._committer.on_lost = self._save
         reviews = Reviews(config.review_reuse, reactor.seconds, time.time)
-        host = upstream.server_name or addresses[0].host
-        self._host = str(TCPAddress(host, addresses[0].port))
         self.health = Health(reactor, self._probe, upstream.probe_interval)
         history = History(reactor, self._host.encode(), self.cache.newest, self.cache.went_back)
         self.frontend = Frontend(
@@ -120,7 +124,8 @@ class LiteAPIServer(Service):
             self.health,
             self.cache,
             self._credentials,
-            Questions(self._tokens, reviews, self._credentials),
+            self.vouching,
+            Questions(self._tokens, reviews, self.vouching.seen),
             Filters(filters, config.cache.max_body),
             history,
             self._host.encode(),
@@ -156,7 +161,10 @@ class LiteAPIServer(Service):
         _log.info("the keys of the token issuer {issuer} are known", issuer=self._issuer.name)
 
     def _token_key(self) -> bytes:
-        """What is on the disk, or else a new key, which is put there at the start: a check writes nothing."""
+        """What is on the disk, or else a new key, which is put there at the start: a check writes nothing.
+
+        Without the key that they were sealed with, stored tokens are lost and nothing else is.
+        """
         new, path = generate_key(), self._key_path
         if self._config.cache.store == "memory":
             return new
@@ -165,24 +173,29 @@ class LiteAPIServer(Service):
         except OSError as problem:
             self._no_key(problem)
             return new
-        if key is None:
-            self._new_key = new
-            return new
-        try:
-            Seal(key)
-        except ValueError:
-            raise ConfigError(str(path), "", "is not a key of 32 bytes in base64; remove it") from None
-        return key
+        if key is not None:
+            try:
+                Seal(key)
+            except ValueError as problem:
+                _log.error(
+                    "{path} is no key of 32 bytes in base64 ({problem}): a new one takes its place, and the "
+                    "tokens that are stored are lost",
+                    path=str(path),
+                    problem=problem,
+                )
+            else:
+                return key
+        self._new_key = new
+        return new
 
     @property
     def _key_path(self) -> Path:
         return self._config.cache.path / "token.key"
 
     def _keep_key(self) -> None:
-        key, self._new_key = self._new_key, None
-        if key is not None:
+        if self._new_key is not None:
             try:
-                keep_key(self._key_path, key)
+                keep_key(self._key_path, self._new_key)
             except OSError as problem:
                 self._no_key(problem)
 
@@ -240,7 +253,7 @@ class LiteAPIServer(Service):
         self._commit(records.STARTED, (), b"")
         self._issuer.restore(entries)
         self._credentials.restore(entries)
-        self._tokens.restore(entries)
+        self._tokens.restore(entries, readable=self._new_key is None)
         count = len(entries)
         self.cache.restore(entries)
         self.frontend.history.doubt()
@@ -284,6 +297,7 @@ class LiteAPIServer(Service):
             look.stop()
         self.health.stop()
         self._issuer_watch.stop()
+        self.vouching.stop()
         self._prefetch.stop()
         self.frontend.end_watches()
         self._factory.close_idle()

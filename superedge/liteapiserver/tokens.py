@@ -16,7 +16,7 @@ import msgspec
 from twisted.logger import Logger
 
 from superedge.interfaces import Entry
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.kube.media import JSON, PROTOBUF, accepted, parse_media_type
 from superedge.kube.protobuf import envelope, split_envelope
 from superedge.kube.request import RequestInfo
@@ -32,9 +32,10 @@ _MARGIN = 10.0
 """Seconds before its end from which a token is no longer given out."""
 _STRETCH = 600.0
 """Seconds that are promised when the token lives on after the time its issuer named."""
-MAX_HELD = 2000
-"""Tokens that are held, several times those of a full node's pods. An API server lets a kubelet's tokens live
-for a year, so that those of pods that are gone have to give way to newer ones."""
+MAX_BYTES = 8 * 1024 * 1024
+"""Bytes of the tokens that are held, several times those of a full node's pods. An API server lets a
+kubelet's tokens live for a year, so that those of pods that are gone have to give way to newer ones."""
+_LONGEST_KEY = 4096
 
 _log = Logger()
 
@@ -91,7 +92,7 @@ def read_token(media_type: str, body: bytes) -> tuple[str, float]:
                         if part == 1 and part_wire == VARINT:
                             promised = read_varint(raw, c)[0]
         return token, float(promised)
-    except (msgspec.MsgspecError, ValueError) as problem:
+    except (OverflowError, *JSON_FAULTS) as problem:
         raise DecodeError(f"not a TokenRequest: {problem}") from problem
 
 
@@ -116,11 +117,12 @@ def with_expiry(media_type: str, body: bytes, seconds: float) -> bytes:
 def read_key(path: Path) -> bytes | None:
     """The key that tokens are encrypted with; None when there is none yet. Raises OSError."""
     try:
-        with path.open("rb") as file:
+        # Not to wait for whoever writes, should it be a FIFO.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:
                 _log.warn("others could read {path}: it is made 0600", path=str(path))
                 os.fchmod(file.fileno(), 0o600)
-            return file.read()
+            return file.read(_LONGEST_KEY)
     except FileNotFoundError:
         return None
 
@@ -148,23 +150,29 @@ class TokenVault:
         self._seal = Seal(key)
         self._commit = commit
         self._clock = clock
-        self._held: Expiring[tuple[str, ...], tuple[_Header, bytes]] = Expiring(MAX_HELD, self._forget)
+        self._held: Expiring[tuple[str, ...], tuple[_Header, bytes]] = Expiring(MAX_BYTES, self._forget)
 
     def _forget(self, key: tuple[str, ...]) -> None:
         self._commit(records.TOKEN, key, None)
 
-    def restore(self, entries: Iterable[Entry]) -> None:
-        """Take back what a store held."""
+    def restore(self, entries: Iterable[Entry], readable: bool = True) -> None:
+        """Take back what a store held. With ``readable`` false it was sealed with a key that is lost."""
         found = []
         for entry in entries:
             if entry.kind == records.TOKEN:
                 try:
+                    if not readable:
+                        raise DecodeError("its key is lost")
                     found.append((entry.key, records.unpack(_Header, entry.value)))
                 except DecodeError:
                     self._forget(entry.key)
         # In the order in which they were made, more or less.
         for key, held in sorted(found, key=lambda each: each[1][0].promised):
-            self._held.put(key, held, held[0].expires, BOOT)
+            self._hold(key, held, BOOT)
+
+    def _hold(self, key: tuple[str, ...], held: tuple[_Header, bytes], now: float) -> None:
+        size = len(held[1]) + sum(map(len, key))
+        self._held.put(key[0], key, held, held[0].expires, now, size)
 
     def save(self) -> None:
         """Write down everything once more, for a store that lost it."""
@@ -184,7 +192,7 @@ class TokenVault:
         key = self._key(identity, request, question, str(representation))
         header = _Header(representation.media_type, expires, promised)
         sealed = self._seal.close(body)
-        self._held.put(key, (header, sealed), expires, self._clock())
+        self._hold(key, (header, sealed), self._clock())
         self._commit(records.TOKEN, key, records.pack(header, sealed))
         return token
 
@@ -196,7 +204,8 @@ class TokenVault:
         """201 with a token that is still good, else 503."""
         now = self._clock()
         for representation in accepted(request.accept):
-            held = self._held.get(self._key(identity, request, question, str(representation)))
+            key = self._key(identity, request, question, str(representation))
+            held = self._held.get(key)
             if held is None or held[0].expires - _MARGIN <= now:
                 continue
             header, sealed = held
@@ -207,6 +216,8 @@ class TokenVault:
                     body = with_expiry(header.content_type, body, end)
             except (BrokenSeal, DecodeError) as problem:
                 _log.error("a stored token cannot be read: {problem}", problem=problem)
+                self._held.remove(key)
+                self._forget(key)
                 continue
             return Answer(201, stale_headers(header.content_type, 0), body, "hit")
         return failure(503, f"the cloud is unreachable, and no token for {what(request)} is still good")

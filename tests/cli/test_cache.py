@@ -50,7 +50,7 @@ def filled() -> Driver:
     token = jwt(sub=ACCOUNT, exp=99_999_999).split()[1].decode()
     asked = request("/api/v1/namespaces/default/serviceaccounts/web/token", JSON, "POST")
     vault.record(ME, asked, b"pod a", JSON, in_json(token))
-    Credentials(driver._commit, lambda: 1000.0).issued(token)
+    Credentials(driver._commit, lambda: 1000.0).accepted(token, ACCOUNT)
     return driver
 
 

@@ -10,9 +10,9 @@ class ExpiringTests(SynchronousTestCase):
         self.gone: list[str] = []
         self.table: Expiring[str, int] = Expiring(3, self.gone.append)
 
-    def put(self, names: str, end: float = NEVER, now: float = 0.0) -> None:
+    def put(self, names: str, end: float = NEVER, now: float = 0.0, owner: str = "me", size: int = 1) -> None:
         for name in names:
-            self.table.put(name, ord(name), end, now)
+            self.table.put(owner, name, ord(name), end, now, size)
 
     def test_the_oldest_gives_way(self) -> None:
         self.put("abcd")
@@ -45,3 +45,22 @@ class ExpiringTests(SynchronousTestCase):
         self.table.remove("a")
         self.put("c", now=15.0)
         self.assertEqual((self.gone, self.table.get("a"), self.table.get("b")), ([], None, ord("b")))
+
+    def test_who_holds_most_gives_way(self) -> None:
+        self.put("a")
+        self.put("xyz", owner="other")
+        self.assertEqual(self.gone, ["x"])
+        self.put("b")
+        self.assertEqual(self.gone, ["x", "a"])  # of two who hold as much it is the one who puts
+        self.put("w", owner="third")
+        self.assertEqual(self.gone, ["x", "a", "y"])
+
+    def test_sizes_count(self) -> None:
+        self.put("a")
+        self.put("b", size=2)
+        self.put("c", owner="other")
+        self.assertEqual(self.gone, ["a"])
+        self.put("d", owner="other", size=4)
+        self.assertEqual((self.gone, len(self.table)), (["a", "c", "d"], 1))
+        self.put("d", owner="other")
+        self.assertEqual((self.gone, len(self.table)), (["a", "c", "d"], 2))

@@ -80,7 +80,7 @@ class HistoryTests(SynchronousTestCase):
     def resume(self, version: int, query: str = "", identity: str = "me") -> Deferred[bool]:
         target = f"{PODS}?watch=true&resourceVersion={version}{query}"
         info = parse_request(b"GET", target.encode(), b"")
-        return Deferred.fromCoroutine(self.goes_on(info, Caller(cast(Any, self.pool), identity, b"Bearer t")))
+        return Deferred.fromCoroutine(self.goes_on(info, Caller(cast(Any, self.pool), identity, "t")))
 
     async def goes_on(self, info: RequestInfo, caller: Caller) -> bool:
         return not self.history.is_doubtful(info) or not await self.history.falls_short(caller, info)

@@ -3,19 +3,25 @@ from __future__ import annotations
 import os
 import stat
 import time
+from functools import partial
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import provider
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
-from superedge.liteapiserver.credentials import Credentials
+from superedge.liteapiserver.credentials import MAX_JUDGED, Credentials
 from superedge.liteapiserver.issuer import CONFIGURATION, KEYS, Issuer
 from superedge.liteapiserver.jwt import TokenError
+from superedge.liteapiserver.seal import Seal
 from tests.liteapiserver.cache.driver import list_of, pod
-from tests.liteapiserver.test_offline import OfflineTestCase
+from tests.liteapiserver.test_credentials import token as unsigned
+from tests.liteapiserver.test_offline import TOKEN, OfflineTestCase
 from tests.liteapiserver.test_proxying import PODS
-from tests.liteapiserver.tokens import ACCOUNT, ISSUER, Signer, configuration, key_set
+from tests.liteapiserver.test_tokens import in_json
+from tests.liteapiserver.tokens import ACCOUNT, ISSUER, Signer, configuration, encode, key_set
 from tests.liteapiserver.world import JSON, Seen, until
 
 OLD, NEW = Signer(kid="old"), Signer("ES256", "new")
@@ -42,7 +48,7 @@ class IssuerTests(SynchronousTestCase):
         return issuer, credentials
 
     def believes(self, token: str) -> bool:
-        return self.credentials.is_accepted(b"Bearer " + token.encode())
+        return not self.credentials.objection(token)
 
     def test_nothing_is_believed_without_keys(self) -> None:
         self.assertFalse(self.believes(OLD.token()))
@@ -74,37 +80,69 @@ class IssuerTests(SynchronousTestCase):
 
     def test_what_the_cloud_refused_is_not_believed(self) -> None:
         self.issuer.update(configuration(), key_set(OLD))
-        header = b"Bearer " + OLD.token().encode()
-        for before in (lambda: None, lambda: self.credentials.accepted(header)):
+        token = OLD.token()
+        for before in (lambda: False, lambda: self.credentials.accepted(token, ACCOUNT)):
             before()
-            self.credentials.refused(header)
-            self.assertFalse(self.credentials.is_accepted(header))
+            self.credentials.refused(token)
+            self.assertFalse(self.believes(token))
         entries = [Entry(kind, key, value) for (kind, key), value in self.records.items()]
         self.issuer, self.credentials = self.make()
         self.issuer.restore(entries)
         self.credentials.restore(entries)
-        self.assertFalse(self.credentials.is_accepted(header))
-        self.credentials.accepted(header)
-        self.assertTrue(self.credentials.is_accepted(header))
+        self.assertFalse(self.believes(token))
+        self.credentials.accepted(token, ACCOUNT)
+        self.assertTrue(self.believes(token))
+
+    def test_what_was_refused_before_the_keys_were_known(self) -> None:
+        token = OLD.token()
+        self.credentials.refused(token)
+        self.issuer.update(configuration(), key_set(OLD))
+        self.assertFalse(self.believes(token))
+        self.assertTrue(self.believes(OLD.token(jti="another")))
+
+    def test_refused_tokens_push_out_no_accepted_ones(self) -> None:
+        self.credentials.accepted("static", "somebody")
+        for number in range(MAX_JUDGED + 10):
+            self.credentials.refused(unsigned(sub=f"x-{number}", exp=5000))
+        self.assertTrue(self.believes("static"))
+        self.assertEqual(len(self.records), MAX_JUDGED)
+
+    def test_claims_that_are_no_text_and_json_without_end(self) -> None:
+        self.issuer.update(configuration(), key_set(OLD))
+        head, _, signature = OLD.token().split(".")
+        deep, long = b"[" * 3000 + b"]" * 3000, b"9" * 5000
+        for claims in (
+            b'{"sub":"\xff","iss":"%b","exp":5000}' % ISSUER.encode(),
+            b'{"sub":"a","iss":"%b\xff","exp":5000}' % ISSUER.encode(),
+            b'{"sub":"a","x":%b}' % deep,
+            b'{"sub":"a","iss":"%b","exp":%b}' % (ISSUER.encode(), long),
+        ):
+            for token in (
+                f"{head}.{encode(claims)}.{signature}",
+                f"{encode(claims)}.{encode(claims)}.{signature}",
+            ):
+                self.assertTrue(self.credentials.identify(token).name.startswith("credential:"))
+                self.assertFalse(self.believes(token))
+                self.credentials.refused(token)
 
     def test_refused_garbage_is_not_remembered(self) -> None:
         self.issuer.update(configuration(), key_set(OLD))
         before = dict(self.records)
         for number in range(5):
-            self.credentials.refused(b"Bearer %d" % number)
-            self.credentials.refused(b"Bearer " + NEW.token(exp=5000 + number).encode())
+            self.credentials.refused(str(number))
+            self.credentials.refused(NEW.token(exp=5000 + number))
         self.assertEqual(self.records, before)
 
     def test_a_name_that_is_claimed(self) -> None:
         """A token that another authenticator of the cloud accepts may say anything."""
-        forged = b"Bearer " + NEW.token().encode()
-        true, renewed = (b"Bearer " + OLD.token(jti=jti).encode() for jti in ("1", "2"))
+        forged = NEW.token()
+        true, renewed = (OLD.token(jti=jti) for jti in ("1", "2"))
         self.issuer.update(configuration(), key_set(OLD))
         name = self.credentials.identify(true).name
         self.assertEqual(name, f"token:{ACCOUNT}@{ISSUER}")
         self.assertEqual(self.credentials.identify(renewed).name, name)
         self.assertTrue(self.credentials.identify(forged).name.startswith("credential:"))
-        elsewhere = b"Bearer " + NEW.token(iss="https://login.example").encode()
+        elsewhere = NEW.token(iss="https://login.example")
         self.assertEqual(self.credentials.identify(elsewhere).name, f"token:{ACCOUNT}@https://login.example")
         self.issuer.update(configuration(), key_set(NEW))
         self.assertEqual(self.credentials.identify(forged).name, name)
@@ -195,3 +233,51 @@ class KeyFileTests(OfflineTestCase):
         ]
         self.assertTrue({"token.key", "journal", "lock"} <= {path.name for path in paths})
         self.assertEqual({stat.S_IMODE(path.stat().st_mode) for path in paths}, {0o600})
+
+    async def start_again(self) -> None:
+        await self.world.stop_lite()
+        self.upstream.stop()
+        await self.world.start_lite()
+        await until(lambda: self.world.state == "offline")
+
+    async def test_a_damaged_key_costs_the_sealed_tokens_alone(self) -> None:
+        await self.remember("a")
+        answer = in_json(unsigned(sub=ACCOUNT, exp=99_999_999_999))
+        self.upstream.serve(TOKEN.encode(), answer, 201)
+        await self.world.ask("POST", TOKEN, body=b"{}", identity=self.world.node)
+        await self.world.stop_lite()
+        key = self.world.directory / "cache" / "token.key"
+        for content in (b"\xff not base64 \n", b"", b"c2hvcnQ=", b"A" * 1_000_000):
+            key.write_bytes(content)
+            messages = capture(self)
+            await self.start_again()
+            self.assertEqual([each.count("token.key") for each in messages if "token.key" in each], [1])
+            await self.check_cached()
+            asked = await self.world.ask("POST", TOKEN, body=b"{}", identity=self.world.node)
+            self.assertEqual(asked.status, 503)
+            await self.world.stop_lite()
+            Seal(key.read_bytes())
+
+    async def test_a_key_that_is_no_file(self) -> None:
+        await self.remember("a")
+        await self.world.stop_lite()
+        key = self.world.directory / "cache" / "token.key"
+        for make in (key.mkdir, partial(os.mkfifo, key)):
+            key.rmdir() if key.is_dir() else key.unlink()
+            make()
+            await self.start_again()
+            await self.check_cached()
+            await self.world.stop_lite()
+
+
+def capture(case: TestCase) -> list[str]:
+    """What is logged from here on, until the test ends."""
+    messages: list[str] = []
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        messages.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    case.addCleanup(lambda: globalLogPublisher.removeObserver(observe))
+    return messages

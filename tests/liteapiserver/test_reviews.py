@@ -9,7 +9,7 @@ from superedge.kube.media import PROTOBUF
 from superedge.kube.protobuf import envelope
 from superedge.kube.request import RequestInfo
 from superedge.kube.wire import field
-from superedge.liteapiserver.reviews import MAX_HELD, Reviews, is_review
+from superedge.liteapiserver.reviews import MAX_BYTES, Reviews, is_review
 from tests.liteapiserver.cache.driver import JSON, ME, request
 from tests.liteapiserver.test_credentials import ACCOUNT, jwt
 
@@ -93,11 +93,19 @@ class ReviewTests(SynchronousTestCase):
             with self.assertRaises(DecodeError):
                 self.reviews.record(ME, asked(TOKENS), b"who", form, body)
 
-    def test_only_so_many(self) -> None:
-        for number in range(MAX_HELD + 1):
-            self.reviews.record(ME, asked(), b"%d" % number, JSON, b"{}")
+    def test_one_who_asks_much_pushes_out_nobody_else(self) -> None:
+        self.reviews.record("kubelet", asked(), b"may I", JSON, b"{}")
+        size = 256 * 1024
+        for number in range(MAX_BYTES // size + 1):
+            self.reviews.record(ME, asked(), b"%d" % number, JSON, b"x" * size)
         self.assertEqual(self.status(b"0"), 503)
-        self.assertEqual(self.status(b"1"), 201)
+        self.assertEqual(self.status(b"2"), 201)
+        self.assertEqual(self.status(identity="kubelet"), 201)
+
+    def test_json_without_end(self) -> None:
+        for body in (b'{"spec":{"token":%b}}' % (b"[" * 3000), b'{"spec":{"token":"\xff"}}'):
+            with self.assertRaises(DecodeError):
+                self.reviews.record(ME, asked(TOKENS), b"who", JSON, body)
 
     def test_never(self) -> None:
         reviews = Reviews(0.0, lambda: self.now, self.clock)

@@ -15,7 +15,7 @@ from superedge.kube.wire import field, number_field, walk
 from superedge.liteapiserver.cache.answers import Answer
 from superedge.liteapiserver.seal import generate_key
 from superedge.liteapiserver.tokens import (
-    MAX_HELD,
+    MAX_BYTES,
     TokenVault,
     is_token_request,
     keep_key,
@@ -122,34 +122,46 @@ class VaultTests(SynchronousTestCase):
     def test_a_year_of_pods_that_come_and_go(self) -> None:
         """Each has a token that lives for a year; the newest stay, and those that are renewed."""
         year = 365 * 24 * 3600
-        count = MAX_HELD + 100
+        size, count = 20_000, 400
+
+        def answer(number: int) -> bytes:
+            return in_json(token_of(int(self.now) + year) + "A" * size)
+
         for number in range(count):
             self.now += 60
             for pod in (b"%d" % number, *([b"lasts"] if number % 50 == 0 else [])):
-                self.record(in_json(token_of(int(self.now) + year)), question=pod)
+                self.record(answer(number), question=pod)
         held = {key for key, value in self.records.items() if value is not None}
-        self.assertEqual((len(held), len(list(self.vault.held()))), (MAX_HELD, MAX_HELD))
+        self.assertEqual(len(held), len(list(self.vault.held())))
+        self.assertLess(len(held), MAX_BYTES // size)
         asked = [self.ask(question=pod).status for pod in (b"0", b"%d" % (count - 1), b"lasts")]
         self.assertEqual(asked, [503, 201, 201])
 
     def test_the_oldest_go_first_after_a_reboot_too(self) -> None:
-        for number in range(MAX_HELD):
+        for number in range(280):
             status = {
-                "token": token_of(99_000),
-                "expirationTimestamp": f"{1980 + number // 100}-01-01T00:00:00Z",
+                "token": token_of(99_000) + "A" * 20_000,
+                "expirationTimestamp": f"{1980 + number}-01-01T00:00:00Z",
             }
             self.record(json.dumps({"status": status}).encode(), question=b"%d" % number)
         entries = [Entry(kind, key, value) for (kind, key), value in self.records.items() if value]
         self.vault = self.make(self.key)
         self.vault.restore(reversed(entries))
-        self.record(in_json(token_of(99_000)), question=b"new")
-        asked = [self.ask(question=pod).status for pod in (b"new", b"%d" % (MAX_HELD - 1))]
-        self.assertEqual(asked, [201, 201])
-        self.assertEqual(sum(self.ask(question=b"%d" % number).status == 503 for number in range(100)), 1)
+        self.record(in_json(token_of(99_000) + "A" * 900_000), question=b"new")
+        asked = [self.ask(question=pod).status for pod in (b"new", b"279", b"0")]
+        self.assertEqual(asked, [201, 201, 503])
+
+    def test_a_key_that_is_lost(self) -> None:
+        self.record(in_json(token_of(9000)))
+        entries = [Entry(kind, key, value) for (kind, key), value in self.records.items() if value]
+        self.vault = self.make(Fernet.generate_key())
+        self.vault.restore(entries, readable=False)
+        self.assertEqual(self.ask().status, 503)
+        self.assertEqual(list(self.records.values()), [None])
 
     def test_answers_that_are_no_tokens(self) -> None:
         for media_type in (JSON, PROTOBUF, "text/plain"):
-            for body in (b"", b"{}", b"k8s\0\xff", b'{"status":{"token":"x"}}'):
+            for body in (b"", b"{}", b"k8s\0\xff", b'{"status":{"token":"x"}}', b"[" * 3000, b"\xff"):
                 self.assertRaises(DecodeError, self.record, body, media_type)
 
     def test_which_requests(self) -> None:

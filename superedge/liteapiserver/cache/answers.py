@@ -117,6 +117,6 @@ def refused(request: RequestInfo) -> Answer:
     """A request that only the cloud can answer."""
     return failure(
         503,
-        f"the cloud is unreachable: {request.verb} of {what(request)} is not possible now",
+        f"the cloud is unreachable: {request.verb or request.method} of {what(request)} is not possible now",
         outcome="refused",
     )
