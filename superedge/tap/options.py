@@ -12,7 +12,7 @@ from superedge.config.load import load_config
 from superedge.config.root import Config
 from superedge.errors import IdentityError, SuperEdgeError
 from superedge.interfaces import IReactor
-from superedge.tap.compose import Composition, compose
+from superedge.tap.compose import Composition, compose, installed_reactor
 
 
 class BaseOptions(usage.Options):
@@ -28,7 +28,13 @@ class BaseOptions(usage.Options):
             None,
             "Check the configuration and exit: 0 when it is good, perhaps with warnings on standard error, "
             "1 with a sentence when not.",
-        ]
+        ],
+        [
+            "connect",
+            None,
+            "Try out every server that the configuration names, a line each, and exit: 0 when all work, "
+            "else 1.",
+        ],
     ]
 
     def __init__(self) -> None:
@@ -61,7 +67,15 @@ class BaseOptions(usage.Options):
             for concern in self.composed().concerns():
                 print(f"{self.command}: warning: {concern}", file=sys.stderr)  # noqa: T201
             print(f"{self.command}: {self['config']} is good")  # noqa: T201
-            sys.exit(0)
+            sys.exit(0 if not self["connect"] else self._connects())
+
+        if self["connect"]:
+            sys.exit(self._connects())
+
+    def _connects(self) -> int:
+        from superedge.tap.trial import try_out  # noqa: PLC0415
+
+        return 0 if try_out(installed_reactor(), self.config) else 1
 
     def composed(self, reactor: IReactor | None = None) -> Composition:
         """What the configuration asks for; ends the process with one sentence when it cannot be had."""

@@ -21,10 +21,11 @@ from superedge.net.bucket import TokenBucket
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.factory import MakingFactory
+from superedge.net.failover import connect_to_any
 from superedge.net.interfaces import own_addresses
+from superedge.net.loops import Loop
 from superedge.net.proxy import ProxiedEndpoint, Proxy
 from superedge.net.servers import Servers
-from superedge.net.task import in_background
 from superedge.tls.contexts import ClientContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
@@ -38,6 +39,10 @@ from superedge.tunnel.serve import StreamServer
 
 PATIENCE = 6
 """Short delays at first: a cloud end that is restarted is back within a few seconds."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds that one server has to be connected."""
+SHARE = 2.0
+"""Seconds after which the next server is tried beside one that is silent."""
 SERVER_PENALTY = 60.0
 """Seconds that a server which could not be reached is tried after the others."""
 
@@ -70,7 +75,7 @@ class TunnelEdge(Service):
         self._connections: set[MuxConnection] = set()
         self._active = 0
         self._meter = metrics.SessionMeter(reactor, "edge", lambda: self._connections, lambda: self._active)
-        self._running: Deferred[None] | None = None
+        self._loop = Loop(reactor, "dialling the tunnel's cloud", self._run)
         self._backoff = Backoff(config.reconnect_initial, config.reconnect_maximum, patience=PATIENCE)
         addresses = [cast(TCPAddress, parse_address(server)) for server in config.servers]
         rate = config.limits.bandwidth
@@ -83,21 +88,28 @@ class TunnelEdge(Service):
             self._proxy.credentials()
         self.connected_to: str | None = None
         """The server of the session in use."""
+        self.problem = ""
+        """Why a server could not be reached last; empty while one is."""
 
     def startService(self) -> None:
         """Begin to dial."""
         super().startService()
         self._meter.start()
-        self._running = in_background(self._run(), _log, "the tunnel stopped")
+        self._loop.start()
 
     async def stopService(self) -> None:
         """Stop dialling and end the sessions."""
         super().stopService()
         self._meter.stop()
-        if self._running is not None:
-            self._running.cancel()
+        self._loop.stop()
         for connection in list(self._connections):
             connection.close("the edge is stopping")
+
+    def waits_for(self) -> str:
+        """For the readiness page: no caller reaches this node while it has no session."""
+        if self._active:
+            return ""
+        return f"a tunnel session: {self.problem}" if self.problem else "a tunnel session"
 
     def status(self) -> dict[str, object]:
         """For the status page."""
@@ -105,13 +117,16 @@ class TunnelEdge(Service):
             "server": self.connected_to,
             "connections": len(self._connections),
             "servers": self._config.servers,
+            "problem": self.problem,
         }
 
     async def _run(self) -> None:
         first_session = True
         while True:
+            self._loop.turned(CONNECT_TIMEOUT * len(self._config.servers))
             reached = await self._connect_to_any()
             if reached is not None:
+                self._loop.turned()  # the session's own keepalive says how long it lasts
                 if not first_session:
                     metrics.RECONNECTS.labels("edge").inc()
                 first_session = False
@@ -123,21 +138,32 @@ class TunnelEdge(Service):
                 if drained and self._reactor.seconds() - started >= self._config.reconnect_initial:
                     continue
             delay = self._backoff.failed(self._reactor.seconds())
+            self._loop.turned(delay)
             await deferLater(self._reactor, delay)
 
     async def _connect_to_any(self) -> tuple[MuxConnection, TCPAddress] | None:
         """A connection to the first server that works, beginning at the next in turn."""
-        for server in self._servers.order(self._reactor.seconds()):
-            try:
-                connection = await self._connect(server)
-            except ConnectError as problem:
-                self._servers.failed(server, self._reactor.seconds())
-                _log.warn("tunnel to {server} failed: {reason}", server=str(server), reason=str(problem))
-            else:
-                self._servers.connected(server)
-                self.connected_to = str(server)
-                return connection, server
-        return None
+
+        async def connect(server: TCPAddress) -> tuple[MuxConnection, TCPAddress]:
+            return await self._connect(server), server
+
+        try:
+            reached = await connect_to_any(
+                self._reactor,
+                self._servers,
+                lambda server: Deferred.fromCoroutine(connect(server)),
+                SHARE,
+                self._not_reached,
+            )
+        except ConnectError:
+            return None  # each server's own reason has been told
+        self.connected_to = str(reached[1])
+        self.problem = ""
+        return reached
+
+    def _not_reached(self, server: TCPAddress, problem: ConnectError) -> None:
+        self.problem = f"tunnel to {server} failed: {problem}"
+        _log.warn("tunnel to {server} failed: {reason}", server=str(server), reason=str(problem))
 
     async def _connect(self, server: TCPAddress) -> MuxConnection:
         limits = self._config.limits
@@ -152,9 +178,9 @@ class TunnelEdge(Service):
 
         name = self._config.server_name or None
         if self._proxy is None:
-            endpoint = ClientEndpoint(self._reactor, server, self._tls, name)
+            endpoint = ClientEndpoint(self._reactor, server, self._tls, name, CONNECT_TIMEOUT)
         else:
-            endpoint = ProxiedEndpoint(self._reactor, server, self._proxy, self._tls, name)
+            endpoint = ProxiedEndpoint(self._reactor, server, self._proxy, self._tls, name, CONNECT_TIMEOUT)
         connection = cast(MuxConnection, await endpoint.connect(cast(Any, MakingFactory(make))))
         transport: Any = connection.transport
         if transport is not None and transport.alpn != ALPN:
