@@ -185,11 +185,12 @@ class KubeClient:
         head = self._head(method, path, query, raw, content_type)
         receiver = _Receiver()
         self._pool.close_idle(self._reactor.seconds() - IDLE_TIMEOUT)
-        idle = self._pool.take_idle()
+        idle = self._pool.take_idle(proven=method != "GET")
         if idle is not None:
             try:
                 return await self._within(self._timeout, self._exchange(idle, head, raw, receiver))
             except Unavailable as problem:
+                self._pool.close_idle()  # what ended one may have ended them all
                 if method != "GET" or receiver.started or isinstance(problem, _Late):
                     raise
                 receiver = _Receiver()

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakSet
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -42,6 +42,9 @@ from superedge.web.bounded import BoundedBody
 from superedge.web.heads import RequestHead
 from superedge.web.plain import plain_request
 from superedge.web.server import Request
+
+TRIAL = 1.0
+"""Seconds that a write waits offline for a probe that may find the cloud back."""
 
 _log = Logger()
 
@@ -92,6 +95,8 @@ class Frontend:
         self._read_again = lru_cache(maxsize=256)(self._read_plain)
         self._held = HeldWatches(reactor)
         self._exchanges: set[Exchange] = set()
+        self._proven_at = 0.0
+        """When the last probe began that got through."""
         self._counts: dict[tuple[str, str, int, str], Count] = {}
         self._labels = RequestLabels()
         self._warned: WeakSet[Any] = WeakSet()
@@ -99,7 +104,7 @@ class Frontend:
         self._from_cache = metrics.LATENCY.labels("cache")
         health.on_offline = self._went_offline
         health.on_online = self._came_online
-        health.on_answer = self._held.resume_doubtful
+        health.on_answer = self._cloud_answers
         metrics.IN_FLIGHT.set_function(lambda: len(self._exchanges) + len(self._held))
         metrics.WATCHES.labels("cache").set_function(lambda: len(self._held))
         metrics.WATCHES.labels("upstream").set_function(
@@ -125,8 +130,26 @@ class Frontend:
                 resuming.addErrback(self._resume_failed, request)
             else:
                 self._forward(request, incoming, caller)
-        else:
+        elif incoming.is_question or info.is_read:
             self._answer_without(request, incoming, caller)
+        else:
+            trying = Deferred.fromCoroutine(self._try(request, incoming, caller))
+            trying.addErrback(self._resume_failed, request)
+
+    async def _try(self, request: Request, incoming: Incoming, caller: Caller) -> None:
+        """Forward a write if the cloud is back, which only a probe can tell."""
+        is_back = self.health.state == "recovering"
+        if not is_back:
+            try:
+                is_back = await self.health.trial().addTimeout(TRIAL, self._reactor)
+            except TimeoutError:
+                is_back = self.health.online
+        if request.finished:
+            return
+        if is_back:
+            self._forward(request, incoming, caller)
+        else:
+            self.answer_offline(request, incoming.info, caller)
 
     def _forward(self, request: Request, incoming: Incoming, caller: Caller) -> None:
         exchange = Exchange(self, request, incoming, caller, self._reactor.seconds())
@@ -256,6 +279,8 @@ class Frontend:
         answer = self.cache.answer(caller.identity, info, _none_match(request, info))
         if self.filters.covers(info):
             answer = self.filters.answer(info, answer)
+        if isinstance(answer, Answer) and answer.status == 503 and self.health.reason:
+            answer = answer.because(self.health.reason)
         self._respond(request, info, answer, "cache")
 
     def _is_believed(self, request: Request, info: RequestInfo, caller: Caller) -> bool:
@@ -309,14 +334,30 @@ class Frontend:
 
     def look_for_slow(self) -> None:
         """Probe when a request has waited long; call it often."""
+        now = self._reactor.seconds()
         if not self.health.online:
+            if self.health.state == "offline":  # and a write was on trial
+                for exchange in list(self._exchanges):
+                    exchange.went_offline()
             return
-        before = self._reactor.seconds() - self._slow
+        for exchange in list(self._exchanges):
+            if exchange.waiting:
+                exchange.give_up_if_silent(now, self._proven_at)
+        before = now - self._slow
         heard = [exchange.heard_at for exchange in self._exchanges if exchange.is_awaited]
         heard += self.history.waits()
         slow = [moment for moment in heard if moment <= before]
         if slow:
             self.health.slow(max(slow) + self._slow)
+
+    def _cloud_answers(self) -> None:
+        """A probe got through over a new connection: which of the older ones that are silent still work?"""
+        self._held.resume_doubtful()
+        began = self._proven_at = self.health.probe_began
+        silent = any(each.is_awaited and each.heard_at < began for each in self._exchanges)
+        if silent or any(since < began for since in self.history.waits()):
+            for pool in self._identities.pools():
+                pool.question()
 
     def _went_offline(self) -> None:
         self.history.doubt()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from automat import TypeMachineBuilder
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,7 +17,13 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from superedge.liteapiserver import metrics
-from superedge.net.task import in_background
+from superedge.net.later import Later
+from superedge.net.loops import Loop
+
+EAGER = 0.25
+"""Seconds between two probes at least while requests ask for them offline."""
+PROBE_LIMIT = 30.0
+"""Seconds within which a probe is over."""
 
 _log = Logger()
 
@@ -31,6 +37,18 @@ class ProbeResult(enum.Enum):
     """An API server is there and says that it is not ready: its answers count, but it is not returned to."""
     FAILED = "failed"
     """Nothing there that is an API server."""
+
+
+CAUSES = ("name", "refused", "timeout", "tls", "closed", "stranger", "not-ready", "other")
+"""The kinds of reason for which a probe does not find a ready API server."""
+
+
+class Finding(NamedTuple):
+    """What a probe found; unless that is READY, of which of the `CAUSES`, and a clause that says why."""
+
+    result: ProbeResult
+    cause: str = ""
+    reason: str = ""
 
 
 class _Inputs(Protocol):
@@ -112,11 +130,12 @@ class Health:
     """
 
     def __init__(
-        self, reactor: IReactorTime, probe: Callable[[], Awaitable[ProbeResult]], interval: float
+        self, reactor: IReactorTime, probe: Callable[[], Awaitable[Finding]], interval: float
     ) -> None:
         self._reactor = reactor
         self._probe = probe
         self._interval = interval
+        self._due = interval + PROBE_LIMIT
         self._machine = _machine(_Core(self._entered))
         self.state = "starting"
         self.since = reactor.seconds()
@@ -124,9 +143,17 @@ class Health:
         """Whether requests go to the cloud."""
         self._last_answer = 0.0
         self._probe_began = reactor.seconds()
+        self.reason = ""
+        """Why the last probe did not find a ready API server; empty when it did."""
+        self._told = ""
+        """The reason that the log has."""
+        self._ended = -EAGER
+        """When the last probe did."""
+        self._trials: list[Deferred[bool]] = []
         self._waited_for = False
         self._hurry: Deferred[None] | None = None
-        self._running: Deferred[None] | None = None
+        self._eager = Later(reactor)
+        self._loop = Loop(reactor, "the probe of the cloud", self._run, self._due)
         self.on_offline: Callable[[], None] = lambda: None
         self.on_online: Callable[[], None] = lambda: None
         self.on_answer: Callable[[], None] = lambda: None
@@ -134,17 +161,22 @@ class Health:
 
     def start(self) -> None:
         """Begin to probe."""
-        self._running = in_background(self._run(), _log, "probing stopped")
+        self._loop.start()
 
     def stop(self) -> None:
         """Probe no more."""
-        if self._running is not None:
-            self._running.cancel()
+        self._loop.stop()
+        self._eager.call_off()
 
     def answered(self) -> float:
         """A real API server answered a request, or sent more of its answer; when, in reactor seconds."""
         self._last_answer = self._reactor.seconds()
         return self._last_answer
+
+    @property
+    def probe_began(self) -> float:
+        """When the last probe did, reactor seconds."""
+        return self._probe_began
 
     def failed(self, reason: str) -> None:
         """A request met a hard failure: refused, TLS, closed before an answer, a load balancer's 502."""
@@ -164,14 +196,44 @@ class Health:
 
     def doubt(self) -> None:
         """Probe now: something was cut short, or waits for longer than is usual."""
-        if self.online and self._hurry is not None:
-            hurry, self._hurry = self._hurry, None
+        if self.online:
+            self._cut_pause()
+
+    def _cut_pause(self) -> None:
+        hurry, self._hurry = self._hurry, None
+        if hurry is not None:
             hurry.cancel()
+
+    def trial(self) -> Deferred[bool]:
+        """Whether the next probe to end finds a ready API server; it begins at once. Cancellable.
+
+        For a write that came while offline: the cloud may be back, and nobody has noticed yet.
+        """
+        waiting: Deferred[bool] = Deferred(self._trials.remove)
+        self._trials.append(waiting)
+        self._hurry_up()
+        return waiting
+
+    def _hurry_up(self) -> None:
+        if self._hurry is None or not self._trials:
+            return
+        early = self._ended + EAGER - self._reactor.seconds()
+        if early > 0:
+            self._eager.call(early, self._hurry_up)
+        else:
+            self._cut_pause()
+
+    def _tried(self, is_ready: bool) -> None:
+        trials, self._trials = self._trials, []
+        for waiting in trials:
+            waiting.callback(is_ready)
 
     async def _run(self) -> None:
         while True:
             self._probe_began = self._reactor.seconds()
-            result = await self._probe()
+            result, cause, reason = await self._probe()
+            self._ended = self._reactor.seconds()
+            self._explain(cause, reason)
             waited_for, self._waited_for = self._waited_for, False
             if result is ProbeResult.FAILED and self._last_answer > self._probe_began:
                 result = ProbeResult.ANSWERING  # the link is busy with another answer
@@ -185,6 +247,8 @@ class Health:
                 self._machine.probe_failed()
             if result is not ProbeResult.FAILED and self.online:
                 self.on_answer()
+            self._tried(result is ProbeResult.READY)
+            self._loop.turned(self._due)
             await self._pause()
 
     async def _pause(self) -> None:
@@ -194,6 +258,7 @@ class Health:
         while True:
             self._hurry = deferLater(self._reactor, delay)
             hurry = self._hurry
+            self._hurry_up()
             try:
                 await hurry
             except CancelledError:
@@ -207,6 +272,15 @@ class Health:
             if delay <= 0:
                 return
 
+    def _explain(self, cause: str, reason: str) -> None:
+        """Note why the cloud is not there, and say so again when that changes."""
+        self.reason = reason
+        for each in CAUSES:
+            metrics.CAUSE.labels(each).set(each == cause)
+        if reason and not self.online and reason != self._told:
+            self._told = reason
+            _log.info("still offline: {reason}", reason=reason)
+
     def _entered(self, state: str) -> None:
         before, self.state = self.state, state
         self.since = self._reactor.seconds()
@@ -214,7 +288,8 @@ class Health:
         was_online, self.online = self.online, state in ("online", "suspect")
         metrics.ONLINE.set(self.online)
         if was_online and not self.online:
-            _log.warn("offline: the cache answers")
+            self._told = self.reason
+            _log.warn("offline: the cache answers; {reason}", reason=self.reason)
             self.on_offline()
         elif self.online and not was_online:
             _log.info("online: requests go to the cloud")

@@ -24,6 +24,11 @@ WATCHES = Gauge(
 ONLINE = Gauge(
     "superedge_liteapiserver_online", "1 while requests go to the cloud, 0 while the cache answers"
 )
+CAUSE = Gauge(
+    "superedge_liteapiserver_probe_failed",
+    "1 for the reason for which the last probe did not find a ready API server, else 0",
+    ["cause"],
+)
 TRANSITIONS = Counter("superedge_liteapiserver_transitions", "Changes of the health state", ["state"])
 CACHE_ANSWERS = Counts(
     "superedge_liteapiserver_cache_answers", "Answers asked of the cache while offline", ["outcome"]

@@ -13,6 +13,7 @@ from superedge.kube.deletion import is_dry_run
 from superedge.liteapiserver.caller import Caller
 from superedge.liteapiserver.credentials import ANONYMOUS
 from superedge.liteapiserver.filtered import FilteredBody, FilteredWatch
+from superedge.liteapiserver.patience import patience
 from superedge.liteapiserver.questions import QuestionRecorder
 from superedge.liteapiserver.strangers import BALANCER, DoubtfulAnswer, Origin, origin
 from superedge.net.errors import ConnectError
@@ -50,6 +51,7 @@ class Exchange:
         "_info",
         "_interim_seen",
         "_options",
+        "_patience",
         "_question",
         "_recorder",
         "_request",
@@ -80,6 +82,7 @@ class Exchange:
         self._caller = caller
         self.started_at = now
         self.heard_at = now
+        self._patience = patience(incoming.info)
         """When more of the answer came last, or when it was asked for."""
         pool = caller.pool
         self._source: ChannelSource = pool.shared if incoming.shares and pool.shared is not None else pool
@@ -123,7 +126,7 @@ class Exchange:
 
     def begin(self) -> None:
         """Send the request, over an idle connection if there is one."""
-        connection = self._source.take_idle()
+        connection = self._source.take_idle(proven=not self._incoming.repeatable)
         if connection is not None:
             self._send(connection)
         else:
@@ -406,6 +409,16 @@ class Exchange:
         if not info.is_read or (info.is_resource and info.subresource):
             return True  # a stream, such as logs
         return self._recorder is not None and self._recorder.settled
+
+    def give_up_if_silent(self, now: float, proven_at: float) -> None:
+        """End what has been silent for too long, when a probe that began since got through."""
+        allowed = self._patience
+        connection = self._connection
+        if connection is None or allowed is None or self._has_body or not self.waiting:
+            return
+        silent = now - self.heard_at
+        if silent > allowed and proven_at > self.heard_at:
+            connection.give_up(f"no answer within {silent:.0f} s, while new connections work")
 
     def _unreachable(self, reason: str, sent: bool) -> None:
         self._frontend.health.failed(reason)

@@ -26,7 +26,7 @@ from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.credentials import Credentials
 from superedge.liteapiserver.filters import Filters
 from superedge.liteapiserver.frontend import Frontend
-from superedge.liteapiserver.health import Health, ProbeResult
+from superedge.liteapiserver.health import Finding, Health
 from superedge.liteapiserver.history import History
 from superedge.liteapiserver.identity import IdentityManager
 from superedge.liteapiserver.issuer import Issuer
@@ -146,6 +146,7 @@ class LiteAPIServer(Service):
         )
         self._factory = ServerFactory(self._handle)
         self._waiting: list[Request] | None = []
+        self._not_loaded = "lite-apiserver's cache, which is being read"
         self._ports: list[IListeningPort] = []
         self._looks = [
             PeriodicCall(reactor, SLOW_LOOK, self.frontend.look_for_slow),
@@ -218,11 +219,13 @@ class LiteAPIServer(Service):
     def _commit(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
         self._committer.add(kind, key, value)
 
-    async def _probe(self) -> ProbeResult:
+    async def _probe(self) -> Finding:
         upstream = self._config.upstream
         found = self.identities.get(upstream.probe_identity) if upstream.probe_identity else None
         pool = found.pool if found is not None else self.identities.anonymous
-        return await probe(self._reactor, pool, self._host, upstream.probe_timeout)
+        return await probe(
+            self._reactor, pool, self._host, upstream.probe_timeout, insists=not self.health.online
+        )
 
     @property
     def addresses(self) -> list[Any]:
@@ -238,7 +241,14 @@ class LiteAPIServer(Service):
             endpoint = ServerEndpoint(self._reactor, parse_address(address), self._tls)
             self._ports.append(endpoint.listen_now(cast(Any, self._factory)))
             _log.info("lite-apiserver on {address}", address=address)
-        in_background(self._load(), _log, "lite-apiserver cannot start")
+        in_background(self._begin(), _log, "lite-apiserver cannot start")
+
+    async def _begin(self) -> None:
+        try:
+            await self._load()
+        except Exception as problem:
+            self._not_loaded = f"lite-apiserver's cache, which cannot be loaded: {problem}"
+            raise
 
     async def _load(self) -> None:
         started = self._reactor.seconds()
@@ -320,10 +330,21 @@ class LiteAPIServer(Service):
                 text = f"{key}: {name!r} is not the common name of a pair in identities; there are: {have}"
                 yield ConfigWarning(text, passing=True)
 
+    def waits_for(self) -> str:
+        """For the readiness page: requests wait while the cache is read."""
+        return "" if self._waiting is None else self._not_loaded
+
+    def remark(self) -> str:
+        """For the readiness page: it is ready offline, too, and says why it is offline."""
+        if self.health.online:
+            return ""
+        return f"lite-apiserver is {self.health.state}: {self.health.reason or 'the cloud is not ready'}"
+
     def status(self) -> dict[str, Any]:
         """For the status page."""
         return {
             "state": self.health.state,
+            "reason": self.health.reason,
             "seconds_in_state": round(self._reactor.seconds() - self.health.since, 1),
             "identities": self.identities.names,
             "identity_faults": self.identities.faults,

@@ -15,7 +15,8 @@ _SIOCGIFADDR = 0x8915
 def own_addresses() -> list[str]:
     """IPv4 and IPv6 literals of this machine's interfaces, without loopback and link-local."""
     found: list[str] = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    # What cannot be asked now, for want of descriptors or of IPv4, is left out.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for _, name in socket.if_nameindex():
             with contextlib.suppress(OSError):  # the interface has no IPv4 address
                 answer = fcntl.ioctl(sock.fileno(), _SIOCGIFADDR, pack("256s", name.encode()[:15]))

@@ -14,6 +14,7 @@ from superedge.config.addresses import Address, TCPAddress
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
+from superedge.net.racing import Attempt
 
 MAX_ANSWER = 16 * 1024
 
@@ -151,8 +152,11 @@ class ProxiedEndpoint(ClientEndpoint):
         self._target = address
         self._proxy = proxy
 
-    async def connected_socket(self) -> socket.socket:
-        """A socket at whose other end is the target. Raises ConnectError."""
+    async def ways(self) -> list[Attempt[socket.socket]]:
+        """The one through the proxy."""
+        return [lambda: Deferred.fromCoroutine(self._through())]
+
+    async def _through(self) -> socket.socket:
         request = self._proxy.request(self._target)
         try:
             sock = await ClientEndpoint(self._reactor, self._proxy.address).connected_socket()

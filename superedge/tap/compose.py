@@ -88,6 +88,7 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
         edge.setServiceParent(root)
         if ops is not None:
             ops.add_status("tunnel_edge", edge.status)
+            ops.add_readiness(edge.waits_for)
     if config.lite_apiserver is not None:
         from superedge.liteapiserver.service import LiteAPIServer  # noqa: PLC0415
 
@@ -99,6 +100,8 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
         server.setServiceParent(root)
         if ops is not None:
             ops.add_status("lite_apiserver", server.status)
+            ops.add_readiness(server.waits_for)
+            ops.add_remark(server.remark)
         root.more_warnings.append(server.warnings)
     for name, options in config.plugins.items():
         find_plugin(IServicePlugin, name, "plugins").create(reactor, options).setServiceParent(root)

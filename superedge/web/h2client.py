@@ -91,6 +91,15 @@ class H2Stream:
         """The response is whole, the rest of the request is not wanted."""
         self._end(Code.NO_ERROR)
 
+    def give_up(self, reason: str) -> None:
+        """The response is waited for no more; whether the connection lives, its pings tell."""
+        receiver = self._receiver
+        self.used = True
+        self._end(Code.CANCEL)
+        self._connection.question()
+        if receiver is not None:
+            receiver.failed(reason)
+
     def abandon(self) -> None:
         """The response is no longer wanted."""
         self._end(Code.CANCEL)
@@ -206,6 +215,12 @@ class H2Connection(Protocol):
     def unused(self, stream: H2Stream) -> None:
         """Called by a stream that was not used after all."""
         self._reserved.discard(stream)
+
+    def question(self) -> None:
+        """Ask the server for a sign of life now, if requests are under way."""
+        if not self.idle and not self.lost:
+            self.session.question(self._reactor.seconds())
+            self.flush()
 
     def drain(self) -> None:
         """Take no more streams, close after those under way."""

@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.health import Health, ProbeResult
+from superedge.liteapiserver.health import Finding, Health, ProbeResult
 
 READY, ANSWERING, FAILED = ProbeResult.READY, ProbeResult.ANSWERING, ProbeResult.FAILED
 
@@ -20,10 +20,11 @@ class HealthTests(SynchronousTestCase):
         self.health.start()
         self.addCleanup(self.health.stop)
 
-    async def probe(self) -> ProbeResult:
+    async def probe(self) -> Finding:
         waiting: Deferred[ProbeResult] = Deferred()
         self.probes.append(waiting)
-        return await waiting
+        result = await waiting
+        return Finding(result, *(("refused", "nobody is there") if result is FAILED else ()))
 
     def answer(self, *results: ProbeResult) -> None:
         """Results of the probes that are asked next; time passes until each is."""

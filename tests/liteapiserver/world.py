@@ -254,6 +254,9 @@ class World:
         self.timing: dict[str, Any] = options.pop("timing", PATIENT)
         self.resume_within: float = options.pop("resume_within", 0.0)
         self.host = options.pop("host", "127.0.0.1")
+        self.servers: list[str] = []
+        """Addresses to be used instead of the API servers' own."""
+        self.server_name = "127.0.0.1"
         self.options = options
         self.lite: LiteAPIServer | None = None
         self.connections: list[UpstreamConnection] = []
@@ -272,8 +275,9 @@ class World:
             client_ca=[self.authority.path],
             identities=[self.pairs],
             upstream=UpstreamConfig(
-                servers=[f"{self.host}:{each.number}" for each in (self.upstream, *self.others)],
-                server_name="127.0.0.1",
+                servers=self.servers
+                or [f"{self.host}:{each.number}" for each in (self.upstream, *self.others)],
+                server_name=self.server_name,
                 ca=[self.authority.path],
                 http2=self.http2,
                 **self.timing,
