@@ -25,8 +25,8 @@ from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.factory import MakingFactory
-from superedge.net.loops import Loop
 from superedge.net.servers import Servers
+from superedge.reactor.loops import Loop
 
 MAX_PACKET = 65535
 PROBE_INTERVAL = 1.0

@@ -13,9 +13,9 @@ from twisted.python.failure import Failure
 
 from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
 from superedge.kube.errors import APIError
-from superedge.net.loops import Turns
-from superedge.net.periodic import PeriodicCall
-from superedge.net.task import in_background
+from superedge.reactor.loops import Turns
+from superedge.reactor.periodic import PeriodicCall
+from superedge.reactor.task import in_background
 
 KEY = "hosts"
 INTERVAL = 5.0

@@ -19,8 +19,8 @@ from superedge.kube.client import WATCH_GRACE, IKubeClient, Problems
 from superedge.kube.errors import APIError, DecodeError
 from superedge.kube.json import JSONCodec
 from superedge.kube.objects import Item, WatchEvent
-from superedge.net.backoff import Backoff
-from superedge.net.loops import Loop
+from superedge.reactor.backoff import Backoff
+from superedge.reactor.loops import Loop
 
 PAGE = 500
 WATCH_SECONDS = (240, 480)

@@ -14,16 +14,16 @@ from superedge.interfaces import Inspection
 from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.kube.media import JSON
 from superedge.kube.request import qualified
+from superedge.liteapiserver.access.credentials import Credentials
+from superedge.liteapiserver.access.issuer import Issuer
+from superedge.liteapiserver.access.seal import generate_key
+from superedge.liteapiserver.access.tokens import TokenVault
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.limits import Limits
 from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.cache.views import StoredObject
-from superedge.liteapiserver.credentials import Credentials
-from superedge.liteapiserver.issuer import Issuer
-from superedge.liteapiserver.seal import generate_key
-from superedge.liteapiserver.tokens import TokenVault
 
 HIDDEN = "<hidden>"
 _UNBOUNDED = Limits(1 << 62, 1 << 62)

@@ -14,7 +14,10 @@ from twisted.python.failure import Failure
 from superedge.interfaces import IReactor
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.asked import AskedOffline
+from superedge.liteapiserver.access.asked import AskedOffline
+from superedge.liteapiserver.access.authrequests import MAX_BODY, Questions
+from superedge.liteapiserver.access.caller import Caller
+from superedge.liteapiserver.access.credentials import ANONYMOUS, UNATTRIBUTED, Credentials
 from superedge.liteapiserver.cache.answers import (
     Answer,
     WatchAnswer,
@@ -25,19 +28,16 @@ from superedge.liteapiserver.cache.answers import (
     what,
 )
 from superedge.liteapiserver.cache.cache import Cache
-from superedge.liteapiserver.caller import Caller
-from superedge.liteapiserver.credentials import ANONYMOUS, UNATTRIBUTED, Credentials
-from superedge.liteapiserver.filters import Filters, not_acceptable
-from superedge.liteapiserver.forwarding import Incoming
-from superedge.liteapiserver.health import Health
-from superedge.liteapiserver.held import HeldWatches
-from superedge.liteapiserver.history import History
-from superedge.liteapiserver.identity import IdentityManager
-from superedge.liteapiserver.labels import RequestLabels
-from superedge.liteapiserver.proxy import Exchange
-from superedge.liteapiserver.questions import MAX_BODY, Questions
-from superedge.liteapiserver.vouching import Vouching
-from superedge.tally import Count
+from superedge.liteapiserver.forward.exchange import Exchange
+from superedge.liteapiserver.forward.filters import Filters, not_acceptable
+from superedge.liteapiserver.forward.held import HeldWatches
+from superedge.liteapiserver.forward.incoming import Incoming
+from superedge.liteapiserver.forward.labels import RequestLabels
+from superedge.liteapiserver.upstream.health import Health
+from superedge.liteapiserver.upstream.history import History
+from superedge.liteapiserver.upstream.identity import IdentityManager
+from superedge.liteapiserver.upstream.vouching import Vouching
+from superedge.metrics import Count
 from superedge.web.bounded import BoundedBody
 from superedge.web.heads import RequestHead
 from superedge.web.plain import plain_request

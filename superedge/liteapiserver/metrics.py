@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from superedge.tally import Counts, Spreads
+from superedge.metrics import Counts, Spreads
 
 REQUESTS = Counts(
     "superedge_liteapiserver_requests",

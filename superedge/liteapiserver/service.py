@@ -17,33 +17,33 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.errors import ConfigWarning
 from superedge.interfaces import ICacheStore, IReactor, IResponseFilter
+from superedge.liteapiserver.access.authrequests import Questions
+from superedge.liteapiserver.access.credentials import Credentials
+from superedge.liteapiserver.access.issuer import Issuer
+from superedge.liteapiserver.access.reviews import Reviews
+from superedge.liteapiserver.access.seal import Seal, generate_key
+from superedge.liteapiserver.access.tokens import TokenVault, keep_key, read_key
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.backlog import Backlog
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.committer import Committer
 from superedge.liteapiserver.cache.limits import Limits
 from superedge.liteapiserver.cache.policy import Policy
-from superedge.liteapiserver.credentials import Credentials
-from superedge.liteapiserver.filters import Filters
+from superedge.liteapiserver.forward.filters import Filters
 from superedge.liteapiserver.frontend import Frontend
-from superedge.liteapiserver.health import Finding, Health
-from superedge.liteapiserver.history import History
-from superedge.liteapiserver.identity import IdentityManager
-from superedge.liteapiserver.issuer import Issuer
-from superedge.liteapiserver.issuerwatch import IssuerWatch
-from superedge.liteapiserver.prefetch import Prefetch
-from superedge.liteapiserver.probe import probe
-from superedge.liteapiserver.questions import Questions
-from superedge.liteapiserver.reviews import Reviews
-from superedge.liteapiserver.seal import Seal, generate_key
-from superedge.liteapiserver.slack import Slack, let_large_blocks_go
-from superedge.liteapiserver.tokens import TokenVault, keep_key, read_key
-from superedge.liteapiserver.vouching import Vouching
-from superedge.net.draining import drained
+from superedge.liteapiserver.heap import Slack, let_large_blocks_go
+from superedge.liteapiserver.upstream.health import Finding, Health
+from superedge.liteapiserver.upstream.history import History
+from superedge.liteapiserver.upstream.identity import IdentityManager
+from superedge.liteapiserver.upstream.issuerwatch import IssuerWatch
+from superedge.liteapiserver.upstream.prefetch import Prefetch
+from superedge.liteapiserver.upstream.probe import probe
+from superedge.liteapiserver.upstream.vouching import Vouching
 from superedge.net.endpoints import ServerEndpoint
-from superedge.net.periodic import PeriodicCall
 from superedge.net.servers import Servers
-from superedge.net.task import in_background
+from superedge.reactor.draining import drained
+from superedge.reactor.periodic import PeriodicCall
+from superedge.reactor.task import in_background
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.web.h2pool import OFFERED, StreamPool

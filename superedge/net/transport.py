@@ -21,9 +21,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.interfaces import IReactor
-from superedge.net.halves import by_halves
-from superedge.net.rounds import Round
+from superedge.net.halfclose import by_halves
 from superedge.net.sockets import socket_address
+from superedge.reactor.rounds import Round
 
 READ_SIZE = 112 * 1024
 """Small enough to stay in the cache, and for the allocator to use the memory again."""

@@ -16,8 +16,8 @@ from superedge.config.addresses import parse_address
 from superedge.config.ops import OpsConfig
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
-from superedge.net.loops import standing_loops
 from superedge.net.sockets import address_text
+from superedge.reactor.loops import standing_loops
 from superedge.web.server import Request, ServerFactory
 from superedge.web.silence import watch_clients
 

@@ -111,7 +111,7 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
 def _response_filters(config: LiteAPIServerConfig) -> list[IResponseFilter]:
     filters = [find_plugin(IResponseFilter, name, "lite_apiserver.filters") for name in config.filters]
     if config.advertise:
-        from superedge.liteapiserver.kubernetes import KubernetesEndpoints  # noqa: PLC0415
+        from superedge.liteapiserver.forward.kubernetes import KubernetesEndpoints  # noqa: PLC0415
 
         filters.append(KubernetesEndpoints(cast(TCPAddress, parse_address(config.advertise))))
     return filters

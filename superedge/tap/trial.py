@@ -19,7 +19,7 @@ from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.factory import MakingFactory
-from superedge.net.proxy import ProxiedEndpoint, Proxy
+from superedge.net.httpproxy import ProxiedEndpoint, Proxy
 from superedge.net.servers import Servers
 from superedge.tls.contexts import ClientContextSource
 from superedge.web.pool import Pool
@@ -46,9 +46,9 @@ async def outcomes(reactor: IReactor, config: Config) -> AsyncIterator[Outcome]:
 
 
 async def _api_servers(reactor: IReactor, config: LiteAPIServerConfig) -> AsyncIterator[Outcome]:
-    from superedge.liteapiserver.health import ProbeResult  # noqa: PLC0415
-    from superedge.liteapiserver.identity import IdentityManager  # noqa: PLC0415
-    from superedge.liteapiserver.probe import probe  # noqa: PLC0415
+    from superedge.liteapiserver.upstream.health import ProbeResult  # noqa: PLC0415
+    from superedge.liteapiserver.upstream.identity import IdentityManager  # noqa: PLC0415
+    from superedge.liteapiserver.upstream.probe import probe  # noqa: PLC0415
 
     upstream = config.upstream
     for server in upstream.servers:

@@ -18,16 +18,16 @@ from superedge.errors import IdentityError
 from superedge.interfaces import IReactor
 from superedge.mux.protocol import MuxConnection
 from superedge.net.bucket import TokenBucket
-from superedge.net.draining import drained
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError, ConnectTimeout
 from superedge.net.factory import MakingFactory
 from superedge.net.failover import connect_to_any
-from superedge.net.interfaces import own_addresses
-from superedge.net.loops import Loop
-from superedge.net.proxy import ProxiedEndpoint, Proxy
+from superedge.net.httpproxy import ProxiedEndpoint, Proxy
+from superedge.net.localaddresses import own_addresses
 from superedge.net.servers import Servers
 from superedge.net.sockets import address_text
+from superedge.reactor.draining import drained
+from superedge.reactor.loops import Loop
 from superedge.tls.contexts import ClientContextSource
 from superedge.tls.identity import load_certificates
 from superedge.tls.reload import FileWatcher

@@ -16,8 +16,8 @@ from superedge.interfaces import IReactor
 from superedge.mux.errors import SessionClosed, StreamRefused
 from superedge.mux.protocol import MuxConnection
 from superedge.net.errors import ConnectError, ConnectTimeout
-from superedge.net.loops import Loop
 from superedge.net.sockets import address_text
+from superedge.reactor.loops import Loop
 from superedge.tunnel.messages import Hello, MessageError, MessageReader, Notice, decode, encode
 from superedge.tunnel.redial import Redial
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from prometheus_client import Counter, Gauge, Histogram
 from twisted.internet.interfaces import IReactorTime
 
+from superedge.metrics import Spreads
 from superedge.mux.protocol import MuxConnection
 from superedge.mux.state import Stats
-from superedge.net.periodic import PeriodicCall
-from superedge.tally import Spreads
+from superedge.reactor.periodic import PeriodicCall
 
 SESSIONS = Gauge("superedge_tunnel_sessions", "Tunnel sessions that are up", ["end"])
 SESSIONS_STARTED = Counter("superedge_tunnel_sessions_started", "Tunnel sessions that came up", ["end"])

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from superedge.interfaces import IReactor
 from superedge.net.errors import ConnectError
-from superedge.net.periodic import PeriodicCall
+from superedge.reactor.periodic import PeriodicCall
 from superedge.web.channels import ResponseReceiver
 from superedge.web.h1 import End
 from superedge.web.h2frames import Code

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ContextSource
 from superedge.net.errors import ConnectError
-from superedge.net.later import Later
+from superedge.reactor.delayed import Later
 from superedge.web.channels import UpstreamChannel
 from superedge.web.client import UpstreamConnection
 from superedge.web.pool import Pool, bound_unacknowledged, is_proven

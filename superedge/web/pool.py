@@ -13,9 +13,9 @@ from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.factory import MakingFactory
 from superedge.net.failover import connect_to_any
-from superedge.net.later import Later
 from superedge.net.servers import Servers
 from superedge.net.silence import answered, question, silence, tcp_socket
+from superedge.reactor.delayed import Later
 from superedge.web.channels import SharedConnections
 from superedge.web.client import UpstreamConnection
 

@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.kube.request import parse_request
 from superedge.liteapiserver.cache.answers import WatchAnswer
-from superedge.liteapiserver.health import Finding, Health, ProbeResult
-from superedge.liteapiserver.held import HeldWatches
+from superedge.liteapiserver.forward.held import HeldWatches
+from superedge.liteapiserver.upstream.health import Finding, Health, ProbeResult
 
 HOUR = 3600.0
 STEP = 0.25

@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 from superedge.tls.identity import Identity
+from tests.liteapiserver.access.test_credentials import ACCOUNT, jwt
+from tests.liteapiserver.access.test_tokens import in_json
 from tests.liteapiserver.cache.driver import TABLE, list_of, pod, row, table, typed
-from tests.liteapiserver.test_credentials import ACCOUNT, jwt
 from tests.liteapiserver.test_offline import OfflineTestCase
-from tests.liteapiserver.test_tokens import in_json
 from tests.liteapiserver.world import JSON, Seen, until
 
 SECRETS = "/api/v1/namespaces/default/secrets"

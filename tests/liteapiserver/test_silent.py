@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from superedge.config.ops import OpsConfig
-from superedge.liteapiserver import patience
+from superedge.liteapiserver.upstream import patience
 from superedge.net import silence
 from superedge.net.sockets import prepare
 from superedge.ops.http import OpsServer

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 
-from superedge.liteapiserver.questions import MAX_BODY
+from superedge.liteapiserver.access.authrequests import MAX_BODY
 from superedge.web.heads import Headers
+from tests.liteapiserver.access.test_credentials import ACCOUNT, jwt
+from tests.liteapiserver.access.test_presented import subprotocol
+from tests.liteapiserver.access.test_tokens import in_json
 from tests.liteapiserver.cache.driver import list_of, pod
-from tests.liteapiserver.test_credentials import ACCOUNT, jwt
 from tests.liteapiserver.test_offline import OfflineTestCase
-from tests.liteapiserver.test_presented import subprotocol
 from tests.liteapiserver.test_proxying import PODS
-from tests.liteapiserver.test_tokens import in_json
 from tests.liteapiserver.world import JSON, Response, Seen, until
 
 END = 99_999_999_999

@@ -16,11 +16,11 @@ from twisted.internet.task import deferLater
 from superedge.config.addresses import TCPAddress
 from superedge.config.liteapiserver import CacheConfig, LiteAPIServerConfig, UpstreamConfig
 from superedge.interfaces import ICacheStorePlugin, IReactor
-from superedge.liteapiserver.credentials import read_claims
-from superedge.liteapiserver.issuer import CONFIGURATION, KEYS
-from superedge.liteapiserver.reading import USER_AGENT
+from superedge.liteapiserver.access.credentials import read_claims
+from superedge.liteapiserver.access.issuer import CONFIGURATION, KEYS
 from superedge.liteapiserver.service import LiteAPIServer
-from superedge.liteapiserver.vouching import PATH as REVIEWS
+from superedge.liteapiserver.upstream.reading import USER_AGENT
+from superedge.liteapiserver.upstream.vouching import PATH as REVIEWS
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.plugin import find_plugin
 from superedge.tls.authority import Authority

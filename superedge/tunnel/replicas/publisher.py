@@ -13,9 +13,9 @@ from twisted.python.failure import Failure
 
 from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
 from superedge.kube.errors import APIError
-from superedge.net.backoff import Backoff
-from superedge.net.loops import Turns
-from superedge.net.task import in_background
+from superedge.reactor.backoff import Backoff
+from superedge.reactor.loops import Turns
+from superedge.reactor.task import in_background
 from superedge.tunnel import metrics
 from superedge.tunnel.replicas.records import configmap, node_value, shard_name
 

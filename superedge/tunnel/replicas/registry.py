@@ -19,8 +19,8 @@ from superedge.config.addresses import TCPAddress
 from superedge.kube.client import CONFIGMAPS, LEASES, MERGE_PATCH, IKubeClient, Problems
 from superedge.kube.errors import APIError, Unavailable
 from superedge.kube.reflector import Key, Reflector
-from superedge.net.loops import Loop
-from superedge.net.task import in_background
+from superedge.reactor.loops import Loop
+from superedge.reactor.task import in_background
 from superedge.tunnel import metrics
 from superedge.tunnel.nodetable import NodeSession, NodeTable
 from superedge.tunnel.replicas.publisher import Publisher
