@@ -1,6 +1,7 @@
-"""What is counted at every request and every stream, for Prometheus.
+"""Counters and histograms that are updated at every request and every stream, for Prometheus.
 
-Its client's own counters take locks, since any thread may count. The reactor's thread alone counts here.
+They are used as prometheus-client's own, ``COUNTER.labels("get").inc()``, and exported with them. Those take
+a lock at each update, since any thread may count; here the reactor's thread alone does.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 
-class Count:
-    """One time series of `Counts`; add to ``value``."""
+class CounterSeries:
+    """One time series of a `FastCounter`."""
 
     __slots__ = ("value",)
 
     def __init__(self) -> None:
         self.value = 0
 
+    def inc(self, amount: int = 1) -> None:
+        """Add ``amount``."""
+        self.value += amount
 
-class Counts(Collector):
+
+class FastCounter(Collector):
     """A counter with labels."""
 
     def __init__(
@@ -32,43 +37,44 @@ class Counts(Collector):
         self._name = name
         self._documentation = documentation
         self._labels = labels
-        self._counts: dict[tuple[str, ...], Count] = {}
+        self._series: dict[tuple[str, ...], CounterSeries] = {}
         registry.register(self)
 
-    def labels(self, *values: str) -> Count:
-        """The time series of these values."""
-        found = self._counts.get(values)
+    def labels(self, *values: str) -> CounterSeries:
+        """The time series with these label values."""
+        found = self._series.get(values)
         if found is None:
-            found = self._counts[values] = Count()
+            found = self._series[values] = CounterSeries()
         return found
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Called by Prometheus' client."""
+        """Called by prometheus-client at a scrape."""
         family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
-        for values, count in self._counts.items():
-            family.add_metric(values, count.value)
+        for values, series in self._series.items():
+            family.add_metric(values, series.value)
         yield family
 
 
-class Spread:
-    """One time series of `Spreads`."""
+class HistogramSeries:
+    """One time series of a `FastHistogram`."""
 
     __slots__ = ("_bounds", "counts", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        """By bucket, those above every bound last."""
+        """Observations by bucket; the last one holds those above every bound."""
         self.total = 0.0
+        """Sum of all observations."""
 
     def observe(self, amount: float) -> None:
-        """Count one."""
+        """Count one observation."""
         self.counts[bisect_left(self._bounds, amount)] += 1
         self.total += amount
 
 
-class Spreads(Collector):
-    """A histogram with one label; ``bounds`` are the inclusive upper ends of its buckets, ascending."""
+class FastHistogram(Collector):
+    """A histogram with one label; ``bounds`` are the inclusive upper bounds of its buckets, ascending."""
 
     def __init__(
         self,
@@ -82,20 +88,20 @@ class Spreads(Collector):
         self._documentation = documentation
         self._label = label
         self._bounds = bounds
-        self._spreads: dict[str, Spread] = {}
+        self._series: dict[str, HistogramSeries] = {}
         registry.register(self)
 
-    def labels(self, value: str) -> Spread:
-        """The time series of this value."""
-        return self._spreads.setdefault(value, Spread(self._bounds))
+    def labels(self, value: str) -> HistogramSeries:
+        """The time series with this label value."""
+        return self._series.setdefault(value, HistogramSeries(self._bounds))
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Called by Prometheus' client."""
+        """Called by prometheus-client at a scrape."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=[self._label])
-        for value, spread in self._spreads.items():
+        for value, series in self._series.items():
             buckets, below = [], 0
-            for bound, count in zip((*self._bounds, float("inf")), spread.counts, strict=True):
+            for bound, count in zip((*self._bounds, float("inf")), series.counts, strict=True):
                 below += count
                 buckets.append((floatToGoString(bound), float(below)))
-            family.add_metric([value], buckets, spread.total)
+            family.add_metric([value], buckets, series.total)
         yield family

@@ -37,7 +37,7 @@ from superedge.liteapiserver.upstream.health import Health
 from superedge.liteapiserver.upstream.history import History
 from superedge.liteapiserver.upstream.identity import IdentityManager
 from superedge.liteapiserver.upstream.vouching import Vouching
-from superedge.metrics import Count
+from superedge.metrics import CounterSeries
 from superedge.web.bounded import BoundedBody
 from superedge.web.heads import RequestHead
 from superedge.web.plain import plain_request
@@ -97,7 +97,7 @@ class Frontend:
         self._exchanges: set[Exchange] = set()
         self._proven_at = 0.0
         """When the last probe began that got through."""
-        self._counts: dict[tuple[str, str, int, str], Count] = {}
+        self._counts: dict[tuple[str, str, int, str], CounterSeries] = {}
         self._labels = RequestLabels()
         self._warned: WeakSet[Any] = WeakSet()
         self._from_cloud = metrics.LATENCY.labels("upstream")
@@ -300,7 +300,7 @@ class Frontend:
     ) -> None:
         if source == "cache":
             self._warn(request, info, answer)
-            metrics.CACHE_ANSWERS.labels(answer.outcome).value += 1
+            metrics.CACHE_ANSWERS.labels(answer.outcome).inc()
             self._from_cache.observe(0.0)
         if isinstance(answer, WatchAnswer) and request.head.method == b"HEAD":
             self._count(info, 200, source)
@@ -328,7 +328,7 @@ class Frontend:
             count = metrics.REQUESTS.labels(verb, resource, str(status), source)
             if (verb, resource) == key[:2]:  # not under what a client made up
                 self._counts[key] = count
-        count.value += 1
+        count.inc()
 
     # -- told by health
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from superedge.metrics import Counts, Spreads
+from superedge.metrics import FastCounter, FastHistogram
 
-REQUESTS = Counts(
+REQUESTS = FastCounter(
     "superedge_liteapiserver_requests",
     "Requests answered, by where the answer came from",
     ["verb", "resource", "code", "source"],
 )
-LATENCY = Spreads(
+LATENCY = FastHistogram(
     "superedge_liteapiserver_request_seconds",
     "From a request's head to the start of its answer",
     "source",
@@ -30,7 +30,7 @@ CAUSE = Gauge(
     ["cause"],
 )
 TRANSITIONS = Counter("superedge_liteapiserver_transitions", "Changes of the health state", ["state"])
-CACHE_ANSWERS = Counts(
+CACHE_ANSWERS = FastCounter(
     "superedge_liteapiserver_cache_answers", "Answers asked of the cache while offline", ["outcome"]
 )
 CACHE_FAULTS = Counter(
