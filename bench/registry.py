@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -125,7 +125,7 @@ class Simulation:
         registry._leases.stopService()
         registry._shards.stopService()
         registry._publisher.stop()
-        cast(Any, registry._renewing).cancel()
+        registry._renewal.stop()
         lost = [node for node, (holder, _) in self.truth.items() if holder is replica]
         for node in lost:
             self.waiting[node] = self.clock.seconds()

@@ -25,7 +25,7 @@ from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.factory import MakingFactory
-from superedge.net.proxy import ProxyAnswer
+from superedge.net.httpproxy import ProxyAnswer
 from superedge.net.splice import Splice, SpliceEnd
 from superedge.tls.contexts import ClientContextSource
 

@@ -47,10 +47,12 @@ edge = _runner("edge")
 @click.argument("file", type=click.Path(path_type=Path))
 @_set
 @_strict
-def check(file: Path, overrides: tuple[str, ...], strict: bool) -> None:
+@click.option("--connect", is_flag=True, help="Also try out every server that it names, a line each.")
+def check(file: Path, overrides: tuple[str, ...], strict: bool, connect: bool) -> None:
     """Check the configuration FILE and the certificates that it names.
 
     Prints every fault as FILE: KEY: what is wrong; what is accepted. Exits with 0 when there is none, with 78
-    when the file has a fault, with 1 when a certificate or key that it names cannot be used.
+    when the file has a fault, with 1 when a certificate or key that it names cannot be used or, with
+    --connect, when a server does not answer.
     """
-    Program("superedge", file.absolute(), overrides).check(strict)
+    Program("superedge", file.absolute(), overrides).check(strict, connect)

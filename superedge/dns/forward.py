@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from math import inf
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.factory import MakingFactory
 from superedge.net.servers import Servers
-from superedge.net.task import in_background
+from superedge.reactor.loops import Loop
 
 MAX_PACKET = 65535
 PROBE_INTERVAL = 1.0
@@ -90,14 +91,14 @@ class Forwarder:
         self._reactor = reactor
         self._servers = Servers(upstreams, round_robin=False, penalty=inf)
         self._timeout = timeout
-        self._probes: dict[TCPAddress, Deferred[None]] = {}
+        self._probes: dict[TCPAddress, Loop] = {}
         self._stopped = False
 
     def stop(self) -> None:
         """Probe no more, also for questions that are under way."""
         self._stopped = True
         while self._probes:
-            self._probes.popitem()[1].cancel()
+            self._probes.popitem()[1].stop()
 
     async def ask(self, query: bytes) -> bytes:
         """The first good answer to a packed question, under the question's own id. Raises ForwardError."""
@@ -125,14 +126,14 @@ class Forwarder:
         if server not in self._probes and not self._stopped:
             _log.warn("DNS server {server} failed: {problem}", server=str(server), problem=problem)
             self._servers.failed(server, self._reactor.seconds())
-            self._probes[server] = in_background(
-                self._probe(server), _log, "probing {server} failed", server=str(server)
-            )
+            probe = Loop(self._reactor, f"probing DNS server {server}", partial(self._probe, server))
+            self._probes[server] = probe
+            probe.start()
 
     def _answered(self, server: TCPAddress) -> None:
         probe = self._probes.pop(server, None)
         if probe is not None:
-            probe.cancel()
+            probe.stop()
             self._recovered(server)
 
     def _recovered(self, server: TCPAddress) -> None:

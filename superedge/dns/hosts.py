@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
 from superedge.kube.errors import APIError
-from superedge.net.periodic import PeriodicCall
-from superedge.net.task import in_background
+from superedge.reactor.loops import Turns
+from superedge.reactor.periodic import PeriodicCall
+from superedge.reactor.task import in_background
 
 KEY = "hosts"
 INTERVAL = 5.0
@@ -67,16 +69,19 @@ class HostsConfigMap(Service):
         self._writing: Deferred[None] | None = None
         self._next = float("-inf")
         self._failing = False
+        self._turns = Turns(reactor, f"writing {name}")
         self._repair = PeriodicCall(reactor, REPAIR, self.changed)
 
     def startService(self) -> None:
         """Write once, then after each change."""
         super().startService()
+        self._turns.begin(None)
         self._repair.start(now=True)
 
     def stopService(self) -> None:
         """Write no more."""
         super().stopService()
+        self._turns.end()
         self._repair.stop()
         if self._call is not None:
             self._call.cancel()
@@ -110,13 +115,18 @@ class HostsConfigMap(Service):
             return
         try:
             await self._store(text)
-        except Problems as problem:
+        except CancelledError:
+            raise
+        except Exception as problem:
+            if not isinstance(problem, Problems):
+                self._turns.failed(Failure())
             if not self._failing:
                 self._failing = True
                 _log.warn("cannot write {path}: {problem}", path=self._path, problem=problem)
             self.changed()
         else:
             self._failing = False
+            self._turns.done(None)
 
     async def _store(self, text: str) -> None:
         try:

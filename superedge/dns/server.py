@@ -23,7 +23,7 @@ from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.networks import Networks
-from superedge.net.task import in_background
+from superedge.reactor.task import in_background
 
 MAX_KNOWN = 8 * 1024 * 1024
 """Bytes of packed answers about nodes that are kept, with their questions; beyond, all are made anew."""

@@ -20,7 +20,7 @@ from superedge.interfaces import IReactor
 from superedge.kube.client import CONFIGMAPS, KubeClient, Problems
 from superedge.kube.leaderelection import LeaderElection
 from superedge.kube.reflector import Key, Reflector
-from superedge.net.task import in_background
+from superedge.reactor.task import in_background
 from superedge.tls.reload import FileWatcher
 
 LEASE = "superedge-edge-health"

@@ -24,8 +24,8 @@ from superedge.health.signing import NodeOf, Signer, Verifier
 from superedge.health.uplink import UplinkHandler
 from superedge.health.voter import Timing, Voter
 from superedge.interfaces import IHealthProbe, IReactor
-from superedge.net.periodic import PeriodicCall
 from superedge.plugin import find_plugin
+from superedge.reactor.periodic import PeriodicCall
 from superedge.tls.identity import load_identity
 from superedge.tls.reload import FileWatcher
 

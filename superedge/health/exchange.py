@@ -32,8 +32,8 @@ from superedge.health.signing import Verifier, key_id
 from superedge.health.talk import Talk
 from superedge.health.voter import Timing, Voter
 from superedge.health.witnesses import witnesses_of
-from superedge.net.backoff import Backoff
-from superedge.net.periodic import PeriodicCall
+from superedge.reactor.backoff import Backoff
+from superedge.reactor.periodic import PeriodicCall
 
 PARTNERS = 2
 """Peers that a node keeps links to; about as many keep one to it."""

@@ -22,7 +22,7 @@ from superedge.health.messages import PORT, Member, Unit
 from superedge.health.signing import Verifier
 from superedge.health.verdicts import Judgement, Verdict, judge
 from superedge.health.voter import Timing
-from superedge.net.periodic import PeriodicCall
+from superedge.reactor.periodic import PeriodicCall
 
 OVERDUE = 0.375
 """Part of a Lease's duration after which it is overdue: kubelets renew it in a quarter."""

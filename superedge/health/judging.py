@@ -25,8 +25,8 @@ from superedge.interfaces import IReactor
 from superedge.kube.client import CONFIGMAPS, LEASES, NODES, IKubeClient, Problems
 from superedge.kube.events import EventRecorder
 from superedge.kube.reflector import Key, Reflector
-from superedge.net.backoff import Backoff
-from superedge.net.task import in_background
+from superedge.reactor.backoff import Backoff
+from superedge.reactor.task import in_background
 
 NODE_LEASES = "kube-node-lease"
 PROVE_AGAIN = 10.0

@@ -14,8 +14,8 @@ from twisted.logger import Logger
 from superedge.health.ballot import Opinion
 from superedge.health.messages import Member
 from superedge.health.voter import Voter
-from superedge.net.periodic import PeriodicCall
-from superedge.net.task import in_background
+from superedge.reactor.periodic import PeriodicCall
+from superedge.reactor.task import in_background
 
 RECHECK = 1.0
 """Seconds from a check that failed to the next."""

@@ -21,9 +21,9 @@ from superedge.health.messages import Ballots, Chain, Hello, Message, Ping, Unit
 from superedge.health.signing import Verifier
 from superedge.health.talk import Talk
 from superedge.health.uplink import KIND
-from superedge.net.backoff import Backoff
-from superedge.net.periodic import PeriodicCall
-from superedge.net.task import in_background
+from superedge.reactor.backoff import Backoff
+from superedge.reactor.periodic import PeriodicCall
+from superedge.reactor.task import in_background
 
 OPEN_TIMEOUT = 10.0
 AT_ONCE = 64

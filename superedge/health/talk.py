@@ -26,6 +26,8 @@ PATIENCE = 10.0
 """Seconds that the other side has for its hello, and for the rest of a message that has begun."""
 RATE = 200 * 1024
 """Bytes a second that the other side may send for long; PATIENCE seconds of it at once."""
+MESSAGE = 512
+"""Bytes that a message counts for beside its own."""
 
 Received = Callable[["Talk", Message], None]
 
@@ -108,11 +110,9 @@ class Talk(Protocol):
             self.end(str(problem))
 
     def _take(self, data: bytes) -> None:
-        now = self._reactor.seconds()
-        self._bucket.spend(len(data), now)
-        if self._bucket.wait(now) > PATIENCE:
-            raise MessageError(f"more than {RATE} bytes a second")
+        self._charge(len(data))
         for message in self._reader.feed(data):
+            self._charge(MESSAGE)
             self._arrived()
             if self._reason:
                 return
@@ -123,6 +123,12 @@ class Talk(Protocol):
             self._received(self, message)
         if self._reader.partial or self.heard is None:
             self._expect()
+
+    def _charge(self, size: int) -> None:
+        now = self._reactor.seconds()
+        self._bucket.spend(size, now)
+        if self._bucket.wait(now) > PATIENCE:
+            raise MessageError(f"more than {RATE} bytes a second")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whose connection it is."""

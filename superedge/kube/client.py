@@ -18,7 +18,7 @@ from superedge import __version__
 from superedge.errors import IdentityError, SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.kube.access import Access
-from superedge.kube.errors import APIError, DecodeError, Unavailable
+from superedge.kube.errors import JSON_FAULTS, APIError, DecodeError, Unavailable
 from superedge.kube.json import JSONCodec
 from superedge.kube.objects import WatchEvent
 from superedge.net.errors import ConnectError
@@ -185,11 +185,12 @@ class KubeClient:
         head = self._head(method, path, query, raw, content_type)
         receiver = _Receiver()
         self._pool.close_idle(self._reactor.seconds() - IDLE_TIMEOUT)
-        idle = self._pool.take_idle()
+        idle = self._pool.take_idle(proven=method != "GET")
         if idle is not None:
             try:
                 return await self._within(self._timeout, self._exchange(idle, head, raw, receiver))
             except Unavailable as problem:
+                self._pool.close_idle()  # what ended one may have ended them all
                 if method != "GET" or receiver.started or isinstance(problem, _Late):
                     raise
                 receiver = _Receiver()
@@ -266,7 +267,7 @@ def api_error(code: int, body: bytes) -> APIError:
     """The failure that an answer of another status than 2xx, or an ERROR event, stands for."""
     try:
         status = msgspec.json.decode(body, type=_Status)
-    except msgspec.MsgspecError:
+    except JSON_FAULTS:
         status = _Status(body[:200].decode("utf-8", "replace"))
     return APIError(code, status.reason, status.message or f"status {code}")
 
@@ -275,7 +276,7 @@ def decode(kind: type[Any], body: bytes) -> Any:
     """As much of an object as the struct ``kind`` names. Raises DecodeError."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as problem:
+    except JSON_FAULTS as problem:
         raise DecodeError(f"not a {kind.__name__} in JSON: {problem}") from problem
 
 

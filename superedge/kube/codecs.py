@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.kube.json import JSONCodec
 from superedge.kube.media import JSON, PROTOBUF, Representation
 from superedge.kube.objects import Codec
@@ -41,6 +41,6 @@ def kind_of(body: bytes) -> tuple[str, str]:
         if body.startswith(MAGIC):
             return split_envelope(body)[:2]
         found = _kind.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
+    except JSON_FAULTS as problem:
         raise DecodeError(f"neither JSON nor protobuf: {problem}") from problem
     return found.kind, found.apiVersion

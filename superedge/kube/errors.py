@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from superedge.errors import SuperEdgeError
+
+JSON_FAULTS = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What msgspec raises for JSON from outside: text that is not UTF-8 is a ValueError, deep nesting a
+RecursionError."""
 
 
 class DecodeError(SuperEdgeError):

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from superedge.kube.client import IKubeClient, Problems, Resource
 from superedge.kube.times import kube_time
-from superedge.net.task import in_background
+from superedge.reactor.task import in_background
 
 EVENTS = Resource("", "v1", "events")
 AT_ONCE = 64

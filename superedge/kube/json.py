@@ -7,7 +7,7 @@ from sys import intern
 
 import msgspec
 
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.kube.objects import (
     INITIAL_EVENTS_END,
     FieldPath,
@@ -156,7 +156,7 @@ class JSONCodec:
         """The object of a GET answer. Raises DecodeError."""
         try:
             item = _item(body)
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
         return named(item)
 
@@ -177,7 +177,7 @@ class JSONCodec:
                 meta.token or "",
                 [read(bytes(raw), _named_item) for raw in items or ()],
             )
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not a Kubernetes list in JSON: {problem}") from problem
 
     def splitter(self) -> FrameSplitter:
@@ -198,14 +198,14 @@ class JSONCodec:
             meta = _bookmark.decode(raw).metadata
             annotations = (meta.annotations if meta else None) or {}
             return WatchEvent("BOOKMARK", item, annotations.get(INITIAL_EVENTS_END) == "true")
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not a watch event in JSON: {problem}") from problem
 
     def labels(self, raw: bytes) -> Mapping[str, str]:
         """An object's labels."""
         try:
             meta = _labelled.decode(raw).metadata
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
         return (meta.labels if meta else None) or {}
 
@@ -213,7 +213,7 @@ class JSONCodec:
         """A field's text as selectors compare it."""
         try:
             found = msgspec.json.decode(raw)
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
         for name in path.names:
             found = found.get(name) if isinstance(found, dict) else None

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from superedge.kube.client import LEASES, IKubeClient, Problems, decode
 from superedge.kube.errors import APIError
 from superedge.kube.times import micro_time
-from superedge.net.task import in_background
+from superedge.reactor.task import in_background
 
 DURATION = 15
 """Seconds after which another takes a Lease that is not renewed."""

@@ -14,6 +14,8 @@ from superedge.kube.errors import DecodeError
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """Annotation of the bookmark that ends a watch's initial events (Kubernetes API concepts)."""
 
+_MAX_DIGITS = 1000
+
 
 class Item(NamedTuple):
     """One object. ``kind`` and ``api_version`` are empty when its bytes do not say them, as in a list."""
@@ -175,5 +177,5 @@ class Codec(Protocol):
 
 
 def version_number(version: str) -> int:
-    """A resourceVersion as a number of any length; 0 for anything else (KEP-5504: decimal integers)."""
-    return int(version) if version.isascii() and version.isdigit() else 0
+    """A resourceVersion of up to 1,000 digits as a number; 0 for anything else (KEP-5504: decimals)."""
+    return int(version) if version.isascii() and version.isdigit() and len(version) <= _MAX_DIGITS else 0

@@ -15,16 +15,18 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from superedge.kube.client import IKubeClient, Problems
+from superedge.kube.client import WATCH_GRACE, IKubeClient, Problems
 from superedge.kube.errors import APIError, DecodeError
 from superedge.kube.json import JSONCodec
 from superedge.kube.objects import Item, WatchEvent
-from superedge.net.backoff import Backoff
-from superedge.net.task import in_background
+from superedge.reactor.backoff import Backoff
+from superedge.reactor.loops import Loop
 
 PAGE = 500
 WATCH_SECONDS = (240, 480)
 """A watch's time limit is drawn from here, so that many do not end at once."""
+TURN = WATCH_SECONDS[1] + WATCH_GRACE + 120.0
+"""Seconds within which a list and a watch, or their failure, are over."""
 SHORT_WATCH = 1.0
 """Seconds; a watch that ends sooner is followed by a pause, as a failed one is."""
 
@@ -72,7 +74,7 @@ class Reflector(Service, Generic[T]):
         self._backoff = Backoff(initial=0.5, maximum=10.0, stable=30.0, random=self._random)
         self._versions: dict[Key, str] = {}
         self._version = ""
-        self._running: Deferred[None] | None = None
+        self._loop = Loop(reactor, f"following {path}", self._run, TURN)
         self._failing = False
         self._connected = False
         self._synced: Deferred[None] = Deferred()
@@ -92,17 +94,17 @@ class Reflector(Service, Generic[T]):
     def startService(self) -> None:
         """Begin."""
         super().startService()
-        self._running = in_background(self._run(), _log, "stopped following {path}", path=self._path)
+        self._loop.start()
 
     def stopService(self) -> None:
         """Follow no more; the copy stays."""
         super().stopService()
-        if self._running is not None:
-            self._running.cancel()
+        self._loop.stop()
 
     async def _run(self) -> None:
         version = ""
         while True:
+            self._loop.turned(TURN)
             started = self._reactor.seconds()
             try:
                 if not version:

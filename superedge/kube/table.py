@@ -13,7 +13,7 @@ from sys import intern
 import msgspec
 
 from superedge.kube.age import INVALID, UNKNOWN, age
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.kube.json import JSONCodec, LineSplitter, partial_metadata
 from superedge.kube.media import Representation
 from superedge.kube.objects import (
@@ -147,7 +147,7 @@ class TableCodec:
             if len(rows) != 1:
                 raise DecodeError(f"an object as a Table of {len(rows)} rows")
             return _item(bytes(rows[0]))
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not a Table in JSON: {problem}") from problem
 
     def decode_list(self, body: bytes, known: Known | None = None) -> ListPage:
@@ -158,7 +158,7 @@ class TableCodec:
             meta = table.metadata or _ListMetadata()
             items = [read(bytes(raw), _item) for raw in table.rows or ()]
             return ListPage("Table", self._api_version, meta.resourceVersion or "", meta.token or "", items)
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not a Table in JSON: {problem}") from problem
 
     def splitter(self) -> FrameSplitter:
@@ -181,7 +181,7 @@ class TableCodec:
             if len(rows) != 1:
                 raise DecodeError(f"an event as a Table of {len(rows)} rows")
             return WatchEvent(event.type, _item(bytes(rows[0])))
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not a watch event in JSON: {problem}") from problem
 
     def labels(self, raw: bytes) -> Mapping[str, str]:
@@ -243,7 +243,7 @@ class TableCodec:
     def _object_of(self, raw: bytes) -> bytes:
         try:
             return bytes(_whole.decode(raw).object)
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not a Table's row in JSON: {problem}") from problem
 
     def _encode_table(self, version: str, raws: Iterable[bytes], columns: bytes) -> bytes:

@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from superedge.kube.client import Problems
-from superedge.net.backoff import Backoff
-from superedge.net.task import in_background
+from superedge.reactor.backoff import Backoff
+from superedge.reactor.task import in_background
 
 _log = Logger()
 

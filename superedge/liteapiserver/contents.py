@@ -11,19 +11,19 @@ from typing import Any, NamedTuple
 import msgspec
 
 from superedge.interfaces import Inspection
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.kube.media import JSON
 from superedge.kube.request import qualified
+from superedge.liteapiserver.access.credentials import Credentials
+from superedge.liteapiserver.access.issuer import Issuer
+from superedge.liteapiserver.access.seal import generate_key
+from superedge.liteapiserver.access.tokens import TokenVault
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.limits import Limits
 from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.cache.views import StoredObject
-from superedge.liteapiserver.credentials import Credentials
-from superedge.liteapiserver.issuer import Issuer
-from superedge.liteapiserver.seal import generate_key
-from superedge.liteapiserver.tokens import TokenVault
 
 HIDDEN = "<hidden>"
 _UNBOUNDED = Limits(1 << 62, 1 << 62)
@@ -186,7 +186,7 @@ class Contents:
                 codec = collection.codec
                 body = codec.encode_object(collection.kind or "?", collection.api_version, stored.item.raw)
                 item = codec.decode_object(body)
-            except (DecodeError, msgspec.MsgspecError) as problem:
+            except (DecodeError, *JSON_FAULTS) as problem:
                 self.faults.append(f"the object {where}: {problem}")
                 continue
             if (item.namespace, item.name) != name or item.version != stored.item.version:
@@ -217,7 +217,10 @@ def _body(collection: Collection, stored: StoredObject, hide: bool) -> Row:
     if collection.key.representation.media_type != JSON:
         return {"body": HIDDEN} if hide else {"base64": base64.b64encode(stored.item.raw).decode()}
     kind, version = stored.item.kind or collection.kind, stored.item.api_version or collection.api_version
-    body = msgspec.json.decode(collection.codec.encode_object(kind, version, stored.item.raw))
+    try:
+        body = msgspec.json.decode(collection.codec.encode_object(kind, version, stored.item.raw))
+    except JSON_FAULTS:
+        return {"body": HIDDEN} if hide else {"base64": base64.b64encode(stored.item.raw).decode()}
     if hide and collection.key.representation.kind:
         return {"body": HIDDEN}
     return {"body": _without_values(body) if hide else body}

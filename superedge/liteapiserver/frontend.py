@@ -7,31 +7,44 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakSet
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from superedge.interfaces import IReactor
 from superedge.kube.request import RequestInfo
-from superedge.kube.status import status_body
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, beyond, failure, out_of_reach, what
+from superedge.liteapiserver.access.asked import AskedOffline
+from superedge.liteapiserver.access.authrequests import MAX_BODY, Questions
+from superedge.liteapiserver.access.caller import Caller
+from superedge.liteapiserver.access.credentials import ANONYMOUS, UNATTRIBUTED, Credentials
+from superedge.liteapiserver.cache.answers import (
+    Answer,
+    WatchAnswer,
+    beyond,
+    failure,
+    out_of_reach,
+    refused,
+    what,
+)
 from superedge.liteapiserver.cache.cache import Cache
-from superedge.liteapiserver.caller import Caller
-from superedge.liteapiserver.credentials import ANONYMOUS, Credentials
-from superedge.liteapiserver.filters import Filters, not_acceptable
-from superedge.liteapiserver.forwarding import Incoming
-from superedge.liteapiserver.health import Health
-from superedge.liteapiserver.held import HeldWatches
-from superedge.liteapiserver.history import History
-from superedge.liteapiserver.identity import IdentityManager
-from superedge.liteapiserver.labels import RequestLabels
-from superedge.liteapiserver.proxy import Exchange
-from superedge.liteapiserver.questions import MAX_BODY, Questions, is_question
-from superedge.tally import Count
-from superedge.web.heads import Headers, RequestHead
+from superedge.liteapiserver.forward.exchange import Exchange
+from superedge.liteapiserver.forward.filters import Filters, not_acceptable
+from superedge.liteapiserver.forward.held import HeldWatches
+from superedge.liteapiserver.forward.incoming import Incoming
+from superedge.liteapiserver.forward.labels import RequestLabels
+from superedge.liteapiserver.upstream.health import Health
+from superedge.liteapiserver.upstream.history import History
+from superedge.liteapiserver.upstream.identity import IdentityManager
+from superedge.liteapiserver.upstream.vouching import Vouching
+from superedge.metrics import CounterSeries
+from superedge.web.bounded import BoundedBody
+from superedge.web.heads import RequestHead
 from superedge.web.plain import plain_request
-from superedge.web.server import CONTINUE, Request
+from superedge.web.server import Request
+
+TRIAL = 1.0
+"""Seconds that a write waits offline for a probe that may find the cloud back."""
 
 _log = Logger()
 
@@ -50,6 +63,7 @@ class Frontend:
         health: Health,
         cache: Cache,
         credentials: Credentials,
+        vouching: Vouching,
         questions: Questions,
         filters: Filters,
         history: History,
@@ -68,6 +82,7 @@ class Frontend:
         self.health = health
         self.cache = cache
         self.credentials = credentials
+        self.vouching = vouching
         self.questions = questions
         self.filters = filters
         self.history = history
@@ -80,14 +95,16 @@ class Frontend:
         self._read_again = lru_cache(maxsize=256)(self._read_plain)
         self._held = HeldWatches(reactor)
         self._exchanges: set[Exchange] = set()
-        self._counts: dict[tuple[str, str, int, str], Count] = {}
+        self._proven_at = 0.0
+        """When the last probe began that got through."""
+        self._counts: dict[tuple[str, str, int, str], CounterSeries] = {}
         self._labels = RequestLabels()
         self._warned: WeakSet[Any] = WeakSet()
         self._from_cloud = metrics.LATENCY.labels("upstream")
         self._from_cache = metrics.LATENCY.labels("cache")
         health.on_offline = self._went_offline
         health.on_online = self._came_online
-        health.on_answer = self._held.resume_doubtful
+        health.on_answer = self._cloud_answers
         metrics.IN_FLIGHT.set_function(lambda: len(self._exchanges) + len(self._held))
         metrics.WATCHES.labels("cache").set_function(lambda: len(self._held))
         metrics.WATCHES.labels("upstream").set_function(
@@ -113,10 +130,26 @@ class Frontend:
                 resuming.addErrback(self._resume_failed, request)
             else:
                 self._forward(request, incoming, caller)
-        elif incoming.is_question:
-            request.receive(_Question(self, request, info, caller))
+        elif incoming.is_question or info.is_read:
+            self._answer_without(request, incoming, caller)
         else:
-            self.answer_offline(request, info, caller)
+            trying = Deferred.fromCoroutine(self._try(request, incoming, caller))
+            trying.addErrback(self._resume_failed, request)
+
+    async def _try(self, request: Request, incoming: Incoming, caller: Caller) -> None:
+        """Forward a write if the cloud is back, which only a probe can tell."""
+        is_back = self.health.state == "recovering"
+        if not is_back:
+            try:
+                is_back = await self.health.trial().addTimeout(TRIAL, self._reactor)
+            except TimeoutError:
+                is_back = self.health.online
+        if request.finished:
+            return
+        if is_back:
+            self._forward(request, incoming, caller)
+        else:
+            self.answer_offline(request, incoming.info, caller)
 
     def _forward(self, request: Request, incoming: Incoming, caller: Caller) -> None:
         exchange = Exchange(self, request, incoming, caller, self._reactor.seconds())
@@ -130,7 +163,7 @@ class Frontend:
         if request.finished:
             return
         if not self.health.online:
-            self.answer_offline(request, info, caller)
+            self._answer_without(request, incoming, caller)
         elif not end:
             self._forward(request, incoming, caller)
         else:
@@ -151,7 +184,7 @@ class Frontend:
         return self._read(head)
 
     def _caller(self, transport: Any, incoming: Incoming) -> Caller:
-        authorization, acting_as = incoming.authorization, incoming.acting_as
+        token, acting_as = incoming.token, incoming.acting_as
         name = transport.peer_common_name
         if name is not None:
             found = self._identities.find(name, self._reactor.seconds())
@@ -168,12 +201,31 @@ class Frontend:
                 raise Forbidden(
                     f"no upstream identity has the common name {name!r} of the client certificate"
                 )
-        if authorization:
-            identity = acting_as + self.credentials.identify(authorization).name
-            return Caller(self._identities.anonymous, identity, authorization)
-        return Caller(self._identities.anonymous, acting_as + ANONYMOUS)
+        pool = self._identities.anonymous
+        if token is None:
+            return Caller(pool, UNATTRIBUTED, is_known=False)
+        if token:
+            return Caller(pool, acting_as + self.credentials.identify(token).name, token)
+        return Caller(pool, acting_as + ANONYMOUS)
 
     # -- told by exchanges
+
+    def check_token(self, caller: Caller, info: RequestInfo, status: int) -> None:
+        """An API server answered a request that has a token.
+
+        A 401 counts at once, unless something behind the API server may have given it, such as a pod.
+        """
+        token = caller.token
+        if not token or status >= 500:
+            return
+        if status != 401:
+            self.vouching.seen(token)
+            return
+        believed = not self.credentials.objection(token)
+        if not (info.opaque or info.subresource or info.verb == "proxy"):
+            self.credentials.refused(token)
+        if believed:
+            self.vouching.doubted(token)
 
     def answering(self, exchange: Exchange, info: RequestInfo, status: int) -> None:
         """The cloud's answer begins."""
@@ -198,32 +250,62 @@ class Frontend:
         )
         self._respond(request, info, answer, "cache")
 
-    def answer_offline(
-        self, request: Request, info: RequestInfo, caller: Caller, question: bytes = b""
-    ) -> None:
-        """Answer from the cache."""
-        if caller.authorization and not self.credentials.is_accepted(caller.authorization):
-            message = (
-                "the cloud is unreachable; it never took these credentials, and its keys did not sign them"
-            )
-            self._respond(request, info, failure(401, message, outcome="refused"), "cache")
-            return
-        if is_question(info):
-            answer: Answer | WatchAnswer = self.questions.answer(caller.identity, info, question)
+    def _answer_without(self, request: Request, incoming: Incoming, caller: Caller) -> None:
+        if incoming.is_question:
+            self.ask_offline(request, incoming.info, caller, BoundedBody(MAX_BODY))
         else:
-            answer = self.cache.answer(caller.identity, info, _none_match(request, info))
-            if self.filters.covers(info):
-                answer = self.filters.answer(info, answer)
+            self.answer_offline(request, incoming.info, caller)
+
+    def ask_offline(
+        self, request: Request, info: RequestInfo, caller: Caller, question: BoundedBody, whole: bool = False
+    ) -> None:
+        """Answer a question from the cache. Unless ``question`` is its whole body, the rest is read first."""
+        if not self._is_believed(request, info, caller):
+            return
+
+        def answer(body: bytes | None) -> None:
+            found = refused(info) if body is None else self.questions.answer(caller.identity, info, body)
+            self._respond(request, info, found, "cache")
+
+        if whole:
+            answer(question.value)
+        else:
+            AskedOffline(self._reactor, request, question, answer)
+
+    def answer_offline(self, request: Request, info: RequestInfo, caller: Caller) -> None:
+        """Answer from the cache."""
+        if not self._is_believed(request, info, caller):
+            return
+        answer = self.cache.answer(caller.identity, info, _none_match(request, info))
+        if self.filters.covers(info):
+            answer = self.filters.answer(info, answer)
+        if isinstance(answer, Answer) and answer.status == 503 and self.health.reason:
+            answer = answer.because(self.health.reason)
         self._respond(request, info, answer, "cache")
+
+    def _is_believed(self, request: Request, info: RequestInfo, caller: Caller) -> bool:
+        """Whether a client is who it says it is; one that is not is told so."""
+        objection = ""
+        if not caller.is_known:
+            objection = "without it no credentials count but a client certificate or one bearer token"
+        elif caller.token:
+            objection = self.credentials.objection(caller.token)
+        if objection:
+            message = f"the cloud is unreachable; {objection}"
+            self._respond(request, info, failure(401, message, outcome="refused"), "cache")
+        return not objection
 
     def _respond(
         self, request: Request, info: RequestInfo, answer: Answer | WatchAnswer, source: str
     ) -> None:
         if source == "cache":
             self._warn(request, info, answer)
-            metrics.CACHE_ANSWERS.labels(answer.outcome).value += 1
+            metrics.CACHE_ANSWERS.labels(answer.outcome).inc()
             self._from_cache.observe(0.0)
-        if isinstance(answer, WatchAnswer):
+        if isinstance(answer, WatchAnswer) and request.head.method == b"HEAD":
+            self._count(info, 200, source)
+            request.respond(200, answer.headers)
+        elif isinstance(answer, WatchAnswer):
             self._count(info, 200, source)
             # While online a single failure brought it here, and the cloud may be there after all.
             self._held.open(request, answer, doubtful=self.health.online)
@@ -246,20 +328,36 @@ class Frontend:
             count = metrics.REQUESTS.labels(verb, resource, str(status), source)
             if (verb, resource) == key[:2]:  # not under what a client made up
                 self._counts[key] = count
-        count.value += 1
+        count.inc()
 
     # -- told by health
 
     def look_for_slow(self) -> None:
         """Probe when a request has waited long; call it often."""
+        now = self._reactor.seconds()
         if not self.health.online:
+            if self.health.state == "offline":  # and a write was on trial
+                for exchange in list(self._exchanges):
+                    exchange.went_offline()
             return
-        before = self._reactor.seconds() - self._slow
+        for exchange in list(self._exchanges):
+            if exchange.waiting:
+                exchange.give_up_if_silent(now, self._proven_at)
+        before = now - self._slow
         heard = [exchange.heard_at for exchange in self._exchanges if exchange.is_awaited]
         heard += self.history.waits()
         slow = [moment for moment in heard if moment <= before]
         if slow:
             self.health.slow(max(slow) + self._slow)
+
+    def _cloud_answers(self) -> None:
+        """A probe got through over a new connection: which of the older ones that are silent still work?"""
+        self._held.resume_doubtful()
+        began = self._proven_at = self.health.probe_began
+        silent = any(each.is_awaited and each.heard_at < began for each in self._exchanges)
+        if silent or any(since < began for since in self.history.waits()):
+            for pool in self._identities.pools():
+                pool.question()
 
     def _went_offline(self) -> None:
         self.history.doubt()
@@ -300,29 +398,3 @@ def _none_match(request: Request, info: RequestInfo) -> str:
         return ""
     values = [value for name, value in request.head.headers if name.lower() == b"if-none-match"]
     return b",".join(values).decode("latin-1")
-
-
-class _Question:
-    """Waits for the body of a question, which decides the answer."""
-
-    def __init__(self, frontend: Frontend, request: Request, info: RequestInfo, caller: Caller) -> None:
-        self._frontend = frontend
-        self._request = request
-        self._info = info
-        self._caller = caller
-        self._pieces: list[bytes] = []
-        if any(name.lower() == b"expect" for name, _ in request.head.headers):
-            request.interim(CONTINUE)
-
-    def body(self, data: bytes) -> None:
-        self._pieces.append(data)
-        if sum(map(len, self._pieces)) > MAX_BODY:
-            headers: Headers = [(b"Content-Type", b"application/json")]
-            self._request.respond(413, headers, status_body(413, "the request's body is too large"))
-
-    def body_end(self, trailers: Headers) -> None:
-        if not self._request.finished:
-            self._frontend.answer_offline(self._request, self._info, self._caller, b"".join(self._pieces))
-
-    def client_lost(self) -> None:
-        pass

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from superedge.tally import Counts, Spreads
+from superedge.metrics import FastCounter, FastHistogram
 
-REQUESTS = Counts(
+REQUESTS = FastCounter(
     "superedge_liteapiserver_requests",
     "Requests answered, by where the answer came from",
     ["verb", "resource", "code", "source"],
 )
-LATENCY = Spreads(
+LATENCY = FastHistogram(
     "superedge_liteapiserver_request_seconds",
     "From a request's head to the start of its answer",
     "source",
@@ -24,8 +24,13 @@ WATCHES = Gauge(
 ONLINE = Gauge(
     "superedge_liteapiserver_online", "1 while requests go to the cloud, 0 while the cache answers"
 )
+CAUSE = Gauge(
+    "superedge_liteapiserver_probe_failed",
+    "1 for the reason for which the last probe did not find a ready API server, else 0",
+    ["cause"],
+)
 TRANSITIONS = Counter("superedge_liteapiserver_transitions", "Changes of the health state", ["state"])
-CACHE_ANSWERS = Counts(
+CACHE_ANSWERS = FastCounter(
     "superedge_liteapiserver_cache_answers", "Answers asked of the cache while offline", ["outcome"]
 )
 CACHE_FAULTS = Counter(

@@ -15,34 +15,35 @@ from twisted.logger import Logger
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
-from superedge.errors import ConfigError, ConfigWarning
+from superedge.errors import ConfigWarning
 from superedge.interfaces import ICacheStore, IReactor, IResponseFilter
+from superedge.liteapiserver.access.authrequests import Questions
+from superedge.liteapiserver.access.credentials import Credentials
+from superedge.liteapiserver.access.issuer import Issuer
+from superedge.liteapiserver.access.reviews import Reviews
+from superedge.liteapiserver.access.seal import Seal, generate_key
+from superedge.liteapiserver.access.tokens import TokenVault, keep_key, read_key
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.backlog import Backlog
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.committer import Committer
 from superedge.liteapiserver.cache.limits import Limits
 from superedge.liteapiserver.cache.policy import Policy
-from superedge.liteapiserver.credentials import Credentials
-from superedge.liteapiserver.filters import Filters
+from superedge.liteapiserver.forward.filters import Filters
 from superedge.liteapiserver.frontend import Frontend
-from superedge.liteapiserver.health import Health, ProbeResult
-from superedge.liteapiserver.history import History
-from superedge.liteapiserver.identity import IdentityManager
-from superedge.liteapiserver.issuer import Issuer
-from superedge.liteapiserver.issuerwatch import IssuerWatch
-from superedge.liteapiserver.prefetch import Prefetch
-from superedge.liteapiserver.probe import probe
-from superedge.liteapiserver.questions import Questions
-from superedge.liteapiserver.reviews import Reviews
-from superedge.liteapiserver.seal import Seal, generate_key
-from superedge.liteapiserver.slack import Slack, let_large_blocks_go
-from superedge.liteapiserver.tokens import TokenVault, keep_key, read_key
-from superedge.net.draining import drained
+from superedge.liteapiserver.heap import Slack, let_large_blocks_go
+from superedge.liteapiserver.upstream.health import Finding, Health
+from superedge.liteapiserver.upstream.history import History
+from superedge.liteapiserver.upstream.identity import IdentityManager
+from superedge.liteapiserver.upstream.issuerwatch import IssuerWatch
+from superedge.liteapiserver.upstream.prefetch import Prefetch
+from superedge.liteapiserver.upstream.probe import probe
+from superedge.liteapiserver.upstream.vouching import Vouching
 from superedge.net.endpoints import ServerEndpoint
-from superedge.net.periodic import PeriodicCall
 from superedge.net.servers import Servers
-from superedge.net.task import in_background
+from superedge.reactor.draining import drained
+from superedge.reactor.periodic import PeriodicCall
+from superedge.reactor.task import in_background
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.web.h2pool import OFFERED, StreamPool
@@ -101,17 +102,20 @@ class LiteAPIServer(Service):
         limits = Limits(config.cache.max_bytes, config.cache.max_objects)
         self._backlog = Backlog(reactor)
         self.cache = Cache(policy, self._commit, config.cache.max_body, limits, backlog=self._backlog)
+        host = upstream.server_name or addresses[0].host
+        self._host = str(TCPAddress(host, addresses[0].port))
         self._issuer = Issuer(config.token_audiences, self._commit, time.time, self._keys_changed)
         self._credentials = Credentials(
             self._commit, time.time, self._issuer if config.verify_tokens else None
+        )
+        self.vouching = Vouching(
+            reactor, self._credentials, self._host.encode(), lambda: self.identities.anonymous
         )
         self._new_key: bytes | None = None
         self._key = self._token_key()
         self._tokens = TokenVault(self._key, self._commit, time.time)
         self._committer.on_lost = self._save
         reviews = Reviews(config.review_reuse, reactor.seconds, time.time)
-        host = upstream.server_name or addresses[0].host
-        self._host = str(TCPAddress(host, addresses[0].port))
         self.health = Health(reactor, self._probe, upstream.probe_interval)
         history = History(reactor, self._host.encode(), self.cache.newest, self.cache.went_back)
         self.frontend = Frontend(
@@ -120,7 +124,8 @@ class LiteAPIServer(Service):
             self.health,
             self.cache,
             self._credentials,
-            Questions(self._tokens, reviews, self._credentials),
+            self.vouching,
+            Questions(self._tokens, reviews, self.vouching.seen),
             Filters(filters, config.cache.max_body),
             history,
             self._host.encode(),
@@ -141,6 +146,7 @@ class LiteAPIServer(Service):
         )
         self._factory = ServerFactory(self._handle)
         self._waiting: list[Request] | None = []
+        self._not_loaded = "lite-apiserver's cache, which is being read"
         self._ports: list[IListeningPort] = []
         self._looks = [
             PeriodicCall(reactor, SLOW_LOOK, self.frontend.look_for_slow),
@@ -156,7 +162,10 @@ class LiteAPIServer(Service):
         _log.info("the keys of the token issuer {issuer} are known", issuer=self._issuer.name)
 
     def _token_key(self) -> bytes:
-        """What is on the disk, or else a new key, which is put there at the start: a check writes nothing."""
+        """What is on the disk, or else a new key, which is put there at the start: a check writes nothing.
+
+        Without the key that they were sealed with, stored tokens are lost and nothing else is.
+        """
         new, path = generate_key(), self._key_path
         if self._config.cache.store == "memory":
             return new
@@ -165,24 +174,29 @@ class LiteAPIServer(Service):
         except OSError as problem:
             self._no_key(problem)
             return new
-        if key is None:
-            self._new_key = new
-            return new
-        try:
-            Seal(key)
-        except ValueError:
-            raise ConfigError(str(path), "", "is not a key of 32 bytes in base64; remove it") from None
-        return key
+        if key is not None:
+            try:
+                Seal(key)
+            except ValueError as problem:
+                _log.error(
+                    "{path} is no key of 32 bytes in base64 ({problem}): a new one takes its place, and the "
+                    "tokens that are stored are lost",
+                    path=str(path),
+                    problem=problem,
+                )
+            else:
+                return key
+        self._new_key = new
+        return new
 
     @property
     def _key_path(self) -> Path:
         return self._config.cache.path / "token.key"
 
     def _keep_key(self) -> None:
-        key, self._new_key = self._new_key, None
-        if key is not None:
+        if self._new_key is not None:
             try:
-                keep_key(self._key_path, key)
+                keep_key(self._key_path, self._new_key)
             except OSError as problem:
                 self._no_key(problem)
 
@@ -205,11 +219,13 @@ class LiteAPIServer(Service):
     def _commit(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
         self._committer.add(kind, key, value)
 
-    async def _probe(self) -> ProbeResult:
+    async def _probe(self) -> Finding:
         upstream = self._config.upstream
         found = self.identities.get(upstream.probe_identity) if upstream.probe_identity else None
         pool = found.pool if found is not None else self.identities.anonymous
-        return await probe(self._reactor, pool, self._host, upstream.probe_timeout)
+        return await probe(
+            self._reactor, pool, self._host, upstream.probe_timeout, insists=not self.health.online
+        )
 
     @property
     def addresses(self) -> list[Any]:
@@ -225,7 +241,14 @@ class LiteAPIServer(Service):
             endpoint = ServerEndpoint(self._reactor, parse_address(address), self._tls)
             self._ports.append(endpoint.listen_now(cast(Any, self._factory)))
             _log.info("lite-apiserver on {address}", address=address)
-        in_background(self._load(), _log, "lite-apiserver cannot start")
+        in_background(self._begin(), _log, "lite-apiserver cannot start")
+
+    async def _begin(self) -> None:
+        try:
+            await self._load()
+        except Exception as problem:
+            self._not_loaded = f"lite-apiserver's cache, which cannot be loaded: {problem}"
+            raise
 
     async def _load(self) -> None:
         started = self._reactor.seconds()
@@ -240,7 +263,7 @@ class LiteAPIServer(Service):
         self._commit(records.STARTED, (), b"")
         self._issuer.restore(entries)
         self._credentials.restore(entries)
-        self._tokens.restore(entries)
+        self._tokens.restore(entries, readable=self._new_key is None)
         count = len(entries)
         self.cache.restore(entries)
         self.frontend.history.doubt()
@@ -284,6 +307,7 @@ class LiteAPIServer(Service):
             look.stop()
         self.health.stop()
         self._issuer_watch.stop()
+        self.vouching.stop()
         self._prefetch.stop()
         self.frontend.end_watches()
         self._factory.close_idle()
@@ -306,10 +330,21 @@ class LiteAPIServer(Service):
                 text = f"{key}: {name!r} is not the common name of a pair in identities; there are: {have}"
                 yield ConfigWarning(text, passing=True)
 
+    def waits_for(self) -> str:
+        """For the readiness page: requests wait while the cache is read."""
+        return "" if self._waiting is None else self._not_loaded
+
+    def remark(self) -> str:
+        """For the readiness page: it is ready offline, too, and says why it is offline."""
+        if self.health.online:
+            return ""
+        return f"lite-apiserver is {self.health.state}: {self.health.reason or 'the cloud is not ready'}"
+
     def status(self) -> dict[str, Any]:
         """For the status page."""
         return {
             "state": self.health.state,
+            "reason": self.health.reason,
             "seconds_in_state": round(self._reactor.seconds() - self.health.since, 1),
             "identities": self.identities.names,
             "identity_faults": self.identities.faults,

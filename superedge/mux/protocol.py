@@ -19,9 +19,9 @@ from superedge.mux.settings import MuxSettings
 from superedge.mux.state import Stats, Stream
 from superedge.mux.stream import MuxStream
 from superedge.net.bucket import TokenBucket
-from superedge.net.deadlines import Deadlines
-from superedge.net.periodic import PeriodicCall
-from superedge.net.rounds import Round
+from superedge.reactor.deadlines import Deadlines
+from superedge.reactor.periodic import PeriodicCall
+from superedge.reactor.rounds import Round
 
 FLUSH_SIZE = 64 * 1024
 """Bytes given to the transport in one write: all that a frame with something urgent may wait behind."""

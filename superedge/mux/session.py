@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from superedge.mux.chunks import join_small, take
 from superedge.mux.errors import ProtocolError, SessionClosed, StreamRefused
+from superedge.mux.flood import UNASKED, Noise
 from superedge.mux.frames import (
     ACK,
     DATA,
@@ -25,11 +27,9 @@ from superedge.mux.frames import (
     header,
 )
 from superedge.mux.keepalive import Keepalive
-from superedge.mux.noise import UNASKED, Noise
-from superedge.mux.peerids import PeerIds
-from superedge.mux.pieces import join_small, take
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.state import Stats, Stream
+from superedge.mux.streamids import PeerIds
 from superedge.mux.windows import TIGHT_WINDOW, Allowance
 
 MAX_CREDIT = MAX_ID = 0xFFFF_FFFF

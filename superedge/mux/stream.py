@@ -18,11 +18,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from superedge.mux.chunks import join_small
 from superedge.mux.errors import StreamReset
-from superedge.mux.pieces import join_small
 from superedge.mux.state import Stream
-from superedge.net.deadlines import Deadline, Deadlines
-from superedge.net.halves import by_halves
+from superedge.net.halfclose import by_halves
+from superedge.reactor.deadlines import Deadline, Deadlines
 
 if TYPE_CHECKING:
     from superedge.mux.protocol import MuxConnection

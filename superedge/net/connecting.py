@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from typing import Any
 
 from twisted.internet import abstract
 from twisted.internet.defer import Deferred, fail, succeed
@@ -21,7 +22,10 @@ _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EAGAIN})
 
 def connect(reactor: IReactor, address: Address) -> Deferred[socket.socket]:
     """A connected socket, or ConnectionRefused; cancellable. Only the system limits its time."""
-    sock, problem = _start(address)
+    try:
+        sock, problem = _start(address)
+    except ConnectionRefused:
+        return fail()
     if problem in _UNDER_WAY and not isinstance(address, UnixAddress):
         return _Connecting(reactor, sock, address).done
     if problem:
@@ -50,13 +54,24 @@ async def connect_nearby(reactor: IReactor, address: TCPAddress, timeout: float)
 
 
 def _start(address: Address) -> tuple[socket.socket, int]:
-    """A socket that began to connect, and the error number of that."""
+    """A socket that began to connect, and the error number of that.
+
+    Raises ConnectionRefused when there is no socket to be had: too many files, no such address family.
+    """
+    target: Any = address.path if isinstance(address, UnixAddress) else (address.host, address.port)
     if isinstance(address, UnixAddress):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        return sock, sock.connect_ex(address.path)
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    return sock, sock.connect_ex((address.host, address.port))
+        family = socket.AF_UNIX
+    else:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    except OSError as problem:
+        raise _refused(address, problem.errno or 0) from problem
+    try:
+        return sock, sock.connect_ex(target)
+    except OSError as problem:  # an address that this host does not take for one
+        sock.close()
+        raise _refused(address, problem.errno or 0) from problem
 
 
 def _refused(address: Address, problem: int) -> ConnectionRefused:

@@ -6,10 +6,11 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from typing import Protocol as TypingProtocol
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -20,15 +21,17 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.config.addresses import Address, TCPAddress, UnixAddress
 from superedge.interfaces import IReactor
+from superedge.net.connecting import connect
 from superedge.net.errors import ConnectError, ConnectTimeout, TLSError
 from superedge.net.listener import ListeningSocket, bind
-from superedge.net.racing import connect_to_first
+from superedge.net.racing import ATTEMPT_DELAY, Attempt, first_of
 from superedge.net.resolve import resolve
 from superedge.net.sockets import address_text, peer_of, prepare, socket_address
 from superedge.net.tlstransport import TLSTransport
@@ -69,12 +72,12 @@ class _Handshake(Protocol):
         self,
         reactor: IReactor,
         tls: ContextSource,
-        build: Callable[[IAddress], IProtocol | None],
+        ready: Callable[[TLSTransport], None],
         failed: Callable[[IAddress, str], None],
         timeout: float,
     ) -> None:
         self._tls = tls
-        self._build = build
+        self._ready = ready
         self._failed = failed
         self._timeout = timeout
         self._reactor = reactor
@@ -95,20 +98,14 @@ class _Handshake(Protocol):
             self._deadline = None
 
     def established(self) -> None:
-        """Hand the transport to the protocol it is for."""
+        """Give the transport to whoever waits for it."""
         self._cancel_deadline()
-        transport = self.transport
-        refusal = self._tls.admit(transport)
+        refusal = self._tls.admit(self.transport)
         if refusal:
-            transport.failure_text = refusal
-            transport.abortConnection()
-            return
-        protocol = self._build(transport.getPeer())
-        if protocol is None:
-            transport.abortConnection()
-            return
-        transport.protocol = protocol
-        protocol.makeConnection(transport)
+            self.transport.failure_text = refusal
+            self.transport.abortConnection()
+        else:
+            self._ready(self.transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The handshake failed."""
@@ -167,8 +164,12 @@ class ServerEndpoint:
 
     def _accept(self, sock: socket.socket, peer: Any, factory: IProtocolFactory) -> None:
         if self._tls is not None:
+
+            def established(transport: TLSTransport) -> None:
+                _hand_over(transport, factory.buildProtocol(transport.getPeer()))
+
             handshake = _Handshake(
-                self._reactor, self._tls, factory.buildProtocol, self._on_tls_failure, HANDSHAKE_TIMEOUT
+                self._reactor, self._tls, established, self._on_tls_failure, HANDSHAKE_TIMEOUT
             )
             context = self._tls.current()
             secured = TLSTransport(sock, context, handshake, self._reactor, handshake.established, peer)
@@ -187,8 +188,8 @@ class ServerEndpoint:
 class ClientEndpoint:
     """Dials ``address``; with ``tls``, also verifies that the peer is ``server_name``.
 
-    Each address of a name is tried, beside one that does not answer; ``timeout`` seconds hold for all.
-    Failures are `superedge.net.errors.ConnectError`.
+    Each address of a name is tried, its TLS handshake included, beside one that does not answer; ``timeout``
+    seconds hold for all. Failures are `superedge.net.errors.ConnectError`.
     """
 
     def __init__(
@@ -234,16 +235,22 @@ class ClientEndpoint:
         return outcome
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        sock = await self.connected_socket()
-        sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
-            prepare(sock)
         factory.doStart()
         if self._tls is None:
+            sock = self._prepared(await self.connected_socket())
             protocol = self._built(factory, sock)
             StreamTransport(sock, protocol, self._reactor, peer_of(sock)).begin()
             return protocol
-        return await self._secured(sock, factory, self._tls)
+        transport = await first_of(self._reactor, await self._secured_ways(self._tls), ATTEMPT_DELAY)
+        # Before anything that came behind the handshake is read from the transport.
+        protocol = self._built(factory, transport.socket)
+        _hand_over(transport, protocol)
+        try:
+            await deferLater(self._reactor, 0)
+        except CancelledError:
+            transport.abortConnection()
+            raise
+        return protocol
 
     def _built(self, factory: IProtocolFactory, sock: socket.socket) -> IProtocol:
         protocol = factory.buildProtocol(socket_address(peer_of(sock)))
@@ -252,32 +259,45 @@ class ClientEndpoint:
             raise ConnectError(f"no protocol for {self._address}")
         return protocol
 
-    async def connected_socket(self) -> socket.socket:
-        """A socket that leads to the address; a subclass may get there another way. Raises ConnectError."""
+    async def ways(self) -> list[Attempt[socket.socket]]:
+        """Attempts to connect a socket, the best first; a subclass may get there another way.
+
+        Raises ConnectError.
+        """
         if isinstance(self._address, UnixAddress):
             targets: list[Address] = [self._address]
         else:
             hosts = await resolve(self._reactor, self._address.host)
             targets = [TCPAddress(host, self._address.port) for host in hosts]
-        return await connect_to_first(self._reactor, targets)
+        return [partial(connect, self._reactor, target) for target in targets]
 
-    async def _secured(self, sock: socket.socket, factory: IProtocolFactory, tls: ContextSource) -> IProtocol:
-        ready: Deferred[IProtocol] = Deferred(lambda _: transport.abortConnection())
+    async def connected_socket(self) -> socket.socket:
+        """A socket that leads to the address, of the way that is open first. Raises ConnectError."""
+        return await first_of(self._reactor, await self.ways(), ATTEMPT_DELAY)
 
-        def build(_peer: IAddress) -> IProtocol | None:
-            protocol = self._built(factory, sock)
-            self._reactor.callLater(0, established, protocol)
-            return protocol
+    async def _secured_ways(self, tls: ContextSource) -> list[Attempt[TLSTransport]]:
+        """As `ways`, each with its TLS handshake: an address that connects may lead nowhere all the same."""
 
-        def established(protocol: IProtocol) -> None:
-            if not ready.called:  # else it was given up at the last moment
-                ready.callback(protocol)
+        def secured(way: Attempt[socket.socket]) -> Attempt[TLSTransport]:
+            return lambda: Deferred.fromCoroutine(self._secured(way, tls))
+
+        return [secured(way) for way in await self.ways()]
+
+    def _prepared(self, sock: socket.socket) -> socket.socket:
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            prepare(sock)
+        return sock
+
+    async def _secured(self, way: Attempt[socket.socket], tls: ContextSource) -> TLSTransport:
+        sock = self._prepared(await way())
+        ready: Deferred[TLSTransport] = Deferred(lambda _: transport.abortConnection())
 
         def failed(_peer: IAddress, reason: str) -> None:
             if not ready.called:
                 ready.errback(TLSError(f"{self._address}: {reason}"))
 
-        handshake = _Handshake(self._reactor, tls, build, failed, self._timeout)
+        handshake = _Handshake(self._reactor, tls, ready.callback, failed, self._timeout)
         try:
             transport = TLSTransport(
                 sock,
@@ -297,3 +317,12 @@ class ClientEndpoint:
         if outcome is not None:
             transport.connectionLost(Failure(outcome))
         return await ready
+
+
+def _hand_over(transport: TLSTransport, protocol: IProtocol | None) -> None:
+    """Give an established transport to the protocol it is for, if there is one."""
+    if protocol is None:
+        transport.abortConnection()
+        return
+    transport.protocol = protocol
+    protocol.makeConnection(transport)

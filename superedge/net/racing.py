@@ -1,50 +1,51 @@
-"""The first of several addresses that answers: Happy Eyeballs, RFC 8305 section 5."""
+"""The first of several attempts that succeeds: Happy Eyeballs, RFC 8305 section 5."""
 
 from __future__ import annotations
 
-import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
-
-from superedge.config.addresses import Address
-from superedge.interfaces import IReactor
-from superedge.net.connecting import connect
 
 ATTEMPT_DELAY = 0.25
 """Seconds that an address has to answer before the next is tried beside it."""
 
+T = TypeVar("T")
+Attempt = Callable[[], "Deferred[T]"]
+"""Begins an attempt, whose Deferred can be cancelled."""
 
-class _Race:
-    def __init__(self, reactor: IReactor, addresses: Sequence[Address]) -> None:
+
+class _Race(Generic[T]):
+    def __init__(self, reactor: IReactorTime, attempts: Sequence[Attempt[T]], delay: float) -> None:
         self._reactor = reactor
-        self._waiting = deque(addresses)
-        self._running: list[Deferred[socket.socket]] = []
+        self._delay = delay
+        self._waiting = deque(attempts)
+        self._running: list[Deferred[T]] = []
         self._timer: IDelayedCall | None = None
-        self.done: Deferred[socket.socket] = Deferred(lambda _: self._stop())
+        self.done: Deferred[T] = Deferred(lambda _: self._stop())
 
     def next(self) -> None:
-        """Begin with one more address."""
+        """Begin one more attempt."""
         self._stop_timer()
-        attempt = connect(self._reactor, self._waiting.popleft())
+        attempt = self._waiting.popleft()()
         self._running.append(attempt)
         if self._waiting:
-            self._timer = self._reactor.callLater(ATTEMPT_DELAY, self._late)
+            self._timer = self._reactor.callLater(self._delay, self._late)
         attempt.addCallbacks(self._won, self._lost, callbackArgs=(attempt,), errbackArgs=(attempt,))
 
     def _late(self) -> None:
         self._timer = None
         self.next()
 
-    def _won(self, sock: socket.socket, attempt: Deferred[socket.socket]) -> None:
+    def _won(self, result: T, attempt: Deferred[T]) -> None:
         self._running.remove(attempt)
         self._stop()
-        self.done.callback(sock)
+        self.done.callback(result)
 
-    def _lost(self, failure: Failure, attempt: Deferred[socket.socket]) -> None:
+    def _lost(self, failure: Failure, attempt: Deferred[T]) -> None:
         if failure.check(CancelledError):
             return
         self._running.remove(attempt)
@@ -66,11 +67,12 @@ class _Race:
             timer.cancel()
 
 
-def connect_to_first(reactor: IReactor, addresses: Sequence[Address]) -> Deferred[socket.socket]:
-    """A socket connected to the first of ``addresses`` (at least one) that answers; cancellable.
+def first_of(reactor: IReactorTime, attempts: Sequence[Attempt[T]], delay: float) -> Deferred[T]:
+    """What the first of ``attempts`` (at least one) to succeed brings; the others are cancelled. Cancellable.
 
-    When none does, it fails as the last one did.
+    Each begins when the one before has failed, or beside it when that takes longer than ``delay`` seconds.
+    When none succeeds, it fails as the last one did.
     """
-    race = _Race(reactor, addresses)
+    race = _Race(reactor, attempts, delay)
     race.next()
     return race.done

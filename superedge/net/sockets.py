@@ -10,6 +10,9 @@ from twisted.internet.interfaces import IAddress
 
 from superedge.config.addresses import TCPAddress
 
+KEEPALIVE = (15, 5, 3)
+"""Idle seconds, seconds between two questions, and their number, see `set_keepalive`."""
+
 
 def prepare(sock: socket.socket, far: bool = True) -> None:
     """Small writes leave at once, and a ``far`` peer that falls silent is noticed in about 30 s."""
@@ -17,9 +20,14 @@ def prepare(sock: socket.socket, far: bool = True) -> None:
     if not far:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    set_keepalive(sock, *KEEPALIVE)
+
+
+def set_keepalive(sock: socket.socket, idle: int, interval: int, count: int) -> None:
+    """After ``idle`` seconds of silence ask every ``interval`` seconds, ``count`` times at most."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, count)
 
 
 def peer_of(sock: socket.socket) -> Any:

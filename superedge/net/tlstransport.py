@@ -344,6 +344,8 @@ def describe_tls_failure(problem: ssl.SSLError) -> str:
         return f"certificate not accepted: {problem.verify_message}"
     if isinstance(problem, ssl.SSLEOFError):
         return "the peer closed during the TLS handshake"
+    if problem.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
+        return "TLS handshake failed: the peer does not speak TLS"
     return f"TLS handshake failed: {_reason(problem)}"
 
 

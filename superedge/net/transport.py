@@ -14,16 +14,16 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from twisted.internet import abstract, error, main
-from twisted.internet.interfaces import IDelayedCall, IProtocol, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.interfaces import IReactor
-from superedge.net.halves import by_halves
-from superedge.net.rounds import Round
+from superedge.net.halfclose import by_halves
 from superedge.net.sockets import socket_address
+from superedge.reactor.rounds import Round
 
 READ_SIZE = 112 * 1024
 """Small enough to stay in the cache, and for the allocator to use the memory again."""
@@ -453,8 +453,12 @@ class StreamTransport(abstract.FileDescriptor):
                 return False
         if self.disconnected or self._aborting or self.disconnecting or not self._readable():
             return False
-        if reading and self._reading:
+        if self._reading:
             self.startReading()
+        elif self.producer is not None and self.producerPaused:
+            # It may be what keeps the protocol from reading, and nothing waits to be sent any more.
+            self.producerPaused = False
+            cast(IPushProducer, self.producer).resumeProducing()
         return True
 
     def _readable(self) -> bool:

@@ -17,6 +17,7 @@ from superedge.config.ops import OpsConfig
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.sockets import address_text
+from superedge.reactor.loops import standing_loops
 from superedge.web.server import Request, ServerFactory
 from superedge.web.silence import watch_clients
 
@@ -34,7 +35,8 @@ Page = tuple[bytes, Callable[[], tuple[int, bytes]]]
 class OpsServer(Service):
     """``/metrics`` in the Prometheus text format, ``/healthz``, ``/readyz`` and ``/superedge/status``.
 
-    ``/readyz`` is 503 while a part that was added says that it waits for something.
+    ``/readyz`` is 503 while a part that was added says that it waits for something, ``/healthz`` while a loop
+    that should go on stands still.
     """
 
     name = "ops"
@@ -43,7 +45,7 @@ class OpsServer(Service):
         self._endpoint = ServerEndpoint(reactor, parse_address(config.listen))
         disable_created_metrics()  # a second time series for each counter, which nobody asks for
         BUILD.info({"version": __version__})
-        healthy: Page = (b"text/plain", lambda: (200, b"ok\n"))
+        healthy: Page = (b"text/plain", self._healthy)
         self._pages: dict[bytes, Page] = {
             b"/metrics": (CONTENT_TYPE_LATEST.encode(), lambda: (200, generate_latest())),
             b"/healthz": healthy,
@@ -53,6 +55,7 @@ class OpsServer(Service):
         }
         self._sections: dict[str, Callable[[], dict[str, Any]]] = {}
         self._waiting: list[Callable[[], str]] = []
+        self._remarks: list[Callable[[], str]] = []
         self._factory = ServerFactory(self._answer)
         self._port: IListeningPort | None = None
         self._looking = watch_clients(reactor, self._factory, CLIENT_IDLE)
@@ -76,10 +79,19 @@ class OpsServer(Service):
         """Say on ``/readyz`` what a part waits for; an empty text when it is ready."""
         self._waiting.append(waits_for)
 
+    def add_remark(self, remark: Callable[[], str]) -> None:
+        """Show on ``/readyz`` what a part that is ready has to say; an empty text when that is nothing."""
+        self._remarks.append(remark)
+
+    def _healthy(self) -> tuple[int, bytes]:
+        standing = standing_loops()
+        return (503, "".join(f"{each}\n" for each in standing).encode()) if standing else (200, b"ok\n")
+
     def _ready(self) -> tuple[int, bytes]:
         waiting = [text for text in (each() for each in self._waiting) if text]
-        text = "".join(f"waits for {each}\n" for each in waiting)
-        return (503, text.encode()) if waiting else (200, b"ok\n")
+        remarks = [text for text in (each() for each in self._remarks) if text]
+        lines = [f"waits for {each}" for each in waiting] or ["ok"]
+        return 503 if waiting else 200, "".join(f"{each}\n" for each in (*lines, *remarks)).encode()
 
     def _status(self) -> tuple[int, bytes]:
         found = {name: section() for name, section in self._sections.items()}

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, LogLevel
 from zope.interface import implementer
 
-from superedge.net.periodic import PeriodicCall
+from superedge.reactor.periodic import PeriodicCall
 
 LINES = 50
 """Lines of one kind in a period; the others are counted."""

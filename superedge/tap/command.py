@@ -16,9 +16,9 @@ from twisted.logger import ILogObserver, Logger, globalLogBeginner
 from superedge import __version__
 from superedge.errors import EXIT_FAILED, SuperEdgeError
 from superedge.interfaces import IReactor
-from superedge.net.polling import poll_plainly
-from superedge.net.steadiness import steady
 from superedge.ops.logs import LogFile, make_observer
+from superedge.reactor.polling import poll_plainly
+from superedge.reactor.steadiness import steady
 from superedge.tap.compose import installed_reactor
 from superedge.tap.program import Program
 

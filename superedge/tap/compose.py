@@ -102,6 +102,7 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
         edge.setServiceParent(root)
         if ops is not None:
             ops.add_status("tunnel_edge", edge.status)
+            ops.add_readiness(edge.waits_for)
     elif config.edge_health is not None:
         raise ConfigError("edge_health", "", "needs a table tunnel_edge in the same file: it votes over it")
     if config.lite_apiserver is not None:
@@ -115,6 +116,8 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
         server.setServiceParent(root)
         if ops is not None:
             ops.add_status("lite_apiserver", server.status)
+            ops.add_readiness(server.waits_for)
+            ops.add_remark(server.remark)
         root.more_warnings.append(server.warnings)
     for name, options in config.plugins.items():
         find_plugin(IServicePlugin, name, "plugins").create(reactor, options).setServiceParent(root)
@@ -124,7 +127,7 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
 def _response_filters(config: LiteAPIServerConfig) -> list[IResponseFilter]:
     filters = [find_plugin(IResponseFilter, name, "lite_apiserver.filters") for name in config.filters]
     if config.advertise:
-        from superedge.liteapiserver.kubernetes import KubernetesEndpoints  # noqa: PLC0415
+        from superedge.liteapiserver.forward.kubernetes import KubernetesEndpoints  # noqa: PLC0415
 
         filters.append(KubernetesEndpoints(cast(TCPAddress, parse_address(config.advertise))))
     return filters

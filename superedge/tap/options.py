@@ -26,6 +26,7 @@ class BaseOptions(usage.Options):
             "configuration has a fault, 1 when a file that it names has.",
         ],
         ["strict", None, "Exit with 2 on a warning, with --check and at the start."],
+        ["connect", None, "With --check, also try out every server: exit 1 when one fails."],
     ]
 
     def __init__(self) -> None:
@@ -52,4 +53,4 @@ class BaseOptions(usage.Options):
         """Load the configuration; to check it, also read the files that it names."""
         self.program = Program(self.command, Path(self["config"]).absolute(), self["set"])
         if self["check"]:
-            self.program.check(bool(self["strict"]))
+            self.program.check(bool(self["strict"]), bool(self["connect"]))

@@ -22,7 +22,8 @@ from superedge.errors import (
     SuperEdgeError,
 )
 from superedge.interfaces import IReactor
-from superedge.tap.compose import Composition, compose
+from superedge.tap.compose import Composition, compose, installed_reactor
+from superedge.tap.trial import try_out
 from superedge.tls.identity import load_certificates, load_identity
 
 _ENDS = {
@@ -50,8 +51,11 @@ class Program:
         except SuperEdgeError as problem:
             self._fail([self._with_key(problem)])
 
-    def check(self, strict: bool) -> NoReturn:
-        """Print every fault and warning, also of the files that the configuration names, and exit."""
+    def check(self, strict: bool, connect: bool = False) -> NoReturn:
+        """Print every fault and warning, also of the files that the configuration names, and exit.
+
+        With ``connect``, also try out every server that it names.
+        """
         faults = list(self._file_faults())
         if faults:
             self._fail(faults)
@@ -62,7 +66,7 @@ class Program:
         if strict:
             self.refuse_warnings(found)
         print(f"{self.command}: {self.path} is good")  # noqa: T201
-        sys.exit(0)
+        sys.exit(EXIT_FAILED if connect and not try_out(installed_reactor(), self.config) else 0)
 
     def warnings(self) -> Iterator[ConfigWarning]:
         """A warning when the file is the other end's."""

@@ -12,7 +12,7 @@ from superedge.config.tunnel import ReplicasConfig, TunnelCloudConfig, is_replic
 from superedge.errors import ConfigError
 from superedge.interfaces import IReactor
 from superedge.kube.client import KubeClient
-from superedge.net.interfaces import own_addresses
+from superedge.net.localaddresses import own_addresses
 from superedge.net.names import is_address
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import TunnelCloud

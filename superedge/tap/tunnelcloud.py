@@ -21,7 +21,7 @@ from superedge.kube.access import Access, load_access
 from superedge.kube.client import NODES, KubeClient
 from superedge.kube.nodes import Node, NodeIndex, read_node
 from superedge.kube.reflector import Key, Reflector
-from superedge.net.interfaces import own_addresses
+from superedge.net.localaddresses import own_addresses
 from superedge.plugin import find_plugin
 from superedge.tap.nodestreams import SessionStreams
 from superedge.tap.nodetrust import name_rules, ranges, tell

@@ -16,7 +16,8 @@ from twisted.web.http import Request
 from werkzeug.exceptions import HTTPException
 
 from superedge.net.tlstransport import common_name_of, organizations_of
-from superedge.testing import auth, discovery, errors, reviews
+from superedge.testing import auth, discovery, reviews
+from superedge.testing import status as errors
 from superedge.testing.calls import Call, body_of
 from superedge.testing.egress import Connector
 from superedge.testing.kubelets import KubeletProxy

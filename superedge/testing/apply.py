@@ -12,8 +12,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from superedge.testing.errors import apply_conflict
 from superedge.testing.patch import is_set, merge_keys
+from superedge.testing.status import apply_conflict
 
 Path = tuple[str, ...]
 Fields = dict[Path, Any]

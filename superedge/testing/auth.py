@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from superedge.testing.errors import unauthorized
+from superedge.testing.status import unauthorized
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 

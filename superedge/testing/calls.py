@@ -9,7 +9,8 @@ import yaml
 from twisted.web.http import Request
 
 from superedge.kube.media import PROTOBUF
-from superedge.testing import errors, protobuf
+from superedge.testing import protobuf
+from superedge.testing import status as errors
 from superedge.testing.resources import Resource
 from superedge.testing.selectors import Predicate, both, field_selector, label_selector
 from superedge.testing.storage import Key

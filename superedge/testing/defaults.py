@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from typing import Any
 
-from superedge.testing.errors import bad_request, invalid
 from superedge.testing.resources import Resource
+from superedge.testing.status import bad_request, invalid
 
 Object = dict[str, Any]
 

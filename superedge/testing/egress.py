@@ -18,6 +18,7 @@ from superedge.config.addresses import Address, TCPAddress
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
+from superedge.net.racing import ATTEMPT_DELAY, Attempt, first_of
 from superedge.net.sockets import peer_of
 from superedge.net.transport import StreamTransport
 
@@ -64,9 +65,14 @@ class ConnectProxyEndpoint(ClientEndpoint):
         self._target = target
         self._proxy = proxy
 
-    async def connected_socket(self) -> socket.socket:
+    async def ways(self) -> list[Attempt[socket.socket]]:
+        """The one through the proxy."""
+        reach = await super().ways()
+        return [lambda: Deferred.fromCoroutine(self._through(reach))]
+
+    async def _through(self, reach: list[Attempt[socket.socket]]) -> socket.socket:
         """A socket to the proxy, after its 200."""
-        sock = await super().connected_socket()
+        sock = await first_of(self._reactor, reach, ATTEMPT_DELAY)
         answer = _Answer()
         transport = StreamTransport(sock, answer, self._reactor, peer_of(sock))
         transport.startReading()

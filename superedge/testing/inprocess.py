@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from superedge.kube.errors import APIError, Unavailable
 from superedge.kube.objects import Item, WatchEvent
 from superedge.kube.request import RequestInfo, parse_request
-from superedge.testing import errors
+from superedge.testing import status as errors
 from superedge.testing.operations import Operations, WriteOptions, collection_of
 from superedge.testing.resources import Registry, Resource
 from superedge.testing.selectors import Predicate, both, field_selector, label_selector

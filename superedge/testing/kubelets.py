@@ -17,7 +17,7 @@ from twisted.web.http import Request
 
 from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
-from superedge.testing import errors
+from superedge.testing import status as errors
 from superedge.testing.egress import Connector
 from superedge.testing.operations import Operations
 from superedge.testing.resources import Resource

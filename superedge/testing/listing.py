@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from superedge.testing import errors
+from superedge.testing import status as errors
 from superedge.testing.selectors import Predicate
 from superedge.testing.storage import Collection, Compacted, Key, Object, Store, Stored
 

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from superedge.testing import errors
+from superedge.testing import status as errors
 from superedge.testing.apply import apply_configuration, record_update
 from superedge.testing.defaults import check, prepare, timestamp
 from superedge.testing.patch import PatchError, json_patch, merge_patch, strategic_merge_patch

@@ -9,8 +9,8 @@ import msgspec
 
 from superedge.kube.objects import INITIAL_EVENTS_END
 from superedge.testing import tables
-from superedge.testing.errors import not_acceptable
 from superedge.testing.resources import Resource
+from superedge.testing.status import not_acceptable
 from superedge.testing.storage import Object, Stored
 
 Form = Literal["object", "table", "partial"]

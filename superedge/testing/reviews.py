@@ -6,8 +6,8 @@ from typing import Any
 
 from superedge.testing.auth import Attributes, Authorizer, Tokens, User, authorize
 from superedge.testing.defaults import timestamp
-from superedge.testing.errors import APIError
 from superedge.testing.resources import Resource
+from superedge.testing.status import APIError
 
 Object = dict[str, Any]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from superedge.kube.errors import SelectorError
 from superedge.kube.selectors import parse_label_selector
-from superedge.testing.errors import bad_request
 from superedge.testing.resources import Resource
+from superedge.testing.status import bad_request
 
 Predicate = Callable[[dict[str, Any]], bool]
 

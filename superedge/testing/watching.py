@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from twisted.web.http import Request
 from zope.interface import implementer
 
-from superedge.testing import errors
+from superedge.testing import status as errors
 from superedge.testing.listing import parse_version
 from superedge.testing.representation import Representation
 from superedge.testing.selectors import Predicate

@@ -20,10 +20,10 @@ from superedge.interfaces import IReactor
 from superedge.mux.protocol import MuxConnection
 from superedge.mux.stream import MuxStream
 from superedge.net.bucket import TokenBucket
-from superedge.net.draining import drained
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.sockets import address_text
-from superedge.net.task import in_background
+from superedge.reactor.draining import drained
+from superedge.reactor.task import in_background
 from superedge.tls.contexts import ServerContextSource
 from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher

@@ -18,15 +18,16 @@ from superedge.errors import IdentityError
 from superedge.interfaces import IReactor
 from superedge.mux.protocol import MuxConnection
 from superedge.net.bucket import TokenBucket
-from superedge.net.draining import drained
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError, ConnectTimeout
 from superedge.net.factory import MakingFactory
-from superedge.net.interfaces import own_addresses
-from superedge.net.proxy import ProxiedEndpoint, Proxy
+from superedge.net.failover import connect_to_any
+from superedge.net.httpproxy import ProxiedEndpoint, Proxy
+from superedge.net.localaddresses import own_addresses
 from superedge.net.servers import Servers
 from superedge.net.sockets import address_text
-from superedge.net.task import in_background
+from superedge.reactor.draining import drained
+from superedge.reactor.loops import Loop
 from superedge.tls.contexts import ClientContextSource
 from superedge.tls.identity import load_certificates
 from superedge.tls.reload import FileWatcher
@@ -42,6 +43,10 @@ from superedge.tunnel.serve import StreamServer
 
 PATIENCE = 6
 """Short delays at first: a cloud end that is restarted is back within a few seconds."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds that one server has to be connected."""
+SHARE = 2.0
+"""Seconds after which the next server is tried beside one that is silent."""
 SERVER_PENALTY = 60.0
 """Seconds that a server which could not be reached is tried after the others."""
 
@@ -77,7 +82,7 @@ class TunnelEdge(Service):
         self._active = 0
         self._was_connected = False
         self._meter = metrics.SessionMeter(reactor, "edge", lambda: self._connections, lambda: self._active)
-        self._running: Deferred[None] | None = None
+        self._loop = Loop(reactor, "dialling the tunnel's cloud", self._run)
         self._redial = Redial(config.reconnect_initial, config.reconnect_maximum, PATIENCE)
         self._turned_away = False
         """Whether a server refused the last dial; none answered otherwise."""
@@ -93,19 +98,20 @@ class TunnelEdge(Service):
             self._proxy.credentials()
         self.connected_to: str | None = None
         """The server of the session in use."""
+        self.problem = ""
+        """Why a server could not be reached last; empty while one is."""
 
     def startService(self) -> None:
         """Begin to dial."""
         super().startService()
         self._meter.start()
-        self._running = in_background(self._run(), _log, "the tunnel stopped")
+        self._loop.start()
 
     async def stopService(self) -> None:
         """Stop dialling, serve until no stream is open or the time for that is over, and end the sessions."""
         super().stopService()
         self._meter.stop()
-        if self._running is not None:
-            self._running.cancel()
+        self._loop.stop()
         await drained(self._reactor, self._busy, self._config.drain_timeout)
         for connection in list(self._connections):
             connection.close("the edge is stopping")
@@ -114,18 +120,27 @@ class TunnelEdge(Service):
         # The control stream alone keeps no session.
         return any(connection.stream_count > 1 for connection in self._connections)
 
+    def waits_for(self) -> str:
+        """For the readiness page: no caller reaches this node while it has no session."""
+        if self._active:
+            return ""
+        return f"a tunnel session: {self.problem}" if self.problem else "a tunnel session"
+
     def status(self) -> dict[str, object]:
         """For the status page."""
         return {
             "server": self.connected_to,
             "connections": len(self._connections),
             "servers": self._config.servers,
+            "problem": self.problem,
         }
 
     async def _run(self) -> None:
         while True:
+            self._loop.turned(CONNECT_TIMEOUT * len(self._config.servers))
             reached = await self._connect_to_any()
             if reached is not None:
+                self._loop.turned()  # the session's own keepalive says how long it lasts
                 started = self._reactor.seconds()
                 sent_away = await self._until_over(*reached)
                 self.connected_to = None
@@ -136,6 +151,7 @@ class TunnelEdge(Service):
                 delay = self._redial.ended(now, now - started, reached[0].rtt is not None)
             else:
                 delay = self._redial.failed(self._reactor.seconds(), self._turned_away)
+            self._loop.turned(delay)
             await self._pause(delay)
 
     async def _pause(self, seconds: float) -> None:
@@ -152,16 +168,25 @@ class TunnelEdge(Service):
     async def _connect_to_any(self) -> tuple[MuxConnection, TCPAddress] | None:
         """A connection to the first server that works, beginning at the next in turn."""
         self._turned_away = False
-        for server in self._servers.order(self._reactor.seconds()):
-            try:
-                connection = await self._connect(server)
-            except ConnectError as problem:
-                self._servers.failed(server, self._reactor.seconds())
-                self._turned_away = self._turned_away or not isinstance(problem, ConnectTimeout)
-                _log.warn("tunnel to {server} failed: {reason}", server=str(server), reason=str(problem))
-            else:
-                return connection, server
-        return None
+
+        async def connect(server: TCPAddress) -> tuple[MuxConnection, TCPAddress]:
+            return await self._connect(server), server
+
+        try:
+            return await connect_to_any(
+                self._reactor,
+                self._servers,
+                lambda server: Deferred.fromCoroutine(connect(server)),
+                SHARE,
+                self._not_reached,
+            )
+        except ConnectError:
+            return None  # each server's own reason has been told
+
+    def _not_reached(self, server: TCPAddress, problem: ConnectError) -> None:
+        self._turned_away = self._turned_away or not isinstance(problem, ConnectTimeout)
+        self.problem = f"tunnel to {server} failed: {problem}"
+        _log.warn("tunnel to {server} failed: {reason}", server=str(server), reason=str(problem))
 
     async def _connect(self, server: TCPAddress) -> MuxConnection:
         limits = self._config.limits
@@ -176,9 +201,9 @@ class TunnelEdge(Service):
 
         name = self._config.server_name or None
         if self._proxy is None:
-            endpoint = ClientEndpoint(self._reactor, server, self._tls, name)
+            endpoint = ClientEndpoint(self._reactor, server, self._tls, name, CONNECT_TIMEOUT)
         else:
-            endpoint = ProxiedEndpoint(self._reactor, server, self._proxy, self._tls, name)
+            endpoint = ProxiedEndpoint(self._reactor, server, self._proxy, self._tls, name, CONNECT_TIMEOUT)
         connection = cast(MuxConnection, await endpoint.connect(cast(Any, MakingFactory(make))))
         transport: Any = connection.transport
         if transport is not None and transport.alpn != ALPN:
@@ -216,6 +241,7 @@ class TunnelEdge(Service):
         """The cloud's first frame is there: this is a session."""
         self._servers.connected(server)
         self.connected_to = str(server)
+        self.problem = ""
         self._active += 1
         metrics.SESSIONS_STARTED.labels("edge").inc()
         if self._was_connected:

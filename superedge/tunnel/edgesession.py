@@ -17,7 +17,7 @@ from superedge.mux.errors import SessionClosed, StreamRefused
 from superedge.mux.protocol import MuxConnection
 from superedge.net.errors import ConnectError, ConnectTimeout
 from superedge.net.sockets import address_text
-from superedge.net.task import in_background
+from superedge.reactor.loops import Loop
 from superedge.tunnel.messages import Hello, MessageError, MessageReader, Notice, decode, encode
 from superedge.tunnel.redial import Redial
 
@@ -81,7 +81,7 @@ class EdgeSession:
         self._lost = lost
         self._refused = refused
         self._staying: set[MuxConnection] = set()
-        self._keepers: list[Deferred[None]] = []
+        self._keepers: list[Loop] = []
 
     def begin(self, first: MuxConnection, count: int) -> None:
         """Introduce the first connection and keep ``count`` of them."""
@@ -103,7 +103,7 @@ class EdgeSession:
         """Dial no more."""
         keepers, self._keepers = self._keepers, []
         for keeper in keepers:
-            keeper.cancel()
+            keeper.stop()
 
     def _introduce(self, connection: MuxConnection, joins: bool) -> None:
         self._staying.add(connection)
@@ -144,7 +144,9 @@ class EdgeSession:
         self.over.callback(drained)
 
     def _keep_one(self) -> None:
-        self._keepers.append(in_background(self._keep(), _log, "a further connection of the tunnel failed"))
+        keeper = Loop(self._reactor, "dialling a further connection of the tunnel", self._keep)
+        self._keepers.append(keeper)
+        keeper.start()
 
     async def _keep(self) -> None:
         redial = self._redial()

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from prometheus_client import Counter, Gauge, Histogram
 from twisted.internet.interfaces import IReactorTime
 
+from superedge.metrics import FastHistogram
 from superedge.mux.protocol import MuxConnection
 from superedge.mux.state import Stats
-from superedge.net.periodic import PeriodicCall
-from superedge.tally import Spreads
+from superedge.reactor.periodic import PeriodicCall
 
 SESSIONS = Gauge("superedge_tunnel_sessions", "Tunnel sessions that are up", ["end"])
 SESSIONS_STARTED = Counter("superedge_tunnel_sessions_started", "Tunnel sessions that came up", ["end"])
@@ -34,7 +34,7 @@ RTT = Histogram(
     ["end"],
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
 )
-DIAL_SECONDS = Spreads(
+DIAL_SECONDS = FastHistogram(
     "superedge_tunnel_dial_seconds",
     "From asking for a stream to the target's answer",
     "end",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from superedge.net.backoff import Backoff
+from superedge.reactor.backoff import Backoff
 
 STEADY = 2.0
 """Seconds that a session has to work for the next to be dialled at once."""

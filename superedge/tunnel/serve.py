@@ -14,9 +14,9 @@ from twisted.python.failure import Failure
 from superedge.config.tunnel import LimitsConfig
 from superedge.interfaces import IReactor
 from superedge.mux.stream import MuxStream
-from superedge.net.deadlines import Deadline
 from superedge.net.splice import Splice
-from superedge.net.task import Task
+from superedge.reactor.deadlines import Deadline
+from superedge.reactor.task import Task
 from superedge.tunnel import metrics
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.messages import DialAnswer, DialRequest, MessageError, MessageReader, decode, encode

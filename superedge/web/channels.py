@@ -59,6 +59,9 @@ class UpstreamChannel(Protocol):
     def give_up_body(self) -> None:
         """The response is whole, and the rest of the request is not wanted."""
 
+    def give_up(self, reason: str) -> None:
+        """The way to the server is taken for dead."""
+
     def abandon(self) -> None:
         """The response is no longer wanted."""
 
@@ -66,8 +69,11 @@ class UpstreamChannel(Protocol):
 class ChannelSource(Protocol):
     """Where channels come from."""
 
-    def take_idle(self) -> UpstreamChannel | None:
-        """One that is there, to be used at once, if there is one."""
+    def take_idle(self, proven: bool = False) -> UpstreamChannel | None:
+        """One that is there, to be used at once, if there is one.
+
+        With ``proven``, only one whose server was heard of a moment ago: for what cannot be sent twice.
+        """
 
     def connect(self) -> Deferred[Any]:
         """One that has to be made; fails with ConnectError after every server was tried. Cancellable."""
@@ -75,6 +81,9 @@ class ChannelSource(Protocol):
 
 class SharedConnections(ChannelSource, Protocol):
     """Connections whose streams are channels, beside a `Pool` of the same identity."""
+
+    def question(self) -> None:
+        """As `Pool.question`."""
 
     def close_idle(self, before: float | None = None) -> None:
         """As `Pool.close_idle`; without ``before``, busy ones are not used for more."""

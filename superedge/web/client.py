@@ -11,6 +11,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from superedge.net.silence import tcp_socket
 from superedge.web.channels import ResponseReceiver
 from superedge.web.errors import MessageError
 from superedge.web.h1 import End, Switched, chunk, last_chunk
@@ -95,6 +96,11 @@ class UpstreamConnection(TwistedProtocol):
         if self._response_complete:
             self._release()
 
+    def give_up(self, reason: str) -> None:
+        """The way to the server is taken for dead: who waits is told, and may ask again."""
+        self.used = True
+        self._broken(reason)
+
     def abandon(self) -> None:
         """The response is no longer wanted."""
         self._receiver = None
@@ -159,6 +165,10 @@ class UpstreamConnection(TwistedProtocol):
     def _hand_over(self, receiver: ResponseReceiver, rest: bytes) -> None:
         self._receiver = None
         self.usable = False
+        if tcp_socket(self.transport) is not None:
+            self.transport.give_up_after(
+                0
+            )  # another protocol's peer may leave bytes unread as long as it likes
         receiver.switched(self, rest)
 
     def _complete(self, receiver: ResponseReceiver, trailers: Headers) -> None:

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from superedge.interfaces import IReactor
 from superedge.net.errors import ConnectError
-from superedge.net.periodic import PeriodicCall
+from superedge.reactor.periodic import PeriodicCall
 from superedge.web.channels import ResponseReceiver
 from superedge.web.h1 import End
 from superedge.web.h2frames import Code
@@ -90,6 +90,15 @@ class H2Stream:
     def give_up_body(self) -> None:
         """The response is whole, the rest of the request is not wanted."""
         self._end(Code.NO_ERROR)
+
+    def give_up(self, reason: str) -> None:
+        """The response is waited for no more; whether the connection lives, its pings tell."""
+        receiver = self._receiver
+        self.used = True
+        self._end(Code.CANCEL)
+        self._connection.question()
+        if receiver is not None:
+            receiver.failed(reason)
 
     def abandon(self) -> None:
         """The response is no longer wanted."""
@@ -206,6 +215,12 @@ class H2Connection(Protocol):
     def unused(self, stream: H2Stream) -> None:
         """Called by a stream that was not used after all."""
         self._reserved.discard(stream)
+
+    def question(self) -> None:
+        """Ask the server for a sign of life now, if requests are under way."""
+        if not self.idle and not self.lost:
+            self.session.question(self._reactor.seconds())
+            self.flush()
 
     def drain(self) -> None:
         """Take no more streams, close after those under way."""

@@ -21,7 +21,11 @@ class Keepalive:
 
     def due(self, now: float) -> bool:
         """Whether to ask, now that requests are under way; who is told so does."""
-        if self._asked is not None or now - self._heard < PING_AFTER:
+        return now - self._heard >= PING_AFTER and self.ask(now)
+
+    def ask(self, now: float) -> bool:
+        """Whether to ask at once; who is told so does. Not while an answer is outstanding."""
+        if self._asked is not None:
             return False
         self._asked = now
         return True

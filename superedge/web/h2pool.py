@@ -12,10 +12,10 @@ from twisted.python.failure import Failure
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ContextSource
 from superedge.net.errors import ConnectError
-from superedge.net.later import Later
+from superedge.reactor.delayed import Later
 from superedge.web.channels import UpstreamChannel
 from superedge.web.client import UpstreamConnection
-from superedge.web.pool import Pool
+from superedge.web.pool import Pool, bound_unacknowledged, is_proven
 
 if TYPE_CHECKING:
     from superedge.web.h2client import H2Connection
@@ -67,12 +67,17 @@ class StreamPool:
     def _plain(self) -> bool:
         return self._reactor.seconds() < self._plain_until
 
-    def take_idle(self) -> UpstreamChannel | None:
-        """A stream of a connection that has room."""
-        for connection in self._connections:
-            if connection.room > 0:
-                return connection.stream()
-        return self._pool.take_idle() if self._plain else None
+    def take_idle(self, proven: bool = False) -> UpstreamChannel | None:
+        """A stream of a connection that has room; see `superedge.web.channels.ChannelSource`."""
+        for connection in list(self._connections):
+            if connection.room <= 0:
+                continue
+            # One with requests under way is asked for signs of life all the time.
+            if proven and connection.idle and not is_proven(connection.transport):
+                connection.drain()
+                continue
+            return connection.stream()
+        return self._pool.take_idle(proven) if self._plain else None
 
     def connect(self) -> Deferred[Any]:
         """A stream of a new connection, or of one that has room by then; fails with ConnectError."""
@@ -108,6 +113,7 @@ class StreamPool:
             self._plain_until = self._reactor.seconds() + PLAIN_FOR
             self._pool.adopt(chosen, generation)
             return chosen
+        bound_unacknowledged(chosen.transport)
         self._connections.append(chosen)
         try:
             await chosen.ready.addTimeout(SETTINGS_TIMEOUT, self._reactor)
@@ -172,6 +178,11 @@ class StreamPool:
         self._serve()
 
     # -- as a pool
+
+    def question(self) -> None:
+        """Ask every connection for a sign of life now."""
+        for connection in self._connections:
+            connection.question()
 
     def close_idle(self, before: float | None = None) -> None:
         """Close connections without streams, all or those unused since ``before``.

@@ -147,6 +147,11 @@ class H2Session:
         else:
             self._look(now)
 
+    def question(self, now: float) -> None:
+        """Ask for a sign of life now, unless that was done a moment ago."""
+        if self._keepalive.ask(now):
+            self._out.append(frames.frame(frames.PING, 0, 0, _PING))
+
     def _look(self, now: float) -> None:
         if self.streams and self._keepalive.due(now):
             self._out.append(frames.frame(frames.PING, 0, 0, _PING))

@@ -8,20 +8,41 @@ from typing import Any, TypeVar, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
 
+from superedge.config.addresses import TCPAddress
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
-from superedge.net.errors import ConnectError
 from superedge.net.factory import MakingFactory
-from superedge.net.later import Later
+from superedge.net.failover import connect_to_any
 from superedge.net.servers import Servers
+from superedge.net.silence import answered, question, silence, tcp_socket
+from superedge.reactor.delayed import Later
 from superedge.web.channels import SharedConnections
 from superedge.web.client import UpstreamConnection
 
 MAX_IDLE = 64
+SHARE = 1.0
+"""Seconds that a server has to be connected before the next is tried beside it."""
 IDLE_TIMEOUT = 90.0
 """Seconds an unused connection is kept; kube-apiserver keeps it longer."""
 
+UNACKNOWLEDGED = 30.0
+"""Seconds that a server has to acknowledge what was sent, before the connection counts as lost."""
+TRUST = 5.0
+"""Seconds of silence after which a connection is not trusted with what cannot be sent twice."""
+
 Made = TypeVar("Made", bound=IProtocol)
+
+
+def is_proven(transport: Any) -> bool:
+    """Whether the peer was heard of in the last `TRUST` seconds."""
+    sock = tcp_socket(transport)
+    return sock is None or silence(sock) < TRUST
+
+
+def bound_unacknowledged(transport: Any) -> None:
+    """Have the kernel give up a connection whose peer acknowledges nothing for `UNACKNOWLEDGED` seconds."""
+    if tcp_socket(transport) is not None:
+        transport.give_up_after(UNACKNOWLEDGED)
 
 
 class Pool:
@@ -42,13 +63,17 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._idle: list[UpstreamConnection] = []
         self._connections: dict[UpstreamConnection, object] = {}
+        self._questioned: set[UpstreamConnection] = set()
+        """Those that have to show now that their path is still there."""
         self._ends = Later(reactor)
         self.shared: SharedConnections | None = None
         """Connections for what need not have one of its own, if there are such."""
 
-    def take_idle(self) -> UpstreamConnection | None:
-        """An idle connection, if there is one."""
+    def take_idle(self, proven: bool = False) -> UpstreamConnection | None:
+        """An idle connection, if there is one; see `superedge.web.channels.ChannelSource`."""
         while self._idle:
+            if proven and not is_proven(self._idle[-1].transport):
+                return None  # the others are idle for longer
             connection = self._idle.pop()
             if connection.usable:
                 return connection
@@ -76,24 +101,19 @@ class Pool:
     def adopt(self, connection: UpstreamConnection, generation: object) -> None:
         """Count a connection that was made when `generation` was this."""
         self._connections[connection] = generation
+        bound_unacknowledged(connection.transport)
         connection.lost = self._lost
 
     async def dial(self, tls: ContextSource, build: Callable[[], Made]) -> Made:
         """A protocol that is connected to the first server that answers. Raises ConnectError."""
-        problem: ConnectError | None = None
-        for address in self._servers.order(self._reactor.seconds()):
+
+        def connect(address: TCPAddress) -> Deferred[IProtocol]:
             endpoint = ClientEndpoint(
                 self._reactor, address, tls, self._server_name, timeout=self._connect_timeout
             )
-            try:
-                protocol = await endpoint.connect(cast(Any, MakingFactory(build)))
-            except ConnectError as refused:
-                self._servers.failed(address, self._reactor.seconds())
-                problem = refused
-                continue
-            self._servers.connected(address)
-            return cast(Made, protocol)
-        raise problem or ConnectError("no upstream server is configured")
+            return endpoint.connect(cast(Any, MakingFactory(build)))
+
+        return cast(Made, await connect_to_any(self._reactor, self._servers, connect, SHARE))
 
     def _released(self, connection: UpstreamConnection) -> None:
         current = self._tls.current()
@@ -110,6 +130,23 @@ class Pool:
         self._connections.pop(connection, None)
         if connection in self._idle:
             self._idle.remove(connection)
+
+    def question(self) -> None:
+        """The servers answer over new connections: give up those of the others whose path is gone."""
+        for connection in list(self._connections):
+            sock = tcp_socket(connection.transport)
+            if sock is not None and connection not in self._questioned:
+                self._questioned.add(connection)
+                wait = question(sock)
+                self._ends.call(wait, self._questioned_for, connection, wait)
+        if self.shared is not None:
+            self.shared.question()
+
+    def _questioned_for(self, connection: UpstreamConnection, waited: float) -> None:
+        self._questioned.discard(connection)
+        sock = tcp_socket(connection.transport)
+        if connection in self._connections and sock is not None and not answered(sock, waited):
+            connection.give_up(f"the path to the server is gone: nothing came for {silence(sock):.0f} s")
 
     def close_idle(self, before: float | None = None) -> None:
         """Close idle connections, all or those unused since ``before`` (reactor seconds)."""

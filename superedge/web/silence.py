@@ -8,7 +8,7 @@ from typing import Protocol as TypingProtocol
 
 from twisted.internet.interfaces import IReactorTime
 
-from superedge.net.periodic import PeriodicCall
+from superedge.reactor.periodic import PeriodicCall
 
 HEAD_TIME = 20.0
 """Seconds for a new connection's first request, and for any request's head once it has begun."""

@@ -18,14 +18,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.cli.cache import cache
 from superedge.interfaces import Change
 from superedge.kube.media import PROTOBUF
-from superedge.liteapiserver.credentials import Credentials
+from superedge.liteapiserver.access.credentials import Credentials
+from superedge.liteapiserver.access.tokens import TokenVault
 from superedge.liteapiserver.stores.file import FileStore
 from superedge.liteapiserver.stores.sqlite import SqliteStore
-from superedge.liteapiserver.tokens import TokenVault
 from tests.kube.test_codecs import sample
+from tests.liteapiserver.access.test_credentials import ACCOUNT, jwt
+from tests.liteapiserver.access.test_tokens import in_json
 from tests.liteapiserver.cache.driver import JSON, ME, PODS, TABLE, Driver, list_of, pod, request, row, table
-from tests.liteapiserver.test_credentials import ACCOUNT, jwt
-from tests.liteapiserver.test_tokens import in_json
 
 SECRETS = "/api/v1/namespaces/default/secrets"
 PASSWORD = base64.b64encode(b"hunter2").decode()
@@ -50,7 +50,7 @@ def filled() -> Driver:
     token = jwt(sub=ACCOUNT, exp=99_999_999).split()[1].decode()
     asked = request("/api/v1/namespaces/default/serviceaccounts/web/token", JSON, "POST")
     vault.record(ME, asked, b"pod a", JSON, in_json(token))
-    Credentials(driver._commit, lambda: 1000.0).issued(token)
+    Credentials(driver._commit, lambda: 1000.0).accepted(token, ACCOUNT)
     return driver
 
 

@@ -18,7 +18,7 @@ class LiteAPIServer:
 
     ``also`` is one more address that it listens on, ``advertise`` has the Service kubernetes lead to it,
     ``store`` is its cache's, ``upstream`` a port that leads to the API server, when it is not that one's own,
-    and ``more`` are further tables of its configuration.
+    ``verify_tokens`` whether signatures count offline, and ``more`` are further tables of its configuration.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class LiteAPIServer:
         http2: str = "watches",
         store: str = "file",
         upstream: int = 0,
+        verify_tokens: bool = True,
         more: str = "",
     ) -> None:
         self._environment = environment
@@ -47,6 +48,7 @@ class LiteAPIServer:
 listen = "127.0.0.1:{self._ops}"
 [lite_apiserver]
 listen = {json.dumps(addresses)}
+verify_tokens = {json.dumps(verify_tokens)}
 advertise = "{f"{listen}:{self.port}" if advertise else ""}"
 certificate = "{pki}/apiserver.crt"
 key = "{pki}/apiserver.key"

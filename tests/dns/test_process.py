@@ -98,5 +98,5 @@ ca = ["pki/ca.crt"]
 
     def test_without_the_tunnel_it_names_nobody(self) -> None:
         done = subprocess.run([*self.cloud(False), "--check"], capture_output=True, text=True, check=False)
-        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.returncode, 78)
         self.assertIn("tunnel_dns: needs a table tunnel_cloud", done.stderr)

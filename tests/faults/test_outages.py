@@ -1,6 +1,6 @@
 """Every kind of outage, with the default timing: what the first answer from the cache takes, and later ones.
 
-The times are printed, not asserted: `tests.liteapiserver.test_health` asserts the logic on a clock.
+The times are printed, not asserted: `tests.liteapiserver.upstream.test_health` asserts the logic on a clock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IHostnameResolver, IHostResolution, IRes
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from superedge.net.steadiness import SharedResolver
+from superedge.reactor.steadiness import SharedResolver
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ServerContextSource
 from superedge.web.heads import Headers

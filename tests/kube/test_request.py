@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.kube.objects import version_number
 from superedge.kube.request import RequestInfo, parse_request
 
 
@@ -33,8 +34,11 @@ class ResourceTests(SynchronousTestCase):
             "GET", "/apis/apps/v1/deployments?watch=false", "list", "apps", "v1", "deployments", "", "", ""
         )
         self.check("GET", "/api/v1/watch/namespaces/a/pods", "watch", "", "v1", "pods", "", "a", "")
-        self.check("GET", "/api/v1/namespaces/a/pods/b?watch=true", "watch", "", "v1", "pods", "", "a", "b")
+        self.check("GET", "/api/v1/namespaces/a/pods/b?watch=true", "get", "", "v1", "pods", "", "a", "b")
         self.check("HEAD", "/api/v1/namespaces/a/pods/b", "get", "", "v1", "pods", "", "a", "b")
+        self.check("HEAD", "/api/v1/pods", "list", "", "v1", "pods", "", "", "")
+        self.check("OPTIONS", "/api/v1/pods", "", "", "v1", "pods", "", "", "")
+        self.check("GET", "/api/v1/proxy/nodes/n/stats", "proxy", "", "v1", "nodes", "", "", "n")
 
     def test_namespaces_themselves(self) -> None:
         self.check("GET", "/api/v1/namespaces", "list", "", "v1", "namespaces", "", "", "")
@@ -76,14 +80,71 @@ class ResourceTests(SynchronousTestCase):
         for text in ("%C2%B2", "-1", "1.5", "", "%2B1"):
             self.assertIsNone(parse("GET", f"/api/v1/pods?limit={text}").number("limit"), text)
 
+    def test_what_a_flag_is(self) -> None:
+        for text in (
+            "watch",
+            "watch=",
+            "watch=1",
+            "watch=t",
+            "watch=T",
+            "watch=yes",
+            "watch=on",
+            "watch=True",
+        ):
+            self.assertEqual(parse("GET", f"/api/v1/pods?{text}").verb, "watch", text)
+        for text in ("", "watch=0", "watch=false", "watch=False", "watch=FAL%C5%BFE", "Watch=1", "watch2=1"):
+            self.assertEqual(parse("GET", f"/api/v1/pods?{text}").verb, "list", text)
+
+    def test_of_a_parameter_that_is_there_twice_the_first_counts(self) -> None:
+        self.assertEqual(parse("GET", "/api/v1/pods?watch=0&watch=1").verb, "list")
+        self.assertEqual(parse("GET", "/api/v1/pods?w%61tch=1&watch=0").verb, "watch")
+
+    def test_numbers_too_long_for_any_server(self) -> None:
+        self.assertIsNone(parse("GET", f"/api/v1/pods?limit={'9' * 3000}").number("limit"))
+        self.assertEqual(version_number("9" * 5000), 0)
+
     def test_escaped_names(self) -> None:
         info = parse("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode")
         self.assertEqual(info.name, "system:node")
-        self.assertEqual(parse("GET", "/api/v1/namespaces/a/pods/b%2Fc").name, "b/c")
+        self.assertEqual(parse("GET", "/api/v1/n%6fdes/n").resource, "nodes")
 
-    def test_names_that_are_no_text(self) -> None:
-        info = parse("GET", "/api/v1/namespaces/a/pods/%FF?labelSelector=%FE")
-        self.assertEqual((info.name, info.query["labelSelector"]), ("\ufffd", "\ufffd"))
+    def test_targets_that_servers_may_read_in_different_ways(self) -> None:
+        for target in (
+            "/api/v1/namespaces/shop%2Fpods%2Fweb:80%2Fproxy%2F/serviceaccounts/x/token",
+            "/api/v1/namespaces/a/pods/b%2Fc",
+            "/api/v1/namespaces/a/pods/b%2fc",
+            "/api/v1//pods",
+            "//api/v1/pods",
+            "/api/v1/pods/",
+            "/api/v1/./pods",
+            "/api/v1/nodes/../pods",
+            "/api/v1/nodes/%2e%2E/pods",
+            "/api/v1/nodes/n/proxy/..",
+            "/api/v1/pods;x=1",
+            "/api/v1/pods%3Bx",
+            "/api/v1/pods%00",
+            "/api/v1/pods%",
+            "/api/v1/pods%zz",
+            "/api/v1/pods%25",
+            "/api/v1/namespaces/a/pods/%FF",
+            "/api/v1/pods\\a",
+            "/api/v1/pods#a",
+            "/api/v1/watch",
+            "https://127.0.0.1/api/v1/pods",
+            "HTTPS://127.0.0.1/api/v1/pods",
+            "api/v1/pods",
+            "*",
+            "",
+            "/api/v1/pods?watch=1;limit=1",
+            "/api/v1/pods?limit=%",
+            "/api/v1/pods?limit=%zz",
+            "/api/v1/pods?labelSelector=%FE",
+        ):
+            for method in ("GET", "POST"):
+                info = parse(method, target)
+                self.assertTrue(info.opaque, target)
+                self.assertFalse(info.is_resource or info.is_read or info.query, target)
+                self.assertEqual((info.verb, info.path), (method.lower(), target))
 
     @given(st.binary(max_size=10), st.binary(max_size=80), st.binary(max_size=20))
     def test_any_bytes_are_read(self, method: bytes, target: bytes, accept: bytes) -> None:
@@ -91,3 +152,4 @@ class ResourceTests(SynchronousTestCase):
             info = parse_request(method, path, accept)
             self.assertEqual((info.method.encode("latin-1"), info.accept.encode("latin-1")), (method, accept))
             self.assertEqual(info.is_resource, bool(info.resource))
+            self.assertFalse(info.is_resource and info.opaque)

@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.kube.request import parse_request
 from superedge.liteapiserver.cache.answers import WatchAnswer
-from superedge.liteapiserver.health import Health, ProbeResult
-from superedge.liteapiserver.held import HeldWatches
+from superedge.liteapiserver.forward.held import HeldWatches
+from superedge.liteapiserver.upstream.health import Finding, Health, ProbeResult
 
 HOUR = 3600.0
 STEP = 0.25
@@ -55,13 +55,13 @@ class FlappingTests(SynchronousTestCase):
         self.health.start()
         self.addCleanup(self.health.stop)
 
-    async def probe(self) -> ProbeResult:
+    async def probe(self) -> Finding:
         self.probes += 1
         if not self.up:
             await deferLater(self.clock, TIMEOUT)
-            return ProbeResult.FAILED
+            return Finding(ProbeResult.FAILED, "refused", "nobody is there")
         await deferLater(self.clock, 0.05)
-        return ProbeResult.READY
+        return Finding(ProbeResult.READY)
 
     def test_an_hour(self) -> None:
         next_change = 3.0

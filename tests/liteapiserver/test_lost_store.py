@@ -7,11 +7,11 @@ import shutil
 import stat
 
 from superedge.liteapiserver import service
+from tests.liteapiserver.access.test_credentials import ACCOUNT, jwt
+from tests.liteapiserver.access.test_tokens import in_json
 from tests.liteapiserver.cache.driver import list_of, pod
-from tests.liteapiserver.test_credentials import ACCOUNT, jwt
 from tests.liteapiserver.test_offline import OfflineTestCase
 from tests.liteapiserver.test_proxying import PODS
-from tests.liteapiserver.test_tokens import in_json
 from tests.liteapiserver.world import until
 
 BEARER = (b"Authorization", jwt(sub=ACCOUNT, iss="k8s", exp=99_999_999_999))

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 from superedge.kube.protobuf import envelope
-from superedge.liteapiserver.questions import MAX_BODY
+from superedge.liteapiserver.access.authrequests import MAX_BODY
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ServerContextSource
+from tests.liteapiserver.access.test_credentials import ACCOUNT, jwt
+from tests.liteapiserver.access.test_tokens import in_json
 from tests.liteapiserver.cache.driver import TABLE, event, list_of, pod, row, table
-from tests.liteapiserver.test_credentials import ACCOUNT, jwt
 from tests.liteapiserver.test_proxying import PODS, ProxyTestCase
-from tests.liteapiserver.test_tokens import in_json
 from tests.liteapiserver.world import (
     IMPATIENT,
     JSON,

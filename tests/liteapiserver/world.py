@@ -16,9 +16,11 @@ from twisted.internet.task import deferLater
 from superedge.config.addresses import TCPAddress
 from superedge.config.liteapiserver import CacheConfig, LiteAPIServerConfig, UpstreamConfig
 from superedge.interfaces import ICacheStorePlugin, IReactor
-from superedge.liteapiserver.issuer import CONFIGURATION, KEYS
-from superedge.liteapiserver.reading import USER_AGENT
+from superedge.liteapiserver.access.credentials import read_claims
+from superedge.liteapiserver.access.issuer import CONFIGURATION, KEYS
 from superedge.liteapiserver.service import LiteAPIServer
+from superedge.liteapiserver.upstream.reading import USER_AGENT
+from superedge.liteapiserver.upstream.vouching import PATH as REVIEWS
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.plugin import find_plugin
 from superedge.tls.authority import Authority
@@ -37,7 +39,7 @@ IMPATIENT = {"probe_interval": 0.1, "probe_timeout": 0.3, "connect_timeout": 1.0
 """For tests of a cloud that goes without a word."""
 NODE = "system:node:edge-1"
 # What lite-apiserver reads for itself.
-OWN_READS = {b"/readyz", CONFIGURATION.encode(), KEYS.encode()}
+OWN_READS = {b"/readyz", CONFIGURATION.encode(), KEYS.encode(), REVIEWS.encode()}
 JSON: Headers = [(b"Content-Type", b"application/json"), (b"Audit-Id", b"1")]
 
 
@@ -98,10 +100,13 @@ class Upstream:
     def __init__(self, tls: ServerContextSource) -> None:
         self.tls = tls
         self.factory = BothFactory(self._handle)
-        self.answers: dict[bytes, Callable[[Seen], None]] = {}
+        self.answers: dict[bytes, Callable[[Seen], None]] = {REVIEWS.encode(): self.tell_user}
         self.early: dict[bytes, Callable[[Seen], None]] = {}
         self.seen: list[Seen] = []
         self.bodies: list[_Body] = []
+        self.forged: set[str] = set()
+        self.reviewed: list[str] = []
+        """Tokens that were asked about."""
         self.revision = 0
         """How far its history goes, for who asks; 0 for a server that does not say."""
         self.port: IListeningPort | None = None
@@ -133,6 +138,22 @@ class Upstream:
         if path in self.early:
             self.early[path](seen)
         request.receive(body)
+
+    def tell_user(self, seen: Seen) -> None:
+        """Answer a SelfSubjectReview as one that takes every bearer token but those of ``forged``."""
+        headers = seen.request.head.headers
+        scheme, _, token = dict(headers).get(b"Authorization", b"").decode().partition(" ")
+        claims = read_claims(token)
+        name = "" if scheme != "Bearer" else claims.sub if claims is not None else f"user of {token}"
+        self.reviewed.append(token)
+        if token in self.forged:
+            seen.request.respond(401, list(JSON), b'{"kind":"Status","code":401}')
+            return
+        review = {
+            "kind": "SelfSubjectReview",
+            "status": {"userInfo": {"username": name or "system:anonymous"}},
+        }
+        seen.request.respond(201, list(JSON), json.dumps(review).encode())
 
     def tell_revision(self, seen: Seen) -> None:
         if self.revision:
@@ -233,6 +254,9 @@ class World:
         self.timing: dict[str, Any] = options.pop("timing", PATIENT)
         self.resume_within: float = options.pop("resume_within", 0.0)
         self.host = options.pop("host", "127.0.0.1")
+        self.servers: list[str] = []
+        """Addresses to be used instead of the API servers' own."""
+        self.server_name = "127.0.0.1"
         self.options = options
         self.lite: LiteAPIServer | None = None
         self.connections: list[UpstreamConnection] = []
@@ -251,8 +275,9 @@ class World:
             client_ca=[self.authority.path],
             identities=[self.pairs],
             upstream=UpstreamConfig(
-                servers=[f"{self.host}:{each.number}" for each in (self.upstream, *self.others)],
-                server_name="127.0.0.1",
+                servers=self.servers
+                or [f"{self.host}:{each.number}" for each in (self.upstream, *self.others)],
+                server_name=self.server_name,
                 ca=[self.authority.path],
                 http2=self.http2,
                 **self.timing,
@@ -327,7 +352,13 @@ class World:
         """As the node."""
         return await self.ask("GET", target, identity=self.node, **options)
 
+    async def judged(self) -> None:
+        """Wait until every token that was seen is judged."""
+        assert self.lite is not None
+        await until(lambda: self.lite is None or self.lite.vouching.idle, "tokens are judged")
+
     async def go_offline(self) -> None:
+        await self.judged()
         self.upstream.stop()
         await until(lambda: self.state == "offline", "offline")
 

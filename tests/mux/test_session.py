@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import ProtocolError, StreamRefused
+from superedge.mux.flood import NOISE_DECAY, NOISE_LIMIT, UNASKED
 from superedge.mux.frames import ACK, DATA, FIN, FRAMES_AT_ONCE, PING, RST, SYN, WINDOW_UPDATE, header
-from superedge.mux.noise import NOISE_DECAY, NOISE_LIMIT, UNASKED
 from superedge.mux.session import FRESH_RUN, Session
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.state import Stream

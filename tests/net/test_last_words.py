@@ -86,6 +86,15 @@ class LastWordsTests(TestCase):
         assert self.protocol.lost is not None
         self.assertIsInstance(self.protocol.lost.value, ConnectionLost)
 
+    async def test_a_protocol_that_paused_since_it_could_not_write_is_told(self) -> None:
+        self.transport.registerProducer(self.transport, True)
+        self.transport.write(bytes(20_000_000))
+        self.assertTrue(self.transport.producerPaused)
+        self.peer.sendall(b"413")
+        self.reset()
+        await self.protocol.over
+        self.assertEqual(self.protocol.data, b"413")
+
     async def test_a_paused_protocol_is_told_at_once_when_nothing_waits(self) -> None:
         self.transport.pauseProducing()
         self.reset()

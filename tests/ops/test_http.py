@@ -77,7 +77,7 @@ class OpsServerTests(TestCase):
     async def test_which_version_it_is(self) -> None:
         _, _, text = await self.ask("/metrics")
         self.assertIn(f'superedge_build_info{{version="{__version__}"}} 1.0', text)
-        self.assertNotIn("_created", text)
+        self.assertNotRegex(text, r"(?m)^\w+_created\b")
 
     async def test_nothing_else(self) -> None:
         self.assertEqual((await self.ask("/"))[0], 404)

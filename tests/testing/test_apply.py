@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.testing.apply import apply_configuration, decode, encode, fields_of, record_update
-from superedge.testing.errors import APIError
+from superedge.testing.status import APIError
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 DATA = st.dictionaries(NAMES, st.sampled_from(["1", "2"]))

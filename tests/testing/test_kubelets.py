@@ -16,9 +16,9 @@ from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError, ConnectionRefused, TLSError
 from superedge.net.splice import splice
 from superedge.testing.egress import direct, through
-from superedge.testing.errors import APIError
 from superedge.testing.kubelet import KubeletStandIn
 from superedge.testing.kubelets import pod_target, request_head
+from superedge.testing.status import APIError
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.testing.errors import APIError
 from superedge.testing.listing import list_page
+from superedge.testing.status import APIError
 from superedge.testing.storage import Collection, Compacted, Event, Key, Store
 
 THINGS = Collection("", "things")

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.testing.errors import APIError
 from superedge.testing.resources import Registry, Resource
 from superedge.testing.selectors import both, field_selector, label_selector, single_name
+from superedge.testing.status import APIError
 
 KEYS = st.sampled_from(["app", "example.com/tier", "a-b_c.d"])
 VALUES = st.text("abcXYZ019._-", max_size=6)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.testing import tables
-from superedge.testing.errors import APIError
 from superedge.testing.representation import negotiate
 from superedge.testing.resources import Registry, Resource, custom
+from superedge.testing.status import APIError
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 

@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from superedge.kube.client import IKubeClient, Problems, Resource, decode
 from superedge.kube.errors import APIError, DecodeError
 from superedge.net.names import is_address
-from superedge.net.task import in_background
+from superedge.reactor.task import in_background
 from superedge.tls.authority import Authority
 
 SECRET = "superedge-admission"

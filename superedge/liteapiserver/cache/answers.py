@@ -30,6 +30,14 @@ class Answer:
     headers: Headers
     body: bytes
     outcome: str
+    message: str = ""
+    """Of a failure: what its Status says."""
+
+    def because(self, reason: str) -> Answer:
+        """The same failure, with why the cloud is unreachable; anything else as it is."""
+        if not self.message:
+            return self
+        return failure(self.status, f"{self.message} ({reason})", outcome=self.outcome)
 
 
 @dataclass(slots=True)
@@ -60,7 +68,7 @@ def failure(code: int, message: str, reason: str = "", outcome: str = "miss") ->
     """A Status."""
     body = status_body(code, message, reason)
     headers = [(b"Content-Type", JSON.encode()), (b"Cache-Control", b"no-cache, private")]
-    return Answer(code, headers, body, outcome)
+    return Answer(code, headers, body, outcome, message)
 
 
 def too_new(wanted: int, known: int) -> Answer:
@@ -117,6 +125,6 @@ def refused(request: RequestInfo) -> Answer:
     """A request that only the cloud can answer."""
     return failure(
         503,
-        f"the cloud is unreachable: {request.verb} of {what(request)} is not possible now",
+        f"the cloud is unreachable: {request.verb or request.method} of {what(request)} is not possible now",
         outcome="refused",
     )

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.kube.media import JSON, Representation, parse_media_type
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache import records
@@ -58,7 +58,7 @@ def _check(representation: Representation, body: bytes) -> None:
     if representation.media_type == JSON:
         try:
             _any.decode(body)
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not JSON: {problem}") from problem
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import JSON_FAULTS, DecodeError
 
 OBJECT, VIEW, ABSENT, SHARED, DOCUMENT = "object", "view", "absent", "shared", "document"
 DENIED = "denied"
@@ -78,5 +78,5 @@ def unpack(kind: type[H], value: bytes) -> tuple[H, bytes]:
     head, _, body = value.partition(b"\n")
     try:
         return msgspec.json.decode(head, type=kind), body
-    except msgspec.MsgspecError as problem:
+    except JSON_FAULTS as problem:
         raise DecodeError(f"not a stored {kind.__name__}: {problem}") from problem

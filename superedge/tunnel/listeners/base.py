@@ -28,7 +28,7 @@ from superedge.net.networks import Networks
 from superedge.net.pacing import Gate, Pace
 from superedge.net.sockets import address_text
 from superedge.net.splice import Splice
-from superedge.net.task import Task
+from superedge.reactor.task import Task
 from superedge.tunnel import metrics
 from superedge.tunnel.cloud import Tunnel
 from superedge.tunnel.errors import DialError

@@ -6,7 +6,7 @@ from twisted.internet.protocol import Protocol
 
 from superedge.config.listeners import HttpListenerConfig, HttpsListenerConfig
 from superedge.interfaces import IReactor
-from superedge.net.periodic import PeriodicCall
+from superedge.reactor.periodic import PeriodicCall
 from superedge.tls.contexts import ServerContextSource
 from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 
 from superedge.mux.stream import MuxStream
-from superedge.net.periodic import PeriodicCall
+from superedge.reactor.periodic import PeriodicCall
 
 LOOKS = 4
 """How often in an idle time streams are looked at."""

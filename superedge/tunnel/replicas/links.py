@@ -21,11 +21,11 @@ from superedge.config.tunnel import LimitsConfig, TunnelCloudConfig
 from superedge.interfaces import IReactor
 from superedge.mux.protocol import MuxConnection
 from superedge.mux.stream import MuxStream
-from superedge.net.draining import drained
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.factory import MakingFactory
 from superedge.net.sockets import address_text
+from superedge.reactor.draining import drained
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics

@@ -19,7 +19,8 @@ from superedge.config.addresses import TCPAddress
 from superedge.kube.client import CONFIGMAPS, LEASES, MERGE_PATCH, IKubeClient, Problems
 from superedge.kube.errors import APIError, Unavailable
 from superedge.kube.reflector import Key, Reflector
-from superedge.net.task import in_background
+from superedge.reactor.loops import Loop
+from superedge.reactor.task import in_background
 from superedge.tunnel import metrics
 from superedge.tunnel.nodetable import NodeSession, NodeTable
 from superedge.tunnel.replicas.publisher import Publisher
@@ -38,6 +39,8 @@ from superedge.tunnel.replicas.routes import Route, RouteTable
 
 RENEWALS = 3
 """In the time of a lease."""
+RENEWAL = 30.0
+"""Seconds within which one renewal, or its failure, is over."""
 LAST_WORDS = 3.0
 """Seconds that the API server has to take each of the last writes of a process that stops."""
 
@@ -98,7 +101,7 @@ class KubernetesRegistry(Service):
             LABEL,
             random,
         )
-        self._renewing: Deferred[None] | None = None
+        self._renewal = Loop(reactor, "renewing the Lease", self._renew, RENEWAL)
         self._failing = False
         self._renewed = False
         self._collecting: set[str] = set()
@@ -149,7 +152,7 @@ class KubernetesRegistry(Service):
         self._publisher.start()
         self._leases.startService()
         self._shards.startService()
-        self._renewing = in_background(self._renew(), _log, "the lease is not renewed any more")
+        self._renewal.start()
 
     async def leave(self) -> None:
         """Say that no caller should be sent here any more; waits a bounded time for that to be written."""
@@ -162,8 +165,7 @@ class KubernetesRegistry(Service):
         super().stopService()
         for part in (self._leases, self._shards):
             part.stopService()
-        if self._renewing is not None:
-            self._renewing.cancel()
+        self._renewal.stop()
         await self._last_word(self._publisher.withdraw(), "withdraw its nodes")
         path = LEASES.path(self._own.namespace, lease_name(self._own.name))
         await self._last_word(self._client.call("DELETE", path), "remove its Lease")
@@ -192,6 +194,7 @@ class KubernetesRegistry(Service):
                     self._failing = False
                     _log.info("renewing the Lease again")
             self._collect()
+            self._renewal.turned(pause + RENEWAL)
             await deferLater(self._reactor, pause)
 
     async def _write_lease(self) -> None:

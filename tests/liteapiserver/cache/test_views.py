@@ -149,7 +149,7 @@ class ReplayTests(ViewTests):
             event("DELETED", pod("a", 11, "other")),
         )
         self.assertEqual(self.driver.events(f"{PODS}?resourceVersion=9"), [("DELETED", "a", "10")])
-        self.assertEqual(self.driver.events(f"{PODS}/b?resourceVersion=9"), [])
+        self.assertEqual(self.driver.events("/api/v1/watch/namespaces/default/pods/b?resourceVersion=9"), [])
 
     def test_what_left_a_view_by_a_selector(self) -> None:
         self.feed(LABELLED, list_of([pod("a", 3, app="x"), pod("b", 4, app="x")], 9))
@@ -354,7 +354,7 @@ class DocumentTests(ViewTests):
             "/apisx",
             "/versions",
             "/livez",
-            f"{PODS}/a/status?watch=true",
+            "/api/v1/watch/namespaces/default/pods/a/status",
             f"{PODS}/a/eviction",
         ):
             self.assertIsNone(self.driver.begin(path), path)

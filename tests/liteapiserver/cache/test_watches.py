@@ -342,7 +342,8 @@ class OfflineTests(SynchronousTestCase):
             self.driver.events(f"{PODS}?labelSelector=app&{INITIAL}"),
             [("ADDED", "a", "3"), ("BOOKMARK", "END", "9")],
         )
-        self.assertEqual(self.driver.events(f"{PODS}/b?resourceVersion=0"), [("ADDED", "b", "4")])
+        one = "/api/v1/watch/namespaces/default/pods/b?resourceVersion=0"
+        self.assertEqual(self.driver.events(one), [("ADDED", "b", "4")])
 
     def test_what_left_a_selector_since_is_told_as_deleted(self) -> None:
         self.driver.watch(

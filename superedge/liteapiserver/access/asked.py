@@ -1,0 +1,59 @@
+"""A question that came while the cloud is away: its body is read, since it decides the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+
+from superedge.kube.status import status_body
+from superedge.web.bounded import BoundedBody
+from superedge.web.heads import Headers
+from superedge.web.server import CONTINUE, Request
+
+TIMEOUT = 10.0
+"""Seconds that a client has to send the question."""
+_TOO_LONG = "the request's body is too large"
+_TOO_SLOW = f"the request's body did not come within {TIMEOUT:g} seconds"
+
+
+class AskedOffline:
+    """Calls ``answer`` with the body of a question once it is whole. It is the request's receiver."""
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        request: Request,
+        question: BoundedBody,
+        answer: Callable[[bytes | None], None],
+    ) -> None:
+        """``question`` holds what was read of the body before."""
+        self._request = request
+        self._question = question
+        self._answer = answer
+        self._timeout = reactor.callLater(TIMEOUT, self._refuse, 408, _TOO_SLOW)
+        if any(name.lower() == b"expect" for name, _ in request.head.headers):
+            request.interim(CONTINUE)
+        request.resumeProducing()
+        request.receive(self)
+
+    def body(self, data: bytes) -> None:
+        """A piece of the body."""
+        if self._timeout.active() and not self._question.add(data):
+            self._timeout.cancel()
+            self._refuse(413, _TOO_LONG)
+
+    def body_end(self, trailers: Headers) -> None:
+        """The body is whole."""
+        if self._timeout.active():
+            self._timeout.cancel()
+            self._answer(self._question.value)
+
+    def client_lost(self) -> None:
+        """The client is gone."""
+        if self._timeout.active():
+            self._timeout.cancel()
+
+    def _refuse(self, code: int, message: str) -> None:
+        self._request.last()
+        self._request.respond(code, [(b"Content-Type", b"application/json")], status_body(code, message))

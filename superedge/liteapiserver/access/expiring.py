@@ -1,0 +1,91 @@
+"""A table of limited size whose entries end at a time and belong to owners. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+NEVER = float("inf")
+BOOT = 0.0
+"""A time at which nothing has expired: after a reboot the clock may be wrong for a while."""
+
+
+class _Entry(Generic[V]):
+    __slots__ = ("end", "owner", "size", "value")
+
+    def __init__(self, owner: str, value: V, end: float, size: int) -> None:
+        self.owner = owner
+        self.value = value
+        self.end = end
+        self.size = size
+
+
+class Expiring(Generic[K, V]):
+    """Beyond ``limit`` the owner that holds most loses what it put or used least lately.
+
+    So nobody pushes out what others hold before it has lost all that it holds beyond their share.
+    """
+
+    def __init__(self, limit: int, gone: Callable[[K], None]) -> None:
+        """``limit`` bounds the sum of all sizes; ``gone`` is told what went by itself."""
+        self._limit = limit
+        self._gone = gone
+        self._entries: dict[K, _Entry[V]] = {}
+        self._owned: dict[str, dict[K, None]] = {}
+        """The keys of each owner, the one used least lately first."""
+        self._sizes: dict[str, int] = {}
+        self._size = 0
+        # No entry ends before this.
+        self._earliest = NEVER
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: K) -> V | None:
+        """The entry, expired or not."""
+        found = self._entries.get(key)
+        return None if found is None else found.value
+
+    def items(self) -> Iterator[tuple[K, V]]:
+        """All of them."""
+        for key, entry in self._entries.items():
+            yield key, entry.value
+
+    def put(self, owner: str, key: K, value: V, end: float, now: float, size: int = 1) -> None:
+        """Add or replace an entry that counts until ``end``; make room by what has expired, or is old."""
+        if self._earliest <= now:
+            for expired in [each for each, entry in self._entries.items() if entry.end <= now]:
+                self._drop(expired)
+            self._earliest = min((entry.end for entry in self._entries.values()), default=NEVER)
+        if key in self._entries:
+            self.remove(key)
+        self._entries[key] = _Entry(owner, value, end, size)
+        self._owned.setdefault(owner, {})[key] = None
+        self._sizes[owner] = self._sizes.get(owner, 0) + size
+        self._size += size
+        self._earliest = min(self._earliest, end)
+        while self._size > self._limit:
+            largest = max(self._sizes, key=lambda each: (self._sizes[each], each == owner))
+            self._drop(next(iter(self._owned[largest])))
+
+    def use(self, key: K) -> None:
+        """The entry is the last of its owner's to give way."""
+        owned = self._owned[self._entries[key].owner]
+        owned[key] = owned.pop(key)
+
+    def remove(self, key: K) -> None:
+        """Take an entry out; nobody is told."""
+        entry = self._entries.pop(key)
+        owned = self._owned[entry.owner]
+        del owned[key]
+        self._size -= entry.size
+        self._sizes[entry.owner] -= entry.size
+        if not owned:
+            del self._owned[entry.owner], self._sizes[entry.owner]
+
+    def _drop(self, key: K) -> None:
+        self.remove(key)
+        self._gone(key)

@@ -1,0 +1,228 @@
+"""TokenRequest while the cloud is away: a real token, obtained before for the very same request.
+
+Source: Kubernetes authentication.k8s.io/v1 TokenRequest (protobuf: status 3 with token 1 and
+expirationTimestamp 2, a Time of seconds 1).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+from twisted.logger import Logger
+
+from superedge.interfaces import Entry
+from superedge.kube.errors import JSON_FAULTS, DecodeError
+from superedge.kube.media import JSON, PROTOBUF, accepted, parse_media_type
+from superedge.kube.protobuf import envelope, split_envelope
+from superedge.kube.request import RequestInfo
+from superedge.kube.wire import BYTES, VARINT, field, number_field, read_varint, walk
+from superedge.liteapiserver.access.credentials import read_claims
+from superedge.liteapiserver.access.expiring import BOOT, Expiring
+from superedge.liteapiserver.access.seal import BrokenSeal, Seal
+from superedge.liteapiserver.cache import records
+from superedge.liteapiserver.cache.answers import Answer, failure, stale_headers, what
+from superedge.liteapiserver.cache.records import Commit
+
+_MARGIN = 10.0
+"""Seconds before its end from which a token is no longer given out."""
+_STRETCH = 600.0
+"""Seconds that are promised when the token lives on after the time its issuer named."""
+MAX_BYTES = 8 * 1024 * 1024
+"""Bytes of the tokens that are held, several times those of a full node's pods. An API server lets a
+kubelet's tokens live for a year, so that those of pods that are gone have to give way to newer ones."""
+_LONGEST_KEY = 4096
+
+_log = Logger()
+
+
+class _Status(msgspec.Struct):
+    token: str
+    expirationTimestamp: str
+
+
+class _TokenRequest(msgspec.Struct):
+    status: _Status
+
+
+class _Header(msgspec.Struct):
+    content_type: str
+    expires: float
+    promised: float
+
+
+_json = msgspec.json.Decoder(_TokenRequest)
+
+
+def is_token_request(request: RequestInfo) -> bool:
+    """Whether a service account's token is asked for."""
+    return (
+        request.verb == "create"
+        and request.resource == "serviceaccounts"
+        and request.subresource == "token"
+        and request.group == ""
+    )
+
+
+def _timestamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_token(media_type: str, body: bytes) -> tuple[str, float]:
+    """The token of an answer and the Unix time it names as its end. Raises DecodeError."""
+    try:
+        if media_type == JSON:
+            status = _json.decode(body).status
+            moment = datetime.fromisoformat(status.expirationTimestamp)
+            return status.token, moment.timestamp()
+        _, _, raw = split_envelope(body)
+        token, promised = "", 0
+        for number, wire, start, end in walk(raw):
+            if number != 3 or wire != BYTES:
+                continue
+            for inner, inner_wire, a, b in walk(raw, start, end):
+                if inner == 1 and inner_wire == BYTES:
+                    token = raw[a:b].decode()
+                elif inner == 2 and inner_wire == BYTES:
+                    for part, part_wire, c, _ in walk(raw, a, b):
+                        if part == 1 and part_wire == VARINT:
+                            promised = read_varint(raw, c)[0]
+        return token, float(promised)
+    except (OverflowError, *JSON_FAULTS) as problem:
+        raise DecodeError(f"not a TokenRequest: {problem}") from problem
+
+
+def with_expiry(media_type: str, body: bytes, seconds: float) -> bytes:
+    """The answer with another time as the token's end. Raises DecodeError."""
+    if media_type == JSON:
+        before = _json.decode(body).status.expirationTimestamp
+        return body.replace(msgspec.json.encode(before), msgspec.json.encode(_timestamp(seconds)), 1)
+    kind, api_version, raw = split_envelope(body)
+    parts = []
+    for number, wire, start, end in walk(raw):
+        if wire != BYTES:
+            raise DecodeError("a TokenRequest with a field of another type")
+        if number != 3:
+            parts.append(field(number, raw[start:end]))
+            continue
+        token = b"".join(raw[a:b] for inner, _, a, b in walk(raw, start, end) if inner == 1)
+        parts.append(field(3, field(1, token) + field(2, number_field(1, int(seconds)) + b"\x10\x00")))
+    return envelope(kind, api_version, b"".join(parts))
+
+
+def read_key(path: Path) -> bytes | None:
+    """The key that tokens are encrypted with; None when there is none yet. Raises OSError."""
+    try:
+        # Not to wait for whoever writes, should it be a FIFO.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                _log.warn("others could read {path}: it is made 0600", path=str(path))
+                os.fchmod(file.fileno(), 0o600)
+            return file.read(_LONGEST_KEY)
+    except FileNotFoundError:
+        return None
+
+
+def keep_key(path: Path, key: bytes) -> None:
+    """Put a new key there, for nobody else. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.new")
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(aside, path)
+
+
+class TokenVault:
+    """Answers to TokenRequests, encrypted, by identity, service account and the request's own body.
+
+    The body holds audiences, expiry and the pod: the same body asks for the same token.
+    """
+
+    def __init__(self, key: bytes, commit: Commit, clock: Callable[[], float]) -> None:
+        """Raises ValueError when ``key`` is none."""
+        self._seal = Seal(key)
+        self._commit = commit
+        self._clock = clock
+        self._held: Expiring[tuple[str, ...], tuple[_Header, bytes]] = Expiring(MAX_BYTES, self._forget)
+
+    def _forget(self, key: tuple[str, ...]) -> None:
+        self._commit(records.TOKEN, key, None)
+
+    def restore(self, entries: Iterable[Entry], readable: bool = True) -> None:
+        """Take back what a store held. With ``readable`` false it was sealed with a key that is lost."""
+        found = []
+        for entry in entries:
+            if entry.kind == records.TOKEN:
+                try:
+                    if not readable:
+                        raise DecodeError("its key is lost")
+                    found.append((entry.key, records.unpack(_Header, entry.value)))
+                except DecodeError:
+                    self._forget(entry.key)
+        # In the order in which they were made, more or less.
+        for key, held in sorted(found, key=lambda each: each[1][0].promised):
+            self._hold(key, held, BOOT)
+
+    def _hold(self, key: tuple[str, ...], held: tuple[_Header, bytes], now: float) -> None:
+        size = len(held[1]) + sum(map(len, key))
+        self._held.put(key[0], key, held, held[0].expires, now, size)
+
+    def save(self) -> None:
+        """Write down everything once more, for a store that lost it."""
+        for key, held in self._held.items():
+            self._commit(records.TOKEN, key, records.pack(*held))
+
+    def record(
+        self, identity: str, request: RequestInfo, question: bytes, content_type: str, body: bytes
+    ) -> str:
+        """Keep an answer (201); the token. Raises DecodeError."""
+        representation = parse_media_type(content_type)
+        if representation.media_type not in (JSON, PROTOBUF):
+            raise DecodeError(f"a TokenRequest as {content_type}")
+        token, promised = read_token(representation.media_type, body)
+        claims = read_claims(token)
+        expires = claims.exp if claims is not None and claims.exp is not None else promised
+        key = self._key(identity, request, question, str(representation))
+        header = _Header(representation.media_type, expires, promised)
+        sealed = self._seal.close(body)
+        self._hold(key, (header, sealed), self._clock())
+        self._commit(records.TOKEN, key, records.pack(header, sealed))
+        return token
+
+    @staticmethod
+    def _key(identity: str, request: RequestInfo, question: bytes, form: str) -> tuple[str, ...]:
+        return (identity, request.namespace, request.name, sha256(question).hexdigest(), form)
+
+    def answer(self, identity: str, request: RequestInfo, question: bytes) -> Answer:
+        """201 with a token that is still good, else 503."""
+        now = self._clock()
+        for representation in accepted(request.accept):
+            key = self._key(identity, request, question, str(representation))
+            held = self._held.get(key)
+            if held is None or held[0].expires - _MARGIN <= now:
+                continue
+            header, sealed = held
+            try:
+                body = self._seal.open(sealed)
+                if header.promised - _MARGIN <= now:
+                    end = min(header.expires, now + _STRETCH)
+                    body = with_expiry(header.content_type, body, end)
+            except (BrokenSeal, DecodeError) as problem:
+                _log.error("a stored token cannot be read: {problem}", problem=problem)
+                self._held.remove(key)
+                self._forget(key)
+                continue
+            return Answer(201, stale_headers(header.content_type, 0), body, "hit")
+        return failure(503, f"the cloud is unreachable, and no token for {what(request)} is still good")
+
+    def held(self) -> Iterator[tuple[str, str, str, float]]:
+        """Identity, namespace, service account and Unix time of expiry of each."""
+        for (identity, namespace, account, *_), (header, _sealed) in self._held.items():
+            yield identity, namespace, account, header.expires

@@ -1,0 +1,68 @@
+"""A connection to the first of several servers that works, each tried for its share of the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from superedge.config.addresses import TCPAddress
+from superedge.net.errors import ConnectError
+from superedge.net.racing import first_of
+from superedge.net.servers import Servers
+
+T = TypeVar("T")
+
+
+def connect_to_any(
+    reactor: IReactorTime,
+    servers: Servers,
+    connect: Callable[[TCPAddress], Deferred[T]],
+    share: float,
+    failed: Callable[[TCPAddress, ConnectError], None] = lambda _address, _problem: None,
+) -> Deferred[T]:
+    """What ``connect`` brings of the first server that works. Cancellable; fails with ConnectError.
+
+    A server that has said nothing for ``share`` seconds has the next one tried beside it. It counts as failed
+    when that one was quicker, or when the caller gives up: so it is tried last the next time.
+
+    Args:
+        reactor: time.
+        servers: in which order to try; learns what came of it.
+        connect: begins an attempt that ends by itself; fails with ConnectError.
+        share: seconds.
+        failed: told of each server that could not be reached, and why.
+    """
+
+    begun: list[TCPAddress] = []
+
+    async def attempt(address: TCPAddress) -> T:
+        began = reactor.seconds()
+        begun.append(address)
+        try:
+            result = await connect(address)
+        except ConnectError as problem:
+            servers.failed(address, reactor.seconds())
+            failed(address, problem)
+            raise
+        except CancelledError:
+            waited = reactor.seconds() - began
+            # The one begun last had the least time, and may be the one that works.
+            if waited >= share and address != begun[-1]:
+                servers.failed(address, reactor.seconds())
+                failed(address, ConnectError(f"{address} did not answer within {waited:.1f} s"))
+            raise
+        servers.connected(address)
+        return result
+
+    order = servers.order(reactor.seconds())
+    if not order:
+        raise ConnectError("no server is configured")
+
+    def begin(address: TCPAddress) -> Deferred[T]:
+        return Deferred.fromCoroutine(attempt(address))
+
+    return first_of(reactor, [partial(begin, address) for address in order], share)

@@ -1,0 +1,127 @@
+"""Tries out the servers that a configuration names: resolves, connects, shakes hands, asks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+
+from superedge.config.addresses import TCPAddress, parse_address, parse_proxy
+from superedge.config.liteapiserver import LiteAPIServerConfig
+from superedge.config.root import Config
+from superedge.config.tunnel import TunnelEdgeConfig
+from superedge.errors import SuperEdgeError
+from superedge.interfaces import IReactor
+from superedge.net.endpoints import ClientEndpoint
+from superedge.net.errors import ConnectError
+from superedge.net.factory import MakingFactory
+from superedge.net.httpproxy import ProxiedEndpoint, Proxy
+from superedge.net.servers import Servers
+from superedge.tls.contexts import ClientContextSource
+from superedge.web.pool import Pool
+
+TIMEOUT = 10.0
+"""Seconds that each server has."""
+
+
+class Outcome(NamedTuple):
+    """What became of one server: ``works``, and one line that names it."""
+
+    works: bool
+    text: str
+
+
+async def outcomes(reactor: IReactor, config: Config) -> AsyncIterator[Outcome]:
+    """One for each server, in the configuration's order. Raises IdentityError when a file cannot be used."""
+    if config.lite_apiserver is not None:
+        async for outcome in _api_servers(reactor, config.lite_apiserver):
+            yield outcome
+    if config.tunnel_edge is not None:
+        async for outcome in _tunnel_servers(reactor, config.tunnel_edge):
+            yield outcome
+
+
+async def _api_servers(reactor: IReactor, config: LiteAPIServerConfig) -> AsyncIterator[Outcome]:
+    from superedge.liteapiserver.upstream.health import ProbeResult  # noqa: PLC0415
+    from superedge.liteapiserver.upstream.identity import IdentityManager  # noqa: PLC0415
+    from superedge.liteapiserver.upstream.probe import probe  # noqa: PLC0415
+
+    upstream = config.upstream
+    for server in upstream.servers:
+        address = cast(TCPAddress, parse_address(server))
+
+        def make(tls: ClientContextSource, address: TCPAddress = address) -> Pool:
+            return Pool(
+                reactor,
+                Servers([address], False),
+                tls,
+                upstream.server_name or None,
+                upstream.connect_timeout,
+            )
+
+        identities = IdentityManager(config.identities, list(upstream.ca), make, 0.0)
+        named = identities.get(upstream.probe_identity)
+        host = str(TCPAddress(upstream.server_name or address.host, address.port))
+        pool = named.pool if named is not None else identities.anonymous
+        result, _, reason = await probe(reactor, pool, host, TIMEOUT)
+        for each in identities.pools():
+            each.abort()
+        name = f"lite_apiserver.upstream.servers: {server}"
+        works = result is ProbeResult.READY
+        yield Outcome(works, f"{name}: {'a ready API server' if works else reason}")
+
+
+async def _tunnel_servers(reactor: IReactor, config: TunnelEdgeConfig) -> AsyncIterator[Outcome]:
+    from superedge.tunnel.names import ALPN  # noqa: PLC0415
+
+    tls = ClientContextSource(config.ca, config.certificate, config.key, [ALPN])
+    for server in config.servers:
+        address = cast(TCPAddress, parse_address(server))
+        name = config.server_name or None
+        endpoint = ClientEndpoint(reactor, address, tls, name, TIMEOUT)
+        if config.proxy:
+            where, credentials = parse_proxy(config.proxy)
+            proxy = Proxy(where, credentials, config.proxy_credentials)
+            endpoint = ProxiedEndpoint(reactor, address, proxy, tls, name, TIMEOUT)
+        text = f"tunnel_edge.servers: {server}"
+        try:
+            protocol: Any = await endpoint.connect(cast(Any, MakingFactory(Protocol)))
+        except ConnectError as problem:
+            yield Outcome(False, f"{text}: {problem}")
+            continue
+        chosen = protocol.transport.alpn
+        protocol.transport.abortConnection()
+        if chosen == ALPN:
+            yield Outcome(True, f"{text}: a tunnel's cloud end")
+        else:
+            yield Outcome(False, f"{text}: answers by TLS and does not speak {ALPN}")
+
+
+def try_out(reactor: IReactor, config: Config) -> bool:
+    """Run the reactor, print a line for each server, and say whether all of them work."""
+    works: list[bool] = []
+
+    async def run() -> None:
+        async for outcome in outcomes(reactor, config):
+            works.append(outcome.works)
+            print(f"{'ok' if outcome.works else 'FAILED'}  {outcome.text}")  # noqa: T201
+
+    def ended(result: object) -> None:
+        if isinstance(result, Failure):
+            works.append(False)
+            if not result.check(SuperEdgeError):
+                result.printTraceback()
+            else:
+                print(f"FAILED  {result.getErrorMessage()}")  # noqa: T201
+        try:
+            reactor.stop()
+        except ReactorNotRunning:
+            reactor.callWhenRunning(reactor.stop)
+
+    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(run()).addBoth(ended))
+    reactor.run()
+    return all(works)

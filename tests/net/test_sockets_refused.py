@@ -1,0 +1,26 @@
+"""No socket to be had is a connection that was not established, like any other."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.trial.unittest import TestCase
+
+from superedge.config.addresses import TCPAddress
+from superedge.net.connecting import connect, connect_nearby
+from superedge.net.errors import ConnectionRefused
+from tests.net.test_endpoints import reactor
+
+
+class RefusedTests(TestCase):
+    async def test_by_the_kernel(self) -> None:
+        def refuse(*_: Any) -> None:
+            raise OSError(24, "Too many open files")
+
+        self.patch(socket, "socket", refuse)
+        for address in (TCPAddress("::1", 1), TCPAddress("127.0.0.1", 1)):
+            problem: Any = await self.assertFailure(connect(reactor, address), ConnectionRefused)
+            self.assertIn(f"{address}: Too many open files", str(problem))
+            with self.assertRaises(ConnectionRefused):
+                await connect_nearby(reactor, address, 1.0)
