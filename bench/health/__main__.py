@@ -19,7 +19,7 @@ from rich.table import Table
 
 from bench.harness import console
 from bench.health.webhook import percentiles
-from superedge.health.verdicts import Verdict
+from superedge.health.votes.verdicts import Verdict
 from tests.health.simulation import Site
 
 SETTLE = 40.0

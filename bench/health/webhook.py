@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater, react
 
 from superedge.config.addresses import TCPAddress
-from superedge.health.admission.serving import make_pair
+from superedge.health.cloud.admission.serving import make_pair
 from superedge.kube.access import Access
 from superedge.kube.client import KubeClient
 from superedge.tls.contexts import ClientContextSource
@@ -23,8 +23,8 @@ SERVER = """
 import sys
 from pathlib import Path
 from twisted.internet import reactor
-from superedge.health.admission.serving import Pair
-from superedge.health.admission.webhook import Webhook
+from superedge.health.cloud.admission.serving import Pair
+from superedge.health.cloud.admission.webhook import Webhook
 directory = Path(sys.argv[1])
 names = ("ca.crt", "ca.key", "tls.crt", "tls.key")
 webhook = Webhook(reactor, "127.0.0.1:0", {f"edge-{n}": 4e9 for n in range(1000)})

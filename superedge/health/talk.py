@@ -9,8 +9,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from superedge.health.ballot import SignedBallot
-from superedge.health.messages import (
+from superedge.health.votes.ballot import SignedBallot
+from superedge.health.votes.messages import (
     FROM_PEER,
     Ballots,
     Chain,

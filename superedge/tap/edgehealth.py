@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from superedge.config.health import EdgeAdmissionConfig, EdgeHealthConfig
-from superedge.health.cloud import EdgeAdmission
-from superedge.health.edge import EdgeHealth
+from superedge.health.cloud.service import EdgeAdmission
+from superedge.health.edge.service import EdgeHealth
 from superedge.interfaces import IReactor
 from superedge.kube.client import KubeClient
 from superedge.tap.nodestreams import SessionStreams

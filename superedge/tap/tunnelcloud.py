@@ -36,7 +36,7 @@ from superedge.tunnel.replicas.leaving import Draining, OrderedServices
 from superedge.tunnel.replicas.registry import OwnReplica
 
 if TYPE_CHECKING:
-    from superedge.health.cloud import EdgeAdmission
+    from superedge.health.cloud.service import EdgeAdmission
 
 
 class _Followed(Protocol):

@@ -409,7 +409,7 @@ class EdgeSites:
             for end in self.ends
             for line in (self.directory / f"{end.name}.log").read_text().splitlines()
         ]
-        writers = ("superedge.health.publishing", "superedge.health.mending")
+        writers = ("superedge.health.cloud.publishing", "superedge.health.cloud.mending")
         return sum(1 for line in lines if node in line and any(writer in line for writer in writers))
 
     # -- kubectl

@@ -16,17 +16,18 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
-from superedge.health.ballot import Ballot, Refused, SignedBallot, decode_ballot, encode_ballot
-from superedge.health.cluster import NodeFacts, NodeLease, Scope
-from superedge.health.exchange import Exchange
-from superedge.health.judge import Judge, Settings
-from superedge.health.messages import Ballots, Chain, Hello, Member, Message, Unit
-from superedge.health.prober import Prober
-from superedge.health.reference import ReferenceClock
-from superedge.health.signing import Signer, Verifier, key_id
+from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope
+from superedge.health.cloud.judge import Judge, Settings
+from superedge.health.edge.exchange import Exchange
+from superedge.health.edge.prober import Prober
+from superedge.health.edge.voter import Voter
 from superedge.health.talk import Talk
-from superedge.health.verdicts import Verdict
-from superedge.health.voter import Timing, Voter
+from superedge.health.votes.ballot import Ballot, Refused, SignedBallot, decode_ballot, encode_ballot
+from superedge.health.votes.messages import Ballots, Chain, Hello, Member, Message, Unit
+from superedge.health.votes.reference import ReferenceClock
+from superedge.health.votes.signing import Signer, Verifier, key_id
+from superedge.health.votes.timing import Timing
+from superedge.health.votes.verdicts import Verdict
 
 EPOCH = 1_900_000_000.0
 LATENCY = 0.0005
@@ -223,7 +224,7 @@ class SimulatedNode:
         return await done
 
     def dial(self, member: Member, failed: Callable[[str], None]) -> None:
-        """As `superedge.health.exchange.Dialler` says."""
+        """As `superedge.health.edge.exchange.Dialler` says."""
         site, peer = self.site, self.site.nodes.get(member.name)
         delay = site.delay(self.name, member.name, 5.0)
         if peer is None or delay is None:

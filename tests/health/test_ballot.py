@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.health.ballot import Ballot, Opinion, Refused, Row, decode_ballot, encode_ballot
+from superedge.health.votes.ballot import Ballot, Opinion, Refused, Row, decode_ballot, encode_ballot
 from tests.health.voters import NOW, ballot
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz-.0123456789", min_size=1, max_size=40)

@@ -12,11 +12,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.health import EdgeAdmissionConfig
-from superedge.health import judging, keeping, mending, publishing
-from superedge.health.ballot import Opinion
-from superedge.health.cluster import CONDITION, Scope, read_duration, read_node, read_scope
-from superedge.health.judging import Judging
-from superedge.health.signing import Verifier
+from superedge.health.cloud import judging, keeping, mending, publishing
+from superedge.health.cloud.cluster import CONDITION, Scope, read_duration, read_node, read_scope
+from superedge.health.cloud.judging import Judging
+from superedge.health.votes.ballot import Opinion
+from superedge.health.votes.signing import Verifier
 from superedge.interfaces import IReactor
 from superedge.kube.errors import DecodeError
 from superedge.kube.times import kube_time, micro_time, read_time
@@ -49,7 +49,7 @@ class Case(SynchronousTestCase):
         self.api = InProcessAPI(self.clock)
         for module in (judging, keeping, publishing):
             self.patch(module, "time", self.wall)
-        for module_name in ("superedge.health.judge", "superedge.health.streams"):
+        for module_name in ("superedge.health.cloud.judge", "superedge.health.cloud.streams"):
             self.patch(__import__(module_name, fromlist=["time"]), "time", self.wall)
         for name in ("superedge", "kube-node-lease", "default"):
             self.call("POST", "/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": name}})

@@ -17,11 +17,11 @@ from twisted.trial.unittest import TestCase
 from superedge.config.addresses import TCPAddress
 from superedge.config.health import EdgeHealthConfig, ProbeConfig
 from superedge.health import metrics
-from superedge.health.ballot import Opinion, SignedBallot
-from superedge.health.edge import EdgeHealth
-from superedge.health.links import ALPN, PeerContexts
-from superedge.health.memory import UnitFile
-from superedge.health.messages import (
+from superedge.health.edge.links import ALPN, PeerContexts
+from superedge.health.edge.memory import UnitFile
+from superedge.health.edge.service import EdgeHealth
+from superedge.health.votes.ballot import Opinion, SignedBallot
+from superedge.health.votes.messages import (
     LENGTH,
     Ballots,
     Chain,

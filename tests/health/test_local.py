@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.health.ballot import Opinion
-from superedge.health.peerstate import LocalHealth, PeerState, is_isolated
-from superedge.health.reference import ReferenceClock
+from superedge.health.edge.peerstate import LocalHealth, PeerState, is_isolated
+from superedge.health.votes.ballot import Opinion
+from superedge.health.votes.reference import ReferenceClock
 
 
 class PeerStateTests(SynchronousTestCase):

@@ -20,12 +20,12 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from superedge.config.addresses import TCPAddress
 from superedge.config.health import EdgeHealthConfig, ProbeConfig
 from superedge.errors import ConfigError, SuperEdgeError
-from superedge.health.messages import Member
-from superedge.health.probes.icmp import ICMPChecker
-from superedge.health.probes.kubelet import Answers, KubeletChecker
-from superedge.health.probes.panel import Asked, Panel
-from superedge.health.probes.tcp import TCPChecker
-from superedge.health.probes.web import http_checker, https_checker
+from superedge.health.edge.probes.icmp import ICMPChecker
+from superedge.health.edge.probes.kubelet import Answers, KubeletChecker
+from superedge.health.edge.probes.panel import Asked, Panel
+from superedge.health.edge.probes.tcp import TCPChecker
+from superedge.health.edge.probes.web import http_checker, https_checker
+from superedge.health.votes.messages import Member
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.errors import ConnectError
 from superedge.testing.demo.stage import free_port

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.health.memory import UnitFile
-from superedge.health.messages import (
+from superedge.health.edge.memory import UnitFile
+from superedge.health.edge.relay import Relay
+from superedge.health.votes.messages import (
     FAR,
     FROM_CLOUD,
     Hello,
@@ -20,7 +21,6 @@ from superedge.health.messages import (
     Unit,
     encode_message,
 )
-from superedge.health.relay import Relay
 
 UNIT = Unit("shop", 10, (Member("edge-1", "192.0.2.1"), Member("edge-2", "192.0.2.2", 10251, 51006)))
 SAID: tuple[Message, ...] = (Hello(1, True, 0, 7), UNIT, Ping(3, 4), Hops(2))

@@ -11,9 +11,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from superedge.config.addresses import TCPAddress
-from superedge.health.admission import serving
-from superedge.health.admission.reviews import ReviewError, answer
-from superedge.health.admission.webhook import Webhook
+from superedge.health.cloud.admission import serving
+from superedge.health.cloud.admission.reviews import ReviewError, answer
+from superedge.health.cloud.admission.webhook import Webhook
 from superedge.kube.access import Access
 from superedge.kube.client import KubeClient
 from superedge.testing.patch import json_patch

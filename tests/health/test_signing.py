@@ -7,9 +7,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.errors import IdentityError
-from superedge.health import signing
-from superedge.health.ballot import Ballot, Opinion, Refused, SignedBallot
-from superedge.health.ballotbox import ALLOWANCE, BallotBox
+from superedge.health.votes import signing
+from superedge.health.votes.ballot import Ballot, Opinion, Refused, SignedBallot
+from superedge.health.votes.ballotbox import ALLOWANCE, BallotBox
 from superedge.tls.authority import Authority
 from tests.health.voters import LIFE, Voters, ballot
 

@@ -6,8 +6,8 @@ from statistics import median
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.health.decisions import Contact, Outcome
-from superedge.health.verdicts import Verdict
+from superedge.health.votes.decisions import Contact, Outcome
+from superedge.health.votes.verdicts import Verdict
 from tests.health.simulation import Site
 
 

@@ -10,10 +10,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.errors import SuperEdgeError
-from superedge.health.ballot import Opinion
-from superedge.health.cluster import Scope
-from superedge.health.judge import Judge, Settings
-from superedge.health.messages import (
+from superedge.health.cloud.cluster import Scope
+from superedge.health.cloud.judge import Judge, Settings
+from superedge.health.cloud.streams import NodeStreams
+from superedge.health.votes.ballot import Opinion
+from superedge.health.votes.messages import (
     FROM_CLOUD,
     Ballots,
     Chain,
@@ -25,9 +26,8 @@ from superedge.health.messages import (
     Unit,
     encode_message,
 )
-from superedge.health.signing import Verifier
-from superedge.health.streams import NodeStreams
-from superedge.health.verdicts import Verdict
+from superedge.health.votes.signing import Verifier
+from superedge.health.votes.verdicts import Verdict
 from tests.health.simulation import _Trusting, _Unsigned, facts
 from tests.health.voters import ballot
 

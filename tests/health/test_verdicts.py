@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.health.ballot import Opinion
-from superedge.health.decisions import Contact, Outcome, contact_of, decide
-from superedge.health.verdicts import Judgement, Verdict, judge
+from superedge.health.votes.ballot import Opinion
+from superedge.health.votes.decisions import Contact, Outcome, contact_of, decide
+from superedge.health.votes.verdicts import Judgement, Verdict, judge
 from tests.health.voters import NOW, ballot
 
 YES, NO, HM = Opinion.HEALTHY, Opinion.UNHEALTHY, Opinion.UNKNOWN

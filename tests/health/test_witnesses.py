@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.health.witnesses import probed_by, witnesses_of
+from superedge.health.votes.witnesses import probed_by, witnesses_of
 
 NAMES = [f"edge-{n}" for n in range(120)]
 

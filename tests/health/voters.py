@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from superedge.health.ballot import Ballot, Opinion, Row, SignedBallot
-from superedge.health.signing import Signer, Verifier
+from superedge.health.votes.ballot import Ballot, Opinion, Row, SignedBallot
+from superedge.health.votes.signing import Signer, Verifier
 from superedge.tap.edgehealth import Voters as NodesAlone
 from superedge.tls.authority import Authority
 from superedge.tunnel.names import NameRules

@@ -20,10 +20,10 @@ from twisted.python.failure import Failure
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.health import metrics
-from superedge.health.exchange import Exchange
-from superedge.health.messages import Member
-from superedge.health.signing import NodeOf
+from superedge.health.edge.exchange import Exchange
 from superedge.health.talk import Talk
+from superedge.health.votes.messages import Member
+from superedge.health.votes.signing import NodeOf
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError
@@ -121,7 +121,7 @@ class PeerLinks(Service):
         return fault
 
     def dial(self, member: Member, failed: Callable[[str], None]) -> None:
-        """As `superedge.health.exchange.Dialler` says."""
+        """As `superedge.health.edge.exchange.Dialler` says."""
         talk = self._exchange.link()
         talk.admit = partial(self._admit, expected=member.name)
         endpoint = ClientEndpoint(

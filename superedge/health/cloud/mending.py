@@ -14,9 +14,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from superedge.health import metrics
-from superedge.health.cluster import NO_EXECUTE, UNREACHABLE, NodeFacts, read_node
-from superedge.health.decisions import Outcome
-from superedge.health.judge import Judge
+from superedge.health.cloud.cluster import NO_EXECUTE, UNREACHABLE, NodeFacts, read_node
+from superedge.health.cloud.judge import Judge
+from superedge.health.votes.decisions import Outcome
 from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Resource, decode
 from superedge.kube.errors import APIError
 from superedge.kube.times import kube_time

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from superedge.errors import SuperEdgeError
 from superedge.health import metrics
-from superedge.health.messages import Member
+from superedge.health.votes.messages import Member
 
 _log = Logger()
 

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress
-from superedge.health.probes.web import MAX_IDLE, WebChecker, read_options
+from superedge.health.edge.probes.web import MAX_IDLE, WebChecker, read_options
 from superedge.interfaces import IHealthChecker, IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError

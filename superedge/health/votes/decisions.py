@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Literal
 
-from superedge.health.verdicts import Verdict
+from superedge.health.votes.verdicts import Verdict
 
 Ready = Literal["True", "False", "Unknown"]
 """The status of a Node's Ready condition."""

@@ -13,9 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from superedge.errors import SuperEdgeError
-from superedge.health.cluster import NO_EXECUTE, UNREACHABLE, Taint, read_node
-from superedge.health.keeping import KeptNodes
-from superedge.health.mending import PODS, STRATEGIC_PATCH
+from superedge.health.cloud.cluster import NO_EXECUTE, UNREACHABLE, Taint, read_node
+from superedge.health.cloud.keeping import KeptNodes
+from superedge.health.cloud.mending import PODS, STRATEGIC_PATCH
 from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, decode
 
 LONG_AGO = "1970-06-01T00:00:00Z"

@@ -12,15 +12,15 @@ from twisted.logger import Logger
 
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.health import metrics
-from superedge.health.admission.proof import Proof, Unproven
-from superedge.health.cluster import NodeFacts, NodeLease, Scope, read_lease, read_node, read_scope
-from superedge.health.decisions import Outcome
-from superedge.health.judge import Judge, Settings
-from superedge.health.keeping import KeptNodes
-from superedge.health.mending import Mender
-from superedge.health.publishing import MANAGER, VerdictPublisher
-from superedge.health.signing import Verifier
-from superedge.health.streams import NodeStreams
+from superedge.health.cloud.admission.proof import Proof, Unproven
+from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope, read_lease, read_node, read_scope
+from superedge.health.cloud.judge import Judge, Settings
+from superedge.health.cloud.keeping import KeptNodes
+from superedge.health.cloud.mending import Mender
+from superedge.health.cloud.publishing import MANAGER, VerdictPublisher
+from superedge.health.cloud.streams import NodeStreams
+from superedge.health.votes.decisions import Outcome
+from superedge.health.votes.signing import Verifier
 from superedge.interfaces import IReactor
 from superedge.kube.client import CONFIGMAPS, LEASES, NODES, IKubeClient, Problems
 from superedge.kube.events import EventRecorder

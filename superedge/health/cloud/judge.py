@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 from twisted.internet.interfaces import IReactorTime
 
 from superedge.health import metrics
-from superedge.health.ballot import Ballot, Opinion, Refused, SignedBallot
-from superedge.health.ballotbox import BallotBox
-from superedge.health.cluster import NodeFacts, NodeLease, Scope
-from superedge.health.decisions import Contact, Outcome, contact_of, decide
-from superedge.health.messages import PORT, Member, Unit
-from superedge.health.signing import Verifier
-from superedge.health.verdicts import Judgement, Verdict, judge
-from superedge.health.voter import Timing
+from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope
+from superedge.health.votes.ballot import Ballot, Opinion, Refused, SignedBallot
+from superedge.health.votes.ballotbox import BallotBox
+from superedge.health.votes.decisions import Contact, Outcome, contact_of, decide
+from superedge.health.votes.messages import PORT, Member, Unit
+from superedge.health.votes.signing import Verifier
+from superedge.health.votes.timing import Timing
+from superedge.health.votes.verdicts import Judgement, Verdict, judge
 from superedge.reactor.periodic import PeriodicCall
 
 OVERDUE = 0.375

@@ -11,11 +11,9 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from superedge.health.talk import Talk
+from superedge.health.votes.messages import KIND
 from superedge.interfaces import IReactor, IStreamHandler
 from superedge.net.transport import StreamTransport
-
-KIND = "health"
-"""Of the stream, in its prologue."""
 
 
 @implementer(IPlugin, IStreamHandler)

@@ -13,9 +13,9 @@ from twisted.logger import Logger
 
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.health import metrics
-from superedge.health.judging import Judging
-from superedge.health.keeping import NAME, read_kept
-from superedge.health.signing import NodeOf, Verifier
+from superedge.health.cloud.judging import Judging
+from superedge.health.cloud.keeping import NAME, read_kept
+from superedge.health.votes.signing import NodeOf, Verifier
 from superedge.interfaces import IReactor
 from superedge.kube.client import CONFIGMAPS, KubeClient, Problems
 from superedge.kube.leaderelection import LeaderElection
@@ -97,8 +97,8 @@ class EdgeAdmission(MultiService):
                 return "policy" if b'"mutatingadmissionpolicies"' in answer else "webhook"
 
     def _add_webhook(self) -> None:
-        from superedge.health.admission.serving import ServingCertificate  # noqa: PLC0415
-        from superedge.health.admission.webhook import Webhook  # noqa: PLC0415
+        from superedge.health.cloud.admission.serving import ServingCertificate  # noqa: PLC0415
+        from superedge.health.cloud.admission.webhook import Webhook  # noqa: PLC0415
 
         kept: dict[str, float] = {}
 

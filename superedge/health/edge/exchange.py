@@ -11,9 +11,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from superedge.health import metrics
-from superedge.health.ballot import Opinion, Refused, SignedBallot
-from superedge.health.ballotbox import ALLOWANCE, BallotBox
-from superedge.health.messages import (
+from superedge.health.edge.relay import Relay
+from superedge.health.edge.voter import Voter
+from superedge.health.talk import Talk
+from superedge.health.votes.ballot import Opinion, Refused, SignedBallot
+from superedge.health.votes.ballotbox import ALLOWANCE, BallotBox
+from superedge.health.votes.messages import (
     FROM_CLOUD,
     PORT,
     Ballots,
@@ -25,13 +28,11 @@ from superedge.health.messages import (
     Pong,
     Unit,
 )
-from superedge.health.messages import Member as PeerAddress
-from superedge.health.reference import ReferenceClock
-from superedge.health.relay import Relay
-from superedge.health.signing import Verifier, key_id
-from superedge.health.talk import Talk
-from superedge.health.voter import Timing, Voter
-from superedge.health.witnesses import witnesses_of
+from superedge.health.votes.messages import Member as PeerAddress
+from superedge.health.votes.reference import ReferenceClock
+from superedge.health.votes.signing import Verifier, key_id
+from superedge.health.votes.timing import Timing
+from superedge.health.votes.witnesses import witnesses_of
 from superedge.reactor.backoff import Backoff
 from superedge.reactor.periodic import PeriodicCall
 

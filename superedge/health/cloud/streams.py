@@ -15,12 +15,11 @@ from twisted.logger import Logger
 
 from superedge.errors import SuperEdgeError
 from superedge.health import metrics
-from superedge.health.ballot import Refused
-from superedge.health.judge import Judge
-from superedge.health.messages import Ballots, Chain, Hello, Message, Ping, Unit
-from superedge.health.signing import Verifier
+from superedge.health.cloud.judge import Judge
 from superedge.health.talk import Talk
-from superedge.health.uplink import KIND
+from superedge.health.votes.ballot import Refused
+from superedge.health.votes.messages import KIND, Ballots, Chain, Hello, Message, Ping, Unit
+from superedge.health.votes.signing import Verifier
 from superedge.reactor.backoff import Backoff
 from superedge.reactor.periodic import PeriodicCall
 from superedge.reactor.task import in_background

@@ -11,8 +11,10 @@ from struct import Struct
 import msgspec
 
 from superedge.errors import SuperEdgeError
-from superedge.health.ballot import SignedBallot
+from superedge.health.votes.ballot import SignedBallot
 
+KIND = "health"
+"""Of a node's stream, in its prologue."""
 LENGTH = Struct(">I")
 FROM_PEER = 64 * 1024
 """Bytes of the longest message that a peer is believed."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from superedge.health.decisions import Ready
+from superedge.health.votes.decisions import Ready
 from superedge.kube.client import decode
 from superedge.kube.errors import DecodeError
 from superedge.kube.times import read_time

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from superedge.health import metrics
-from superedge.health.cluster import (
+from superedge.health.cloud.cluster import (
     CONDITION,
     DEAD,
     NO_EXECUTE,
@@ -23,9 +23,9 @@ from superedge.health.cluster import (
     Taint,
     read_node,
 )
-from superedge.health.decisions import Outcome
-from superedge.health.judge import Judge, Standing
-from superedge.health.verdicts import Verdict
+from superedge.health.cloud.judge import Judge, Standing
+from superedge.health.votes.decisions import Outcome
+from superedge.health.votes.verdicts import Verdict
 from superedge.kube.apply import apply
 from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Problems
 from superedge.kube.errors import APIError

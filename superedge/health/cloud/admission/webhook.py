@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.health import metrics
-from superedge.health.admission.reviews import ReviewError, answer
+from superedge.health.cloud.admission.reviews import ReviewError, answer
 from superedge.interfaces import IReactor
 from superedge.net.sockets import address_text
 

@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from superedge.health.ballot import Opinion
-from superedge.health.messages import Member
-from superedge.health.voter import Voter
+from superedge.health.edge.voter import Voter
+from superedge.health.votes.ballot import Opinion
+from superedge.health.votes.messages import Member
 from superedge.reactor.periodic import PeriodicCall
 from superedge.reactor.task import in_background
 

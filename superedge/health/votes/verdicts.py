@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from superedge.health.ballot import Ballot, Opinion
-from superedge.health.witnesses import witnesses_of
+from superedge.health.votes.ballot import Ballot, Opinion
+from superedge.health.votes.witnesses import witnesses_of
 
 MINIMUM = 2
 """Witnesses that it takes to call a node dead."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from superedge.health.messages import FAR
+from superedge.health.votes.messages import FAR
 
 WAYS = 2
 """Links that a ballot is passed on over, so that one that drops it does not silence its voter."""

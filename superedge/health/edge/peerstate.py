@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from superedge.health.ballot import Opinion
+from superedge.health.votes.ballot import Opinion
 
 FAILURES = 2
 """Failed checks in a row that make a peer unhealthy."""

@@ -12,17 +12,18 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.health import EdgeHealthConfig
 from superedge.errors import ConfigError
 from superedge.health import metrics
-from superedge.health.ballot import Opinion
-from superedge.health.exchange import Exchange
-from superedge.health.links import PeerLinks
-from superedge.health.memory import UnitFile
-from superedge.health.messages import Unit
-from superedge.health.prober import Prober
-from superedge.health.probes.panel import Asked, Panel
-from superedge.health.reference import ReferenceClock
-from superedge.health.signing import NodeOf, Signer, Verifier
-from superedge.health.uplink import UplinkHandler
-from superedge.health.voter import Timing, Voter
+from superedge.health.edge.exchange import Exchange
+from superedge.health.edge.links import PeerLinks
+from superedge.health.edge.memory import UnitFile
+from superedge.health.edge.prober import Prober
+from superedge.health.edge.probes.panel import Asked, Panel
+from superedge.health.edge.uplink import UplinkHandler
+from superedge.health.edge.voter import Voter
+from superedge.health.votes.ballot import Opinion
+from superedge.health.votes.messages import Unit
+from superedge.health.votes.reference import ReferenceClock
+from superedge.health.votes.signing import NodeOf, Signer, Verifier
+from superedge.health.votes.timing import Timing
 from superedge.interfaces import IHealthProbe, IReactor
 from superedge.plugin import find_plugin
 from superedge.reactor.periodic import PeriodicCall

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from superedge.health.ballot import Ballot, Refused, SignedBallot
-from superedge.health.signing import Verifier
+from superedge.health.votes.ballot import Ballot, Refused, SignedBallot
+from superedge.health.votes.signing import Verifier
 
 ALLOWANCE = 10_000
 """Milliseconds that a voter's clock may be ahead; one that is behind loses so much of its ballots' life."""

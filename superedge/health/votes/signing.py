@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from OpenSSL import crypto
 
 from superedge.errors import IdentityError
-from superedge.health.ballot import Ballot, Refused, SignedBallot, decode_ballot, encode_ballot
+from superedge.health.votes.ballot import Ballot, Refused, SignedBallot, decode_ballot, encode_ballot
 from superedge.tls.x509 import parse_certificate
 
 CONTEXT = b"superedge ballot 1\0"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from superedge.health.messages import FROM_CLOUD, MessageError, MessageReader, Unit, encode_message
+from superedge.health.votes.messages import FROM_CLOUD, MessageError, MessageReader, Unit, encode_message
 
 FILE = "unit"
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from superedge.errors import SuperEdgeError
-from superedge.health.cluster import NO_EXECUTE, UNREACHABLE
+from superedge.health.cloud.cluster import NO_EXECUTE, UNREACHABLE
 from superedge.kube.times import read_time
 
 

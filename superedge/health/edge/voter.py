@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from superedge.health.ballot import MAX_ROWS, Ballot, Opinion, Row, SignedBallot
-from superedge.health.messages import Member, Unit
-from superedge.health.peerstate import LocalHealth, PeerState, is_isolated
-from superedge.health.reference import ReferenceClock
-from superedge.health.signing import Signer
-from superedge.health.witnesses import probed_by
+from superedge.health.edge.peerstate import LocalHealth, PeerState, is_isolated
+from superedge.health.votes.ballot import MAX_ROWS, Ballot, Opinion, Row, SignedBallot
+from superedge.health.votes.messages import Member, Unit
+from superedge.health.votes.reference import ReferenceClock
+from superedge.health.votes.signing import Signer
+from superedge.health.votes.timing import Timing
+from superedge.health.votes.witnesses import probed_by
 
 NOBODY = Unit("", 0, ())
-
-
-class Timing(NamedTuple):
-    """Seconds. A ballot lives several times as long as it takes the next to come."""
-
-    period: float = 5.0
-    renew: float = 10.0
-    life: float = 35.0
-
-    @property
-    def stale(self) -> float:
-        """Age of a check that says nothing any more."""
-        return 4 * self.period
 
 
 class Voter:
