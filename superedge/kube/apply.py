@@ -9,15 +9,11 @@ from superedge.kube.client import IKubeClient
 APPLY_PATCH = "application/apply-patch+yaml"
 
 
-async def apply(
-    client: IKubeClient, path: str, wanted: dict[str, Any], manager: str, dry_run: bool = False
-) -> bytes:
+async def apply(client: IKubeClient, path: str, wanted: dict[str, Any], manager: str) -> bytes:
     """The object as it is now. ``wanted`` has apiVersion, kind, metadata.name, and the fields to own.
 
     Fields that somebody else set are taken over; those that ``manager`` owned and are not in ``wanted`` any
     more go. Raises APIError, Unavailable.
     """
     query = {"fieldManager": manager, "force": "true"}
-    if dry_run:
-        query["dryRun"] = "All"
     return await client.call("PATCH", path, query, wanted, APPLY_PATCH)

@@ -17,7 +17,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope
-from superedge.health.cloud.judge import Judge, Settings
+from superedge.health.cloud.judge import Judge
+from superedge.health.cloud.standing import Settings
 from superedge.health.edge.exchange import Exchange
 from superedge.health.edge.prober import Prober
 from superedge.health.edge.voter import Voter

@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.errors import SuperEdgeError
 from superedge.health.cloud.cluster import Scope
-from superedge.health.cloud.judge import Judge, Settings
+from superedge.health.cloud.judge import Judge
+from superedge.health.cloud.standing import Settings
 from superedge.health.cloud.streams import NodeStreams
 from superedge.health.votes.ballot import Opinion
 from superedge.health.votes.messages import (

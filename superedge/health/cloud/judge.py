@@ -7,21 +7,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from time import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
 from superedge.health import metrics
 from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope
+from superedge.health.cloud.standing import Group, Known, Settings, Standing
 from superedge.health.votes.ballot import Ballot, Opinion, Refused, SignedBallot
 from superedge.health.votes.ballotbox import BallotBox
 from superedge.health.votes.decisions import Contact, Outcome, contact_of, decide
 from superedge.health.votes.messages import PORT, Member, Unit
 from superedge.health.votes.signing import Verifier
-from superedge.health.votes.timing import Timing
-from superedge.health.votes.verdicts import Judgement, Verdict, judge
+from superedge.health.votes.verdicts import Verdict, judge
 from superedge.reactor.periodic import PeriodicCall
 
 OVERDUE = 0.375
@@ -34,45 +33,6 @@ TORN = 8.0
 """Seconds that witnesses may disagree before a verdict falls."""
 SETTLING = 15.0
 """Seconds after its start in which a judge does not say ``unknown`` of a node: ballots are on their way."""
-
-
-class Settings(NamedTuple):
-    """``minimum``: witnesses that it takes to call a node dead. ``keep_unknown``: seconds, None for ever."""
-
-    witnesses: int = 10
-    minimum: int = 2
-    keep_unknown: float | None = None
-    timing: Timing = Timing()
-
-
-class Standing(NamedTuple):
-    """One node's. ``since``: when its verdict changed, seconds since 1970."""
-
-    verdict: Verdict
-    judgement: Judgement
-    contact: Contact
-    outcome: Outcome
-    since: float
-
-
-@dataclass(slots=True)
-class _Known:
-    """What is known of a node beside its object."""
-
-    lease: NodeLease | None = None
-    renewed: float = 0.0
-    session: bool = False
-    lost_session: bool = False
-    answers: bool = True
-    standing: Standing | None = None
-    unknown_since: float | None = None
-    torn_since: float | None = None
-
-
-@dataclass(slots=True)
-class _Unit:
-    members: dict[str, Member] = field(default_factory=dict)
-    names: list[str] = field(default_factory=list)
 
 
 class Judge:
@@ -101,8 +61,8 @@ class Judge:
         self._wall = wall
         self._nodes: dict[str, NodeFacts] = {}
         self._unit_of: dict[str, str] = {}
-        self._units: dict[str, _Unit] = {}
-        self._known: dict[str, _Known] = {}
+        self._units: dict[str, Group] = {}
+        self._known: dict[str, Known] = {}
         self._scope = Scope("", frozenset())
         self._ports: dict[str, int] = {}
         self.box = BallotBox(verifier, self._unit_of.get)
@@ -176,7 +136,7 @@ class Judge:
         if unit is None or member is None:
             return
         self._unit_of[name] = unit
-        group = self._units.setdefault(unit, _Unit())
+        group = self._units.setdefault(unit, Group())
         if group.members.get(name) != member:
             group.members[name] = member
             self._regroup(unit)
@@ -225,10 +185,10 @@ class Judge:
             known.answers = answers
             self._evaluate(name)
 
-    def _of(self, name: str) -> _Known:
+    def _of(self, name: str) -> Known:
         known = self._known.get(name)
         if known is None:
-            known = self._known[name] = _Known(renewed=self._reactor.seconds())
+            known = self._known[name] = Known(renewed=self._reactor.seconds())
         return known
 
     def ballot(self, signed: SignedBallot) -> Ballot | None:
@@ -324,14 +284,14 @@ class Judge:
                 metrics.VERDICTS.labels(verdict.value).inc()
             self._changed(name)
 
-    def _contact(self, node: NodeFacts, known: _Known) -> Contact:
+    def _contact(self, node: NodeFacts, known: Known) -> Contact:
         overdue = known.lost_session  # of a kubelet without a Lease, there is nothing better to go by
         if known.lease is not None:
             overdue = self._reactor.seconds() - known.renewed > known.lease.duration * OVERDUE
         return contact_of(node.ready, overdue, known.session and known.answers)
 
     def _unknown_for(
-        self, node: NodeFacts, known: _Known, contact: Contact, verdict: Verdict, now: float
+        self, node: NodeFacts, known: Known, contact: Contact, verdict: Verdict, now: float
     ) -> float:
         if contact is not Contact.LOST or verdict is not Verdict.UNKNOWN:
             known.unknown_since = None

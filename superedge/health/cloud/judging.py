@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from socket import gethostname
 from time import time
 from typing import Any
 
@@ -14,10 +15,11 @@ from superedge.config.health import EdgeAdmissionConfig
 from superedge.health import metrics
 from superedge.health.cloud.admission.proof import Proof, Unproven
 from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope, read_lease, read_node, read_scope
-from superedge.health.cloud.judge import Judge, Settings
+from superedge.health.cloud.judge import Judge
 from superedge.health.cloud.keeping import KeptNodes
 from superedge.health.cloud.mending import Mender
 from superedge.health.cloud.publishing import MANAGER, VerdictPublisher
+from superedge.health.cloud.standing import Settings
 from superedge.health.cloud.streams import NodeStreams
 from superedge.health.votes.decisions import Outcome
 from superedge.health.votes.signing import Verifier
@@ -62,7 +64,7 @@ class Judging(MultiService):
         self.judge = Judge(reactor, verifier, settings, self._changed, self._ask, self._regrouped)
         self._streams = NodeStreams(reactor, streams, self.judge, verifier)
         self._kept = KeptNodes(reactor, client, namespace)
-        events = EventRecorder(client, MANAGER, "")
+        events = EventRecorder(client, MANAGER, gethostname())
         self._publisher = VerdictPublisher(reactor, client, self.judge, events, config.failover)
         self._mender = Mender(reactor, client, self.judge, self._in_force, time)
         self._proof = Proof(reactor, client, self._kept)

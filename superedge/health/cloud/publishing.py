@@ -23,7 +23,8 @@ from superedge.health.cloud.cluster import (
     Taint,
     read_node,
 )
-from superedge.health.cloud.judge import Judge, Standing
+from superedge.health.cloud.judge import Judge
+from superedge.health.cloud.standing import Standing
 from superedge.health.votes.decisions import Outcome
 from superedge.health.votes.verdicts import Verdict
 from superedge.kube.apply import apply

@@ -11,10 +11,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from superedge.health import metrics
+from superedge.health.edge.partners import Partners
 from superedge.health.edge.relay import Relay
 from superedge.health.edge.voter import Voter
 from superedge.health.talk import Talk
-from superedge.health.votes.ballot import Opinion, Refused, SignedBallot
+from superedge.health.votes.ballot import Refused, SignedBallot
 from superedge.health.votes.ballotbox import ALLOWANCE, BallotBox
 from superedge.health.votes.messages import (
     FROM_CLOUD,
@@ -23,23 +24,17 @@ from superedge.health.votes.messages import (
     Chain,
     Hello,
     Hops,
+    Member,
     Message,
     Ping,
     Pong,
     Unit,
 )
-from superedge.health.votes.messages import Member as PeerAddress
 from superedge.health.votes.reference import ReferenceClock
 from superedge.health.votes.signing import Verifier, key_id
 from superedge.health.votes.timing import Timing
-from superedge.health.votes.witnesses import witnesses_of
-from superedge.reactor.backoff import Backoff
 from superedge.reactor.periodic import PeriodicCall
 
-PARTNERS = 2
-"""Peers that a node keeps links to; about as many keep one to it."""
-CANDIDATES = 16
-"""Among whom it chooses those it reaches."""
 TEND = 2.0
 """Seconds between two looks at the links."""
 GATHER = 0.2
@@ -53,7 +48,7 @@ _log = Logger()
 class Dialler(Protocol):
     """Makes links."""
 
-    def dial(self, member: PeerAddress, failed: Callable[[str], None]) -> None:
+    def dial(self, member: Member, failed: Callable[[str], None]) -> None:
         """Dial a peer; the link says hello when it is up. ``failed`` is told why there will be none."""
 
 
@@ -85,9 +80,7 @@ class Exchange(Service):
         self._relay: Relay[Talk] = Relay()
         self._links: dict[Talk, str] = {}
         self._heard_at: dict[Talk, float] = {}
-        self._dialled: set[str] = set()
-        self._dialling: set[str] = set()
-        self._backoffs: dict[str, tuple[Backoff, float]] = {}
+        self._partners = Partners(voter)
         self._uplink: Talk | None = None
         self._soon: IDelayedCall | None = None
         self._own: SignedBallot | None = None
@@ -143,7 +136,7 @@ class Exchange(Service):
                 talk.end("it is no member of this unit any more")
         held = {each.signed.key for each in self.box.current(self._clock.now())}
         self._chains = {key: chain for key, chain in self._chains.items() if key in held}
-        self._backoffs.clear()
+        self._partners.forget()
         self.changed()
         if self.running:
             self._tend()
@@ -187,8 +180,7 @@ class Exchange(Service):
         """A link's other side is known by its certificate; called before its first message."""
         self._links[talk] = peer
         self._heard_at[talk] = self._reactor.seconds()
-        self._dialling.discard(peer)
-        self._backoffs.pop(peer, None)
+        self._partners.linked(peer)
         metrics.LINKS.set(len(self._links))
 
     def uplink(self) -> Talk:
@@ -356,32 +348,12 @@ class Exchange(Service):
         for talk, at in list(self._heard_at.items()):
             if now - at > SILENCE * self._timing.renew:
                 talk.end("it has gone silent")
-        names = [member.name for member in self._voter.unit.members]
-        if self.dialler is None or self._voter.member(self._voter.name) is None:
-            return
-        linked = set(self._links.values())
-        wanted = 0
-        for peer in witnesses_of(self._voter.name, names, CANDIDATES):
-            state = self._voter.peers.get(peer)
-            if state is not None and state.opinion is Opinion.UNHEALTHY:
-                continue
-            wanted += 1
-            if wanted > PARTNERS:
-                break
-            member = self._voter.member(peer)
-            if member is None or peer in linked or peer in self._dialling or now < self._not_before(peer):
-                continue
-            self._dialling.add(peer)
-            self.dialler.dial(member, partial(self._dial_failed, peer))
-
-    def _not_before(self, peer: str) -> float:
-        return self._backoffs.get(peer, (None, 0.0))[1]
+        if self.dialler is not None and self._voter.member(self._voter.name) is not None:
+            for member in self._partners.due(set(self._links.values()), now):
+                self.dialler.dial(member, partial(self._dial_failed, member.name))
 
     def _dial_failed(self, peer: str, reason: str) -> None:
-        self._dialling.discard(peer)
-        now = self._reactor.seconds()
-        backoff = self._backoffs.get(peer, (None, 0.0))[0] or Backoff(initial=2.0, maximum=30.0)
-        self._backoffs[peer] = (backoff, now + backoff.failed(now))
+        self._partners.failed(peer, self._reactor.seconds())
         _log.debug("no link with {peer}: {reason}", peer=peer, reason=reason)
 
     def status(self) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""What is held of a node of a checked unit. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from superedge.health.cloud.cluster import NodeLease
+from superedge.health.votes.decisions import Contact, Outcome
+from superedge.health.votes.messages import Member
+from superedge.health.votes.timing import Timing
+from superedge.health.votes.verdicts import Judgement, Verdict
+
+
+class Settings(NamedTuple):
+    """``minimum``: witnesses that it takes to call a node dead. ``keep_unknown``: seconds, None for ever."""
+
+    witnesses: int = 10
+    minimum: int = 2
+    keep_unknown: float | None = None
+    timing: Timing = Timing()
+
+
+class Standing(NamedTuple):
+    """One node's. ``since``: when its verdict changed, seconds since 1970."""
+
+    verdict: Verdict
+    judgement: Judgement
+    contact: Contact
+    outcome: Outcome
+    since: float
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of a node beside its object. ``renewed``: when its Lease was, by the reactor's clock."""
+
+    lease: NodeLease | None = None
+    renewed: float = 0.0
+    session: bool = False
+    lost_session: bool = False
+    answers: bool = True
+    standing: Standing | None = None
+    unknown_since: float | None = None
+    torn_since: float | None = None
+
+
+@dataclass(slots=True)
+class Group:
+    """A unit: its members by name, and their names sorted."""
+
+    members: dict[str, Member] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
