@@ -83,10 +83,27 @@ func (w *watcher) NotifyLeave(node *memberlist.Node) {
 	w.at = append(w.at, time.Now())
 }
 
+// noticed says how many seconds each node but the dead one took to hold it dead, of those that do.
+func noticed(watchers []*watcher, died time.Time) []float64 {
+	times := []float64{}
+	for number, seen := range watchers {
+		seen.mutex.Lock()
+		for at, name := range seen.left {
+			if number != 1 && name == "edge-1" {
+				times = append(times, seen.at[at].Sub(died).Seconds())
+				break
+			}
+		}
+		seen.mutex.Unlock()
+	}
+	return times
+}
+
 func main() {
 	count := flag.Int("nodes", 10, "how many nodes")
 	loss := flag.Float64("loss", 0, "part of the packets that is lost")
 	calm := flag.Duration("calm", 30*time.Second, "how long to watch before the death")
+	wait := flag.Duration("wait", 40*time.Second, "how long a death may take to be noticed by all; 0 for no death")
 	flag.Parse()
 	shared := &network{loss: *loss}
 	lists, watchers := []*memberlist.Memberlist{}, []*watcher{}
@@ -132,21 +149,13 @@ func main() {
 		seen.mutex.Unlock()
 	}
 	died := time.Now()
-	_ = lists[1].Shutdown()
-	time.Sleep(40 * time.Second)
 	times := []float64{}
-	for number, seen := range watchers {
-		if number == 1 {
-			continue
-		}
-		seen.mutex.Lock()
-		for at, name := range seen.left {
-			if name == "edge-1" {
-				times = append(times, seen.at[at].Sub(died).Seconds())
-				break
-			}
-		}
-		seen.mutex.Unlock()
+	if *wait > 0 {
+		_ = lists[1].Shutdown()
+	}
+	for time.Since(died) < *wait && len(times) < *count-1 {
+		time.Sleep(100 * time.Millisecond)
+		times = noticed(watchers, died)
 	}
 	sort.Float64s(times)
 	median := -1.0
