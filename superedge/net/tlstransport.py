@@ -342,7 +342,7 @@ def describe_tls_failure(problem: ssl.SSLError) -> str:
     """Why a handshake failed: one clause for a log line or an error."""
     if isinstance(problem, ssl.SSLCertVerificationError):
         return f"certificate not accepted: {problem.verify_message}"
-    if isinstance(problem, ssl.SSLEOFError):
+    if isinstance(problem, ssl.SSLEOFError | ssl.SSLSyscallError):
         return "the peer closed during the TLS handshake"
     if problem.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
         return "TLS handshake failed: the peer does not speak TLS"
