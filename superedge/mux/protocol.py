@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -191,7 +192,9 @@ class MuxConnection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, and with it every stream."""
-        self._end(self._close_reason or reason.getErrorMessage())
+        closed = reason.check(ConnectionDone, ConnectionLost) is not None
+        told = "the peer closed the connection and gave no reason" if closed else reason.getErrorMessage()
+        self._end(self._close_reason or told)
 
     def _end(self, reason: str) -> None:
         if self._ended is not None:

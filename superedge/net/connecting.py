@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from superedge.config.addresses import Address, TCPAddress, UnixAddress
 from superedge.interfaces import IReactor
+from superedge.net.descriptors import KEPT_BY_DIALS, ceiling
 from superedge.net.errors import ConnectionRefused, ConnectTimeout
 from superedge.net.sockets import prepare
 
@@ -37,9 +38,13 @@ def connect(reactor: IReactor, address: Address) -> Deferred[socket.socket]:
 async def connect_nearby(reactor: IReactor, address: TCPAddress, timeout: float) -> socket.socket:
     """A prepared socket connected to who is on this host as a rule: then there is nothing to wait for.
 
-    ``timeout`` is in seconds. Raises ConnectionRefused or ConnectTimeout.
+    ``timeout`` is in seconds. Raises ConnectionRefused, also when only the last file descriptors are left, or
+    ConnectTimeout.
     """
     sock, problem = _start(address)
+    if sock.fileno() >= ceiling(KEPT_BY_DIALS):
+        sock.close()
+        raise _refused(address, errno.EMFILE)
     if problem in _UNDER_WAY:
         # On loopback the handshake is over by now; the second call says so.
         problem = sock.connect_ex((address.host, address.port))

@@ -29,6 +29,7 @@ from zope.interface import implementer
 from superedge.config.addresses import Address, TCPAddress, UnixAddress
 from superedge.interfaces import IReactor
 from superedge.net.connecting import connect
+from superedge.net.descriptors import KEPT
 from superedge.net.errors import ConnectError, ConnectTimeout, TLSError
 from superedge.net.listener import ListeningSocket, bind
 from superedge.net.racing import ATTEMPT_DELAY, Attempt, first_of
@@ -118,7 +119,8 @@ class _Handshake(Protocol):
 class ServerEndpoint:
     """Listens on ``address``; with ``tls``, protocols see only connections whose handshake succeeded.
 
-    A Unix socket is made with ``mode`` and replaces a stale one that nobody answers on.
+    A Unix socket is made with ``mode`` and replaces a stale one that nobody answers on. Callers leave
+    ``kept`` file descriptors to the process.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class ServerEndpoint:
         mode: int = 0o660,
         backlog: int = 1024,
         reuse_port: bool = False,
+        kept: int = KEPT,
     ) -> None:
         self._reactor = reactor
         self._address = address
@@ -138,6 +141,7 @@ class ServerEndpoint:
         self._mode = mode
         self._backlog = backlog
         self._reuse_port = reuse_port
+        self._kept = kept
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """As `listen_now`, for who expects a Deferred."""
@@ -158,7 +162,7 @@ class ServerEndpoint:
                     ", by a listener or by an outgoing connection"  # which may have any port of a wide range
                 )
             raise ConnectError(text) from problem
-        port = ListeningSocket(sock, self._address, self._reactor, factory, accepted)
+        port = ListeningSocket(sock, self._address, self._reactor, factory, accepted, self._kept)
         port.startListening()
         return port
 

@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from superedge.config.addresses import Address, UnixAddress
 from superedge.interfaces import IReactor
+from superedge.net.descriptors import KEPT, ceiling
 from superedge.net.sockets import prepare, socket_address
 
 ACCEPTS_A_ROUND = 64
@@ -80,7 +81,10 @@ def _remove_stale(path: str) -> None:
 
 @implementer(IListeningPort)
 class ListeningSocket(abstract.FileDescriptor):
-    """Accepts connections and gives each to ``accepted``, with what the socket module calls its address."""
+    """Accepts connections and gives each to ``accepted``, with what the socket module calls its address.
+
+    It takes none while no more than ``kept`` of the process's descriptors are left.
+    """
 
     def __init__(
         self,
@@ -89,12 +93,14 @@ class ListeningSocket(abstract.FileDescriptor):
         reactor: IReactor,
         factory: IProtocolFactory,
         accepted: Callable[[socket.socket, Any], None],
+        kept: int = KEPT,
     ) -> None:
         abstract.FileDescriptor.__init__(self, reactor)
         self._socket = sock
         self._address = address
         self._factory = factory
         self._accepted = accepted
+        self._ceiling = ceiling(kept)
         self._expected = 1
         """Accepts to try in a round: asking in vain costs as much as accepting."""
         self._exhausted = False
@@ -117,34 +123,54 @@ class ListeningSocket(abstract.FileDescriptor):
                 return
             except OSError as problem:
                 if problem.errno in _EXHAUSTED:
-                    self._pause(problem)
+                    self._pause(os.strerror(problem.errno or 0))
                     return
                 continue  # the peer gave up while it waited
             if self._exhausted:
                 self._exhausted = False
                 _log.info("accepts again on {address}", address=self._address)
+            number = sock.fileno()
             try:
                 self._accepted(sock, peer)
             except Exception:
                 _log.failure("connection on {address} dropped", address=self._address)
                 sock.close()
+            if number >= self._ceiling:
+                self._pause("the last file descriptors are kept for the process itself")
+                return
         self._expected = min(2 * self._expected, ACCEPTS_A_ROUND)
 
-    def _pause(self, problem: OSError) -> None:
+    def _pause(self, problem: str) -> None:
         """Callers wait in the kernel's queue until something is released."""
         if not self._exhausted:
             self._exhausted = True
             _log.error(
                 "cannot accept on {address}: {problem}; tries again until it can",
                 address=self._address,
-                problem=problem.strerror,
+                problem=problem,
             )
         self.stopReading()
+        self._wait()
+
+    def _wait(self) -> None:
         cast(IReactor, self.reactor).callLater(EXHAUSTED_PAUSE, self._accept_again)
 
     def _accept_again(self) -> None:
-        if self.connected:
+        if not self.connected:
+            return
+        if self._is_short():
+            self._wait()
+        else:
             self.startReading()
+
+    def _is_short(self) -> bool:
+        """Whether the next descriptor is one of those that are kept."""
+        try:
+            number = os.dup(self.fileno())
+        except OSError:
+            return False  # accepting says what is wrong
+        os.close(number)
+        return number >= self._ceiling
 
     def stopListening(self) -> Deferred[None]:
         """Close the socket; connections already accepted go on."""

@@ -119,7 +119,7 @@ class TLSTransport(StreamTransport):
                     return self._send_control()
                 at, _ = self._feed(at, size, 1)
             except ssl.SSLError as problem:
-                self.failure_text = describe_tls_failure(problem)
+                self._failed(describe_tls_failure(problem))
                 self._send_control()  # the alert that tells the peer why
                 return main.CONNECTION_LOST
         lost = self._send_control()
@@ -136,6 +136,10 @@ class TLSTransport(StreamTransport):
         self.startReading()
         on_ready()
         return self._hand_over_early()
+
+    def _failed(self, why: str) -> None:
+        """Note the cause, which comes first: what is read of a lost connection fails again, for less."""
+        self.failure_text = self.failure_text or why
 
     def peer_der(self) -> bytes:
         """The peer's certificate, DER; empty without one."""
@@ -159,7 +163,7 @@ class TLSTransport(StreamTransport):
             return None
         except OSError as problem:
             if self._on_ready is not None:
-                self.failure_text = f"connection lost in the TLS handshake: {problem.strerror or problem}"
+                self._failed(f"connection lost in the TLS handshake: {problem.strerror or problem}")
             return main.CONNECTION_LOST
         if self._on_ready is not None:
             if not size:
@@ -197,10 +201,10 @@ class TLSTransport(StreamTransport):
                 return done, main.CONNECTION_DONE
             except ssl.SSLError as problem:
                 # In TLS 1.3 a server's verdict on our certificate arrives after the handshake.
-                self.failure_text = f"TLS failed: {_reason(problem)}"
+                self._failed(f"TLS failed: {_reason(problem)}")
                 end = main.CONNECTION_LOST
             if barren > 0 and self._too_many(barren):
-                self.failure_text = "the peer sends too many TLS records without data"
+                self._failed("the peer sends too many TLS records without data")
                 end = main.CONNECTION_LOST
             if at == size:
                 break
@@ -342,7 +346,7 @@ def describe_tls_failure(problem: ssl.SSLError) -> str:
     """Why a handshake failed: one clause for a log line or an error."""
     if isinstance(problem, ssl.SSLCertVerificationError):
         return f"certificate not accepted: {problem.verify_message}"
-    if isinstance(problem, ssl.SSLEOFError):
+    if isinstance(problem, ssl.SSLEOFError | ssl.SSLSyscallError):
         return "the peer closed during the TLS handshake"
     if problem.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
         return "TLS handshake failed: the peer does not speak TLS"

@@ -15,6 +15,7 @@ from superedge import __version__
 from superedge.config.addresses import parse_address
 from superedge.config.ops import OpsConfig
 from superedge.interfaces import IReactor
+from superedge.net.descriptors import KEPT_BY_MONITORING
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.sockets import address_text
 from superedge.reactor.loops import standing_loops
@@ -23,7 +24,6 @@ from superedge.web.silence import watch_clients
 
 CLIENT_IDLE = 180.0
 """Seconds that a client's connection may be idle between requests: more than most scrape in."""
-
 BUILD = Info("superedge_build", "Which SuperEdge this is")
 
 _log = Logger()
@@ -42,7 +42,7 @@ class OpsServer(Service):
     name = "ops"
 
     def __init__(self, reactor: IReactor, config: OpsConfig) -> None:
-        self._endpoint = ServerEndpoint(reactor, parse_address(config.listen))
+        self._endpoint = ServerEndpoint(reactor, parse_address(config.listen), kept=KEPT_BY_MONITORING)
         disable_created_metrics()  # a second time series for each counter, which nobody asks for
         BUILD.info({"version": __version__})
         healthy: Page = (b"text/plain", self._healthy)

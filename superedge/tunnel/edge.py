@@ -99,7 +99,7 @@ class TunnelEdge(Service):
         self.connected_to: str | None = None
         """The server of the session in use."""
         self.problem = ""
-        """Why a server could not be reached last; empty while one is."""
+        """Why a server could not be reached last, or began no session; empty while there is one."""
 
     def startService(self) -> None:
         """Begin to dial."""
@@ -252,9 +252,12 @@ class TunnelEdge(Service):
     def _refused(self, connection: MuxConnection, reason: str) -> None:
         if self.running:  # else it is this end that stops
             metrics.SESSIONS_REFUSED.labels("edge").inc()
+            peer = address_text(connection.peer)
+            if not self._active:
+                self.problem = f"the cloud at {peer} began none: {reason}"
             _log.warn(
                 "the cloud at {peer} began no session: {reason}; it was shown {path}, subject {subject}",
-                peer=address_text(connection.peer),
+                peer=peer,
                 reason=reason,
                 path=str(self._config.certificate),
                 subject=_subject(self._config.certificate),

@@ -311,6 +311,20 @@ class PlainTests(EndpointCase):
 
 
 class TLSTests(EndpointCase):
+    async def test_a_peer_that_answers_in_plain_text_and_closes(self) -> None:
+        class Plain(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                assert self.transport is not None
+                self.transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                self.transport.loseConnection()
+
+        address = await self.listen(Plain)
+        ca = self.authority()
+        for _ in range(20):
+            with self.assertRaises(TLSError) as failed:
+                await self.dial(address, self.client_tls(ca))
+            self.assertIn("does not speak TLS", str(failed.exception))
+
     async def test_both_names_are_known(self) -> None:
         ca = self.authority()
         address = await self.listen(Echo, self.server_tls(ca))

@@ -1,9 +1,11 @@
-"""A listening socket in need: descriptors that have run out."""
+"""A listening socket in need: descriptors that have run out, or are about to."""
 
 from __future__ import annotations
 
 import errno
 import os
+import resource
+import sys
 from typing import Any, cast
 
 from twisted.internet.protocol import Factory
@@ -12,12 +14,18 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.addresses import TCPAddress
+from superedge.net.descriptors import KEPT, KEPT_BY_DIALS, KEPT_BY_MONITORING, ceiling
 from superedge.net.listener import EXHAUSTED_PAUSE, ListeningSocket
 
 
 class Accepted:
+    number = 1
+
     def setblocking(self, flag: bool) -> None:
         pass
+
+    def fileno(self) -> int:
+        return self.number
 
 
 class Socket:
@@ -76,9 +84,40 @@ class ExhaustionTests(SynchronousTestCase):
                 ],
             )
 
+    def test_the_last_descriptors_are_not_for_callers(self) -> None:
+        self.patch(Accepted, "number", ceiling(KEPT) - 1)
+        self.socket.waiting = 3
+        self.port.doRead()
+        self.assertIn(self.port, self.reactor.getReaders())
+        self.patch(Accepted, "number", ceiling(KEPT))
+        with capturedLogs() as events:
+            self.port.doRead()
+        self.assertEqual((self.socket.waiting, len(self.taken)), (1, 2))
+        self.assertEqual([event["log_level"].name for event in events], ["error"])
+        self.patch(os, "dup", lambda _: ceiling(KEPT))
+        self.patch(os, "close", lambda _: None)
+        self.reactor.advance(EXHAUSTED_PAUSE)
+        self.assertNotIn(self.port, self.reactor.getReaders())
+        self.patch(os, "dup", lambda _: ceiling(KEPT) - 1)
+        self.reactor.advance(EXHAUSTED_PAUSE)
+        self.assertIn(self.port, self.reactor.getReaders())
+
     def test_one_that_is_closed_meanwhile_stays_closed(self) -> None:
         self.socket.problem = errno.EMFILE
         self.port.doRead()
         self.port.connected = 0
         self.reactor.advance(EXHAUSTED_PAUSE)
         self.assertNotIn(self.port, self.reactor.getReaders())
+
+
+class CeilingTests(SynchronousTestCase):
+    def test_who_leaves_how_many(self) -> None:
+        for limit, found in {
+            1024: (960, 992, 1016),
+            256: (192, 224, 248),
+            100: (75, 88, 97),
+            -1: (sys.maxsize,) * 3,
+        }.items():
+            self.patch(resource, "getrlimit", lambda _: (limit, -1))  # noqa: B023
+            kept = (KEPT, KEPT_BY_DIALS, KEPT_BY_MONITORING)
+            self.assertEqual(tuple(ceiling(each) for each in kept), found, limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from typing import Any
 
@@ -24,3 +25,12 @@ class RefusedTests(TestCase):
             self.assertIn(f"{address}: Too many open files", str(problem))
             with self.assertRaises(ConnectionRefused):
                 await connect_nearby(reactor, address, 1.0)
+
+    async def test_the_last_descriptors_are_not_for_targets(self) -> None:
+        self.patch(resource, "getrlimit", lambda _: (1, 1))
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        address = TCPAddress("127.0.0.1", listening.getsockname()[1])
+        with self.assertRaises(ConnectionRefused) as refused:
+            await connect_nearby(reactor, address, 1.0)
+        self.assertIn("Too many open files", str(refused.exception))

@@ -43,8 +43,9 @@ class RefusedEdgeTests(TunnelCase):
         self.assertGreater(value("sessions_refused_total", end="edge"), refused)
 
     async def test_a_certificate_of_no_node(self) -> None:
-        self.make_edge("system:admin", [])
+        edge = self.make_edge("system:admin", [])
         await self.until(lambda: self.lines("edge") and self.lines("cloud"))
+        self.assertRegex(edge.waits_for(), r"^a tunnel session: the cloud at 127\.0\.0\.1:\d+ began none: .")
         self.assertIn("CN=system:admin", self.lines("edge")[0])
         line = self.lines("cloud")[0]
         self.assertIn("subject 'CN=system:admin', issuer 'CN=", line)

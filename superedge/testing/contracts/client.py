@@ -23,7 +23,7 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server said."""
+    """What the server said; ``headers`` are by names in lower case, those of one name joined by commas."""
 
     status: int
     headers: Mapping[str, str]
@@ -92,8 +92,9 @@ class Client:
         """One request; ``body`` is sent as JSON unless it is bytes."""
         connection, response = self._send(method, path, body, accept, content_type, headers or {}, query)
         try:
-            names = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, names, response.read())
+            names = {name.lower() for name, _ in response.getheaders()}
+            lines = {name: response.getheader(name, "") for name in names}
+            return Answer(response.status, lines, response.read())
         finally:
             connection.close()
 
