@@ -13,7 +13,7 @@ from pathlib import Path
 
 STEP = 8 * 1024 * 1024
 """Bytes of growth that are worth looking for holes."""
-LOOKS = 10
+TRIMS = 10
 """Times to look for them then: a store may hold on to what it writes for a while."""
 LARGE = 8 * 1024 * 1024
 """Bytes of a block that goes back by itself when it is freed."""
@@ -26,7 +26,7 @@ def resident() -> int:
     return int(_STATISTICS.read_bytes().split()[1]) * mmap.PAGESIZE
 
 
-class Slack:
+class HeapTrimmer:
     """Calls ``give_back`` when the process has grown since it was called last, and some times more."""
 
     def __init__(
@@ -38,17 +38,17 @@ class Slack:
         self._before = 0
         self._left = 0
 
-    def look(self) -> None:
+    def check(self) -> None:
         """To be called now and then."""
         if self._measure() >= self._before + STEP:
-            self._left = LOOKS
+            self._left = TRIMS
         if self._left:
             self._left -= 1
             self._give_back()
             self._before = self._measure()
 
 
-def let_large_blocks_go() -> None:
+def return_large_blocks() -> None:
     """From now on a block of LARGE bytes goes back at once, in the whole process.
 
     The C library keeps blocks of up to 32 MiB for the next one, once it has seen such a block freed. Smaller

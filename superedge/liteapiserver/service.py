@@ -17,28 +17,28 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.errors import ConfigWarning
 from superedge.interfaces import ICacheStore, IReactor, IResponseFilter
-from superedge.liteapiserver.access.authrequests import Questions
+from superedge.liteapiserver.access.authrequests import AuthRequests
 from superedge.liteapiserver.access.credentials import Credentials
 from superedge.liteapiserver.access.issuer import Issuer
 from superedge.liteapiserver.access.reviews import Reviews
 from superedge.liteapiserver.access.seal import Seal, generate_key
-from superedge.liteapiserver.access.tokens import TokenVault, keep_key, read_key
+from superedge.liteapiserver.access.tokens import TokenCache, read_key, write_key
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.backlog import Backlog
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.committer import Committer
-from superedge.liteapiserver.cache.limits import Limits
+from superedge.liteapiserver.cache.eviction import Limits
 from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.forward.filters import Filters
-from superedge.liteapiserver.frontend import Frontend
-from superedge.liteapiserver.heap import Slack, let_large_blocks_go
-from superedge.liteapiserver.upstream.health import Finding, Health
+from superedge.liteapiserver.frontend import Collaborators, Frontend, FrontendSettings
+from superedge.liteapiserver.heap import HeapTrimmer, return_large_blocks
+from superedge.liteapiserver.upstream.health import Health, ProbeReport
 from superedge.liteapiserver.upstream.history import History
 from superedge.liteapiserver.upstream.identity import IdentityManager
-from superedge.liteapiserver.upstream.issuerwatch import IssuerWatch
+from superedge.liteapiserver.upstream.issuerkeys import IssuerKeys
 from superedge.liteapiserver.upstream.prefetch import Prefetch
 from superedge.liteapiserver.upstream.probe import probe
-from superedge.liteapiserver.upstream.vouching import Vouching
+from superedge.liteapiserver.upstream.tokenreviewer import TokenReviewer
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.servers import Servers
 from superedge.reactor.draining import drained
@@ -51,11 +51,11 @@ from superedge.web.pool import IDLE_TIMEOUT, Pool
 from superedge.web.server import Request, ServerFactory
 from superedge.web.silence import watch_clients
 
-SWEEP = 0.5
-SLOW_LOOK = 0.25
-SLACK_LOOK = 1.0
-STORE_LOOK = 2.0
-IDENTITY_CHECK = 5.0
+SWEEP_INTERVAL = 0.5
+SLOW_CHECK_INTERVAL = 0.25
+TRIM_INTERVAL = 1.0
+STORE_CHECK_INTERVAL = 2.0
+IDENTITY_SCAN_INTERVAL = 5.0
 CLIENT_IDLE = 180.0
 """Seconds that a client's connection may be idle: longer than clients of the API keep one themselves."""
 
@@ -108,33 +108,37 @@ class LiteAPIServer(Service):
         self._credentials = Credentials(
             self._commit, time.time, self._issuer if config.verify_tokens else None
         )
-        self.vouching = Vouching(
+        self.token_reviewer = TokenReviewer(
             reactor, self._credentials, self._host.encode(), lambda: self.identities.anonymous
         )
         self._new_key: bytes | None = None
         self._key = self._token_key()
-        self._tokens = TokenVault(self._key, self._commit, time.time)
+        self._tokens = TokenCache(self._key, self._commit, time.time)
         self._committer.on_lost = self._save
         reviews = Reviews(config.review_reuse, reactor.seconds, time.time)
         self.health = Health(reactor, self._probe, upstream.probe_interval)
-        history = History(reactor, self._host.encode(), self.cache.newest, self.cache.went_back)
+        history = History(reactor, self._host.encode(), self.cache.newest, self.cache.cluster_restored)
         self.frontend = Frontend(
             reactor,
-            self.identities,
-            self.health,
-            self.cache,
-            self._credentials,
-            self.vouching,
-            Questions(self._tokens, reviews, self.vouching.seen),
-            Filters(filters, config.cache.max_body),
-            history,
-            self._host.encode(),
-            config.unknown_certificate == "forward",
-            upstream.http2 == "all",
-            config.resume_within,
-            upstream.probe_timeout / 4,
+            Collaborators(
+                identities=self.identities,
+                health=self.health,
+                cache=self.cache,
+                credentials=self._credentials,
+                token_reviewer=self.token_reviewer,
+                auth_requests=AuthRequests(self._tokens, reviews, self.token_reviewer.review),
+                filters=Filters(filters, config.cache.max_body),
+                history=history,
+            ),
+            FrontendSettings(
+                host=self._host.encode(),
+                forward_unknown=config.unknown_certificate == "forward",
+                share_all=upstream.http2 == "all",
+                resume_within=config.resume_within,
+                slow=upstream.probe_timeout / 4,
+            ),
         )
-        self._issuer_watch = IssuerWatch(reactor, self._issuer, self._host.encode(), self.identities.pools)
+        self._issuer_keys = IssuerKeys(reactor, self._issuer, self._host.encode(), self.identities.pools)
         self._prefetch = Prefetch(
             reactor,
             config.prefetch,
@@ -149,11 +153,11 @@ class LiteAPIServer(Service):
         self._not_loaded = "lite-apiserver's cache, which is being read"
         self._ports: list[IListeningPort] = []
         self._looks = [
-            PeriodicCall(reactor, SLOW_LOOK, self.frontend.look_for_slow),
-            PeriodicCall(reactor, STORE_LOOK, self._committer.look),
-            PeriodicCall(reactor, SWEEP, self._sweep),
-            PeriodicCall(reactor, SLACK_LOOK, Slack().look),
-            PeriodicCall(reactor, IDENTITY_CHECK, self.identities.check),
+            PeriodicCall(reactor, SLOW_CHECK_INTERVAL, self.frontend.check_slow),
+            PeriodicCall(reactor, STORE_CHECK_INTERVAL, self._committer.check),
+            PeriodicCall(reactor, SWEEP_INTERVAL, self._sweep),
+            PeriodicCall(reactor, TRIM_INTERVAL, HeapTrimmer().check),
+            PeriodicCall(reactor, IDENTITY_SCAN_INTERVAL, self.identities.check),
             watch_clients(reactor, self._factory, CLIENT_IDLE),
         ]
 
@@ -193,10 +197,10 @@ class LiteAPIServer(Service):
     def _key_path(self) -> Path:
         return self._config.cache.path / "token.key"
 
-    def _keep_key(self) -> None:
+    def _write_key(self) -> None:
         if self._new_key is not None:
             try:
-                keep_key(self._key_path, self._new_key)
+                write_key(self._key_path, self._new_key)
             except OSError as problem:
                 self._no_key(problem)
 
@@ -204,7 +208,7 @@ class LiteAPIServer(Service):
         """Everything that the store is to hold, once more: it was lost."""
         if self._config.cache.store != "memory":
             self._new_key = self._key
-            self._keep_key()
+            self._write_key()
         self._commit(records.STARTED, (), b"")
         for part in (self._issuer, self._credentials, self._tokens, self.cache):
             part.save()
@@ -219,12 +223,12 @@ class LiteAPIServer(Service):
     def _commit(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
         self._committer.add(kind, key, value)
 
-    async def _probe(self) -> Finding:
+    async def _probe(self) -> ProbeReport:
         upstream = self._config.upstream
         found = self.identities.get(upstream.probe_identity) if upstream.probe_identity else None
         pool = found.pool if found is not None else self.identities.anonymous
         return await probe(
-            self._reactor, pool, self._host, upstream.probe_timeout, insists=not self.health.online
+            self._reactor, pool, self._host, upstream.probe_timeout, retry=not self.health.online
         )
 
     @property
@@ -235,8 +239,8 @@ class LiteAPIServer(Service):
     def startService(self) -> None:
         """Listen at once; requests wait until the cache is loaded. Raises ConnectError."""
         super().startService()
-        let_large_blocks_go()
-        self._keep_key()
+        return_large_blocks()
+        self._write_key()
         for address in self._config.listen:
             endpoint = ServerEndpoint(self._reactor, parse_address(address), self._tls)
             self._ports.append(endpoint.listen_now(cast(Any, self._factory)))
@@ -256,17 +260,17 @@ class LiteAPIServer(Service):
             entries = list(await self._store.load())
         except Exception as problem:
             _log.critical("the cache cannot be read, it begins empty: {problem}", problem=problem)
-            self._committer.unread(problem)
+            self._committer.load_failed(problem)
             entries = []
         self._committer.loaded(entries)
         # The first change of every life: whether the store takes any is known at once.
         self._commit(records.STARTED, (), b"")
-        self._issuer.restore(entries)
-        self._credentials.restore(entries)
-        self._tokens.restore(entries, readable=self._new_key is None)
+        self._issuer.load(entries)
+        self._credentials.load(entries)
+        self._tokens.load(entries, readable=self._new_key is None)
         count = len(entries)
-        self.cache.restore(entries)
-        self.frontend.history.doubt()
+        self.cache.load(entries)
+        self.frontend.history.reset()
         _log.info(
             "cache of {count} records loaded in {seconds:.3f} s",
             count=count,
@@ -290,9 +294,9 @@ class LiteAPIServer(Service):
 
     def _sweep(self) -> None:
         if self._config.verify_tokens and self.health.online:
-            self._issuer_watch.look()
-        self._prefetch.look()
-        self.cache.trim()
+            self._issuer_keys.poll()
+        self._prefetch.poll()
+        self.cache.evict()
         self.cache.measure()
         before = self._reactor.seconds() - IDLE_TIMEOUT
         for pool in self.identities.pools():
@@ -306,8 +310,8 @@ class LiteAPIServer(Service):
         for look in self._looks:
             look.stop()
         self.health.stop()
-        self._issuer_watch.stop()
-        self.vouching.stop()
+        self._issuer_keys.stop()
+        self.token_reviewer.stop()
         self._prefetch.stop()
         self.frontend.end_watches()
         self._factory.close_idle()

@@ -8,10 +8,10 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.heap import LOOKS, STEP, Slack, resident
+from superedge.liteapiserver.heap import STEP, TRIMS, HeapTrimmer, resident
 
 
-class SlackTests(SynchronousTestCase):
+class HeapTrimmerTests(SynchronousTestCase):
     def test_growth_counts_from_what_was_left_the_last_time(self) -> None:
         size = 100 * STEP
         calls: list[int] = []
@@ -21,16 +21,16 @@ class SlackTests(SynchronousTestCase):
             calls.append(size)
             size -= STEP // 2
 
-        slack = Slack(lambda: size, give_back)
-        for _ in range(LOOKS + 5):
-            slack.look()
-        self.assertEqual(calls, [100 * STEP - n * STEP // 2 for n in range(LOOKS)])
+        trimmer = HeapTrimmer(lambda: size, give_back)
+        for _ in range(TRIMS + 5):
+            trimmer.check()
+        self.assertEqual(calls, [100 * STEP - n * STEP // 2 for n in range(TRIMS)])
         size += STEP - 1
-        slack.look()
-        self.assertEqual(len(calls), LOOKS)
+        trimmer.check()
+        self.assertEqual(len(calls), TRIMS)
         size += 1
-        slack.look()
-        self.assertEqual(len(calls), LOOKS + 1)
+        trimmer.check()
+        self.assertEqual(len(calls), TRIMS + 1)
 
     def test_the_system_says_how_much_it_is(self) -> None:
         before = resident()
@@ -39,12 +39,12 @@ class SlackTests(SynchronousTestCase):
             for at in range(0, len(ballast), mmap.PAGESIZE):
                 ballast[at] = 1
             self.assertGreaterEqual(resident(), before + STEP * 3)
-        Slack().look()
+        HeapTrimmer().check()
 
     def test_large_blocks_go_back_when_they_are_freed(self) -> None:
         script = """
-from superedge.liteapiserver.heap import STEP, let_large_blocks_go, resident
-let_large_blocks_go()
+from superedge.liteapiserver.heap import STEP, return_large_blocks, resident
+return_large_blocks()
 block = b"x" * STEP * 3
 del block  # from now on the C library would keep blocks of this size
 before = resident()

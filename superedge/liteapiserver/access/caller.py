@@ -11,7 +11,7 @@ from superedge.web.pool import Pool
 _IMPERSONATE = b"impersonate-"
 
 
-def acting_as(lines: bytes) -> str:
+def impersonation(lines: bytes) -> str:
     """What the name of a client begins with that asks as somebody else; empty for one that does not.
 
     ``lines`` are the headers that it is forwarded with. Whoever it asks as, with which groups and extra
@@ -34,7 +34,7 @@ def certificate_identity(common_name: str) -> str:
 
 
 class Caller:
-    """The pool that speaks for a client, and the client's name in the cache, see `acting_as`.
+    """The pool that speaks for a client, and the client's name in the cache, see `impersonation`.
 
     ``token`` is set when it is what names the client, and not a certificate. ``is_known`` is false for a
     client that cannot be told from others by what it presents: nothing is remembered for it.

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import JSON_FAULTS, DecodeError
-from superedge.liteapiserver.access.expiring import BOOT, NEVER, Expiring
+from superedge.liteapiserver.access.expiring import NEVER, UNIX_EPOCH, ExpiringTable
 from superedge.liteapiserver.access.jwt import SUBJECT, Claims, TokenError
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.records import Commit
@@ -29,11 +29,11 @@ ANONYMOUS = "anonymous"
 UNATTRIBUTED = "unattributed"
 """Who presents credentials that are not one bearer token."""
 _NOBODY = frozenset({"", "system:anonymous"})
-_MAX_HELD = 1000
-MAX_JUDGED = 10_000
+_MAX_CACHED = 1000
+MAX_VERDICTS = 10_000
 """Tokens of which is remembered what the cloud said. Some never expire, and an API server lets a kubelet's
 tokens live for a year, though new ones are made every hour."""
-_LONGEST_NAME = 600
+_MAX_NAME = 600
 """Characters of the longest name that claims give."""
 _CLAIMED = "token:"
 """How a name begins that is made of claims."""
@@ -49,7 +49,7 @@ class _Claims(msgspec.Struct):
     exp: float | None = None
 
 
-class _Judged(msgspec.Struct, omit_defaults=True):
+class _Verdict(msgspec.Struct, omit_defaults=True):
     """What the cloud said of a token; ``owner`` is whom the token names."""
 
     owner: str
@@ -75,7 +75,7 @@ def read_claims(token: str) -> _Claims | None:
     return claims if claims.sub else None
 
 
-class Identified(NamedTuple):
+class TokenIdentity(NamedTuple):
     """Of a token: a name for the cache, its hash, its subject and Unix time of expiry if it has them."""
 
     name: str
@@ -84,7 +84,7 @@ class Identified(NamedTuple):
     expires: float | None
 
 
-class Judge(Protocol):
+class TokenIssuer(Protocol):
     """Who signs tokens, as `superedge.liteapiserver.access.issuer.Issuer` knows it."""
 
     @property
@@ -94,24 +94,24 @@ class Judge(Protocol):
     def verify(self, token: str) -> Claims:
         """The claims of a token that is to be believed. Raises TokenError."""
 
-    def disowns(self, issuer: str, token: str) -> bool:
+    def is_forged(self, issuer: str, token: str) -> bool:
         """Whether a token says that it is of this issuer and is not."""
 
 
 class Credentials:
     """Which tokens are believed without the cloud."""
 
-    def __init__(self, commit: Commit, clock: Callable[[], float], issuer: Judge | None = None) -> None:
+    def __init__(self, commit: Commit, clock: Callable[[], float], issuer: TokenIssuer | None = None) -> None:
         """Without ``issuer`` only what the cloud accepted is believed. ``clock`` gives Unix time."""
         self._commit = commit
         self._clock = clock
         self._issuer = issuer
-        self._judged: Expiring[str, _Judged] = Expiring(MAX_JUDGED, self._forget)
+        self._verdicts: ExpiringTable[str, _Verdict] = ExpiringTable(MAX_VERDICTS, self._forget)
         # Until when, by hash, a signature was found good.
         self._verified: dict[str, float] = {}
-        self._identified: dict[str, Identified] = {}
+        self._identified: dict[str, TokenIdentity] = {}
 
-    def identify(self, token: str) -> Identified:
+    def identify(self, token: str) -> TokenIdentity:
         """Whom it names. That opens nothing: the cloud has to accept it, or its signature to be right.
 
         All tokens of one subject of one issuer have one name. A token that claims to be of the cluster's
@@ -121,45 +121,45 @@ class Credentials:
         found = self._identified.get(digest)
         if found is None:
             found = self._identify(token, digest)
-            if len(self._identified) >= _MAX_HELD:
+            if len(self._identified) >= _MAX_CACHED:
                 del self._identified[next(iter(self._identified))]
             self._identified[digest] = found
         return found
 
-    def _identify(self, token: str, digest: str) -> Identified:
+    def _identify(self, token: str, digest: str) -> TokenIdentity:
         claims = read_claims(token)
-        if claims is None or len(claims.sub) + len(claims.iss) > _LONGEST_NAME:
-            return Identified(f"credential:{digest}", digest, "", claims.exp if claims else None)
-        if self._issuer is not None and self._issuer.disowns(claims.iss, token):
-            return Identified(f"credential:{digest}", digest, claims.sub, claims.exp)
+        if claims is None or len(claims.sub) + len(claims.iss) > _MAX_NAME:
+            return TokenIdentity(f"credential:{digest}", digest, "", claims.exp if claims else None)
+        if self._issuer is not None and self._issuer.is_forged(claims.iss, token):
+            return TokenIdentity(f"credential:{digest}", digest, claims.sub, claims.exp)
         subject = quote(claims.sub, safe=_IN_SUBJECT)
-        return Identified(f"{_CLAIMED}{subject}@{claims.iss}", digest, claims.sub, claims.exp)
+        return TokenIdentity(f"{_CLAIMED}{subject}@{claims.iss}", digest, claims.sub, claims.exp)
 
-    def restore(self, entries: Iterable[Entry]) -> None:
+    def load(self, entries: Iterable[Entry]) -> None:
         """Take back what a store held."""
         for entry in entries:
             if entry.kind == records.BEARER:
                 try:
-                    header, _ = records.unpack(_Judged, entry.value)
+                    header, _ = records.unpack(_Verdict, entry.value)
                 except DecodeError:
                     self._commit(entry.kind, entry.key, None)
                     continue
-                self._hold(entry.key[0], header, BOOT)
+                self._hold(entry.key[0], header, UNIX_EPOCH)
 
     def save(self) -> None:
         """Write down everything once more, for a store that lost it."""
-        for digest, judged in self._judged.items():
-            self._commit(records.BEARER, (digest,), records.pack(judged))
+        for digest, verdict in self._verdicts.items():
+            self._commit(records.BEARER, (digest,), records.pack(verdict))
 
-    def is_judged(self, token: str) -> bool:
+    def is_accepted(self, token: str) -> bool:
         """Whether the cloud said that the token is good, and has not refused it since."""
-        known = self._judged.get(self.identify(token).digest)
+        known = self._verdicts.get(self.identify(token).digest)
         if known is None or known.refused:
             return False
-        self._judged.use(self.identify(token).digest)
+        self._verdicts.touch(self.identify(token).digest)
         return True
 
-    def accepted(self, token: str, username: str) -> bool:
+    def accept(self, token: str, username: str) -> bool:
         """The cloud says whose token it is; whether that makes it believed.
 
         An anonymous user means that the cloud saw no token in what it was sent. The name of a service
@@ -169,42 +169,42 @@ class Credentials:
         claimed = found.name.startswith(_CLAIMED) and found.subject.startswith(SUBJECT)
         if username in _NOBODY or (claimed and found.subject != username):
             return False
-        self._judge(found, refused=False)
+        self._record(found, refused=False)
         return True
 
-    def _judge(self, found: Identified, refused: bool) -> None:
-        judged = _Judged(found.name, found.expires, refused)
-        self._hold(found.digest, judged, self._clock())
-        self._commit(records.BEARER, (found.digest,), records.pack(judged))
+    def _record(self, found: TokenIdentity, refused: bool) -> None:
+        verdict = _Verdict(found.name, found.expires, refused)
+        self._hold(found.digest, verdict, self._clock())
+        self._commit(records.BEARER, (found.digest,), records.pack(verdict))
 
-    def _hold(self, digest: str, judged: _Judged, now: float) -> None:
+    def _hold(self, digest: str, verdict: _Verdict, now: float) -> None:
         # Refused ones have a share together: who makes them up pushes out no other.
-        owner = "" if judged.refused else judged.owner
-        self._judged.put(owner, digest, judged, NEVER if judged.expires is None else judged.expires, now)
+        owner = "" if verdict.refused else verdict.owner
+        self._verdicts.put(owner, digest, verdict, NEVER if verdict.expires is None else verdict.expires, now)
 
     def _forget(self, digest: str) -> None:
         self._commit(records.BEARER, (digest,), None)
 
-    def refused(self, token: str) -> bool:
+    def reject(self, token: str) -> bool:
         """The cloud answered 401; whether that tells something new.
 
         It is remembered of a token that would be believed, now or once the issuer's keys are known. Others
         are nothing.
         """
         found = self.identify(token)
-        known = self._judged.get(found.digest)
+        known = self._verdicts.get(found.digest)
         if known is not None and known.refused:
             return False
         unknown_issuer = self._issuer is not None and not self._issuer.name and bool(found.subject)
         if known is None and not unknown_issuer and not self._is_signed(token, found.digest):
             return False
-        self._judge(found, refused=True)
+        self._record(found, refused=True)
         return True
 
-    def objection(self, token: str) -> str:
+    def rejection(self, token: str) -> str:
         """Why a token is not believed without the cloud; empty for one that is."""
         found = self.identify(token)
-        known = self._judged.get(found.digest)
+        known = self._verdicts.get(found.digest)
         if known is not None and known.refused:
             return "it refused this token before"
         if found.expires is not None and found.expires <= self._clock():
@@ -224,7 +224,7 @@ class Credentials:
             except TokenError as problem:
                 _log.debug("a token is not believed: {problem}", problem=problem)
                 return False
-            if len(self._verified) >= _MAX_HELD:
+            if len(self._verified) >= _MAX_CACHED:
                 del self._verified[next(iter(self._verified))]
             self._verified[digest] = until
         return until > self._clock()

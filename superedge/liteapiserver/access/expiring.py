@@ -9,7 +9,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 NEVER = float("inf")
-BOOT = 0.0
+UNIX_EPOCH = 0.0
 """A time at which nothing has expired: after a reboot the clock may be wrong for a while."""
 
 
@@ -23,16 +23,16 @@ class _Entry(Generic[V]):
         self.size = size
 
 
-class Expiring(Generic[K, V]):
+class ExpiringTable(Generic[K, V]):
     """Beyond ``limit`` the owner that holds most loses what it put or used least lately.
 
     So nobody pushes out what others hold before it has lost all that it holds beyond their share.
     """
 
-    def __init__(self, limit: int, gone: Callable[[K], None]) -> None:
+    def __init__(self, limit: int, on_evicted: Callable[[K], None]) -> None:
         """``limit`` bounds the sum of all sizes; ``gone`` is told what went by itself."""
         self._limit = limit
-        self._gone = gone
+        self._on_evicted = on_evicted
         self._entries: dict[K, _Entry[V]] = {}
         self._owned: dict[str, dict[K, None]] = {}
         """The keys of each owner, the one used least lately first."""
@@ -58,7 +58,7 @@ class Expiring(Generic[K, V]):
         """Add or replace an entry that counts until ``end``; make room by what has expired, or is old."""
         if self._earliest <= now:
             for expired in [each for each, entry in self._entries.items() if entry.end <= now]:
-                self._drop(expired)
+                self._evict(expired)
             self._earliest = min((entry.end for entry in self._entries.values()), default=NEVER)
         if key in self._entries:
             self.remove(key)
@@ -69,9 +69,9 @@ class Expiring(Generic[K, V]):
         self._earliest = min(self._earliest, end)
         while self._size > self._limit:
             largest = max(self._sizes, key=lambda each: (self._sizes[each], each == owner))
-            self._drop(next(iter(self._owned[largest])))
+            self._evict(next(iter(self._owned[largest])))
 
-    def use(self, key: K) -> None:
+    def touch(self, key: K) -> None:
         """The entry is the last of its owner's to give way."""
         owned = self._owned[self._entries[key].owner]
         owned[key] = owned.pop(key)
@@ -86,6 +86,6 @@ class Expiring(Generic[K, V]):
         if not owned:
             del self._owned[entry.owner], self._sizes[entry.owner]
 
-    def _drop(self, key: K) -> None:
+    def _evict(self, key: K) -> None:
         self.remove(key)
-        self._gone(key)
+        self._on_evicted(key)

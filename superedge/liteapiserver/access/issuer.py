@@ -62,7 +62,7 @@ class Issuer:
         """The issuer, empty while it is not known."""
         return self._known.issuer
 
-    def restore(self, entries: Iterable[Entry]) -> None:
+    def load(self, entries: Iterable[Entry]) -> None:
         """Take back what a store held."""
         for entry in entries:
             if entry.kind == records.ISSUER:
@@ -99,7 +99,7 @@ class Issuer:
         audiences = self._audiences or [self.name]
         return verify(token, self._known.keys, self.name, audiences, self._clock())
 
-    def disowns(self, issuer: str, token: str) -> bool:
+    def is_forged(self, issuer: str, token: str) -> bool:
         """Whether a token says that it is of this issuer, and none of the issuer's keys signed it."""
         if not self.name or issuer != self.name:
             return False

@@ -18,8 +18,8 @@ from superedge.kube.protobuf import split_envelope
 from superedge.kube.request import RequestInfo
 from superedge.kube.wire import BYTES, walk
 from superedge.liteapiserver.access.credentials import read_claims
-from superedge.liteapiserver.access.expiring import Expiring
-from superedge.liteapiserver.cache.answers import Answer, refused, stale_headers
+from superedge.liteapiserver.access.expiring import ExpiringTable
+from superedge.liteapiserver.cache.answers import Answer, cloud_only, stale_headers
 
 MAX_BYTES = 8 * 1024 * 1024
 """Bytes of the answers that are held."""
@@ -91,14 +91,16 @@ class Reviews:
         self._seconds = seconds
         self._elapsed = elapsed
         self._clock = clock
-        self._held: Expiring[tuple[str, str, str, str], _Held] = Expiring(MAX_BYTES, lambda _: None)
+        self._held: ExpiringTable[tuple[str, str, str, str], _Held] = ExpiringTable(MAX_BYTES, lambda _: None)
 
     @staticmethod
-    def _key(identity: str, request: RequestInfo, question: bytes, form: str) -> tuple[str, str, str, str]:
-        return (identity, request.path, sha256(question).hexdigest(), form)
+    def _key(
+        identity: str, request: RequestInfo, request_body: bytes, form: str
+    ) -> tuple[str, str, str, str]:
+        return (identity, request.path, sha256(request_body).hexdigest(), form)
 
     def record(
-        self, identity: str, request: RequestInfo, question: bytes, content_type: str, body: bytes
+        self, identity: str, request: RequestInfo, request_body: bytes, content_type: str, body: bytes
     ) -> None:
         """Keep an answer (201). Raises DecodeError."""
         form = parse_media_type(content_type)
@@ -106,7 +108,7 @@ class Reviews:
         if request.resource == "tokenreviews":
             claims = read_claims(_reviewed_token(form.media_type, body))
             expires = claims.exp if claims is not None else None
-        key = self._key(identity, request, question, str(form))
+        key = self._key(identity, request, request_body, str(form))
         now = self._elapsed()
         held = _Held(now, expires, content_type, body)
         if self._counts(held):
@@ -117,11 +119,11 @@ class Reviews:
         still = self._elapsed() - held.at < self._seconds
         return still and (held.expires is None or self._clock() < held.expires)
 
-    def answer(self, identity: str, request: RequestInfo, question: bytes) -> Answer:
+    def answer(self, identity: str, request: RequestInfo, request_body: bytes) -> Answer:
         """The answer to the same body, if it still counts; else 503."""
         for form in accepted(request.accept):
-            held = self._held.get(self._key(identity, request, question, str(form)))
+            held = self._held.get(self._key(identity, request, request_body, str(form)))
             if held is not None and self._counts(held):
                 age = self._elapsed() - held.at
                 return Answer(201, stale_headers(held.content_type, age), held.body, "hit")
-        return refused(request)
+        return cloud_only(request)

@@ -22,7 +22,7 @@ def generate_key() -> bytes:
     return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES))
 
 
-class BrokenSeal(Exception):
+class UnsealError(Exception):
     """Bytes that this key did not seal."""
 
 
@@ -45,15 +45,15 @@ class Seal:
 
         return Fernet(self._key)
 
-    def close(self, content: bytes) -> bytes:
+    def encrypt(self, content: bytes) -> bytes:
         """The sealed form."""
         return self._fernet.encrypt(content)
 
-    def open(self, sealed: bytes) -> bytes:
-        """The content. Raises BrokenSeal."""
+    def decrypt(self, sealed: bytes) -> bytes:
+        """The content. Raises UnsealError."""
         from cryptography.fernet import InvalidToken  # noqa: PLC0415
 
         try:
             return self._fernet.decrypt(sealed)
         except InvalidToken as problem:
-            raise BrokenSeal("it was sealed with another key, or is damaged") from problem
+            raise UnsealError("it was sealed with another key, or is damaged") from problem

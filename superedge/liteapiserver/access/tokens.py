@@ -22,10 +22,10 @@ from superedge.kube.protobuf import envelope, split_envelope
 from superedge.kube.request import RequestInfo
 from superedge.kube.wire import BYTES, VARINT, field, number_field, read_varint, walk
 from superedge.liteapiserver.access.credentials import read_claims
-from superedge.liteapiserver.access.expiring import BOOT, Expiring
-from superedge.liteapiserver.access.seal import BrokenSeal, Seal
+from superedge.liteapiserver.access.expiring import UNIX_EPOCH, ExpiringTable
+from superedge.liteapiserver.access.seal import Seal, UnsealError
 from superedge.liteapiserver.cache import records
-from superedge.liteapiserver.cache.answers import Answer, failure, stale_headers, what
+from superedge.liteapiserver.cache.answers import Answer, describe, failure, stale_headers
 from superedge.liteapiserver.cache.records import Commit
 
 _MARGIN = 10.0
@@ -127,7 +127,7 @@ def read_key(path: Path) -> bytes | None:
         return None
 
 
-def keep_key(path: Path, key: bytes) -> None:
+def write_key(path: Path, key: bytes) -> None:
     """Put a new key there, for nobody else. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.new")
@@ -139,7 +139,7 @@ def keep_key(path: Path, key: bytes) -> None:
     os.rename(aside, path)
 
 
-class TokenVault:
+class TokenCache:
     """Answers to TokenRequests, encrypted, by identity, service account and the request's own body.
 
     The body holds audiences, expiry and the pod: the same body asks for the same token.
@@ -150,12 +150,14 @@ class TokenVault:
         self._seal = Seal(key)
         self._commit = commit
         self._clock = clock
-        self._held: Expiring[tuple[str, ...], tuple[_Header, bytes]] = Expiring(MAX_BYTES, self._forget)
+        self._held: ExpiringTable[tuple[str, ...], tuple[_Header, bytes]] = ExpiringTable(
+            MAX_BYTES, self._forget
+        )
 
     def _forget(self, key: tuple[str, ...]) -> None:
         self._commit(records.TOKEN, key, None)
 
-    def restore(self, entries: Iterable[Entry], readable: bool = True) -> None:
+    def load(self, entries: Iterable[Entry], readable: bool = True) -> None:
         """Take back what a store held. With ``readable`` false it was sealed with a key that is lost."""
         found = []
         for entry in entries:
@@ -168,7 +170,7 @@ class TokenVault:
                     self._forget(entry.key)
         # In the order in which they were made, more or less.
         for key, held in sorted(found, key=lambda each: each[1][0].promised):
-            self._hold(key, held, BOOT)
+            self._hold(key, held, UNIX_EPOCH)
 
     def _hold(self, key: tuple[str, ...], held: tuple[_Header, bytes], now: float) -> None:
         size = len(held[1]) + sum(map(len, key))
@@ -180,7 +182,7 @@ class TokenVault:
             self._commit(records.TOKEN, key, records.pack(*held))
 
     def record(
-        self, identity: str, request: RequestInfo, question: bytes, content_type: str, body: bytes
+        self, identity: str, request: RequestInfo, request_body: bytes, content_type: str, body: bytes
     ) -> str:
         """Keep an answer (201); the token. Raises DecodeError."""
         representation = parse_media_type(content_type)
@@ -189,40 +191,40 @@ class TokenVault:
         token, promised = read_token(representation.media_type, body)
         claims = read_claims(token)
         expires = claims.exp if claims is not None and claims.exp is not None else promised
-        key = self._key(identity, request, question, str(representation))
+        key = self._key(identity, request, request_body, str(representation))
         header = _Header(representation.media_type, expires, promised)
-        sealed = self._seal.close(body)
+        sealed = self._seal.encrypt(body)
         self._hold(key, (header, sealed), self._clock())
         self._commit(records.TOKEN, key, records.pack(header, sealed))
         return token
 
     @staticmethod
-    def _key(identity: str, request: RequestInfo, question: bytes, form: str) -> tuple[str, ...]:
-        return (identity, request.namespace, request.name, sha256(question).hexdigest(), form)
+    def _key(identity: str, request: RequestInfo, request_body: bytes, form: str) -> tuple[str, ...]:
+        return (identity, request.namespace, request.name, sha256(request_body).hexdigest(), form)
 
-    def answer(self, identity: str, request: RequestInfo, question: bytes) -> Answer:
+    def answer(self, identity: str, request: RequestInfo, request_body: bytes) -> Answer:
         """201 with a token that is still good, else 503."""
         now = self._clock()
         for representation in accepted(request.accept):
-            key = self._key(identity, request, question, str(representation))
+            key = self._key(identity, request, request_body, str(representation))
             held = self._held.get(key)
             if held is None or held[0].expires - _MARGIN <= now:
                 continue
             header, sealed = held
             try:
-                body = self._seal.open(sealed)
+                body = self._seal.decrypt(sealed)
                 if header.promised - _MARGIN <= now:
                     end = min(header.expires, now + _STRETCH)
                     body = with_expiry(header.content_type, body, end)
-            except (BrokenSeal, DecodeError) as problem:
+            except (UnsealError, DecodeError) as problem:
                 _log.error("a stored token cannot be read: {problem}", problem=problem)
                 self._held.remove(key)
                 self._forget(key)
                 continue
             return Answer(201, stale_headers(header.content_type, 0), body, "hit")
-        return failure(503, f"the cloud is unreachable, and no token for {what(request)} is still good")
+        return failure(503, f"the cloud is unreachable, and no token for {describe(request)} is still good")
 
-    def held(self) -> Iterator[tuple[str, str, str, float]]:
+    def tokens(self) -> Iterator[tuple[str, str, str, float]]:
         """Identity, namespace, service account and Unix time of expiry of each."""
         for (identity, namespace, account, *_), (header, _sealed) in self._held.items():
             yield identity, namespace, account, header.expires

@@ -54,7 +54,7 @@ class Absences:
             CollectionKey(identity, request.group, request.version, request.resource, Representation(JSON))
         )
         for collection in self._collections.of(identity, request):
-            collection.missing(object_name(request), version)
+            collection.apply_not_found(object_name(request), version)
         self._documents.forget(identity, request, self._commit)
 
     def _not_served(self, identity: str, request: RequestInfo, body: bytes) -> None:
@@ -62,7 +62,7 @@ class Absences:
         if body.strip() != _NO_SUCH_PATH:
             return
         for collection in self._collections.of(identity, request):
-            collection.begin_anew()
+            collection.reset()
         self._documents.forget(identity, request, self._commit)
 
     def _path_unknown(self, identity: str, request: RequestInfo, _body: bytes) -> None:

@@ -11,12 +11,12 @@ from superedge.kube.request import RequestInfo, qualified
 from superedge.kube.status import status_body
 from superedge.web.heads import Headers
 
-_LONGEST = 600
+_MAX_DESCRIPTION = 600
 """Characters of what a request is about: names have at most 253."""
 STALE = (b"Warning", b'110 - "response is stale: the cloud is unreachable"')
 
 
-def out_of_reach(since: float) -> bytes:
+def stale_warning(since: float) -> bytes:
     """A warning for people, as kubectl prints those of code 299; ``since`` is Unix time."""
     moment = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return f'299 - "the cloud is out of reach since {moment}; this is what was known then"'.encode()
@@ -33,7 +33,7 @@ class Answer:
     message: str = ""
     """Of a failure: what its Status says."""
 
-    def because(self, reason: str) -> Answer:
+    def with_reason(self, reason: str) -> Answer:
         """The same failure, with why the cloud is unreachable; anything else as it is."""
         if not self.message:
             return self
@@ -82,7 +82,7 @@ def too_new(wanted: int, known: int) -> Answer:
     return Answer(504, headers, status_body(504, message, "Timeout", details), "hit")
 
 
-def beyond(request: RequestInfo, end: int) -> Answer:
+def beyond_history(request: RequestInfo, end: int) -> Answer:
     """A client goes on from a version that the cluster, restored from a backup, has not come to."""
     version = request.query.get("resourceVersion", "")
     if request.verb == "list":
@@ -91,13 +91,13 @@ def beyond(request: RequestInfo, end: int) -> Answer:
     return failure(410, message, outcome="refused")
 
 
-def what(request: RequestInfo) -> str:
+def describe(request: RequestInfo) -> str:
     """What a request is about, for messages: ``pods "a" in namespace "b"``."""
-    text = _what(request)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    text = _describe(request)
+    return text if len(text) <= _MAX_DESCRIPTION else f"{text[:_MAX_DESCRIPTION]}..."
 
 
-def _what(request: RequestInfo) -> str:
+def _describe(request: RequestInfo) -> str:
     if not request.is_resource:
         return request.path
     name = qualified(request.group, request.resource)
@@ -108,23 +108,21 @@ def _what(request: RequestInfo) -> str:
     return f'{name} in namespace "{request.namespace}"' if request.namespace else name
 
 
-def unknown(request: RequestInfo) -> Answer:
+def not_cached(request: RequestInfo) -> Answer:
     """Nothing is known of it: no 404, which would say that it does not exist."""
     return failure(
-        503, f"the cloud is unreachable, and the cache of this client does not hold {what(request)}"
+        503, f"the cloud is unreachable, and the cache of this client does not hold {describe(request)}"
     )
 
 
 def forbidden(request: RequestInfo) -> Answer:
     """The cloud forbade it the last time."""
-    message = f"{what(request)} is forbidden: the cloud said so before it became unreachable"
+    message = f"{describe(request)} is forbidden: the cloud said so before it became unreachable"
     return failure(403, message, outcome="hit")
 
 
-def refused(request: RequestInfo) -> Answer:
+def cloud_only(request: RequestInfo) -> Answer:
     """A request that only the cloud can answer."""
-    return failure(
-        503,
-        f"the cloud is unreachable: {request.verb or request.method} of {what(request)} is not possible now",
-        outcome="refused",
-    )
+    verb = request.verb or request.method
+    message = f"the cloud is unreachable: {verb} of {describe(request)} is not possible now"
+    return failure(503, message, outcome="refused")

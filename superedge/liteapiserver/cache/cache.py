@@ -17,28 +17,32 @@ from superedge.kube.request import RequestInfo, qualified
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.absences import Absences
-from superedge.liteapiserver.cache.answering import Answering
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, forbidden
-from superedge.liteapiserver.cache.asked import Asked
-from superedge.liteapiserver.cache.backlog import LONG, Backlog
+from superedge.liteapiserver.cache.backlog import MIN_SIZE, Backlog
+from superedge.liteapiserver.cache.baseline import Baseline
 from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.decoding import Decoder, IdentityDecoder, decoder_for
 from superedge.liteapiserver.cache.denials import Denials
 from superedge.liteapiserver.cache.documents import Documents
-from superedge.liteapiserver.cache.forms import actual_form, expected_form, wanted_forms
+from superedge.liteapiserver.cache.eviction import Limits, evict
 from superedge.liteapiserver.cache.index import CollectionIndex
-from superedge.liteapiserver.cache.limits import Limits, trim
+from superedge.liteapiserver.cache.loading import load
 from superedge.liteapiserver.cache.objects import CollectionKey
+from superedge.liteapiserver.cache.offline import OfflineReader
 from superedge.liteapiserver.cache.policy import Keep, Policy
 from superedge.liteapiserver.cache.recorders import (
     BodyRecorder,
-    Gathered,
     PagedLists,
+    PendingBytes,
     Recorder,
     WatchRecorder,
 )
 from superedge.liteapiserver.cache.records import Commit
-from superedge.liteapiserver.cache.restoring import restore
+from superedge.liteapiserver.cache.representations import (
+    accepted_representations,
+    actual_representation,
+    expected_representation,
+)
 from superedge.liteapiserver.cache.scopes import Name, Scope, object_name, scope_of
 from superedge.liteapiserver.cache.writes import Writes, changes_objects
 
@@ -48,9 +52,9 @@ Question = tuple[str, frozenset[tuple[str, str]], str]
 """What tells two lists apart: path, parameters and Accept."""
 
 
-_Reading = tuple[str, str, str, str, str, bytes]
+_ReadKey = tuple[str, str, str, str, str, bytes]
 """Identity, group, version, resource, Accept and Content-Type of an object that was asked for."""
-_MAX_READINGS = 1024
+_MAX_READ_COLLECTIONS = 1024
 
 
 def _question(request: RequestInfo) -> Question:
@@ -88,30 +92,30 @@ class Cache:
         self._collections = CollectionIndex(policy, commit, clock)
         self._documents = Documents(clock)
         self._pages = PagedLists(max_body)
-        self._gathered = Gathered(max_body)
+        self._gathered = PendingBytes(max_body)
         self._absences = Absences(self._collections, self._documents, commit)
         self._denials = Denials(self._collections, self._documents, commit)
-        self._answering = Answering(self._collections, self._documents, clock)
+        self._offline = OfflineReader(self._collections, self._documents, clock)
         self._writes = Writes(self._collections, self._documents, commit)
-        self._readings: dict[_Reading, Collection | None] = {}
+        self._read_collections: dict[_ReadKey, Collection | None] = {}
 
-    def restore(self, entries: list[Entry]) -> None:
+    def load(self, entries: list[Entry]) -> None:
         """Take back what a store held. An entry that cannot be read is dropped alone.
 
         ``entries`` is emptied on the way: nothing large is there twice.
         """
-        restore(entries, self._collections, self._documents, self._denials, self._commit)
+        load(entries, self._collections, self._documents, self._denials, self._commit)
 
     # -- online
 
-    def asked(self, identity: str, request: RequestInfo) -> Asked:
+    def baseline(self, identity: str, request: RequestInfo) -> Baseline:
         """What is known when a request is about to be sent; what comes meanwhile may be newer."""
         forms = self._collections.of(identity, request)
         reached = max([form.newest for form in forms], default=0)
-        turn = self._backlog.turn if self._backlog is not None else 0
+        sequence = self._backlog.sequence if self._backlog is not None else 0
         newest: int | None = None
         if request.query.get("resourceVersion"):
-            turn = -1  # it may be older than what was put there before
+            sequence = -1  # it may be older than what was put there before
         elif request.verb == "get":
             newest, name = 0, object_name(request)
             for form in forms:
@@ -121,7 +125,7 @@ class Cache:
         elif request.verb == "list" or request.flag("sendInitialEvents"):
             scope = scope_of(request)
             newest = max([form.newest_for(scope) for form in forms], default=0)
-        return Asked(newest, reached, turn)
+        return Baseline(newest, reached, sequence)
 
     def record(
         self,
@@ -132,7 +136,7 @@ class Cache:
         encoding: bytes,
         etag: bytes,
         audited: bool,
-        asked: Asked,
+        baseline: Baseline,
     ) -> Recorder | None:
         """A recorder for the body of an answer, None when it is not to be remembered.
 
@@ -143,21 +147,21 @@ class Cache:
         if status in (200, 304, 404):
             self._denials.allow(identity, request)
         if status == 200 and request.is_object:
-            collection = self._reading(identity, request, content_type)
+            collection = self._collection_for_get(identity, request, content_type)
             decoder = decoder_for(encoding)
             if collection is not None and decoder is not None:
-                self._settle(identity, request)
-                take = partial(self._take_object, collection, object_name(request), asked.newest)
+                self._drain(identity, request)
+                take = partial(self._take_object, collection, object_name(request), baseline.newest)
                 return BodyRecorder(request.path, decoder, self._gathered, identity, take)
         keep = self._policy.keep(request)
-        if keep is Keep.NOT:
+        if keep is Keep.SKIP:
             return None
         question = _question(request) if request.verb == "list" else None
-        self._settle(identity, request, question)
+        self._drain(identity, request, question)
         if status == 304:
             self._documents.confirm(identity, request, etag.decode("latin-1"))
         if status == 403 and audited:
-            self._settle(identity, request)
+            self._drain(identity, request)
             self._denials.deny(identity, request)
         if status not in (200, 404):
             return None
@@ -166,28 +170,28 @@ class Cache:
             metrics.CACHE_FAULTS.labels("encoding").inc()
             return None
         if status == 404:
-            finish_absence = self._absences.finish(identity, request, asked.reached, audited)
+            finish_absence = self._absences.finish(identity, request, baseline.reached, audited)
             if finish_absence is None:
                 return None
             return BodyRecorder(request.path, decoder, self._gathered, identity, finish_absence)
         label = content_type.decode("latin-1")
-        form = expected_form(request, label)
+        form = expected_representation(request, label)
         if request.verb == "watch":
             collection = self._collection_of(identity, request, form)
             if collection is None:
                 return None
-            return self._record_watch(collection, request, decoder, asked.newest)
+            return self._record_watch(collection, request, decoder, baseline.newest)
 
         def finish(body: bytes) -> None:
             kind = label
             if request.is_resource and not request.subresource:
-                actual = actual_form(form, body)
+                actual = actual_representation(form, body)
                 collection = self._collection_of(identity, request, actual)
                 if collection is not None:
                     if request.verb == "get":
-                        self._take_object(collection, object_name(request), asked.newest, body)
+                        self._take_object(collection, object_name(request), baseline.newest, body)
                     else:
-                        self._take_list(collection, request, body, asked.newest)
+                        self._take_list(collection, request, body, baseline.newest)
                     return
                 self._found(identity, request)
                 kind = str(actual)
@@ -195,11 +199,15 @@ class Cache:
             self._documents.put(identity, request, kind, etag.decode("latin-1"), body, commit)
 
         defer = (
-            partial(self._defer, identity, request, question, asked.turn) if question is not None else None
+            partial(self._defer, identity, request, question, baseline.sequence)
+            if question is not None
+            else None
         )
         return BodyRecorder(request.path, decoder, self._gathered, identity, finish, defer)
 
-    def _reading(self, identity: str, request: RequestInfo, content_type: bytes) -> Collection | None:
+    def _collection_for_get(
+        self, identity: str, request: RequestInfo, content_type: bytes
+    ) -> Collection | None:
         """The collection of an object that was asked for, if its form is known before its body is."""
         reading = (
             identity,
@@ -210,17 +218,17 @@ class Cache:
             content_type,
         )
         try:
-            return self._readings[reading]
+            return self._read_collections[reading]
         except KeyError:
             pass
         found: Collection | None = None
-        form = expected_form(request, content_type.decode("latin-1"))
-        if not form.kind and self._policy.keep(request) is not Keep.NOT:
+        form = expected_representation(request, content_type.decode("latin-1"))
+        if not form.kind and self._policy.keep(request) is not Keep.SKIP:
             found = self._collection_of(identity, request, form)
-        if len(self._readings) >= _MAX_READINGS:
-            self._readings.clear()
+        if len(self._read_collections) >= _MAX_READ_COLLECTIONS:
+            self._read_collections.clear()
         if sum(map(len, reading)) <= LONGEST:
-            self._readings[reading] = found
+            self._read_collections[reading] = found
         return found
 
     def _defer(
@@ -234,7 +242,7 @@ class Cache:
     ) -> None:
         """Take a list in a quiet moment, unless it is short or a watch goes on from what it replaces."""
         backlog = self._backlog
-        if backlog is None or size < LONG or self._is_watched(identity, request):
+        if backlog is None or size < MIN_SIZE or self._is_watched(identity, request):
             take()
         else:
             backlog.put((identity, request.group, request.resource), question, size, take, replaced)
@@ -243,10 +251,10 @@ class Cache:
         collections = self._collections.of(identity, request)
         return any(view.watchers for collection in collections for view in collection.views.values())
 
-    def _settle(self, identity: str, request: RequestInfo, but: Question | None = None) -> None:
+    def _drain(self, identity: str, request: RequestInfo, but: Question | None = None) -> None:
         """Take what waits of the request's resource, in its order with what comes now."""
         if self._backlog is not None and self._backlog.waiting:
-            self._backlog.settle((identity, request.group, request.resource), but)
+            self._backlog.drain((identity, request.group, request.resource), but)
 
     def _collection_of(self, identity: str, request: RequestInfo, form: Representation) -> Collection | None:
         key = CollectionKey(identity, request.group, request.version, request.resource, form)
@@ -255,7 +263,7 @@ class Cache:
     def _found(self, identity: str, request: RequestInfo) -> None:
         """An object was shown in a form that is kept whole: a 404 from before no longer counts."""
         for collection in self._collections.of(identity, request):
-            collection.found(*object_name(request))
+            collection.clear_absence(*object_name(request))
 
     def _take_object(
         self, collection: Collection, name: Name, newest_before: int | None, body: bytes
@@ -266,7 +274,7 @@ class Cache:
         if stored is not None and stored.item.raw == body:
             stored.updated = self._clock()  # as it was: not worth decoding
         else:
-            collection.take(collection.decode_object(body), newest_before)
+            collection.apply_get(collection.decode_object(body), newest_before)
 
     def _take_list(
         self,
@@ -310,12 +318,12 @@ class Cache:
             items = page.items if before is None else before.items + page.items
             collection.replace(scope, page._replace(items=items), newest_before)
 
-    def position(self, identity: str, request: RequestInfo) -> str:
+    def resume_version(self, identity: str, request: RequestInfo) -> str:
         """The version from which a watch may go on that follows exactly what a list asks for; empty when
         it has to be listed.
         """
-        self._settle(identity, request)
-        for form in wanted_forms(request)[:1]:
+        self._drain(identity, request)
+        for form in accepted_representations(request)[:1]:
             collection = self._collection_of(identity, request, form)
             view = collection.views.get(scope_of(request)) if collection is not None else None
             if view is not None and view.complete and not view.expired:
@@ -342,12 +350,12 @@ class Cache:
             found[resource] = max(found.get(resource, 0), collection.newest)
         return found
 
-    def went_back(self, group: str, resource: str, end: int) -> None:
+    def cluster_restored(self, group: str, resource: str, end: int) -> None:
         """The cluster was restored from a backup: what was shown of a resource after ``end`` never was."""
         for collection in self._collections.all():
             of = (collection.key.group, collection.key.resource)
             if of == (group, resource) and collection.newest > end:
-                collection.begin_anew()
+                collection.reset()
 
     def record_write(
         self,
@@ -355,7 +363,7 @@ class Cache:
         request: RequestInfo,
         content_type: bytes,
         encoding: bytes,
-        asked: Asked,
+        baseline: Baseline,
         is_dry_run: Callable[[], bool],
     ) -> Recorder | None:
         """A recorder for the body of an answer that says that a write succeeded, None when it tells nothing.
@@ -367,7 +375,7 @@ class Cache:
 
         def taken(take: Callable[[], None]) -> None:
             if not is_dry_run():
-                self._settle(identity, request)
+                self._drain(identity, request)
                 take()
 
         label = content_type.decode("latin-1")
@@ -377,27 +385,27 @@ class Cache:
             decoder_for(encoding) or IdentityDecoder(),
             self._gathered,
             identity,
-            lambda body: taken(partial(writes.take, identity, request, asked, label, body)),
-            lost=lambda: taken(partial(writes.unknown, identity, request, asked)),
-            cut=lambda: taken(partial(writes.doubt_absence, identity, request)),
+            lambda body: taken(partial(writes.apply, identity, request, baseline, label, body)),
+            lost=lambda: taken(partial(writes.invalidate, identity, request, baseline)),
+            cut=lambda: taken(partial(writes.clear_absence, identity, request)),
         )
 
     # -- offline
 
     def answer(self, identity: str, request: RequestInfo, none_match: str = "") -> Answer | WatchAnswer:
         """What can be said without the cloud; ``none_match`` is the header If-None-Match."""
-        self._settle(identity, request)
+        self._drain(identity, request)
         if self._denials.denies(identity, request):
             return forbidden(request)
-        return self._answering.answer(identity, request, none_match)
+        return self._offline.answer(identity, request, none_match)
 
     # -- limits
 
-    def trim(self) -> None:
+    def evict(self) -> None:
         """Forget what was used least lately, until the limits hold again."""
-        trim(self._collections.all(), self._documents, self._limits, self._commit)
+        evict(self._collections.all(), self._documents, self._limits, self._commit)
         if self._collections.retire_empty():
-            self._readings.clear()
+            self._read_collections.clear()
 
     def save(self) -> None:
         """Write down everything once more, for a store that lost it."""

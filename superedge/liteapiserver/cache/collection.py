@@ -29,7 +29,7 @@ class Collection(Objects):
         restored: Callable[[Collection], None],
     ) -> None:
         """``clock`` gives Unix time; ``restored`` is told when an answer comes from a cluster that was
-        restored, and has every form of the resource `begin_anew`.
+        restored, and has every form of the resource `reset`.
         """
         super().__init__(key, codec, commit, clock)
         self._restored = restored
@@ -51,12 +51,12 @@ class Collection(Objects):
         self._follow_shared()
         return page
 
-    def watched(self, view: View) -> None:
+    def watch_started(self, view: View) -> None:
         """A watch keeps a view up to date from now on."""
         view.watchers += 1
         self._watches += 1
 
-    def unwatched(self, view: View) -> None:
+    def watch_ended(self, view: View) -> None:
         """It ended."""
         view.watchers -= 1
         self._watches -= 1
@@ -84,13 +84,13 @@ class Collection(Objects):
             return
         if self._shared:
             for view in self.views.values():
-                self.doubt(view)
+                self.mark_partial(view)
             for name in list(self.objects):
                 self._drop(name)
         self._shared = shared
         self._records.put_shared(shared)
 
-    def take(self, item: Item, newest_before: int | None) -> None:
+    def apply_get(self, item: Item, newest_before: int | None) -> None:
         """Take an object from a get.
 
         ``newest_before`` is the version that was known when it was asked for: an older one comes from a
@@ -98,9 +98,9 @@ class Collection(Objects):
         """
         if newest_before is not None and 0 < version_number(item.version) < newest_before:
             self._restored(self)
-        self.show(item)
+        self.apply_object(item)
 
-    def show(self, item: Item) -> None:
+    def apply_object(self, item: Item) -> None:
         """Take an object that the cloud showed by itself, in answer to a get or a write.
 
         A list that is older shows it from now on if it selects it, and does not if it selects it no longer.
@@ -136,7 +136,7 @@ class Collection(Objects):
         key = self.key
         return belongs(view.scope, self.codec, key.group, key.resource, name, stored.item.raw)
 
-    def missing(self, name: Name, version: int) -> None:
+    def apply_not_found(self, name: Name, version: int) -> None:
         """The API server said that there is no such object; ``version`` is the latest known before it did.
 
         What an open watch shows is left to that watch: it may have been made since.
@@ -148,7 +148,7 @@ class Collection(Objects):
             self._drop(name)
         self._absent(name, version)
 
-    def removed(self, name: Name, version: int, raw: bytes = b"") -> None:
+    def apply_deletion(self, name: Name, version: int, raw: bytes = b"") -> None:
         """The cloud deleted an object at this client's request, at some version after ``version``.
 
         Clients that go on from an older list are told, with ``raw`` or the object as it was known.
@@ -157,11 +157,11 @@ class Collection(Objects):
         if stored is not None:
             version = max(version, stored.number)
             for view in self._views_of(stored):
-                view.bury(max(view.number, version) + 1, raw or stored.item.raw)
+                view.add_tombstone(max(view.number, version) + 1, raw or stored.item.raw)
             self._drop(name)
         self._absent(name, version)
 
-    def outdated(self, name: Name, version: int) -> None:
+    def invalidate(self, name: Name, version: int) -> None:
         """An object changed, was made or is gone at ``version`` or later, and how is not known.
 
         Neither the object as it was nor a list that shows it, or may lack it, is true any more. An open watch
@@ -170,11 +170,11 @@ class Collection(Objects):
         stored = self.objects.get(name)
         if max(self.absent.get(name, 0), stored.number if stored is not None else 0) >= version:
             return
-        self.found(*name)
+        self.clear_absence(*name)
         for view in self.views.values():
             older = view.number < version or name in view.members
             if older and not view.watchers and view.scope.may_hold(name):
-                self.doubt(view)
+                self.mark_partial(view)
         if stored is not None and not any(view.watchers for view in self._views_of(stored)):
             self._drop(name)
 
@@ -206,7 +206,7 @@ class Collection(Objects):
                 self._drop(name)
             else:
                 self._leave(name, view)
-        view.arrange(listed)
+        view.reorder(listed)
         view.version, view.number = page.version, number
         view.complete, view.expired = True, False
         view.updated = view.used = self._clock()
@@ -265,14 +265,14 @@ class Collection(Objects):
         stored = view.members.get(name)
         if stored is None:
             if name in self.absent:  # it was deleted by this client, who did not learn the version
-                view.bury(number, item.raw)
+                view.add_tombstone(number, item.raw)
             return
         if stored.number > number:
             return
         if view.scope.proves_deletion:
             for holder in self._views_of(stored):
-                holder.bury(number, item.raw)
+                holder.add_tombstone(number, item.raw)
             self._drop(name)
         else:
-            view.bury(number, item.raw)
+            view.add_tombstone(number, item.raw)
             self._leave(name, view)

@@ -41,7 +41,7 @@ class Committer:
         self._timer: IDelayedCall | None = None
         self._due_again = False
         self._closed = False
-        self._unread = False
+        self._must_clear = False
         self.on_lost: Callable[[], None] = lambda: None
         """Adds everything that is to be durable once more; called when the store lost what it had."""
         self.degraded = ""
@@ -67,9 +67,9 @@ class Committer:
         """What the store holds; to be told before the first change."""
         self._stored = {hash((entry.kind, entry.key)) for entry in entries}
 
-    def unread(self, problem: Exception) -> None:
+    def load_failed(self, problem: Exception) -> None:
         """The store could not be read, so that nobody knows what it holds."""
-        self._unread = True
+        self._must_clear = True
         self._refused(problem)
 
     def _schedule(self, delay: float) -> None:
@@ -87,7 +87,7 @@ class Committer:
     def _unexpected(self, failure: Failure) -> None:
         _log.failure("the store failed", failure)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """See whether the store still has what it took; call it every few seconds."""
         if not self._lock.locked:
             Deferred.fromCoroutine(self._check()).addErrback(self._unexpected)
@@ -101,7 +101,7 @@ class Committer:
             self.degraded = str(problem)
             metrics.STORE_DEGRADED.set(1)
             self._stored.clear()
-            self._unread = True  # what is there now, if anything, is older
+            self._must_clear = True  # what is there now, if anything, is older
             self.on_lost()
             if self._timer is not None:
                 self._timer.cancel()
@@ -123,11 +123,11 @@ class Committer:
             self._stored.update(hash(key) for key, value in batch.items() if value is not None)
             started = self._reactor.seconds()
             try:
-                if self._unread:
+                if self._must_clear:
                     held = await self._store.load()
                     changes = [Change(entry.kind, entry.key, None) for entry in held] + changes
                 await self._store.apply(changes)
-                self._unread = False
+                self._must_clear = False
             except Exception as problem:
                 self._pending = batch | self._pending
                 self._refused(problem)

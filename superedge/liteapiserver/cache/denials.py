@@ -94,7 +94,7 @@ class Denials:
         """Whether the cloud forbade it last."""
         return bool(self._found) and _denial(identity, _verb(request), request) in self._found
 
-    def restore(self, key: tuple[str, ...]) -> None:
+    def load(self, key: tuple[str, ...]) -> None:
         """Take back a denial. Raises ValueError."""
         identity, verb, group, resource, subresource, namespace, name, labels, fields = key
         self._found[identity, verb, group, resource, subresource, namespace, name, labels, fields] = None

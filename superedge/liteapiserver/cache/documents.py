@@ -12,9 +12,9 @@ from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.kube.media import JSON, Representation, parse_media_type
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache import records
-from superedge.liteapiserver.cache.forms import wanted_forms
 from superedge.liteapiserver.cache.index import in_memory
 from superedge.liteapiserver.cache.records import Commit, DocumentHeader, pack
+from superedge.liteapiserver.cache.representations import accepted_representations
 
 # Parameters that say what is asked for, of resources and of schemas.
 _ASKS = frozenset({"labelSelector", "fieldSelector", "includeObject", "continue"})
@@ -163,7 +163,7 @@ class Documents:
             if key[0] == identity and (path in lists or f"{path}/".startswith(names)):
                 self._forget(key, commit)
 
-    def restore(self, key: tuple[str, ...], header: DocumentHeader, body: bytes) -> None:
+    def load(self, key: tuple[str, ...], header: DocumentHeader, body: bytes) -> None:
         """Take back a body."""
         identity, path, representation = key
         self._keep((identity, path, parse_media_type(representation)), header, body)
@@ -178,7 +178,7 @@ class Documents:
     def get(self, identity: str, request: RequestInfo) -> tuple[DocumentHeader, bytes] | None:
         """The body in the form the client wants most."""
         path = document_path(request)
-        for representation in wanted_forms(request):
+        for representation in accepted_representations(request):
             found = self._found.get((identity, path, representation))
             if found is not None:
                 return found

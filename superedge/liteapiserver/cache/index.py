@@ -44,7 +44,7 @@ class CollectionIndex:
             if codec is None:
                 return None
             commit = self.commit_for(self._policy.for_resource(key.group, key.resource))
-            collection = self._by_key[key] = Collection(key, codec, commit, self._clock, self._begin_anew)
+            collection = self._by_key[key] = Collection(key, codec, commit, self._clock, self._reset)
             self._forms.setdefault(key[:4], []).append(collection)
         return collection
 
@@ -61,9 +61,9 @@ class CollectionIndex:
                 del self._forms[key[:4]]
         return bool(empty)
 
-    def _begin_anew(self, collection: Collection) -> None:
+    def _reset(self, collection: Collection) -> None:
         for form in self._forms[collection.key[:4]]:
-            form.begin_anew()
+            form.reset()
 
     def of(self, identity: str, request: RequestInfo) -> list[Collection]:
         """The collections of the resource a request is about, one for each form."""

@@ -67,7 +67,7 @@ class Objects:
 
     @property
     def records(self) -> int:
-        """How much is remembered, in pieces."""
+        """How much is remembered, in chunks."""
         return len(self.objects) + len(self.views) + len(self.absent)
 
     def view(self, scope: Scope) -> View:
@@ -84,7 +84,7 @@ class Objects:
         view = self.views.get(scope)
         return max(self.newest, view.number if view is not None else 0)
 
-    def seen(self, stored: StoredObject) -> int:
+    def last_seen(self, stored: StoredObject) -> int:
         """The latest version at which an object is known to have been there."""
         complete = (view.number for view in self._views_of(stored) if view.complete)
         return max(stored.number, *complete, 0)
@@ -124,7 +124,7 @@ class Objects:
         self.newest = max(self.newest, number)
         if view is not None and name not in view.members:
             view.members[name] = stored
-            stored.views = (*stored.views, view.identifier) if stored.views else view.alone
+            stored.views = (*stored.views, view.identifier) if stored.views else view.only_this
             changed = True
         return changed
 
@@ -137,7 +137,7 @@ class Objects:
         self.size += _length(name)
         self._records.put_absent(name, version)
 
-    def found(self, namespace: str, name: str) -> None:
+    def clear_absence(self, namespace: str, name: str) -> None:
         """Forget a remembered 404; without a name, every one of the namespace."""
         for absent in [each for each in self.absent if each[0] == namespace and name in ("", each[1])]:
             self._forget_absent(absent)
@@ -147,7 +147,7 @@ class Objects:
         self.size -= _length(name)
         self._records.drop_absent(name)
 
-    def doubt(self, view: View) -> None:
+    def mark_partial(self, view: View) -> None:
         """Something may be missing: the view is partial until it is listed again."""
         if view.complete:
             view.complete = False
@@ -174,12 +174,12 @@ class Objects:
                 self._records.put_view(view, self.kind, self.api_version)
         self._records.drop_object(name)
 
-    def begin_anew(self) -> None:
+    def reset(self) -> None:
         """Nothing from before counts: the cluster went back in time, so that versions from before cannot be
         compared with those to come, or the resource is no longer served.
         """
         for view in self.views.values():
-            self.doubt(view)
+            self.mark_partial(view)
             view.version, view.number, view.floor = "", 0, 0
             view.tombstones.clear()
         for name in list(self.objects):
@@ -194,7 +194,7 @@ class Objects:
         if not view.watchers:
             self.forget_view(view)
             return
-        self.doubt(view)
+        self.mark_partial(view)
         for name in list(view.members):
             self._leave(name, view)
 
@@ -247,17 +247,17 @@ class Objects:
         if self._shared:
             self._records.put_shared(self._shared)
 
-    def restore_absent(self, name: Name, version: int) -> None:
+    def load_absent(self, name: Name, version: int) -> None:
         """Take back a 404."""
         self.absent[name] = version
         self.size += _length(name)
 
-    def restore_shared(self, shared: bytes) -> None:
+    def load_shared(self, shared: bytes) -> None:
         """Take back what no object says itself."""
         self._shared = self.codec.shared = shared
 
-    def restore_view(self, header: ViewHeader) -> None:
-        """Take back a view; to be called before `restore_object`."""
+    def load_view(self, header: ViewHeader) -> None:
+        """Take back a view; to be called before `load_object`."""
         view = self.view(Scope(header.namespace, header.labels, header.fields))
         view.advance(header.version)
         view.complete = header.complete
@@ -268,7 +268,7 @@ class Objects:
         self.api_version = self.api_version or header.api_version
         self.newest = max(self.newest, view.number)
 
-    def restore_object(self, name: Name, header: ObjectHeader, raw: bytes) -> None:
+    def load_object(self, name: Name, header: ObjectHeader, raw: bytes) -> None:
         """Take back an object."""
         name = (intern(name[0]), name[1])
         item = Item(*name, header.version, header.kind, header.api_version, raw)
@@ -278,11 +278,11 @@ class Objects:
         if header.kind and not self.kind:
             self.kind, self.api_version = header.kind, header.api_version
         views = [self._by_identifier[each] for each in header.views if each in self._by_identifier]
-        stored.views = views[0].alone if len(views) == 1 else tuple(view.identifier for view in views)
+        stored.views = views[0].only_this if len(views) == 1 else tuple(view.identifier for view in views)
         for view in views:
             view.members[name] = stored
 
-    def settle(self) -> int:
+    def finish_load(self) -> int:
         """Everything is taken back: doubt views that lack a member, which is no proof that it was deleted.
 
         Returns how many do.
@@ -291,7 +291,7 @@ class Objects:
         for identifier, members in self._members.items():
             view = self._by_identifier[identifier]
             if view.complete and len(view.members) != members:
-                self.doubt(view)
+                self.mark_partial(view)
                 lacking += 1
         self._members.clear()
         return lacking

@@ -25,7 +25,7 @@ class Keep(enum.Enum):
 
     STORED = "cache"
     MEMORY = "memory-only"
-    NOT = "skip"
+    SKIP = "skip"
 
 
 class Policy:
@@ -45,12 +45,12 @@ class Policy:
     def keep(self, request: RequestInfo) -> Keep:
         """For the answer to one request."""
         if not request.is_read or request.method != "GET":
-            return Keep.NOT
+            return Keep.SKIP
         if not request.is_resource:
             path = request.path
             known = path in _DOCUMENTS or path.startswith(_BELOW)
             asks = _SCHEMAS if path.startswith("/openapi/v3/") else _PATHS
-            return Keep.STORED if known and asks.issuperset(request.query) else Keep.NOT
+            return Keep.STORED if known and asks.issuperset(request.query) else Keep.SKIP
         if request.subresource and (request.subresource not in _SUBRESOURCES or request.verb != "get"):
-            return Keep.NOT
+            return Keep.SKIP
         return self.for_resource(request.group, request.resource)

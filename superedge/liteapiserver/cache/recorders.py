@@ -27,10 +27,10 @@ class Recorder(Protocol):
     """Takes body bytes after transfer decoding, still content-encoded."""
 
     @property
-    def settled(self) -> bool:
+    def resumable(self) -> bool:
         """Whether a client whose answer goes no further has what it can go on with."""
 
-    def data(self, pieces: list[bytes]) -> None:
+    def data(self, chunks: list[bytes]) -> None:
         """Some of the body."""
 
     def complete(self) -> None:
@@ -49,7 +49,7 @@ def fault(reason: str, problem: Exception, what: str) -> None:
         _log.failure("{what} is not remembered", what=what)
 
 
-class Gathered:
+class PendingBytes:
     """How much of bodies that are not whole each identity has, so that none has the memory of all."""
 
     def __init__(self, limit: int) -> None:
@@ -75,6 +75,7 @@ class BodyRecorder:
     """
 
     __slots__ = (
+        "_chunks",
         "_cut",
         "_decoder",
         "_defer",
@@ -82,7 +83,6 @@ class BodyRecorder:
         "_gathered",
         "_identity",
         "_lost",
-        "_pieces",
         "_size",
         "_what",
     )
@@ -91,7 +91,7 @@ class BodyRecorder:
         self,
         what: str,
         decoder: Decoder,
-        gathered: Gathered,
+        gathered: PendingBytes,
         identity: str,
         finish: Callable[[bytes], None],
         defer: Callable[[int, Callable[[], None]], None] | None = None,
@@ -109,20 +109,20 @@ class BodyRecorder:
         self._defer = defer
         self._lost = lost
         self._cut = cut
-        self._pieces: list[bytes] | None = []
+        self._chunks: list[bytes] | None = []
         self._size = 0
 
     @property
-    def settled(self) -> bool:
+    def resumable(self) -> bool:
         """A part of a body is nothing to go on with."""
         return False
 
-    def data(self, pieces: list[bytes]) -> None:
+    def data(self, chunks: list[bytes]) -> None:
         """Some of the body."""
-        if self._pieces is None:
+        if self._chunks is None:
             return
-        self._pieces += pieces
-        size = sum(map(len, pieces))
+        self._chunks += chunks
+        size = sum(map(len, chunks))
         self._size += size
         if not self._gathered.add(self._identity, size):
             self._drop()
@@ -130,38 +130,38 @@ class BodyRecorder:
 
     def _drop(self) -> list[bytes] | None:
         """Gather no more; what there is."""
-        pieces, self._pieces = self._pieces, None
-        if pieces is not None:
+        chunks, self._chunks = self._chunks, None
+        if chunks is not None:
             self._gathered.add(self._identity, -self._size)
-        return pieces
+        return chunks
 
     def _too_long(self) -> DecodeError:
         return DecodeError(f"it, with what else is on its way, has more than {self._gathered.limit} bytes")
 
     def complete(self) -> None:
         """The body is whole."""
-        pieces = self._drop()
-        if pieces is None:
+        chunks = self._drop()
+        if chunks is None:
             self._lost()
             return
         if self._defer is not None:
-            self._defer(self._size, partial(self._conclude, pieces))
+            self._defer(self._size, partial(self._conclude, chunks))
         else:
-            self._conclude(pieces)
+            self._conclude(chunks)
 
-    def _conclude(self, pieces: list[bytes]) -> None:
+    def _conclude(self, chunks: list[bytes]) -> None:
         try:
-            body = b"".join(pieces if type(self._decoder) is IdentityDecoder else self._decoded(pieces))
-            pieces.clear()  # nothing of megabytes is there twice for longer than it must be
+            body = b"".join(chunks if type(self._decoder) is IdentityDecoder else self._decoded(chunks))
+            chunks.clear()  # nothing of megabytes is there twice for longer than it must be
             self._finish(body)
         except Exception as problem:
             fault("body", problem, self._what)
             self._lost()
 
-    def _decoded(self, pieces: list[bytes]) -> list[bytes]:
+    def _decoded(self, chunks: list[bytes]) -> list[bytes]:
         decoded, size = [], 0
-        for piece in pieces:
-            decoded.append(self._decoder.feed(piece))
+        for chunk in chunks:
+            decoded.append(self._decoder.feed(chunk))
             size += len(decoded[-1])
             if size > self._gathered.limit:
                 raise self._too_long()
@@ -202,21 +202,21 @@ class WatchRecorder:
         self._initial: dict[tuple[str, str], Item] | None = {} if initial else None
         self._gathered = 0
         self._ended = False
-        collection.watched(view)
+        collection.watch_started(view)
 
     @property
-    def settled(self) -> bool:
+    def resumable(self) -> bool:
         """A client waits for the end of the initial events."""
         return self._initial is None
 
-    def data(self, pieces: list[bytes]) -> None:
+    def data(self, chunks: list[bytes]) -> None:
         """Some of the stream."""
         if self._ended:
             return
         collection = self._collection
         try:
-            for piece in pieces:
-                for frame in self._splitter.feed(self._decoder.feed(piece)):
+            for chunk in chunks:
+                for frame in self._splitter.feed(self._decoder.feed(chunk)):
                     event = collection.decode_event(frame)
                     if self._initial is None:
                         start = self._start
@@ -262,10 +262,10 @@ class WatchRecorder:
     def _end(self) -> None:
         if not self._ended:
             self._ended = True
-            self._collection.unwatched(self._view)
+            self._collection.watch_ended(self._view)
 
 
-class _Begun(NamedTuple):
+class _PartialList(NamedTuple):
     items: list[Item]
     version: str
     newest_before: int | None
@@ -281,18 +281,18 @@ class PagedLists:
     def __init__(self, limit: int) -> None:
         """``limit`` is in bytes of one list, and of all of one identity."""
         self._limit = limit
-        self._begun: dict[tuple[CollectionKey, Scope, str], _Begun] = {}
+        self._unfinished: dict[tuple[CollectionKey, Scope, str], _PartialList] = {}
 
-    def take(self, collection: Collection, scope: Scope, token: str) -> _Begun | None:
+    def take(self, collection: Collection, scope: Scope, token: str) -> _PartialList | None:
         """The pages before the one that ``token`` asks for."""
-        return self._begun.pop((collection.key, scope, token), None)
+        return self._unfinished.pop((collection.key, scope, token), None)
 
     def put(
         self,
         collection: Collection,
         scope: Scope,
         page: ListPage,
-        before: _Begun | None,
+        before: _PartialList | None,
         newest_before: int | None,
     ) -> None:
         """Keep a page and those before it until the next comes. Unfinished lists of the same identity give
@@ -302,12 +302,14 @@ class PagedLists:
         items = page.items
         if before is not None:
             items, size = before.items + items, before.size + size
-        own = [key for key in self._begun if key[0].identity == collection.key.identity]
-        used = size + sum(self._begun[key].size for key in own)
+        own = [key for key in self._unfinished if key[0].identity == collection.key.identity]
+        used = size + sum(self._unfinished[key].size for key in own)
         while own and used > self._limit:
-            used -= self._begun.pop(own.pop(0)).size
+            used -= self._unfinished.pop(own.pop(0)).size
         if used > self._limit:
             return
-        if len(self._begun) >= self.MAX_LISTS:
-            del self._begun[own[0] if own else next(iter(self._begun))]
-        self._begun[collection.key, scope, page.token] = _Begun(items, page.version, newest_before, size)
+        if len(self._unfinished) >= self.MAX_LISTS:
+            del self._unfinished[own[0] if own else next(iter(self._unfinished))]
+        self._unfinished[collection.key, scope, page.token] = _PartialList(
+            items, page.version, newest_before, size
+        )

@@ -40,7 +40,7 @@ class Selection:
         """The view's version."""
         return self.view.number
 
-    def _names(self, name: Name) -> bool:
+    def _name_matches(self, name: Name) -> bool:
         """Whether an object of this name can be meant: that never changes."""
         return self._scope.covers(name) and (self._fields is None or self._fields.selects_name(*name))
 
@@ -56,7 +56,9 @@ class Selection:
         members = sorted(self.view.members.items(), key=_store_key)
         if self._scope == self.view.scope:
             return [stored for _, stored in members]
-        return [stored for name, stored in members if self._names(name) and self._selects(stored.item.raw)]
+        return [
+            stored for name, stored in members if self._name_matches(name) and self._selects(stored.item.raw)
+        ]
 
     def shows_the_same(self, other: Selection) -> bool:
         """Whether another selects the same objects, unchanged; a version is that of one object alone."""
@@ -94,11 +96,11 @@ class Selection:
             return None
         found: list[tuple[int, str, bytes]] = []
         for name, stored in self.view.members.items():
-            if stored.number > version and self._names(name):
+            if stored.number > version and self._name_matches(name):
                 type_ = "ADDED" if self._selects(stored.item.raw) else "DELETED"
                 found.append((stored.number, type_, stored.item.raw))
         for number, raw in self.view.tombstones:
-            if number > version and self._names(self._name_of(raw)):
+            if number > version and self._name_matches(self._name_of(raw)):
                 found.append((number, "DELETED", raw))
         found.sort(key=lambda each: each[0])
         return [self._event(type_, raw, at == 0) for at, (_, type_, raw) in enumerate(found)]

@@ -35,7 +35,7 @@ class View:
     def __init__(self, scope: Scope, updated: float) -> None:
         self.scope = scope
         self.identifier = scope.identifier
-        self.alone = (self.identifier,)
+        self.only_this = (self.identifier,)
         """The views of an object that is in no other: one tuple for them all."""
         self.members: dict[Name, StoredObject] = {}
         self.version = ""
@@ -59,14 +59,14 @@ class View:
         self.version, self.number = version, number
         return True
 
-    def arrange(self, names: Collection[Name]) -> None:
+    def reorder(self, names: Collection[Name]) -> None:
         """Have the members, which are these, in this order: that of the next list, most likely."""
         members = self.members
         if not all(map(eq, members, names)):
             keys = {name: name for name in members}  # each is kept once, whoever has it
             self.members = {keys[name]: members[name] for name in names}
 
-    def bury(self, number: int, raw: bytes) -> None:
+    def add_tombstone(self, number: int, raw: bytes) -> None:
         """Remember a deletion."""
         self.tombstones.append((number, raw))
         if len(self.tombstones) > MAX_TOMBSTONES:

@@ -7,13 +7,13 @@ from superedge.kube.deletion import deleted_uid
 from superedge.kube.media import JSON, Representation
 from superedge.kube.objects import Item, version_number
 from superedge.kube.request import RequestInfo
-from superedge.liteapiserver.cache.asked import Asked
+from superedge.liteapiserver.cache.baseline import Baseline
 from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.documents import Documents
-from superedge.liteapiserver.cache.forms import actual_form, expected_form
 from superedge.liteapiserver.cache.index import CollectionIndex
 from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.records import Commit
+from superedge.liteapiserver.cache.representations import actual_representation, expected_representation
 from superedge.liteapiserver.cache.scopes import object_name
 
 _VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
@@ -41,11 +41,13 @@ class Writes:
         self._documents = documents
         self._commit = commit
 
-    def take(self, identity: str, request: RequestInfo, asked: Asked, content_type: str, body: bytes) -> None:
+    def apply(
+        self, identity: str, request: RequestInfo, baseline: Baseline, content_type: str, body: bytes
+    ) -> None:
         """A whole answer. Raises DecodeError; then nothing was taken."""
         self._documents.forget_about(identity, request, self._commit)
         if request.subresource in _OF_OTHER_KIND:
-            self.unknown(identity, request, asked)
+            self.invalidate(identity, request, baseline)
         elif request.verb == "deletecollection":
             self._deleted_all(identity, request, content_type, body)
         elif kind_of(body) == ("Status", "v1"):
@@ -54,13 +56,13 @@ class Writes:
                 for form in self._collections.of(identity, request):
                     stored = form.objects.get(object_name(request))
                     if stored is None or uid in ("", form.codec.lifecycle(stored.item.raw).uid):
-                        form.removed(object_name(request), asked.reached)
+                        form.apply_deletion(object_name(request), baseline.reached)
             else:
-                self.unknown(identity, request, asked)
+                self.invalidate(identity, request, baseline)
         else:
-            self._shown(identity, request, asked, content_type, body)
+            self._shown(identity, request, baseline, content_type, body)
 
-    def unknown(self, identity: str, request: RequestInfo, asked: Asked) -> None:
+    def invalidate(self, identity: str, request: RequestInfo, baseline: Baseline) -> None:
         """A write succeeded, and what came of it is not known."""
         self._documents.forget_about(identity, request, self._commit)
         name = object_name(request)
@@ -69,37 +71,37 @@ class Writes:
             if request.verb == "deletecollection":
                 names.update(each for each in form.objects if name[0] in ("", each[0]))
             for each in names:
-                form.outdated(each, asked.reached + 1)
+                form.invalidate(each, baseline.reached + 1)
 
-    def doubt_absence(self, identity: str, request: RequestInfo) -> None:
+    def clear_absence(self, identity: str, request: RequestInfo) -> None:
         """A write succeeded, its answer was cut short: what was shown before is not taken back, but a 404."""
         for form in self._collections.of(identity, request):
-            form.found(*object_name(request))
+            form.clear_absence(*object_name(request))
 
     def _form(self, identity: str, request: RequestInfo, content_type: str, body: bytes) -> Collection | None:
-        form = actual_form(expected_form(request, content_type), body)
+        form = actual_representation(expected_representation(request, content_type), body)
         key = CollectionKey(identity, request.group, request.version, request.resource, form)
         return self._collections.make(key)
 
     def _shown(
-        self, identity: str, request: RequestInfo, asked: Asked, content_type: str, body: bytes
+        self, identity: str, request: RequestInfo, baseline: Baseline, content_type: str, body: bytes
     ) -> None:
         own = self._form(identity, request, content_type, body)
         if own is None:
-            self.unknown(identity, request, asked)
+            self.invalidate(identity, request, baseline)
             return
         item = own.decode_object(body)
         name, number = (item.namespace, item.name), version_number(item.version)
         if self._is_gone(request, own, item):
             for form in self._collections.of(identity, request):
-                form.removed(name, number, item.raw if form is own else b"")
+                form.apply_deletion(name, number, item.raw if form is own else b"")
             return
         for form in self._collections.of(identity, request):
             shown = item if form is own else _derived(own, form, item)
             if shown is not None:
-                form.show(shown)
+                form.apply_object(shown)
             else:
-                form.outdated(name, number)
+                form.invalidate(name, number)
 
     def _is_gone(self, request: RequestInfo, form: Collection, item: Item) -> bool:
         """Whether an object that was answered with is the last that was there of it."""
@@ -113,7 +115,7 @@ class Writes:
     def _deleted_all(self, identity: str, request: RequestInfo, content_type: str, body: bytes) -> None:
         own = self._form(identity, request, content_type, body)
         if own is None:
-            self.unknown(identity, request, Asked())
+            self.invalidate(identity, request, Baseline())
             return
         page = own.codec.decode_list(body)
         version = version_number(page.version)
@@ -123,9 +125,9 @@ class Writes:
             waits = request.resource == "pods" or own.codec.lifecycle(item.raw).kept
             for form in self._collections.of(identity, request):
                 if waits:
-                    form.outdated(name, max(version, number) + 1)
+                    form.invalidate(name, max(version, number) + 1)
                 else:
-                    form.removed(name, max(version, number), item.raw if form is own else b"")
+                    form.apply_deletion(name, max(version, number), item.raw if form is own else b"")
 
 
 def _derived(own: Collection, form: Collection, item: Item) -> Item | None:

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from superedge.errors import StoreLost, SuperEdgeError
 
 _OPEN = stat.S_IRWXG | stat.S_IRWXO
-_OURS = ("lock", "journal", "tree", "token.key*", "cache.sqlite*", "cache.damaged*")
+_CACHE_FILES = ("lock", "journal", "tree", "token.key*", "cache.sqlite*", "cache.damaged*")
 
 _log = Logger()
 
@@ -27,14 +27,14 @@ class NotPrivate(SuperEdgeError):
 
 
 class Directory:
-    """Held from `take` to `release`."""
+    """Held from `acquire` to `release`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock: int | None = None
         self._known: dict[str, tuple[int, int]] = {}
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Make the directory, or make it private, and lock it. Raises OSError, StoreInUse, NotPrivate."""
         if self._lock is not None:
             return
@@ -49,9 +49,9 @@ class Directory:
                 raise StoreInUse(f"{self._root} is in use by another process") from None
             raise
         self._lock = lock
-        self.note("lock")
+        self.track("lock")
 
-    def note(self, name: str) -> None:
+    def track(self, name: str) -> None:
         """A file or directory in it is in use from now on: `check` looks for it."""
         found = _identity(self._root / name)
         if found is not None:
@@ -80,8 +80,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _is_ours(path: Path) -> bool:
-    return path.lstat().st_uid == os.geteuid() and any(fnmatchcase(path.name, each) for each in _OURS)
+def _is_cache_file(path: Path) -> bool:
+    return path.lstat().st_uid == os.geteuid() and any(fnmatchcase(path.name, each) for each in _CACHE_FILES)
 
 
 def _make_private(root: Path) -> None:
@@ -93,7 +93,7 @@ def _make_private(root: Path) -> None:
     mode = root.stat().st_mode
     if not mode & _OPEN:
         return
-    foreign = [path.name for path in root.iterdir() if not _is_ours(path)]
+    foreign = [path.name for path in root.iterdir() if not _is_cache_file(path)]
     if foreign:
         raise NotPrivate(
             f"{root} is open to others (mode {stat.S_IMODE(mode):04o}) and holds {min(foreign)}, which is no "

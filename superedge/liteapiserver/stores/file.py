@@ -17,7 +17,7 @@ from superedge.errors import StoreLost
 from superedge.interfaces import Change, Entry, Inspection, IReactor
 from superedge.liteapiserver.stores.directory import Directory
 from superedge.liteapiserver.stores.journal import Journal, Records, read_records, value_of
-from superedge.liteapiserver.stores.threads import ThreadedStore, read_only
+from superedge.liteapiserver.stores.threads import ThreadedStore, load_read_only
 from superedge.liteapiserver.stores.tree import Tree, is_unfinished, sync_directory
 
 JOURNAL_LIMIT = 8 * 1024 * 1024
@@ -40,27 +40,27 @@ class FileStore:
     def load(self) -> list[Entry]:
         """Open the directory and read everything. Raises OSError, StoreInUse, NotPrivate."""
         try:
-            unfolded = self._open()
+            journaled = self._open()
         except OSError as problem:
-            return read_only(inspect, self._root, problem)
-        return _overlay(self._tree.read(), unfolded)
+            return load_read_only(inspect, self._root, problem)
+        return _overlay(self._tree.read(), journaled)
 
     def _open(self) -> Records:
         """Open lock and journal when they are not yet; what the journal holds."""
         if self._journal is not None:
             return self._journal.read()
-        self._directory.take()
+        self._directory.acquire()
         try:
             journal = Journal(self._root / "journal")
             sync_directory(self._root)  # the journal may be new
-            unfolded = journal.read()
+            journaled = journal.read()
         except OSError:
             self._directory.release()
             raise
         self._journal = journal
         for name in ("journal", "tree"):
-            self._directory.note(name)
-        return unfolded
+            self._directory.track(name)
+        return journaled
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make one batch durable. Raises OSError."""
@@ -70,16 +70,16 @@ class FileStore:
         if journal.size > self._limit:
             # Not behind the batch that made it long, which would be held in memory for so long.
             try:
-                self._fold(journal)
+                self._checkpoint(journal)
             except OSError as problem:
                 # What was acknowledged is safe in the journal.
                 _log.error("the cache's journal cannot be folded: {problem}", problem=problem)
         journal.append(changes)
 
-    def _fold(self, journal: Journal) -> None:
+    def _checkpoint(self, journal: Journal) -> None:
         if journal.size:
             self._tree.write((key, value_of(record)) for key, record in journal.read().items())
-            self._directory.note("tree")
+            self._directory.track("tree")
             journal.clear()
 
     def check(self) -> None:
@@ -99,16 +99,16 @@ class FileStore:
         if journal is None:
             return
         try:
-            self._fold(journal)
+            self._checkpoint(journal)
         finally:
             journal.close()
             self._directory.release()
 
 
-def _overlay(entries: Iterable[Entry], unfolded: Records) -> list[Entry]:
+def _overlay(entries: Iterable[Entry], journaled: Records) -> list[Entry]:
     """The tree's records, and the journal's over them."""
     found = {(entry.kind, entry.key): entry for entry in entries}
-    for (kind, key), record in unfolded.items():
+    for (kind, key), record in journaled.items():
         value = value_of(record)
         if value is None:
             found.pop((kind, key), None)
@@ -132,7 +132,7 @@ def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
         data = journal.read_bytes()
         if data.startswith(before):
             break  # it was not folded into the tree meanwhile
-    unfolded, end = read_records(data)
+    journaled, end = read_records(data)
     faults = [
         f"{file}: {found}"
         for file, found in scanned
@@ -140,4 +140,6 @@ def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
     ]
     if end < len(data):
         faults.append(f"{journal}: {len(data) - end} bytes from {end} on are torn or damaged")
-    return Inspection(_overlay((found for _, found in scanned if isinstance(found, Entry)), unfolded), faults)
+    return Inspection(
+        _overlay((found for _, found in scanned if isinstance(found, Entry)), journaled), faults
+    )

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Change
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.stores.keys import Key, shared
+from superedge.liteapiserver.stores.keys import Key, interned
 
 _HEAD = struct.Struct(">I16s")
 _encoder = msgspec.msgpack.Encoder()
@@ -44,7 +44,7 @@ def read_records(data: bytes | bytearray) -> tuple[Records, int]:
         if len(payload) < size or _digest(payload) != digest:
             break
         for kind, key, value in _decoder.decode(payload):
-            records[kind, shared(key)] = value
+            records[kind, interned(key)] = value
         at += _HEAD.size + size
     return records, at
 

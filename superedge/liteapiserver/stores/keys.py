@@ -7,6 +7,6 @@ from sys import intern
 Key = tuple[str, ...]
 
 
-def shared(key: Key) -> Key:
+def interned(key: Key) -> Key:
     """A key whose parts but the last, which are those of thousands of others, are there once."""
     return (*map(intern, key[:-1]), *key[-1:])

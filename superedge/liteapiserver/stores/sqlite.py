@@ -23,8 +23,8 @@ from superedge.errors import StoreLost
 from superedge.interfaces import Change, Entry, Inspection, IReactor
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.stores.directory import Directory
-from superedge.liteapiserver.stores.keys import Key, shared
-from superedge.liteapiserver.stores.threads import ThreadedStore, read_only
+from superedge.liteapiserver.stores.keys import Key, interned
+from superedge.liteapiserver.stores.threads import ThreadedStore, load_read_only
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS entries "
@@ -70,7 +70,7 @@ class SqliteStore:
         except _Damaged as problem:
             entries, faults = [], [str(problem)]
         except OSError as problem:
-            return read_only(inspect, self._root, problem)
+            return load_read_only(inspect, self._root, problem)
         if faults:
             self._rebuild(entries, faults)
         return entries
@@ -78,7 +78,7 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         if self._database is not None:
             return self._database
-        self._directory.take()
+        self._directory.acquire()
         # SQLite gives its other files the permissions of this one.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with _as_os_error():
@@ -93,7 +93,7 @@ class SqliteStore:
                 raise
         self._database = database
         for suffix in _DURABLE:
-            self._directory.note(_NAME + suffix)
+            self._directory.track(_NAME + suffix)
         return database
 
     def _rebuild(self, entries: Sequence[Entry], faults: Sequence[str]) -> None:
@@ -163,7 +163,7 @@ def _read(database: sqlite3.Connection) -> tuple[list[Entry], list[str]]:
                 try:
                     if _digest(kind, key, value) != digest:
                         raise ValueError("the checksum does not fit")
-                    entries.append(Entry(kind, shared(_key.decode(key)), value))
+                    entries.append(Entry(kind, interned(_key.decode(key)), value))
                 except (AttributeError, TypeError, ValueError, msgspec.MsgspecError) as problem:
                     faults.append(f"row {row}: {problem}")
             return entries, faults

@@ -17,7 +17,7 @@ R = TypeVar("R")
 _log = Logger()
 
 
-def read_only(
+def load_read_only(
     inspect: Callable[[str, Mapping[str, Any]], Inspection], root: Path, problem: OSError
 ) -> list[Entry]:
     """What is in a directory that could not be opened because of ``problem``. Raises it if nothing is."""

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Entry
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.stores.keys import Key, shared
+from superedge.liteapiserver.stores.keys import Key, interned
 
 _SAFE = " :=,@+~()"
 _LONGEST = 200
@@ -125,7 +125,7 @@ def _decode(data: bytes) -> Entry:
     head = _head.decode(line)
     if len(value) != head.size or _digest(head.kind, head.key, value) != head.blake2b:
         raise ValueError("the checksum does not fit")
-    return Entry(head.kind, shared(head.key), value)
+    return Entry(head.kind, interned(head.key), value)
 
 
 def _digest(kind: str, key: Key, value: bytes) -> str:

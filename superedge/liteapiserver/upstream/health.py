@@ -20,9 +20,9 @@ from superedge.liteapiserver import metrics
 from superedge.reactor.delayed import Later
 from superedge.reactor.loops import Loop
 
-EAGER = 0.25
+MIN_PROBE_INTERVAL = 0.25
 """Seconds between two probes at least while requests ask for them offline."""
-PROBE_LIMIT = 30.0
+PROBE_TIMEOUT = 30.0
 """Seconds within which a probe is over."""
 
 _log = Logger()
@@ -39,11 +39,11 @@ class ProbeResult(enum.Enum):
     """Nothing there that is an API server."""
 
 
-CAUSES = ("name", "refused", "timeout", "tls", "closed", "stranger", "not-ready", "other")
+CAUSES = ("name", "refused", "timeout", "tls", "closed", "not-api-server", "not-ready", "other")
 """The kinds of reason for which a probe does not find a ready API server."""
 
 
-class Finding(NamedTuple):
+class ProbeReport(NamedTuple):
     """What a probe found; unless that is READY, of which of the `CAUSES`, and a clause that says why."""
 
     result: ProbeResult
@@ -130,12 +130,12 @@ class Health:
     """
 
     def __init__(
-        self, reactor: IReactorTime, probe: Callable[[], Awaitable[Finding]], interval: float
+        self, reactor: IReactorTime, probe: Callable[[], Awaitable[ProbeReport]], interval: float
     ) -> None:
         self._reactor = reactor
         self._probe = probe
         self._interval = interval
-        self._due = interval + PROBE_LIMIT
+        self._due = interval + PROBE_TIMEOUT
         self._machine = _machine(_Core(self._entered))
         self.state = "starting"
         self.since = reactor.seconds()
@@ -145,18 +145,18 @@ class Health:
         self._probe_began = reactor.seconds()
         self.reason = ""
         """Why the last probe did not find a ready API server; empty when it did."""
-        self._told = ""
+        self._logged_reason = ""
         """The reason that the log has."""
-        self._ended = -EAGER
+        self._probe_ended = -MIN_PROBE_INTERVAL
         """When the last probe did."""
-        self._trials: list[Deferred[bool]] = []
-        self._waited_for = False
-        self._hurry: Deferred[None] | None = None
-        self._eager = Later(reactor)
+        self._waiters: list[Deferred[bool]] = []
+        self._slow_request = False
+        self._pausing: Deferred[None] | None = None
+        self._early_probe = Later(reactor)
         self._loop = Loop(reactor, "the probe of the cloud", self._run, self._due)
         self.on_offline: Callable[[], None] = lambda: None
         self.on_online: Callable[[], None] = lambda: None
-        self.on_answer: Callable[[], None] = lambda: None
+        self.on_probe_success: Callable[[], None] = lambda: None
         """Called when a probe finds that the cloud is there after all."""
 
     def start(self) -> None:
@@ -166,9 +166,9 @@ class Health:
     def stop(self) -> None:
         """Probe no more."""
         self._loop.stop()
-        self._eager.call_off()
+        self._early_probe.call_off()
 
-    def answered(self) -> float:
+    def request_answered(self) -> float:
         """A real API server answered a request, or sent more of its answer; when, in reactor seconds."""
         self._last_answer = self._reactor.seconds()
         return self._last_answer
@@ -178,53 +178,53 @@ class Health:
         """When the last probe did, reactor seconds."""
         return self._probe_began
 
-    def failed(self, reason: str) -> None:
+    def request_failed(self, reason: str) -> None:
         """A request met a hard failure: refused, TLS, closed before an answer, a load balancer's 502."""
         if self.state == "online":
             _log.warn("the cloud may be unreachable: {reason}", reason=reason)
         self._machine.request_failed()
-        self.doubt()
+        self.probe_soon()
 
-    def slow(self, since: float) -> None:
+    def request_slow(self, since: float) -> None:
         """A request has been waiting for too long since then (reactor seconds): probe, once for it.
 
         It counts as a failure when the probe fails, too.
         """
         if since > self._probe_began:
-            self._waited_for = True
-            self.doubt()
+            self._slow_request = True
+            self.probe_soon()
 
-    def doubt(self) -> None:
+    def probe_soon(self) -> None:
         """Probe now: something was cut short, or waits for longer than is usual."""
         if self.online:
-            self._cut_pause()
+            self._end_pause()
 
-    def _cut_pause(self) -> None:
-        hurry, self._hurry = self._hurry, None
-        if hurry is not None:
-            hurry.cancel()
+    def _end_pause(self) -> None:
+        pausing, self._pausing = self._pausing, None
+        if pausing is not None:
+            pausing.cancel()
 
-    def trial(self) -> Deferred[bool]:
+    def next_probe(self) -> Deferred[bool]:
         """Whether the next probe to end finds a ready API server; it begins at once. Cancellable.
 
         For a write that came while offline: the cloud may be back, and nobody has noticed yet.
         """
-        waiting: Deferred[bool] = Deferred(self._trials.remove)
-        self._trials.append(waiting)
-        self._hurry_up()
+        waiting: Deferred[bool] = Deferred(self._waiters.remove)
+        self._waiters.append(waiting)
+        self._shorten_pause()
         return waiting
 
-    def _hurry_up(self) -> None:
-        if self._hurry is None or not self._trials:
+    def _shorten_pause(self) -> None:
+        if self._pausing is None or not self._waiters:
             return
-        early = self._ended + EAGER - self._reactor.seconds()
+        early = self._probe_ended + MIN_PROBE_INTERVAL - self._reactor.seconds()
         if early > 0:
-            self._eager.call(early, self._hurry_up)
+            self._early_probe.call(early, self._shorten_pause)
         else:
-            self._cut_pause()
+            self._end_pause()
 
-    def _tried(self, is_ready: bool) -> None:
-        trials, self._trials = self._trials, []
+    def _notify_waiters(self, is_ready: bool) -> None:
+        trials, self._waiters = self._waiters, []
         for waiting in trials:
             waiting.callback(is_ready)
 
@@ -232,9 +232,9 @@ class Health:
         while True:
             self._probe_began = self._reactor.seconds()
             result, cause, reason = await self._probe()
-            self._ended = self._reactor.seconds()
-            self._explain(cause, reason)
-            waited_for, self._waited_for = self._waited_for, False
+            self._probe_ended = self._reactor.seconds()
+            self._note_reason(cause, reason)
+            slow_request, self._slow_request = self._slow_request, False
             if result is ProbeResult.FAILED and self._last_answer > self._probe_began:
                 result = ProbeResult.ANSWERING  # the link is busy with another answer
             if result is ProbeResult.READY:
@@ -242,12 +242,12 @@ class Health:
             elif result is ProbeResult.ANSWERING:
                 self._machine.probe_answering()
             else:
-                if waited_for:
+                if slow_request:
                     self._machine.request_failed()
                 self._machine.probe_failed()
             if result is not ProbeResult.FAILED and self.online:
-                self.on_answer()
-            self._tried(result is ProbeResult.READY)
+                self.on_probe_success()
+            self._notify_waiters(result is ProbeResult.READY)
             self._loop.turned(self._due)
             await self._pause()
 
@@ -256,29 +256,29 @@ class Health:
             return
         delay = min(1.0, self._interval) if self.state == "recovering" else self._interval
         while True:
-            self._hurry = deferLater(self._reactor, delay)
-            hurry = self._hurry
-            self._hurry_up()
+            self._pausing = deferLater(self._reactor, delay)
+            pausing = self._pausing
+            self._shorten_pause()
             try:
-                await hurry
+                await pausing
             except CancelledError:
-                if self._hurry is hurry:
+                if self._pausing is pausing:
                     raise  # we are stopped
                 return
-            self._hurry = None
+            self._pausing = None
             if self.state != "online":
                 return
             delay = self._last_answer + self._interval - self._reactor.seconds()
             if delay <= 0:
                 return
 
-    def _explain(self, cause: str, reason: str) -> None:
+    def _note_reason(self, cause: str, reason: str) -> None:
         """Note why the cloud is not there, and say so again when that changes."""
         self.reason = reason
         for each in CAUSES:
             metrics.CAUSE.labels(each).set(each == cause)
-        if reason and not self.online and reason != self._told:
-            self._told = reason
+        if reason and not self.online and reason != self._logged_reason:
+            self._logged_reason = reason
             _log.info("still offline: {reason}", reason=reason)
 
     def _entered(self, state: str) -> None:
@@ -288,7 +288,7 @@ class Health:
         was_online, self.online = self.online, state in ("online", "suspect")
         metrics.ONLINE.set(self.online)
         if was_online and not self.online:
-            self._told = self.reason
+            self._logged_reason = self.reason
             _log.warn("offline: the cache answers; {reason}", reason=self.reason)
             self.on_offline()
         elif self.online and not was_online:

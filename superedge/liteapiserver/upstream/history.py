@@ -21,7 +21,7 @@ from superedge.kube.json import JSONCodec
 from superedge.kube.objects import version_number
 from superedge.kube.request import RequestInfo, qualified
 from superedge.liteapiserver.access.caller import Caller
-from superedge.liteapiserver.upstream.reading import ReadError, read_body
+from superedge.liteapiserver.upstream.fetch import FetchError, fetch_body
 from superedge.net.errors import ConnectError
 
 TIMEOUT = 15.0
@@ -33,7 +33,7 @@ _log = Logger()
 
 Resource = tuple[str, str]
 """Group and name."""
-_Look = tuple[str, str, str]
+_CheckKey = tuple[str, str, str]
 """An identity and a resource."""
 
 
@@ -49,7 +49,7 @@ class History:
         reactor: time.
         host: the Host header for the cloud.
         newest: the latest version that anybody was shown of each resource, by group and name.
-        went_back: told, once for each, of a resource whose history ends before that, and where.
+        cluster_restored: told, once for each, of a resource whose history ends before that, and where.
     """
 
     def __init__(
@@ -57,100 +57,100 @@ class History:
         reactor: IReactorTime,
         host: bytes,
         newest: Callable[[], dict[Resource, int]],
-        went_back: Callable[[str, str, int], None],
+        cluster_restored: Callable[[str, str, int], None],
     ) -> None:
         self._reactor = reactor
         self._host = host
         self._newest = newest
-        self._went_back = went_back
+        self._cluster_restored = cluster_restored
         self._shown: dict[Resource, int] = {}
         """The latest versions of before the cloud was away."""
         self._reached: dict[Resource, int] = {}
         """How far the history is known to go."""
-        self._settled: set[Resource] = set()
+        self._confirmed: set[Resource] = set()
         """Those whose history is the one that was shown before."""
-        self._looks: dict[_Look, tuple[float, Deferred[int], list[Deferred[int]]]] = {}
+        self._checks: dict[_CheckKey, tuple[float, Deferred[int], list[Deferred[int]]]] = {}
 
-    def doubt(self) -> None:
+    def reset(self) -> None:
         """The cloud is away: what comes back may have another history."""
         self._shown = self._newest()
-        self._settled.clear()
+        self._confirmed.clear()
         self._reached.clear()
-        for _, looking, _ in list(self._looks.values()):
-            looking.cancel()
+        for _, checking, _ in list(self._checks.values()):
+            checking.cancel()
 
     def stop(self) -> None:
         """Nothing is asked any more, and who waits is told so by CancelledError."""
-        for _, looking, waiting in list(self._looks.values()):
+        for _, checking, waiting in list(self._checks.values()):
             waiters = list(waiting)
             waiting.clear()
-            looking.cancel()
+            checking.cancel()
             for waiter in waiters:
                 waiter.errback(CancelledError())
 
-    def is_doubtful(self, info: RequestInfo) -> bool:
+    def must_check(self, info: RequestInfo) -> bool:
         """Whether a request goes on from a version that the API server may not have come to."""
         return (
             info.verb in ("watch", "list")
             and not info.name
-            and (info.group, info.resource) not in self._settled
+            and (info.group, info.resource) not in self._confirmed
             and _named(info) > self._reached.get((info.group, info.resource), 0)
             and info.query.get("resourceVersionMatch", "") != "Exact"
             and not info.flag("sendInitialEvents")  # such a watch is told
         )
 
-    def waits(self) -> Iterator[float]:
+    def waiting_since(self) -> Iterator[float]:
         """Since when requests wait, reactor seconds."""
-        return (began for began, _, _ in self._looks.values())
+        return (began for began, _, _ in self._checks.values())
 
-    async def falls_short(self, caller: Caller, info: RequestInfo) -> int:
+    async def history_end(self, caller: Caller, info: RequestInfo) -> int:
         """Where the history ends when that is before what a doubtful request names; 0 when it is not, or when
         nobody says. Raises CancelledError.
         """
         wanted = _named(info)
         arrived = self._reactor.seconds()
         while True:
-            began, number = await self._look(caller, info)
+            began, number = await self._check(caller, info)
             if wanted <= number:
                 return 0
             if began >= arrived or number == 0:
                 return number
 
-    async def _look(self, caller: Caller, info: RequestInfo) -> tuple[float, int]:
+    async def _check(self, caller: Caller, info: RequestInfo) -> tuple[float, int]:
         """When the cloud was asked, for this or a moment ago for another request, and its version; else 0."""
         key = (caller.identity, info.group, info.resource)
         waiter: Deferred[int] = Deferred()
-        if key in self._looks:
-            began, _, waiting = self._looks[key]
+        if key in self._checks:
+            began, _, waiting = self._checks[key]
             waiting.append(waiter)
         else:
             began = self._reactor.seconds()
             asking = Deferred.fromCoroutine(self._ask(caller, info)).addTimeout(TIMEOUT, self._reactor)
-            self._looks[key] = (began, asking, [waiter])
+            self._checks[key] = (began, asking, [waiter])
             asking.addErrback(self._failed).addCallback(self._done, key)
         return began, await waiter
 
     def _failed(self, failure: Failure) -> int:
-        # Refused: it may watch and not list, or this is no collection.
-        if failure.check(ConnectError, ReadError, DecodeError, TimeoutError, CancelledError) is None:
+        # UnexpectedStatus: it may watch and not list, or this is no collection.
+        if failure.check(ConnectError, FetchError, DecodeError, TimeoutError, CancelledError) is None:
             _log.failure("how far the cloud's history goes could not be asked", failure)
         return 0
 
-    def _done(self, number: int, key: _Look) -> None:
-        for waiter in self._looks.pop(key)[2]:
+    def _done(self, number: int, key: _CheckKey) -> None:
+        for waiter in self._checks.pop(key)[2]:
             waiter.callback(number)
 
     async def _ask(self, caller: Caller, info: RequestInfo) -> int:
         query = [(key, info.query[key]) for key in ("fieldSelector", "labelSelector") if key in info.query]
         target = f"{quote(info.path)}?{urlencode([*query, ('limit', '1')])}"
-        body = await read_body(caller.pool, self._host, target, _ACCEPT, caller.authorization, idle=True)
+        body = await fetch_body(caller.pool, self._host, target, _ACCEPT, caller.authorization, idle=True)
         number = version_number(_codec.decode_list(body).version)
         resource = (info.group, info.resource)
         is_news = resource not in self._reached
         self._reached[resource] = number
         shown = max(_named(info), self._shown.get(resource, 0))
         if number >= shown:
-            self._settled.add(resource)
+            self._confirmed.add(resource)
         elif is_news:
             _log.warn(
                 "the history of {resource} ends at {number}, and {shown} was shown before: the cluster was "
@@ -159,5 +159,5 @@ class History:
                 number=number,
                 shown=shown,
             )
-            self._went_back(*resource, number)
+            self._cluster_restored(*resource, number)
         return number

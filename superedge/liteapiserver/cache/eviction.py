@@ -97,7 +97,7 @@ def _shares(
     return shares
 
 
-def trim(collections: Iterable[Collection], documents: Documents, limits: Limits, commit: Commit) -> None:
+def evict(collections: Iterable[Collection], documents: Documents, limits: Limits, commit: Commit) -> None:
     """Forget until both limits hold: of whom has most for the own share, what was used least lately.
 
     What open watches show stays.

@@ -17,7 +17,7 @@ _TOO_LONG = "the request's body is too large"
 _TOO_SLOW = f"the request's body did not come within {TIMEOUT:g} seconds"
 
 
-class AskedOffline:
+class BodyReader:
     """Calls ``answer`` with the body of a question once it is whole. It is the request's receiver."""
 
     def __init__(

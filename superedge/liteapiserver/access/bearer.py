@@ -14,7 +14,7 @@ _SUBPROTOCOL = b"base64url.bearer.authorization.k8s.io."
 _REMOTE = b"x-remote-"
 
 
-def presented_token(lines: bytes, websocket: bool) -> str | None:
+def bearer_token(lines: bytes, websocket: bool) -> str | None:
     """The bearer token that alone decides who asks; empty when nothing is presented.
 
     ``lines`` are the headers that the request is forwarded with; ``websocket`` is whether it asks to switch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Asked(NamedTuple):
+class Baseline(NamedTuple):
     """For `Cache.record` and `Cache.record_write`, of a request that is about to be sent."""
 
     newest: int | None = None
@@ -14,5 +14,5 @@ class Asked(NamedTuple):
     reached: int = 0
     """The latest version known of the resource: what the answer says is at least as new, unless it is allowed
     to be old."""
-    turn: int = 0
+    sequence: int = 0
     """How many answers had been put into the backlog."""

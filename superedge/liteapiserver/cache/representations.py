@@ -12,7 +12,7 @@ from superedge.kube.memo import memo
 from superedge.kube.request import RequestInfo
 
 
-def wanted_forms(request: RequestInfo) -> tuple[Representation, ...]:
+def accepted_representations(request: RequestInfo) -> tuple[Representation, ...]:
     """The forms that a client takes, the most wanted first."""
     return _wanted(request.accept, request.query.get("includeObject", ""))
 
@@ -23,7 +23,7 @@ def _wanted(accept: str, include: str) -> tuple[Representation, ...]:
     return tuple(form._replace(include=include if form.kind == "Table" else "") for form in accepted(accept))
 
 
-def expected_form(request: RequestInfo, content_type: str) -> Representation:
+def expected_representation(request: RequestInfo, content_type: str) -> Representation:
     """The form by what was asked for; a watch comes in it, other answers may come plain."""
     return _expected(request.accept, request.query.get("includeObject", ""), content_type)
 
@@ -37,7 +37,7 @@ def _expected(accept: str, include: str, content_type: str) -> Representation:
     return next((form for form in wanted if form.media_type == labelled.media_type), labelled)
 
 
-def actual_form(expected: Representation, body: bytes) -> Representation:
+def actual_representation(expected: Representation, body: bytes) -> Representation:
     """The form of a body. Raises DecodeError."""
     if not expected.kind:
         return expected
