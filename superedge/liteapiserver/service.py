@@ -1,4 +1,4 @@
-"""The service: listens, loads the cache, and holds the parts together."""
+"""The service: listens, loads the cache, and connects the parts of lite-apiserver."""
 
 from __future__ import annotations
 
@@ -51,19 +51,20 @@ from superedge.web.pool import IDLE_TIMEOUT, Pool
 from superedge.web.server import Request, ServerFactory
 from superedge.web.silence import watch_clients
 
+# Seconds between two calls of the periodic checks.
 SWEEP_INTERVAL = 0.5
 SLOW_CHECK_INTERVAL = 0.25
 TRIM_INTERVAL = 1.0
 STORE_CHECK_INTERVAL = 2.0
 IDENTITY_SCAN_INTERVAL = 5.0
 CLIENT_IDLE = 180.0
-"""Seconds that a client's connection may be idle: longer than clients of the API keep one themselves."""
+"""Seconds that a client's connection may be idle: longer than API clients keep theirs."""
 
 _log = Logger()
 
 
 class LiteAPIServer(Service):
-    """See the package. ``store`` and ``filters`` are what the configuration names."""
+    """lite-apiserver as a Twisted service; ``store`` and ``filters`` are those that the configuration names."""
 
     name = "lite-apiserver"
 
@@ -152,7 +153,7 @@ class LiteAPIServer(Service):
         self._waiting: list[Request] | None = []
         self._not_loaded = "lite-apiserver's cache, which is being read"
         self._ports: list[IListeningPort] = []
-        self._looks = [
+        self._checks = [
             PeriodicCall(reactor, SLOW_CHECK_INTERVAL, self.frontend.check_slow),
             PeriodicCall(reactor, STORE_CHECK_INTERVAL, self._committer.check),
             PeriodicCall(reactor, SWEEP_INTERVAL, self._sweep),
@@ -163,12 +164,12 @@ class LiteAPIServer(Service):
 
     def _keys_changed(self) -> None:
         self._credentials.keys_changed()
-        _log.info("the keys of the token issuer {issuer} are known", issuer=self._issuer.name)
+        _log.info("received the keys of the token issuer {issuer}", issuer=self._issuer.name)
 
     def _token_key(self) -> bytes:
-        """What is on the disk, or else a new key, which is put there at the start: a check writes nothing.
+        """The key on disk, or a new one, which is written when the service starts; a check writes nothing.
 
-        Without the key that they were sealed with, stored tokens are lost and nothing else is.
+        If the key is lost, the stored tokens are lost, and nothing else.
         """
         new, path = generate_key(), self._key_path
         if self._config.cache.store == "memory":
@@ -183,8 +184,8 @@ class LiteAPIServer(Service):
                 Seal(key)
             except ValueError as problem:
                 _log.error(
-                    "{path} is no key of 32 bytes in base64 ({problem}): a new one takes its place, and the "
-                    "tokens that are stored are lost",
+                    "{path} is not a key of 32 bytes in base64 ({problem}): it is replaced by a new one, and "
+                    "the stored tokens are lost",
                     path=str(path),
                     problem=problem,
                 )
@@ -205,7 +206,7 @@ class LiteAPIServer(Service):
                 self._no_key(problem)
 
     def _save(self) -> None:
-        """Everything that the store is to hold, once more: it was lost."""
+        """Commit everything again, for a store that lost it."""
         if self._config.cache.store != "memory":
             self._new_key = self._key
             self._write_key()
@@ -215,7 +216,7 @@ class LiteAPIServer(Service):
 
     def _no_key(self, problem: OSError) -> None:
         _log.error(
-            "tokens are kept in memory alone: {path}: {problem}",
+            "tokens are kept in memory only: {path}: {problem}",
             path=str(self._key_path),
             problem=problem.strerror,
         )
@@ -233,7 +234,7 @@ class LiteAPIServer(Service):
 
     @property
     def addresses(self) -> list[Any]:
-        """Where it listens."""
+        """The addresses that it listens on."""
         return [port.getHost() for port in self._ports]
 
     def startService(self) -> None:
@@ -259,11 +260,11 @@ class LiteAPIServer(Service):
         try:
             entries = list(await self._store.load())
         except Exception as problem:
-            _log.critical("the cache cannot be read, it begins empty: {problem}", problem=problem)
+            _log.critical("the cache cannot be read and starts empty: {problem}", problem=problem)
             self._committer.load_failed(problem)
             entries = []
         self._committer.loaded(entries)
-        # The first change of every life: whether the store takes any is known at once.
+        # The first change after each start shows at once whether the store takes changes.
         self._commit(records.STARTED, (), b"")
         self._issuer.load(entries)
         self._credentials.load(entries)
@@ -279,8 +280,8 @@ class LiteAPIServer(Service):
         if not self.running:
             return
         self.health.start()
-        for look in self._looks:
-            look.start()
+        for check in self._checks:
+            check.start()
         waiting, self._waiting = self._waiting or [], None
         for request in waiting:
             if not request.finished:
@@ -303,12 +304,12 @@ class LiteAPIServer(Service):
             pool.close_idle(before)
 
     async def stopService(self) -> None:
-        """Take no more requests, let those under way finish within the drain time, write the cache."""
+        """Accept no more requests, let those under way finish within drain_timeout, then write the cache."""
         super().stopService()
         for port in self._ports:
             port.stopListening()
-        for look in self._looks:
-            look.stop()
+        for check in self._checks:
+            check.stop()
         self.health.stop()
         self._issuer_keys.stop()
         self.token_reviewer.stop()
@@ -322,7 +323,7 @@ class LiteAPIServer(Service):
         await self._committer.close()
 
     def warnings(self, now: datetime) -> Iterator[ConfigWarning]:
-        """Identities that are unlikely to work, and names for which there is none."""
+        """Identities that are unlikely to work, and configured names without an identity."""
         for warning in self.identities.warnings(now):
             yield warning.under("lite_apiserver.identities")
         asked = {"lite_apiserver.upstream.probe_identity": self._config.upstream.probe_identity}
@@ -335,11 +336,11 @@ class LiteAPIServer(Service):
                 yield ConfigWarning(text, passing=True)
 
     def waits_for(self) -> str:
-        """For the readiness page: requests wait while the cache is read."""
+        """For the readiness page: why requests wait, empty when they do not."""
         return "" if self._waiting is None else self._not_loaded
 
     def remark(self) -> str:
-        """For the readiness page: it is ready offline, too, and says why it is offline."""
+        """For the readiness page: why it is offline. It is ready offline, too."""
         if self.health.online:
             return ""
         return f"lite-apiserver is {self.health.state}: {self.health.reason or 'the cloud is not ready'}"

@@ -8,7 +8,7 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.heap import STEP, TRIMS, HeapTrimmer, resident
+from superedge.liteapiserver.heap import MAX_TRIMS, STEP, HeapTrimmer, resident
 
 
 class HeapTrimmerTests(SynchronousTestCase):
@@ -16,21 +16,21 @@ class HeapTrimmerTests(SynchronousTestCase):
         size = 100 * STEP
         calls: list[int] = []
 
-        def give_back() -> None:
+        def trim() -> None:
             nonlocal size
             calls.append(size)
             size -= STEP // 2
 
-        trimmer = HeapTrimmer(lambda: size, give_back)
-        for _ in range(TRIMS + 5):
+        trimmer = HeapTrimmer(lambda: size, trim)
+        for _ in range(MAX_TRIMS + 5):
             trimmer.check()
-        self.assertEqual(calls, [100 * STEP - n * STEP // 2 for n in range(TRIMS)])
+        self.assertEqual(calls, [100 * STEP - n * STEP // 2 for n in range(MAX_TRIMS)])
         size += STEP - 1
         trimmer.check()
-        self.assertEqual(len(calls), TRIMS)
+        self.assertEqual(len(calls), MAX_TRIMS)
         size += 1
         trimmer.check()
-        self.assertEqual(len(calls), TRIMS + 1)
+        self.assertEqual(len(calls), MAX_TRIMS + 1)
 
     def test_the_system_says_how_much_it_is(self) -> None:
         before = resident()

@@ -1,7 +1,7 @@
-"""Bearer tokens: whom they name, and whether they are believed while the cloud is away. Pure.
+"""Bearer tokens: the identity that they name, and whether they are accepted while the cloud is away. Pure.
 
-It is believed what the cloud said when it was asked whose the token is, and what the issuer's keys signed. A
-token is never stored, only its hash.
+A token is accepted if the cloud's review of it was positive, or if the issuer's keys signed it. Only the hash
+of a token is stored.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from superedge.liteapiserver.cache.records import Commit
 
 ANONYMOUS = "anonymous"
 UNATTRIBUTED = "unattributed"
-"""Who presents credentials that are not one bearer token."""
+"""The identity of callers whose credentials are not a single bearer token."""
 _NOBODY = frozenset({"", "system:anonymous"})
 _MAX_CACHED = 1000
 MAX_VERDICTS = 10_000
-"""Tokens of which is remembered what the cloud said. Some never expire, and an API server lets a kubelet's
-tokens live for a year, though new ones are made every hour."""
+"""Tokens whose verdict is kept. A limit is needed: some tokens never expire, and those of a kubelet live for
+up to a year although it gets new ones every hour.
+"""
 _MAX_NAME = 600
-"""Characters of the longest name that claims give."""
+"""Characters of the longest name made of claims."""
 _CLAIMED = "token:"
-"""How a name begins that is made of claims."""
+"""The prefix of a name made of claims."""
 _IN_SUBJECT = "/:.,+ "
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
@@ -50,7 +51,7 @@ class _Claims(msgspec.Struct):
 
 
 class _Verdict(msgspec.Struct, omit_defaults=True):
-    """What the cloud said of a token; ``owner`` is whom the token names."""
+    """The cloud's verdict on a token; ``owner`` is the token's identity."""
 
     owner: str
     expires: float | None
@@ -58,12 +59,12 @@ class _Verdict(msgspec.Struct, omit_defaults=True):
 
 
 _claims = msgspec.json.Decoder(_Claims)
-# Nothing around it: what a client writes beside its token must not be read in its place.
+# The whole text must match, so that nothing beside a token is read instead of it.
 _JWT = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]+", re.ASCII).fullmatch
 
 
 def read_claims(token: str) -> _Claims | None:
-    """The claims of a JWT, not verified; None for any other token (RFC 7519)."""
+    """The unverified claims of a JWT (RFC 7519); None for any other token."""
     found = _JWT(token)
     if found is None:
         return None
@@ -76,7 +77,7 @@ def read_claims(token: str) -> _Claims | None:
 
 
 class TokenIdentity(NamedTuple):
-    """Of a token: a name for the cache, its hash, its subject and Unix time of expiry if it has them."""
+    """A token's identity in the cache, its hash, and its subject and expiry (Unix time) if it has them."""
 
     name: str
     digest: str
@@ -85,37 +86,37 @@ class TokenIdentity(NamedTuple):
 
 
 class TokenIssuer(Protocol):
-    """Who signs tokens, as `superedge.liteapiserver.access.issuer.Issuer` knows it."""
+    """The token issuer; implemented by `superedge.liteapiserver.access.issuer.Issuer`."""
 
     @property
     def name(self) -> str:
         """The issuer, empty while its keys are not known."""
 
     def verify(self, token: str) -> Claims:
-        """The claims of a token that is to be believed. Raises TokenError."""
+        """The claims of a valid token. Raises TokenError."""
 
     def is_forged(self, issuer: str, token: str) -> bool:
-        """Whether a token says that it is of this issuer and is not."""
+        """Whether a token claims this issuer without its signature."""
 
 
 class Credentials:
-    """Which tokens are believed without the cloud."""
+    """Decides which tokens are accepted without the cloud."""
 
     def __init__(self, commit: Commit, clock: Callable[[], float], issuer: TokenIssuer | None = None) -> None:
-        """Without ``issuer`` only what the cloud accepted is believed. ``clock`` gives Unix time."""
+        """Without ``issuer`` only tokens that the cloud accepted are accepted. ``clock`` gives Unix time."""
         self._commit = commit
         self._clock = clock
         self._issuer = issuer
         self._verdicts: ExpiringTable[str, _Verdict] = ExpiringTable(MAX_VERDICTS, self._forget)
-        # Until when, by hash, a signature was found good.
+        # Expiry of tokens whose signature was verified, by hash.
         self._verified: dict[str, float] = {}
         self._identified: dict[str, TokenIdentity] = {}
 
     def identify(self, token: str) -> TokenIdentity:
-        """Whom it names. That opens nothing: the cloud has to accept it, or its signature to be right.
+        """The identity that a token names. It grants nothing until the token is accepted.
 
-        All tokens of one subject of one issuer have one name. A token that claims to be of the cluster's
-        issuer and is not signed by it has a name of its own, whoever else may accept it.
+        All tokens of a subject of an issuer have one identity. A token that claims the cluster's issuer
+        without its signature has an identity of its own.
         """
         digest = sha256(token.encode()).hexdigest()
         found = self._identified.get(digest)
@@ -136,7 +137,7 @@ class Credentials:
         return TokenIdentity(f"{_CLAIMED}{subject}@{claims.iss}", digest, claims.sub, claims.exp)
 
     def load(self, entries: Iterable[Entry]) -> None:
-        """Take back what a store held."""
+        """Load what a store holds."""
         for entry in entries:
             if entry.kind == records.BEARER:
                 try:
@@ -147,12 +148,12 @@ class Credentials:
                 self._hold(entry.key[0], header, UNIX_EPOCH)
 
     def save(self) -> None:
-        """Write down everything once more, for a store that lost it."""
+        """Commit everything again, for a store that lost it."""
         for digest, verdict in self._verdicts.items():
             self._commit(records.BEARER, (digest,), records.pack(verdict))
 
     def is_accepted(self, token: str) -> bool:
-        """Whether the cloud said that the token is good, and has not refused it since."""
+        """Whether the cloud's latest verdict accepts the token."""
         known = self._verdicts.get(self.identify(token).digest)
         if known is None or known.refused:
             return False
@@ -160,10 +161,10 @@ class Credentials:
         return True
 
     def accept(self, token: str, username: str) -> bool:
-        """The cloud says whose token it is; whether that makes it believed.
+        """Take the cloud's review of a token, which names its user; whether it is accepted now.
 
-        An anonymous user means that the cloud saw no token in what it was sent. The name of a service
-        account's token is made of its claims, which have to be those that the cloud read.
+        An anonymous user means that the cloud did not read a token. The identity of a service account's token
+        is made of its claims, so the user must be the claimed subject.
         """
         found = self.identify(token)
         claimed = found.name.startswith(_CLAIMED) and found.subject.startswith(SUBJECT)
@@ -178,7 +179,7 @@ class Credentials:
         self._commit(records.BEARER, (found.digest,), records.pack(verdict))
 
     def _hold(self, digest: str, verdict: _Verdict, now: float) -> None:
-        # Refused ones have a share together: who makes them up pushes out no other.
+        # Refused tokens share one owner, so that made-up tokens evict no others.
         owner = "" if verdict.refused else verdict.owner
         self._verdicts.put(owner, digest, verdict, NEVER if verdict.expires is None else verdict.expires, now)
 
@@ -186,10 +187,9 @@ class Credentials:
         self._commit(records.BEARER, (digest,), None)
 
     def reject(self, token: str) -> bool:
-        """The cloud answered 401; whether that tells something new.
+        """Take a 401 of the cloud; whether the verdict is new.
 
-        It is remembered of a token that would be believed, now or once the issuer's keys are known. Others
-        are nothing.
+        It is kept only for a token that would be accepted, now or once the issuer's keys are known.
         """
         found = self.identify(token)
         known = self._verdicts.get(found.digest)
@@ -202,7 +202,7 @@ class Credentials:
         return True
 
     def rejection(self, token: str) -> str:
-        """Why a token is not believed without the cloud; empty for one that is."""
+        """Why a token is not accepted without the cloud; empty for an accepted one."""
         found = self.identify(token)
         known = self._verdicts.get(found.digest)
         if known is not None and known.refused:
@@ -222,7 +222,7 @@ class Credentials:
             try:
                 until = self._issuer.verify(token).exp
             except TokenError as problem:
-                _log.debug("a token is not believed: {problem}", problem=problem)
+                _log.debug("a token is not accepted: {problem}", problem=problem)
                 return False
             if len(self._verified) >= _MAX_CACHED:
                 del self._verified[next(iter(self._verified))]
@@ -230,6 +230,6 @@ class Credentials:
         return until > self._clock()
 
     def keys_changed(self) -> None:
-        """The issuer has other keys: signatures are looked at anew."""
+        """The issuer's keys changed: signatures are verified again."""
         self._verified.clear()
         self._identified.clear()

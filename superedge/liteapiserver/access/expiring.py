@@ -1,4 +1,4 @@
-"""A table of limited size whose entries end at a time and belong to owners. Pure."""
+"""A table of limited size whose entries expire and belong to owners. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 NEVER = float("inf")
 UNIX_EPOCH = 0.0
-"""A time at which nothing has expired: after a reboot the clock may be wrong for a while."""
+"""A time at which nothing has expired, for loading: after a boot the clock may be wrong."""
 
 
 class _Entry(Generic[V]):
@@ -24,18 +24,18 @@ class _Entry(Generic[V]):
 
 
 class ExpiringTable(Generic[K, V]):
-    """Beyond ``limit`` the owner that holds most loses what it put or used least lately.
+    """Over ``limit``, the largest owner loses its least recently used entry.
 
-    So nobody pushes out what others hold before it has lost all that it holds beyond their share.
+    Therefore no owner can evict the entries of owners that hold less.
     """
 
     def __init__(self, limit: int, on_evicted: Callable[[K], None]) -> None:
-        """``limit`` bounds the sum of all sizes; ``gone`` is told what went by itself."""
+        """``limit`` bounds the sum of all sizes; ``on_evicted`` is called with the key of each evicted entry."""
         self._limit = limit
         self._on_evicted = on_evicted
         self._entries: dict[K, _Entry[V]] = {}
         self._owned: dict[str, dict[K, None]] = {}
-        """The keys of each owner, the one used least lately first."""
+        """The keys of each owner, the least recently used first."""
         self._sizes: dict[str, int] = {}
         self._size = 0
         # No entry ends before this.
@@ -45,17 +45,17 @@ class ExpiringTable(Generic[K, V]):
         return len(self._entries)
 
     def get(self, key: K) -> V | None:
-        """The entry, expired or not."""
+        """The value, expired or not."""
         found = self._entries.get(key)
         return None if found is None else found.value
 
     def items(self) -> Iterator[tuple[K, V]]:
-        """All of them."""
+        """Every key and value."""
         for key, entry in self._entries.items():
             yield key, entry.value
 
     def put(self, owner: str, key: K, value: V, end: float, now: float, size: int = 1) -> None:
-        """Add or replace an entry that counts until ``end``; make room by what has expired, or is old."""
+        """Add or replace an entry that expires at ``end``; evict expired entries and, over the limit, others."""
         if self._earliest <= now:
             for expired in [each for each, entry in self._entries.items() if entry.end <= now]:
                 self._evict(expired)
@@ -72,12 +72,12 @@ class ExpiringTable(Generic[K, V]):
             self._evict(next(iter(self._owned[largest])))
 
     def touch(self, key: K) -> None:
-        """The entry is the last of its owner's to give way."""
+        """Mark an entry as the most recently used of its owner."""
         owned = self._owned[self._entries[key].owner]
         owned[key] = owned.pop(key)
 
     def remove(self, key: K) -> None:
-        """Take an entry out; nobody is told."""
+        """Remove an entry without calling ``on_evicted``."""
         entry = self._entries.pop(key)
         owned = self._owned[entry.owner]
         del owned[key]

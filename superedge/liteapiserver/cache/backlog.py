@@ -1,7 +1,7 @@
-"""Long answers that are whole and wait for a quiet moment to be taken into the cache.
+"""Complete long responses that wait to be decoded and applied to the cache.
 
-A list of megabytes costs more to decode than to forward. Baseline for again and again, only the latest answer
-counts: what it replaces is never decoded.
+A list of megabytes costs more to decode than to forward. If the same list is requested again meanwhile, only
+the latest response is decoded.
 """
 
 from __future__ import annotations
@@ -13,29 +13,30 @@ from operator import itemgetter
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 MIN_SIZE = 64 * 1024
-"""Bytes of a body, as it came, that may wait."""
+"""Bytes of a body, still encoded, from which it may wait."""
 DELAY = 0.05
-"""Seconds that it waits, like a group commit."""
+"""Seconds that a response waits."""
 SHARE = 20
-"""Decoding takes at most one part in so many of the time."""
+"""Decoding takes at most 1/SHARE of the time."""
 MAX_DELAY = 2.0
+"""Seconds that a response waits at most."""
 MAX_BYTES = 32 * 1024 * 1024
-"""Bytes that may wait together."""
+"""Bytes that may wait; beyond, everything is applied at once."""
 
 Apply = Callable[[], None]
 BacklogKey = tuple[str, str, str]
-"""Identity, group and resource: what must not change before its earlier answers are taken."""
+"""Identity, group and resource: responses with the same key are applied in order."""
 
 
 class Backlog:
-    """Takes answers in quiet moments."""
+    """Applies responses after a delay."""
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self.waiting: dict[BacklogKey, dict[Hashable, list[tuple[int, int, Apply]]]] = {}
-        """What waits, by key and query: its sequence, its size, and what takes it."""
+        """The sequence number, size and application of each response that waits, by key and query."""
         self.sequence = 0
-        """How many answers were put here."""
+        """How many responses were put here so far."""
         self._size = 0
         self._call: IDelayedCall | None = None
         self._delay = DELAY
@@ -43,8 +44,8 @@ class Backlog:
     def put(self, key: BacklogKey, query: Hashable, size: int, apply: Apply, replaces_to: int) -> None:
         """Call ``apply`` soon; it does not raise.
 
-        Earlier answers to the same query, up to the sequence ``replaces_to``, are not taken any more: this
-        one was asked for after them, and so is not older.
+        Waiting responses to the same query up to the sequence number ``replaces_to`` are dropped: this one
+        was requested after they had come, and so is not older.
         """
         self.sequence += 1
         answers = self.waiting.setdefault(key, {}).setdefault(query, [])
@@ -58,7 +59,9 @@ class Backlog:
             self._call = self._reactor.callLater(self._delay, self._due)
 
     def drain(self, key: BacklogKey, except_for: Hashable = None) -> None:
-        """Apply what waits of an key now; if ``but`` is all that waits, its next answer is on the way."""
+        """Apply what waits under ``key`` now, unless only ``except_for`` waits, which a new response
+        replaces.
+        """
         queries = self.waiting.get(key)
         if queries is None or queries.keys() == {except_for}:
             return

@@ -1,4 +1,4 @@
-"""What was known when a request was sent. Pure."""
+"""Which versions the cache knew when a request was sent. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 
 class Baseline(NamedTuple):
-    """For `Cache.record` and `Cache.record_write`, of a request that is about to be sent."""
+    """For `Cache.record` and `Cache.record_write`. The default knows nothing."""
 
     newest: int | None = None
-    """The latest version known of what a read asks for; None when its answer is allowed to be old. An answer
-    that is older comes from a cluster that was restored from a backup."""
+    """The latest version of what a read asks for; None when the response may be an old one. An older response
+    comes from a cluster that was restored from a backup."""
     reached: int = 0
-    """The latest version known of the resource: what the answer says is at least as new, unless it is allowed
-    to be old."""
+    """The latest version of the resource. The response is at least as new, unless it may be an old one."""
     sequence: int = 0
-    """How many answers had been put into the backlog."""
+    """How many responses had been put into the backlog."""

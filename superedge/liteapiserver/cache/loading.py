@@ -1,4 +1,4 @@
-"""What a store held is taken back. Pure."""
+"""Loads the entries of a store into the cache. Pure."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def load(
     denials: Denials,
     commit: Commit,
 ) -> None:
-    """Put each entry where it belongs. One that cannot be read is dropped alone.
+    """Load every entry; one that cannot be read is dropped.
 
-    ``entries`` is emptied on the way: nothing large is there twice.
+    ``entries`` is emptied meanwhile, so that no large value is in memory twice.
     """
 
     def take(entry: Entry) -> None:
@@ -54,7 +54,7 @@ def load(
         if entry.kind != records.OBJECT:
             take(entry)
     entries.clear()
-    while objects:  # after the views they belong to
+    while objects:  # after their views
         take(objects.pop())
     for collection in collections.all():
         if lacking := collection.finish_load():
@@ -70,7 +70,7 @@ def _load_part(entry: Entry, collections: CollectionIndex) -> None:
     key = CollectionKey(identity, group, version, resource, parse_media_type(representation))
     collection = collections.make(key)
     if collection is None:
-        raise DecodeError(f"{representation} is not read")
+        raise DecodeError(f"objects as {representation} are not decoded")
     if entry.kind == records.VIEW:
         header, _ = records.unpack(records.ViewHeader, entry.value)
         collection.load_view(header)

@@ -1,4 +1,4 @@
-"""What is answered from memory while the cloud is away. Pure."""
+"""Answers requests from the cache while the cloud is away. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from superedge.liteapiserver.cache.selection import Selection, select
 
 
 class OfflineReader:
-    """Finds in what was recorded the answer to a request, or says what is missing."""
+    """Finds the answer to a request, or says what is not cached."""
 
     def __init__(
         self, collections: CollectionIndex, documents: Documents, clock: Callable[[], float]
@@ -39,7 +39,7 @@ class OfflineReader:
         self._clock = clock
 
     def answer(self, identity: str, request: RequestInfo, none_match: str = "") -> Answer | WatchAnswer:
-        """Always an answer: 200, 304 for an ETag in ``none_match``, 404 when that is proven, else 503."""
+        """200, 304 for an ETag in ``none_match``, 404 when the object is known not to exist, else 503."""
         if not request.is_read and request.method != "HEAD":
             return cloud_only(request)
         if request.is_resource and not request.subresource:
@@ -65,7 +65,7 @@ class OfflineReader:
         return Answer(200, headers, body, "hit")
 
     def _accepted_collections(self, identity: str, request: RequestInfo) -> list[Collection]:
-        """The collections in the forms that the client takes, the most wanted first."""
+        """The collections in the representations that the client accepts, in its order of preference."""
         start = (identity, request.group, request.version, request.resource)
         found = [
             self._collections.get(CollectionKey(*start, form)) for form in accepted_representations(request)
@@ -100,9 +100,9 @@ class OfflineReader:
         return found or not_cached(request)
 
     def _absent_since(self, identity: str, request: RequestInfo, name: Name) -> int:
-        """The version at which a 404 or a complete view proves that there is no such object; else -1.
+        """The version at which a 404 or a complete view proves that an object does not exist; else -1.
 
-        What another form shows to exist at a later version exists.
+        It proves nothing when another representation shows the object at a later version.
         """
         absent = -1
         one = f"metadata.name={request.name}"
@@ -122,7 +122,7 @@ class OfflineReader:
 
     def _selection(self, identity: str, request: RequestInfo) -> Answer | WatchAnswer:
         if request.query.get("continue"):
-            message = "the continue token is from before the cloud was lost: list again from the beginning"
+            message = "the continue token is from before the cloud was lost: list again from the start"
             return failure(410, message, outcome="hit")
         try:
             best = self._best(identity, request)
@@ -141,7 +141,7 @@ class OfflineReader:
         return _list(request, best, age)
 
     def _best(self, identity: str, request: RequestInfo) -> Selection | None:
-        """The form that the client wants most, unless another is newer and shows something else.
+        """The view in the client's preferred representation, unless another is newer and differs.
 
         Raises SelectorError.
         """

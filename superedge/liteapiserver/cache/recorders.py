@@ -1,4 +1,4 @@
-"""Recorders: each is fed one answer's body while the client gets it. None of their methods raises."""
+"""Recorders: each takes the body of one response while the client gets it. Their methods do not raise."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _log = Logger()
 
 
 class Recorder(Protocol):
-    """Takes body bytes after transfer decoding, still content-encoded."""
+    """Takes a body without transfer encoding, still with its content encoding."""
 
     @property
     def resumable(self) -> bool:
-        """Whether a client whose answer goes no further has what it can go on with."""
+        """Whether a client whose response ends here can go on from what it has."""
 
     def data(self, chunks: list[bytes]) -> None:
         """Some of the body."""
@@ -37,11 +37,11 @@ class Recorder(Protocol):
         """The body is whole."""
 
     def abort(self) -> None:
-        """The body was cut short: what is not known to be whole is dropped."""
+        """The body was cut short: drop what is incomplete."""
 
 
 def fault(reason: str, problem: Exception, what: str) -> None:
-    """Count and log what could not be remembered."""
+    """Count and log a response that could not be cached."""
     metrics.CACHE_FAULTS.labels(reason).inc()
     if isinstance(problem, DecodeError):
         _log.warn("{what} is not remembered: {problem}", what=what, problem=problem)
@@ -50,15 +50,15 @@ def fault(reason: str, problem: Exception, what: str) -> None:
 
 
 class PendingBytes:
-    """How much of bodies that are not whole each identity has, so that none has the memory of all."""
+    """Bounds the bytes of unfinished bodies of each identity, so that none takes all memory."""
 
     def __init__(self, limit: int) -> None:
-        """``limit`` is in bytes, of one identity's bodies together."""
+        """``limit`` is in bytes for one identity."""
         self.limit = limit
         self._sizes: dict[str, int] = {}
 
     def add(self, identity: str, size: int) -> bool:
-        """Count ``size`` bytes more, or less; whether that is within the limit."""
+        """Add ``size`` bytes, or subtract; whether the total is within the limit."""
         total = self._sizes.get(identity, 0) + size
         if total:
             self._sizes[identity] = total
@@ -68,10 +68,10 @@ class PendingBytes:
 
 
 class BodyRecorder:
-    """Collects a whole body, then gives it to ``finish`` decoded; ``defer`` may put that off.
+    """Collects a body, then gives it decoded to ``finish``, possibly later through ``defer``.
 
-    ``lost`` is called in the place of ``finish`` when a whole body is too long or cannot be read, ``cut``
-    when it was cut short.
+    ``lost`` is called instead when a complete body is too long or cannot be read, ``cut`` when it was cut
+    short.
     """
 
     __slots__ = (
@@ -80,9 +80,9 @@ class BodyRecorder:
         "_decoder",
         "_defer",
         "_finish",
-        "_gathered",
         "_identity",
         "_lost",
+        "_pending",
         "_size",
         "_what",
     )
@@ -91,19 +91,20 @@ class BodyRecorder:
         self,
         what: str,
         decoder: Decoder,
-        gathered: PendingBytes,
+        pending: PendingBytes,
         identity: str,
         finish: Callable[[bytes], None],
         defer: Callable[[int, Callable[[], None]], None] | None = None,
         lost: Callable[[], None] = lambda: None,
         cut: Callable[[], None] = lambda: None,
     ) -> None:
-        """``gathered`` counts what is gathered for ``identity``, and bounds the decoded body; ``defer`` is
-        given the size of the body as it came, and what finishes it, which does not raise.
+        """``pending`` counts the bytes under ``identity``, and its limit bounds the decoded body, too.
+        ``defer`` gets the encoded size of the body and a function that finishes the recording and does not
+        raise.
         """
         self._what = what
         self._decoder = decoder
-        self._gathered = gathered
+        self._pending = pending
         self._identity = identity
         self._finish = finish
         self._defer = defer
@@ -114,7 +115,7 @@ class BodyRecorder:
 
     @property
     def resumable(self) -> bool:
-        """A part of a body is nothing to go on with."""
+        """False: a part of a body is of no use."""
         return False
 
     def data(self, chunks: list[bytes]) -> None:
@@ -124,19 +125,19 @@ class BodyRecorder:
         self._chunks += chunks
         size = sum(map(len, chunks))
         self._size += size
-        if not self._gathered.add(self._identity, size):
+        if not self._pending.add(self._identity, size):
             self._drop()
             fault("body", self._too_long(), self._what)
 
     def _drop(self) -> list[bytes] | None:
-        """Gather no more; what there is."""
+        """Stop collecting; the chunks so far."""
         chunks, self._chunks = self._chunks, None
         if chunks is not None:
-            self._gathered.add(self._identity, -self._size)
+            self._pending.add(self._identity, -self._size)
         return chunks
 
     def _too_long(self) -> DecodeError:
-        return DecodeError(f"it, with what else is on its way, has more than {self._gathered.limit} bytes")
+        return DecodeError(f"it, with what else is on its way, has more than {self._pending.limit} bytes")
 
     def complete(self) -> None:
         """The body is whole."""
@@ -152,7 +153,7 @@ class BodyRecorder:
     def _conclude(self, chunks: list[bytes]) -> None:
         try:
             body = b"".join(chunks if type(self._decoder) is IdentityDecoder else self._decoded(chunks))
-            chunks.clear()  # nothing of megabytes is there twice for longer than it must be
+            chunks.clear()  # frees the encoded body before it is decoded further
             self._finish(body)
         except Exception as problem:
             fault("body", problem, self._what)
@@ -163,19 +164,19 @@ class BodyRecorder:
         for chunk in chunks:
             decoded.append(self._decoder.feed(chunk))
             size += len(decoded[-1])
-            if size > self._gathered.limit:
+            if size > self._pending.limit:
                 raise self._too_long()
         self._decoder.end()
         return decoded
 
     def abort(self) -> None:
-        """Drop what came."""
+        """Drop the body."""
         self._drop()
         self._cut()
 
 
 class WatchRecorder:
-    """Follows a watch; with ``initial``, what comes before the end bookmark replaces the view at once."""
+    """Applies a watch to a view; with ``initial``, the initial events replace the view at their end."""
 
     def __init__(
         self,
@@ -188,8 +189,8 @@ class WatchRecorder:
         start: int | None,
         newest_before: int | None,
     ) -> None:
-        """``start`` is the version that the watch goes on from, None when it names none; ``newest_before``
-        is for `Collection.replace`.
+        """``start`` is the version that the watch continues, None without one; ``newest_before`` is for
+        `Collection.replace`.
         """
         self._what = what
         self._decoder = decoder
@@ -206,7 +207,7 @@ class WatchRecorder:
 
     @property
     def resumable(self) -> bool:
-        """A client waits for the end of the initial events."""
+        """False until the initial events have ended."""
         return self._initial is None
 
     def data(self, chunks: list[bytes]) -> None:
@@ -228,7 +229,7 @@ class WatchRecorder:
             if self._splitter.pending > longest:
                 raise DecodeError(f"an event of more than {longest} bytes")
         except Exception as problem:
-            # What is known stays true, at its version.
+            # The view stays valid at its version.
             fault("watch", problem, self._what)
             self._view.expired = True
             self._end()
@@ -256,7 +257,7 @@ class WatchRecorder:
         self._end()
 
     def abort(self) -> None:
-        """The watch broke off; every event that came whole counts."""
+        """The watch broke off; its complete events have been applied."""
         self._end()
 
     def _end(self) -> None:
@@ -274,17 +275,17 @@ class _PartialList(NamedTuple):
 
 
 class PagedLists:
-    """Pages of lists that are not yet at their end, by the token that asks for the next page."""
+    """The pages of unfinished lists, by the continue token of the next page."""
 
     MAX_LISTS = 64
 
     def __init__(self, limit: int) -> None:
-        """``limit`` is in bytes of one list, and of all of one identity."""
+        """``limit`` is in bytes for all unfinished lists of one identity."""
         self._limit = limit
         self._unfinished: dict[tuple[CollectionKey, Scope, str], _PartialList] = {}
 
     def take(self, collection: Collection, scope: Scope, token: str) -> _PartialList | None:
-        """The pages before the one that ``token`` asks for."""
+        """Remove and return the pages before the one of ``token``."""
         return self._unfinished.pop((collection.key, scope, token), None)
 
     def put(
@@ -295,8 +296,8 @@ class PagedLists:
         before: _PartialList | None,
         newest_before: int | None,
     ) -> None:
-        """Keep a page and those before it until the next comes. Unfinished lists of the same identity give
-        way to it, and beyond MAX_LISTS the oldest of anybody's.
+        """Keep a page and those before it until the next one. Over the limit, older lists of the same
+        identity are dropped; over MAX_LISTS, the oldest list of the identity or else of any.
         """
         size = sum(len(item.raw) for item in page.items)
         items = page.items

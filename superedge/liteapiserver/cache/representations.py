@@ -1,7 +1,7 @@
-"""In which form an answer came, and in which forms a client takes one. Pure.
+"""The representation of a response, and those that a client accepts. Pure.
 
-The API server labels a Table or PartialObjectMetadata as plain ``application/json``: what was asked for and
-the body's own kind tell.
+The API server labels a Table or PartialObjectMetadata as plain ``application/json``. Therefore the
+representation follows from the request's Accept and the kind in the body.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from superedge.kube.request import RequestInfo
 
 
 def accepted_representations(request: RequestInfo) -> tuple[Representation, ...]:
-    """The forms that a client takes, the most wanted first."""
+    """The representations that a client accepts, in its order of preference."""
     return _wanted(request.accept, request.query.get("includeObject", ""))
 
 
@@ -24,7 +24,7 @@ def _wanted(accept: str, include: str) -> tuple[Representation, ...]:
 
 
 def expected_representation(request: RequestInfo, content_type: str) -> Representation:
-    """The form by what was asked for; a watch comes in it, other answers may come plain."""
+    """The requested representation. A watch always has it; another response may be plain."""
     return _expected(request.accept, request.query.get("includeObject", ""), content_type)
 
 
@@ -38,7 +38,7 @@ def _expected(accept: str, include: str, content_type: str) -> Representation:
 
 
 def actual_representation(expected: Representation, body: bytes) -> Representation:
-    """The form of a body. Raises DecodeError."""
+    """The representation of a body. Raises DecodeError."""
     if not expected.kind:
         return expected
     kind, _ = kind_of(body)

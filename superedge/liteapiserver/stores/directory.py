@@ -1,4 +1,4 @@
-"""The directory of a store: for its owner alone, for one process at a time, and still there. Blocking."""
+"""The directory of a store: private, locked by one process, and checked for removal. Blocking."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = Logger()
 
 
 class StoreInUse(SuperEdgeError):
-    """Another process has the directory."""
+    """Another process uses the directory."""
 
 
 class NotPrivate(SuperEdgeError):
@@ -35,7 +35,7 @@ class Directory:
         self._known: dict[str, tuple[int, int]] = {}
 
     def acquire(self) -> None:
-        """Make the directory, or make it private, and lock it. Raises OSError, StoreInUse, NotPrivate."""
+        """Create the directory, make it private and lock it. Raises OSError, StoreInUse, NotPrivate."""
         if self._lock is not None:
             return
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -52,20 +52,20 @@ class Directory:
         self.track("lock")
 
     def track(self, name: str) -> None:
-        """A file or directory in it is in use from now on: `check` looks for it."""
+        """Have `check` look for a file or directory in it from now on."""
         found = _identity(self._root / name)
         if found is not None:
             self._known[name] = found
 
     def check(self) -> None:
-        """Raises StoreLost when something that is in use was removed or replaced."""
+        """Raise StoreLost if a tracked file or directory was removed or replaced."""
         for name, known in self._known.items():
             path = self._root / name
             if _identity(path) != known:
                 raise StoreLost(f"{path} was removed while it was in use")
 
     def release(self) -> None:
-        """Unlock it."""
+        """Release the lock."""
         self._known.clear()
         lock, self._lock = self._lock, None
         if lock is not None:
@@ -85,10 +85,10 @@ def _is_cache_file(path: Path) -> bool:
 
 
 def _make_private(root: Path) -> None:
-    """Close a directory that others can enter. Raises OSError, NotPrivate.
+    """Make a directory private that others can enter. Raises OSError, NotPrivate.
 
-    One that holds anything that is not the cache's is left alone: it may be a system's directory, named by
-    mistake, or somebody else may have put records there that would be believed.
+    A directory with other files is refused: it may be a system directory named by mistake, or another user
+    may have put records there.
     """
     mode = root.stat().st_mode
     if not mode & _OPEN:

@@ -1,8 +1,8 @@
-"""The file store: a journal that makes batches atomic, and a tree of files that it is folded into.
+"""The file store: a journal of atomic batches, and a tree with one file for each record.
 
-A batch is durable once it is in the journal. When the journal is long and another batch comes, or the store
-is closed, every record it holds goes to its own file and the journal begins anew; after a crash in between
-the journal is read over the tree again, which changes nothing.
+A batch is durable once it is in the journal. A checkpoint writes the journal's records to their files and
+empties the journal; it happens when the journal is long and another batch comes, and when the store is
+closed. After a crash during a checkpoint the journal is applied to the tree once more, with the same result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from superedge.liteapiserver.stores.threads import ThreadedStore, load_read_only
 from superedge.liteapiserver.stores.tree import Tree, is_unfinished, sync_directory
 
 JOURNAL_LIMIT = 8 * 1024 * 1024
-"""Bytes of a journal that is folded into the tree."""
+"""Bytes of a journal from which the next batch causes a checkpoint."""
 _TRIES = 10
 
 _log = Logger()
@@ -46,7 +46,7 @@ class FileStore:
         return _overlay(self._tree.read(), journaled)
 
     def _open(self) -> Records:
-        """Open lock and journal when they are not yet; what the journal holds."""
+        """Open lock and journal if they are not open; returns the journal's records."""
         if self._journal is not None:
             return self._journal.read()
         self._directory.acquire()
@@ -68,12 +68,12 @@ class FileStore:
             self._open()  # a disk may come back
         journal = cast(Journal, self._journal)
         if journal.size > self._limit:
-            # Not behind the batch that made it long, which would be held in memory for so long.
+            # Before the batch and not after the previous one, which would stay in memory meanwhile.
             try:
                 self._checkpoint(journal)
             except OSError as problem:
-                # What was acknowledged is safe in the journal.
-                _log.error("the cache's journal cannot be folded: {problem}", problem=problem)
+                # Acknowledged batches are safe in the journal.
+                _log.error("the cache's journal cannot be written to the tree: {problem}", problem=problem)
         journal.append(changes)
 
     def _checkpoint(self, journal: Journal) -> None:
@@ -83,7 +83,7 @@ class FileStore:
             journal.clear()
 
     def check(self) -> None:
-        """See whether the files are still there. Raises StoreLost; then they are released."""
+        """Check that the files still exist. Raises StoreLost; then they are released."""
         try:
             self._directory.check()
         except StoreLost:
@@ -94,7 +94,7 @@ class FileStore:
             raise
 
     def close(self) -> None:
-        """Fold the journal and release the directory. Raises OSError when folding failed; nothing is lost."""
+        """Make a checkpoint and release the directory. Raises OSError if that failed; nothing is lost."""
         journal, self._journal = self._journal, None
         if journal is None:
             return
@@ -106,7 +106,7 @@ class FileStore:
 
 
 def _overlay(entries: Iterable[Entry], journaled: Records) -> list[Entry]:
-    """The tree's records, and the journal's over them."""
+    """The tree's records, replaced by those of the journal."""
     found = {(entry.kind, entry.key): entry for entry in entries}
     for (kind, key), record in journaled.items():
         value = value_of(record)
@@ -118,12 +118,12 @@ def _overlay(entries: Iterable[Entry], journaled: Records) -> list[Entry]:
 
 
 def create(reactor: IReactor, path: str, _options: Mapping[str, Any]) -> ThreadedStore:
-    """For the plugin."""
+    """Implements `ICacheStorePlugin.create`."""
     return ThreadedStore(reactor, FileStore(Path(path)))
 
 
 def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
-    """For the plugin: reads the directory as it is, locked or not."""
+    """Implements `ICacheStorePlugin.inspect`: reads the directory, locked or not."""
     root = Path(path)
     journal = root / "journal"
     for _ in range(_TRIES):
@@ -131,7 +131,7 @@ def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
         scanned = list(Tree(root / "tree").scan())
         data = journal.read_bytes()
         if data.startswith(before):
-            break  # it was not folded into the tree meanwhile
+            break  # no checkpoint happened meanwhile
     journaled, end = read_records(data)
     faults = [
         f"{file}: {found}"

@@ -1,7 +1,7 @@
-"""Whether the cloud answers: a state machine, and the probes that move it.
+"""Whether the cloud is reachable: a state machine, driven by probes and failed requests.
 
-Requests go to the cloud while `Health.online`. One hard failure raises a suspicion that a probe confirms or
-removes; offline ends with two good probes.
+Requests go to the cloud while `Health.online`. A failed request leads to ``suspect``, which a probe turns
+into ``online`` or ``offline``; two successful probes end ``offline``.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from superedge.reactor.delayed import Later
 from superedge.reactor.loops import Loop
 
 MIN_PROBE_INTERVAL = 0.25
-"""Seconds between two probes at least while requests ask for them offline."""
+"""Seconds between probes at least, while offline requests ask for them."""
 PROBE_TIMEOUT = 30.0
-"""Seconds within which a probe is over."""
+"""Seconds within which a probe ends."""
 
 _log = Logger()
 
 
 class ProbeResult(enum.Enum):
-    """What a probe found."""
+    """The result of a probe."""
 
     READY = "ready"
-    """The API server is there and ready."""
+    """An API server is ready."""
     ANSWERING = "answering"
-    """An API server is there and says that it is not ready: its answers count, but it is not returned to."""
+    """An API server answers that it is not ready: enough to stay online, not to come online."""
     FAILED = "failed"
-    """Nothing there that is an API server."""
+    """No API server answers."""
 
 
 CAUSES = ("name", "refused", "timeout", "tls", "closed", "not-api-server", "not-ready", "other")
-"""The kinds of reason for which a probe does not find a ready API server."""
+"""Why a probe finds no ready API server, for metrics."""
 
 
 class ProbeReport(NamedTuple):
-    """What a probe found; unless that is READY, of which of the `CAUSES`, and a clause that says why."""
+    """The result of a probe; unless READY, with one of `CAUSES` and a clause that says why."""
 
     result: ProbeResult
     cause: str = ""
@@ -53,7 +53,7 @@ class ProbeReport(NamedTuple):
 
 class _Inputs(Protocol):
     def request_failed(self) -> None:
-        """A request met what only an absent cloud does."""
+        """A request failed as it does when the cloud is away."""
 
     def probe_ready(self) -> None:
         """A probe found a ready API server."""
@@ -66,7 +66,7 @@ class _Inputs(Protocol):
 
 
 class _Core:
-    """Told of every state that is entered."""
+    """Calls ``entered`` for every state that the machine enters."""
 
     def __init__(self, entered: Callable[[str], None]) -> None:
         self.entered = entered
@@ -121,12 +121,12 @@ _machine = _build()
 
 
 class Health:
-    """Runs the probes and tells who asked of the changes.
+    """Runs the probes and calls back on changes.
 
     Args:
         reactor: time.
-        probe: asks the cloud once; must end by itself.
-        interval: seconds between probes while nothing else shows that the cloud answers.
+        probe: probes the cloud once, and ends within PROBE_TIMEOUT.
+        interval: seconds between probes without another response of the cloud.
     """
 
     def __init__(
@@ -144,11 +144,11 @@ class Health:
         self._last_answer = 0.0
         self._probe_began = reactor.seconds()
         self.reason = ""
-        """Why the last probe did not find a ready API server; empty when it did."""
+        """Why the last probe found no ready API server; empty if it found one."""
         self._logged_reason = ""
-        """The reason that the log has."""
+        """The reason that was logged last."""
         self._probe_ended = -MIN_PROBE_INTERVAL
-        """When the last probe did."""
+        """When the last probe ended, reactor seconds."""
         self._waiters: list[Deferred[bool]] = []
         self._slow_request = False
         self._pausing: Deferred[None] | None = None
@@ -157,45 +157,45 @@ class Health:
         self.on_offline: Callable[[], None] = lambda: None
         self.on_online: Callable[[], None] = lambda: None
         self.on_probe_success: Callable[[], None] = lambda: None
-        """Called when a probe finds that the cloud is there after all."""
+        """Called when a probe succeeds while online."""
 
     def start(self) -> None:
-        """Begin to probe."""
+        """Start the probes."""
         self._loop.start()
 
     def stop(self) -> None:
-        """Probe no more."""
+        """Stop the probes."""
         self._loop.stop()
         self._early_probe.call_off()
 
     def request_answered(self) -> float:
-        """A real API server answered a request, or sent more of its answer; when, in reactor seconds."""
+        """Note that an API server responded, or sent more of a response; returns the reactor seconds."""
         self._last_answer = self._reactor.seconds()
         return self._last_answer
 
     @property
     def probe_began(self) -> float:
-        """When the last probe did, reactor seconds."""
+        """When the last probe began, reactor seconds."""
         return self._probe_began
 
     def request_failed(self, reason: str) -> None:
-        """A request met a hard failure: refused, TLS, closed before an answer, a load balancer's 502."""
+        """Note a failed request: refused, TLS, closed without a response, a load balancer's 502."""
         if self.state == "online":
             _log.warn("the cloud may be unreachable: {reason}", reason=reason)
         self._machine.request_failed()
         self.probe_soon()
 
     def request_slow(self, since: float) -> None:
-        """A request has been waiting for too long since then (reactor seconds): probe, once for it.
+        """Probe once for a request that waits too long since ``since``, reactor seconds.
 
-        It counts as a failure when the probe fails, too.
+        If the probe fails, the request counts as failed, too.
         """
         if since > self._probe_began:
             self._slow_request = True
             self.probe_soon()
 
     def probe_soon(self) -> None:
-        """Probe now: something was cut short, or waits for longer than is usual."""
+        """Probe at once, if online."""
         if self.online:
             self._end_pause()
 
@@ -205,9 +205,9 @@ class Health:
             pausing.cancel()
 
     def next_probe(self) -> Deferred[bool]:
-        """Whether the next probe to end finds a ready API server; it begins at once. Cancellable.
+        """Probe soon; whether that probe finds a ready API server. Cancellable.
 
-        For a write that came while offline: the cloud may be back, and nobody has noticed yet.
+        For a write that came while offline, as the cloud may just have returned.
         """
         waiting: Deferred[bool] = Deferred(self._waiters.remove)
         self._waiters.append(waiting)
@@ -236,7 +236,7 @@ class Health:
             self._note_reason(cause, reason)
             slow_request, self._slow_request = self._slow_request, False
             if result is ProbeResult.FAILED and self._last_answer > self._probe_began:
-                result = ProbeResult.ANSWERING  # the link is busy with another answer
+                result = ProbeResult.ANSWERING  # the link is busy with another response
             if result is ProbeResult.READY:
                 self._machine.probe_ready()
             elif result is ProbeResult.ANSWERING:
@@ -263,7 +263,7 @@ class Health:
                 await pausing
             except CancelledError:
                 if self._pausing is pausing:
-                    raise  # we are stopped
+                    raise  # the service stops
                 return
             self._pausing = None
             if self.state != "online":
@@ -273,7 +273,7 @@ class Health:
                 return
 
     def _note_reason(self, cause: str, reason: str) -> None:
-        """Note why the cloud is not there, and say so again when that changes."""
+        """Note why the cloud is away, and log the reason when it changes."""
         self.reason = reason
         for each in CAUSES:
             metrics.CAUSE.labels(each).set(each == cause)
