@@ -201,10 +201,10 @@ class Frontend:
         if status != 401:
             self.token_reviewer.review(token)
             return
-        believed = not self.credentials.rejection(token)
+        was_accepted = not self.credentials.rejection(token)
         if not (info.opaque or info.subresource or info.verb == "proxy"):
             self.credentials.reject(token)
-        if believed:
+        if was_accepted:
             self.token_reviewer.review_again(token)
 
     def answering(self, info: RequestInfo, status: int, started_at: float) -> None:
@@ -237,7 +237,7 @@ class Frontend:
         self, request: Request, info: RequestInfo, caller: Caller, body: BoundedBody, whole: bool = False
     ) -> None:
         """Answer an auth request from the cache; unless ``body`` is ``whole``, read the rest of it first."""
-        if not self._is_believed(request, info, caller):
+        if not self._is_accepted(request, info, caller):
             return
 
         def answer(content: bytes | None) -> None:
@@ -254,7 +254,7 @@ class Frontend:
 
     def answer_offline(self, request: Request, info: RequestInfo, caller: Caller) -> None:
         """Answer from the cache."""
-        if not self._is_believed(request, info, caller):
+        if not self._is_accepted(request, info, caller):
             return
         answer = self.cache.answer(caller.identity, info, _none_match(request, info))
         if self.filters.covers(info):
@@ -263,8 +263,8 @@ class Frontend:
             answer = answer.with_reason(self.health.reason)
         self._respond(request, info, answer, "cache")
 
-    def _is_believed(self, request: Request, info: RequestInfo, caller: Caller) -> bool:
-        """Whether the caller is believed while the cloud is away; one that is not gets a 401."""
+    def _is_accepted(self, request: Request, info: RequestInfo, caller: Caller) -> bool:
+        """Whether the caller is accepted while the cloud is away; one that is not gets a 401."""
         rejection = ""
         if not caller.is_known:
             rejection = "until it is back, only a client certificate or a single bearer token is accepted"

@@ -41,7 +41,7 @@ class Query(NamedTuple):
     name: str | None = None
 
     def matches(self, collection: Collection) -> bool:
-        """Whether a collection's identity and resource match; a resource matches with and without its group."""
+        """Whether a collection's identity and resource match; the resource's group may be left out."""
         key = collection.key
         names = (key.resource, qualified(key.group, key.resource))
         return _matches(self.identity, key.identity) and any(_matches(self.resource, name) for name in names)

@@ -64,7 +64,7 @@ _log = Logger()
 
 
 class LiteAPIServer(Service):
-    """lite-apiserver as a Twisted service; ``store`` and ``filters`` are those that the configuration names."""
+    """lite-apiserver as a Twisted service; ``store`` and ``filters`` are the configured ones."""
 
     name = "lite-apiserver"
 

@@ -28,7 +28,7 @@ from superedge.liteapiserver.cache.records import Commit
 ANONYMOUS = "anonymous"
 UNATTRIBUTED = "unattributed"
 """The identity of callers whose credentials are not a single bearer token."""
-_NOBODY = frozenset({"", "system:anonymous"})
+_ANONYMOUS_USERS = frozenset({"", "system:anonymous"})
 _MAX_CACHED = 1000
 MAX_VERDICTS = 10_000
 """Tokens whose verdict is kept. A limit is needed: some tokens never expire, and those of a kubelet live for
@@ -168,7 +168,7 @@ class Credentials:
         """
         found = self.identify(token)
         claimed = found.name.startswith(_CLAIMED) and found.subject.startswith(SUBJECT)
-        if username in _NOBODY or (claimed and found.subject != username):
+        if username in _ANONYMOUS_USERS or (claimed and found.subject != username):
             return False
         self._record(found, refused=False)
         return True

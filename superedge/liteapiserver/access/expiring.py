@@ -30,7 +30,7 @@ class ExpiringTable(Generic[K, V]):
     """
 
     def __init__(self, limit: int, on_evicted: Callable[[K], None]) -> None:
-        """``limit`` bounds the sum of all sizes; ``on_evicted`` is called with the key of each evicted entry."""
+        """``limit`` bounds the sum of all sizes; ``on_evicted`` gets the key of each evicted entry."""
         self._limit = limit
         self._on_evicted = on_evicted
         self._entries: dict[K, _Entry[V]] = {}
@@ -55,7 +55,7 @@ class ExpiringTable(Generic[K, V]):
             yield key, entry.value
 
     def put(self, owner: str, key: K, value: V, end: float, now: float, size: int = 1) -> None:
-        """Add or replace an entry that expires at ``end``; evict expired entries and, over the limit, others."""
+        """Add or replace an entry that expires at ``end``; evict expired ones, and others over the limit."""
         if self._earliest <= now:
             for expired in [each for each, entry in self._entries.items() if entry.end <= now]:
                 self._evict(expired)

@@ -103,11 +103,11 @@ def _check_claims(claims: Claims, issuer: str, audiences: Collection[str], now: 
     if claims.iss != issuer:
         raise TokenError("it is of another issuer")
     if not set(audience) & set(audiences):
-        raise TokenError("it is meant for somebody else")
+        raise TokenError("it is meant for another audience")
     if claims.exp <= now:
         raise TokenError("it has expired")
     if claims.nbf > now + LEEWAY:
-        raise TokenError("it does not count yet")
+        raise TokenError("it is not valid yet")
     if not claims.sub.startswith(SUBJECT):
         raise TokenError("it is not a service account's")
 

@@ -44,7 +44,7 @@ class Collection(Objects):
         return item
 
     def decode_list(self, scope: Scope, body: bytes) -> ListPage:
-        """Decode the response to a list, except for objects that its view has unchanged. Raises DecodeError."""
+        """Decode the response to a list, except objects that its view already has. Raises DecodeError."""
         view = self.views.get(scope)
         known = Known([stored.item for stored in view.members.values()]) if view is not None else None
         page = self.codec.decode_list(body, known)

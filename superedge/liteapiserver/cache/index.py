@@ -49,7 +49,7 @@ class CollectionIndex:
         return collection
 
     def retire_empty(self) -> bool:
-        """Remove empty collections, whose resource or identity may no longer exist; whether there were any."""
+        """Remove empty collections, whose resource or identity may not exist; whether there were any."""
         empty = [collection for collection in self._by_key.values() if not collection.records]
         for collection in empty:
             collection.retire()

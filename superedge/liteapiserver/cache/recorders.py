@@ -44,9 +44,9 @@ def fault(reason: str, problem: Exception, what: str) -> None:
     """Count and log a response that could not be cached."""
     metrics.CACHE_FAULTS.labels(reason).inc()
     if isinstance(problem, DecodeError):
-        _log.warn("{what} is not remembered: {problem}", what=what, problem=problem)
+        _log.warn("{what} is not cached: {problem}", what=what, problem=problem)
     else:
-        _log.failure("{what} is not remembered", what=what)
+        _log.failure("{what} is not cached", what=what)
 
 
 class PendingBytes:

@@ -116,7 +116,7 @@ class HeldWatches:
             self._unconfirmed.append(watch)
 
     def end_unconfirmed(self) -> None:
-        """The cloud was reachable all the time: end the watches whose connection alone was lost."""
+        """The cloud was reachable all the time: end the watches that lost only their connection."""
         unconfirmed, self._unconfirmed = self._unconfirmed, []
         for watch in unconfirmed:
             if watch in self._held:
