@@ -80,17 +80,17 @@ class Cache:
         the view has to be listed first.
         """
         self._online.drain(identity, request)
-        for form in accepted_representations(request)[:1]:
-            collection = self._online.collection_of(identity, request, form)
+        for representation in accepted_representations(request)[:1]:
+            collection = self._online.collection_of(identity, request, representation)
             view = collection.views.get(scope_of(request)) if collection is not None else None
             if view is not None and view.complete and not view.expired:
                 return view.version
         return ""
 
     def known(self, identity: str, request: RequestInfo, name: Name) -> bytes | None:
-        """An object of a request's resource, as plain JSON; None when it is not cached in that form."""
-        form = Representation(JSON)
-        key = CollectionKey(identity, request.group, request.version, request.resource, form)
+        """An object of a request's resource, as plain JSON; None when it is not cached as such."""
+        representation = Representation(JSON)
+        key = CollectionKey(identity, request.group, request.version, request.resource, representation)
         collection = self._collections.get(key)
         stored = collection.objects.get(name) if collection is not None else None
         if collection is None or stored is None:

@@ -59,23 +59,23 @@ class Denials:
             self._commit(DENIED, denial, pack(DeniedHeader()))
 
     def _forget(self, identity: str, request: RequestInfo, verb: str) -> None:
-        forms = self._collections.of(identity, request)
+        collections = self._collections.of(identity, request)
         if verb == "get":
-            for form in forms:
-                form.revoke_object(object_name(request))
+            for collection in collections:
+                collection.revoke_object(object_name(request))
         elif verb == "list" or request.flag("sendInitialEvents"):
             self._documents.forget_about(identity, request, self._commit)
-            for form in forms:
-                self._revoke(form, scope_of(request))
+            for collection in collections:
+                self._revoke(collection, scope_of(request))
 
-    def _revoke(self, form: Collection, scope: Scope) -> None:
+    def _revoke(self, collection: Collection, scope: Scope) -> None:
         """Revoke every view from which the list could be answered: each needs at least the same rights."""
         for namespace in {scope.namespace, ""}:
             for labels in {scope.labels, ""}:
                 for fields in {scope.fields, ""}:
-                    view = form.views.get(Scope(namespace, labels, fields))
+                    view = collection.views.get(Scope(namespace, labels, fields))
                     if view is not None:
-                        form.revoke(view)
+                        collection.revoke(view)
 
     def allow(self, identity: str, request: RequestInfo) -> None:
         """A read succeeded: lift its denial. A client that may list may also watch."""

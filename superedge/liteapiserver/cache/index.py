@@ -26,7 +26,7 @@ class CollectionIndex:
         self._clock = clock
         self._by_key: dict[CollectionKey, Collection] = {}
         # The collections of an identity's resource, one for each representation.
-        self._forms: dict[tuple[str, str, str, str], list[Collection]] = {}
+        self._by_resource: dict[tuple[str, str, str, str], list[Collection]] = {}
 
     def commit_for(self, keep: Keep) -> Commit:
         """The commit function for a policy's verdict."""
@@ -45,7 +45,7 @@ class CollectionIndex:
                 return None
             commit = self.commit_for(self._policy.for_resource(key.group, key.resource))
             collection = self._by_key[key] = Collection(key, codec, commit, self._clock, self._reset)
-            self._forms.setdefault(key[:4], []).append(collection)
+            self._by_resource.setdefault(key[:4], []).append(collection)
         return collection
 
     def retire_empty(self) -> bool:
@@ -55,19 +55,19 @@ class CollectionIndex:
             collection.retire()
             key = collection.key
             del self._by_key[key]
-            forms = self._forms[key[:4]]
-            forms.remove(collection)
-            if not forms:
-                del self._forms[key[:4]]
+            siblings = self._by_resource[key[:4]]
+            siblings.remove(collection)
+            if not siblings:
+                del self._by_resource[key[:4]]
         return bool(empty)
 
     def _reset(self, collection: Collection) -> None:
-        for form in self._forms[collection.key[:4]]:
-            form.reset()
+        for each in self._by_resource[collection.key[:4]]:
+            each.reset()
 
     def of(self, identity: str, request: RequestInfo) -> list[Collection]:
         """The collections of a request's resource, one for each representation."""
-        return self._forms.get((identity, request.group, request.version, request.resource), [])
+        return self._by_resource.get((identity, request.group, request.version, request.resource), [])
 
     def all(self) -> list[Collection]:
         """Every collection."""

@@ -68,7 +68,8 @@ class OfflineReader:
         """The collections in the representations that the client accepts, in its order of preference."""
         start = (identity, request.group, request.version, request.resource)
         found = [
-            self._collections.get(CollectionKey(*start, form)) for form in accepted_representations(request)
+            self._collections.get(CollectionKey(*start, representation))
+            for representation in accepted_representations(request)
         ]
         return [collection for collection in found if collection is not None]
 
@@ -106,8 +107,8 @@ class OfflineReader:
         """
         absent = -1
         one = f"metadata.name={request.name}"
-        forms = self._collections.of(identity, request)
-        for collection in forms:
+        collections = self._collections.of(identity, request)
+        for collection in collections:
             if name in collection.objects:
                 continue
             absent = max(absent, collection.absent.get(name, -1))
@@ -117,7 +118,7 @@ class OfflineReader:
                     absent = max(absent, view.number)
         if absent < 0:
             return -1
-        shown = [each.last_seen(each.objects[name]) for each in forms if name in each.objects]
+        shown = [each.last_seen(each.objects[name]) for each in collections if name in each.objects]
         return absent if absent > max(shown, default=-1) else -1
 
     def _selection(self, identity: str, request: RequestInfo) -> Answer | WatchAnswer:

@@ -75,21 +75,21 @@ class OnlineRecorder:
 
     def baseline(self, identity: str, request: RequestInfo) -> Baseline:
         """Which versions are known when a request is about to be sent."""
-        forms = self._collections.of(identity, request)
-        reached = max([form.newest for form in forms], default=0)
+        collections = self._collections.of(identity, request)
+        reached = max([each.newest for each in collections], default=0)
         sequence = self._backlog.sequence if self._backlog is not None else 0
         newest: int | None = None
         if request.query.get("resourceVersion"):
             sequence = -1  # the response may be older than one that waits
         elif request.verb == "get":
             newest, name = 0, object_name(request)
-            for form in forms:
-                stored = form.objects.get(name)
+            for each in collections:
+                stored = each.objects.get(name)
                 if stored is not None and stored.number > newest:
                     newest = stored.number
         elif request.verb == "list" or request.flag("sendInitialEvents"):
             scope = scope_of(request)
-            newest = max([form.newest_for(scope) for form in forms], default=0)
+            newest = max([each.newest_for(scope) for each in collections], default=0)
         return Baseline(newest, reached, sequence)
 
     def record(
@@ -140,9 +140,9 @@ class OnlineRecorder:
                 return None
             return BodyRecorder(request.path, decoder, self._pending, identity, finish_absence)
         label = content_type.decode("latin-1")
-        form = expected_representation(request, label)
+        representation = expected_representation(request, label)
         if request.verb == "watch":
-            collection = self.collection_of(identity, request, form)
+            collection = self.collection_of(identity, request, representation)
             if collection is None:
                 return None
             return self._record_watch(collection, request, decoder, baseline.newest)
@@ -150,7 +150,7 @@ class OnlineRecorder:
         def finish(body: bytes) -> None:
             kind = label
             if request.is_resource and not request.subresource:
-                actual = actual_representation(form, body)
+                actual = actual_representation(representation, body)
                 collection = self.collection_of(identity, request, actual)
                 if collection is not None:
                     if request.verb == "get":
@@ -185,9 +185,9 @@ class OnlineRecorder:
         except KeyError:
             pass
         found: Collection | None = None
-        form = expected_representation(request, content_type.decode("latin-1"))
-        if not form.kind and self._policy.keep(request) is not Keep.SKIP:
-            found = self.collection_of(identity, request, form)
+        representation = expected_representation(request, content_type.decode("latin-1"))
+        if not representation.kind and self._policy.keep(request) is not Keep.SKIP:
+            found = self.collection_of(identity, request, representation)
         if len(self._read_collections) >= _MAX_READ_COLLECTIONS:
             self._read_collections.clear()
         if sum(map(len, reading)) <= LONGEST:
@@ -219,9 +219,11 @@ class OnlineRecorder:
         if self._backlog is not None and self._backlog.waiting:
             self._backlog.drain((identity, request.group, request.resource), except_for)
 
-    def collection_of(self, identity: str, request: RequestInfo, form: Representation) -> Collection | None:
+    def collection_of(
+        self, identity: str, request: RequestInfo, representation: Representation
+    ) -> Collection | None:
         """The collection of a request's resource in one representation; None when that is not decoded."""
-        key = CollectionKey(identity, request.group, request.version, request.resource, form)
+        key = CollectionKey(identity, request.group, request.version, request.resource, representation)
         return self._collections.make(key)
 
     def _clear_absence(self, identity: str, request: RequestInfo) -> None:

@@ -20,7 +20,7 @@ def accepted_representations(request: RequestInfo) -> tuple[Representation, ...]
 @memo(256)
 def _wanted(accept: str, include: str) -> tuple[Representation, ...]:
     include = "" if include == "Metadata" else include
-    return tuple(form._replace(include=include if form.kind == "Table" else "") for form in accepted(accept))
+    return tuple(each._replace(include=include if each.kind == "Table" else "") for each in accepted(accept))
 
 
 def expected_representation(request: RequestInfo, content_type: str) -> Representation:
@@ -33,8 +33,8 @@ def _expected(accept: str, include: str, content_type: str) -> Representation:
     labelled = parse_media_type(content_type)
     wanted = _wanted(accept, include)
     if labelled.kind:
-        return next((form for form in wanted if form.content_type == labelled.content_type), labelled)
-    return next((form for form in wanted if form.media_type == labelled.media_type), labelled)
+        return next((each for each in wanted if each.content_type == labelled.content_type), labelled)
+    return next((each for each in wanted if each.media_type == labelled.media_type), labelled)
 
 
 def actual_representation(expected: Representation, body: bytes) -> Representation:

@@ -78,15 +78,17 @@ class Writes:
         for collection in self._collections.of(identity, request):
             collection.clear_absence(*object_name(request))
 
-    def _form(self, identity: str, request: RequestInfo, content_type: str, body: bytes) -> Collection | None:
-        form = actual_representation(expected_representation(request, content_type), body)
-        key = CollectionKey(identity, request.group, request.version, request.resource, form)
+    def _collection(
+        self, identity: str, request: RequestInfo, content_type: str, body: bytes
+    ) -> Collection | None:
+        representation = actual_representation(expected_representation(request, content_type), body)
+        key = CollectionKey(identity, request.group, request.version, request.resource, representation)
         return self._collections.make(key)
 
     def _shown(
         self, identity: str, request: RequestInfo, baseline: Baseline, content_type: str, body: bytes
     ) -> None:
-        own = self._form(identity, request, content_type, body)
+        own = self._collection(identity, request, content_type, body)
         if own is None:
             self.invalidate(identity, request, baseline)
             return
@@ -113,7 +115,7 @@ class Writes:
         return end.deleting and not end.kept
 
     def _deleted_all(self, identity: str, request: RequestInfo, content_type: str, body: bytes) -> None:
-        own = self._form(identity, request, content_type, body)
+        own = self._collection(identity, request, content_type, body)
         if own is None:
             self.invalidate(identity, request, Baseline())
             return
