@@ -24,7 +24,7 @@ class PrefetchTests(OfflineTestCase):
     }
 
     async def setUp(self) -> None:  # type: ignore[override]
-        self.patch(prefetch, "_SHORT", 0.0)
+        self.patch(prefetch, "_MIN_WATCH_INTERVAL", 0.0)
         self.patch(Backoff, "failed", lambda _self, _now: 0.0)
         self.patch(service, "SWEEP_INTERVAL", 0.02)
         self.watches: list[Seen] = []
