@@ -37,7 +37,7 @@ class FakePool:
         return succeed(Connection(self.status, self.body))
 
 
-class IssuerWatchTests(SynchronousTestCase):
+class IssuerKeysTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1.0)
