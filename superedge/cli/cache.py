@@ -21,7 +21,7 @@ from superedge.config.load import load_config
 from superedge.config.root import Config
 from superedge.errors import ConfigError, SuperEdgeError
 from superedge.interfaces import ICacheStorePlugin
-from superedge.liteapiserver.contents import HIDDEN, Contents, Filter, Row
+from superedge.liteapiserver.inspection import HIDDEN, CacheInspector, Query, Row
 from superedge.liteapiserver.stores.tree import file_name
 from superedge.plugin import find_plugin
 
@@ -41,7 +41,7 @@ class _Place(NamedTuple):
     path: Path | None
     store: str | None
 
-    def contents(self) -> Contents:
+    def contents(self) -> CacheInspector:
         """What is there. Raises SuperEdgeError."""
         options: dict[str, Any] = {}
         if self.path is not None:
@@ -58,7 +58,7 @@ class _Place(NamedTuple):
             inspection = find_plugin(ICacheStorePlugin, name, key).inspect(str(path), options)
         except OSError as problem:
             raise SuperEdgeError(f"{path}: no cache of the kind {name} can be read: {problem}") from problem
-        return Contents(inspection, time.time)
+        return CacheInspector(inspection, time.time)
 
 
 class Printer:
@@ -179,7 +179,9 @@ def cache() -> None:
     """
 
 
-def _opened(config: Path, path: Path | None, store: str | None, output: str) -> tuple[Contents, Printer]:
+def _opened(
+    config: Path, path: Path | None, store: str | None, output: str
+) -> tuple[CacheInspector, Printer]:
     """What the options name, and a printer; an error is one sentence and exit code 1."""
     before: Path | None = click.get_current_context().find_object(Path)
     width = None if sys.stdout.isatty() else _UNBOUNDED
@@ -208,14 +210,14 @@ def _list(
 ) -> None:
     """List what is there, a row for each of WHAT."""
     contents, printer = _opened(config, path, store, output)
-    tables: dict[str, Callable[[Filter], list[Row]]] = {
+    tables: dict[str, Callable[[Query], list[Row]]] = {
         "collections": contents.collections,
         "objects": contents.objects,
         "views": contents.views,
         "documents": contents.documents,
         "tokens": contents.tokens,
     }
-    printer.rows(tables[what](Filter(identity, resource, namespace, name)))
+    printer.rows(tables[what](Query(identity, resource, namespace, name)))
 
 
 @cache.command()
@@ -240,7 +242,7 @@ def show(
     RESOURCE is resource or resource.group, a pattern.
     """
     contents, printer = _opened(config, path, store, output)
-    found = list(contents.bodies(Filter(identity, resource, namespace, name), secrets))
+    found = list(contents.bodies(Query(identity, resource, namespace, name), secrets))
     printer.objects(found)
     if not found:
         sys.exit(1)
@@ -285,7 +287,7 @@ def export(
     """Write each object to a file below DIRECTORY."""
     contents, printer = _opened(config, path, store, output)
     count = 0
-    for row in contents.bodies(Filter(identity, resource, namespace, name), secrets):
+    for row in contents.bodies(Query(identity, resource, namespace, name), secrets):
         place = (row[part] for part in ("identity", "resource", "version", "form", "namespace"))
         below = directory.joinpath(*map(file_name, place))
         below.mkdir(mode=0o700, parents=True, exist_ok=True)

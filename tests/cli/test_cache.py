@@ -19,7 +19,7 @@ from superedge.cli.cache import cache
 from superedge.interfaces import Change
 from superedge.kube.media import PROTOBUF
 from superedge.liteapiserver.access.credentials import Credentials
-from superedge.liteapiserver.access.tokens import TokenVault
+from superedge.liteapiserver.access.tokens import TokenCache
 from superedge.liteapiserver.stores.file import FileStore
 from superedge.liteapiserver.stores.sqlite import SqliteStore
 from tests.kube.test_codecs import sample
@@ -46,11 +46,11 @@ def filled() -> Driver:
     samples = "/api/v1/namespaces/samples/configmaps?labelSelector=app"
     driver.feed(samples, sample("list.protobuf"), accept=PROTOBUF)
     driver.feed("/version", b'{"major":"1"}')
-    vault = TokenVault(Fernet.generate_key(), driver._commit, lambda: 1000.0)
+    vault = TokenCache(Fernet.generate_key(), driver._commit, lambda: 1000.0)
     token = jwt(sub=ACCOUNT, exp=99_999_999).split()[1].decode()
     asked = request("/api/v1/namespaces/default/serviceaccounts/web/token", JSON, "POST")
     vault.record(ME, asked, b"pod a", JSON, in_json(token))
-    Credentials(driver._commit, lambda: 1000.0).accepted(token, ACCOUNT)
+    Credentials(driver._commit, lambda: 1000.0).accept(token, ACCOUNT)
     return driver
 
 

@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.kube.media import accepted
 from superedge.kube.memo import LONGEST, memo
 from superedge.kube.request import parse_request
-from superedge.liteapiserver.cache.forms import expected_form, wanted_forms
 from superedge.liteapiserver.cache.policy import Policy
+from superedge.liteapiserver.cache.representations import accepted_representations, expected_representation
 
 
 class MemoTests(SynchronousTestCase):
@@ -33,8 +33,8 @@ class MemoTests(SynchronousTestCase):
         for number in range(200):
             long = f"{number}-{'x' * 100_000}"
             request = parse_request(b"GET", f"/apis/{long}/v1/{long}?q={long}".encode(), long.encode())
-            wanted_forms(request)
-            expected_form(request, long)
+            accepted_representations(request)
+            expected_representation(request, long)
             accepted(long)
             policy.for_resource(request.group, request.resource)
         del request, long

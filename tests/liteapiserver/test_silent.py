@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from superedge.config.ops import OpsConfig
-from superedge.liteapiserver.upstream import patience
+from superedge.liteapiserver.upstream import timeouts
 from superedge.net import silence
 from superedge.net.sockets import prepare
 from superedge.ops.http import OpsServer
@@ -63,7 +63,7 @@ class SilentTests(TestCase):
         return link
 
     async def test_a_read_over_a_connection_that_fell_silent(self) -> None:
-        self.patch(patience, "ONE", 0.5)
+        self.patch(timeouts, "GET_TIMEOUT", 0.5)
         link = await self.through_link()
         self.assertEqual((await self.world.get("/version")).status, 200)
         link.silence()

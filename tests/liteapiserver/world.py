@@ -19,8 +19,8 @@ from superedge.interfaces import ICacheStorePlugin, IReactor
 from superedge.liteapiserver.access.credentials import read_claims
 from superedge.liteapiserver.access.issuer import CONFIGURATION, KEYS
 from superedge.liteapiserver.service import LiteAPIServer
-from superedge.liteapiserver.upstream.reading import USER_AGENT
-from superedge.liteapiserver.upstream.vouching import PATH as REVIEWS
+from superedge.liteapiserver.upstream.fetch import USER_AGENT
+from superedge.liteapiserver.upstream.tokenreviewer import PATH as REVIEWS
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.plugin import find_plugin
 from superedge.tls.authority import Authority
@@ -355,7 +355,7 @@ class World:
     async def judged(self) -> None:
         """Wait until every token that was seen is judged."""
         assert self.lite is not None
-        await until(lambda: self.lite is None or self.lite.vouching.idle, "tokens are judged")
+        await until(lambda: self.lite is None or self.lite.token_reviewer.idle, "tokens are judged")
 
     async def go_offline(self) -> None:
         await self.judged()

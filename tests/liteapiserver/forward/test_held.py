@@ -72,14 +72,14 @@ class HeldTests(SynchronousTestCase):
 
     def test_the_cloud_is_back(self) -> None:
         self.open()
-        self.held.resume(3.0)
+        self.held.end_all_within(3.0)
         self.clock.advance(3.0)
         self.assertTrue(self.transport.value().endswith(END))
         self.assertEqual(len(self.held), 0)
 
     def test_the_cloud_is_back_and_its_time_is_up_before(self) -> None:
         self.open(timeout=1.0)
-        self.held.resume(1000.0)
+        self.held.end_all_within(1000.0)
         self.clock.advance(1.0)
         self.assertTrue(self.transport.value().endswith(END))
 

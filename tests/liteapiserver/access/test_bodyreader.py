@@ -7,8 +7,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.access.asked import TIMEOUT, AskedOffline
 from superedge.liteapiserver.access.authrequests import MAX_BODY
+from superedge.liteapiserver.access.bodyreader import TIMEOUT, BodyReader
 from superedge.web.bounded import BoundedBody
 from superedge.web.server import Request, ServerConnection
 
@@ -30,7 +30,7 @@ class AskedOfflineTests(SynchronousTestCase):
 
         before = BoundedBody(MAX_BODY)
         before.add(b"may ")
-        AskedOffline(self.clock, request, before, answer)
+        BodyReader(self.clock, request, before, answer)
 
     def status(self) -> bytes:
         return bytes(self.transport.value().split(b" ", 2)[1])

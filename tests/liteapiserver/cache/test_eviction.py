@@ -5,7 +5,7 @@ import json
 from prometheus_client import REGISTRY
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.cache.limits import Limits
+from superedge.liteapiserver.cache.eviction import Limits
 from superedge.liteapiserver.cache.objects import MAX_ABSENT
 from tests.liteapiserver.cache.driver import PODS, TABLE, Driver, event, list_of, pod, typed
 
@@ -31,14 +31,14 @@ class LimitTests(SynchronousTestCase):
     def test_nothing_is_forgotten_within_the_limits(self) -> None:
         driver = Driver(limits=Limits(MANY, 110))
         self.fill(driver, 10)
-        driver.cache.trim()
+        driver.cache.evict()
         self.assertEqual(self.known(driver, 10), list(range(10)))
 
     def test_the_oldest_views_go_first_from_memory_and_store(self) -> None:
         driver = Driver(limits=Limits(MANY, 110))
         self.fill(driver, 12)
         before = REGISTRY.get_sample_value(EVICTIONS, {"kind": "view"}) or 0.0
-        driver.cache.trim()
+        driver.cache.evict()
         self.assertEqual(REGISTRY.get_sample_value(EVICTIONS, {"kind": "view"}), before + 3)
         for _ in range(2):
             self.assertEqual(self.known(driver, 12), list(range(3, 12)))
@@ -49,7 +49,7 @@ class LimitTests(SynchronousTestCase):
         self.fill(driver, 12)
         driver.now += 1
         driver.status(space("n0"))
-        driver.cache.trim()
+        driver.cache.evict()
         self.assertEqual(self.known(driver, 12), [0, *range(4, 12)])
 
     def test_what_an_open_watch_shows_stays(self) -> None:
@@ -59,7 +59,7 @@ class LimitTests(SynchronousTestCase):
         driver.now += 1
         for number in range(1, 12):
             driver.status(space(f"n{number}"))
-        driver.cache.trim()
+        driver.cache.evict()
         self.assertIn(0, self.known(driver, 12))
         watch.abort()
         driver.now += 1
@@ -70,14 +70,14 @@ class LimitTests(SynchronousTestCase):
             driver.feed(space(f"n{number}"), list_of(items, 30))
         for number in range(1, 12):
             driver.status(space(f"n{number}"))
-        driver.cache.trim()
+        driver.cache.evict()
         self.assertNotIn(0, self.known(driver, 12))
 
     def test_bytes_count_too(self) -> None:
         driver = Driver(limits=Limits(20_000, MANY))
         self.fill(driver, 100)
         driver.feed("/openapi/v2", b"[%b]" % (b" " * 15_000))
-        driver.cache.trim()
+        driver.cache.evict()
         self.assertLess(len(self.known(driver, 100)), 100)
         self.assertEqual(driver.status("/openapi/v2"), 200)
         self.assertLess(sum(map(len, driver.records.values())), 40_000)
@@ -89,7 +89,7 @@ class LimitTests(SynchronousTestCase):
             driver.feed(f"{PODS}/p{number}", json.dumps(typed(pod(f"p{number}", 5))).encode())
         driver.now += 1
         driver.feed(f"{PODS}/p0", json.dumps(typed(pod("p0", 5))).encode())
-        driver.cache.trim()
+        driver.cache.evict()
         found = [number for number in range(30) if driver.status(f"{PODS}/p{number}") == 200]
         self.assertEqual(found, [0, *range(22, 30)])
 
@@ -99,7 +99,7 @@ class LimitTests(SynchronousTestCase):
         driver.now += 1
         driver.feed(PODS, list_of([pod("a", 5, app="x")], 9))
         driver.feed(f"{PODS}/lone", json.dumps(typed(pod("lone", 5))).encode())
-        driver.cache.trim()
+        driver.cache.evict()
         self.assertLessEqual(len([key for kind, key in driver.records if kind == "object"]), 1)
 
     def test_remembered_404s_are_bounded(self) -> None:
@@ -122,8 +122,8 @@ class LimitTests(SynchronousTestCase):
             driver.now += 1
             driver.feed(ask(number), list_of([], 9))
             if number % 50 == 0:
-                driver.cache.trim()
-        driver.cache.trim()
+                driver.cache.evict()
+        driver.cache.evict()
         self.assertLessEqual(len(driver.records), 100)
         self.assertEqual([driver.status(ask(number)) for number in (0, 1999)], [503, 200])
 
@@ -132,7 +132,7 @@ class LimitTests(SynchronousTestCase):
         for number in range(1000):
             driver.now += 1
             driver.feed(f"{PODS}?labelSelector=n%3D{number}", b"kind: PodList", accept="application/yaml")
-        driver.cache.trim()
+        driver.cache.evict()
         statuses = [
             driver.status(f"{PODS}?labelSelector=n%3D{number}", accept="application/yaml")
             for number in (0, 999)
@@ -144,7 +144,7 @@ class LimitTests(SynchronousTestCase):
         for number in range(100):
             driver.now += 1
             driver.feed(f"{PODS}?labelSelector={'x' * 10_000}{number}", list_of([], 9))
-        driver.cache.trim()
+        driver.cache.evict()
         self.assertLess(sum(len(part) for _, key in driver.records for part in key), 100_000)
         self.assertLess(sum(map(len, driver.records.values())), 110_000)
 
@@ -167,7 +167,7 @@ class LimitTests(SynchronousTestCase):
         for number in range(30):
             driver.now += 1
             driver.feed(f"{PODS}/p{number}", b'{"kind":"Status","reason":"NotFound","code":404}', 404)
-        driver.cache.trim()
+        driver.cache.evict()
         self.assertEqual(driver.names(PODS), ["a"])
         self.assertEqual({kind for kind, _ in driver.records}, {"object", "view"})
 
@@ -179,14 +179,14 @@ class LimitTests(SynchronousTestCase):
                 driver.begin(path, accept=accept)
             driver.feed(f"{path}/a", json.dumps(typed(pod("a", 5))).encode())
             driver.feed(path, b"404 page not found", 404)
-            driver.cache.trim()
+            driver.cache.evict()
         self.assertEqual((driver.cache.collections(), driver.records), ([], {}))
 
     def test_an_answer_that_is_on_its_way_while_its_resource_is_forgotten(self) -> None:
         driver = Driver()
         recorder = driver.begin(f"{PODS}/a")
         assert recorder is not None
-        driver.cache.trim()
+        driver.cache.evict()
         recorder.data([json.dumps(typed(pod("a", 5))).encode()])
         recorder.complete()
         self.assertEqual(driver.status(f"{PODS}/a"), 200)
@@ -199,7 +199,7 @@ class LimitTests(SynchronousTestCase):
             (collection,) = driver.cache.collections()
             self.assertFalse(collection.retired)
             driver.feed(PODS, b"404 page not found", 404)
-            driver.cache.trim()
+            driver.cache.evict()
             self.assertEqual(driver.cache.collections(), [])
 
 
@@ -222,7 +222,7 @@ class ShareTests(SynchronousTestCase):
         for number in range(1000):
             others = ("anonymous", f"credential:{number:064}", f"as:x:0:credential:{number}")
             self.fill(driver, others[number % 3], 1, number)
-        driver.cache.trim()
+        driver.cache.evict()
         self.assertEqual(self.count(driver, "cert:system:node:edge-1"), 40)
         self.assertEqual(self.count(driver, "token:system:serviceaccount:shop:web@k8s"), 20)
         self.assertGreater(len(driver.records), 80, "what others leave they may have")
@@ -234,7 +234,7 @@ class ShareTests(SynchronousTestCase):
         self.fill(driver, modest, 10)
         self.fill(driver, greedy, 300)
         self.fill(driver, f"as:somebody:0:{greedy}", 300)
-        driver.cache.trim()
+        driver.cache.evict()
         self.assertEqual(
             (self.count(driver, "cert:system:node:edge-1"), self.count(driver, modest)), (30, 10)
         )
@@ -243,6 +243,6 @@ class ShareTests(SynchronousTestCase):
         driver = Driver(limits=Limits(MANY, 100))
         self.fill(driver, "anonymous", 2)
         self.fill(driver, "cert:system:node:edge-1", 300)
-        driver.cache.trim()
+        driver.cache.evict()
         self.assertEqual(self.count(driver, "anonymous"), 2)
         self.assertEqual(len(driver.records), 90)

@@ -1,4 +1,4 @@
-"""What a store holds, as the server itself would take it back, for a person to look at. Pure."""
+"""Inspects the content of a store, loaded as the server loads it. Pure."""
 
 from __future__ import annotations
 
@@ -17,87 +17,87 @@ from superedge.kube.request import qualified
 from superedge.liteapiserver.access.credentials import Credentials
 from superedge.liteapiserver.access.issuer import Issuer
 from superedge.liteapiserver.access.seal import generate_key
-from superedge.liteapiserver.access.tokens import TokenVault
+from superedge.liteapiserver.access.tokens import TokenCache
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.collection import Collection
-from superedge.liteapiserver.cache.limits import Limits
+from superedge.liteapiserver.cache.eviction import Limits
 from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.cache.views import StoredObject
 
 HIDDEN = "<hidden>"
-_UNBOUNDED = Limits(1 << 62, 1 << 62)
+_UNLIMITED = Limits(1 << 62, 1 << 62)
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 Row = dict[str, Any]
 
 
-class Filter(NamedTuple):
-    """Patterns, ``*`` for any text; None for everything."""
+class Query(NamedTuple):
+    """Patterns with ``*`` for any text; None matches everything."""
 
     identity: str | None = None
     resource: str | None = None
     namespace: str | None = None
     name: str | None = None
 
-    def takes(self, collection: Collection) -> bool:
-        """Whether a collection's identity and resource fit; a resource may go without its group."""
+    def matches(self, collection: Collection) -> bool:
+        """Whether a collection's identity and resource match; the resource's group may be left out."""
         key = collection.key
         names = (key.resource, qualified(key.group, key.resource))
-        return _fits(self.identity, key.identity) and any(_fits(self.resource, name) for name in names)
+        return _matches(self.identity, key.identity) and any(_matches(self.resource, name) for name in names)
 
-    def takes_name(self, name: Name) -> bool:
-        """Whether an object's namespace and name fit."""
-        return _fits(self.namespace, name[0]) and _fits(self.name, name[1])
+    def matches_name(self, name: Name) -> bool:
+        """Whether an object's namespace and name match."""
+        return _matches(self.namespace, name[0]) and _matches(self.name, name[1])
 
 
-def _fits(pattern: str | None, text: str) -> bool:
+def _matches(pattern: str | None, text: str) -> bool:
     return pattern is None or fnmatchcase(text, pattern)
 
 
 def timestamp(seconds: float) -> str:
-    """Unix time for people."""
+    """Unix time as RFC 3339."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class Contents:
-    """Restores what an inspection found. ``clock`` gives Unix time."""
+class CacheInspector:
+    """Loads what an inspection found. ``clock`` gives Unix time."""
 
     def __init__(self, inspection: Inspection, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._count = len(inspection.entries)
         self.faults = list(inspection.faults)
-        """A sentence for everything that is damaged or does not fit together."""
-        self._cache = Cache(Policy(), self._repaired, 0, _UNBOUNDED, clock)
-        # No key opens what is sealed here.
-        self._vault = TokenVault(generate_key(), self._repaired, clock)
+        """A sentence for each damaged or inconsistent record."""
+        self._cache = Cache(Policy(), self._repaired, 0, _UNLIMITED, clock)
+        # The tokens are not decrypted, so any key will do.
+        self._token_cache = TokenCache(generate_key(), self._repaired, clock)
         credentials = Credentials(self._repaired, clock)
-        for part in (self._vault, credentials, Issuer((), self._repaired, clock, lambda: None)):
-            part.restore(inspection.entries)
-        self._cache.restore(list(inspection.entries))
+        for part in (self._token_cache, credentials, Issuer((), self._repaired, clock, lambda: None)):
+            part.load(inspection.entries)
+        self._cache.load(list(inspection.entries))
 
     def _repaired(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
-        """What the server would write when it takes the store back is what is wrong with it."""
+        """Note a fault: while loading, the server writes only to repair a record."""
         where = " ".join(part or "-" for part in key)
         if value is None:
             self.faults.append(f"the record {kind} {where} cannot be read")
         else:
             self.faults.append(f"the record {kind} {where} lacks objects and counts as partial")
 
-    def _chosen(self, wanted: Filter) -> Iterator[Collection]:
-        chosen = [each for each in self._cache.collections() if wanted.takes(each)]
+    def _selected(self, query: Query) -> Iterator[Collection]:
+        chosen = [each for each in self._cache.collections() if query.matches(each)]
         return iter(sorted(chosen, key=lambda each: each.key.parts))
 
-    def _objects(self, wanted: Filter) -> Iterator[tuple[Collection, Name, StoredObject]]:
-        for collection in self._chosen(wanted):
+    def _objects(self, query: Query) -> Iterator[tuple[Collection, Name, StoredObject]]:
+        for collection in self._selected(query):
             for name, stored in sorted(collection.objects.items()):
-                if wanted.takes_name(name):
+                if query.matches_name(name):
                     yield collection, name, stored
 
     # -- tables
 
-    def collections(self, wanted: Filter) -> list[Row]:
-        """One row for each identity, resource and form."""
+    def collections(self, query: Query) -> list[Row]:
+        """One row for each identity, resource and representation."""
         return [
             {
                 **_of(collection),
@@ -108,11 +108,11 @@ class Contents:
                 "absent": len(collection.absent),
                 "resourceVersion": str(collection.newest),
             }
-            for collection in self._chosen(wanted)
+            for collection in self._selected(query)
         ]
 
-    def views(self, wanted: Filter) -> list[Row]:
-        """One row for each list and watch that is remembered."""
+    def views(self, query: Query) -> list[Row]:
+        """One row for each view."""
         return [
             {
                 **_of(collection),
@@ -124,12 +124,12 @@ class Contents:
                 "resourceVersion": view.version,
                 "updated": timestamp(view.updated),
             }
-            for collection in self._chosen(wanted)
+            for collection in self._selected(query)
             for view in collection.views.values()
         ]
 
-    def objects(self, wanted: Filter) -> list[Row]:
-        """One row for each object in each form."""
+    def objects(self, query: Query) -> list[Row]:
+        """One row for each object in each representation."""
         return [
             {
                 **_of(collection),
@@ -137,11 +137,11 @@ class Contents:
                 "bytes": len(stored.item.raw),
                 "views": len(stored.views),
             }
-            for collection, name, stored in self._objects(wanted)
+            for collection, name, stored in self._objects(query)
         ]
 
-    def documents(self, wanted: Filter) -> list[Row]:
-        """One row for each body that is kept whole."""
+    def documents(self, query: Query) -> list[Row]:
+        """One row for each document."""
         return [
             {
                 "identity": identity,
@@ -151,11 +151,11 @@ class Contents:
                 "updated": timestamp(header.updated),
             }
             for identity, path, header, body in self._cache.documents()
-            if _fits(wanted.identity, identity)
+            if _matches(query.identity, identity)
         ]
 
-    def tokens(self, wanted: Filter) -> list[Row]:
-        """One row for each token that is kept: for whom and until when, and nothing of itself."""
+    def tokens(self, query: Query) -> list[Row]:
+        """One row for each token: its service account and expiry, and not the token itself."""
         return [
             {
                 "identity": identity,
@@ -163,24 +163,24 @@ class Contents:
                 "serviceAccount": account,
                 "expires": timestamp(expires),
             }
-            for identity, namespace, account, expires in self._vault.held()
-            if _fits(wanted.identity, identity) and wanted.takes_name((namespace, account))
+            for identity, namespace, account, expires in self._token_cache.tokens()
+            if _matches(query.identity, identity) and query.matches_name((namespace, account))
         ]
 
     # -- bodies
 
-    def bodies(self, wanted: Filter, secrets: bool) -> Iterator[Row]:
-        """Objects with their bodies: decoded JSON, else base64; those of Secrets only with ``secrets``."""
-        for collection, name, stored in self._objects(wanted):
+    def bodies(self, query: Query, secrets: bool) -> Iterator[Row]:
+        """Objects with their bodies: decoded JSON, else base64. Values of Secrets only with ``secrets``."""
+        for collection, name, stored in self._objects(query):
             row = {**_of(collection), **_named(name, stored)}
             secret = (collection.key.group, collection.key.resource) == ("", "secrets")
             yield row | _body(collection, stored, hide=secret and not secrets)
 
-    # -- soundness
+    # -- verification
 
     def verify(self) -> int:
-        """Decode every object once more, and note in `faults` what does not fit; the number of records."""
-        for collection, name, stored in self._objects(Filter()):
+        """Decode every object, and add what is wrong to `faults`; returns the number of records."""
+        for collection, name, stored in self._objects(Query()):
             where = " ".join(part or "-" for part in (*collection.key.parts, *name))
             try:
                 codec = collection.codec
@@ -227,7 +227,7 @@ def _body(collection: Collection, stored: StoredObject, hide: bool) -> Row:
 
 
 def _without_values(secret: Row) -> Row:
-    """A Secret with its keys and without what they hold."""
+    """A Secret with its keys and without their values."""
     for field in ("data", "stringData"):
         if isinstance(secret.get(field), dict):
             secret[field] = dict.fromkeys(secret[field], HIDDEN)

@@ -1,4 +1,4 @@
-"""What is answered from memory while the cloud is away. Pure."""
+"""Answers requests from the cache while the cloud is away. Pure."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from superedge.kube.status import not_found
 from superedge.liteapiserver.cache.answers import (
     Answer,
     WatchAnswer,
+    cloud_only,
     failure,
-    refused,
+    not_cached,
     stale_headers,
     too_new,
-    unknown,
 )
 from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.documents import Documents
-from superedge.liteapiserver.cache.forms import wanted_forms
 from superedge.liteapiserver.cache.index import CollectionIndex
 from superedge.liteapiserver.cache.objects import CollectionKey
+from superedge.liteapiserver.cache.representations import accepted_representations
 from superedge.liteapiserver.cache.scopes import Name, Scope, object_name, scope_of
 from superedge.liteapiserver.cache.selection import Selection, select
 
 
-class Answering:
-    """Finds in what was recorded the answer to a request, or says what is missing."""
+class OfflineReader:
+    """Finds the answer to a request, or says what is not cached."""
 
     def __init__(
         self, collections: CollectionIndex, documents: Documents, clock: Callable[[], float]
@@ -39,14 +39,14 @@ class Answering:
         self._clock = clock
 
     def answer(self, identity: str, request: RequestInfo, none_match: str = "") -> Answer | WatchAnswer:
-        """Always an answer: 200, 304 for an ETag in ``none_match``, 404 when that is proven, else 503."""
+        """200, 304 for an ETag in ``none_match``, 404 when the object is known not to exist, else 503."""
         if not request.is_read and request.method != "HEAD":
-            return refused(request)
+            return cloud_only(request)
         if request.is_resource and not request.subresource:
             if request.name and request.verb == "get":
                 return self._get(identity, request)
             return self._selection(identity, request)
-        return self._document(identity, request, none_match=none_match) or unknown(request)
+        return self._document(identity, request, none_match=none_match) or not_cached(request)
 
     def _document(
         self, identity: str, request: RequestInfo, newer_than: int = -1, none_match: str = ""
@@ -64,17 +64,20 @@ class Answering:
                 return Answer(304, headers[1:], b"", "hit")
         return Answer(200, headers, body, "hit")
 
-    def _in_forms(self, identity: str, request: RequestInfo) -> list[Collection]:
-        """The collections in the forms that the client takes, the most wanted first."""
+    def _accepted_collections(self, identity: str, request: RequestInfo) -> list[Collection]:
+        """The collections in the representations that the client accepts, in its order of preference."""
         start = (identity, request.group, request.version, request.resource)
-        found = [self._collections.get(CollectionKey(*start, form)) for form in wanted_forms(request)]
+        found = [
+            self._collections.get(CollectionKey(*start, representation))
+            for representation in accepted_representations(request)
+        ]
         return [collection for collection in found if collection is not None]
 
     def _get(self, identity: str, request: RequestInfo) -> Answer:
         name = object_name(request)
         best = -1
         found: Answer | None = None
-        for collection in self._in_forms(identity, request):
+        for collection in self._accepted_collections(identity, request):
             stored = collection.objects.get(name)
             if stored is not None and stored.number > best:
                 codec = collection.codec
@@ -95,17 +98,17 @@ class Answering:
         wanted = version_number(request.query.get("resourceVersion", ""))
         if found is not None and wanted > best > 0:
             return too_new(wanted, best)
-        return found or unknown(request)
+        return found or not_cached(request)
 
     def _absent_since(self, identity: str, request: RequestInfo, name: Name) -> int:
-        """The version at which a 404 or a complete view proves that there is no such object; else -1.
+        """The version at which a 404 or a complete view proves that an object does not exist; else -1.
 
-        What another form shows to exist at a later version exists.
+        It proves nothing when another representation shows the object at a later version.
         """
         absent = -1
         one = f"metadata.name={request.name}"
-        forms = self._collections.of(identity, request)
-        for collection in forms:
+        collections = self._collections.of(identity, request)
+        for collection in collections:
             if name in collection.objects:
                 continue
             absent = max(absent, collection.absent.get(name, -1))
@@ -115,12 +118,12 @@ class Answering:
                     absent = max(absent, view.number)
         if absent < 0:
             return -1
-        shown = [each.seen(each.objects[name]) for each in forms if name in each.objects]
+        shown = [each.last_seen(each.objects[name]) for each in collections if name in each.objects]
         return absent if absent > max(shown, default=-1) else -1
 
     def _selection(self, identity: str, request: RequestInfo) -> Answer | WatchAnswer:
         if request.query.get("continue"):
-            message = "the continue token is from before the cloud was lost: list again from the beginning"
+            message = "the continue token is from before the cloud was lost: list again from the start"
             return failure(410, message, outcome="hit")
         try:
             best = self._best(identity, request)
@@ -131,7 +134,7 @@ class Answering:
             if table is not None:
                 return table
         if best is None:
-            return unknown(request)
+            return not_cached(request)
         best.view.used = self._clock()
         age = self._clock() - best.view.updated
         if request.verb == "watch":
@@ -139,14 +142,14 @@ class Answering:
         return _list(request, best, age)
 
     def _best(self, identity: str, request: RequestInfo) -> Selection | None:
-        """The form that the client wants most, unless another is newer and shows something else.
+        """The view in the client's preferred representation, unless another is newer and differs.
 
         Raises SelectorError.
         """
         named = version_number(request.query.get("resourceVersion", ""))
         now = self._clock()
         best: Selection | None = None
-        for collection in self._in_forms(identity, request):
+        for collection in self._accepted_collections(identity, request):
             found = select(collection, scope_of(request), now)
             if found is None or (best is not None and found.number <= best.number):
                 continue

@@ -1,4 +1,4 @@
-"""Reads that lite-apiserver makes for itself, with an identity of the node."""
+"""Requests that lite-apiserver makes itself, with an identity of the node."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from superedge.web.pool import Pool
 
 USER_AGENT = b"superedge-lite-apiserver"
 MAX_BODY = 1024 * 1024
-"""Bytes of the longest body that `read_body` takes."""
+"""Bytes of the longest body that `fetch_body` takes."""
 
 
-class ReadError(SuperEdgeError):
-    """An answer that did not come to its end."""
+class FetchError(SuperEdgeError):
+    """A response that could not be read to its end."""
 
 
-class Refused(ReadError):
-    """The API server answered with another status than the one of success."""
+class UnexpectedStatus(FetchError):
+    """A response with a status other than the expected one."""
 
     def __init__(self, status: int, what: str = "") -> None:
         self.status = status
@@ -34,9 +34,9 @@ class Refused(ReadError):
 
 
 class Sink(Protocol):
-    """Takes a body, as the cache's recorders do."""
+    """Takes a response's body; the cache's recorders are sinks."""
 
-    def data(self, pieces: list[bytes]) -> None:
+    def data(self, chunks: list[bytes]) -> None:
         """Some of the body."""
 
     def complete(self) -> None:
@@ -47,16 +47,16 @@ class Sink(Protocol):
 
 
 class _Body:
-    """A sink that keeps what comes, up to MAX_BODY bytes."""
+    """A sink that keeps up to MAX_BODY bytes."""
 
     def __init__(self) -> None:
         self._body = BoundedBody(MAX_BODY)
         self.value: bytes | None = None
-        """The whole body; None while it is not, and for one that is too long."""
+        """The whole body; None before its end, and for a body that is too long."""
 
-    def data(self, pieces: list[bytes]) -> None:
-        for piece in pieces:
-            self._body.add(piece)
+    def data(self, chunks: list[bytes]) -> None:
+        for chunk in chunks:
+            self._body.add(chunk)
 
     def complete(self) -> None:
         self.value = self._body.value
@@ -66,7 +66,7 @@ class _Body:
 
 
 class _Receiver:
-    """Gives the body to the sink that ``begin`` chooses by the head."""
+    """Gives the body to the sink that ``begin`` chooses by the response's head."""
 
     def __init__(self, begin: Callable[[ResponseHead], Sink | None]) -> None:
         self.done: Deferred[int] = Deferred()
@@ -79,9 +79,9 @@ class _Receiver:
             self._status = head.status
             self._sink = self._begin(head)
 
-    def data(self, pieces: list[bytes]) -> None:
+    def data(self, chunks: list[bytes]) -> None:
         if self._sink is not None:
-            self._sink.data(pieces)
+            self._sink.data(chunks)
 
     def complete(self, trailers: Headers) -> None:
         sink, self._sink = self._sink, None
@@ -94,12 +94,12 @@ class _Receiver:
 
     def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
         connection.abandon()
-        self.failed("the server switched protocols unasked")
+        self.failed("the server switched protocols without being asked to")
 
     def failed(self, reason: str) -> None:
         self.abort()
         if not self.done.called:
-            self.done.errback(Failure(ReadError(reason)))
+            self.done.errback(Failure(FetchError(reason)))
 
     def abort(self) -> None:
         sink, self._sink = self._sink, None
@@ -107,7 +107,7 @@ class _Receiver:
             sink.abort()
 
 
-async def read(
+async def fetch(
     pool: Pool,
     host: bytes,
     target: str,
@@ -116,26 +116,25 @@ async def read(
     gzip: bool = False,
     authorization: bytes = b"",
     idle: bool = False,
-    question: bytes = b"",
+    review: bytes = b"",
 ) -> int:
-    """The status of a GET whose body ``begin``'s sink took. Cancellable. Raises ConnectError, ReadError.
+    """Send a GET and return its status; ``begin`` chooses the sink of the body. Cancellable.
 
-    With a ``question``, in JSON, it is a POST of one that changes nothing.
-
-    ``gzip`` says that the sink takes a body that is encoded so; ``authorization`` is a header, if any. With
-    ``idle`` it goes over a connection that is there, if one is, and over a new one when that fails: it may
-    have been closed a moment ago.
+    With ``review``, a review object in JSON, it is a POST, which changes nothing in the cloud. ``gzip`` says
+    that the sink decodes gzip; ``authorization`` is that header, empty for none. With ``idle`` an idle
+    connection is tried first, and a new one if that fails, since the server may just have closed it. Raises
+    ConnectError, FetchError.
     """
     headers = [(b"Host", host), (b"Accept", accept.encode()), (b"User-Agent", USER_AGENT)]
     if gzip:
         headers.append((b"Accept-Encoding", b"gzip"))
     if authorization:
         headers.append((b"Authorization", authorization))
-    if question:
-        headers += [(b"Content-Type", JSON.encode()), (b"Content-Length", b"%d" % len(question))]
-    head = request_head(b"POST" if question else b"GET", target.encode(), headers) + question
+    if review:
+        headers += [(b"Content-Type", JSON.encode()), (b"Content-Length", b"%d" % len(review))]
+    head = request_head(b"POST" if review else b"GET", target.encode(), headers) + review
     if idle and (kept := pool.take_idle()) is not None:
-        with contextlib.suppress(ReadError):
+        with contextlib.suppress(FetchError):
             return await _exchange(kept, head, begin)
     return await _exchange(await pool.connect(), head, begin)
 
@@ -153,31 +152,32 @@ async def _exchange(
         raise
 
 
-async def read_body(
+async def fetch_body(
     pool: Pool,
     host: bytes,
     target: str,
     accept: str,
     authorization: bytes = b"",
     idle: bool = False,
-    question: bytes = b"",
+    review: bytes = b"",
 ) -> bytes:
-    """The body of a small answer; see `read`. Raises Refused for another status than 200, or 201 to a
-    question.
+    """The body of a response of at most MAX_BODY bytes; the arguments are those of `fetch`.
+
+    Raises UnexpectedStatus for a status other than 200, or 201 to a ``review``; and as `fetch`.
     """
     body = _Body()
-    wanted = 201 if question else 200
+    wanted = 201 if review else 200
 
     def begin(head: ResponseHead) -> _Body | None:
         nonlocal body
         body = _Body()
         return body if head.status == wanted else None
 
-    status = await read(
-        pool, host, target, accept, begin, authorization=authorization, idle=idle, question=question
+    status = await fetch(
+        pool, host, target, accept, begin, authorization=authorization, idle=idle, review=review
     )
     if status != wanted:
-        raise Refused(status, target)
+        raise UnexpectedStatus(status, target)
     if body.value is None:
-        raise ReadError(f"{target}: more than {MAX_BODY} bytes")
+        raise FetchError(f"{target}: the response has more than {MAX_BODY} bytes")
     return body.value

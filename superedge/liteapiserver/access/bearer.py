@@ -1,4 +1,4 @@
-"""Which credentials a request presents, as the API server reads them. Pure.
+"""Reads the bearer token of a request, as the API server does. Pure.
 
 Source: k8s.io/apiserver pkg/authentication/request, packages bearertoken and websocket.
 """
@@ -14,12 +14,12 @@ _SUBPROTOCOL = b"base64url.bearer.authorization.k8s.io."
 _REMOTE = b"x-remote-"
 
 
-def presented_token(lines: bytes, websocket: bool) -> str | None:
-    """The bearer token that alone decides who asks; empty when nothing is presented.
+def bearer_token(lines: bytes, websocket: bool) -> str | None:
+    """The single bearer token of a request; empty for a request without credentials.
 
-    ``lines`` are the headers that the request is forwarded with; ``websocket`` is whether it asks to switch
-    to WebSocket, since the API server takes a token among the subprotocols of no other request. None for
-    credentials that cannot be attributed: another scheme, several of them, or one that is malformed.
+    ``lines`` are the forwarded headers. ``websocket`` says whether the request asks to switch to WebSocket,
+    the only case in which the API server reads a token from the subprotocols. None for credentials that do
+    not identify a caller: another scheme, several tokens, or a malformed one.
     """
     if b"authorization" not in lines.lower():
         return ""
@@ -38,7 +38,7 @@ def presented_token(lines: bytes, websocket: bool) -> str | None:
 
 
 def _bearer(value: bytes) -> str | None:
-    """What stands between the first space and the second: with two in a row there is no token."""
+    """The text between the first space and the second; two spaces in a row leave no token."""
     scheme, token, *_ = [*value.strip().split(b" ", 2), b""]
     if scheme.lower() != b"bearer":
         return None
@@ -54,15 +54,15 @@ def _subprotocol(protocol: bytes) -> str | None:
 
 
 def _text(token: bytes) -> str | None:
-    """A token that can be sent in a header; None for any other."""
+    """A token that a header can carry; None for any other."""
     text = token.decode("latin-1")
     return text if text and text.isascii() and text.isprintable() and " " not in text else None
 
 
 def without_front_proxy(lines: bytes) -> bytes:
-    """Headers without those by which a front proxy tells whom it has authenticated (``X-Remote-User``).
+    """Headers without those in which a front proxy names the authenticated user (``X-Remote-User``).
 
-    lite-apiserver is no front proxy: it forwards as whoever asks, with that one's own credentials.
+    lite-apiserver is no front proxy: it forwards a request with the caller's own credentials.
     """
     if _REMOTE not in lines.lower():
         return lines

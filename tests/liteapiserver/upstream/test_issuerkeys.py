@@ -8,7 +8,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.liteapiserver.access.issuer import Issuer
-from superedge.liteapiserver.upstream.issuerwatch import REFUSED, RETRY, IssuerWatch
+from superedge.liteapiserver.upstream.issuerkeys import REFUSED, RETRY, IssuerKeys
 from superedge.net.errors import ConnectError
 from superedge.web.heads import ResponseHead
 
@@ -37,7 +37,7 @@ class FakePool:
         return succeed(Connection(self.status, self.body))
 
 
-class IssuerWatchTests(SynchronousTestCase):
+class IssuerKeysTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1.0)
@@ -46,10 +46,10 @@ class IssuerWatchTests(SynchronousTestCase):
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
-    def watch(self, *pools: FakePool) -> IssuerWatch:
+    def watch(self, *pools: FakePool) -> IssuerKeys:
         issuer = Issuer([], lambda *_: None, self.clock.seconds, lambda: None)
-        watch = IssuerWatch(cast(Any, self.clock), issuer, b"api", lambda: cast(Any, pools))
-        watch.look()
+        watch = IssuerKeys(cast(Any, self.clock), issuer, b"api", lambda: cast(Any, pools))
+        watch.poll()
         return watch
 
     def warnings(self) -> list[str]:
@@ -59,7 +59,7 @@ class IssuerWatchTests(SynchronousTestCase):
         pool = FakePool()
         watch = self.watch(pool)
         self.clock.advance(RETRY)
-        watch.look()
+        watch.poll()
         self.assertEqual((pool.asked, self.warnings()), (2, []))
 
     def test_nor_does_one_that_is_lost_meanwhile(self) -> None:
@@ -70,10 +70,10 @@ class IssuerWatchTests(SynchronousTestCase):
         pool = FakePool(403)
         watch = self.watch(pool, FakePool(401))
         self.clock.advance(REFUSED - 1)
-        watch.look()
+        watch.poll()
         self.assertEqual((pool.asked, len(self.warnings())), (1, 1))
         self.clock.advance(1)
-        watch.look()
+        watch.poll()
         self.assertEqual((pool.asked, len(self.warnings())), (2, 1))
 
     def test_what_is_no_key_is_told(self) -> None:

@@ -1,4 +1,4 @@
-"""A question that came while the cloud is away: its body is read, since it decides the answer."""
+"""Reads the body of an auth request that is answered offline: the answer depends on it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from superedge.web.heads import Headers
 from superedge.web.server import CONTINUE, Request
 
 TIMEOUT = 10.0
-"""Seconds that a client has to send the question."""
+"""Seconds that a client has to send the body."""
 _TOO_LONG = "the request's body is too large"
 _TOO_SLOW = f"the request's body did not come within {TIMEOUT:g} seconds"
 
 
-class AskedOffline:
-    """Calls ``answer`` with the body of a question once it is whole. It is the request's receiver."""
+class BodyReader:
+    """The receiver of an auth request; calls ``answer`` with the whole body."""
 
     def __init__(
         self,
         reactor: IReactorTime,
         request: Request,
-        question: BoundedBody,
+        body: BoundedBody,
         answer: Callable[[bytes | None], None],
     ) -> None:
-        """``question`` holds what was read of the body before."""
+        """``body`` holds what was already read."""
         self._request = request
-        self._question = question
+        self._body = body
         self._answer = answer
         self._timeout = reactor.callLater(TIMEOUT, self._refuse, 408, _TOO_SLOW)
         if any(name.lower() == b"expect" for name, _ in request.head.headers):
@@ -38,8 +38,8 @@ class AskedOffline:
         request.receive(self)
 
     def body(self, data: bytes) -> None:
-        """A piece of the body."""
-        if self._timeout.active() and not self._question.add(data):
+        """Add to the body."""
+        if self._timeout.active() and not self._body.add(data):
             self._timeout.cancel()
             self._refuse(413, _TOO_LONG)
 
@@ -47,10 +47,10 @@ class AskedOffline:
         """The body is whole."""
         if self._timeout.active():
             self._timeout.cancel()
-            self._answer(self._question.value)
+            self._answer(self._body.value)
 
     def client_lost(self) -> None:
-        """The client is gone."""
+        """The client closed the connection."""
         if self._timeout.active():
             self._timeout.cancel()
 

@@ -1,4 +1,4 @@
-"""What a store held is taken back. Pure."""
+"""Loads the entries of a store into the cache. Pure."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _OF_COLLECTIONS = (records.OBJECT, records.VIEW, records.ABSENT, records.SHARED)
 _log = Logger()
 
 
-def restore(
+def load(
     entries: list[Entry],
     collections: CollectionIndex,
     documents: Documents,
     denials: Denials,
     commit: Commit,
 ) -> None:
-    """Put each entry where it belongs. One that cannot be read is dropped alone.
+    """Load every entry; one that cannot be read is dropped.
 
-    ``entries`` is emptied on the way: nothing large is there twice.
+    ``entries`` is emptied meanwhile, so that no large value is in memory twice.
     """
 
     def take(entry: Entry) -> None:
         try:
             if entry.kind == records.DOCUMENT:
-                documents.restore(entry.key, *records.unpack(records.DocumentHeader, entry.value))
+                documents.load(entry.key, *records.unpack(records.DocumentHeader, entry.value))
             elif entry.kind == records.DENIED:
-                denials.restore(entry.key)
+                denials.load(entry.key)
             elif entry.kind in _OF_COLLECTIONS:
-                _restore_part(entry, collections)
+                _load_part(entry, collections)
         except (DecodeError, ValueError, IndexError) as problem:
             metrics.CORRUPT_ENTRIES.inc()
             _log.warn(
@@ -54,10 +54,10 @@ def restore(
         if entry.kind != records.OBJECT:
             take(entry)
     entries.clear()
-    while objects:  # after the views they belong to
+    while objects:  # after their views
         take(objects.pop())
     for collection in collections.all():
-        if lacking := collection.settle():
+        if lacking := collection.finish_load():
             _log.warn(
                 "{lacking} stored views of {resource} lack objects and count as partial",
                 lacking=lacking,
@@ -65,20 +65,20 @@ def restore(
             )
 
 
-def _restore_part(entry: Entry, collections: CollectionIndex) -> None:
+def _load_part(entry: Entry, collections: CollectionIndex) -> None:
     identity, group, version, resource, representation, *name = entry.key
     key = CollectionKey(identity, group, version, resource, parse_media_type(representation))
     collection = collections.make(key)
     if collection is None:
-        raise DecodeError(f"{representation} is not read")
+        raise DecodeError(f"objects as {representation} are not decoded")
     if entry.kind == records.VIEW:
         header, _ = records.unpack(records.ViewHeader, entry.value)
-        collection.restore_view(header)
+        collection.load_view(header)
     elif entry.kind == records.ABSENT:
         absent, _ = records.unpack(records.AbsentHeader, entry.value)
-        collection.restore_absent((name[0], name[1]), version_number(absent.version))
+        collection.load_absent((name[0], name[1]), version_number(absent.version))
     elif entry.kind == records.SHARED:
-        collection.restore_shared(records.unpack(records.SharedHeader, entry.value)[1])
+        collection.load_shared(records.unpack(records.SharedHeader, entry.value)[1])
     else:
         stored, raw = records.unpack(records.ObjectHeader, entry.value)
-        collection.restore_object((name[0], name[1]), stored, raw)
+        collection.load_object((name[0], name[1]), stored, raw)

@@ -1,4 +1,4 @@
-"""What is forgotten when too much is remembered. Pure."""
+"""Evicts from the cache what was used least recently, until the limits hold. Pure."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.cache.shares import share_of
 
 _ENOUGH = 0.9
-"""The share of a limit that is left, so that not every new object costs an eviction."""
+"""The fraction of a limit to evict down to, so that not every new object causes an eviction."""
 _FIRST = float("-inf")
 
 
 class Limits(NamedTuple):
-    """Bytes, of keys too, and records that may be remembered: objects, views, documents and 404s."""
+    """Bytes, including keys, and records (objects, views, documents and 404s) that may be cached."""
 
     size: int
     records: int
 
 
 class _Candidate(NamedTuple):
-    """Something that no watch keeps up to date: when it was used last, whose it is, and what forgets it."""
+    """Something that may be evicted, since no watch keeps it up to date; ``used`` is Unix time."""
 
     used: float
     kind: str
@@ -55,7 +55,7 @@ def _candidates(
 
 
 class _Share:
-    """What one share has, and what of it can be forgotten, the latest first."""
+    """What one share uses, and its candidates, the most recently used first."""
 
     def __init__(self, limits: Limits, weight: int) -> None:
         self._limits = limits
@@ -66,7 +66,7 @@ class _Share:
 
     @property
     def use(self) -> float:
-        """How much it has for its weight."""
+        """The fraction of the limits that is in use, divided by the share's weight."""
         return max(self.size / self._limits.size, self.records / self._limits.records) / self._weight
 
 
@@ -97,8 +97,8 @@ def _shares(
     return shares
 
 
-def trim(collections: Iterable[Collection], documents: Documents, limits: Limits, commit: Commit) -> None:
-    """Forget until both limits hold: of whom has most for the own share, what was used least lately.
+def evict(collections: Iterable[Collection], documents: Documents, limits: Limits, commit: Commit) -> None:
+    """Evict until both limits hold: each time the least recently used of the share with the greatest use.
 
     What open watches show stays.
     """
