@@ -23,7 +23,8 @@ from superedge.kube.json import JSONCodec
 from superedge.kube.objects import WatchEvent
 from superedge.net.errors import ConnectError
 from superedge.net.servers import Servers
-from superedge.web.client import UpstreamConnection
+from superedge.web.channels import SwitchedConnection
+from superedge.web.client import H1Connection
 from superedge.web.heads import Headers, ResponseHead, request_head
 from superedge.web.pool import IDLE_TIMEOUT, Pool
 
@@ -107,7 +108,7 @@ class _Receiver:
     def complete(self, trailers: Headers) -> None:
         self._complete = True
 
-    def round_done(self) -> None:
+    def read_complete(self) -> None:
         # Only now is the connection back in its pool, for what whoever waits may ask next.
         if not self._complete or self.done.called:
             return
@@ -117,7 +118,7 @@ class _Receiver:
         else:
             self._fail(api_error(self._status, body))
 
-    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+    def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
         connection.transport.abortConnection()
         self._fail(Unavailable("the API server switched protocols unasked"))
 
@@ -238,7 +239,7 @@ class KubeClient:
         return await self._exchange(connection, head, body, receiver)
 
     async def _exchange(
-        self, connection: UpstreamConnection, head: bytes, body: bytes, receiver: _Receiver
+        self, connection: H1Connection, head: bytes, body: bytes, receiver: _Receiver
     ) -> bytes:
         connection.request(head + body, False, True, receiver)
         try:

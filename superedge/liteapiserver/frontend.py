@@ -41,7 +41,7 @@ from superedge.metrics import CounterSeries
 from superedge.web.bounded import BoundedBody
 from superedge.web.heads import RequestHead
 from superedge.web.plain import plain_request
-from superedge.web.server import Request
+from superedge.web.serverrequest import Request
 
 TRIAL = 1.0
 """Seconds that a write waits offline for a probe that may find the cloud back."""
@@ -357,7 +357,7 @@ class Frontend:
         silent = any(each.is_awaited and each.heard_at < began for each in self._exchanges)
         if silent or any(since < began for since in self.history.waits()):
             for pool in self._identities.pools():
-                pool.question()
+                pool.probe()
 
     def _went_offline(self) -> None:
         self.history.doubt()

@@ -46,10 +46,11 @@ from superedge.reactor.periodic import PeriodicCall
 from superedge.reactor.task import in_background
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
-from superedge.web.h2pool import OFFERED, StreamPool
+from superedge.web.h2pool import OFFERED, H2Pool
+from superedge.web.idle import idle_client_check
 from superedge.web.pool import IDLE_TIMEOUT, Pool
-from superedge.web.server import Request, ServerFactory
-from superedge.web.silence import watch_clients
+from superedge.web.server import ServerFactory
+from superedge.web.serverrequest import Request
 
 SWEEP = 0.5
 SLOW_LOOK = 0.25
@@ -89,7 +90,7 @@ class LiteAPIServer(Service):
         def make_pool(tls: ClientContextSource) -> Pool:
             pool = Pool(reactor, servers, tls, upstream.server_name or None, upstream.connect_timeout)
             if upstream.http2 != "none":
-                pool.shared = StreamPool(reactor, pool, tls.offering(*OFFERED))
+                pool.shared = H2Pool(reactor, pool, tls.offering(*OFFERED))
             return pool
 
         self.identities = IdentityManager(
@@ -154,7 +155,7 @@ class LiteAPIServer(Service):
             PeriodicCall(reactor, SWEEP, self._sweep),
             PeriodicCall(reactor, SLACK_LOOK, Slack().look),
             PeriodicCall(reactor, IDENTITY_CHECK, self.identities.check),
-            watch_clients(reactor, self._factory, CLIENT_IDLE),
+            idle_client_check(reactor, self._factory, CLIENT_IDLE),
         ]
 
     def _keys_changed(self) -> None:

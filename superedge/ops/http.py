@@ -18,8 +18,9 @@ from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.sockets import address_text
 from superedge.reactor.loops import standing_loops
-from superedge.web.server import Request, ServerFactory
-from superedge.web.silence import watch_clients
+from superedge.web.idle import idle_client_check
+from superedge.web.server import ServerFactory
+from superedge.web.serverrequest import Request
 
 CLIENT_IDLE = 180.0
 """Seconds that a client's connection may be idle between requests: more than most scrape in."""
@@ -58,7 +59,7 @@ class OpsServer(Service):
         self._remarks: list[Callable[[], str]] = []
         self._factory = ServerFactory(self._answer)
         self._port: IListeningPort | None = None
-        self._looking = watch_clients(reactor, self._factory, CLIENT_IDLE)
+        self._looking = idle_client_check(reactor, self._factory, CLIENT_IDLE)
 
     def _answer(self, request: Request) -> None:
         page = self._pages.get(request.head.target.partition(b"?")[0])

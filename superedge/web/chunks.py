@@ -1,7 +1,7 @@
-"""A chunked body as servers send it (RFC 9112 section 7.1). Pure.
+"""Decodes a chunked body (RFC 9112 section 7.1). Pure.
 
-Lines may end with a bare LF, and sizes may be padded with zeros or whitespace. Whoever sends the body on
-writes the chunks anew.
+It accepts lines that end with a bare LF, and sizes padded with zeros or whitespace. A proxy that forwards the
+body encodes its own chunks.
 """
 
 from __future__ import annotations
@@ -15,57 +15,57 @@ from superedge.web.fields import parse_fields
 from superedge.web.heads import Headers
 
 MAX_LINES = 64 * 1024
-"""Bytes of one size line with its extensions, or of all trailers."""
+"""Maximum bytes of one size line with its extensions, and of all trailers together."""
 
-WHOLE_LINE = 40
-"""Bytes of the longest size line that is read in one step."""
+FAST_LINE = 40
+"""Bytes of the longest size line that the fast path reads."""
 
 _SIZE = re.compile(rb"[ \t]*0*([0-9A-Fa-f]{1,15})[ \t\r]*(?:;.*)?", re.DOTALL).fullmatch
 
 
 @lru_cache(maxsize=2048)
 def _size_of(line: bytes) -> int:
-    """The size that a line without its LF says, -1 when it is none."""
+    """The size in a line without its LF; -1 when the line is not a size."""
     found = _SIZE(line)
     return -1 if found is None else int(found[1], 16)
 
 
 class ChunkReader:
-    """Reads one body."""
+    """Decodes one body."""
 
     def __init__(self) -> None:
         self.trailers: Headers = []
         self._left = 0
-        """Bytes to come of the chunk under way."""
+        """Bytes of the current chunk that have not arrived."""
         self._at_size = True
-        """The next byte is the first of a size line."""
+        """Whether the next byte begins a size line."""
         self._data_ends = False
-        """The next line is the empty one behind a chunk's data."""
+        """Whether the next line is the empty one after a chunk's data."""
         self._line = bytearray()
-        """The beginning of a line whose end has not come."""
+        """The part of an incomplete line that has arrived."""
         self._trailer_lines: list[bytes] | None = None
         self._size = 0
 
-    def feed(self, data: bytes, pieces: list[Any]) -> int:
-        """Append what ``data`` holds of the body; the index behind the body's end, -1 while that is to come.
+    def feed(self, data: bytes, out: list[Any]) -> int:
+        """Append the decoded bytes of ``data`` to ``out``.
 
-        Raises MessageError.
+        Returns the index after the body's end, or -1 when more is to come. Raises MessageError.
         """
         at, size = 0, len(data)
         while at < size:
-            if self._at_size:  # a whole chunk, as nearly all come
-                begin = data.find(b"\r\n", at, at + WHOLE_LINE) + 2
+            if self._at_size:  # fast path: ``data`` has the whole chunk, as it nearly always does
+                begin = data.find(b"\r\n", at, at + FAST_LINE) + 2
                 end = begin + _size_of(data[at : begin - 2]) if begin > 1 else begin
                 if end > begin > 1 and data.startswith(b"\r\n", end):
-                    pieces.append(data[begin:end])
+                    out.append(data[begin:end])
                     at = end + 2
                     continue
                 self._at_size = False
             if self._left:
-                piece = data[at : at + self._left]
-                pieces.append(piece)
-                at += len(piece)
-                self._left -= len(piece)
+                part = data[at : at + self._left]
+                out.append(part)
+                at += len(part)
+                self._left -= len(part)
                 self._data_ends = not self._left
                 continue
             end = data.find(b"\n", at)
@@ -83,7 +83,7 @@ class ChunkReader:
         return -1
 
     def _take(self, line: bytes) -> bool:
-        """Take a line; whether it was the last."""
+        """Process a line. Returns whether it ended the body."""
         if self._data_ends:
             self._data_ends = False
             if line.strip(b"\r"):
@@ -93,7 +93,7 @@ class ChunkReader:
             self._check(len(line))
             found = _SIZE(line)
             if found is None:
-                raise MessageError(f"not the size of a chunk: {line[:40]!r}")
+                raise MessageError(f"not a chunk size: {line[:40]!r}")
             self._left = int(found[1], 16)
             if not self._left:
                 self._trailer_lines = []
@@ -108,4 +108,4 @@ class ChunkReader:
 
     def _check(self, size: int) -> None:
         if size > MAX_LINES:
-            raise MessageError(f"lines of more than {MAX_LINES} bytes in a chunked body", 431)
+            raise MessageError(f"a chunked body has lines of more than {MAX_LINES} bytes", 431)

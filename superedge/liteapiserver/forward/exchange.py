@@ -18,15 +18,14 @@ from superedge.liteapiserver.upstream.origin import BALANCER, DoubtfulAnswer, Or
 from superedge.liteapiserver.upstream.patience import patience
 from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
-from superedge.web.channels import ChannelSource, UpstreamChannel
-from superedge.web.client import UpstreamConnection
+from superedge.web.channels import ChannelSource, SwitchedConnection, UpstreamChannel
 from superedge.web.heads import HOP_BY_HOP, Headers, ResponseHead, response_head, split_headers
 
 if TYPE_CHECKING:
     from superedge.liteapiserver.cache.recorders import Recorder
     from superedge.liteapiserver.forward.incoming import Incoming
     from superedge.liteapiserver.frontend import Frontend
-    from superedge.web.server import Request
+    from superedge.web.serverrequest import Request
 
 MAX_OPTIONS = 64 * 1024
 """Bytes of the longest DeleteOptions that are read."""
@@ -211,7 +210,7 @@ class Exchange:
         if status < 200:
             self._informational(head)
             return
-        whose = origin(self._info, status, head.passed_on()[1])
+        whose = origin(self._info, status, head.forwarded()[1])
         if whose is Origin.API_SERVER:
             self._frontend.health.answered()
             self._answer(head)
@@ -245,7 +244,7 @@ class Exchange:
     def _answer(self, head: ResponseHead) -> None:
         """Begin the client's response."""
         frontend, info, status = self._frontend, self._info, head.status
-        lines, noted = head.passed_on()
+        lines, noted = head.forwarded()
         content_type = noted.get(b"content-type", b"")
         audited = b"audit-id" in noted
         if audited:  # what stands before an API server may answer anybody
@@ -310,7 +309,7 @@ class Exchange:
         if self._question is not None:
             self._question.data(pieces)
 
-    def round_done(self) -> None:
+    def read_complete(self) -> None:
         """Send on what came, then let the cache see it."""
         if self._done or not self._started:
             return
@@ -342,7 +341,7 @@ class Exchange:
         if self._question is not None:
             self._question.complete()
 
-    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+    def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
         """The server speaks another protocol from here on: bytes go through as they are."""
         self._started = True
         self._frontend.answering(self, self._info, 101)

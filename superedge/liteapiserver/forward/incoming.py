@@ -33,7 +33,7 @@ class Incoming:
 
     def __init__(self, head: RequestHead, host: bytes, filters: Filters, share_all: bool) -> None:
         """``host`` is the cloud's name; ``share_all`` whether not watches alone may share connections."""
-        lines, noted = head.passed_on()
+        lines, noted = head.forwarded()
         lines = without_front_proxy(lines)
         accept = noted.get(b"accept", b"")
         websocket = head.upgrade and noted.get(b"upgrade", b"").lower() == b"websocket"
