@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from superedge.config.tunnel import TunnelCloudConfig
 from superedge.kube.access import Access
-from superedge.kube.nodes import Ranges, Refused
+from superedge.kube.nodes import Ranges, RefusedClaim
 from superedge.net.names import is_address
 from superedge.tls.identity import load_certificates
 from superedge.tunnel import metrics
@@ -52,7 +52,7 @@ def ranges(settings: TunnelCloudConfig, access: Access) -> Ranges:
     return Ranges(settings.node_ranges, settings.pod_ranges, reserved)
 
 
-def tell(refused: Refused) -> None:
+def tell(refused: RefusedClaim) -> None:
     """Count and log what a Node object claims and does not get; what is merely outside is counted alone."""
     metrics.CLAIMS_REFUSED.labels(refused.reason).inc()
     if refused.reason == "held":

@@ -58,7 +58,7 @@ class Mumbler(Protocol):
             cast(Any, self.transport).write(self.says)
 
 
-class StreamPoolTests(TestCase):
+class H2PoolTests(TestCase):
     def setUp(self) -> None:
         directory = Path(self.mktemp())
         directory.mkdir()

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Entry
 from superedge.kube.media import JSON, Representation
-from superedge.kube.memo import LONGEST
+from superedge.kube.memo import MAX_CACHED
 from superedge.kube.objects import ListPage, version_number
 from superedge.kube.request import RequestInfo, qualified
 from superedge.liteapiserver import metrics
@@ -219,7 +219,7 @@ class Cache:
             found = self._collection_of(identity, request, form)
         if len(self._readings) >= _MAX_READINGS:
             self._readings.clear()
-        if sum(map(len, reading)) <= LONGEST:
+        if sum(map(len, reading)) <= MAX_CACHED:
             self._readings[reading] = found
         return found
 
