@@ -329,7 +329,7 @@ class LiteAPIServer(Service):
             if name and self.identities.get(name) is None:
                 have = ", ".join(self.identities.names) or "none"
                 text = f"{key}: {name!r} is not the common name of a pair in identities; there are: {have}"
-                yield ConfigWarning(text, passing=True)
+                yield ConfigWarning(text, temporary=True)
 
     def waits_for(self) -> str:
         """For the readiness page: requests wait while the cache is read."""
