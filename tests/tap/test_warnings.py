@@ -89,7 +89,7 @@ class WarningTests(SynchronousTestCase):
         self.assertIn("'10.1' is not allowed as a node name", said)
         replicas = 'tunnel_cloud.replicas={ca=["ca.crt"],names=["replica"]}'
         (said, _) = self.warnings(replicas, text=CLOUD)
-        self.assertIn("'edge-1', is not among them: other replicas refuse it", said)
+        self.assertIn("'edge-1', is not among them: other replicas will refuse it", said)
 
     def test_an_authority_that_is_none(self) -> None:
         self.assertTrue(
