@@ -85,8 +85,8 @@ class OpsServer(Service):
         self._remarks.append(remark)
 
     def _healthy(self) -> tuple[int, bytes]:
-        standing = standing_loops()
-        return (503, "".join(f"{each}\n" for each in standing).encode()) if standing else (200, b"ok\n")
+        stalled = standing_loops()
+        return (503, "".join(f"{each}\n" for each in stalled).encode()) if stalled else (200, b"ok\n")
 
     def _ready(self) -> tuple[int, bytes]:
         waiting = [text for text in (each() for each in self._waiting) if text]

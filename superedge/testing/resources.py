@@ -28,7 +28,7 @@ class Resource:
     """One served resource in one version.
 
     ``status``: it has a status subresource. ``generation``: metadata.generation counts changes of spec.
-    ``returned``: DELETE returns the object instead of a Status. ``virtual``: POST returns a result, and stores
+    ``returned``: DELETE returns the object instead of a Status. ``virtual``: POST returns a result and stores
     nothing (reviews).
     """
 
