@@ -42,7 +42,7 @@ from superedge.liteapiserver.upstream.tokenreviewer import TokenReviewer
 from superedge.web.bounded import BoundedBody
 from superedge.web.heads import RequestHead
 from superedge.web.plain import plain_request
-from superedge.web.server import Request
+from superedge.web.serverrequest import Request
 
 WRITE_PROBE_TIMEOUT = 1.0
 """Seconds that a write waits, while offline, for a probe that may find the cloud back."""
@@ -327,7 +327,7 @@ class Frontend:
         silent = any(each.is_awaited and each.heard_at < began for each in self._exchanges)
         if silent or any(since < began for since in self.history.waiting_since()):
             for pool in self._identities.pools():
-                pool.question()
+                pool.probe()
 
     def _went_offline(self) -> None:
         self.history.reset()

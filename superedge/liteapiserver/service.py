@@ -46,10 +46,11 @@ from superedge.reactor.periodic import PeriodicCall
 from superedge.reactor.task import in_background
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
-from superedge.web.h2pool import OFFERED, StreamPool
+from superedge.web.h2pool import OFFERED, H2Pool
+from superedge.web.idle import idle_client_check
 from superedge.web.pool import IDLE_TIMEOUT, Pool
-from superedge.web.server import Request, ServerFactory
-from superedge.web.silence import watch_clients
+from superedge.web.server import ServerFactory
+from superedge.web.serverrequest import Request
 
 # Seconds between two calls of the periodic checks.
 SWEEP_INTERVAL = 0.5
@@ -90,7 +91,7 @@ class LiteAPIServer(Service):
         def make_pool(tls: ClientContextSource) -> Pool:
             pool = Pool(reactor, servers, tls, upstream.server_name or None, upstream.connect_timeout)
             if upstream.http2 != "none":
-                pool.shared = StreamPool(reactor, pool, tls.offering(*OFFERED))
+                pool.shared = H2Pool(reactor, pool, tls.offering(*OFFERED))
             return pool
 
         self.identities = IdentityManager(
@@ -159,7 +160,7 @@ class LiteAPIServer(Service):
             PeriodicCall(reactor, SWEEP_INTERVAL, self._sweep),
             PeriodicCall(reactor, TRIM_INTERVAL, HeapTrimmer().check),
             PeriodicCall(reactor, IDENTITY_SCAN_INTERVAL, self.identities.check),
-            watch_clients(reactor, self._factory, CLIENT_IDLE),
+            idle_client_check(reactor, self._factory, CLIENT_IDLE),
         ]
 
     def _keys_changed(self) -> None:
@@ -333,7 +334,7 @@ class LiteAPIServer(Service):
             if name and self.identities.get(name) is None:
                 have = ", ".join(self.identities.names) or "none"
                 text = f"{key}: {name!r} is not the common name of a pair in identities; there are: {have}"
-                yield ConfigWarning(text, passing=True)
+                yield ConfigWarning(text, temporary=True)
 
     def waits_for(self) -> str:
         """For the readiness page: why requests wait, empty when they do not."""

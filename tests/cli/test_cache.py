@@ -207,8 +207,8 @@ class CacheCommandTests(SynchronousTestCase):
     def test_what_is_not_there(self) -> None:
         script = str(Path(sys.executable).with_name("superedge-cache"))
         for arguments, code, why in (
-            (["--path", "/nowhere"], 1, "/nowhere: no cache of the kind file can be read"),
-            (["--path", "/nowhere", "--store", "odd"], 1, "no plugin is called 'odd'"),
+            (["--path", "/nowhere"], 1, "/nowhere: cannot be read as a cache of the store file"),
+            (["--path", "/nowhere", "--store", "odd"], 1, "no installed plugin is called 'odd'"),
             (["--config", "/nowhere.toml"], 78, "/nowhere.toml: cannot be read"),
         ):
             done = subprocess.run([script, "list", *arguments], capture_output=True, text=True, check=False)
@@ -219,7 +219,7 @@ class CacheCommandTests(SynchronousTestCase):
     def test_a_kind_of_store_without_a_directory(self) -> None:
         done = CliRunner().invoke(cache, ["list", "--store", "file"])
         self.assertEqual(done.exit_code, 2)
-        self.assertIn("--store needs the cache's directory", done.stderr)
+        self.assertIn("--store needs the directory of the cache", done.stderr)
 
     def test_the_configuration_says_where(self) -> None:
         self.write()

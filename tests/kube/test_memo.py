@@ -5,7 +5,7 @@ import tracemalloc
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.kube.media import accepted
-from superedge.kube.memo import LONGEST, memo
+from superedge.kube.memo import MAX_CACHED, memo
 from superedge.kube.request import parse_request
 from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.cache.representations import accepted_representations, expected_representation
@@ -20,7 +20,7 @@ class MemoTests(SynchronousTestCase):
             calls.append(text)
             return text * 2
 
-        short, long = "a" * LONGEST, "b" * (LONGEST + 1)
+        short, long = "a" * MAX_CACHED, "b" * (MAX_CACHED + 1)
         for text in (short, long):
             self.assertEqual([double(text), double(text)], [text * 2] * 2)
         self.assertEqual(calls, [short, long, long])

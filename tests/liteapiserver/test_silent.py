@@ -32,7 +32,7 @@ class SilentTests(TestCase):
 
     async def test_a_first_server_that_drops_everything(self) -> None:
         """A queue that is full answers no SYN."""
-        self.patch(pool, "SHARE", 0.3)
+        self.patch(pool, "NEXT_SERVER_DELAY", 0.3)
         world = await self.make(timing=TIMING)
         await world.upstream.start()
         with socket.socket() as hole, socket.socket() as one, socket.socket() as two:
@@ -74,7 +74,7 @@ class SilentTests(TestCase):
         self.assertEqual(self.world.state, "online")
 
     async def test_a_write_does_not_go_over_a_connection_that_was_idle(self) -> None:
-        self.patch(pool, "TRUST", 0.1)
+        self.patch(pool, "PROVEN_WITHIN", 0.1)
         link = await self.through_link()
         self.assertEqual((await self.world.get("/version")).status, 200)
         link.silence()

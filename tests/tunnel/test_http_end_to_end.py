@@ -15,7 +15,8 @@ from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.http import HttpListener, HttpsListener
 from superedge.web.heads import Headers
-from superedge.web.server import Request, ServerFactory
+from superedge.web.server import ServerFactory
+from superedge.web.serverrequest import Request
 from tests.tunnel.case import Talker, TunnelCase, reactor
 
 

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from superedge.kube.status import status_body
 from superedge.web.bounded import BoundedBody
 from superedge.web.heads import Headers
-from superedge.web.server import CONTINUE, Request
+from superedge.web.serverrequest import CONTINUE, Request
 
 TIMEOUT = 10.0
 """Seconds that a client has to send the body."""
@@ -55,5 +55,5 @@ class BodyReader:
             self._timeout.cancel()
 
     def _refuse(self, code: int, message: str) -> None:
-        self._request.last()
+        self._request.close_after()
         self._request.respond(code, [(b"Content-Type", b"application/json")], status_body(code, message))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from superedge.kube.objects import Codec, Item, Known, ListPage, WatchEvent, version_number
+from superedge.kube.objects import Codec, Item, KnownItems, ListPage, WatchEvent, version_number
 from superedge.liteapiserver.cache.membership import belongs
 from superedge.liteapiserver.cache.objects import CollectionKey, Objects
 from superedge.liteapiserver.cache.records import Commit
@@ -46,7 +46,7 @@ class Collection(Objects):
     def decode_list(self, scope: Scope, body: bytes) -> ListPage:
         """Decode the response to a list, except objects that its view already has. Raises DecodeError."""
         view = self.views.get(scope)
-        known = Known([stored.item for stored in view.members.values()]) if view is not None else None
+        known = KnownItems([stored.item for stored in view.members.values()]) if view is not None else None
         page = self.codec.decode_list(body, known)
         self._follow_shared()
         return page

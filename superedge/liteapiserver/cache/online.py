@@ -7,7 +7,7 @@ from functools import partial
 from typing import cast
 
 from superedge.kube.media import Representation
-from superedge.kube.memo import LONGEST
+from superedge.kube.memo import MAX_CACHED
 from superedge.kube.objects import ListPage, version_number
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver import metrics
@@ -190,7 +190,7 @@ class OnlineRecorder:
             found = self.collection_of(identity, request, representation)
         if len(self._read_collections) >= _MAX_READ_COLLECTIONS:
             self._read_collections.clear()
-        if sum(map(len, reading)) <= LONGEST:
+        if sum(map(len, reading)) <= MAX_CACHED:
             self._read_collections[reading] = found
         return found
 

@@ -17,14 +17,13 @@ from superedge.liteapiserver.upstream.origin import BALANCER, Origin, UndecidedR
 from superedge.liteapiserver.upstream.timeouts import response_timeout
 from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
-from superedge.web.channels import ChannelSource, UpstreamChannel
-from superedge.web.client import UpstreamConnection
+from superedge.web.channels import ChannelSource, SwitchedConnection, UpstreamChannel
 from superedge.web.heads import HOP_BY_HOP, Headers, ResponseHead, response_head, split_headers
 
 if TYPE_CHECKING:
     from superedge.liteapiserver.forward.incoming import IncomingRequest
     from superedge.liteapiserver.forward.owner import ExchangeOwner
-    from superedge.web.server import Request
+    from superedge.web.serverrequest import Request
 
 _log = Logger()
 
@@ -191,7 +190,7 @@ class Exchange:
         if status < 200:
             self._informational(head)
             return
-        sender = origin(self._info, status, head.passed_on()[1])
+        sender = origin(self._info, status, head.forwarded()[1])
         if sender is Origin.API_SERVER:
             self._owner.health.request_answered()
             self._answer(head)
@@ -225,7 +224,7 @@ class Exchange:
     def _answer(self, head: ResponseHead) -> None:
         """Begin the client's response."""
         owner, info, status = self._owner, self._info, head.status
-        lines, noted = head.passed_on()
+        lines, noted = head.forwarded()
         if b"audit-id" in noted:  # without it the response may come from something before the API server
             owner.check_token(self._caller, info, status)
         if status == 200 and self._incoming.filtered:
@@ -258,7 +257,7 @@ class Exchange:
         self._client.write(chunks)
         self._recording.data(chunks)
 
-    def round_done(self) -> None:
+    def read_complete(self) -> None:
         """Flush what was written to the client, then give the cache its copy."""
         if self._done or not self._started:
             return
@@ -282,7 +281,7 @@ class Exchange:
         self._client.finish(trailers)
         self._recording.complete()
 
-    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+    def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
         """The server switched protocols: from here on bytes pass unchanged in both directions."""
         self._started = True
         self._owner.answering(self._info, 101, self.started_at)

@@ -12,7 +12,7 @@ from superedge.liteapiserver.cache.answers import failure
 from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.forward.filters import FAILED, Filters, WatchFilter, hidden
 from superedge.web.heads import Headers
-from superedge.web.server import Request
+from superedge.web.serverrequest import Request
 
 _log = Logger()
 

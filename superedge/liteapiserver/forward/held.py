@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache.answers import WatchAnswer
 from superedge.web.heads import Headers
-from superedge.web.server import Request
+from superedge.web.serverrequest import Request
 
 BOOKMARK_INTERVAL = 60.0
 """Seconds between bookmarks, as the API server sends them."""

@@ -36,7 +36,7 @@ class IncomingRequest:
         """``host`` is the Host header for the cloud; ``share_all`` says whether requests other than watches
         may share connections.
         """
-        lines, noted = head.passed_on()
+        lines, noted = head.forwarded()
         accept = noted.get(b"accept", b"")
         lines, self.token, self.impersonation = _presented(
             lines, noted.get(b"upgrade", b"") if head.upgrade else b""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from superedge.liteapiserver.forward.filters import Filters
     from superedge.liteapiserver.upstream.health import Health
     from superedge.web.bounded import BoundedBody
-    from superedge.web.server import Request
+    from superedge.web.serverrequest import Request
 
 
 class ExchangeOwner(Protocol):

@@ -12,7 +12,8 @@ from twisted.python.failure import Failure
 from superedge.errors import SuperEdgeError
 from superedge.kube.media import JSON
 from superedge.web.bounded import BoundedBody
-from superedge.web.client import UpstreamConnection
+from superedge.web.channels import SwitchedConnection
+from superedge.web.client import H1Connection
 from superedge.web.heads import Headers, ResponseHead, request_head
 from superedge.web.pool import Pool
 
@@ -89,10 +90,10 @@ class _Receiver:
             sink.complete()
         self.done.callback(self._status)
 
-    def round_done(self) -> None:
+    def read_complete(self) -> None:
         pass
 
-    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+    def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
         connection.abandon()
         self.failed("the server switched protocols without being asked to")
 
@@ -140,7 +141,7 @@ async def fetch(
 
 
 async def _exchange(
-    connection: UpstreamConnection, head: bytes, begin: Callable[[ResponseHead], Sink | None]
+    connection: H1Connection, head: bytes, begin: Callable[[ResponseHead], Sink | None]
 ) -> int:
     receiver = _Receiver(begin)
     connection.request(head, False, True, receiver)

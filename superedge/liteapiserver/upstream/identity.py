@@ -119,7 +119,7 @@ class IdentityManager:
 
     def warnings(self, now: datetime) -> Iterator[ConfigWarning]:
         """Pairs that cannot be loaded, and those that can but are unlikely to work."""
-        yield from (ConfigWarning(text, passing=True) for text in self.faults)
+        yield from (ConfigWarning(text, temporary=True) for text in self.faults)
         for found in self._by_name.values():
             yield from pair_warnings(found.identity.certificate, found.identity.key, now)
 

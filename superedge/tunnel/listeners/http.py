@@ -17,8 +17,9 @@ from superedge.tunnel.listeners.http_exchange import Exchange, respond
 from superedge.tunnel.listeners.http_request import forwarded
 from superedge.tunnel.listeners.refusals import BadRequest
 from superedge.tunnel.listeners.upstreams import Target, Upstreams
-from superedge.web.server import Request, ServerFactory
-from superedge.web.silence import watch_clients
+from superedge.web.idle import idle_client_check
+from superedge.web.server import ServerFactory
+from superedge.web.serverrequest import Request
 
 LOOKS = 5
 """How often in an idle time connections to targets are looked at."""
@@ -43,7 +44,7 @@ class HttpListener(Listener):
         self._server = ServerFactory(self.handle)
         self._upstreams = Upstreams(reactor, tunnel, config.dial_timeout)
         self._looking = [
-            watch_clients(reactor, self._server, config.idle_timeout),
+            idle_client_check(reactor, self._server, config.idle_timeout),
             PeriodicCall(reactor, config.idle_timeout / LOOKS, self._close_idle),
         ]
 
@@ -101,7 +102,7 @@ class HttpListener(Listener):
         self.refused(request.transport.getPeer(), f"{reason}: {cause}")
         self._answered(status)
         if last:
-            request.last()
+            request.close_after()
         respond(request, status, cause)
 
     def _answered(self, status: int) -> None:

@@ -16,10 +16,11 @@ from superedge.tunnel.listeners.base import caller_of
 from superedge.tunnel.listeners.http_request import Forwarded, response_headers
 from superedge.tunnel.listeners.refusals import STATUS
 from superedge.tunnel.listeners.upstreams import Target, Upstreams
-from superedge.web.client import UpstreamConnection
+from superedge.web.channels import SwitchedConnection
+from superedge.web.client import H1Connection
 from superedge.web.h1 import chunk, last_chunk
 from superedge.web.heads import Headers, ResponseHead, response_head
-from superedge.web.server import Request
+from superedge.web.serverrequest import Request
 
 _REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """Methods that may be sent a second time when a kept connection turns out to be closed."""
@@ -53,7 +54,7 @@ class Exchange:
         self._body_gate: Gate | None = None
         self._answer_gate: Gate | None = None
         self._connecting: Deferred[None] | None = None
-        self._connection: UpstreamConnection | None = None
+        self._connection: H1Connection | None = None
         self._body_complete = not forwarded.has_body
         self._started = False
         self._done = False
@@ -79,7 +80,7 @@ class Exchange:
         ).addCallbacks(self._connected, self._not_connected)
         self._connecting.addErrback(self._crashed)
 
-    def _connected(self, connection: UpstreamConnection) -> None:
+    def _connected(self, connection: H1Connection) -> None:
         self._connecting = None
         if self._request.finished:
             connection.abandon()
@@ -102,7 +103,7 @@ class Exchange:
             self._done = True
             self._request.abort()
 
-    def _send(self, connection: UpstreamConnection) -> None:
+    def _send(self, connection: H1Connection) -> None:
         self._connection = connection
         forwarded = self._forwarded
         connection.request(forwarded.head, self._request.head.method == b"HEAD", not forwarded.has_body, self)
@@ -153,7 +154,7 @@ class Exchange:
         request = self._request
         bounded = bounded or head.status in (204, 304) or request.head.method == b"HEAD"
         if request.head.upgrade or (self._forwarded.expects_continue and not self._interim_seen):
-            request.last()  # what the client sends now is unknown
+            request.close_after()  # what the client sends now is unknown
         self._started = True
         if self._paces[1] is not None and self._connection is not None:
             self._answer_gate = Gate(self._paces[1], self._connection.transport)
@@ -173,7 +174,7 @@ class Exchange:
         if self._answer_gate is not None:
             self._answer_gate.passed(sum(map(len, pieces)))
 
-    def round_done(self) -> None:
+    def read_complete(self) -> None:
         """Send on what came."""
         if self._started and not self._done:
             self._request.flush()
@@ -189,7 +190,7 @@ class Exchange:
             self._drop_connection()
         self._request.finish()
 
-    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+    def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
         """The target speaks another protocol from here on: bytes go through as they are."""
         if not self._request.head.upgrade:
             connection.transport.abortConnection()
@@ -234,6 +235,6 @@ class Exchange:
     def _refuse(self, status: int, cause: str) -> None:
         self._done = True
         if not self._body_complete:
-            self._request.last()
+            self._request.close_after()
         self._answered(status)
         respond(self._request, status, cause)

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.liteapiserver.access.authrequests import MAX_BODY
 from superedge.liteapiserver.access.bodyreader import TIMEOUT, BodyReader
 from superedge.web.bounded import BoundedBody
-from superedge.web.server import Request, ServerConnection
+from superedge.web.server import ServerConnection
+from superedge.web.serverrequest import Request
 
 HEAD = b"POST /apis/a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n%b\r\n"
 

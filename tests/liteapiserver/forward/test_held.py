@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.kube.request import parse_request
 from superedge.liteapiserver.cache.answers import WatchAnswer
 from superedge.liteapiserver.forward.held import BOOKMARK_INTERVAL, TIMEOUT, HeldWatches
-from superedge.web.server import Request, ServerFactory
+from superedge.web.server import ServerFactory
+from superedge.web.serverrequest import Request
 from tests.liteapiserver.cache.driver import PODS, Driver, event, list_of, pod
 from tests.web.test_server import Transport
 

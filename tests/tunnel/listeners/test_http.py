@@ -15,8 +15,8 @@ from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.http import HttpListener
 from superedge.web.h1 import RequestReader
 from superedge.web.heads import RequestHead, ResponseHead
+from superedge.web.idle import IdleLimits
 from superedge.web.responses import ResponseReader
-from superedge.web.silence import Patience
 from tests.mux.pair import Pair, Recorder
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -101,7 +101,7 @@ class HttpCase(SynchronousTestCase):
     def look(self) -> None:
         """What is done every ten of the fifty seconds that connections may be idle."""
         self.listener._close_idle()
-        self.listener._server.look(Patience(5, 5))
+        self.listener._server.check_idle(IdleLimits(5, 5))
 
     def ask(self, connection: Any, data: bytes) -> None:
         connection.dataReceived(data)

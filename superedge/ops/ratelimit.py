@@ -1,4 +1,4 @@
-"""Keeps one cause from filling the log: what an outsider can repeat is written a bounded number of times."""
+"""Limits how often the log repeats a line, so that a peer cannot fill the log."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from zope.interface import implementer
 
 from superedge.reactor.periodic import PeriodicCall
 
-LINES = 50
-"""Lines of one kind in a period; the others are counted."""
+MAX_LINES = 50
+"""Lines of one kind that are written in a period; further ones are counted."""
 PERIOD = 60.0
-KINDS = 10_000
-"""Kinds that are told apart in a period by more than their text."""
-_APART = ("node", "kind", "code")
-"""Fields whose values make lines of the same text different kinds: what one node causes hides no other's."""
+MAX_KINDS = 10_000
+"""Kinds in a period after which `_KEY_FIELDS` are ignored, which bounds memory."""
+_KEY_FIELDS = ("node", "kind", "code")
+"""Fields whose values distinguish lines of the same text, so that one node's lines do not hide another's."""
 
 
 @dataclass(slots=True)
@@ -27,39 +27,39 @@ class _Kind:
 
 
 @implementer(ILogObserver)
-class LimitedObserver:
-    """Passes events on, and says at the end of a period how many of which kind it left out.
+class RateLimitingObserver:
+    """Passes up to `MAX_LINES` events of each kind to ``observer``, and reports the number of others.
 
-    Lines are of one kind when the same statement writes them, about the same node, listener or cause. All of
-    level debug are passed on.
+    Events have the same kind when they have the same logger, format and `_KEY_FIELDS`. Events of level debug
+    are not limited.
     """
 
     def __init__(self, reactor: IReactorTime, observer: ILogObserver) -> None:
         self._observer = observer
         self._kinds: dict[tuple[object, ...], _Kind] = {}
-        PeriodicCall(reactor, PERIOD, self.tell).start()
+        PeriodicCall(reactor, PERIOD, self.report).start()
 
     def __call__(self, event: LogEvent) -> None:
-        """Take an event, in any thread."""
+        """Process an event; may be called in any thread."""
         level = event.get("log_level", LogLevel.info)
         if level == LogLevel.debug:
             self._observer(event)
             return
         key: tuple[object, ...] = event.get("log_namespace"), event.get("log_format")
-        if len(self._kinds) < KINDS:
-            key += tuple(str(event.get(field, "")) for field in _APART)
+        if len(self._kinds) < MAX_KINDS:
+            key += tuple(str(event.get(field, "")) for field in _KEY_FIELDS)
         kind = self._kinds.setdefault(key, _Kind(level))
         kind.lines += 1
-        if kind.lines <= LINES:
+        if kind.lines <= MAX_LINES:
             self._observer(event)
 
-    def tell(self) -> None:
-        """Say what was left out; a new period begins."""
+    def report(self) -> None:
+        """Log the number of lines that were left out, and begin a new period."""
         kinds, self._kinds = self._kinds, {}
         for (namespace, text, *fields), kind in kinds.items():
-            left_out = kind.lines - LINES
+            left_out = kind.lines - MAX_LINES
             if left_out > 0:
-                about = {name: value for name, value in zip(_APART, fields, strict=False) if value}
+                about = {name: value for name, value in zip(_KEY_FIELDS, fields, strict=False) if value}
                 self._observer(
                     {
                         **about,

@@ -1,4 +1,4 @@
-"""Tries out the servers that a configuration names: resolves, connects, shakes hands, asks."""
+"""Connects to the servers that a configuration names, and checks that they are the right ones."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from superedge.tls.contexts import ClientContextSource
 from superedge.web.pool import Pool
 
 TIMEOUT = 10.0
-"""Seconds that each server has."""
+"""Seconds for each server."""
 
 
 class Outcome(NamedTuple):
-    """What became of one server: ``works``, and one line that names it."""
+    """The result for one server; ``text`` is one line that names it."""
 
     works: bool
     text: str
 
 
 async def outcomes(reactor: IReactor, config: Config) -> AsyncIterator[Outcome]:
-    """One for each server, in the configuration's order. Raises IdentityError when a file cannot be used."""
+    """The outcome of each server in the configuration's order. Raises IdentityError for an unusable file."""
     if config.lite_apiserver is not None:
         async for outcome in _api_servers(reactor, config.lite_apiserver):
             yield outcome
@@ -72,7 +72,7 @@ async def _api_servers(reactor: IReactor, config: LiteAPIServerConfig) -> AsyncI
             each.abort()
         name = f"lite_apiserver.upstream.servers: {server}"
         works = result is ProbeResult.READY
-        yield Outcome(works, f"{name}: {'a ready API server' if works else reason}")
+        yield Outcome(works, f"{name}: {'the API server is ready' if works else reason}")
 
 
 async def _tunnel_servers(reactor: IReactor, config: TunnelEdgeConfig) -> AsyncIterator[Outcome]:
@@ -96,13 +96,16 @@ async def _tunnel_servers(reactor: IReactor, config: TunnelEdgeConfig) -> AsyncI
         chosen = protocol.transport.alpn
         protocol.transport.abortConnection()
         if chosen == ALPN:
-            yield Outcome(True, f"{text}: a tunnel's cloud end")
+            yield Outcome(True, f"{text}: the tunnel's cloud end answered")
         else:
-            yield Outcome(False, f"{text}: answers by TLS and does not speak {ALPN}")
+            yield Outcome(
+                False,
+                f"{text}: is a TLS server but not a tunnel's cloud end: it did not choose {ALPN} by ALPN",
+            )
 
 
-def try_out(reactor: IReactor, config: Config) -> bool:
-    """Run the reactor, print a line for each server, and say whether all of them work."""
+def check_servers(reactor: IReactor, config: Config) -> bool:
+    """Run the reactor, and print a line for each server. Returns whether all of them work."""
     works: list[bool] = []
 
     async def run() -> None:

@@ -10,9 +10,9 @@ from twisted.logger import Logger, LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.log import LogConfig
-from superedge.ops import limited
-from superedge.ops.limited import LINES, PERIOD
+from superedge.ops import ratelimit
 from superedge.ops.logs import make_observer
+from superedge.ops.ratelimit import MAX_LINES, PERIOD
 
 
 class LimitedTests(SynchronousTestCase):
@@ -33,10 +33,10 @@ class LimitedTests(SynchronousTestCase):
         for number in range(6771):
             self.log.warn("dial of {address} failed", address=number)
         written = self.lines()
-        self.assertEqual(len(written), LINES)
+        self.assertEqual(len(written), MAX_LINES)
         self.assertEqual(written[0], "warn superedge.test: dial of 0 failed")
         self.reactor.advance(PERIOD)
-        count = f"left out {6771 - LINES} lines within 60 s like: dial of {{address}} failed"
+        count = f"left out {6771 - MAX_LINES} lines within 60 s like: dial of {{address}} failed"
         self.assertEqual(self.lines(), [f"warn superedge.test: {count}"])
         self.reactor.advance(PERIOD)
         self.assertEqual(self.lines(), [])
@@ -44,9 +44,9 @@ class LimitedTests(SynchronousTestCase):
         self.assertEqual(len(self.lines()), 1, "a new period begins")
 
     def test_one_kind_hides_no_other(self) -> None:
-        for _ in range(LINES + 7):
+        for _ in range(MAX_LINES + 7):
             self.log.warn("dial on {node} failed: {code}", node="edge-1", code="refused")
-        self.assertEqual(len(self.lines()), LINES)
+        self.assertEqual(len(self.lines()), MAX_LINES)
         self.log.warn("dial on {node} failed: {code}", node="edge-2", code="refused")
         self.log.warn("dial on {node} failed: {code}", node="edge-1", code="timeout")
         self.log.warn("another text", node="edge-1", code="refused")
@@ -57,27 +57,27 @@ class LimitedTests(SynchronousTestCase):
         self.assertTrue(line.endswith(end), line)
 
     def test_failures_too(self) -> None:
-        for _ in range(LINES + 1):
+        for _ in range(MAX_LINES + 1):
             self.log.emit(LogLevel.critical, "it broke")
-        self.assertEqual(len(self.lines()), LINES)
+        self.assertEqual(len(self.lines()), MAX_LINES)
 
     def test_who_asks_for_everything_gets_it(self) -> None:
-        for _ in range(2 * LINES):
+        for _ in range(2 * MAX_LINES):
             self.log.debug("it happens")
-        self.assertEqual(len(self.lines()), 2 * LINES)
+        self.assertEqual(len(self.lines()), 2 * MAX_LINES)
 
     def test_kinds_without_end(self) -> None:
-        self.patch(limited, "KINDS", 10)
+        self.patch(ratelimit, "MAX_KINDS", 10)
         for number in range(200):
             self.log.info("hello", node=str(number))
-        self.assertEqual(len(self.lines()), 10 + LINES)
+        self.assertEqual(len(self.lines()), 10 + MAX_LINES)
         self.reactor.advance(PERIOD)
         self.assertEqual(
-            self.lines(), [f"info superedge.test: left out {190 - LINES} lines within 60 s like: hello"]
+            self.lines(), [f"info superedge.test: left out {190 - MAX_LINES} lines within 60 s like: hello"]
         )
 
     def test_the_count_is_told_at_the_end(self) -> None:
-        for _ in range(LINES + 1):
+        for _ in range(MAX_LINES + 1):
             self.log.info("hello")
         self.lines()
         ((function, _, _),) = self.reactor.triggers["after"]["shutdown"]
