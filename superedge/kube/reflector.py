@@ -102,7 +102,7 @@ class Reflector(Service, Generic[T]):
     async def _run(self) -> None:
         version = ""
         while True:
-            self._loop.turned(TURN)
+            self._loop.iteration_done(TURN)
             started = self._reactor.seconds()
             try:
                 if not version:

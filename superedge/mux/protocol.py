@@ -20,8 +20,8 @@ from superedge.mux.state import Stats, Stream
 from superedge.mux.stream import MuxStream
 from superedge.net.bucket import TokenBucket
 from superedge.reactor.deadlines import Deadlines
+from superedge.reactor.iterations import ReactorIteration
 from superedge.reactor.periodic import PeriodicCall
-from superedge.reactor.rounds import Round
 
 FLUSH_SIZE = 64 * 1024
 """Bytes given to the transport in one write: all that a frame with something urgent may wait behind."""
@@ -54,7 +54,7 @@ class MuxConnection(Protocol):
         self.deadlines = Deadlines(reactor)
         """Of its streams; they end with it."""
         self._turn: IDelayedCall | None = None
-        self._round = Round.of(reactor)
+        self._round = ReactorIteration.of(reactor)
         self._in_round = False
         self._receiving = False
         self._full = False
@@ -231,7 +231,7 @@ class MuxConnection(Protocol):
             self._in_round = True
             self._round.add(self)
 
-    def round_over(self) -> None:
+    def iteration_ended(self) -> None:
         """Send what is ready."""
         self._in_round = False
         self._flush()

@@ -165,7 +165,7 @@ class MuxStream:
         self._told = True
         self._waiting.clear()
         if self._deadline is not None:
-            self._deadline.met()
+            self._deadline.cancel()
             self._deadline = None
         producer, self._producer = self._producer, None
         if producer is not None:
@@ -215,7 +215,7 @@ class MuxStream:
     def _await_fin(self) -> None:
         if not self._state.fin_received and self._deadline is None:
             timeout = self._connection.settings.close_timeout
-            self._deadline = self._connection.deadlines.begin(timeout, self.abortConnection)
+            self._deadline = self._connection.deadlines.start(timeout, self.abortConnection)
 
     def abortConnection(self) -> None:
         """Reset the stream; the protocol is told in the next reactor turn."""
@@ -238,7 +238,7 @@ class MuxStream:
             self._paused = False
             if self._deadline is None:
                 timeout = self._connection.settings.close_timeout
-                self._deadline = self._connection.deadlines.begin(timeout, self.abortConnection)
+                self._deadline = self._connection.deadlines.start(timeout, self.abortConnection)
             self._deliver()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
@@ -298,7 +298,7 @@ class MuxStream:
         if (self._waiting or self._unread) and self._session.opened(self._state) and not self.disconnecting:
             if self._deadline is None:
                 timeout = self._connection.settings.close_timeout
-                self._deadline = self._connection.deadlines.begin(timeout, self._drop_waiting)
+                self._deadline = self._connection.deadlines.start(timeout, self._drop_waiting)
         else:
             self._drop_waiting()
 

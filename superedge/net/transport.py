@@ -23,7 +23,7 @@ from zope.interface import implementer
 from superedge.interfaces import IReactor
 from superedge.net.halfclose import by_halves
 from superedge.net.sockets import socket_address
-from superedge.reactor.rounds import Round
+from superedge.reactor.iterations import ReactorIteration
 
 READ_SIZE = 112 * 1024
 """Small enough to stay in the cache, and for the allocator to use the memory again."""
@@ -104,7 +104,7 @@ class StreamTransport(abstract.FileDescriptor):
         """Whether the reactor looks for read events."""
         self._writing = False
         self._read_closed = False
-        self._round = Round.of(reactor)
+        self._round = ReactorIteration.of(reactor)
         self._in_round = False
         self.connected = 1
         # What the base class has for all of them is found more slowly there.
@@ -215,7 +215,7 @@ class StreamTransport(abstract.FileDescriptor):
         A peer that is sent to while it still works on what others were sent need not be woken up, which
         costs more than the sending. When no other can have anything to send it leaves at once.
         """
-        at_once = self._round.alone and not self._in_round
+        at_once = self._round.single_event and not self._in_round
         if at_once or len(data) > SOON or self.dataBuffer or not self.connected or self._writeDisconnecting:
             self.write(data)
             return
@@ -231,7 +231,7 @@ class StreamTransport(abstract.FileDescriptor):
             self._in_round = True
             self._round.add(self)
 
-    def round_over(self) -> None:
+    def iteration_ended(self) -> None:
         """Send what `write_soon` was given, then end what is to be ended."""
         self._in_round = False
         if self.disconnected or self._aborting:

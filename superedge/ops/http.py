@@ -17,7 +17,7 @@ from superedge.config.ops import OpsConfig
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.sockets import address_text
-from superedge.reactor.loops import standing_loops
+from superedge.reactor.loops import stalled_loops
 from superedge.web.server import Request, ServerFactory
 from superedge.web.silence import watch_clients
 
@@ -84,8 +84,8 @@ class OpsServer(Service):
         self._remarks.append(remark)
 
     def _healthy(self) -> tuple[int, bytes]:
-        standing = standing_loops()
-        return (503, "".join(f"{each}\n" for each in standing).encode()) if standing else (200, b"ok\n")
+        stalled = stalled_loops()
+        return (503, "".join(f"{each}\n" for each in stalled).encode()) if stalled else (200, b"ok\n")
 
     def _ready(self) -> tuple[int, bytes]:
         waiting = [text for text in (each() for each in self._waiting) if text]

@@ -86,12 +86,12 @@ async def dial(
     stream.write(prologue)
     if begun is not None:
         begun(stream)
-    deadline = mux.deadlines.begin(request.timeout + ANSWER_GRACE, partial(protocol.expire, request.timeout))
+    deadline = mux.deadlines.start(request.timeout + ANSWER_GRACE, partial(protocol.expire, request.timeout))
     try:
         await protocol.answered
     except BaseException:
         stream.abortConnection()
         raise
     finally:
-        deadline.met()
+        deadline.cancel()
     return stream

@@ -137,10 +137,10 @@ class TunnelEdge(Service):
 
     async def _run(self) -> None:
         while True:
-            self._loop.turned(CONNECT_TIMEOUT * len(self._config.servers))
+            self._loop.iteration_done(CONNECT_TIMEOUT * len(self._config.servers))
             reached = await self._connect_to_any()
             if reached is not None:
-                self._loop.turned()  # the session's own keepalive says how long it lasts
+                self._loop.iteration_done()  # the session's own keepalive says how long it lasts
                 started = self._reactor.seconds()
                 sent_away = await self._until_over(*reached)
                 self.connected_to = None
@@ -151,7 +151,7 @@ class TunnelEdge(Service):
                 delay = self._redial.ended(now, now - started, reached[0].rtt is not None)
             else:
                 delay = self._redial.failed(self._reactor.seconds(), self._turned_away)
-            self._loop.turned(delay)
+            self._loop.iteration_done(delay)
             await self._pause(delay)
 
     async def _pause(self, seconds: float) -> None:

@@ -22,12 +22,12 @@ class Redial:
     """What a session achieved, or why there was none, decides about the wait before the next dial."""
 
     def __init__(
-        self, initial: float, maximum: float, patience: int = 1, random: Random | None = None
+        self, initial: float, maximum: float, initial_attempts: int = 1, random: Random | None = None
     ) -> None:
-        """``initial``, ``maximum`` and ``patience`` are those of `Backoff`."""
+        """``initial``, ``maximum`` and ``initial_attempts`` are those of `Backoff`."""
         self._random = random or Random()
         self._spread = min(SPREAD, initial)
-        self._backoff = Backoff(initial, maximum, random=self._random, patience=patience)
+        self._backoff = Backoff(initial, maximum, random=self._random, initial_attempts=initial_attempts)
         self._failing_since: float | None = None
 
     def failed(self, now: float, refused: bool) -> float:

@@ -115,7 +115,7 @@ class _PrologueProtocol(Protocol):
         self._serving: Task | None = None
 
     def connectionMade(self) -> None:
-        self._deadline = self.transport.deadlines.begin(self._timeout, self._timed_out)
+        self._deadline = self.transport.deadlines.start(self._timeout, self._timed_out)
 
     def _timed_out(self) -> None:
         _log.warn("stream {id} was reset: no prologue in time", id=self.transport.id)
@@ -130,7 +130,7 @@ class _PrologueProtocol(Protocol):
             return
         if message is None:
             return
-        self._deadline.met()
+        self._deadline.cancel()
         self.transport.pauseProducing()
         self._serving = Task(self._server.serve(self.transport, *message), self._failed)
 
@@ -139,6 +139,6 @@ class _PrologueProtocol(Protocol):
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._deadline.met()
+        self._deadline.cancel()
         if self._serving is not None:
             self._serving.cancel()

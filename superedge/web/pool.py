@@ -15,7 +15,7 @@ from superedge.net.factory import MakingFactory
 from superedge.net.failover import connect_to_any
 from superedge.net.servers import Servers
 from superedge.net.silence import answered, question, silence, tcp_socket
-from superedge.reactor.delayed import Later
+from superedge.reactor.delayedcalls import DelayedCalls
 from superedge.web.channels import SharedConnections
 from superedge.web.client import UpstreamConnection
 
@@ -65,7 +65,7 @@ class Pool:
         self._connections: dict[UpstreamConnection, object] = {}
         self._questioned: set[UpstreamConnection] = set()
         """Those that have to show now that their path is still there."""
-        self._ends = Later(reactor)
+        self._ends = DelayedCalls(reactor)
         self.shared: SharedConnections | None = None
         """Connections for what need not have one of its own, if there are such."""
 
@@ -138,7 +138,7 @@ class Pool:
             if sock is not None and connection not in self._questioned:
                 self._questioned.add(connection)
                 wait = question(sock)
-                self._ends.call(wait, self._questioned_for, connection, wait)
+                self._ends.call_later(wait, self._questioned_for, connection, wait)
         if self.shared is not None:
             self.shared.question()
 
@@ -163,7 +163,7 @@ class Pool:
         self.close_idle()
         current = self._tls.current()
         old = [connection for connection, used in self._connections.items() if used is not current]
-        self._ends.call(bound, self._abort, old)
+        self._ends.call_later(bound, self._abort, old)
         if self.shared is not None:
             self.shared.replace(bound)
 
@@ -175,7 +175,7 @@ class Pool:
     def abort(self) -> None:
         """Drop every connection."""
         self._idle.clear()
-        self._ends.call_off()
+        self._ends.cancel_all()
         self._abort(list(self._connections))
         if self.shared is not None:
             self.shared.abort()

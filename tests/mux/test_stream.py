@@ -312,7 +312,7 @@ class StreamTests(SynchronousTestCase):
     def test_end_of_the_session_resets_every_stream(self) -> None:
         pair, _near, _far, near_protocol, far_protocol = self.joined()
         closed = pair.acceptor.when_closed()
-        pair.dialer.deadlines.begin(10.0, self.fail)
+        pair.dialer.deadlines.start(10.0, self.fail)
         pair.dialer.close("going home")
         pair.pump()
         self.assertIsInstance(near_protocol.lost, StreamReset)

@@ -11,7 +11,7 @@ from superedge.tunnel.redial import REFUSED_PAUSE, REFUSED_TIME, SHORT_SESSION_P
 
 class RedialTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.redial = Redial(0.5, 60.0, patience=6, random=Random(1))
+        self.redial = Redial(0.5, 60.0, initial_attempts=6, random=Random(1))
 
     def test_a_path_that_is_cut_every_five_seconds_is_there_nearly_always(self) -> None:
         up = waited = now = 0.0

@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from superedge.liteapiserver import metrics
-from superedge.reactor.delayed import Later
+from superedge.reactor.delayedcalls import DelayedCalls
 from superedge.reactor.loops import Loop
 
 EAGER = 0.25
@@ -152,7 +152,7 @@ class Health:
         self._trials: list[Deferred[bool]] = []
         self._waited_for = False
         self._hurry: Deferred[None] | None = None
-        self._eager = Later(reactor)
+        self._eager = DelayedCalls(reactor)
         self._loop = Loop(reactor, "the probe of the cloud", self._run, self._due)
         self.on_offline: Callable[[], None] = lambda: None
         self.on_online: Callable[[], None] = lambda: None
@@ -166,7 +166,7 @@ class Health:
     def stop(self) -> None:
         """Probe no more."""
         self._loop.stop()
-        self._eager.call_off()
+        self._eager.cancel_all()
 
     def answered(self) -> float:
         """A real API server answered a request, or sent more of its answer; when, in reactor seconds."""
@@ -219,7 +219,7 @@ class Health:
             return
         early = self._ended + EAGER - self._reactor.seconds()
         if early > 0:
-            self._eager.call(early, self._hurry_up)
+            self._eager.call_later(early, self._hurry_up)
         else:
             self._cut_pause()
 
@@ -248,7 +248,7 @@ class Health:
             if result is not ProbeResult.FAILED and self.online:
                 self.on_answer()
             self._tried(result is ProbeResult.READY)
-            self._loop.turned(self._due)
+            self._loop.iteration_done(self._due)
             await self._pause()
 
     async def _pause(self) -> None:

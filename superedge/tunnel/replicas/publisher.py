@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
 from superedge.kube.errors import APIError
 from superedge.reactor.backoff import Backoff
-from superedge.reactor.loops import Turns
+from superedge.reactor.loops import LoopMonitor
 from superedge.reactor.task import in_background
 from superedge.tunnel import metrics
 from superedge.tunnel.replicas.records import configmap, node_value, shard_name
@@ -70,12 +70,12 @@ class Publisher:
         self._writing: Deferred[None] | None = None
         self._failing = False
         self._stopped = True
-        self._turns = Turns(reactor, "publishing nodes")
+        self._monitor = LoopMonitor(reactor, "publishing nodes")
 
     def start(self) -> None:
         """Make the first ConfigMap say what is so, whatever an earlier process left there."""
         self._stopped = False
-        self._turns.begin(None)
+        self._monitor.start(None)
         self._touch(0)
 
     def put(self, node: str, epoch: int, since: float) -> None:
@@ -126,7 +126,7 @@ class Publisher:
     def stop(self) -> None:
         """Write no more."""
         self._stopped = True
-        self._turns.end()
+        self._monitor.stop()
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -173,13 +173,13 @@ class Publisher:
             self._dirty.setdefault(number)
             self._next = self._reactor.seconds() + self._backoff.failed(self._reactor.seconds())
             if not isinstance(problem, Problems):
-                self._turns.failed(Failure())
+                self._monitor.failed(Failure())
             metrics.REGISTRY_WRITES.labels("failed").inc()
             if not self._failing:
                 self._failing = True
                 _log.warn("cannot publish nodes: {problem}", problem=problem)
         else:
-            self._turns.done(None)
+            self._monitor.succeeded(None)
             if self._failing:
                 self._failing = False
                 self._backoff.connected(self._reactor.seconds())

@@ -194,7 +194,7 @@ class KubernetesRegistry(Service):
                     self._failing = False
                     _log.info("renewing the Lease again")
             self._collect()
-            self._renewal.turned(pause + RENEWAL)
+            self._renewal.iteration_done(pause + RENEWAL)
             await deferLater(self._reactor, pause)
 
     async def _write_lease(self) -> None:
