@@ -1,9 +1,9 @@
 """Busy polling: wait for events without sleeping while they follow each other closely.
 
-Waking up from sleep is slow: the processor leaves its idle state, which is expensive in a virtual machine, and
-its caches are cold. When the next event arrives sooner than that, polling in a loop is faster and costs hardly
-more processor time. Linux does the same for packets (``net.core.busy_poll``) and for idle virtual processors
-(halt polling).
+Waking up from sleep is slow: the processor leaves its idle state, which is expensive in a virtual machine,
+and its caches are cold. When the next event arrives sooner than that, polling in a loop is faster and costs
+hardly more processor time. Linux does the same for packets (``net.core.busy_poll``) and for idle virtual
+processors (halt polling).
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ class BusyPoll:
         self._now = now
         self._yield_cpu = yield_cpu
         self._spin = False
-        """Whether to poll without sleeping first: the last wait was short, so the next is likely short too."""
+        """Whether to poll without sleeping first: the last wait was short, so the next is likely short
+        too."""
 
     def wait(self, timeout: float | None, max_events: int) -> Events:
-        """Up to ``max_events`` events, as soon as one is there; none after ``timeout`` seconds (None: wait on)."""
+        """Up to ``max_events`` events, as soon as one is there; none after ``timeout`` seconds (None: wait
+        on)."""
         poll = self._poll
         if timeout == 0:
             return poll(0, max_events)

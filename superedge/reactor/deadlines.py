@@ -13,8 +13,8 @@ _log = Logger()
 class Deadlines:
     """The deadlines of one owner.
 
-    All deadlines of the same length share one delayed call. A delayed call for each would cost more than most of
-    the operations that they bound.
+    All deadlines of the same length share one delayed call. A delayed call for each would cost more than most
+    of the operations that they bound.
     """
 
     def __init__(self, reactor: IReactorTime) -> None:

@@ -46,7 +46,10 @@ class ReactorIteration:
         self.observers.append(observer)
 
     def end(self) -> None:
-        """Call the observers. An observer that is added meanwhile is called at the end of the next iteration."""
+        """Call the observers.
+
+        An observer that is added meanwhile is called at the end of the next iteration.
+        """
         observers, self.observers = self.observers, []
         for observer in observers:
             try:

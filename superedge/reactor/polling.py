@@ -1,8 +1,8 @@
 """An epoll reactor iteration that dispatches events directly.
 
-Twisted handles each event of a file descriptor in a log context that names the event's protocol for legacy log
-observers. SuperEdge's log lines name their module instead, and the context costs a tenth of a small request
-through lite-apiserver. This iteration leaves the context out, calls the observers of its end
+Twisted handles each event of a file descriptor in a log context that names the event's protocol for legacy
+log observers. SuperEdge's log lines name their module instead, and the context costs a tenth of a small
+request through lite-apiserver. This iteration leaves the context out, calls the observers of its end
 (`superedge.reactor.iterations`) without a delayed call, and busy-polls between iterations
 (`superedge.reactor.busypoll`).
 """

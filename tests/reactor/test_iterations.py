@@ -1,4 +1,4 @@
-"""What is written to be sent soon leaves at the end of the reactor iteration, in order, and before any end."""
+"""`write_soon` sends at the end of the reactor iteration, in order, and before the connection ends."""
 
 from __future__ import annotations
 
