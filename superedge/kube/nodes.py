@@ -15,7 +15,7 @@ import msgspec
 
 from superedge.kube.client import decode
 from superedge.net.names import is_address
-from superedge.net.networks import plain_address
+from superedge.net.networks import unmapped_address
 
 MAX_ADDRESSES = 16
 """Addresses of one node that are looked at; a kubelet has one or two of each type."""
@@ -68,7 +68,9 @@ def read_node(raw: bytes) -> Node:
     """A Node object; what is no address or network in it is left out. Raises DecodeError."""
     found: _Node = decode(_Node, raw)
     addresses = dict.fromkeys(
-        str(plain_address(each.address)) for each in found.status.addresses or () if is_address(each.address)
+        str(unmapped_address(each.address))
+        for each in found.status.addresses or ()
+        if is_address(each.address)
     )
     networks = []
     for text in found.spec.podCIDRs or [found.spec.podCIDR]:
@@ -99,7 +101,7 @@ class Ranges:
 
     def plausible(self, text: str) -> bool:
         """Whether an IP literal may be a machine's own address."""
-        address = plain_address(text)
+        address = unmapped_address(text)
         return not (
             address.is_loopback
             or address.is_link_local
@@ -112,7 +114,7 @@ class Ranges:
         """Why an IP literal is not taken for a node's own; None when it is."""
         if not self.plausible(text):
             return "reserved"
-        address = plain_address(text)
+        address = unmapped_address(text)
         return None if any(address in network for network in self._nodes) else "range"
 
     def fault_of_network(self, network: _Network) -> Refusal | None:
@@ -143,7 +145,7 @@ class Claim:
 
     def __init__(self, node: Node, claimed: str | _Network) -> None:
         if isinstance(claimed, str):
-            address = plain_address(claimed)
+            address = unmapped_address(claimed)
             self.version, self.first, self.last = address.version, int(address), int(address)
         else:
             self.version = claimed.version
@@ -266,7 +268,7 @@ class NodeIndex:
 
     def holder(self, host: str) -> Claim | None:
         """The claim that an address (an IP literal) is in, and counts."""
-        address = plain_address(host)
+        address = unmapped_address(host)
         return self._held[address.version].overlapping(int(address), int(address))
 
 

@@ -247,14 +247,14 @@ class MuxConnection(Protocol):
     def _flush_paced(self, bandwidth: TokenBucket) -> bool:
         """Send what may pass now, control frames in any case; whether more may pass."""
         session, now = self.session, self.reactor.seconds()
-        room = min(FLUSH_SIZE, bandwidth.room(now))
+        room = min(FLUSH_SIZE, bandwidth.available(now))
         before = session.stats.bytes_out
         pieces = session.pull(room)
         if pieces:
             self._transport.writeSequence(pieces)
-        bandwidth.spend(session.stats.bytes_out - before, now)
+        bandwidth.consume(session.stats.bytes_out - before, now)
         if not room and self._turn is None:
-            self._turn = self.reactor.callLater(bandwidth.wait(now), self._its_turn)
+            self._turn = self.reactor.callLater(bandwidth.delay(now), self._its_turn)
         return room > 0
 
     def _its_turn(self) -> None:

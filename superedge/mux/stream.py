@@ -21,7 +21,7 @@ from zope.interface import implementer
 from superedge.mux.chunks import join_small
 from superedge.mux.errors import StreamReset
 from superedge.mux.state import Stream
-from superedge.net.halfclose import by_halves
+from superedge.net.halfclose import half_closeable
 from superedge.reactor.deadlines import Deadline, Deadlines
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class MuxStream:
         self._connection.wake()
 
     def _tell_fin(self) -> None:
-        half = None if self.disconnecting else by_halves(self.protocol)
+        half = None if self.disconnecting else half_closeable(self.protocol)
         if half is None:
             self.loseConnection()
             return

@@ -1,4 +1,4 @@
-"""TLS records in a stream of bytes, however it is cut. Pure. Source: RFC 8446 section 5.1."""
+"""Finds the boundaries of TLS records in a byte stream. Pure. Source: RFC 8446 section 5.1."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ _HEAD = 5
 
 
 class RecordCounter:
-    """Finds the ends of records."""
+    """Counts records. The stream may be cut anywhere."""
 
-    __slots__ = ("_head", "_left")
+    __slots__ = ("_head", "_missing")
 
     def __init__(self) -> None:
         self._head = b""
-        """The beginning of a head that is not whole yet."""
-        self._left = 0
-        """Bytes that the record under way lacks."""
+        """The first bytes of an incomplete record header."""
+        self._missing = 0
+        """Bytes that the current record still lacks."""
 
-    def take(self, data: memoryview, at: int, end: int, most: int) -> tuple[int, int]:
-        """Go through ``data[at:end]`` up to the end of the record number ``most``.
+    def scan(self, data: memoryview, at: int, end: int, max_records: int) -> tuple[int, int]:
+        """Scan ``data[at:end]`` up to the end of the record number ``max_records``.
 
-        Where that is, or ``end``, and how many records ended on the way.
+        Return the position of that end, or ``end``, and the number of records that ended.
         """
-        left, whole = self._left, 0
+        missing, whole = self._missing, 0
         while True:
-            if left > end - at:
-                self._left = left - (end - at)
+            if missing > end - at:
+                self._missing = missing - (end - at)
                 return end, whole
-            if left:
-                at, left = at + left, 0
+            if missing:
+                at, missing = at + missing, 0
                 whole += 1
-                if whole == most:
+                if whole == max_records:
                     break
             if end - at < _HEAD or self._head:
                 head = self._head + bytes(data[at : min(at + _HEAD - len(self._head), end)])
@@ -37,9 +37,9 @@ class RecordCounter:
                 if len(head) < _HEAD:
                     self._head = head
                     break
-                self._head, left = b"", head[3] << 8 | head[4]
+                self._head, missing = b"", head[3] << 8 | head[4]
             else:
-                left = data[at + 3] << 8 | data[at + 4]
+                missing = data[at + 3] << 8 | data[at + 4]
                 at += _HEAD
-        self._left = 0
+        self._missing = 0
         return at, whole

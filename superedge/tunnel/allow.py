@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from superedge.config.addresses import TCPAddress
 from superedge.config.dialrules import parse_dial_rule
-from superedge.net.networks import plain_address
+from superedge.net.networks import unmapped_address
 
 
 class AllowList:
@@ -38,5 +38,5 @@ class AllowList:
 
     def allows_address(self, target: TCPAddress) -> bool:
         """Whether a rule covers the IP literal."""
-        address = plain_address(target.host)
+        address = unmapped_address(target.host)
         return any(address in network and port in (None, target.port) for network, port in self._networks)

@@ -20,9 +20,9 @@ from superedge.mux.protocol import MuxConnection
 from superedge.net.bucket import TokenBucket
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError, ConnectTimeout
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.net.failover import connect_to_any
-from superedge.net.httpproxy import ProxiedEndpoint, Proxy
+from superedge.net.httpproxy import HTTPProxy, ProxiedEndpoint
 from superedge.net.localaddresses import own_addresses
 from superedge.net.servers import Servers
 from superedge.net.sockets import address_text
@@ -91,10 +91,10 @@ class TunnelEdge(Service):
         rate = config.limits.bandwidth
         self._bandwidth = TokenBucket(rate, reactor.seconds()) if rate else None
         self._servers = Servers(addresses, round_robin=True, penalty=SERVER_PENALTY)
-        self._proxy: Proxy | None = None
+        self._proxy: HTTPProxy | None = None
         if config.proxy:
             address, credentials = parse_proxy(config.proxy)
-            self._proxy = Proxy(address, credentials, config.proxy_credentials)
+            self._proxy = HTTPProxy(address, credentials, config.proxy_credentials)
             self._proxy.credentials()
         self.connected_to: str | None = None
         """The server of the session in use."""
@@ -204,7 +204,7 @@ class TunnelEdge(Service):
             endpoint = ClientEndpoint(self._reactor, server, self._tls, name, CONNECT_TIMEOUT)
         else:
             endpoint = ProxiedEndpoint(self._reactor, server, self._proxy, self._tls, name, CONNECT_TIMEOUT)
-        connection = cast(MuxConnection, await endpoint.connect(cast(Any, MakingFactory(make))))
+        connection = cast(MuxConnection, await endpoint.connect(cast(Any, CallableFactory(make))))
         transport: Any = connection.transport
         if transport is not None and transport.alpn != ALPN:
             connection.abort("the server speaks another protocol")

@@ -13,11 +13,11 @@ from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.interfaces import IReactor, IStreamHandler
-from superedge.net.connecting import connect_nearby
+from superedge.net.connecting import connect_with_timeout
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError, ConnectTimeout, ResolveError
 from superedge.net.resolve import resolve
-from superedge.net.sockets import peer_of
+from superedge.net.sockets import peer_sockaddr
 from superedge.net.transport import StreamTransport
 from superedge.tunnel.allow import AllowList
 from superedge.tunnel.errors import DialError
@@ -61,9 +61,9 @@ class TCPHandler:
             raise DialError("refused", str(problem)) from problem
 
     async def _dial(self, reactor: IReactor, target: TCPAddress, asked: str, timeout: float) -> Any:
-        sock = await connect_nearby(reactor, target, timeout)
+        sock = await connect_with_timeout(reactor, target, timeout)
         # The transport does not read before it has a protocol of its own.
-        return StreamTransport(sock, Protocol(), reactor, peer_of(sock))
+        return StreamTransport(sock, Protocol(), reactor, peer_sockaddr(sock))
 
     def _allowed_literal(self, text: str) -> TCPAddress | None:
         """The address, when it is an IP literal that the allow list covers."""

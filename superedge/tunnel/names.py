@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from superedge.config.tunnel import RESERVED_NAMES
 from superedge.errors import SuperEdgeError
-from superedge.net.names import under
+from superedge.net.names import is_in_zone
 
 ALPN = "superedge-tunnel/1"
 NODE_PREFIX = "system:node:"
@@ -52,7 +52,7 @@ class NameRules:
         """
         return (
             _NUMBER.fullmatch(name.rpartition(".")[2]) is not None
-            or under(name, self.cluster_domain)
+            or is_in_zone(name, self.cluster_domain)
             or any(fnmatchcase(name, pattern) for pattern in self._reserved)
         )
 

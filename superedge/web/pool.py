@@ -11,10 +11,10 @@ from twisted.internet.interfaces import IProtocol
 from superedge.config.addresses import TCPAddress
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.net.failover import connect_to_any
+from superedge.net.liveness import finish_probe, seconds_silent, start_probe, tcp_socket
 from superedge.net.servers import Servers
-from superedge.net.silence import answered, question, silence, tcp_socket
 from superedge.reactor.delayedcalls import DelayedCalls
 from superedge.web.channels import SharedConnections
 from superedge.web.client import UpstreamConnection
@@ -36,7 +36,7 @@ Made = TypeVar("Made", bound=IProtocol)
 def is_proven(transport: Any) -> bool:
     """Whether the peer was heard of in the last `TRUST` seconds."""
     sock = tcp_socket(transport)
-    return sock is None or silence(sock) < TRUST
+    return sock is None or seconds_silent(sock) < TRUST
 
 
 def bound_unacknowledged(transport: Any) -> None:
@@ -111,7 +111,7 @@ class Pool:
             endpoint = ClientEndpoint(
                 self._reactor, address, tls, self._server_name, timeout=self._connect_timeout
             )
-            return endpoint.connect(cast(Any, MakingFactory(build)))
+            return endpoint.connect(cast(Any, CallableFactory(build)))
 
         return cast(Made, await connect_to_any(self._reactor, self._servers, connect, SHARE))
 
@@ -137,7 +137,7 @@ class Pool:
             sock = tcp_socket(connection.transport)
             if sock is not None and connection not in self._questioned:
                 self._questioned.add(connection)
-                wait = question(sock)
+                wait = start_probe(sock)
                 self._ends.call_later(wait, self._questioned_for, connection, wait)
         if self.shared is not None:
             self.shared.question()
@@ -145,8 +145,10 @@ class Pool:
     def _questioned_for(self, connection: UpstreamConnection, waited: float) -> None:
         self._questioned.discard(connection)
         sock = tcp_socket(connection.transport)
-        if connection in self._connections and sock is not None and not answered(sock, waited):
-            connection.give_up(f"the path to the server is gone: nothing came for {silence(sock):.0f} s")
+        if connection in self._connections and sock is not None and not finish_probe(sock, waited):
+            connection.give_up(
+                f"the path to the server is gone: nothing came for {seconds_silent(sock):.0f} s"
+            )
 
     def close_idle(self, before: float | None = None) -> None:
         """Close idle connections, all or those unused since ``before`` (reactor seconds)."""

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import TestCase
 
 from superedge.config.addresses import TCPAddress
-from superedge.net.connecting import connect, connect_nearby
+from superedge.net.connecting import connect, connect_with_timeout
 from superedge.net.errors import ConnectionRefused
 from tests.net.test_endpoints import reactor
 
@@ -23,4 +23,4 @@ class RefusedTests(TestCase):
             problem: Any = await self.assertFailure(connect(reactor, address), ConnectionRefused)
             self.assertIn(f"{address}: Too many open files", str(problem))
             with self.assertRaises(ConnectionRefused):
-                await connect_nearby(reactor, address, 1.0)
+                await connect_with_timeout(reactor, address, 1.0)

@@ -25,9 +25,9 @@ from superedge.mux.stream import MuxStream
 from superedge.net.endpoints import ContextSource, ServerEndpoint
 from superedge.net.names import strip_suffix
 from superedge.net.networks import Networks
-from superedge.net.pacing import Gate, Pace
 from superedge.net.sockets import address_text
 from superedge.net.splice import Splice
+from superedge.net.throttling import BandwidthLimit, ThrottledProducer
 from superedge.reactor.task import Task
 from superedge.tunnel import metrics
 from superedge.tunnel.cloud import Tunnel
@@ -165,8 +165,8 @@ class _Ahead(Protocol):
         self._caller = caller
         self._early = early
         self._spoken = bool(early)
-        pace = caller.listener.paces[0]
-        self._gate = None if pace is None else Gate(pace, self.transport)
+        limit = caller.listener.limits[0]
+        self._throttled = None if limit is None else ThrottledProducer(limit, self.transport)
         self._stream: MuxStream | None = None
         self._finished = False
         self.refused = False
@@ -186,7 +186,7 @@ class _Ahead(Protocol):
         if self._stream is None:
             self.begin(stream)
         stream.unregisterProducer()
-        pair = Splice(self._caller.listener.paces, self._gate)
+        pair = Splice(self._caller.listener.limits, self._throttled)
         stream.connect(pair.right)
         self.transport.protocol = pair.left
         pair.left.makeConnection(self.transport)
@@ -202,8 +202,8 @@ class _Ahead(Protocol):
                 self.transport.pauseProducing()
             return
         self._stream.write(data)
-        if self._gate is not None:
-            self._gate.passed(len(data))
+        if self._throttled is not None:
+            self._throttled.consumed(len(data))
 
     def readConnectionLost(self) -> None:
         """The caller has said everything: its end passes when the stream is spliced."""
@@ -219,11 +219,11 @@ class _Ahead(Protocol):
 
     def pauseProducing(self) -> None:
         """The stream holds enough."""
-        (self._gate or self.transport).pauseProducing()
+        (self._throttled or self.transport).pauseProducing()
 
     def resumeProducing(self) -> None:
         """The stream takes more."""
-        (self._gate or self.transport).resumeProducing()
+        (self._throttled or self.transport).resumeProducing()
 
     def stopProducing(self) -> None:
         """The stream is gone; the opening of it fails, and the caller hears why."""
@@ -247,10 +247,13 @@ class Listener(Service):
         self.reactor = reactor
         self.tunnel = tunnel
         self.dial_timeout = config.dial_timeout
-        self.paces: tuple[Pace | None, Pace | None] = (None, None)
+        self.limits: tuple[BandwidthLimit | None, BandwidthLimit | None] = (None, None)
         """What limits bytes from the callers, and to them."""
         if config.bandwidth:
-            self.paces = (Pace(reactor, config.bandwidth), Pace(reactor, config.bandwidth))
+            self.limits = (
+                BandwidthLimit(reactor, config.bandwidth),
+                BandwidthLimit(reactor, config.bandwidth),
+            )
         self._idle = IdleWatch(reactor, idle_timeout, self._cut_idle) if idle_timeout else None
         self._networks = Networks(config.allow)
         address = parse_address(config.listen)

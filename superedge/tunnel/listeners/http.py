@@ -91,7 +91,7 @@ class HttpListener(Listener):
             self._refuse(request, 404, "port", cause, wanted.has_body)
             return
         target = Target(node, address, self._stream_kind)
-        Exchange(request, wanted, target, self._upstreams, self.paces, self._answered).begin()
+        Exchange(request, wanted, target, self._upstreams, self.limits, self._answered).begin()
 
     def lets_in(self, request: Request) -> bool:
         """Whether the caller may ask."""

@@ -9,8 +9,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from superedge.net.pacing import Gate, Pace
 from superedge.net.splice import splice
+from superedge.net.throttling import BandwidthLimit, ThrottledProducer
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.base import caller_of
 from superedge.tunnel.listeners.http_request import Forwarded, response_headers
@@ -41,17 +41,17 @@ class Exchange:
         forwarded: Forwarded,
         target: Target,
         upstreams: Upstreams,
-        paces: tuple[Pace | None, Pace | None],
+        limits: tuple[BandwidthLimit | None, BandwidthLimit | None],
         answered: Callable[[int], None],
     ) -> None:
         self._request = request
         self._forwarded = forwarded
         self._target = target
         self._upstreams = upstreams
-        self._paces = paces
+        self._limits = limits
         self._answered = answered
-        self._body_gate: Gate | None = None
-        self._answer_gate: Gate | None = None
+        self._throttled_body: ThrottledProducer | None = None
+        self._throttled_response: ThrottledProducer | None = None
         self._connecting: Deferred[None] | None = None
         self._connection: UpstreamConnection | None = None
         self._body_complete = not forwarded.has_body
@@ -108,8 +108,8 @@ class Exchange:
         connection.request(forwarded.head, self._request.head.method == b"HEAD", not forwarded.has_body, self)
         if not self._body_complete:
             source: Any = self._request
-            if self._paces[0] is not None:
-                source = self._body_gate = Gate(self._paces[0], source)
+            if self._limits[0] is not None:
+                source = self._throttled_body = ThrottledProducer(self._limits[0], source)
             connection.transport.registerProducer(source, True)
         self._request.receive(self)
 
@@ -120,8 +120,8 @@ class Exchange:
         if self._connection is not None and not self._done:
             for piece in chunk([data]) if self._forwarded.chunked else (data,):
                 self._connection.transport.write(piece)
-            if self._body_gate is not None:
-                self._body_gate.passed(len(data))
+            if self._throttled_body is not None:
+                self._throttled_body.consumed(len(data))
 
     def body_end(self, trailers: Headers) -> None:
         """The request is complete."""
@@ -155,8 +155,8 @@ class Exchange:
         if request.head.upgrade or (self._forwarded.expects_continue and not self._interim_seen):
             request.last()  # what the client sends now is unknown
         self._started = True
-        if self._paces[1] is not None and self._connection is not None:
-            self._answer_gate = Gate(self._paces[1], self._connection.transport)
+        if self._limits[1] is not None and self._connection is not None:
+            self._throttled_response = ThrottledProducer(self._limits[1], self._connection.transport)
         self._answered(head.status)
         request.start(head.status, head.reason, headers, bounded)
 
@@ -170,15 +170,15 @@ class Exchange:
     def data(self, pieces: list[bytes]) -> None:
         """Pieces of the body."""
         self._request.write(pieces)
-        if self._answer_gate is not None:
-            self._answer_gate.passed(sum(map(len, pieces)))
+        if self._throttled_response is not None:
+            self._throttled_response.consumed(sum(map(len, pieces)))
 
     def round_done(self) -> None:
         """Send on what came."""
         if self._started and not self._done:
             self._request.flush()
             if self._connection is not None:
-                self._request.throttle(self._answer_gate or self._connection.transport)
+                self._request.throttle(self._throttled_response or self._connection.transport)
 
     def complete(self, trailers: Headers) -> None:
         """The response is whole."""
@@ -203,7 +203,7 @@ class Exchange:
             client.write(rest)
         if early:
             connection.transport.write(early)
-        splice(client, connection.transport, self._paces)
+        splice(client, connection.transport, self._limits)
 
     def failed(self, reason: str) -> None:
         """The connection ended before the response did."""

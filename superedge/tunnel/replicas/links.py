@@ -23,7 +23,7 @@ from superedge.mux.protocol import MuxConnection
 from superedge.mux.stream import MuxStream
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.net.sockets import address_text
 from superedge.reactor.draining import drained
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
@@ -207,7 +207,7 @@ class ReplicaLinks(Service):
                 self._reactor, dialer=True, settings=settings, accept=MuxStream.abortConnection
             )
 
-        factory = MakingFactory(make)
+        factory = CallableFactory(make)
         endpoint = ClientEndpoint(
             self._reactor, replica.peer, self._client_tls, self._server_name, CONNECT_TIMEOUT
         )
@@ -256,7 +256,7 @@ class ReplicaLinks(Service):
             return link
 
         endpoint = ServerEndpoint(self._reactor, self._listen, self._server_tls, _refuse)
-        self._listening(endpoint.listen_now(cast(Any, MakingFactory(make))))
+        self._listening(endpoint.listen_now(cast(Any, CallableFactory(make))))
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
