@@ -227,7 +227,7 @@ class TunnelEdge(Service):
         try:
             session.begin(first, config.connections)
             # Under TLS 1.3 our handshake ends before the cloud has judged our certificate.
-            accepted = await first.when_heard()
+            accepted = await first.when_established()
             if accepted:
                 self._accepted(server)
             else:

@@ -86,7 +86,7 @@ class EdgeSession:
     def begin(self, first: MuxConnection, count: int) -> None:
         """Introduce the first connection and keep ``count`` of them."""
         self._introduce(first, joins=False)
-        first.when_heard().addCallback(self._heard, first, count)
+        first.when_established().addCallback(self._heard, first, count)
 
     def _heard(self, heard: bool, first: MuxConnection, count: int) -> None:
         if not heard:
@@ -129,7 +129,7 @@ class EdgeSession:
 
     def _ended(self, reason: str, connection: MuxConnection) -> None:
         refusal = getattr(connection.transport, "failure_text", None)
-        if connection.heard:
+        if connection.established:
             peer = address_text(connection.peer)
             _log.info("tunnel connection ended: {reason}", reason=refusal or reason, peer=peer)
         else:

@@ -41,7 +41,7 @@ class ConnectionsTests(TunnelCase):
         session, lost = self.session(), self.carrier(streams[0])
         lost.abort("test")
         await self.until(lambda: lost not in session.connections)
-        gone = [stream._state.gone for stream in streams]
+        gone = [stream._state.closed for stream in streams]
         self.assertEqual(gone.count(True), 2)
         self.assertEqual(await self.call(self.door, BIG), BIG[::-1])
         await self.until(lambda: self.connected() == 3)

@@ -295,7 +295,7 @@ class Listener(Service):
 
     def _cut_idle(self) -> None:
         metrics.CALLERS_REFUSED.labels(self.kind, "idle").inc()
-        _log.info("listener {kind} cut a caller off: nothing moved for its idle_timeout", kind=self.kind)
+        _log.info("listener {kind} cut a caller off: no data for its idle_timeout", kind=self.kind)
 
     def _handshake_failed(self, peer: IAddress, reason: str) -> None:
         self.refused(peer, f"tls: {reason}")

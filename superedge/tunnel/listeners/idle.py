@@ -34,20 +34,20 @@ class IdleWatch:
 
     def add(self, stream: MuxStream) -> None:
         """Watch a stream until it is forgotten."""
-        self._seen[stream] = stream.moved, 0
+        self._seen[stream] = stream.transferred, 0
 
     def forget(self, stream: MuxStream) -> None:
         """The stream has ended."""
         self._seen.pop(stream, None)
 
     def _look(self) -> None:
-        for stream, (moved, looks) in list(self._seen.items()):
-            if stream.gone:
+        for stream, (transferred, looks) in list(self._seen.items()):
+            if stream.closed:
                 self.forget(stream)
-            elif stream.moved != moved:
-                self._seen[stream] = stream.moved, 0
+            elif stream.transferred != transferred:
+                self._seen[stream] = stream.transferred, 0
             elif looks + 1 < LOOKS:
-                self._seen[stream] = moved, looks + 1
+                self._seen[stream] = transferred, looks + 1
             else:
                 self.forget(stream)
                 stream.abortConnection()

@@ -176,7 +176,7 @@ class ReplicaLinks(Service):
     async def _link(self, replica: Replica) -> MuxConnection:
         key = str(replica.peer)
         link = self._dialled.get(key)
-        if link is not None and not link.used_up:
+        if link is not None and not link.exhausted:
             return link
         waiters = self._dialling.setdefault(key, [])
         # A caller that leaves gives up its own waiting and not the connection, which is everybody's.

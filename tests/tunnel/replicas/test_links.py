@@ -252,7 +252,7 @@ class LinkTests(TestCase):
         (first,), (acceptor,) = (side._links for side in self.links)
         first.session._next_id, acceptor.session._peer_ids._last = 0xFFFF_FFFF, 0xFFFF_FFFD
         last = Deferred.fromCoroutine(call(BIG))
-        while not first.used_up:
+        while not first.exhausted:
             await deferLater(reactor, 0.001)
         self.assertEqual(await call(b"abc"), b"cba")
         self.assertEqual(await last, BIG[::-1], "what the first one carries goes on")
