@@ -59,7 +59,7 @@ class BaseListenerConfig(
         check_positive(dial_timeout=self.dial_timeout)
 
 
-class TcpListenerConfig(BaseListenerConfig, frozen=True, tag="tcp"):
+class TCPListenerConfig(BaseListenerConfig, frozen=True, tag="tcp"):
     """Everything that connects goes to one address on one node."""
 
     #: The node's name.
@@ -77,7 +77,7 @@ class TcpListenerConfig(BaseListenerConfig, frozen=True, tag="tcp"):
         _closed_to_strangers(self)
 
 
-class TlsListenerConfig(BaseListenerConfig, frozen=True, tag="tls"):
+class TLSListenerConfig(BaseListenerConfig, frozen=True, tag="tls"):
     """Routes TLS by the server name asked for, without decrypting it."""
 
     #: What the node dials.
@@ -165,7 +165,7 @@ class _HTTPListenerConfig(BaseListenerConfig, frozen=True):
         check_positive(idle_timeout=self.idle_timeout)
 
 
-class HttpListenerConfig(_HTTPListenerConfig, frozen=True, tag="http"):
+class HTTPListenerConfig(_HTTPListenerConfig, frozen=True, tag="http"):
     """Routes plain HTTP requests, each on its own, by Host or by a request target with a host."""
 
     def __post_init__(self) -> None:
@@ -174,7 +174,7 @@ class HttpListenerConfig(_HTTPListenerConfig, frozen=True, tag="http"):
         _closed_to_strangers(self)
 
 
-class HttpsListenerConfig(_HTTPListenerConfig, frozen=True, kw_only=True, tag="https"):
+class HTTPSListenerConfig(_HTTPListenerConfig, frozen=True, kw_only=True, tag="https"):
     """Ends the callers' TLS, routes each request by Host, and has the node begin TLS anew to the target.
 
     The node's end of it, its certificate included, is `[tunnel_edge.tls]`.
@@ -201,7 +201,7 @@ class HttpsListenerConfig(_HTTPListenerConfig, frozen=True, kw_only=True, tag="h
 
 
 ListenerConfig = (
-    TcpListenerConfig | TlsListenerConfig | HttpListenerConfig | HttpsListenerConfig | ConnectListenerConfig
+    TCPListenerConfig | TLSListenerConfig | HTTPListenerConfig | HTTPSListenerConfig | ConnectListenerConfig
 )
 
 

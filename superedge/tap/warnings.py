@@ -70,7 +70,7 @@ def _of_names(config: Config) -> Iterator[str]:
                 f"tunnel_edge.certificate: {edge.certificate}: the common name {name!r} is no node's: the"
                 " cloud end takes NAME or system:node:NAME, lower case letters, digits, - and ."
             )
-        elif NameRules().reserves(node):
+        elif NameRules().is_reserved(node):
             yield (
                 f"tunnel_edge.certificate: {edge.certificate}: no node may be called {node!r}: it is an"
                 " address or a name of the cluster"

@@ -65,11 +65,11 @@ class _AnswerProtocol(Protocol):
 async def dial(
     mux: MuxConnection,
     request: DialRequest,
-    begun: Callable[[MuxStream], None] | None = None,
+    on_stream: Callable[[MuxStream], None] | None = None,
 ) -> MuxStream:
     """A paused stream to the request's target, connected. Raises DialError.
 
-    ``begun`` is given the stream at once: what it writes goes ahead of the node's answer.
+    ``on_stream`` is given the stream at once: what it writes goes ahead of the node's answer.
     """
     try:
         prologue = encode(request)
@@ -84,8 +84,8 @@ async def dial(
     protocol = _AnswerProtocol()
     stream.connect(protocol)
     stream.write(prologue)
-    if begun is not None:
-        begun(stream)
+    if on_stream is not None:
+        on_stream(stream)
     deadline = mux.deadlines.start(request.timeout + ANSWER_GRACE, partial(protocol.expire, request.timeout))
     try:
         await protocol.answered

@@ -12,7 +12,7 @@ from superedge.tunnel.nodetable import NodeTable
 from superedge.tunnel.replicas.registry import KubernetesRegistry
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A node, and the host that it is to dial there; empty for the node itself."""
 
     node: str
@@ -78,7 +78,7 @@ class NodeDirectory:
 
     def own(self, node: str) -> Sequence[str] | None:
         """The addresses in the Node object; None when there is none, or objects are not read."""
-        if self._index is None or self._names.reserves(node):
+        if self._index is None or self._names.is_reserved(node):
             return None
         return self._index.addresses(node)
 
@@ -103,12 +103,12 @@ class NodeDirectory:
         """Nodes that have a session with this replica."""
         return len(self._table)
 
-    def locate(self, host: str) -> Place | None:
+    def locate(self, host: str) -> Location | None:
         """The node that an address (an IP literal) belongs to: its own, or one of a pod of it."""
         if self._index is None or not is_address(host):
             return None
         claim = self._index.holder(host)
-        return None if claim is None else Place(claim.node, host if claim.of_pods else "")
+        return None if claim is None else Location(claim.node, host if claim.of_pods else "")
 
     def exists(self, node: str) -> bool:
         """Whether there is a Node object of that name, connected or not."""
@@ -117,5 +117,5 @@ class NodeDirectory:
     def reported(self, node: str) -> Sequence[str]:
         """The node's own addresses, as it says itself: for what it is to dial on itself, and nothing else."""
         session = self._table.get(node)
-        said = () if session is None else session.hello.addresses
-        return self.own(node) or [host for host in said if is_address(host)]
+        reported_addresses = () if session is None else session.hello.addresses
+        return self.own(node) or [host for host in reported_addresses if is_address(host)]

@@ -41,11 +41,11 @@ from superedge.tunnel.names import ALPN
 from superedge.tunnel.redial import Redial
 from superedge.tunnel.serve import StreamServer
 
-PATIENCE = 6
+INITIAL_ATTEMPTS = 6
 """Short delays at first: a cloud end that is restarted is back within a few seconds."""
 CONNECT_TIMEOUT = 10.0
 """Seconds that one server has to be connected."""
-SHARE = 2.0
+NEXT_SERVER_DELAY = 2.0
 """Seconds after which the next server is tried beside one that is silent."""
 SERVER_PENALTY = 60.0
 """Seconds that a server which could not be reached is tried after the others."""
@@ -83,10 +83,10 @@ class TunnelEdge(Service):
         self._was_connected = False
         self._meter = metrics.SessionMeter(reactor, "edge", lambda: self._connections, lambda: self._active)
         self._loop = Loop(reactor, "dialling the tunnel's cloud", self._run)
-        self._redial = Redial(config.reconnect_initial, config.reconnect_maximum, PATIENCE)
-        self._turned_away = False
+        self._redial = Redial(config.reconnect_initial, config.reconnect_maximum, INITIAL_ATTEMPTS)
+        self._refused_at_once = False
         """Whether a server refused the last dial; none answered otherwise."""
-        self._pausing: Deferred[None] | None = None
+        self._pause_ended: Deferred[None] | None = None
         addresses = [cast(TCPAddress, parse_address(server)) for server in config.servers]
         rate = config.limits.bandwidth
         self._bandwidth = TokenBucket(rate, reactor.seconds()) if rate else None
@@ -142,7 +142,7 @@ class TunnelEdge(Service):
             if reached is not None:
                 self._loop.iteration_done()  # the session's own keepalive says how long it lasts
                 started = self._reactor.seconds()
-                sent_away = await self._until_over(*reached)
+                sent_away = await self._run_session(*reached)
                 self.connected_to = None
                 now = self._reactor.seconds()
                 # One that sends every session away at once would be dialled in a busy loop.
@@ -150,24 +150,24 @@ class TunnelEdge(Service):
                     continue
                 delay = self._redial.ended(now, now - started, reached[0].rtt is not None)
             else:
-                delay = self._redial.failed(self._reactor.seconds(), self._turned_away)
+                delay = self._redial.failed(self._reactor.seconds(), self._refused_at_once)
             self._loop.iteration_done(delay)
             await self._pause(delay)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but no longer than until a session that was left ends: its server may be there again."""
-        self._pausing = Deferred()
-        timer = self._reactor.callLater(seconds, self._pausing.callback, None)
+        self._pause_ended = Deferred()
+        timer = self._reactor.callLater(seconds, self._pause_ended.callback, None)
         try:
-            await self._pausing
+            await self._pause_ended
         finally:
-            self._pausing = None
+            self._pause_ended = None
             if timer.active():
                 timer.cancel()
 
     async def _connect_to_any(self) -> tuple[MuxConnection, TCPAddress] | None:
         """A connection to the first server that works, beginning at the next in turn."""
-        self._turned_away = False
+        self._refused_at_once = False
 
         async def connect(server: TCPAddress) -> tuple[MuxConnection, TCPAddress]:
             return await self._connect(server), server
@@ -177,14 +177,14 @@ class TunnelEdge(Service):
                 self._reactor,
                 self._servers,
                 lambda server: Deferred.fromCoroutine(connect(server)),
-                SHARE,
-                self._not_reached,
+                NEXT_SERVER_DELAY,
+                self._server_failed,
             )
         except ConnectError:
             return None  # each server's own reason has been told
 
-    def _not_reached(self, server: TCPAddress, problem: ConnectError) -> None:
-        self._turned_away = self._turned_away or not isinstance(problem, ConnectTimeout)
+    def _server_failed(self, server: TCPAddress, problem: ConnectError) -> None:
+        self._refused_at_once = self._refused_at_once or not isinstance(problem, ConnectTimeout)
         self.problem = f"tunnel to {server} failed: {problem}"
         _log.warn("tunnel to {server} failed: {reason}", server=str(server), reason=str(problem))
 
@@ -211,7 +211,7 @@ class TunnelEdge(Service):
             raise ConnectError(f"{server} does not speak {ALPN}")
         return connection
 
-    async def _until_over(self, first: MuxConnection, server: TCPAddress) -> bool:
+    async def _run_session(self, first: MuxConnection, server: TCPAddress) -> bool:
         """Hold a session until it ends (False) or the cloud asks to connect elsewhere (True)."""
         config = self._config
         session = EdgeSession(
@@ -232,7 +232,7 @@ class TunnelEdge(Service):
                 self._accepted(server)
             else:
                 self._servers.failed(server, self._reactor.seconds())
-            return await session.over
+            return await session.ended
         finally:
             self._active -= accepted
             session.stop()
@@ -274,8 +274,8 @@ class TunnelEdge(Service):
     def _lost(self, connection: MuxConnection) -> None:
         self._connections.discard(connection)
         self._meter.account(connection, ended=True)
-        if self._pausing is not None and not self._pausing.called:
-            self._pausing.callback(None)
+        if self._pause_ended is not None and not self._pause_ended.called:
+            self._pause_ended.callback(None)
 
 
 def _subject(certificate: Path) -> str:

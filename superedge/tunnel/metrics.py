@@ -65,7 +65,7 @@ REGISTRY_WRITES = Counter(
 
 
 METER_INTERVAL = 5.0
-"""Seconds between two looks of a `SessionMeter`."""
+"""Seconds between two checks of a `SessionMeter`."""
 
 
 class SessionMeter:
@@ -79,7 +79,7 @@ class SessionMeter:
         sessions: Callable[[], int] | None = None,
     ) -> None:
         """Without ``sessions``, which counts them, each connection is one."""
-        self._looking = PeriodicCall(reactor, METER_INTERVAL, self.collect)
+        self._periodic = PeriodicCall(reactor, METER_INTERVAL, self.collect)
         self._end = end
         self._connections = connections
         self._seen: dict[MuxConnection, Stats] = {}
@@ -89,11 +89,11 @@ class SessionMeter:
 
     def start(self) -> None:
         """Begin to look."""
-        self._looking.start(now=True)
+        self._periodic.start(now=True)
 
     def stop(self) -> None:
         """Look no more."""
-        self._looking.stop()
+        self._periodic.stop()
 
     def collect(self) -> None:
         """Look at every live connection."""

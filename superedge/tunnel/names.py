@@ -44,7 +44,7 @@ class NameRules:
         self.cluster_domain = cluster_domain
         self._reserved = [pattern.lower() for pattern in reserved]
 
-    def reserves(self, name: str) -> bool:
+    def is_reserved(self, name: str) -> bool:
         """Whether no node may have the name: it reads as an address, or is a name of the cluster.
 
         A name whose last label is a number reads as an IPv4 address, as ``10.1`` and ``0x7f.1`` do for
@@ -66,6 +66,6 @@ class NameRules:
                 f"no node's certificate: CN {common_name!r} without {NODE_PREFIX} or without O {NODE_GROUP};"
                 " tunnel_cloud.node_certificates decides"
             )
-        if self.reserves(node):
+        if self.is_reserved(node):
             raise NotANode(f"no node may be called {node!r}: it is an address or a name of the cluster")
         return node

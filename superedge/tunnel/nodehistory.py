@@ -29,14 +29,14 @@ class NodeHistory:
         self._errors: OrderedDict[str, str] = OrderedDict()
         self._replaced: OrderedDict[str, str] = OrderedDict()
 
-    def left(self, node: GoneNode) -> None:
+    def disconnected(self, node: GoneNode) -> None:
         """A node's last session ended."""
         self.gone[node.name] = replace(node, reason=node.reason[:300])
         self.gone.move_to_end(node.name)
         _bound(self.gone)
         self.failed(node.name, node.reason)
 
-    def came(self, node: str) -> None:
+    def connected(self, node: str) -> None:
         """A node has a session again."""
         self.gone.pop(node, None)
 
@@ -50,7 +50,7 @@ class NodeHistory:
         """In words; empty for none."""
         return self._errors.get(node, "")
 
-    def takes_over(self, node: str, before: str, now: str) -> bool:
+    def record_takeover(self, node: str, before: str, now: str) -> bool:
         """Process ``now`` replaces ``before``; whether both live, since each has replaced the other."""
         if not before or not now or before == now:
             return False

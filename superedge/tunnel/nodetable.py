@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from superedge.mux.protocol import MuxConnection
 from superedge.net.sockets import address_text
 from superedge.tunnel.epochs import EpochClock
 from superedge.tunnel.messages import Hello, Notice, encode
-
-if TYPE_CHECKING:
-    from superedge.mux.protocol import MuxConnection
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +26,7 @@ class NodeSession:
     controls: dict[MuxConnection, Any] = field(default_factory=dict)
     """The control stream of each connection."""
 
-    def tell(self, notice: Notice) -> None:
+    def notify(self, notice: Notice) -> None:
         """Send a notice on every connection."""
         for control in self.controls.values():
             control.write(encode(notice))
@@ -38,7 +36,7 @@ class NodeSession:
         """The address that the session comes from."""
         return address_text(self.connections[0].peer) if self.connections else ""
 
-    def lightest(self) -> MuxConnection:
+    def least_loaded(self) -> MuxConnection:
         """The connection for a new stream."""
         if len(self.connections) == 1:
             return self.connections[0]
@@ -88,7 +86,7 @@ class NodeTable:
         for session in self:
             subscriber(session.node, session)
 
-    def _tell(self, node: str, session: NodeSession | None) -> None:
+    def _notify(self, node: str, session: NodeSession | None) -> None:
         for subscriber in self._subscribers:
             subscriber(node, session)
 
@@ -98,14 +96,14 @@ class NodeTable:
         if before is not None and before.epoch > session.epoch:
             return session
         self._newest[session.node] = session
-        self._tell(session.node, session)
+        self._notify(session.node, session)
         return before
 
     def remove(self, session: NodeSession) -> None:
         """Forget the session; a newer one of the same node stays."""
         if self._newest.get(session.node) is session:
             del self._newest[session.node]
-            self._tell(session.node, None)
+            self._notify(session.node, None)
 
     def get(self, node: str) -> NodeSession | None:
         """The node's session."""

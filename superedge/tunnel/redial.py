@@ -6,12 +6,12 @@ from random import Random
 
 from superedge.reactor.backoff import Backoff
 
-STEADY = 2.0
+STABLE_SESSION = 2.0
 """Seconds that a session has to work for the next to be dialled at once."""
-SPREAD = 0.1
+RECONNECT_JITTER = 0.1
 """Seconds over which edges that lost their sessions at one moment dial."""
 SHORT_SESSION_PAUSE = 2.0
-"""Longest wait, seconds, after a session that worked for less than STEADY."""
+"""Longest wait, seconds, after a session that worked for less than STABLE_SESSION."""
 REFUSED_PAUSE = 1.0
 """Longest wait, seconds, while a server refuses at once, as a port or a balancer does that starts anew."""
 REFUSED_TIME = 60.0
@@ -26,7 +26,7 @@ class Redial:
     ) -> None:
         """``initial``, ``maximum`` and ``initial_attempts`` are those of `Backoff`."""
         self._random = random or Random()
-        self._spread = min(SPREAD, initial)
+        self._jitter = min(RECONNECT_JITTER, initial)
         self._backoff = Backoff(initial, maximum, random=self._random, initial_attempts=initial_attempts)
         self._failing_since: float | None = None
 
@@ -47,7 +47,7 @@ class Redial:
         if not worked:
             return self._backoff.failed(now)
         self._failing_since = None
-        if lasted < STEADY:
+        if lasted < STABLE_SESSION:
             return self._backoff.failed(now, SHORT_SESSION_PAUSE)
         self._backoff.reset()
-        return self._spread * self._random.random()
+        return self._jitter * self._random.random()

@@ -18,9 +18,9 @@ from superedge.net.splice import Splice
 from superedge.reactor.deadlines import Deadline
 from superedge.reactor.task import Task
 from superedge.tunnel import metrics
+from superedge.tunnel.dialslots import DialSlots
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.messages import DialAnswer, DialRequest, MessageError, MessageReader, decode, encode
-from superedge.tunnel.shares import Shares
 
 MAX_DIAL_TIMEOUT = 60.0
 MAX_REASON = 500
@@ -41,7 +41,7 @@ class StreamServer:
         self._reactor = reactor
         self._handlers = handlers
         self._limits = limits
-        self._pending = Shares(limits.pending_dials)
+        self._pending = DialSlots(limits.pending_dials)
         self._dial_seconds = metrics.DIAL_SECONDS.labels(self.end)
 
     def accept(self, stream: MuxStream) -> None:
@@ -81,11 +81,11 @@ class StreamServer:
             raise DialError("denied", f"this node serves no streams of kind {request.kind!r}")
         timeout = min(max(request.timeout, 0.1), MAX_DIAL_TIMEOUT)
         started = self._reactor.seconds()
-        self._pending.take(request.address, request.caller)
+        self._pending.acquire(request.address, request.caller)
         try:
             target = await handler.connect(self._reactor, msgspec.structs.asdict(request), timeout)
         finally:
-            self._pending.give(request.address, request.caller)
+            self._pending.release(request.address, request.caller)
         self._dial_seconds.observe(self._reactor.seconds() - started)
         return target
 

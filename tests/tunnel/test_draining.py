@@ -129,8 +129,8 @@ class EdgeTests(DrainCase):
         )
         await self.until(lambda: self.cloud.knows("edge-1"))
         stream, edge = await self.open(), cast(Any, self.edge)
-        self.cloud.send_away()
-        await self.until(lambda: edge._pausing is not None)
+        self.cloud.start_draining()
+        await self.until(lambda: edge._pause_ended is not None)
         stream.abortConnection()
         for connection in list(self.cloud._connections):
             connection.close("test")

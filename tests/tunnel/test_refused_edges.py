@@ -44,9 +44,9 @@ class RefusedEdgeTests(TunnelCase):
 
     async def test_a_certificate_of_no_node(self) -> None:
         self.make_edge("system:admin", [])
-        await self.until(lambda: self.lines("edge") and self.lines("cloud"))
+        await self.until(lambda: self.lines("edge") and self.lines("edgeconnection"))
         self.assertIn("CN=system:admin", self.lines("edge")[0])
-        line = self.lines("cloud")[0]
+        line = self.lines("edgeconnection")[0]
         self.assertIn("subject 'CN=system:admin', issuer 'CN=", line)
         self.assertIn("127.0.0.1:", line)
 

@@ -37,13 +37,13 @@ from superedge.tunnel.listeners.idle import IdleWatch
 _log = Logger()
 
 
-_AHEAD = 64 * 1024
+MAX_EARLY_DATA = 64 * 1024
 """Bytes of a caller that are kept while there is no stream for them."""
-_ELSEWHERE = frozenset({"refused", "denied", "unresolvable"})
+_TRY_NEXT_TARGET = frozenset({"refused", "denied", "unresolvable"})
 """Why a node did not connect to a target, though it may to another."""
 
 
-def caller_of(transport: Any) -> str:
+def caller_name(transport: Any) -> str:
     """Who a caller is to those who share with it: its certificate's name, or where it comes from."""
     name = getattr(transport, "peer_common_name", None)
     return str(name or getattr(transport.getPeer(), "host", "unix"))
@@ -53,14 +53,14 @@ class CallerProtocol(Protocol):
     """A caller's connection until it is spliced."""
 
     transport: Any
-    answered_first = False
+    caller_waits = False
     """Whether callers wait for an answer before they say more: who ends before, having said nothing, left."""
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self._opening: Task | None = None
 
-    def enter(
+    def route(
         self, node: str, target: str, early: bytes = b"", kind: str = "tcp", others: Sequence[str] = ()
     ) -> None:
         """Open a stream to ``target`` on ``node`` and splice; ``early`` is sent first.
@@ -68,37 +68,44 @@ class CallerProtocol(Protocol):
         What the caller sends meanwhile goes ahead of the node's answer. When the node cannot reach a target
         it tries the next of ``others``.
         """
-        ahead = _Ahead(self, early)
-        self.transport.protocol = ahead
-        if not self.answered_first:
+        opening = _OpeningProtocol(self, early)
+        self.transport.protocol = opening
+        if not self.caller_waits:
             self.transport.pauseProducing()
-        self._opening = Task(self._enter(node, [target, *others], ahead, kind), self._crashed)
+        self._opening = Task(self._route(node, [target, *others], opening, kind), self._failed_unexpectedly)
 
-    async def _enter(self, node: str, targets: Sequence[str], ahead: _Ahead, kind: str) -> None:
+    async def _route(self, node: str, targets: Sequence[str], opening: _OpeningProtocol, kind: str) -> None:
         try:
-            stream = await self._open(node, targets, ahead, kind)
+            stream = await self._open(node, targets, opening, kind)
         except DialError as problem:
-            ahead.refused = True
+            opening.refused = True
             self.failed(problem)
             return
         self.opened(stream)
-        ahead.splice(stream)
+        opening.splice(stream)
 
-    async def _open(self, node: str, targets: Sequence[str], ahead: _Ahead, kind: str) -> MuxStream:
-        listener, caller = self.listener, caller_of(self.transport)
+    async def _open(
+        self, node: str, targets: Sequence[str], opening: _OpeningProtocol, kind: str
+    ) -> MuxStream:
+        listener, caller = self.listener, caller_name(self.transport)
         for target in targets[:-1]:
             try:
                 stream = await listener.tunnel.open(
                     node, target, timeout=listener.dial_timeout, kind=kind, caller=caller
                 )
             except DialError as problem:
-                if problem.code not in _ELSEWHERE:
+                if problem.code not in _TRY_NEXT_TARGET:
                     raise
             else:
                 self.reached(node, target)
                 return stream
         stream = await listener.tunnel.open(
-            node, targets[-1], timeout=listener.dial_timeout, kind=kind, begun=ahead.begin, caller=caller
+            node,
+            targets[-1],
+            timeout=listener.dial_timeout,
+            kind=kind,
+            on_stream=opening.begin,
+            caller=caller,
         )
         self.reached(node, targets[-1])
         return stream
@@ -113,7 +120,7 @@ class CallerProtocol(Protocol):
         """No stream: end the connection."""
         self.transport.abortConnection()
 
-    def _crashed(self, failure: Failure) -> None:
+    def _failed_unexpectedly(self, failure: Failure) -> None:
         _log.failure("a caller of listener {kind} was dropped", failure, kind=self.listener.kind)
         self.transport.abortConnection()
 
@@ -123,25 +130,25 @@ class CallerProtocol(Protocol):
             self._opening.cancel()
 
 
-class AskingCaller(CallerProtocol):
-    """A caller whose first bytes say where it wants to go; it has ``patience`` seconds for them."""
+class RequestCaller(CallerProtocol):
+    """A caller whose first bytes say where it wants to go; it has ``request_timeout`` seconds for them."""
 
-    patience = 10.0
+    request_timeout = 10.0
     _deadline: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """Its time begins."""
-        self._deadline = self.listener.reactor.callLater(self.patience, self._expired)
+        self._deadline = self.listener.reactor.callLater(self.request_timeout, self._expired)
 
     def _expired(self) -> None:
         self._deadline = None
-        self.late()
+        self.request_timed_out()
 
-    def late(self) -> None:
+    def request_timed_out(self) -> None:
         """It did not say so in time."""
         raise NotImplementedError
 
-    def asked(self) -> None:
+    def request_received(self) -> None:
         """It has said so."""
         if self._deadline is not None:
             self._deadline.cancel()
@@ -149,12 +156,12 @@ class AskingCaller(CallerProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The caller left."""
-        self.asked()
+        self.request_received()
         super().connectionLost(reason)
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class _Ahead(Protocol):
+class _OpeningProtocol(Protocol):
     """The caller's protocol while its stream is being opened: passes on what the caller sends.
 
     Some of that is kept while there is no stream yet.
@@ -164,7 +171,7 @@ class _Ahead(Protocol):
         self.transport: Any = caller.transport
         self._caller = caller
         self._early = early
-        self._spoken = bool(early)
+        self._received_any = bool(early)
         limit = caller.listener.limits[0]
         self._throttled = None if limit is None else ThrottledProducer(limit, self.transport)
         self._stream: MuxStream | None = None
@@ -195,10 +202,10 @@ class _Ahead(Protocol):
             pair.left.readConnectionLost()
 
     def dataReceived(self, data: bytes) -> None:
-        self._spoken = True
+        self._received_any = True
         if self._stream is None:
             self._early += data
-            if len(self._early) > _AHEAD:
+            if len(self._early) > MAX_EARLY_DATA:
                 self.transport.pauseProducing()
             return
         self._stream.write(data)
@@ -208,7 +215,7 @@ class _Ahead(Protocol):
     def readConnectionLost(self) -> None:
         """The caller has said everything: its end passes when the stream is spliced."""
         self._finished = True
-        if self._caller.answered_first and not self._spoken and not self.refused:
+        if self._caller.caller_waits and not self._received_any and not self.refused:
             self.transport.abortConnection()
 
     def writeConnectionLost(self) -> None:

@@ -15,9 +15,9 @@ from superedge.tls.contexts import ServerContextSource
 from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import Tunnel
-from superedge.tunnel.directory import NodeDirectory, Place
+from superedge.tunnel.directory import Location, NodeDirectory
 from superedge.tunnel.errors import DialError
-from superedge.tunnel.listeners.base import AskingCaller, CallerProtocol, Listener
+from superedge.tunnel.listeners.base import CallerProtocol, Listener, RequestCaller
 from superedge.tunnel.listeners.connect_request import ESTABLISHED, ConnectReader
 from superedge.tunnel.listeners.refusals import STATUS, BadRequest, refusal
 
@@ -27,19 +27,19 @@ MAX_REACHED = 20000
 """Nodes of which it is remembered which host answered."""
 
 
-class _Caller(AskingCaller):
+class _Caller(RequestCaller):
     listener: ConnectListener
-    answered_first = True
+    caller_waits = True
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self._reader = ConnectReader()
 
-    def late(self) -> None:
+    def request_timed_out(self) -> None:
         self._refuse(400, "head: no request in time")
 
     def _refuse(self, status: int, reason: str) -> None:
-        self.asked()
+        self.request_received()
         self.listener.refused(self.transport.getPeer(), reason)
         self._answer(status, reason)
 
@@ -62,7 +62,7 @@ class _Caller(AskingCaller):
         if not self.listener.knows_client(self.transport.peer_common_name):
             self._refuse(403, f"client: {self.transport.peer_common_name!r} is not in client_names")
             return
-        self.asked()
+        self.request_received()
         target, rest = request
         place = self.listener.locate(target.host)
         if place is None:
@@ -75,7 +75,7 @@ class _Caller(AskingCaller):
             self._refuse(403, f"access: {name!r} may not reach port {target.port} of {place.node}")
             return
         first, *others = (str(TCPAddress(host, target.port)) for host in self.listener.hosts(place))
-        self.enter(place.node, first, rest, others=others)
+        self.route(place.node, first, rest, others=others)
 
     def reached(self, node: str, target: str) -> None:
         self.listener.reached(node, cast(TCPAddress, parse_address(target)).host)
@@ -134,19 +134,19 @@ class ConnectListener(Listener):
         """A caller whose request is awaited."""
         return _Caller(self)
 
-    def locate(self, host: str) -> Place | None:
+    def locate(self, host: str) -> Location | None:
         """What a target's host leads to: a connected node, one that exists, a node's or a pod's address."""
         node = self.find_node(host, self.config.suffixes)
         if node is not None:
-            return Place(node)
+            return Location(node)
         directory = self._directory
         if directory is None:
             return None
         names = (name for name in strip_suffix(host, self.config.suffixes) if directory.exists(name))
         known = next(names, None)
-        return Place(known) if known is not None else directory.locate(host)
+        return Location(known) if known is not None else directory.locate(host)
 
-    def hosts(self, place: Place) -> Sequence[str]:
+    def hosts(self, place: Location) -> Sequence[str]:
         """What the node is to dial, in this order: at least one."""
         if place.host:
             return (place.host,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.protocol import Protocol
 
-from superedge.config.listeners import HttpListenerConfig, HttpsListenerConfig
+from superedge.config.listeners import HTTPListenerConfig, HTTPSListenerConfig
 from superedge.interfaces import IReactor
 from superedge.reactor.periodic import PeriodicCall
 from superedge.tls.contexts import ServerContextSource
@@ -20,11 +20,11 @@ from superedge.tunnel.listeners.upstreams import Target, Upstreams
 from superedge.web.server import Request, ServerFactory
 from superedge.web.silence import watch_clients
 
-LOOKS = 5
+CHECKS = 5
 """How often in an idle time connections to targets are looked at."""
 
 
-class HttpListener(Listener):
+class HTTPListener(Listener):
     """Reads requests; a caller's connection may carry requests for different nodes."""
 
     kind = "http"
@@ -33,7 +33,7 @@ class HttpListener(Listener):
         self,
         reactor: IReactor,
         tunnel: Tunnel,
-        config: HttpListenerConfig | HttpsListenerConfig,
+        config: HTTPListenerConfig | HTTPSListenerConfig,
         tls: ServerContextSource | None = None,
     ) -> None:
         super().__init__(reactor, tunnel, config, tls)
@@ -42,9 +42,9 @@ class HttpListener(Listener):
         self._targets = {int(port): target for port, target in config.ports.items()}
         self._server = ServerFactory(self.handle)
         self._upstreams = Upstreams(reactor, tunnel, config.dial_timeout)
-        self._looking = [
+        self._periodic = [
             watch_clients(reactor, self._server, config.idle_timeout),
-            PeriodicCall(reactor, config.idle_timeout / LOOKS, self._close_idle),
+            PeriodicCall(reactor, config.idle_timeout / CHECKS, self._close_idle),
         ]
 
     def make_protocol(self) -> Protocol:
@@ -54,13 +54,13 @@ class HttpListener(Listener):
     def startService(self) -> None:
         """Listen. Raises ConnectError when the address cannot be had."""
         super().startService()
-        for each in self._looking:
+        for each in self._periodic:
             each.start()
 
     def stopService(self) -> None:
         """Take no more callers; each connection ends after the response under way."""
         super().stopService()
-        for each in self._looking:
+        for each in self._periodic:
             each.stop()
         self._server.close_idle()
         self._upstreams.close()
@@ -72,7 +72,7 @@ class HttpListener(Listener):
 
     def handle(self, request: Request) -> None:
         """Send a request on to the node that it names, or say why not."""
-        if not self.lets_in(request):
+        if not self.allows_client(request):
             self._refuse(request, 403, "client", "this client certificate is not let in here")
             return
         try:
@@ -93,7 +93,7 @@ class HttpListener(Listener):
         target = Target(node, address, self._stream_kind)
         Exchange(request, wanted, target, self._upstreams, self.limits, self._answered).begin()
 
-    def lets_in(self, request: Request) -> bool:
+    def allows_client(self, request: Request) -> bool:
         """Whether the caller may ask."""
         return True
 
@@ -108,7 +108,7 @@ class HttpListener(Listener):
         metrics.HTTP_RESPONSES.labels(self.kind, str(status)).inc()
 
 
-class HttpsListener(HttpListener):
+class HTTPSListener(HTTPListener):
     """Ends the callers' TLS; the node begins it anew towards the target, with its own certificate."""
 
     kind = "https"
@@ -117,7 +117,7 @@ class HttpsListener(HttpListener):
         self,
         reactor: IReactor,
         tunnel: Tunnel,
-        config: HttpsListenerConfig,
+        config: HTTPSListenerConfig,
         watcher: FileWatcher,
         denied: DenyList | None = None,
     ) -> None:
@@ -135,7 +135,7 @@ class HttpsListener(HttpListener):
         self._denied = denied
         self._stream_kind = "tls" if config.target_tls else "tcp"
 
-    def lets_in(self, request: Request) -> bool:
+    def allows_client(self, request: Request) -> bool:
         """Whether the caller's certificate carries a name that is let in, and is not denied."""
         if self._denied is not None and not self._denied.admit(request.transport):
             return False

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from superedge.net.splice import splice
 from superedge.net.throttling import BandwidthLimit, ThrottledProducer
 from superedge.tunnel.errors import DialError
-from superedge.tunnel.listeners.base import caller_of
+from superedge.tunnel.listeners.base import caller_name
 from superedge.tunnel.listeners.http_request import Forwarded, response_headers
 from superedge.tunnel.listeners.refusals import STATUS
 from superedge.tunnel.listeners.upstreams import Target, Upstreams
@@ -75,9 +75,9 @@ class Exchange:
         # What comes of the body waits in the client's socket, not here.
         self._request.pauseProducing()
         self._connecting = self._upstreams.connect(
-            self._target, caller_of(self._request.transport)
+            self._target, caller_name(self._request.transport)
         ).addCallbacks(self._connected, self._not_connected)
-        self._connecting.addErrback(self._crashed)
+        self._connecting.addErrback(self._failed_unexpectedly)
 
     def _connected(self, connection: UpstreamConnection) -> None:
         self._connecting = None
@@ -96,7 +96,7 @@ class Exchange:
         if not self._request.finished:
             self._refuse(STATUS[problem.code], f"{problem.code}: {problem.message}")
 
-    def _crashed(self, failure: Failure) -> None:
+    def _failed_unexpectedly(self, failure: Failure) -> None:
         _log.failure("a request to {target} was dropped", failure, target=self._target)
         if not self._done:
             self._done = True

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from superedge.mux.stream import MuxStream
 from superedge.reactor.periodic import PeriodicCall
 
-LOOKS = 4
+CHECKS = 4
 """How often in an idle time streams are looked at."""
 
 
@@ -22,15 +22,15 @@ class IdleWatch:
     def __init__(self, reactor: IReactorTime, timeout: float, ended: Callable[[], None]) -> None:
         self._ended = ended
         self._seen: dict[MuxStream, tuple[int, int]] = {}
-        self._looking = PeriodicCall(reactor, timeout / LOOKS, self._look)
+        self._periodic = PeriodicCall(reactor, timeout / CHECKS, self._check)
 
     def start(self) -> None:
         """Begin to look."""
-        self._looking.start()
+        self._periodic.start()
 
     def stop(self) -> None:
         """Look no more."""
-        self._looking.stop()
+        self._periodic.stop()
 
     def add(self, stream: MuxStream) -> None:
         """Watch a stream until it is forgotten."""
@@ -40,14 +40,14 @@ class IdleWatch:
         """The stream has ended."""
         self._seen.pop(stream, None)
 
-    def _look(self) -> None:
-        for stream, (transferred, looks) in list(self._seen.items()):
+    def _check(self) -> None:
+        for stream, (transferred, checks) in list(self._seen.items()):
             if stream.closed:
                 self.forget(stream)
             elif stream.transferred != transferred:
                 self._seen[stream] = stream.transferred, 0
-            elif looks + 1 < LOOKS:
-                self._seen[stream] = transferred, looks + 1
+            elif checks + 1 < CHECKS:
+                self._seen[stream] = transferred, checks + 1
             else:
                 self.forget(stream)
                 stream.abortConnection()

@@ -59,6 +59,6 @@ class Leaving(Service):
     async def stopService(self) -> None:
         """Everything else still serves meanwhile."""
         super().stopService()
-        self._cloud.send_away()
+        self._cloud.start_draining()
         await self._registry.leave()
         await deferLater(self._reactor, self._delay)

@@ -1,4 +1,4 @@
-"""One connection to each other replica that a request was forwarded to, and the door for theirs.
+"""One connection to each other replica that a request was forwarded to, and the owner for theirs.
 
 A link is a yamux session as between edge and cloud, over mutual TLS with an ALPN of its own. The dialler
 opens streams; each begins with a prologue that names the node. docs/protocol.md, "Between replicas".
@@ -31,12 +31,12 @@ from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
 from superedge.tunnel.cloud import TunnelCloud
 from superedge.tunnel.dial import dial
+from superedge.tunnel.dialslots import DialSlots
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.limits import mux_settings
 from superedge.tunnel.messages import DialRequest, ForwardRequest
 from superedge.tunnel.replicas.records import Replica
 from superedge.tunnel.serve import StreamServer
-from superedge.tunnel.shares import Shares
 
 ALPN = "superedge-replica/1"
 CONNECT_TIMEOUT = 5.0
@@ -46,7 +46,7 @@ MAX_STREAMS = 65536
 _log = Logger()
 
 
-class _Forwarded(StreamServer):
+class _ForwardedStreamServer(StreamServer):
     """Serves the streams that another replica opens: each goes on to a session here, and nowhere else."""
 
     end = "replica"
@@ -55,7 +55,7 @@ class _Forwarded(StreamServer):
     def __init__(self, reactor: IReactor, tunnel: TunnelCloud, limits: LimitsConfig) -> None:
         super().__init__(reactor, {}, limits)
         self._tunnel = tunnel
-        self._pending = Shares(limits.streams)
+        self._pending = DialSlots(limits.streams)
 
     async def _connect(self, request: DialRequest) -> MuxStream:
         assert isinstance(request, ForwardRequest)
@@ -64,7 +64,7 @@ class _Forwarded(StreamServer):
             if request.hops != 1:
                 raise DialError("denied", f"a request is forwarded once, this one {request.hops} times")
             # Nodes share the link; the targets of one, and its callers, share what that node has.
-            self._pending.take(request.node, "")
+            self._pending.acquire(request.node, "")
             try:
                 return await self._tunnel.open(
                     request.node,
@@ -74,7 +74,7 @@ class _Forwarded(StreamServer):
                     caller=request.caller,
                 )
             finally:
-                self._pending.give(request.node, "")
+                self._pending.release(request.node, "")
         except DialError as problem:
             outcome = problem.code
             raise
@@ -87,7 +87,7 @@ def _refuse(peer: object, reason: str) -> None:
     _log.warn("refused connection of a replica from {peer}: {reason}", peer=address_text(peer), reason=reason)
 
 
-def _fault(connection: MuxConnection, names: Collection[str], tunnel: TunnelCloud) -> str | None:
+def _refusal(connection: MuxConnection, names: Collection[str], tunnel: TunnelCloud) -> str | None:
     """Why the other side is no replica."""
     transport: Any = connection.transport
     if transport.alpn != ALPN:
@@ -102,17 +102,17 @@ def _fault(connection: MuxConnection, names: Collection[str], tunnel: TunnelClou
 class _Accepted(MuxConnection):
     """A link that says who it is before anything is served on it."""
 
-    door: ReplicaLinks
+    owner: ReplicaLinks
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
-        fault = _fault(self, self.door.names, self.door.tunnel)
-        if fault is not None:
-            _refuse(transport.getPeer(), fault)
+        refusal = _refusal(self, self.owner.names, self.owner.tunnel)
+        if refusal is not None:
+            _refuse(transport.getPeer(), refusal)
             transport.abortConnection()
             return
         super().connectionMade()
-        self.door.joined(self)
+        self.owner.link_started(self)
 
 
 class ReplicaLinks(Service):
@@ -212,14 +212,14 @@ class ReplicaLinks(Service):
             self._reactor, replica.peer, self._client_tls, self._server_name, CONNECT_TIMEOUT
         )
         link = cast(MuxConnection, await endpoint.connect(cast(Any, factory)))
-        fault = _fault(link, self.names, self.tunnel)
-        if fault is not None:
-            link.abort(fault)
-            raise ConnectError(f"{replica.peer}: {fault}")
+        refusal = _refusal(link, self.names, self.tunnel)
+        if refusal is not None:
+            link.abort(refusal)
+            raise ConnectError(f"{replica.peer}: {refusal}")
         key = str(replica.peer)
         self._dialled[key] = link
         link.when_closed().addCallback(self._forget, key, link)
-        self.joined(link)
+        self.link_started(link)
         return link
 
     def _forget(self, _reason: str, key: str, link: MuxConnection) -> None:
@@ -228,7 +228,7 @@ class ReplicaLinks(Service):
 
     # -- both directions
 
-    def joined(self, link: MuxConnection) -> None:
+    def link_started(self, link: MuxConnection) -> None:
         """A link is up, whoever dialled."""
         self._links.add(link)
         peer = address_text(link.peer)
@@ -248,11 +248,11 @@ class ReplicaLinks(Service):
         """Listen. Raises ConnectError when the address cannot be had."""
         super().startService()
         self._meter.start()
-        streams = _Forwarded(self._reactor, self.tunnel, self._limits)
+        streams = _ForwardedStreamServer(self._reactor, self.tunnel, self._limits)
 
         def make() -> MuxConnection:
             link = _Accepted(self._reactor, dialer=False, settings=self._settings, accept=streams.accept)
-            link.door = self
+            link.owner = self
             return link
 
         endpoint = ServerEndpoint(self._reactor, self._listen, self._server_tls, _refuse)

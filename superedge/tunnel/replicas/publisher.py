@@ -21,7 +21,7 @@ from superedge.tunnel.replicas.records import configmap, node_value, shard_name
 
 INTERVAL = 1.0
 """Seconds between two writes."""
-GATHER = 0.02
+BATCH_DELAY = 0.02
 """Seconds that a change waits for others, when there was no write lately."""
 SHARD_BYTES = 400_000
 """Of one ConfigMap, as `_cost` counts them; the API server takes 1 MiB of data and 1.5 MiB of object."""
@@ -143,7 +143,7 @@ class Publisher:
 
     def _schedule(self) -> None:
         if self._dirty and not self._stopped and self._call is None and self._writing is None:
-            delay = max(GATHER, self._next - self._reactor.seconds())
+            delay = max(BATCH_DELAY, self._next - self._reactor.seconds())
             self._call = self._reactor.callLater(delay, self._begin)
 
     def _begin(self) -> None:

@@ -37,11 +37,11 @@ from superedge.tunnel.replicas.records import (
 )
 from superedge.tunnel.replicas.routes import Route, RouteTable
 
-RENEWALS = 3
+RENEWALS_PER_LEASE = 3
 """In the time of a lease."""
-RENEWAL = 30.0
+RENEWAL_TIMEOUT = 30.0
 """Seconds within which one renewal, or its failure, is over."""
-LAST_WORDS = 3.0
+SHUTDOWN_WRITE_TIMEOUT = 3.0
 """Seconds that the API server has to take each of the last writes of a process that stops."""
 
 _log = Logger()
@@ -101,7 +101,7 @@ class KubernetesRegistry(Service):
             LABEL,
             random,
         )
-        self._renewal = Loop(reactor, "renewing the Lease", self._renew, RENEWAL)
+        self._renewal = Loop(reactor, "renewing the Lease", self._renew, RENEWAL_TIMEOUT)
         self._failing = False
         self._renewed = False
         self._collecting: set[str] = set()
@@ -157,8 +157,8 @@ class KubernetesRegistry(Service):
     async def leave(self) -> None:
         """Say that no caller should be sent here any more; waits a bounded time for that to be written."""
         self._draining = True
-        self._tell()
-        await self._last_word(self._write_lease(), "announce the end")
+        self._notify()
+        await self._write_at_shutdown(self._write_lease(), "announce the end")
 
     async def stopService(self) -> None:
         """Take back everything that was published."""
@@ -166,14 +166,14 @@ class KubernetesRegistry(Service):
         for part in (self._leases, self._shards):
             part.stopService()
         self._renewal.stop()
-        await self._last_word(self._publisher.withdraw(), "withdraw its nodes")
+        await self._write_at_shutdown(self._publisher.withdraw(), "withdraw its nodes")
         path = LEASES.path(self._own.namespace, lease_name(self._own.name))
-        await self._last_word(self._client.call("DELETE", path), "remove its Lease")
+        await self._write_at_shutdown(self._client.call("DELETE", path), "remove its Lease")
 
-    async def _last_word(self, writing: Coroutine[Any, Any, object], what: str) -> None:
+    async def _write_at_shutdown(self, writing: Coroutine[Any, Any, object], what: str) -> None:
         done: Deferred[object] = Deferred.fromCoroutine(writing)
         try:
-            await done.addTimeout(LAST_WORDS, self._reactor)
+            await done.addTimeout(SHUTDOWN_WRITE_TIMEOUT, self._reactor)
         except (APIError, Unavailable, TimeoutError) as problem:
             _log.warn("this replica could not {what}: {problem}", what=what, problem=problem)
 
@@ -181,7 +181,7 @@ class KubernetesRegistry(Service):
 
     async def _renew(self) -> None:
         while True:
-            pause = self._own.duration / RENEWALS
+            pause = self._own.duration / RENEWALS_PER_LEASE
             try:
                 await self._write_lease()
             except Problems as problem:
@@ -194,7 +194,7 @@ class KubernetesRegistry(Service):
                     self._failing = False
                     _log.info("renewing the Lease again")
             self._collect()
-            self._renewal.iteration_done(pause + RENEWAL)
+            self._renewal.iteration_done(pause + RENEWAL_TIMEOUT)
             await deferLater(self._reactor, pause)
 
     async def _write_lease(self) -> None:
@@ -235,7 +235,7 @@ class KubernetesRegistry(Service):
         after = self._living()
         if before != after:
             metrics.REPLICAS.set(1 + len(after))
-            self._tell()
+            self._notify()
 
     def _living(self) -> list[Replica]:
         return [replace(replica, renewed="") for replica in self._routes.replicas()]
@@ -269,9 +269,9 @@ class KubernetesRegistry(Service):
                     self._superseded(node, best[0].epoch)
         if changed:
             metrics.REMOTE_NODES.set(len(self._routes.nodes()))
-            self._tell()
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for callback in self._watchers:
             callback()
 

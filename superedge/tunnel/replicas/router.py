@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.logger import Logger
 
 from superedge.mux.stream import MuxStream
-from superedge.tunnel.cloud import StreamBegun, TunnelCloud
+from superedge.tunnel.cloud import StreamCallback, TunnelCloud
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.messages import DialRequest
 from superedge.tunnel.replicas.links import ReplicaLinks
@@ -35,13 +35,13 @@ class Router:
         *,
         timeout: float,
         kind: str = "tcp",
-        begun: StreamBegun | None = None,
+        on_stream: StreamCallback | None = None,
         caller: str = "",
     ) -> MuxStream:
         """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError.
 
         The news of a node that moves takes a moment: where it is not any more, the next newest session is
-        tried, each replica once. So ``begun`` is only for a session here, which is the last to be tried.
+        tried, each replica once. So ``on_stream`` is only for a session here, which is the last to be tried.
         """
         tried: set[str] = set()
         request = DialRequest(kind, address, timeout, caller)
@@ -60,7 +60,9 @@ class Router:
                 )
                 if problem.code != "not-connected" or self._last(node, tried):
                     raise
-        return await self._cloud.open(node, address, timeout=timeout, kind=kind, begun=begun, caller=caller)
+        return await self._cloud.open(
+            node, address, timeout=timeout, kind=kind, on_stream=on_stream, caller=caller
+        )
 
     def _next(self, node: str, tried: set[str]) -> Route | None:
         """The newest session elsewhere that is not tried yet, unless the one here is newer."""

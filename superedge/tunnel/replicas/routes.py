@@ -42,7 +42,7 @@ class RouteTable:
         self._own = own
         self._duration = duration
         self._epochs = epochs
-        self._echo: float | None = None
+        self._renewed_at: float | None = None
         self._peers: dict[str, _Peer] = {}
         self._owners: dict[str, str] = {}
         self._claims: dict[str, dict[str, int]] = {}
@@ -51,7 +51,7 @@ class RouteTable:
         """A Lease came, was renewed, or (None) went; ``name`` is the replica's."""
         if name == self._own:
             if replica is not None:
-                self._echoed(now)
+                self._own_renewal_seen(now)
             return
         peer = self._peers.setdefault(name, _Peer(now))
         if replica is not None and (peer.replica is None or peer.replica.renewed != replica.renewed):
@@ -59,12 +59,12 @@ class RouteTable:
         peer.replica = replica
         self._drop_empty(name)
 
-    def _echoed(self, now: float) -> None:
+    def _own_renewal_seen(self, now: float) -> None:
         # The reactor's seconds are the system's clock, which may be set back.
-        if self._echo is not None and not 0 <= now - self._echo <= self._duration * _GAP:
+        if self._renewed_at is not None and not 0 <= now - self._renewed_at <= self._duration * _GAP:
             for peer in self._peers.values():
                 peer.seen = now
-        self._echo = now
+        self._renewed_at = now
 
     def shard_changed(self, key: str, shard: Shard | None, now: float) -> list[str]:
         """A ConfigMap came, changed, or (None) went; ``key`` is its name. The nodes concerned."""
@@ -102,7 +102,7 @@ class RouteTable:
 
     def _age(self, peer: _Peer) -> float:
         """Seconds that a lease ran without a renewal, by this replica's own renewals."""
-        return 0.0 if self._echo is None else self._echo - peer.seen
+        return 0.0 if self._renewed_at is None else self._renewed_at - peer.seen
 
     def live(self, name: str) -> Replica | None:
         """The replica, unless its Lease has expired or is gone."""

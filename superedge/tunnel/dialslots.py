@@ -5,7 +5,7 @@ from __future__ import annotations
 from superedge.tunnel.errors import DialError
 
 
-class Shares:
+class DialSlots:
     """At most ``limit`` dials at once: a target has at most as many as are free, a caller three times that.
 
     So the dials of one dead target hold half of the places, those of two a third each; one caller holds three
@@ -22,7 +22,7 @@ class Shares:
     def __len__(self) -> int:
         return self._taken
 
-    def take(self, target: str, caller: str) -> None:
+    def acquire(self, target: str, caller: str) -> None:
         """A dial begins. ``caller`` is empty when nobody said who asks. Raises DialError."""
         free = self._limit - self._taken
         if free <= 0:
@@ -36,15 +36,15 @@ class Shares:
         if caller:
             self._callers[caller] = self._callers.get(caller, 0) + 1
 
-    def give(self, target: str, caller: str) -> None:
-        """A dial that `take` let begin has ended."""
+    def release(self, target: str, caller: str) -> None:
+        """A dial that `acquire` let begin has ended."""
         self._taken -= 1
-        _less(self._targets, target)
+        _decrement(self._targets, target)
         if caller:
-            _less(self._callers, caller)
+            _decrement(self._callers, caller)
 
 
-def _less(counts: dict[str, int], key: str) -> None:
+def _decrement(counts: dict[str, int], key: str) -> None:
     if counts[key] == 1:
         del counts[key]
     else:
