@@ -1,4 +1,4 @@
-"""The cloud service: edge nodes' sessions, and streams to them."""
+"""The cloud service: the sessions of edge nodes, and streams to the nodes."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class Tunnel(TypingProtocol):
     ) -> MuxStream:
         """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError.
 
-        ``on_stream`` may be given the stream while the node connects it: what is written to it then goes
-        ahead of the node's answer and saves a round trip. ``caller`` is who asks: callers share what a node
-        dials at once.
+        ``on_stream`` may be called with the stream while the node still connects to the target. Bytes written
+        to the stream then do not wait for the node's answer, which saves a round trip. ``caller`` identifies
+        the caller: callers share a node's dial slots.
         """
 
 
@@ -82,7 +82,7 @@ class TunnelCloud(Service):
         names: NameRules | None = None,
         denied: DenyList | None = None,
     ) -> None:
-        """``replica`` is its name among others, for the log. ``denied`` certificates make no node.
+        """``replica`` is this replica's name, for the log. A node with a ``denied`` certificate is refused.
 
         Raises IdentityError when the TLS files are not usable.
         """
@@ -112,7 +112,7 @@ class TunnelCloud(Service):
         return self._port.getHost()
 
     def knows(self, node: str) -> bool:
-        """Whether the node is connected here."""
+        """Whether the node is connected to this replica."""
         return self.nodes.get(node) is not None
 
     def admits(self, transport: Any) -> bool:
@@ -164,7 +164,7 @@ class TunnelCloud(Service):
                 self._pending.pop(session.node, None)
 
     def connected(self, connection: EdgeConnection) -> None:
-        """A node's connection is verified; it counts from its hello on, which has a bounded time."""
+        """A node's certificate is accepted: wait for the hello, for a bounded time."""
         connection.epoch = self.nodes.next_epoch()
         if rate := self._config.limits.bandwidth:
             bucket = self._buckets.get(connection.node) or TokenBucket(rate, self._reactor.seconds())
@@ -177,7 +177,8 @@ class TunnelCloud(Service):
         connection.when_closed().addCallback(self._ended, connection)
 
     def hello_received(self, connection: EdgeConnection, hello: Hello) -> None:
-        """The hello is there: the connection joins its node's session, or begins one that replaces it."""
+        """The hello has come: the connection joins its node's session, or starts a session that replaces
+        it."""
         if connection.deadline is not None:
             connection.deadline.cancel()
             connection.deadline = None
@@ -185,7 +186,7 @@ class TunnelCloud(Service):
         session = self.nodes.get(node)
         if hello.joins:
             if session is None or not hello.session or session.hello.session != hello.session:
-                connection.close("the session that it is to join is not here")
+                connection.close("the session to join is not on this replica")
                 return
             session.connections.append(connection)
             session.controls[connection] = connection.control
@@ -211,13 +212,13 @@ class TunnelCloud(Service):
             connection.go_away()
 
     def _replace(self, before: NodeSession, session: NodeSession) -> None:
-        """Close the older session of a node and say to its edge, and here, why."""
+        """Close the older session of a node. Its edge and the log get the reason."""
         older, newer = before, session
-        if before is self.nodes.get(session.node):  # the new one came late
+        if before is self.nodes.get(session.node):  # the new session has the lower epoch
             older, newer = session, before
         node = session.node
         then, now = (each.hello.instance or each.hello.boot_id for each in (older, newer))
-        reason = f"a newer session of the same node is here, from {newer.peer}"
+        reason = f"a newer session of the same node replaced it, from {newer.peer}"
         if self.history.record_takeover(node, then, now):
             reason = f"two edges share the certificate of {node}: one at {newer.peer}, one at {older.peer}"
             self.history.failed(node, reason)
@@ -231,7 +232,7 @@ class TunnelCloud(Service):
         older.close(reason)
 
     def node_status(self) -> list[dict[str, object]]:
-        """Every node that is connected here, then those that have gone, for the status page."""
+        """For the status page: the connected nodes, then the nodes that have disconnected."""
         found: list[dict[str, object]] = []
         for session in sorted(self.nodes, key=lambda session: session.node):
             first, stats = session.connections[0], [each.stats for each in session.connections]
@@ -296,7 +297,8 @@ class TunnelCloud(Service):
         )
 
     def superseded(self, node: str, epoch: int) -> None:
-        """Another replica has a newer session of the node: send the one here away, its streams may finish."""
+        """Another replica has a newer session of the node: end the session here once its streams have
+        finished."""
         session = self.nodes.get(node)
         if session is not None and session.epoch < epoch:
             self.nodes.remove(session)
@@ -343,7 +345,7 @@ class TunnelCloud(Service):
         _log.warn("refused tunnel connection from {peer}: {reason}", peer=address_text(peer), reason=reason)
 
     def start_draining(self) -> None:
-        """Take no more edges and send those that are here elsewhere; their streams go on."""
+        """Accept no more edges, and ask the connected ones to connect elsewhere; their streams stay open."""
         if self._draining:
             return
         self._draining = True
@@ -353,9 +355,10 @@ class TunnelCloud(Service):
             mux.go_away()
 
     async def drain(self) -> None:
-        """Send the edges elsewhere and let open streams finish.
+        """Ask the edges to connect elsewhere, and wait until open streams have finished or ``drain_timeout``
+        is over.
 
-        The time for that begins with the first call. Until then streams can be opened on the sessions.
+        The timeout starts at the first call.
         """
         self.start_draining()
         now = self._reactor.seconds()

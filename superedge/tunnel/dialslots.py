@@ -1,4 +1,4 @@
-"""Places for dials under way: nobody takes so many that none is left for others. Pure."""
+"""Slots for pending dials, shared so that no target and no caller can take all of them. Pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from superedge.tunnel.errors import DialError
 
 
 class DialSlots:
-    """At most ``limit`` dials at once: a target has at most as many as are free, a caller three times that.
+    """At most ``limit`` pending dials.
 
-    So the dials of one dead target hold half of the places, those of two a third each; one caller holds three
-    quarters, whatever it dials. There is room for the next target and for the next caller (dynamic
-    thresholds: Choudhury and Hahne, 1998).
+    A target may hold as many slots as are free, and a caller three times as many (dynamic thresholds:
+    Choudhury and Hahne, 1998). So one dead target holds half of the slots, two dead targets hold a third
+    each, and one caller holds three quarters, whatever it dials. Slots remain for the next target and the
+    next caller.
     """
 
     def __init__(self, limit: int) -> None:
@@ -23,21 +24,21 @@ class DialSlots:
         return self._taken
 
     def acquire(self, target: str, caller: str) -> None:
-        """A dial begins. ``caller`` is empty when nobody said who asks. Raises DialError."""
+        """Start a dial. ``caller`` is empty if unknown. Raises DialError without a free slot."""
         free = self._limit - self._taken
         if free <= 0:
-            raise DialError("limit", f"{self._taken} dials are under way on this node")
+            raise DialError("limit", f"{self._taken} dials are pending on this node")
         if self._targets.get(target, 0) >= free:
-            raise DialError("limit", f"{self._targets[target]} dials of {target[:200]} are under way already")
+            raise DialError("limit", f"{self._targets[target]} dials of {target[:200]} are pending already")
         if caller and self._callers.get(caller, 0) >= 3 * free:
-            raise DialError("limit", f"{self._callers[caller]} dials of {caller[:200]} are under way already")
+            raise DialError("limit", f"{self._callers[caller]} dials of {caller[:200]} are pending already")
         self._taken += 1
         self._targets[target] = self._targets.get(target, 0) + 1
         if caller:
             self._callers[caller] = self._callers.get(caller, 0) + 1
 
     def release(self, target: str, caller: str) -> None:
-        """A dial that `acquire` let begin has ended."""
+        """The dial has ended."""
         self._taken -= 1
         _decrement(self._targets, target)
         if caller:

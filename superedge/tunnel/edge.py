@@ -1,4 +1,4 @@
-"""The edge service: keeps one session to the cloud, whatever happens to the link."""
+"""The edge service: keeps one session with the cloud, and dials again when it is lost."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from superedge.tunnel.redial import Redial
 from superedge.tunnel.serve import StreamServer
 
 INITIAL_ATTEMPTS = 6
-"""Short delays at first: a cloud end that is restarted is back within a few seconds."""
+"""Number of short delays before delays grow: a restarted cloud end is back within a few seconds."""
 CONNECT_TIMEOUT = 10.0
-"""Seconds that one server has to be connected."""
+"""Seconds to connect to one server."""
 NEXT_SERVER_DELAY = 2.0
-"""Seconds after which the next server is tried beside one that is silent."""
+"""Seconds without an answer after which the next server is tried concurrently."""
 SERVER_PENALTY = 60.0
-"""Seconds that a server which could not be reached is tried after the others."""
+"""Seconds for which a server that could not be reached is tried after the others."""
 
 _INSTANCE = token_hex(16)
 
@@ -67,7 +67,7 @@ class TunnelEdge(Service):
         watcher: FileWatcher,
         handlers: Mapping[str, Any] | None = None,
     ) -> None:
-        """``handlers`` are further `IStreamHandler` by kind. Raises IdentityError."""
+        """``handlers`` are additional `IStreamHandler` by kind. Raises IdentityError."""
         self._reactor = reactor
         self._config = config
         self._tls = ClientContextSource(config.ca, config.certificate, config.key, [ALPN])
@@ -85,7 +85,7 @@ class TunnelEdge(Service):
         self._loop = Loop(reactor, "dialling the tunnel's cloud", self._run)
         self._redial = Redial(config.reconnect_initial, config.reconnect_maximum, INITIAL_ATTEMPTS)
         self._refused_at_once = False
-        """Whether a server refused the last dial; none answered otherwise."""
+        """Whether a server refused the last dial, so that not every attempt timed out."""
         self._pause_ended: Deferred[None] | None = None
         addresses = [cast(TCPAddress, parse_address(server)) for server in config.servers]
         rate = config.limits.bandwidth
@@ -97,9 +97,9 @@ class TunnelEdge(Service):
             self._proxy = HTTPProxy(address, credentials, config.proxy_credentials)
             self._proxy.credentials()
         self.connected_to: str | None = None
-        """The server of the session in use."""
+        """The server of the current session."""
         self.problem = ""
-        """Why a server could not be reached last; empty while one is."""
+        """Why the last server could not be reached; empty while there is a session."""
 
     def startService(self) -> None:
         """Begin to dial."""
@@ -108,7 +108,7 @@ class TunnelEdge(Service):
         self._loop.start()
 
     async def stopService(self) -> None:
-        """Stop dialling, serve until no stream is open or the time for that is over, and end the sessions."""
+        """Stop dialling, serve until no stream is open or ``drain_timeout`` is over, and end the sessions."""
         super().stopService()
         self._meter.stop()
         self._loop.stop()
@@ -121,7 +121,7 @@ class TunnelEdge(Service):
         return any(connection.stream_count > 1 for connection in self._connections)
 
     def waits_for(self) -> str:
-        """For the readiness page: no caller reaches this node while it has no session."""
+        """For the readiness page: without a session no caller reaches this node."""
         if self._active:
             return ""
         return f"a tunnel session: {self.problem}" if self.problem else "a tunnel session"
@@ -145,7 +145,7 @@ class TunnelEdge(Service):
                 sent_away = await self._run_session(*reached)
                 self.connected_to = None
                 now = self._reactor.seconds()
-                # One that sends every session away at once would be dialled in a busy loop.
+                # A server that sends every session away at once must not be dialled in a busy loop.
                 if sent_away and now - started >= self._config.reconnect_initial:
                     continue
                 delay = self._redial.ended(now, now - started, reached[0].rtt is not None)
@@ -155,7 +155,7 @@ class TunnelEdge(Service):
             await self._pause(delay)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but no longer than until a session that was left ends: its server may be there again."""
+        """Wait ``seconds``, or until a drained session ends: its server may accept sessions again."""
         self._pause_ended = Deferred()
         timer = self._reactor.callLater(seconds, self._pause_ended.callback, None)
         try:
@@ -166,7 +166,7 @@ class TunnelEdge(Service):
                 timer.cancel()
 
     async def _connect_to_any(self) -> tuple[MuxConnection, TCPAddress] | None:
-        """A connection to the first server that works, beginning at the next in turn."""
+        """A connection to the first server that works; each call begins at the next server."""
         self._refused_at_once = False
 
         async def connect(server: TCPAddress) -> tuple[MuxConnection, TCPAddress]:
@@ -181,7 +181,7 @@ class TunnelEdge(Service):
                 self._server_failed,
             )
         except ConnectError:
-            return None  # each server's own reason has been told
+            return None  # _server_failed has logged each server's reason
 
     def _server_failed(self, server: TCPAddress, problem: ConnectError) -> None:
         self._refused_at_once = self._refused_at_once or not isinstance(problem, ConnectTimeout)
@@ -207,12 +207,12 @@ class TunnelEdge(Service):
         connection = cast(MuxConnection, await endpoint.connect(cast(Any, CallableFactory(make))))
         transport: Any = connection.transport
         if transport is not None and transport.alpn != ALPN:
-            connection.abort("the server speaks another protocol")
+            connection.abort("the server does not speak the tunnel protocol")
             raise ConnectError(f"{server} does not speak {ALPN}")
         return connection
 
     async def _run_session(self, first: MuxConnection, server: TCPAddress) -> bool:
-        """Hold a session until it ends (False) or the cloud asks to connect elsewhere (True)."""
+        """Run a session until it ends (False) or the cloud asks to connect elsewhere (True)."""
         config = self._config
         session = EdgeSession(
             self._reactor,
@@ -226,7 +226,7 @@ class TunnelEdge(Service):
         accepted = False
         try:
             session.begin(first, config.connections)
-            # Under TLS 1.3 our handshake ends before the cloud has judged our certificate.
+            # In TLS 1.3 the client's handshake ends before the server has checked the client's certificate.
             accepted = await first.when_established()
             if accepted:
                 self._accepted(server)
@@ -238,7 +238,7 @@ class TunnelEdge(Service):
             session.stop()
 
     def _accepted(self, server: TCPAddress) -> None:
-        """The cloud's first frame is there: this is a session."""
+        """The cloud's first frame has come: the session is established."""
         self._servers.connected(server)
         self.connected_to = str(server)
         self.problem = ""
@@ -250,10 +250,10 @@ class TunnelEdge(Service):
         _log.info("tunnel session started with {server}", server=str(server))
 
     def _refused(self, connection: MuxConnection, reason: str) -> None:
-        if self.running:  # else it is this end that stops
+        if self.running:  # otherwise this end stops
             metrics.SESSIONS_REFUSED.labels("edge").inc()
             _log.warn(
-                "the cloud at {peer} began no session: {reason}; it was shown {path}, subject {subject}",
+                "the cloud at {peer} refused the session: {reason}; certificate {path}, subject {subject}",
                 peer=address_text(connection.peer),
                 reason=reason,
                 path=str(self._config.certificate),
@@ -279,7 +279,7 @@ class TunnelEdge(Service):
 
 
 def _subject(certificate: Path) -> str:
-    """Whose a certificate is, as the file says it now."""
+    """The subject of the certificate that the file contains now."""
     try:
         leaf = load_certificates(certificate)[0]
     except IdentityError as problem:

@@ -57,11 +57,11 @@ class ControlProtocol(Protocol):
             connection.close(f"bad hello: {problem}")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """A session may live on without its control stream."""
+        """A session may go on without its control stream."""
 
 
 class EdgeConnection(MuxConnection):
-    """A connection that says who it is before anything is served on it."""
+    """A connection whose certificate and hello are checked before it carries streams."""
 
     service: EdgeConnectionService
     node = ""
@@ -69,7 +69,7 @@ class EdgeConnection(MuxConnection):
     node_session: NodeSession | None = None
     control: Any = None
     deadline: IDelayedCall | None = None
-    """Runs until the hello is there."""
+    """The timeout of the hello; None once the hello has come."""
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
@@ -99,7 +99,7 @@ class EdgeConnection(MuxConnection):
 
 
 def _certificate_text(certificate: Mapping[str, Any]) -> str:
-    """Subject and issuer of what `ssl.SSLObject.getpeercert` gave."""
+    """Subject and issuer of a certificate from `ssl.SSLObject.getpeercert`."""
 
     def name(part: str) -> str:
         pairs = [pair for group in certificate.get(part, ()) for pair in group]

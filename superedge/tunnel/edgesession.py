@@ -1,4 +1,4 @@
-"""An edge's session with one server: its connections, kept at the configured number while it lasts."""
+"""An edge's session with one server, which keeps the configured number of connections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = Logger()
 
 
 class _ControlProtocol(Protocol):
-    """The edge's end of a control stream: says hello, hears notices."""
+    """The edge's end of a control stream: sends the hello and receives notices."""
 
     transport: Any
 
@@ -48,17 +48,17 @@ class _ControlProtocol(Protocol):
 
 
 class EdgeSession:
-    """The first connection makes the session, further ones join it; it ends with the last of them.
+    """The first connection starts the session, and further connections join it.
 
     ``ended`` fires with True when the cloud asks to connect elsewhere, with False when no connection is left.
-    Connections that the cloud sent away go on until it closes them.
+    Connections that the cloud drains stay open until it closes them.
 
     Args:
-        dial: gives a further connection to the same server, or fails with ConnectError.
-        hello: makes the hello of a connection from the session's id and whether it joins.
-        on_connected: told of each connection that is up.
-        on_lost: told of each that has ended.
-        on_refused: told of each that ended, and why, before the cloud had sent anything.
+        dial: opens a further connection to the same server; fails with ConnectError.
+        hello: makes a connection's hello from the session id and whether the connection joins.
+        on_connected: called with each new connection.
+        on_lost: called with each connection that has ended.
+        on_refused: called with a connection that ended before the cloud sent anything, and the reason.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class EdgeSession:
         self._loops: list[Loop] = []
 
     def begin(self, first: MuxConnection, count: int) -> None:
-        """Introduce the first connection and keep ``count`` of them."""
+        """Send the first connection's hello, and keep ``count`` connections."""
         self._introduce(first, joins=False)
         first.when_established().addCallback(self._established, first, count)
 
@@ -117,11 +117,11 @@ class EdgeSession:
             elif notice.notice == "replaced":
                 _log.warn("the cloud ended the tunnel session: {notice}", notice=notice.message)
 
-        with contextlib.suppress(SessionClosed, StreamRefused):  # when_closed has told
+        with contextlib.suppress(SessionClosed, StreamRefused):  # when_closed fires in this case
             connection.open().connect(_ControlProtocol(self._hello(self._id, joins), noticed))
 
     def _leave(self, connection: MuxConnection, message: str) -> None:
-        """The cloud sends a connection away: the session, when it has sent all of them."""
+        """The cloud drains a connection. When all are drained, the session ends."""
         self._active.discard(connection)
         if not self._active and not self.ended.called:
             _log.info("the cloud asks to connect elsewhere: {notice}", notice=message)

@@ -69,7 +69,8 @@ METER_INTERVAL = 5.0
 
 
 class SessionMeter:
-    """Adds what live connections counted since the last look; its gauges are true at each scrape."""
+    """Adds the counters of open connections to the metrics at intervals; gauges are computed at each
+    scrape."""
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class SessionMeter:
         connections: Callable[[], Iterable[MuxConnection]],
         sessions: Callable[[], int] | None = None,
     ) -> None:
-        """Without ``sessions``, which counts them, each connection is one."""
+        """``sessions`` counts the sessions; without it, each connection is a session."""
         self._periodic = PeriodicCall(reactor, METER_INTERVAL, self.collect)
         self._end = end
         self._connections = connections
@@ -88,22 +89,20 @@ class SessionMeter:
         STREAMS_OPEN.labels(end).set_function(lambda: sum(each.stream_count for each in connections()))
 
     def start(self) -> None:
-        """Begin to look."""
         self._periodic.start(now=True)
 
     def stop(self) -> None:
-        """Look no more."""
         self._periodic.stop()
 
     def collect(self) -> None:
-        """Look at every live connection."""
+        """Account for every open connection."""
         for connection in list(self._connections()):
             self.account(connection)
             if connection.rtt is not None:
                 RTT.labels(self._end).observe(connection.rtt)
 
     def account(self, connection: MuxConnection, ended: bool = False) -> None:
-        """Count one connection's news; the last time when it has ended."""
+        """Add what one connection counted since the last call; ``ended`` with the last call."""
         now, end = connection.stats, self._end
         before = self._seen.get(connection, Stats())
         BYTES.labels(end, "in").inc(now.bytes_in - before.bytes_in)

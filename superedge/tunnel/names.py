@@ -1,4 +1,4 @@
-"""Node names: whose a certificate is, and which names no node may have."""
+"""Node names: the node that a certificate identifies, and the names that no node may have."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 class NotANode(SuperEdgeError):
-    """A certificate that makes no node, and why."""
+    """A certificate does not identify a node."""
 
 
 def node_of_common_name(common_name: str | None) -> str | None:
@@ -32,7 +32,8 @@ def node_of_common_name(common_name: str | None) -> str | None:
 
 
 class NameRules:
-    """Which certificate makes which node; ``strict`` asks for what Kubernetes asks of a node's."""
+    """Decides which node a certificate identifies. ``strict`` asks for the name and group of Kubernetes
+    nodes."""
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class NameRules:
         self._reserved = [pattern.lower() for pattern in reserved]
 
     def is_reserved(self, name: str) -> bool:
-        """Whether no node may have the name: it reads as an address, or is a name of the cluster.
+        """Whether no node may have the name, because it reads as an address or is a name of the cluster.
 
         A name whose last label is a number reads as an IPv4 address, as ``10.1`` and ``0x7f.1`` do for
         inet_aton (POSIX); source: the URL standard, section 3.5.
@@ -57,7 +58,7 @@ class NameRules:
         )
 
     def node_of(self, common_name: str | None, organizations: Collection[str]) -> str:
-        """The node that a certificate makes. Raises NotANode."""
+        """The node that a certificate identifies. Raises NotANode."""
         node = node_of_common_name(common_name)
         if node is None:
             raise NotANode(f"no node's certificate: CN {common_name!r}")

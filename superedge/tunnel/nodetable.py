@@ -1,4 +1,4 @@
-"""Which session serves which node: the newest, by epoch."""
+"""The sessions of nodes. The session with the highest epoch serves its node."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from superedge.tunnel.messages import Hello, Notice, encode
 
 @dataclass(slots=True, eq=False)
 class NodeSession:
-    """One node's session as the cloud holds it: one connection, or several of the same edge process."""
+    """A node's session at the cloud end: one or more connections of the same edge process."""
 
     node: str
     epoch: int
@@ -44,11 +44,11 @@ class NodeSession:
 
     @property
     def busy(self) -> bool:
-        """Whether streams are open beside control, each connection's first."""
+        """Whether streams other than the control streams are open."""
         return any(connection.stream_count > 1 for connection in self.connections)
 
     def go_away(self) -> None:
-        """Ask the edge to connect elsewhere; streams that are open finish."""
+        """Ask the edge to connect elsewhere; open streams finish."""
         for connection in self.connections:
             connection.go_away()
 
@@ -59,11 +59,11 @@ class NodeSession:
 
 
 Subscriber = Callable[[str, "NodeSession | None"], None]
-"""Called with a node's name and its session, None when it has none any more."""
+"""Called with a node's name and its session; None when the node has disconnected."""
 
 
 class NodeTable:
-    """The sessions of this process. Names are lower case, as node names are."""
+    """The sessions of this process, by node name."""
 
     def __init__(self, wall: Callable[[], float] = time) -> None:
         """``wall`` gives seconds since 1970."""
@@ -77,11 +77,11 @@ class NodeTable:
         return self._wall()
 
     def next_epoch(self) -> int:
-        """A number higher than any before, here or at a replica that this one has heard of."""
+        """An epoch higher than any given here or observed from another replica."""
         return self.epochs.next(self._wall())
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Tell of each node that is there now, and of each change from now on."""
+        """Call ``subscriber`` for each connected node now, and at each change."""
         self._subscribers.append(subscriber)
         for session in self:
             subscriber(session.node, session)
@@ -91,7 +91,10 @@ class NodeTable:
             subscriber(node, session)
 
     def add(self, session: NodeSession) -> NodeSession | None:
-        """Make the session its node's, if it is newer than the one there; the session it replaces."""
+        """Make the session its node's current one if it is the newest.
+
+        Return the session to close, if any.
+        """
         before = self._newest.get(session.node)
         if before is not None and before.epoch > session.epoch:
             return session

@@ -1,4 +1,4 @@
-"""The edge's half of a prologue: read what is asked for, have a handler connect it, splice."""
+"""The edge's half of a prologue: read it, connect to the target with a handler, and splice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from superedge.tunnel.messages import DialAnswer, DialRequest, MessageError, Mes
 
 MAX_DIAL_TIMEOUT = 60.0
 MAX_REASON = 500
-"""Characters of a refusal's text, which may repeat what was asked for."""
+"""Longest text of a refusal, in characters: it may repeat the peer's request."""
 
 _log = Logger()
 
@@ -35,7 +35,7 @@ class StreamServer:
     end = "edge"
     """The metrics' label."""
     request: type[DialRequest] = DialRequest
-    """What a prologue is."""
+    """The type of a prologue."""
 
     def __init__(self, reactor: IReactor, handlers: Mapping[str, Any], limits: LimitsConfig) -> None:
         self._reactor = reactor
@@ -45,11 +45,11 @@ class StreamServer:
         self._dial_seconds = metrics.DIAL_SECONDS.labels(self.end)
 
     def accept(self, stream: MuxStream) -> None:
-        """Read the stream's prologue and do as it says."""
+        """Read the stream's prologue, and serve it."""
         stream.connect(_PrologueProtocol(self, self._limits.prologue_timeout))
 
     async def serve(self, stream: MuxStream, body: bytes, rest: bytes) -> None:
-        """A prologue is complete: splice the stream to what it asks for, or refuse it."""
+        """The prologue is complete: splice the stream to its target, or refuse it."""
         address = ""
         try:
             request = decode(self.request, body)
@@ -103,7 +103,7 @@ class StreamServer:
 
 
 class _PrologueProtocol(Protocol):
-    """Collects a prologue within its time, pauses the stream and hands it over."""
+    """Reads a prologue, for a bounded time; then pauses the stream and serves it."""
 
     transport: Any
     _deadline: Deadline

@@ -35,7 +35,7 @@ class RefusedEdgeTests(TunnelCase):
         edge = self.make_edge("edge-7", [], other)
         await self.until(lambda: self.lines("edge") and self.lines("cloud"))
         line = self.lines("edge")[0]
-        for part in ("began no session", "unknown ca", str(edge._config.certificate), "CN=edge-7"):
+        for part in ("refused the session", "unknown ca", str(edge._config.certificate), "CN=edge-7"):
             self.assertIn(part, line)
         self.assertIn("127.0.0.1:", self.lines("cloud")[0])
         self.assertIsNone(edge.connected_to)

@@ -1,4 +1,4 @@
-"""What every kind of listener shares: who may call, and the splice to a stream."""
+"""The base of every kind of listener: access by network, and the splice to a stream."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _log = Logger()
 
 
 MAX_EARLY_DATA = 64 * 1024
-"""Bytes of a caller that are kept while there is no stream for them."""
+"""Most bytes of a caller that are kept before its stream is opened."""
 _TRY_NEXT_TARGET = frozenset({"refused", "denied", "unresolvable"})
-"""Why a node did not connect to a target, though it may to another."""
+"""Dial errors after which another target of the same node is tried."""
 
 
 def caller_name(transport: Any) -> str:
-    """Who a caller is to those who share with it: its certificate's name, or where it comes from."""
+    """Identifies a caller for sharing dial slots: its certificate's common name, or its address."""
     name = getattr(transport, "peer_common_name", None)
     return str(name or getattr(transport.getPeer(), "host", "unix"))
 
@@ -54,7 +54,10 @@ class CallerProtocol(Protocol):
 
     transport: Any
     caller_waits = False
-    """Whether callers wait for an answer before they say more: who ends before, having said nothing, left."""
+    """Whether callers wait for an answer before they send data.
+
+    Such a caller has left if it sends FIN first.
+    """
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
@@ -63,10 +66,10 @@ class CallerProtocol(Protocol):
     def route(
         self, node: str, target: str, early: bytes = b"", kind: str = "tcp", others: Sequence[str] = ()
     ) -> None:
-        """Open a stream to ``target`` on ``node`` and splice; ``early`` is sent first.
+        """Open a stream to ``target`` on ``node``, and splice; ``early`` is sent first.
 
-        What the caller sends meanwhile goes ahead of the node's answer. When the node cannot reach a target
-        it tries the next of ``others``.
+        Bytes that the caller sends meanwhile do not wait for the node's answer. When the node cannot reach a
+        target, the next of ``others`` is tried.
         """
         opening = _OpeningProtocol(self, early)
         self.transport.protocol = opening
@@ -111,13 +114,13 @@ class CallerProtocol(Protocol):
         return stream
 
     def reached(self, node: str, target: str) -> None:
-        """The node has connected to this one of its targets."""
+        """The node has connected to ``target``."""
 
     def opened(self, stream: MuxStream) -> None:
-        """The stream is there; say so to the caller if the protocol has words for it."""
+        """The stream is open. A protocol with an answer for that sends it."""
 
     def failed(self, problem: DialError) -> None:
-        """No stream: end the connection."""
+        """The stream could not be opened: end the connection."""
         self.transport.abortConnection()
 
     def _failed_unexpectedly(self, failure: Failure) -> None:
@@ -125,19 +128,19 @@ class CallerProtocol(Protocol):
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The caller left: give up what is being opened for it."""
+        """The caller has disconnected: cancel the opening of its stream."""
         if self._opening is not None:
             self._opening.cancel()
 
 
 class RequestCaller(CallerProtocol):
-    """A caller whose first bytes say where it wants to go; it has ``request_timeout`` seconds for them."""
+    """A caller whose first bytes name the target. They must come within ``request_timeout`` seconds."""
 
     request_timeout = 10.0
     _deadline: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        """Its time begins."""
+        """Start the timeout."""
         self._deadline = self.listener.reactor.callLater(self.request_timeout, self._expired)
 
     def _expired(self) -> None:
@@ -145,26 +148,25 @@ class RequestCaller(CallerProtocol):
         self.request_timed_out()
 
     def request_timed_out(self) -> None:
-        """It did not say so in time."""
+        """The request did not come in time."""
         raise NotImplementedError
 
     def request_received(self) -> None:
-        """It has said so."""
+        """The request has come: end the timeout."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The caller left."""
         self.request_received()
         super().connectionLost(reason)
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class _OpeningProtocol(Protocol):
-    """The caller's protocol while its stream is being opened: passes on what the caller sends.
+    """The caller's protocol while its stream is being opened.
 
-    Some of that is kept while there is no stream yet.
+    It passes the caller's bytes to the stream, and keeps a bounded number while there is no stream.
     """
 
     def __init__(self, caller: CallerProtocol, early: bytes) -> None:
@@ -177,10 +179,10 @@ class _OpeningProtocol(Protocol):
         self._stream: MuxStream | None = None
         self._finished = False
         self.refused = False
-        """The caller is being told that there is no stream."""
+        """Whether the caller gets an error, because the stream could not be opened."""
 
     def begin(self, stream: MuxStream) -> None:
-        """Bytes may go to the stream from now on."""
+        """From now on the caller's bytes go to the stream."""
         self._stream = stream
         early, self._early = self._early, b""
         if early:
@@ -213,31 +215,29 @@ class _OpeningProtocol(Protocol):
             self._throttled.consumed(len(data))
 
     def readConnectionLost(self) -> None:
-        """The caller has said everything: its end passes when the stream is spliced."""
+        """The caller has sent FIN, which passes on when the stream is spliced."""
         self._finished = True
         if self._caller.caller_waits and not self._received_any and not self.refused:
             self.transport.abortConnection()
 
     def writeConnectionLost(self) -> None:
-        """Our half is ended by a refusal alone."""
+        """Only a refusal closes the sending half."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._caller.connectionLost(reason)
 
     def pauseProducing(self) -> None:
-        """The stream holds enough."""
         (self._throttled or self.transport).pauseProducing()
 
     def resumeProducing(self) -> None:
-        """The stream takes more."""
         (self._throttled or self.transport).resumeProducing()
 
     def stopProducing(self) -> None:
-        """The stream is gone; the opening of it fails, and the caller hears why."""
+        """The stream has ended: opening it fails, and the caller gets the reason."""
 
 
 class Listener(Service):
-    """Listens, lets allowed callers in, gives each a ``CallerProtocol``."""
+    """Listens, accepts callers from allowed networks, and makes a ``CallerProtocol`` for each."""
 
     kind = ""
 
@@ -255,7 +255,7 @@ class Listener(Service):
         self.tunnel = tunnel
         self.dial_timeout = config.dial_timeout
         self.limits: tuple[BandwidthLimit | None, BandwidthLimit | None] = (None, None)
-        """What limits bytes from the callers, and to them."""
+        """The bandwidth limits of bytes from the callers, and of bytes to the callers."""
         if config.bandwidth:
             self.limits = (
                 BandwidthLimit(reactor, config.bandwidth),
@@ -278,23 +278,23 @@ class Listener(Service):
         raise NotImplementedError
 
     def find_node(self, host: str, suffixes: Sequence[str]) -> str | None:
-        """The connected node that a caller's ``host`` names, with or without one of the suffixes."""
+        """The connected node with the name ``host``, with or without one of the suffixes."""
         return next((node for node in strip_suffix(host, suffixes) if self.tunnel.knows(node)), None)
 
     def allows(self, peer: IAddress) -> bool:
-        """Whether the caller's address is in an allowed network; a Unix socket's peer always is."""
+        """Whether the caller's address is in an allowed network. A Unix socket's peer is always allowed."""
         host = getattr(peer, "host", None)
         return host is None or self._networks.allow(host)
 
     def refused(self, peer: IAddress, reason: str) -> None:
-        """Count and log a caller that was turned away."""
+        """Count and log a refused caller."""
         metrics.CALLERS_REFUSED.labels(self.kind, reason.partition(":")[0]).inc()
         _log.warn(
             "listener {kind} refused {peer}: {reason}", kind=self.kind, peer=address_text(peer), reason=reason
         )
 
     def spliced(self, stream: MuxStream, pair: Splice) -> None:
-        """A caller and a stream are joined by ``pair``."""
+        """``pair`` joins a caller and the stream."""
         idle = self._idle
         if idle is not None:
             idle.add(stream)
@@ -302,13 +302,13 @@ class Listener(Service):
 
     def _cut_idle(self) -> None:
         metrics.CALLERS_REFUSED.labels(self.kind, "idle").inc()
-        _log.info("listener {kind} cut a caller off: no data for its idle_timeout", kind=self.kind)
+        _log.info("listener {kind} closed an idle connection: no data for its idle_timeout", kind=self.kind)
 
     def _handshake_failed(self, peer: IAddress, reason: str) -> None:
         self.refused(peer, f"tls: {reason}")
 
     def startService(self) -> None:
-        """Listen. Raises ConnectError when the address cannot be had."""
+        """Listen. Raises ConnectError when the address is not available."""
         super().startService()
         if self._idle is not None:
             self._idle.start()
@@ -331,7 +331,7 @@ class Listener(Service):
         _log.info("listener {kind} on {address}", kind=self.kind, address=address_text(port.getHost()))
 
     def stopService(self) -> None:
-        """Take no more callers; those being served go on."""
+        """Accept no more callers; connected callers stay."""
         super().stopService()
         if self._idle is not None:
             self._idle.stop()

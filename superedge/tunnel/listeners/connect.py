@@ -1,4 +1,4 @@
-"""``connect``: the egress selector's door, over mutual TLS or a Unix socket."""
+"""``connect``: the listener for kube-apiserver's egress selector, over mutual TLS or a Unix socket."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from superedge.tunnel.listeners.refusals import STATUS, BadRequest, refusal
 MAX_HOSTS = 4
 """Hosts of one node that are tried for one caller."""
 MAX_REACHED = 20000
-"""Nodes of which it is remembered which host answered."""
+"""Nodes for which the host that answered last is kept."""
 
 
 class _Caller(RequestCaller):
@@ -55,7 +55,7 @@ class _Caller(RequestCaller):
             return
         if request is None:
             return
-        # Only now: an answer before the request is read may be lost in the reset that follows.
+        # Not earlier: a response before the request is read may be lost in the reset that follows.
         if not self.listener.admits(self.transport):
             self._refuse(403, f"denied: the certificate of {self.transport.peer_common_name!r} is denied")
             return
@@ -101,7 +101,7 @@ def _access(text: str) -> _Access:
 
 
 class ConnectListener(Listener):
-    """Routes on the request's target; its Host header is constant and means nothing."""
+    """Routes by the request's target. The Host header is constant and is ignored."""
 
     kind = "connect"
 
@@ -114,7 +114,10 @@ class ConnectListener(Listener):
         directory: NodeDirectory | None = None,
         denied: DenyList | None = None,
     ) -> None:
-        """``directory``: where targets may be that are addresses. ``denied`` certificates are not let in."""
+        """``directory`` maps targets that are addresses to nodes.
+
+        Callers with a ``denied`` certificate are refused.
+        """
         tls = None
         if config.certificate is not None and config.key is not None:
             tls = ServerContextSource(config.certificate, config.key, config.client_ca, "required")
@@ -128,14 +131,13 @@ class ConnectListener(Listener):
         node_host = config.node_host
         self._hosts = [node_host] if isinstance(node_host, str) else node_host
         self._reached: dict[str, str] = {}
-        """The host at which a node reached itself last, where there is more than one."""
+        """The host on which each node answered last, if it has more than one."""
 
     def make_protocol(self) -> CallerProtocol:
-        """A caller whose request is awaited."""
         return _Caller(self)
 
     def locate(self, host: str) -> Location | None:
-        """What a target's host leads to: a connected node, one that exists, a node's or a pod's address."""
+        """Where a target's host leads: a connected node, an existing node, or a node's or a pod's address."""
         node = self.find_node(host, self.config.suffixes)
         if node is not None:
             return Location(node)
@@ -147,7 +149,7 @@ class ConnectListener(Listener):
         return Location(known) if known is not None else directory.locate(host)
 
     def hosts(self, place: Location) -> Sequence[str]:
-        """What the node is to dial, in this order: at least one."""
+        """The hosts that the node tries in order; at least one."""
         if place.host:
             return (place.host,)
         hosts: list[str] = []
@@ -163,7 +165,7 @@ class ConnectListener(Listener):
         return hosts[:MAX_HOSTS] or ("127.0.0.1",)
 
     def reached(self, node: str, host: str) -> None:
-        """The node has connected to this host of itself: the next time it is dialled first."""
+        """The node has connected to ``host``, which is tried first the next time."""
         if len(self._hosts) > 1 or INTERNAL_IP in self._hosts:
             self._reached.pop(node, None)
             if len(self._reached) >= MAX_REACHED:
@@ -175,7 +177,8 @@ class ConnectListener(Listener):
         return self._denied is None or self._denied.admit(transport)
 
     def may_reach(self, common_name: str | None, node: str, port: int) -> bool:
-        """Whether a rule of ``access`` lets the caller reach the port; without rules everybody may."""
+        """Whether a rule of ``access`` allows the caller to reach the port; without rules every caller
+        may."""
         return not self._access or any(
             fnmatchcase(common_name or "", rule.caller)
             and fnmatchcase(node, rule.node)
@@ -184,6 +187,6 @@ class ConnectListener(Listener):
         )
 
     def knows_client(self, common_name: str | None) -> bool:
-        """Whether a certificate's name is let in; a Unix socket's permissions say who is."""
+        """Whether a certificate's name is allowed. A Unix socket has file permissions instead."""
         names = self.config.client_names
         return not self._secured or not names or common_name in names

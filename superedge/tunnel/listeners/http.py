@@ -1,4 +1,4 @@
-"""``http`` and ``https``: each request goes to the node that it names."""
+"""``http`` and ``https``: the listeners that route each HTTP request to the node that it names."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from superedge.web.server import Request, ServerFactory
 from superedge.web.silence import watch_clients
 
 CHECKS = 5
-"""How often in an idle time connections to targets are looked at."""
+"""Checks of idle connections to targets in one idle timeout."""
 
 
 class HTTPListener(Listener):
-    """Reads requests; a caller's connection may carry requests for different nodes."""
+    """Routes plain HTTP. A caller's connection may carry requests for different nodes."""
 
     kind = "http"
 
@@ -48,17 +48,16 @@ class HTTPListener(Listener):
         ]
 
     def make_protocol(self) -> Protocol:
-        """A caller whose requests are awaited."""
         return self._server.buildProtocol(None)
 
     def startService(self) -> None:
-        """Listen. Raises ConnectError when the address cannot be had."""
+        """Listen. Raises ConnectError when the address is not available."""
         super().startService()
         for each in self._periodic:
             each.start()
 
     def stopService(self) -> None:
-        """Take no more callers; each connection ends after the response under way."""
+        """Accept no more callers. Each connection closes after its current response."""
         super().stopService()
         for each in self._periodic:
             each.stop()
@@ -71,9 +70,9 @@ class HTTPListener(Listener):
     # -- requests
 
     def handle(self, request: Request) -> None:
-        """Send a request on to the node that it names, or say why not."""
+        """Forward a request to the node that it names, or refuse it with the reason."""
         if not self.allows_client(request):
-            self._refuse(request, 403, "client", "this client certificate is not let in here")
+            self._refuse(request, 403, "client", "this client certificate is not allowed")
             return
         try:
             wanted = forwarded(request.head)
@@ -87,14 +86,14 @@ class HTTPListener(Listener):
             return
         address = self._targets.get(wanted.port or 0, self._config.target)
         if not address:
-            cause = f"this listener leads to no port {wanted.port}" if wanted.port else "name a port"
+            cause = f"port {wanted.port} is not configured" if wanted.port else "the host needs a port"
             self._refuse(request, 404, "port", cause, wanted.has_body)
             return
         target = Target(node, address, self._stream_kind)
         Exchange(request, wanted, target, self._upstreams, self.limits, self._answered).begin()
 
     def allows_client(self, request: Request) -> bool:
-        """Whether the caller may ask."""
+        """Whether the caller's certificate is allowed; always so without TLS."""
         return True
 
     def _refuse(self, request: Request, status: int, reason: str, cause: str, last: bool = True) -> None:
@@ -109,7 +108,7 @@ class HTTPListener(Listener):
 
 
 class HTTPSListener(HTTPListener):
-    """Ends the callers' TLS; the node begins it anew towards the target, with its own certificate."""
+    """Terminates the callers' TLS. The node opens TLS to the target, with its own certificate."""
 
     kind = "https"
 
@@ -121,7 +120,7 @@ class HTTPSListener(HTTPListener):
         watcher: FileWatcher,
         denied: DenyList | None = None,
     ) -> None:
-        """``denied`` are callers' certificates that are not let in."""
+        """Callers with a ``denied`` certificate are refused."""
         tls = ServerContextSource(
             config.certificate,
             config.key,
@@ -136,7 +135,7 @@ class HTTPSListener(HTTPListener):
         self._stream_kind = "tls" if config.target_tls else "tcp"
 
     def allows_client(self, request: Request) -> bool:
-        """Whether the caller's certificate carries a name that is let in, and is not denied."""
+        """Whether the caller's certificate has an allowed name and is not denied."""
         if self._denied is not None and not self._denied.admit(request.transport):
             return False
         return not self._names or request.transport.peer_common_name in self._names

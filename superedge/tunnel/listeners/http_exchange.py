@@ -1,4 +1,4 @@
-"""One HTTP request on its way to a node's target, and its answer on the way back, both streaming."""
+"""Forwards one HTTP request to a node's target, and its response back. Both bodies are streamed."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from superedge.web.heads import Headers, ResponseHead, response_head
 from superedge.web.server import Request
 
 _REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-"""Methods that may be sent a second time when a kept connection turns out to be closed."""
+"""Methods that may be sent again when an idle connection turns out to be closed."""
 
 _log = Logger()
 
 
 def respond(request: Request, status: int, cause: str) -> None:
-    """Answer with one sentence that says what is wrong."""
+    """Respond with one sentence that gives the cause."""
     request.respond(status, [(b"Content-Type", b"text/plain; charset=utf-8")], cause.encode() + b"\n")
 
 
 class Exchange:
-    """Receives the request's body and the response; ``answered`` is told the status, once."""
+    """Receives the request's body and the response; ``answered`` is called once, with the status."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Exchange:
             self._connect()
 
     def _connect(self) -> None:
-        # What comes of the body waits in the client's socket, not here.
+        # The body waits in the client's socket, not in this process.
         self._request.pauseProducing()
         self._connecting = self._upstreams.connect(
             self._target, caller_name(self._request.transport)
@@ -116,7 +116,7 @@ class Exchange:
     # -- RequestReceiver
 
     def body(self, data: bytes) -> None:
-        """A piece of the request's body."""
+        """A chunk of the request's body."""
         if self._connection is not None and not self._done:
             for piece in chunk([data]) if self._forwarded.chunked else (data,):
                 self._connection.transport.write(piece)
@@ -135,7 +135,7 @@ class Exchange:
         connection.request_sent()
 
     def client_lost(self) -> None:
-        """The client is gone: so is the reason to ask."""
+        """The client has disconnected: abandon the request."""
         self._done = True
         if self._connecting is not None:
             self._connecting.cancel()
@@ -153,7 +153,7 @@ class Exchange:
         request = self._request
         bounded = bounded or head.status in (204, 304) or request.head.method == b"HEAD"
         if request.head.upgrade or (self._forwarded.expects_continue and not self._interim_seen):
-            request.last()  # what the client sends now is unknown
+            request.last()  # whether the client sends the body is unknown
         self._started = True
         if self._limits[1] is not None and self._connection is not None:
             self._throttled_response = ThrottledProducer(self._limits[1], self._connection.transport)
@@ -168,32 +168,32 @@ class Exchange:
             self._request.interim(response_head(head.status, head.reason, response_headers(head.headers)[0]))
 
     def data(self, pieces: list[bytes]) -> None:
-        """Pieces of the body."""
+        """Chunks of the body."""
         self._request.write(pieces)
         if self._throttled_response is not None:
             self._throttled_response.consumed(sum(map(len, pieces)))
 
     def round_done(self) -> None:
-        """Send on what came."""
+        """Send what was received."""
         if self._started and not self._done:
             self._request.flush()
             if self._connection is not None:
                 self._request.throttle(self._throttled_response or self._connection.transport)
 
     def complete(self, trailers: Headers) -> None:
-        """The response is whole."""
+        """The response is complete."""
         self._done = True
         connection = self._connection
         if not self._body_complete and connection is not None:
-            # Answered before the request was read to its end: its connection serves no other.
+            # The response came before the end of the request: the connection cannot be reused.
             self._drop_connection()
         self._request.finish()
 
     def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
-        """The target speaks another protocol from here on: bytes go through as they are."""
+        """The target has switched protocols: splice the two connections."""
         if not self._request.head.upgrade:
             connection.transport.abortConnection()
-            self._refuse(502, "the target switched protocols and was not asked to")
+            self._refuse(502, "the target switched protocols without being asked")
             return
         self._done = True
         self._answered(101)
@@ -212,17 +212,17 @@ class Exchange:
         connection, self._connection = self._connection, None
         if self._started:
             self._done = True
-            _log.info("an answer of {target} was cut short: {reason}", target=self._target, reason=reason)
+            _log.info("a response of {target} was cut short: {reason}", target=self._target, reason=reason)
             self._request.abort()
             return
         stale = connection is not None and connection.used and not self._interim_seen
         repeatable = self._request.head.method in _REPEATABLE and not self._forwarded.has_body
         if stale and repeatable and not self._retried:
-            # The target closed a kept connection at the moment we wrote to it.
+            # The target closed the idle connection just as the request was sent.
             self._retried = True
             self._connect()
             return
-        self._refuse(502, f"the target gave no whole answer: {reason}")
+        self._refuse(502, f"the target sent no complete response: {reason}")
 
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None

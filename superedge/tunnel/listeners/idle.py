@@ -1,4 +1,4 @@
-"""Ends streams on which nothing moves for a time."""
+"""Idle timeouts of streams."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from superedge.mux.stream import MuxStream
 from superedge.reactor.periodic import PeriodicCall
 
 CHECKS = 4
-"""How often in an idle time streams are looked at."""
+"""Checks of each stream in one idle timeout."""
 
 
 class IdleWatch:
-    """Looks at a listener's streams; one on which no byte moved for ``timeout`` seconds is reset.
-
-    ``ended`` is told of each.
-    """
+    """Resets a listener's streams on which no byte moved for ``timeout`` seconds; calls ``ended`` for
+    each."""
 
     def __init__(self, reactor: IReactorTime, timeout: float, ended: Callable[[], None]) -> None:
         self._ended = ended
@@ -25,15 +23,13 @@ class IdleWatch:
         self._periodic = PeriodicCall(reactor, timeout / CHECKS, self._check)
 
     def start(self) -> None:
-        """Begin to look."""
         self._periodic.start()
 
     def stop(self) -> None:
-        """Look no more."""
         self._periodic.stop()
 
     def add(self, stream: MuxStream) -> None:
-        """Watch a stream until it is forgotten."""
+        """Check the stream until `forget` is called."""
         self._seen[stream] = stream.transferred, 0
 
     def forget(self, stream: MuxStream) -> None:

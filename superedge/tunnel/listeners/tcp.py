@@ -1,4 +1,4 @@
-"""``tcp``: everything that connects goes to one address on one node."""
+"""``tcp``: the listener that connects every caller to one address on one node."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Caller(CallerProtocol):
 
 
 class TCPListener(Listener):
-    """A static door."""
+    """Connects every caller to the configured node and target."""
 
     kind = "tcp"
 
@@ -26,5 +26,4 @@ class TCPListener(Listener):
         self.config = config
 
     def make_protocol(self) -> CallerProtocol:
-        """A caller of this door."""
         return _Caller(self)

@@ -1,4 +1,4 @@
-"""``tls``: routes by the server name asked for and never decrypts."""
+"""``tls``: the listener that routes TLS by server name (SNI), without decrypting it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Caller(RequestCaller):
 
 
 class TLSListener(Listener):
-    """The caller's own TLS, and its client certificate, reach the target untouched."""
+    """Passes the caller's TLS through: the target sees the caller's own client certificate."""
 
     kind = "tls"
 
@@ -49,5 +49,4 @@ class TLSListener(Listener):
         self.config = config
 
     def make_protocol(self) -> CallerProtocol:
-        """A caller whose hello is awaited."""
         return _Caller(self)

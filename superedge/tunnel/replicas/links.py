@@ -1,7 +1,8 @@
-"""One connection to each other replica that a request was forwarded to, and the owner for theirs.
+"""Links between replicas: one connection to each replica that requests are forwarded to, and a listener for
+theirs.
 
-A link is a yamux session as between edge and cloud, over mutual TLS with an ALPN of its own. The dialler
-opens streams; each begins with a prologue that names the node. docs/protocol.md, "Between replicas".
+A link is a yamux session as between edge and cloud, over mutual TLS with its own ALPN. The dialler opens
+streams; each begins with a prologue that names the node. See docs/protocol.md, "Between replicas".
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ from superedge.tunnel.serve import StreamServer
 ALPN = "superedge-replica/1"
 CONNECT_TIMEOUT = 5.0
 MAX_STREAMS = 65536
-"""Streams on one link: those of all nodes of a replica."""
+"""Streams on one link, which carries the streams of all nodes of a replica."""
 
 _log = Logger()
 
 
 class _ForwardedStreamServer(StreamServer):
-    """Serves the streams that another replica opens: each goes on to a session here, and nowhere else."""
+    """Serves streams from another replica. Each goes to a session on this replica, never to a third one."""
 
     end = "replica"
     request = ForwardRequest
@@ -63,7 +64,7 @@ class _ForwardedStreamServer(StreamServer):
         try:
             if request.hops != 1:
                 raise DialError("denied", f"a request is forwarded once, this one {request.hops} times")
-            # Nodes share the link; the targets of one, and its callers, share what that node has.
+            # Nodes share the link's slots; the targets and callers of a node share the node's slots.
             self._pending.acquire(request.node, "")
             try:
                 return await self._tunnel.open(
@@ -88,7 +89,7 @@ def _refuse(peer: object, reason: str) -> None:
 
 
 def _refusal(connection: MuxConnection, names: Collection[str], tunnel: TunnelCloud) -> str | None:
-    """Why the other side is no replica."""
+    """Why the peer is not accepted as a replica; None if it is."""
     transport: Any = connection.transport
     if transport.alpn != ALPN:
         return f"it does not speak {ALPN}"
@@ -100,7 +101,7 @@ def _refusal(connection: MuxConnection, names: Collection[str], tunnel: TunnelCl
 
 
 class _Accepted(MuxConnection):
-    """A link that says who it is before anything is served on it."""
+    """A link that another replica dialled. Its certificate is checked before it carries streams."""
 
     owner: ReplicaLinks
 
@@ -116,7 +117,7 @@ class _Accepted(MuxConnection):
 
 
 class ReplicaLinks(Service):
-    """Forwards to other replicas, and serves what they forward."""
+    """Forwards streams to other replicas, and serves the streams that they forward."""
 
     name = "tunnel-replica-links"
 
@@ -179,7 +180,7 @@ class ReplicaLinks(Service):
         if link is not None and not link.exhausted:
             return link
         waiters = self._dialling.setdefault(key, [])
-        # A caller that leaves gives up its own waiting and not the connection, which is everybody's.
+        # A caller that cancels ends its own wait, not the dial that other callers wait for.
         waiting: Deferred[MuxConnection] = Deferred(waiters.remove)
         waiters.append(waiting)
         if len(waiters) == 1 and key not in self._under_way:
@@ -189,7 +190,7 @@ class ReplicaLinks(Service):
             return await waiting
         except ConnectError as problem:
             raise DialError(
-                "not-connected", f"replica {replica.name}, which has it, is not reached: {problem}"
+                "not-connected", f"replica {replica.name}, which holds the node, cannot be reached: {problem}"
             ) from problem
 
     def _finish(self, result: MuxConnection | Failure, key: str) -> None:
@@ -202,7 +203,7 @@ class ReplicaLinks(Service):
 
     async def _dial(self, replica: Replica) -> MuxConnection:
         def make() -> MuxConnection:
-            settings = replace(self._settings, peer_streams=0)  # the side that was dialled opens none
+            settings = replace(self._settings, peer_streams=0)  # only the dialler opens streams
             return MuxConnection(
                 self._reactor, dialer=True, settings=settings, accept=MuxStream.abortConnection
             )
@@ -229,7 +230,7 @@ class ReplicaLinks(Service):
     # -- both directions
 
     def link_started(self, link: MuxConnection) -> None:
-        """A link is up, whoever dialled."""
+        """A link is established, in either direction."""
         self._links.add(link)
         peer = address_text(link.peer)
         metrics.SESSIONS_STARTED.labels("replica").inc()
@@ -245,7 +246,7 @@ class ReplicaLinks(Service):
     # -- life
 
     def startService(self) -> None:
-        """Listen. Raises ConnectError when the address cannot be had."""
+        """Listen. Raises ConnectError when the address is not available."""
         super().startService()
         self._meter.start()
         streams = _ForwardedStreamServer(self._reactor, self.tunnel, self._limits)
@@ -263,7 +264,7 @@ class ReplicaLinks(Service):
         _log.info("tunnel waits for other replicas on {address}", address=address_text(port.getHost()))
 
     async def stopService(self) -> None:
-        """Let streams finish a bounded time, then end the links."""
+        """Wait a bounded time for streams to finish, then close the links."""
         super().stopService()
         self._meter.stop()
         await drained(

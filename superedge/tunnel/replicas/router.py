@@ -1,4 +1,4 @@
-"""What listeners open streams through: a session here, or one hop to the replica that has it."""
+"""Opens streams for listeners: on a session of this replica, or through the replica that holds the node."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ class Router:
     ) -> MuxStream:
         """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError.
 
-        The news of a node that moves takes a moment: where it is not any more, the next newest session is
-        tried, each replica once. So ``on_stream`` is only for a session here, which is the last to be tried.
+        A moved node is known here with a delay. If a replica does not hold the node any more, the next newest
+        session is tried, each replica once. ``on_stream`` is used only for a session here, which is tried
+        last.
         """
         tried: set[str] = set()
         request = DialRequest(kind, address, timeout, caller)
@@ -65,7 +66,7 @@ class Router:
         )
 
     def _next(self, node: str, tried: set[str]) -> Route | None:
-        """The newest session elsewhere that is not tried yet, unless the one here is newer."""
+        """The route to the newest session elsewhere that was not tried, unless the session here is newer."""
         session = self._cloud.nodes.get(node)
         here = session.epoch if session is not None else 0
         routes = (route for route in self._registry.routes(node) if route.replica.name not in tried)
