@@ -70,7 +70,7 @@ class TCPListenerConfig(BaseListenerConfig, frozen=True, tag="tcp"):
     idle_timeout: float = 14400.0
 
     def __post_init__(self) -> None:
-        """A listener that asks nobody who they are stays on loopback unless networks are named."""
+        """Without client certificates, the listener must be on loopback or name networks in `allow`."""
         BaseListenerConfig.__post_init__(self)
         check_tcp_address("target", self.target)
         check_not_negative(idle_timeout=self.idle_timeout)
@@ -168,7 +168,7 @@ class HTTPListenerConfig(_HTTPListenerConfig, frozen=True, tag="http"):
     """Routes each plain HTTP request by its Host header, or by the host in its request target."""
 
     def __post_init__(self) -> None:
-        """A listener that asks nobody who they are stays on loopback unless networks are named."""
+        """Without client certificates, the listener must be on loopback or name networks in `allow`."""
         _HTTPListenerConfig.__post_init__(self)
         _require_restricted_access(self)
 

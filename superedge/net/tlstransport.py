@@ -38,8 +38,8 @@ Key updates are rare.
 """
 SMALL_RECORD = 128
 SMALL_READ_SIZE = 16 * 1024
-"""A peer whose records have fewer than SMALL_RECORD bytes is read from SMALL_READ_SIZE bytes at a time: a
-record costs the same however little it holds, and others have their turn."""
+"""Bytes of one read from a peer whose records have fewer than SMALL_RECORD bytes: each record costs the same,
+however small, and other connections must not wait."""
 
 _DER = 2
 """What the module ssl calls ENCODING_DER from Python 3.13 on."""
