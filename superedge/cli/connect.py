@@ -24,8 +24,8 @@ from superedge.config.addresses import Address, TCPAddress, UnixAddress, parse_a
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
-from superedge.net.factory import MakingFactory
-from superedge.net.httpproxy import ProxyAnswer
+from superedge.net.factory import CallableFactory
+from superedge.net.httpproxy import ConnectResponseReader
 from superedge.net.splice import Splice, SpliceEnd
 from superedge.tls.contexts import ClientContextSource
 
@@ -37,7 +37,7 @@ class _TargetRequest(Protocol):
 
     def __init__(self, target: TCPAddress) -> None:
         self._target = target
-        self._answer = ProxyAnswer()
+        self._answer = ConnectResponseReader()
         self.answered: Deferred[bytes] = Deferred()
 
     def connectionMade(self) -> None:
@@ -109,7 +109,7 @@ async def _stream(
     """Connect, and forward bytes until both sides have ended. Raises SuperEdgeError."""
     request = _TargetRequest(target)
     endpoint = ClientEndpoint(reactor, listener, tls, name)
-    await endpoint.connect(cast(Any, MakingFactory(lambda: request)))
+    await endpoint.connect(cast(Any, CallableFactory(lambda: request)))
     try:
         early = await request.answered
     except ConnectError as problem:

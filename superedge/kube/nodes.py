@@ -16,7 +16,7 @@ import msgspec
 
 from superedge.kube.client import decode
 from superedge.net.names import is_address
-from superedge.net.networks import plain_address
+from superedge.net.networks import unmapped_address
 
 MAX_ADDRESSES = 16
 """Addresses that are read of one node; a kubelet has one or two of each type."""
@@ -69,7 +69,9 @@ def read_node(raw: bytes) -> Node:
     """Decode a Node object, skipping addresses and networks that are invalid. Raises DecodeError."""
     found: _Node = decode(_Node, raw)
     addresses = dict.fromkeys(
-        str(plain_address(each.address)) for each in found.status.addresses or () if is_address(each.address)
+        str(unmapped_address(each.address))
+        for each in found.status.addresses or ()
+        if is_address(each.address)
     )
     networks = []
     for text in found.spec.podCIDRs or [found.spec.podCIDR]:
@@ -100,7 +102,7 @@ class Ranges:
 
     def plausible(self, text: str) -> bool:
         """Whether an IP literal may be a machine's own address."""
-        address = plain_address(text)
+        address = unmapped_address(text)
         return not (
             address.is_loopback
             or address.is_link_local
@@ -113,7 +115,7 @@ class Ranges:
         """Why a node may not claim an IP literal as its own; None when it may."""
         if not self.plausible(text):
             return "reserved"
-        address = plain_address(text)
+        address = unmapped_address(text)
         return None if any(address in network for network in self._nodes) else "range"
 
     def fault_of_network(self, network: _Network) -> Refusal | None:
@@ -144,7 +146,7 @@ class Claim:
 
     def __init__(self, node: Node, claimed: str | _Network) -> None:
         if isinstance(claimed, str):
-            address = plain_address(claimed)
+            address = unmapped_address(claimed)
             self.version, self.first, self.last = address.version, int(address), int(address)
         else:
             self.version = claimed.version
@@ -267,7 +269,7 @@ class NodeIndex:
 
     def holder(self, host: str) -> Claim | None:
         """The accepted claim that contains an IP literal."""
-        address = plain_address(host)
+        address = unmapped_address(host)
         return self._held[address.version].overlapping(int(address), int(address))
 
 

@@ -103,7 +103,7 @@ class Reflector(Service, Generic[T]):
     async def _run(self) -> None:
         version = ""
         while True:
-            self._loop.turned(MAX_CYCLE)
+            self._loop.iteration_done(MAX_CYCLE)
             started = self._reactor.seconds()
             try:
                 if not version:

@@ -18,7 +18,7 @@ from superedge.interfaces import IReactor
 from superedge.net.descriptors import KEPT_BY_MONITORING
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.sockets import address_text
-from superedge.reactor.loops import standing_loops
+from superedge.reactor.loops import stalled_loops
 from superedge.web.idle import idle_client_check
 from superedge.web.server import ServerFactory
 from superedge.web.serverrequest import Request
@@ -86,7 +86,7 @@ class OpsServer(Service):
         self._remarks.append(remark)
 
     def _healthy(self) -> tuple[int, bytes]:
-        stalled = standing_loops()
+        stalled = stalled_loops()
         return (503, "".join(f"{each}\n" for each in stalled).encode()) if stalled else (200, b"ok\n")
 
     def _ready(self) -> tuple[int, bytes]:

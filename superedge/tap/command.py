@@ -17,8 +17,7 @@ from superedge import __version__
 from superedge.errors import EXIT_FAILED, SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.ops.logs import LogFile, make_observer
-from superedge.reactor.polling import poll_plainly
-from superedge.reactor.steadiness import steady
+from superedge.reactor.install import install
 from superedge.tap.compose import installed_reactor
 from superedge.tap.program import Program
 
@@ -39,8 +38,7 @@ class Root(MultiService):
         self._program = program
         self._reactor = reactor
         self._strict = strict
-        steady(self._reactor)
-        poll_plainly(self._reactor)
+        install(self._reactor)
         self._composition = program.compose(reactor)
         self._composition.setServiceParent(self)
 

@@ -18,8 +18,8 @@ from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
-from superedge.net.factory import MakingFactory
-from superedge.net.httpproxy import ProxiedEndpoint, Proxy
+from superedge.net.factory import CallableFactory
+from superedge.net.httpproxy import HTTPProxy, ProxiedEndpoint
 from superedge.net.servers import Servers
 from superedge.tls.contexts import ClientContextSource
 from superedge.web.pool import Pool
@@ -85,11 +85,11 @@ async def _tunnel_servers(reactor: IReactor, config: TunnelEdgeConfig) -> AsyncI
         endpoint = ClientEndpoint(reactor, address, tls, name, TIMEOUT)
         if config.proxy:
             where, credentials = parse_proxy(config.proxy)
-            proxy = Proxy(where, credentials, config.proxy_credentials)
+            proxy = HTTPProxy(where, credentials, config.proxy_credentials)
             endpoint = ProxiedEndpoint(reactor, address, proxy, tls, name, TIMEOUT)
         text = f"tunnel_edge.servers: {server}"
         try:
-            protocol: Any = await endpoint.connect(cast(Any, MakingFactory(Protocol)))
+            protocol: Any = await endpoint.connect(cast(Any, CallableFactory(Protocol)))
         except ConnectError as problem:
             yield Outcome(False, f"{text}: {problem}")
             continue

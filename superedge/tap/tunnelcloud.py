@@ -9,11 +9,11 @@ from twisted.application.service import MultiService
 
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.config.listeners import (
-    HttpListenerConfig,
-    HttpsListenerConfig,
+    HTTPListenerConfig,
+    HTTPSListenerConfig,
     ListenerConfig,
-    TcpListenerConfig,
-    TlsListenerConfig,
+    TCPListenerConfig,
+    TLSListenerConfig,
 )
 from superedge.config.root import Config
 from superedge.interfaces import IReactor, ITunnelListener
@@ -197,20 +197,20 @@ class TunnelBranch:
 
     def _listener(self, config: ListenerConfig) -> Listener:
         reactor, tunnel, watcher = self._reactor, self._tunnel, self._watcher
-        if isinstance(config, TcpListenerConfig):
-            from superedge.tunnel.listeners.tcp import TcpListener  # noqa: PLC0415
+        if isinstance(config, TCPListenerConfig):
+            from superedge.tunnel.listeners.tcp import TCPListener  # noqa: PLC0415
 
-            return TcpListener(reactor, tunnel, config)
-        if isinstance(config, TlsListenerConfig):
-            from superedge.tunnel.listeners.tls import TlsListener  # noqa: PLC0415
+            return TCPListener(reactor, tunnel, config)
+        if isinstance(config, TLSListenerConfig):
+            from superedge.tunnel.listeners.tls import TLSListener  # noqa: PLC0415
 
-            return TlsListener(reactor, tunnel, config)
-        if isinstance(config, HttpListenerConfig | HttpsListenerConfig):
-            from superedge.tunnel.listeners.http import HttpListener, HttpsListener  # noqa: PLC0415
+            return TLSListener(reactor, tunnel, config)
+        if isinstance(config, HTTPListenerConfig | HTTPSListenerConfig):
+            from superedge.tunnel.listeners.http import HTTPListener, HTTPSListener  # noqa: PLC0415
 
-            if isinstance(config, HttpsListenerConfig):
-                return HttpsListener(reactor, tunnel, config, watcher, self._denied)
-            return HttpListener(reactor, tunnel, config)
+            if isinstance(config, HTTPSListenerConfig):
+                return HTTPSListener(reactor, tunnel, config, watcher, self._denied)
+            return HTTPListener(reactor, tunnel, config)
         from superedge.tunnel.listeners.connect import ConnectListener  # noqa: PLC0415
 
         return ConnectListener(reactor, tunnel, config, watcher, self._directory, self._denied)

@@ -70,7 +70,7 @@ def _of_names(config: Config) -> Iterator[str]:
                 f"tunnel_edge.certificate: {edge.certificate}: the common name {name!r} is not a node name:"
                 " the cloud end accepts NAME or system:node:NAME with lower-case letters, digits, - and ."
             )
-        elif NameRules().reserves(node):
+        elif NameRules().is_reserved(node):
             yield (
                 f"tunnel_edge.certificate: {edge.certificate}: {node!r} is not allowed as a node name: it is"
                 " an address or a name within the cluster"

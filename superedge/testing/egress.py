@@ -19,7 +19,7 @@ from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
 from superedge.net.racing import ATTEMPT_DELAY, Attempt, first_of
-from superedge.net.sockets import peer_of
+from superedge.net.sockets import peer_sockaddr
 from superedge.net.transport import StreamTransport
 
 Connector = Callable[[str, int], IStreamClientEndpoint]
@@ -65,16 +65,16 @@ class ConnectProxyEndpoint(ClientEndpoint):
         self._target = target
         self._proxy = proxy
 
-    async def ways(self) -> list[Attempt[socket.socket]]:
+    async def attempts(self) -> list[Attempt[socket.socket]]:
         """The one through the proxy."""
-        reach = await super().ways()
+        reach = await super().attempts()
         return [lambda: Deferred.fromCoroutine(self._through(reach))]
 
     async def _through(self, reach: list[Attempt[socket.socket]]) -> socket.socket:
         """A socket to the proxy after its 200 response."""
         sock = await first_of(self._reactor, reach, ATTEMPT_DELAY)
         answer = _Answer()
-        transport = StreamTransport(sock, answer, self._reactor, peer_of(sock))
+        transport = StreamTransport(sock, answer, self._reactor, peer_sockaddr(sock))
         transport.startReading()
         transport.write(f"CONNECT {self._target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         try:

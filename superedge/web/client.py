@@ -11,7 +11,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from superedge.net.silence import tcp_socket
+from superedge.net.liveness import tcp_socket
 from superedge.web.channels import ResponseReceiver
 from superedge.web.errors import MessageError
 from superedge.web.h1 import End, Switched, chunk, last_chunk

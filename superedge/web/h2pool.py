@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ContextSource
 from superedge.net.errors import ConnectError
-from superedge.reactor.delayed import Later
+from superedge.reactor.delayedcalls import DelayedCalls
 from superedge.web.channels import UpstreamChannel
 from superedge.web.client import H1Connection
 from superedge.web.pool import Pool, is_proven, set_user_timeout
@@ -55,7 +55,7 @@ class H2Pool:
     def __init__(self, reactor: IReactor, pool: Pool, tls: ContextSource) -> None:
         """``tls`` offers `OFFERED`."""
         self._reactor = reactor
-        self._ends = Later(reactor)
+        self._ends = DelayedCalls(reactor)
         self._pool = pool
         self._tls = tls
         self._connections: list[H2Connection] = []
@@ -197,11 +197,11 @@ class H2Pool:
         """End the connections that use the identity's old files, after their streams or ``bound`` seconds."""
         old = list(self._connections)
         self.close_idle()
-        self._ends.call(bound, self._abort, old)
+        self._ends.call_later(bound, self._abort, old)
 
     def abort(self) -> None:
         """Abort every connection."""
-        self._ends.call_off()
+        self._ends.cancel_all()
         self._abort(self._connections)
 
     def _abort(self, connections: list[H2Connection]) -> None:

@@ -11,11 +11,11 @@ from twisted.internet.interfaces import IProtocol
 from superedge.config.addresses import TCPAddress
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.net.failover import connect_to_any
+from superedge.net.liveness import finish_probe, seconds_silent, start_probe, tcp_socket
 from superedge.net.servers import Servers
-from superedge.net.silence import answered, question, silence, tcp_socket
-from superedge.reactor.delayed import Later
+from superedge.reactor.delayedcalls import DelayedCalls
 from superedge.web.channels import SharedConnections
 from superedge.web.client import H1Connection
 
@@ -36,7 +36,7 @@ Made = TypeVar("Made", bound=IProtocol)
 def is_proven(transport: Any) -> bool:
     """Whether the peer was heard from in the last `PROVEN_WITHIN` seconds."""
     sock = tcp_socket(transport)
-    return sock is None or silence(sock) < PROVEN_WITHIN
+    return sock is None or seconds_silent(sock) < PROVEN_WITHIN
 
 
 def set_user_timeout(transport: Any) -> None:
@@ -65,7 +65,7 @@ class Pool:
         self._connections: dict[H1Connection, object] = {}
         self._probed: set[H1Connection] = set()
         """Connections with an outstanding probe."""
-        self._ends = Later(reactor)
+        self._ends = DelayedCalls(reactor)
         self.shared: SharedConnections | None = None
         """HTTP/2 connections with the same identity, if they are used."""
 
@@ -111,7 +111,7 @@ class Pool:
             endpoint = ClientEndpoint(
                 self._reactor, address, tls, self._server_name, timeout=self._connect_timeout
             )
-            return endpoint.connect(cast(Any, MakingFactory(build)))
+            return endpoint.connect(cast(Any, CallableFactory(build)))
 
         return cast(Made, await connect_to_any(self._reactor, self._servers, connect, NEXT_SERVER_DELAY))
 
@@ -140,16 +140,18 @@ class Pool:
             sock = tcp_socket(connection.transport)
             if sock is not None and connection not in self._probed:
                 self._probed.add(connection)
-                wait = question(sock)
-                self._ends.call(wait, self._check_probed, connection, wait)
+                wait = start_probe(sock)
+                self._ends.call_later(wait, self._check_probed, connection, wait)
         if self.shared is not None:
             self.shared.probe()
 
     def _check_probed(self, connection: H1Connection, waited: float) -> None:
         self._probed.discard(connection)
         sock = tcp_socket(connection.transport)
-        if connection in self._connections and sock is not None and not answered(sock, waited):
-            connection.give_up(f"the path to the server is gone: no packet from it for {silence(sock):.0f} s")
+        if connection in self._connections and sock is not None and not finish_probe(sock, waited):
+            connection.give_up(
+                f"the path to the server is gone: no packet from it for {seconds_silent(sock):.0f} s"
+            )
 
     def close_idle(self, before: float | None = None) -> None:
         """Close idle connections: all, or those unused since ``before`` (reactor seconds)."""
@@ -169,7 +171,7 @@ class Pool:
         self.close_idle()
         current = self._tls.current()
         old = [connection for connection, used in self._connections.items() if used is not current]
-        self._ends.call(bound, self._abort, old)
+        self._ends.call_later(bound, self._abort, old)
         if self.shared is not None:
             self.shared.replace(bound)
 
@@ -181,7 +183,7 @@ class Pool:
     def abort(self) -> None:
         """Abort every connection."""
         self._idle.clear()
-        self._ends.call_off()
+        self._ends.cancel_all()
         self._abort(list(self._connections))
         if self.shared is not None:
             self.shared.abort()

@@ -11,8 +11,8 @@ from twisted.trial.unittest import TestCase
 
 from superedge.config.ops import OpsConfig
 from superedge.liteapiserver.upstream import timeouts
-from superedge.net import silence
-from superedge.net.sockets import prepare
+from superedge.net import liveness
+from superedge.net.sockets import set_options
 from superedge.ops.http import OpsServer
 from superedge.web import pool
 from tests.faults.link import FaultyLink
@@ -120,14 +120,14 @@ class SilentTests(TestCase):
 
 class SilenceTests(TestCase):
     async def test_a_peer_whose_kernel_lives_answers_for_a_program_that_does_not(self) -> None:
-        self.patch(silence, "ANSWER_WITHIN", 1.5)
+        self.patch(liveness, "ANSWER_WITHIN", 1.5)
         with socket.create_server(("127.0.0.1", 0)) as server:
             sock = socket.create_connection(server.getsockname())
-            prepare(sock)
+            set_options(sock)
             self.addCleanup(sock.close)
             await deferLater(reactor, 0.3)
-            self.assertGreaterEqual(silence.silence(sock), 0.25)
-            waited = silence.question(sock)
+            self.assertGreaterEqual(liveness.seconds_silent(sock), 0.25)
+            waited = liveness.start_probe(sock)
             await deferLater(reactor, waited)
-            self.assertTrue(silence.answered(sock, waited))
-            self.assertFalse(silence.answered(sock, 0.0))
+            self.assertTrue(liveness.finish_probe(sock, waited))
+            self.assertFalse(liveness.finish_probe(sock, 0.0))

@@ -63,7 +63,8 @@ class NodeTests(SynchronousTestCase):
         settings = self.settings(self.own, cluster_domain="shop.local", reserved_names=["cloud-*"])
         rules = name_rules(settings, None)
         found = [
-            rules.reserves(name) for name in ("a.shop.local", "cloud-1", "10.1", "a.cluster.local", "b.svc")
+            rules.is_reserved(name)
+            for name in ("a.shop.local", "cloud-1", "10.1", "a.cluster.local", "b.svc")
         ]
         self.assertEqual(found, [True, True, True, False, False])
 

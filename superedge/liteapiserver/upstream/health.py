@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from superedge.liteapiserver import metrics
-from superedge.reactor.delayed import Later
+from superedge.reactor.delayedcalls import DelayedCalls
 from superedge.reactor.loops import Loop
 
 MIN_PROBE_INTERVAL = 0.25
@@ -152,7 +152,7 @@ class Health:
         self._waiters: list[Deferred[bool]] = []
         self._slow_request = False
         self._pausing: Deferred[None] | None = None
-        self._early_probe = Later(reactor)
+        self._early_probe = DelayedCalls(reactor)
         self._loop = Loop(reactor, "the probe of the cloud", self._run, self._due)
         self.on_offline: Callable[[], None] = lambda: None
         self.on_online: Callable[[], None] = lambda: None
@@ -166,7 +166,7 @@ class Health:
     def stop(self) -> None:
         """Stop the probes."""
         self._loop.stop()
-        self._early_probe.call_off()
+        self._early_probe.cancel_all()
 
     def request_answered(self) -> float:
         """Note that an API server responded, or sent more of a response; returns the reactor seconds."""
@@ -219,7 +219,7 @@ class Health:
             return
         early = self._probe_ended + MIN_PROBE_INTERVAL - self._reactor.seconds()
         if early > 0:
-            self._early_probe.call(early, self._shorten_pause)
+            self._early_probe.call_later(early, self._shorten_pause)
         else:
             self._end_pause()
 
@@ -248,7 +248,7 @@ class Health:
             if result is not ProbeResult.FAILED and self.online:
                 self.on_probe_success()
             self._notify_waiters(result is ProbeResult.READY)
-            self._loop.turned(self._due)
+            self._loop.iteration_done(self._due)
             await self._pause()
 
     async def _pause(self) -> None:

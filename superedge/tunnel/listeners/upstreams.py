@@ -1,4 +1,4 @@
-"""HTTP connections to targets on nodes: streams that are kept for the next request."""
+"""A pool of HTTP connections to targets on nodes; each connection is a stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_IDLE = 16
 
 
 class Target(NamedTuple):
-    """An address on a node, and the kind of stream that leads there."""
+    """An address on a node, and the kind of stream to open."""
 
     node: str
     address: str
@@ -23,7 +23,7 @@ class Target(NamedTuple):
 
 
 class Upstreams:
-    """Gives connections; an idle one is used again, the last used first."""
+    """Reuses idle connections, the last used first, and opens new ones."""
 
     def __init__(self, reactor: IReactor, tunnel: Tunnel, dial_timeout: float) -> None:
         self._reactor = reactor
@@ -80,13 +80,13 @@ class Upstreams:
         connection.transport.loseConnection()
 
     def close_idle(self, before: float) -> None:
-        """Close what was not used since ``before`` (reactor seconds)."""
+        """Close the connections that are idle since ``before`` (reactor seconds) or longer."""
         for target, idle in list(self._idle.items()):
             for connection in [each for each in idle if each.idle_since <= before]:
                 self._lost(target, connection)
                 self._end(connection)
 
     def close(self) -> None:
-        """Keep none from here on."""
+        """Close the idle connections, and keep none from now on."""
         self._closed = True
         self.close_idle(self._reactor.seconds())

@@ -18,7 +18,7 @@ from superedge.errors import ConfigError, SuperEdgeError
 from superedge.interfaces import IHealthChecker, IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.tls.contexts import ClientContextSource
 from superedge.web.channels import SwitchedConnection
 from superedge.web.client import H1Connection
@@ -122,7 +122,7 @@ class WebChecker:
                 return await self._exchange(idle, head)
         name = self._options.server_name or None
         endpoint = ClientEndpoint(self._reactor, address, self._tls, name, timeout)
-        made = await endpoint.connect(cast(Any, MakingFactory(lambda: self._connection(address))))
+        made = await endpoint.connect(cast(Any, CallableFactory(lambda: self._connection(address))))
         return await self._exchange(cast(H1Connection, made), head)
 
     def _connection(self, address: TCPAddress) -> H1Connection:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.reactor.delayed import Later
+from superedge.reactor.delayedcalls import DelayedCalls
 
 
-class LaterTests(SynchronousTestCase):
-    def test_called_in_time_unless_called_off(self) -> None:
+class DelayedCallsTests(SynchronousTestCase):
+    def test_called_in_time_unless_cancelled(self) -> None:
         clock, done = Clock(), list[int]()
-        later = Later(clock)
+        calls = DelayedCalls(clock)
         for delay in (1, 2, 3):
-            later.call(delay, done.append, delay)
+            calls.call_later(delay, done.append, delay)
         clock.advance(1)
         self.assertEqual(done, [1])
-        later.call_off()
-        later.call_off()
+        calls.cancel_all()
+        calls.cancel_all()
         self.assertEqual(clock.getDelayedCalls(), [])
-        later.call(1, done.append, 4)
+        calls.call_later(1, done.append, 4)
         clock.advance(5)
         self.assertEqual(done, [1, 4])

@@ -1,6 +1,6 @@
-"""How long a TCP peer has been silent, as the kernel knows it, and asking it for a sign of life.
+"""How long a TCP peer has been silent, as the kernel reports it, and TCP keepalive probes on demand.
 
-The peer's kernel answers for a program that is busy: who says nothing here has no path to us any more.
+The peer's kernel answers a probe even when its program is busy, so an unanswered probe means a broken path.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any
 
 from superedge.net.sockets import KEEPALIVE, set_keepalive
 
-# Of struct tcp_info (linux/tcp.h): tcpi_rto, microseconds; time since the last data and ACK, milliseconds.
+# Offsets in struct tcp_info (linux/tcp.h): tcpi_rto in microseconds; time since the last data and ACK in ms.
 _SIZE = 60
 _RTO, _LAST_DATA, _LAST_ACK = 8, 52, 56
 ANSWER_WITHIN = 2.5
-"""Seconds that a questioned peer has, beyond those until our kernel sends again what is not acknowledged."""
+"""Seconds that a peer has to answer a probe, in addition to the retransmission timeout."""
 _LONGEST_WAIT = 8.0
 
 
-def silence(sock: socket.socket) -> float:
-    """Seconds since anything came from the peer of a TCP connection."""
+def seconds_silent(sock: socket.socket) -> float:
+    """Seconds since the last segment from the peer of a TCP connection."""
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
     return min(_field(info, _LAST_DATA), _field(info, _LAST_ACK)) / 1000
 
@@ -30,21 +30,21 @@ def _field(info: bytes, offset: int) -> int:
     return value
 
 
-def question(sock: socket.socket) -> float:
-    """Have the kernel ask the peer now; in how many seconds `silence` tells whether it answered."""
+def start_probe(sock: socket.socket) -> float:
+    """Have the kernel probe the peer now. Return the seconds after which to call `finish_probe`."""
     set_keepalive(sock, 1, 1, 5)
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
     return ANSWER_WITHIN + min(_field(info, _RTO) / 1e6, _LONGEST_WAIT)
 
 
-def answered(sock: socket.socket, waited: float) -> bool:
-    """Whether anything came in the ``waited`` seconds since `question`."""
+def finish_probe(sock: socket.socket, waited: float) -> bool:
+    """Whether a segment came in the ``waited`` seconds since `start_probe`."""
     set_keepalive(sock, *KEEPALIVE)
-    return silence(sock) < waited
+    return seconds_silent(sock) < waited
 
 
 def tcp_socket(transport: Any) -> socket.socket | None:
-    """The TCP socket of a transport, if it has one that is open."""
+    """The open TCP socket of a transport, if it has one."""
     sock: socket.socket | None = getattr(transport, "socket", None)
     if sock is None or sock.fileno() < 0 or sock.family == socket.AF_UNIX:
         return None

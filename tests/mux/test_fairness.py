@@ -10,7 +10,7 @@ from superedge.mux.frames import ACK, FRAMES_AT_ONCE, HEADER_SIZE, PING, SYN, he
 from tests.mux.pair import Pair
 
 
-class TurnTests(SynchronousTestCase):
+class FairnessTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.pair = Pair()
         self.pair.pump()

@@ -1,4 +1,4 @@
-"""What is written to be sent soon leaves at the end of the reactor's round, in order, and before any end."""
+"""`write_soon` sends at the end of the reactor iteration, in order, and before the connection ends."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from superedge.config.addresses import Address
-from superedge.reactor.rounds import Round
+from superedge.reactor.iterations import ReactorIteration
 from tests.net.test_endpoints import BIG, Collector, EndpointCase, reactor
 from tests.producers import Producer
 
 
-class RoundTests(EndpointCase):
+class IterationTests(EndpointCase):
     async def both_ends(self, secure: bool) -> tuple[Any, Any]:
         ca = self.authority("tls" if secure else "plain")
         tls = self.server_tls(ca, wanted="none") if secure else None
@@ -34,7 +34,7 @@ class RoundTests(EndpointCase):
             self.assertEqual(await server.ended, b"one two three " + BIG + b" four")
             await client.lost
 
-    async def test_nothing_is_sent_before_the_round_is_over(self) -> None:
+    async def test_nothing_is_sent_before_the_iteration_ends(self) -> None:
         client, server = await self.both_ends(False)
         client.transport.write_soon(b"one")
         self.assertEqual(client.transport.unsent(), 3)
@@ -53,35 +53,35 @@ class RoundTests(EndpointCase):
         clock, over = Clock(), []
 
         class Broken:
-            def round_over(self) -> None:
+            def iteration_ended(self) -> None:
                 raise ValueError("broken")
 
         class Whole:
-            def round_over(self) -> None:
+            def iteration_ended(self) -> None:
                 over.append(self)
 
         for each in (Broken(), Whole()):
-            Round.of(clock).add(each)
+            ReactorIteration.of(clock).add(each)
         clock.advance(0)
         self.assertEqual(len(over), 1)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     async def test_when_no_other_has_anything_to_send_it_leaves_at_once(self) -> None:
         client, server = await self.both_ends(False)
-        the_round = Round.of(reactor)
+        iteration = ReactorIteration.of(reactor)
         client.transport.write_soon(b"one")
-        the_round.alone = True
+        iteration.single_event = True
         client.transport.write_soon(b"two")
         self.assertEqual(client.transport.unsent(), 6, "behind what waits")
         await self.turn()
         client.transport.write_soon(b"three")
         self.assertEqual(client.transport.unsent(), 0)
-        the_round.alone = False
+        iteration.single_event = False
         client.transport.loseConnection()
         self.assertEqual(await server.ended, b"onetwothree")
         await client.lost
 
-    async def test_a_connection_that_is_dropped_in_the_round_sends_nothing(self) -> None:
+    async def test_a_connection_that_is_dropped_in_the_iteration_sends_nothing(self) -> None:
         client, server = await self.both_ends(False)
         client.transport.write_soon(b"never")
         client.transport.abortConnection()
