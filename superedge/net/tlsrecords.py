@@ -21,25 +21,30 @@ class RecordCounter:
 
         Where that is, or ``end``, and how many records ended on the way.
         """
-        left, whole = self._left, 0
-        while True:
-            if left > end - at:
-                self._left = left - (end - at)
-                return end, whole
-            if left:
-                at, left = at + left, 0
-                whole += 1
-                if whole == most:
-                    break
-            if end - at < _HEAD or self._head:
-                head = self._head + bytes(data[at : min(at + _HEAD - len(self._head), end)])
-                at += len(head) - len(self._head)
-                if len(head) < _HEAD:
-                    self._head = head
-                    break
-                self._head, left = b"", head[3] << 8 | head[4]
-            else:
-                left = data[at + 3] << 8 | data[at + 4]
-                at += _HEAD
-        self._left = 0
-        return at, whole
+        left, begun = self._left, True
+        if self._head:
+            head = self._head + bytes(data[at : min(at + _HEAD - len(self._head), end)])
+            at += len(head) - len(self._head)
+            if len(head) < _HEAD:
+                self._head = head
+                return at, 0
+            self._head, left = b"", head[3] << 8 | head[4]
+        elif not left:
+            begun = False
+        behind = at + left  # the record under way
+        whole = 0 if begun else -1
+        while behind <= end - _HEAD:
+            whole += 1
+            if whole == most:
+                self._left = 0
+                return behind, whole
+            behind += _HEAD + (data[behind + 3] << 8 | data[behind + 4])
+        if behind > end:
+            self._left = behind - end
+        else:
+            whole += 1
+            self._left = 0
+            if whole == most:
+                return behind, whole
+            self._head = bytes(data[behind:end])
+        return end, whole

@@ -25,6 +25,8 @@ from superedge.net.transport import StreamTransport
 READ_SIZE = 128 * 1024
 SLICE = 64 * 1024
 """Most bytes handed to the engine at once: its buffers keep the size they once had."""
+INCOMING_SLICE = 48 * 1024
+"""As SLICE, of what comes in: some of a record, at most 16 KiB, may wait in the same buffer."""
 RECORDS = 256
 """Most records handed to it at once. Those without data of the peer's can cost more than any others."""
 BARREN_RECORDS = 64
@@ -117,7 +119,9 @@ class TLSTransport(StreamTransport):
                 if at == size:
                     self.startReading()
                     return self._send_control()
-                at, _ = self._feed(at, size, 1)
+                stop, _ = self._records.take(_cipher_view, at, min(at + INCOMING_SLICE, size), 1)
+                self._incoming.write(_cipher_view[at:stop])
+                at = stop
             except ssl.SSLError as problem:
                 self._failed(describe_tls_failure(problem))
                 self._send_control()  # the alert that tells the peer why
@@ -184,11 +188,15 @@ class TLSTransport(StreamTransport):
         incoming, read_into, done = self._incoming, self._read_into, 0
         end: Exception | None = None
         total = 0
+        take = self._records.take
         while end is None:
-            at, barren = self._feed(at, size, RECORDS)
-            total += barren
+            stop, whole = take(_cipher_view, at, min(at + INCOMING_SLICE, size), RECORDS)
+            incoming.write(_cipher_view[at:stop])
+            at = stop
+            total += whole
+            barren = whole or 1  # what is not whole may be no record at all: the engine tells
             try:
-                while incoming.pending:
+                while barren:
                     room = _plain_view[done:] if done else _plain_view
                     count = read_into(len(room), room)
                     if not count:
@@ -203,7 +211,7 @@ class TLSTransport(StreamTransport):
                 # In TLS 1.3 a server's verdict on our certificate arrives after the handshake.
                 self._failed(f"TLS failed: {_reason(problem)}")
                 end = main.CONNECTION_LOST
-            if barren > 0 and self._too_many(barren):
+            if barren and whole and self._too_many(barren):
                 self._failed("the peer sends too many TLS records without data")
                 end = main.CONNECTION_LOST
             if at == size:
@@ -212,12 +220,6 @@ class TLSTransport(StreamTransport):
         if self._outgoing.pending:  # an answer to a key update, or an alert
             self._send_control()
         return done, end
-
-    def _feed(self, at: int, size: int, most: int) -> tuple[int, int]:
-        """Hand over at most ``most`` records of ``_cipher_view[at:size]``: up to where, and how many."""
-        stop, records = self._records.take(_cipher_view, at, min(at + SLICE, size), most)
-        self._incoming.write(_cipher_view[at:stop])
-        return stop, records
 
     def _too_many(self, barren: int) -> bool:
         """Whether so many records without data are more than a peer may send."""

@@ -7,7 +7,6 @@ writes the chunks anew.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Any
 
 from superedge.web.errors import MessageError
@@ -19,15 +18,13 @@ MAX_LINES = 64 * 1024
 
 WHOLE_LINE = 40
 """Bytes of the longest size line that is read in one step."""
+MAX_KNOWN = 2048
 
 _SIZE = re.compile(rb"[ \t]*0*([0-9A-Fa-f]{1,15})[ \t\r]*(?:;.*)?", re.DOTALL).fullmatch
 
-
-@lru_cache(maxsize=2048)
-def _size_of(line: bytes) -> int:
-    """The size that a line without its LF says, -1 when it is none."""
-    found = _SIZE(line)
-    return -1 if found is None else int(found[1], 16)
+# By the end of one chunk's data and the size line behind it: the size. The data may end there, too.
+_NOTHING = {b"\r\n": 0}
+_known = dict(_NOTHING)
 
 
 class ChunkReader:
@@ -45,6 +42,8 @@ class ChunkReader:
         """The beginning of a line whose end has not come."""
         self._trailer_lines: list[bytes] | None = None
         self._size = 0
+        self._width = 5
+        """Bytes of the last size line: most are as long as the one before."""
 
     def feed(self, data: bytes, pieces: list[Any]) -> int:
         """Append what ``data`` holds of the body; the index behind the body's end, -1 while that is to come.
@@ -53,20 +52,37 @@ class ChunkReader:
         """
         at, size = 0, len(data)
         while at < size:
-            if self._at_size:  # a whole chunk, as nearly all come
-                begin = data.find(b"\r\n", at, at + WHOLE_LINE) + 2
-                end = begin + _size_of(data[at : begin - 2]) if begin > 1 else begin
-                if end > begin > 1 and data.startswith(b"\r\n", end):
+            if self._at_size:  # whole chunks, as nearly all come
+                width = self._width
+                known = _known.get(b"\r\n" + data[at : at + width])
+                while True:
+                    if known is None:
+                        known = self._read_size(data, at)
+                        width = self._width
+                    if not known:
+                        break
+                    begin = at + width
+                    end = begin + known
+                    line = data[end : end + width + 2]
+                    known = _known.get(line)
+                    if known is None and line[:2] != b"\r\n":
+                        break
                     pieces.append(data[begin:end])
                     at = end + 2
-                    continue
+                if at == size:
+                    return -1
                 self._at_size = False
-            if self._left:
-                piece = data[at : at + self._left]
+            left = self._left
+            if left:
+                piece = data[at : at + left]
                 pieces.append(piece)
                 at += len(piece)
-                self._left -= len(piece)
-                self._data_ends = not self._left
+                self._left = left - len(piece)
+                if data.startswith(b"\r\n", at):
+                    self._at_size = True
+                    at += 2
+                else:
+                    self._data_ends = not self._left
                 continue
             end = data.find(b"\n", at)
             if end < 0:
@@ -81,6 +97,19 @@ class ChunkReader:
             if self._take(line):
                 return at
         return -1
+
+    def _read_size(self, data: bytes, at: int) -> int:
+        """What a whole size line says that is not known; 0 when it is none, or the last."""
+        end = data.find(b"\n", at, at + WHOLE_LINE)
+        found = _SIZE(data, at, end) if data.startswith(b"\r\n", end - 1) else None
+        size = int(found[1], 16) if found is not None else 0
+        if size:
+            self._width = end + 1 - at
+            if len(_known) >= MAX_KNOWN:
+                _known.clear()
+                _known.update(_NOTHING)
+            _known[b"\r\n" + data[at : end + 1]] = size
+        return size
 
     def _take(self, line: bytes) -> bool:
         """Take a line; whether it was the last."""

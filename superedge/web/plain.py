@@ -23,6 +23,8 @@ from superedge.web.heads import (
 
 MAX_PLAIN = 4096
 """Bytes of the longest head that is read here; with the numbers kept it bounds what they occupy."""
+CHUNKED = -1
+"""In the place of the length of a body that comes in chunks."""
 
 _LINE = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)"
@@ -31,7 +33,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([\t -~\x80-\xff]*)").f
 _REQUEST_LINE = re.compile(rb"(GET|HEAD) (/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*) HTTP/1\.1").fullmatch
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}").fullmatch
 # What tells where a message ends otherwise than by its length, or what comes after it.
-_DECIDES = frozenset({b"transfer-encoding", b"upgrade", b"expect"})
+_DECIDES = frozenset({b"upgrade", b"expect"})
 _NO_BODY = frozenset({204, 304})
 
 _OWN = (b"\r\nAudit-Id: ", b"\r\nDate: ")
@@ -102,7 +104,7 @@ def _without(lines: bytes, bound: list[bytes]) -> bytes:
 def _request_lines(lines: bytes) -> tuple[Headers, Passing] | None:
     """Read the headers of a request, which are the same in all that one client asks for."""
     found = _read(lines[:-2].split(b"\r\n"), SERVER_BOUND)
-    if found is None or b"content-length" in found.noted:
+    if found is None or b"content-length" in found.noted or b"transfer-encoding" in found.noted:
         return None
     return found.headers, (_without(lines, found.bound), found.noted)
 
@@ -132,16 +134,24 @@ def _known(head: bytes) -> _Known | None:
     found = _read(lines, HOP_BY_HOP)
     if status is None or found is None:
         return None
-    code, length = int(status[1]), found.noted.get(b"content-length", b"")
-    if code in _NO_BODY or not _LENGTH(length):
+    code, length = int(status[1]), _body_length(found.noted)
+    if code in _NO_BODY or length is None:
         return None
-    return _Known(code, status[2], len(first) + 2, found.noted, found.bound, int(length))
+    return _Known(code, status[2], len(first) + 2, found.noted, found.bound, length)
+
+
+def _body_length(noted: dict[bytes, bytes]) -> int | None:
+    """None unless the body's length is plain, or it comes in chunks."""
+    length, coding = noted.get(b"content-length"), noted.get(b"transfer-encoding")
+    if length is None:
+        return CHUNKED if coding == b"chunked" else None
+    return int(length) if coding is None and _LENGTH(length) else None
 
 
 def plain_response(data: bytes) -> tuple[bytes, ResponseHead, int] | None:
-    """The head at the beginning of a response, as it came and as it reads, and the length of the body.
+    """The head at the beginning of a response, as it came and as it reads, and the body's length or CHUNKED.
 
-    Not for the response to HEAD, nor for one whose body has no known length.
+    Not for the response to HEAD, nor for one whose body ends with the connection.
     """
     end = data.find(b"\r\n\r\n", 0, MAX_PLAIN)
     if end < 0:

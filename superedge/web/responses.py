@@ -14,7 +14,7 @@ from superedge.web.errors import MessageError
 from superedge.web.fields import parse_fields, without_controls
 from superedge.web.h1 import MAX_HEAD, End, Switched
 from superedge.web.heads import Headers, ResponseHead, header_lines
-from superedge.web.plain import plain_response
+from superedge.web.plain import CHUNKED, plain_response
 
 _BEGINNING = b"HTTP/1."
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([1-9][0-9][0-9])(?:[ \t]+(.*))?", re.DOTALL).fullmatch
@@ -49,7 +49,7 @@ class ResponseReader:
         self._problem: MessageError | None = None
         """What stands behind a whole response; raised when more is read."""
         self._last: tuple[bytes, ResponseHead, int] | None = None
-        """The last plain head as it came, what it says, and the length of its body."""
+        """The last plain head as it came, what it says, and the length of its body, or CHUNKED."""
 
     def expect(self, head_only: bool) -> None:
         """The next response is to a HEAD request: it has no body whatever its headers say."""
@@ -65,19 +65,33 @@ class ResponseReader:
         """The events that the bytes complete. Raises MessageError; then the connection is of no use."""
         if self._problem is not None:
             raise self._problem
-        if not (self._left or self._head or self._head_only or self._endless) and self._chunks is None:
-            last = self._last
-            if (
-                last is not None
-                and data.startswith(last[0])
-                and len(data) == len(last[0]) + last[2]
-                and last[2]
-            ):
-                return [last[1], data[len(last[0]) :], _END]
         events: list[ResponseEvent] = []
+        if self._left:
+            data = self._take_body(data, events)
+        elif (chunks := self._chunks) is not None:
+            end = chunks.feed(data, events)
+            if end < 0:
+                return events
+            data = self._behind_chunks(chunks, data, end, events)
+        elif not (self._head or self._head_only or self._endless):
+            last = self._last
+            if last is None or not data.startswith(last[0]):
+                last = self._last = plain_response(data)
+            if last is not None:
+                raw, head, length = last
+                data = data[len(raw) :]
+                if length and len(data) == length:
+                    return [head, data, _END]
+                events.append(head)
+                if length == CHUNKED:
+                    self._chunks = ChunkReader()
+                elif length:
+                    self._left = length
+                else:
+                    events.append(_END)
+        if not data:
+            return events
         try:
-            if self._chunks is not None:
-                data = self._take_chunks(self._chunks, data, events)
             while data:
                 data = self._step(data, events)
         except MessageError as problem:
@@ -97,16 +111,6 @@ class ResponseReader:
         if self._endless:
             events.append(data)
             return b""
-        if not self._head and not self._head_only:
-            last = self._last
-            if last is None or not data.startswith(last[0]):
-                last = self._last = plain_response(data)
-            if last is not None:
-                raw, head, self._left = last
-                events.append(head)
-                if not self._left:
-                    events.append(_END)
-                return data[len(raw) :]
         return self._take_head(data, events)
 
     def _take_body(self, data: bytes, events: list[ResponseEvent]) -> bytes:
@@ -122,8 +126,11 @@ class ResponseReader:
 
     def _take_chunks(self, chunks: ChunkReader, data: bytes, events: list[ResponseEvent]) -> bytes:
         end = chunks.feed(data, events)
-        if end < 0:
-            return b""
+        return b"" if end < 0 else self._behind_chunks(chunks, data, end, events)
+
+    def _behind_chunks(
+        self, chunks: ChunkReader, data: bytes, end: int, events: list[ResponseEvent]
+    ) -> bytes:
         self._chunks = None
         events.append(End(chunks.trailers))
         return data[end:]

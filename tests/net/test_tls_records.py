@@ -21,7 +21,7 @@ from tests.net.tls13 import DATA, RecordClient
 
 class CountTests(SynchronousTestCase):
     @given(
-        st.lists(st.integers(1, 700), max_size=12),
+        st.lists(st.integers(0, 700), max_size=12),
         st.lists(st.integers(1, 300), min_size=1),
         st.integers(1, 3),
     )

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.web.h1 import End, RequestReader
 from superedge.web.heads import HOP_BY_HOP, RequestHead, ResponseHead, header_lines, split_headers
-from superedge.web.plain import MAX_PLAIN, plain_request, plain_response
+from superedge.web.plain import CHUNKED, MAX_PLAIN, plain_request, plain_response
 from superedge.web.responses import ResponseReader
 from tests.web.test_h1 import GET, merged
 
@@ -105,9 +105,10 @@ class PlainTests(SynchronousTestCase):
             return
         raw, head, length = plain
         self.assertTrue(data.startswith(raw))
-        whole = raw + b"x" * length
+        content = b"x" * length if length != CHUNKED else b"ab"
+        whole = raw + (content if length != CHUNKED else b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
         parsed = read(ResponseReader(), whole, 5)
-        self.assertEqual(parsed, [head, *([b"x" * length] if length else []), End([])])
+        self.assertEqual(parsed, [head, *([content] if content else []), End([])])
         self.assertEqual(merged(ResponseReader().feed(whole)), parsed)
         kept, noted = head.passed_on()
         headers, said = split_headers(head.headers, HOP_BY_HOP)
@@ -124,6 +125,9 @@ class PlainTests(SynchronousTestCase):
         raw, head, length = plain
         self.assertEqual((raw + b"ab", length), (answer, 2))
         self.assertEqual(head.passed_on()[0], b"Content-Length: 2\r\nX: y\r\n")
+        plain = plain_response(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n")
+        assert plain is not None
+        self.assertEqual((plain[2], plain[1].passed_on()[0]), (CHUNKED, b"X: y\r\n"))
 
     def test_values_of_its_own(self) -> None:
         """An answer like one before, but for Date and Audit-Id, is told as it is."""

@@ -15,6 +15,8 @@ from superedge.web.heads import Headers, ResponseHead
 from superedge.web.responses import ResponseReader
 from tests.web.test_h1 import merged
 
+SIZE_LINES = (b"%x\r\n", b"%X\r\n", b"0%x\r\n", b"%x\n", b"%x;a\n", b"%x ;a\r\n")
+
 
 def read(data: bytes, size: int, head_only: bool = False) -> list[object]:
     reader = ResponseReader()
@@ -52,10 +54,32 @@ class LenientTests(SynchronousTestCase):
             b" 2\r\nab\r\n1 ;x=y\r\nc\r\n0  \r\n\r\n",
             b"2\nab\n1\nc\n0\n\n",
             b"00000000000000000003\r\nabc\r\n0\r\n\r\n",
+            b"3;x\nabc\r\n0\r\n\r\n",
+            b"3\r\r\nabc\r\n0\r\n\r\n",
         ):
             head, found = self.message(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
             self.assertEqual(found, b"abc", body)
             self.assertTrue(head.bounded and head.keep_alive)
+
+    @settings(max_examples=100, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from([1, 2, 15, 16, 255, 256]), st.sampled_from(SIZE_LINES)), max_size=8
+        ),
+        st.integers(1, 900),
+    )
+    def test_chunks_of_any_size(self, chunks: list[tuple[int, bytes]], cut: int) -> None:
+        content = [bytes([at]) * size for at, (size, _) in enumerate(chunks, 65)]
+        sent = [line % len(each) + each + b"\r\n" for each, (_, line) in zip(content, chunks, strict=True)]
+        data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(sent) + b"0\r\n\r\n"
+        body = b"".join(content)
+        self.assertEqual(read(data, cut)[1:], [*([body] if body else []), End([])])
+
+    def test_a_chunk_that_does_not_end_is_refused(self) -> None:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for chunks in (b"2\r\nab\r\n2\r\nabc\r\n", b"2\r\nab\r\n2\r\nab2\r\nab\r\n", b"2\r\nab\r\n\r\n"):
+            for size in (1, 100):
+                self.assertRaises(MessageError, read, head + chunks, size)
 
     def test_the_same_length_said_twice_is_said_once(self) -> None:
         for fields in (

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import JSON_FAULTS, DecodeError
+from superedge.kube.memo import memo
 from superedge.liteapiserver.access.expiring import BOOT, NEVER, Expiring
 from superedge.liteapiserver.access.jwt import SUBJECT, Claims, TokenError
 from superedge.liteapiserver.cache import records
@@ -75,6 +76,11 @@ def read_claims(token: str) -> _Claims | None:
     return claims if claims.sub else None
 
 
+@memo(256)
+def _digest(token: str) -> str:
+    return sha256(token.encode()).hexdigest()
+
+
 class Identified(NamedTuple):
     """Of a token: a name for the cache, its hash, its subject and Unix time of expiry if it has them."""
 
@@ -117,7 +123,7 @@ class Credentials:
         All tokens of one subject of one issuer have one name. A token that claims to be of the cluster's
         issuer and is not signed by it has a name of its own, whoever else may accept it.
         """
-        digest = sha256(token.encode()).hexdigest()
+        digest = _digest(token)
         found = self._identified.get(digest)
         if found is None:
             found = self._identify(token, digest)
@@ -153,10 +159,11 @@ class Credentials:
 
     def is_judged(self, token: str) -> bool:
         """Whether the cloud said that the token is good, and has not refused it since."""
-        known = self._judged.get(self.identify(token).digest)
+        digest = self.identify(token).digest
+        known = self._judged.get(digest)
         if known is None or known.refused:
             return False
-        self._judged.use(self.identify(token).digest)
+        self._judged.use(digest)
         return True
 
     def accepted(self, token: str, username: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from superedge.kube.media import JSON, without_cbor
+from superedge.kube.memo import memo
 from superedge.kube.request import RequestInfo, parse_request
 from superedge.liteapiserver.access.authrequests import is_question
 from superedge.liteapiserver.access.caller import acting_as
@@ -34,12 +35,10 @@ class Incoming:
     def __init__(self, head: RequestHead, host: bytes, filters: Filters, share_all: bool) -> None:
         """``host`` is the cloud's name; ``share_all`` whether not watches alone may share connections."""
         lines, noted = head.passed_on()
-        lines = without_front_proxy(lines)
         accept = noted.get(b"accept", b"")
-        websocket = head.upgrade and noted.get(b"upgrade", b"").lower() == b"websocket"
-        self.token = presented_token(lines, websocket)
-        """See `presented_token`."""
-        self.acting_as = acting_as(lines)
+        lines, self.token, self.acting_as = _presented(
+            lines, noted.get(b"upgrade", b"") if head.upgrade else b""
+        )
         info = parse_request(head.method, head.target, accept)
         self.acceptable = True
         """Whether the client takes the form in which alone what is filtered is shown."""
@@ -60,6 +59,13 @@ class Incoming:
         # A protocol that a request switches to needs a connection of its own.
         self.shares = (share_all or info.verb == "watch") and not (head.upgrade or info.opaque)
         """Whether it may share a connection with others."""
+
+
+@memo(256)
+def _presented(lines: bytes, upgrade: bytes) -> tuple[bytes, str | None, str]:
+    """The headers to forward; and see `presented_token` and `acting_as`."""
+    lines = without_front_proxy(lines)
+    return lines, presented_token(lines, upgrade.lower() == b"websocket"), acting_as(lines)
 
 
 def _in_plain_form(lines: bytes) -> bytes:
