@@ -190,6 +190,15 @@ class HostileTests(LinkCase):
         with contextlib.suppress(ConnectError):  # TLS 1.3 tells it now or at the first byte
             await self.refused(await self.dial("edge-1", "edge-2", authority=foreign))
 
+    async def test_a_peer_has_two_links_and_no_more(self) -> None:
+        one = self.start("edge-1")
+        first, second = [await self.dial("edge-1", "edge-2") for _ in range(2)]
+        for peer in (first, second):
+            peer.say(Hello(NOW, False, 16))
+        await self.refused(await self.dial("edge-1", "edge-2"))
+        self.assertFalse(first.lost.called or second.lost.called)
+        self.assertEqual(one.status()["links"], ["edge-2"])
+
     async def test_what_is_no_protocol_ends_the_link(self) -> None:
         one = self.start("edge-1")
         for data in (

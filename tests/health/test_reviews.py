@@ -6,8 +6,10 @@ import json
 from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from superedge.config.addresses import TCPAddress
@@ -16,6 +18,8 @@ from superedge.health.cloud.admission.reviews import ReviewError, answer
 from superedge.health.cloud.admission.webhook import Webhook
 from superedge.kube.access import Access
 from superedge.kube.client import KubeClient
+from superedge.net.endpoints import ClientEndpoint
+from superedge.net.factory import MakingFactory
 from superedge.testing.patch import json_patch
 from superedge.tls.contexts import ClientContextSource
 from tests.kube.contract import ClientContract
@@ -148,8 +152,20 @@ class CertificateTests(SynchronousTestCase):
         self.assertGreater(len(second.authorities), len(first.authorities))
 
 
+class Ended(Protocol):
+    """Tells when its connection is gone."""
+
+    def __init__(self) -> None:
+        self.lost: Deferred[None] = Deferred()
+
+    def connectionLost(self, reason: object = None) -> None:
+        self.lost.callback(None)
+
+
 class ServerTests(TestCase):
     reactor = ClientContract.reactor
+
+    timeout = 20
 
     async def setUp(self) -> None:  # type: ignore[override]
         self.webhook = Webhook(self.reactor, "127.0.0.1:0", KEPT)
@@ -160,8 +176,8 @@ class ServerTests(TestCase):
         self.webhook.startService()
         self.webhook.serve_with(pair.options())
         address = TCPAddress("127.0.0.1", self.webhook.address.port)
-        tls = ClientContextSource([directory / "ca.crt"])
-        self.client = KubeClient(self.reactor, Access(address, tls, server_name="localhost"))
+        self.tls = ClientContextSource([directory / "ca.crt"])
+        self.client = KubeClient(self.reactor, Access(address, self.tls, server_name="localhost"))
 
     async def tearDown(self) -> None:  # type: ignore[override]
         self.client.close()
@@ -171,6 +187,14 @@ class ServerTests(TestCase):
         item = node(taint(UNREACHABLE, "NoExecute", IN_TIME))
         body = await self.client.call("POST", "/keep", body=json.loads(review("nodes", item)))
         self.assertIn("patch", json.loads(body)["response"])
+
+    async def test_a_body_without_end_is_not_taken(self) -> None:
+        for head in (b"Content-Length: 5000000", b"Transfer-Encoding: chunked"):
+            address = TCPAddress("127.0.0.1", self.webhook.address.port)
+            endpoint = ClientEndpoint(self.reactor, address, self.tls, "localhost")
+            peer = cast(Any, await endpoint.connect(cast(Any, MakingFactory(Ended))))
+            peer.transport.write(b"POST /keep HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n\r\n")
+            await peer.lost
 
     async def test_what_is_no_review_is_refused(self) -> None:
         for method, path, code in (("POST", "/keep", 400), ("GET", "/keep", 405), ("POST", "/other", 404)):

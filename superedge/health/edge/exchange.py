@@ -37,6 +37,8 @@ from superedge.reactor.periodic import PeriodicCall
 
 TEND = 2.0
 """Seconds between two looks at the links."""
+LINKS = 2
+"""Links with one peer: each may have dialled the other."""
 GATHER = 0.2
 """Seconds that a change waits for others before a ballot tells of it."""
 SILENCE = 3.5
@@ -169,8 +171,9 @@ class Exchange(Service):
         return Talk(self._reactor, self._hello, self._from_peer, self._link_ended)
 
     def admits(self, peer: str) -> bool:
-        """Whether a node may have a link here."""
-        return self._voter.member(peer) is not None and peer != self._voter.name
+        """Whether a node may have another link here."""
+        links = list(self._links.values()).count(peer)
+        return self._voter.member(peer) is not None and peer != self._voter.name and links < LINKS
 
     def has(self, talk: Talk) -> bool:
         """Whether a link is up."""

@@ -111,7 +111,7 @@ class PeerLinks(Service):
         if transport.alpn != ALPN:
             fault = f"it does not speak {ALPN}"
         elif node is None or not self._exchange.admits(node):
-            fault = f"{transport.peer_common_name!r} is no other node of this unit"
+            fault = f"{transport.peer_common_name!r} is no other node of this unit, or has its links"
         elif expected not in (None, node):
             fault = f"{node} answers where {expected} should"
         else:

@@ -14,7 +14,7 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.web.iweb import IRequest
-from twisted.web.server import Site
+from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress, parse_address
@@ -25,6 +25,8 @@ from superedge.net.sockets import address_text
 
 MAX_BODY = 4 * 1024 * 1024
 """Bytes of a review: two objects of the largest size that the API server stores."""
+IDLE = 90.0
+"""Seconds without a byte after which a connection ends."""
 
 _log = Logger()
 
@@ -40,6 +42,18 @@ class _Certificate:
         """Called by Twisted for each connection."""
         context = self.options.getContext() if self.options is not None else SSL.Context(SSL.TLS_METHOD)
         return SSL.Connection(context, None)
+
+
+class _BoundedRequest(Request):
+    """A request whose body is not taken before its length is known to be one of a review."""
+
+    def gotLength(self, length: int | None) -> None:
+        """Called by Twisted when the head is there."""
+        if length is None or length > MAX_BODY:
+            metrics.REVIEWS.labels("refused").inc()
+            cast(Any, self.channel).transport.abortConnection()
+            length = 0
+        super().gotLength(length)
 
 
 class _QuietSite(Site):
@@ -83,18 +97,16 @@ class Webhook(Service):
         def keep(request: IRequest) -> bytes:
             return self._review(request)
 
-        factory: Any = TLSMemoryBIOFactory(self._certificate, False, _QuietSite(app.resource()))
+        site = _QuietSite(app.resource(), requestFactory=_BoundedRequest, timeout=IDLE)
+        factory: Any = TLSMemoryBIOFactory(self._certificate, False, site)
         self._port = self._reactor.listenTCP(self._listen.port, factory, 1024, self._listen.host)
         _log.info("the webhook waits for API servers on {address}", address=address_text(self.address))
 
     def _review(self, request: Any) -> bytes:
         started = perf_counter()
         request.setHeader(b"Content-Type", b"application/json")
-        body = request.content.read(MAX_BODY + 1)
         try:
-            if len(body) > MAX_BODY:
-                raise ReviewError(f"a review of more than {MAX_BODY} bytes")
-            found, changes = answer(body, self._kept)
+            found, changes = answer(request.content.read(), self._kept)
         except ReviewError as problem:
             metrics.REVIEWS.labels("refused").inc()
             request.setResponseCode(400)
