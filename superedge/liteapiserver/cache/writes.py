@@ -95,6 +95,9 @@ class Writes:
                 form.removed(name, number, item.raw if form is own else b"")
             return
         for form in self._collections.of(identity, request):
+            stored = form.objects.get(name)
+            if form is not own and stored is not None and stored.number >= number:
+                continue  # as the API server showed it
             shown = item if form is own else _derived(own, form, item)
             if shown is not None:
                 form.show(shown)
