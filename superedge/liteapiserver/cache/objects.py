@@ -118,8 +118,8 @@ class Objects:
             stored.update(item, self._clock())
             changed = True
         elif number == stored.number:
-            # Seen again: not worth a write. A Table's row counts the object's age, all else is the same, unless
-            # the row was made of what a client wrote; the API server has "<" escaped.
+            # Seen again: not worth a write. A Table's row counts the object's age, all else is the same,
+            # unless the row was made of what a client wrote; the API server has "<" escaped.
             changed = _UNKNOWN in stored.item.raw and _UNKNOWN not in item.raw
             self.size += len(item.raw) - len(stored.item.raw)
             stored.update(item, self._clock())
