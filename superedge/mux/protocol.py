@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -191,7 +191,7 @@ class MuxConnection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, and with it every stream."""
-        closed = reason.check(ConnectionDone, ConnectionLost) is not None
+        closed = reason.check(ConnectionDone, ConnectionLost) and not reason.check(ConnectionAborted)
         told = "the peer closed the connection and gave no reason" if closed else reason.getErrorMessage()
         self._end(self._close_reason or told)
 

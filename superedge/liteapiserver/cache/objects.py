@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from sys import intern
 from typing import NamedTuple
 
+from superedge.kube.age import UNKNOWN
 from superedge.kube.media import Representation
 from superedge.kube.objects import Codec, Item, version_number
 from superedge.liteapiserver.cache.durable import CollectionRecords
@@ -13,6 +14,7 @@ from superedge.liteapiserver.cache.records import Commit, ObjectHeader, ViewHead
 from superedge.liteapiserver.cache.scopes import Name, Scope
 from superedge.liteapiserver.cache.views import StoredObject, View
 
+_UNKNOWN = UNKNOWN.encode()
 MAX_ABSENT = 1000
 """404s that a collection keeps; the oldest are dropped."""
 
@@ -116,7 +118,9 @@ class Objects:
             stored.update(item, self._clock())
             changed = True
         elif number == stored.number:
-            # The same version, so no write: only the age in a Table's row may differ.
+            # The same version, so no write: only the age in a Table's row may differ, unless the row was derived
+            # from a client's write; in the API server's own rows "<" is escaped.
+            changed = _UNKNOWN in stored.item.raw and _UNKNOWN not in item.raw
             self.size += len(item.raw) - len(stored.item.raw)
             stored.update(item, self._clock())
         if name in self.absent:

@@ -99,6 +99,9 @@ class Writes:
                 collection.apply_deletion(name, number, item.raw if collection is own else b"")
             return
         for collection in self._collections.of(identity, request):
+            stored = collection.objects.get(name)
+            if collection is not own and stored is not None and stored.number >= number:
+                continue  # the API server's own representation
             shown = item if collection is own else _derived(own, collection, item)
             if shown is not None:
                 collection.apply_object(shown)
