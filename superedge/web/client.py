@@ -121,7 +121,7 @@ class UpstreamConnection(TwistedProtocol):
             self._broken(str(problem))
             return
         pieces: list[bytes] = []
-        for number, event in enumerate(events, 1):
+        for event in events:
             if type(event) is bytes:
                 pieces.append(event)
             elif type(event) is ResponseHead:
@@ -137,7 +137,7 @@ class UpstreamConnection(TwistedProtocol):
                     pieces = []
                     if self._receiver is not receiver:
                         break  # it gave up
-                if number < len(events) or not self._reader.between:
+                if event is not events[-1] or not self._reader.between:
                     self._keep_alive = False  # it answers what was not asked
                 self._complete(receiver, event.trailers)
             elif type(event) is Switched:

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import JSON_FAULTS, DecodeError
-from superedge.kube.memo import memo
+from superedge.kube.memo import LONGEST
 from superedge.liteapiserver.access.expiring import BOOT, NEVER, Expiring
 from superedge.liteapiserver.access.jwt import SUBJECT, Claims, TokenError
 from superedge.liteapiserver.cache import records
@@ -76,11 +76,6 @@ def read_claims(token: str) -> _Claims | None:
     return claims if claims.sub else None
 
 
-@memo(256)
-def _digest(token: str) -> str:
-    return sha256(token.encode()).hexdigest()
-
-
 class Identified(NamedTuple):
     """Of a token: a name for the cache, its hash, its subject and Unix time of expiry if it has them."""
 
@@ -115,6 +110,7 @@ class Credentials:
         self._judged: Expiring[str, _Judged] = Expiring(MAX_JUDGED, self._forget)
         # Until when, by hash, a signature was found good.
         self._verified: dict[str, float] = {}
+        # By the token itself, which comes with each request.
         self._identified: dict[str, Identified] = {}
 
     def identify(self, token: str) -> Identified:
@@ -123,13 +119,13 @@ class Credentials:
         All tokens of one subject of one issuer have one name. A token that claims to be of the cluster's
         issuer and is not signed by it has a name of its own, whoever else may accept it.
         """
-        digest = _digest(token)
-        found = self._identified.get(digest)
+        found = self._identified.get(token)
         if found is None:
-            found = self._identify(token, digest)
-            if len(self._identified) >= _MAX_HELD:
-                del self._identified[next(iter(self._identified))]
-            self._identified[digest] = found
+            found = self._identify(token, sha256(token.encode()).hexdigest())
+            if len(token) <= LONGEST:
+                if len(self._identified) >= _MAX_HELD:
+                    del self._identified[next(iter(self._identified))]
+                self._identified[token] = found
         return found
 
     def _identify(self, token: str, digest: str) -> Identified:

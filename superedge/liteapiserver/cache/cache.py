@@ -107,7 +107,9 @@ class Cache:
     def asked(self, identity: str, request: RequestInfo) -> Asked:
         """What is known when a request is about to be sent; what comes meanwhile may be newer."""
         forms = self._collections.of(identity, request)
-        reached = max([form.newest for form in forms], default=0)
+        reached = 0
+        for form in forms:
+            reached = max(reached, form.newest)
         turn = self._backlog.turn if self._backlog is not None else 0
         newest: int | None = None
         if request.query.get("resourceVersion"):

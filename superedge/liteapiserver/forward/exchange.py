@@ -15,7 +15,6 @@ from superedge.liteapiserver.access.caller import Caller
 from superedge.liteapiserver.access.credentials import ANONYMOUS
 from superedge.liteapiserver.forward.filtered import FilteredBody, FilteredWatch
 from superedge.liteapiserver.upstream.origin import BALANCER, DoubtfulAnswer, Origin, origin
-from superedge.liteapiserver.upstream.patience import patience
 from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
 from superedge.web.channels import ChannelSource, UpstreamChannel
@@ -82,8 +81,8 @@ class Exchange:
         self._caller = caller
         self.started_at = now
         self.heard_at = now
-        self._patience = patience(incoming.info)
         """When more of the answer came last, or when it was asked for."""
+        self._patience = incoming.patience
         pool = caller.pool
         self._source: ChannelSource = pool.shared if incoming.shares and pool.shared is not None else pool
         self._connection: UpstreamChannel | None = None

@@ -9,6 +9,7 @@ from superedge.liteapiserver.access.authrequests import is_question
 from superedge.liteapiserver.access.caller import acting_as
 from superedge.liteapiserver.access.presented import presented_token, without_front_proxy
 from superedge.liteapiserver.forward.filters import Filters, takes_plain
+from superedge.liteapiserver.upstream.patience import patience
 from superedge.web.heads import OutgoingRequest, RequestHead, header_lines, split_lines
 
 # How a filtered resource is asked for.
@@ -27,6 +28,7 @@ class Incoming:
         "info",
         "is_question",
         "outgoing",
+        "patience",
         "repeatable",
         "shares",
         "token",
@@ -51,6 +53,8 @@ class Incoming:
         elif b"cbor" in accept.lower():
             lines = _without_cbor(lines)
         self.info: RequestInfo = info
+        self.patience = patience(info)
+        """Seconds, see there."""
         self.is_question = is_question(info)
         self.outgoing = outgoing_request(head, b"Host: %b\r\n%b" % (host, lines), noted)
         """What is sent."""
