@@ -46,5 +46,6 @@ class RecordCounter:
             self._left = 0
             if whole == most:
                 return behind, whole
-            self._head = bytes(data[behind:end])
+            if behind < end:
+                self._head = bytes(data[behind:end])
         return end, whole

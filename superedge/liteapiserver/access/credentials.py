@@ -153,9 +153,8 @@ class Credentials:
         for digest, judged in self._judged.items():
             self._commit(records.BEARER, (digest,), records.pack(judged))
 
-    def is_judged(self, token: str) -> bool:
-        """Whether the cloud said that the token is good, and has not refused it since."""
-        digest = self.identify(token).digest
+    def is_judged(self, digest: str) -> bool:
+        """Whether the cloud said of a token, by its hash, that it is good, and has not refused it since."""
         known = self._judged.get(digest)
         if known is None or known.refused:
             return False

@@ -75,12 +75,15 @@ class Vouching:
 
     def seen(self, token: str) -> None:
         """Ask whose it is, unless that is known."""
-        if not self._credentials.is_judged(token):
-            self.doubted(token)
+        digest = self._credentials.identify(token).digest
+        if not self._credentials.is_judged(digest):
+            self._doubt(token, digest)
 
     def doubted(self, token: str) -> None:
         """Ask, unless that was done a moment ago or too many wait."""
-        digest = self._credentials.identify(token).digest
+        self._doubt(token, self._credentials.identify(token).digest)
+
+    def _doubt(self, token: str, digest: str) -> None:
         if digest in self._waiting or digest in self._asking or len(self._waiting) >= MAX_WAITING:
             return
         now = self._reactor.seconds()
