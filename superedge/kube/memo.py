@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -18,12 +18,14 @@ def memo(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         remembered: Any = lru_cache(maxsize)(function)
+        length: Any = len
 
         @wraps(function)
         def call(*texts: P.args, **keywords: P.kwargs) -> R:
-            if keywords or sum(map(len, cast(Any, texts))) > MAX_CACHED:
+            if keywords or sum(map(length, texts)) > MAX_CACHED:
                 return function(*texts, **keywords)
-            return cast(R, remembered(*texts))
+            found: R = remembered(*texts)
+            return found
 
         return call
 

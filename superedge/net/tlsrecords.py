@@ -46,5 +46,6 @@ class RecordCounter:
             self._missing = 0
             if whole == max_records:
                 return behind, whole
-            self._head = bytes(data[behind:end])
+            if behind < end:
+                self._head = bytes(data[behind:end])
         return end, whole

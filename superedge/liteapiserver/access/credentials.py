@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import JSON_FAULTS, DecodeError
-from superedge.kube.memo import memo
+from superedge.kube.memo import MAX_CACHED
 from superedge.liteapiserver.access.expiring import NEVER, UNIX_EPOCH, ExpiringTable
 from superedge.liteapiserver.access.jwt import SUBJECT, Claims, TokenError
 from superedge.liteapiserver.cache import records
@@ -77,11 +77,6 @@ def read_claims(token: str) -> _Claims | None:
     return claims if claims.sub else None
 
 
-@memo(256)
-def _digest(token: str) -> str:
-    return sha256(token.encode()).hexdigest()
-
-
 class TokenIdentity(NamedTuple):
     """A token's identity in the cache, its hash, and its subject and expiry (Unix time) if it has them."""
 
@@ -124,13 +119,13 @@ class Credentials:
         All tokens of a subject of an issuer have one identity. A token that claims the cluster's issuer
         without its signature has an identity of its own.
         """
-        digest = _digest(token)
-        found = self._identified.get(digest)
+        found = self._identified.get(token)
         if found is None:
-            found = self._identify(token, digest)
-            if len(self._identified) >= _MAX_CACHED:
-                del self._identified[next(iter(self._identified))]
-            self._identified[digest] = found
+            found = self._identify(token, sha256(token.encode()).hexdigest())
+            if len(token) <= MAX_CACHED:
+                if len(self._identified) >= _MAX_CACHED:
+                    del self._identified[next(iter(self._identified))]
+                self._identified[token] = found
         return found
 
     def _identify(self, token: str, digest: str) -> TokenIdentity:

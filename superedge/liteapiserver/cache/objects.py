@@ -118,8 +118,8 @@ class Objects:
             stored.update(item, self._clock())
             changed = True
         elif number == stored.number:
-            # The same version, so no write: only the age in a Table's row may differ, unless the row was derived
-            # from a client's write; in the API server's own rows "<" is escaped.
+            # The same version, so no write: only the age in a Table's row may differ. A row that was derived
+            # from a client's write is replaced; in the API server's own rows "<" is escaped.
             changed = _UNKNOWN in stored.item.raw and _UNKNOWN not in item.raw
             self.size += len(item.raw) - len(stored.item.raw)
             stored.update(item, self._clock())

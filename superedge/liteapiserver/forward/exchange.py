@@ -14,7 +14,6 @@ from superedge.liteapiserver.access.caller import Caller
 from superedge.liteapiserver.forward.filtered import FilteredBody, FilteredWatch, filtered_client
 from superedge.liteapiserver.forward.recording import ExchangeRecording
 from superedge.liteapiserver.upstream.origin import BALANCER, Origin, UndecidedResponse, origin
-from superedge.liteapiserver.upstream.timeouts import response_timeout
 from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
 from superedge.web.channels import ChannelSource, SwitchedConnection, UpstreamChannel
@@ -75,7 +74,7 @@ class Exchange:
         self.started_at = now
         self.heard_at = now
         """When some of the response came last, or else when the request came, reactor seconds."""
-        self._response_timeout = response_timeout(incoming.info)
+        self._response_timeout = incoming.response_timeout
         pool = caller.pool
         self._source: ChannelSource = pool.shared if incoming.shares and pool.shared is not None else pool
         self._connection: UpstreamChannel | None = None

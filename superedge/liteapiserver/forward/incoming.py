@@ -9,6 +9,7 @@ from superedge.liteapiserver.access.authrequests import is_auth_request
 from superedge.liteapiserver.access.bearer import bearer_token, without_front_proxy
 from superedge.liteapiserver.access.caller import impersonation
 from superedge.liteapiserver.forward.filters import Filters, accepts_json
+from superedge.liteapiserver.upstream.timeouts import response_timeout
 from superedge.web.heads import OutgoingRequest, RequestHead, header_lines, split_lines
 
 # The media type in which a filtered resource is requested.
@@ -28,6 +29,7 @@ class IncomingRequest:
         "is_auth_request",
         "outgoing",
         "repeatable",
+        "response_timeout",
         "shares",
         "token",
     )
@@ -54,6 +56,8 @@ class IncomingRequest:
             lines = _without_cbor(lines)
         self.info: RequestInfo = info
         self.is_auth_request = is_auth_request(info)
+        self.response_timeout = response_timeout(info)
+        """Seconds; see `response_timeout`."""
         self.outgoing = outgoing_request(head, b"Host: %b\r\n%b" % (host, lines), noted)
         """The request as it is sent to the cloud."""
         self.repeatable = head.method in _IDEMPOTENT and not self.outgoing.has_body
