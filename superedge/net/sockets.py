@@ -48,9 +48,11 @@ def twisted_address(sockaddr: Any) -> IAddress:
 
 
 def address_text(address: object) -> str:
-    """An address for a log line: ``127.0.0.1:80``, ``[::1]:80`` or ``unix:/path``."""
+    """An address for a log line: ``127.0.0.1:80``, ``[::1]:80``, ``unix:/path``, or what a Unix client is."""
     if isinstance(address, UNIXAddress):
-        path = address.name or b""
+        path = address.name
+        if not path:
+            return "a local process"
         return f"unix:{path.decode(errors='backslashreplace') if isinstance(path, bytes) else path}"
     if isinstance(address, IPv4Address | IPv6Address):
         return str(TCPAddress(address.host, address.port))

@@ -364,7 +364,7 @@ class SessionTests(SynchronousTestCase):
     def test_a_peer_that_asks_and_reads_no_answers(self) -> None:
         link = Link()
         ask = header(PING, SYN, 0, 1) * 1000
-        with self.assertRaisesRegex(ProtocolError, "reads none"):
+        with self.assertRaisesRegex(ProtocolError, "does not read them"):
             for second in range(60):
                 receive(link.b, ask, float(second))
 

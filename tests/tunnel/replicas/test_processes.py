@@ -129,7 +129,7 @@ class ReplicaProcesses(Base):
         self.add_node(thief, [own, pod, *nobodys, free], "198.51.100.128/25")
         for name in "abc":
             wait_until(lambda name=name: self.leads(name, free, thief), site)  # type: ignore[misc]
-            self.assertIn(f"node {thief} claims {own}, which {owner} has", site.log(name))
+            self.assertIn(f"node {thief} claims the address {own}, which node {owner} has", site.log(name))
             for host in (own, pod):
                 self.assertTrue(self.leads(name, host, owner), host)
             for host in nobodys:
