@@ -45,21 +45,27 @@ def faults(kind: type[msgspec.Struct], table: dict[str, Any], path: str, hook: H
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     config = kind.__struct_config__
     accepted = [config.tag_field, *fields] if config.tag_field else list(fields)
-    good = True
+    good = {config.tag_field: table[config.tag_field]} if config.tag_field in table else {}
     for key in table:
         if key not in accepted:
-            good = False
             yield _join(path, key), _unknown(key, accepted)
+    complete = True
     for key, field in fields.items():
         if key in table:
-            for fault in _of_value(hints[field.name], table[key], _join(path, key), hook):
-                good = False
-                yield fault
-        elif field.required:
-            good = False
-            yield _join(path, key), f"is required; expected {expected(hints[field.name])}"
-    if good:
-        yield from _of_table(kind, table, path, hook)
+            found = list(_of_value(hints[field.name], table[key], _join(path, key), hook))
+            yield from found
+            if not found:
+                good[key] = table[key]
+        if field.required and key not in good:
+            complete = False
+            if key not in table:
+                yield _join(path, key), f"is required; expected {expected(hints[field.name])}"
+    if complete:
+        whole = len(good) == len(table)
+        for where, message in _of_table(kind, good, path, hook):
+            # Without its faulty keys, what is said of the table as a whole may be wrong.
+            if whole or any(where == _join(path, key) for key in good):
+                yield where, message
 
 
 def _of_table(kind: type[msgspec.Struct], table: dict[str, Any], path: str, hook: Hook) -> Iterator[Fault]:

@@ -151,7 +151,7 @@ reconnect_initial = 0.2
         self.edge("thief", "thief")
         wait_until(lambda: "tunnel session of thief started" in self.log(), "the thief is connected")
         for claim in (victim, PODS):
-            told = f"node thief claims {claim}, which {NODE} has"
+            told = f"node thief claims the address {claim}, which node {NODE} has"
             wait_until(lambda told=told: told in self.log(), told)  # type: ignore[misc]
         path = f"/api/v1/namespaces/default/pods/{POD}:8080/proxy/page"
         for start in ("as it runs", "and after a restart"):

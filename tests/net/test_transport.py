@@ -13,6 +13,6 @@ class AddressTextTests(SynchronousTestCase):
             (("127.0.0.1", 80), "127.0.0.1:80"),
             (("::1", 80, 0, 0), "[::1]:80"),
             ("/run/egress.sock", "unix:/run/egress.sock"),
-            ("", "unix:"),
+            ("", "a local process"),
         ):
             self.assertEqual(address_text(twisted_address(sockaddr)), text)

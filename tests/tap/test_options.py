@@ -198,6 +198,13 @@ class OptionsTests(SynchronousTestCase):
             ],
         )
 
+    def test_an_unknown_key_hides_no_other_fault_of_its_table(self) -> None:
+        self.path.write_text(EDGE.replace('"127.0.0.1:1"', '"x"') + 'alow = 1\nallow = ["kubelet"]\n')
+        said = self.refused().splitlines()
+        self.assertEqual(len(said), 2, said)
+        self.assertIn("tunnel_edge.alow: unknown key", said[0])
+        self.assertIn("tunnel_edge.servers: ", said[1])
+
     def test_version(self) -> None:
         said = io.StringIO()
         with redirect_stdout(said):
