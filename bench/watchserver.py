@@ -19,7 +19,8 @@ from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
 from superedge.tls.contexts import ServerContextSource
 from superedge.web.heads import Headers
-from superedge.web.server import Request, ServerFactory
+from superedge.web.server import ServerFactory
+from superedge.web.serverrequest import Request
 
 JSON: Headers = [(b"Content-Type", b"application/json"), (b"Audit-Id", b"1")]
 BOOKMARK = (

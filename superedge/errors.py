@@ -1,4 +1,4 @@
-"""Errors that a user of SuperEdge reads, each with one clear sentence, and the exit codes of commands."""
+"""Errors whose text is for users, one clear sentence each, and the exit codes of commands."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 EXIT_FAILED = 1
-"""A command could not do its work; of a configuration: a file that it names cannot be used now."""
+"""A command failed. With a configuration check: a file that the configuration names is unusable."""
 EXIT_WARNED = 2
-"""There are warnings, and ``--strict`` was given."""
+"""There are warnings and ``--strict`` is set."""
 EXIT_CONFIG = os.EX_CONFIG
-"""The configuration has a fault (78, sysexits.h): trying again without changing it is of no use."""
+"""The configuration has a fault (78, sysexits.h): a restart does not help."""
 
 
 class SuperEdgeError(Exception):
-    """Base of all errors whose text is meant for a person."""
+    """Base of all errors whose text is for users."""
 
 
 class ConfigError(SuperEdgeError):
-    """A configuration value that cannot be accepted: names the source, the key and what is accepted."""
+    """An invalid configuration value. The text names the source, the key and what is accepted."""
 
     def __init__(self, source: str, key: str, message: str) -> None:
         self.source = source
@@ -31,7 +31,7 @@ class ConfigError(SuperEdgeError):
 
 
 class ConfigFaults(SuperEdgeError):
-    """Several configuration values that cannot be accepted; the text has a line for each."""
+    """Several invalid configuration values; the text has a line for each."""
 
     def __init__(self, faults: Sequence[ConfigError]) -> None:
         self.faults = faults
@@ -39,19 +39,19 @@ class ConfigFaults(SuperEdgeError):
 
 
 class ConfigWarning(NamedTuple):
-    """A sentence about a configuration that is valid but unlikely to work; it begins with the key or file."""
+    """A warning about a configuration that is valid but unlikely to work. ``text`` begins with the key."""
 
     text: str
-    passing: bool = False
-    """Whether it may end without a change to the configuration: a certificate is renewed, a file comes."""
+    temporary: bool = False
+    """Whether it may end without a change to the configuration, for example when a certificate is renewed."""
 
     def under(self, key: str) -> ConfigWarning:
-        """The same warning, with the key it concerns in front."""
+        """The same warning, prefixed with its key."""
         return self._replace(text=f"{key}: {self.text}")
 
 
 class IdentityError(SuperEdgeError):
-    """A certificate, key or CA file that cannot be used: names the file and the reason."""
+    """An unusable certificate, key or CA file. The text names the file and the reason."""
 
     def __init__(self, path: Path, message: str) -> None:
         self.path = path
@@ -60,8 +60,8 @@ class IdentityError(SuperEdgeError):
 
 
 class StoreLost(SuperEdgeError):
-    """What a cache store took before is no longer there: its directory was removed, for one."""
+    """A cache store lost its data, for example because its directory was removed."""
 
 
 class PluginError(SuperEdgeError):
-    """A plugin that was named in the configuration but is not installed, or installed twice."""
+    """A plugin that the configuration names is not installed, or two have the same name."""

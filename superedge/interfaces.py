@@ -1,4 +1,4 @@
-"""The interfaces between layers and towards plugins.
+"""The interfaces between layers, and those of plugins.
 
 A plugin is an object in a module of the ``twisted.plugins`` package that provides one of the
 ``I...Plugin`` interfaces here; the configuration names it by its ``name``.
@@ -36,7 +36,7 @@ class IReactor(
     IReactorThreads,
     IReactorPluggableNameResolver,
 ):
-    """What SuperEdge asks of a reactor: Linux, file descriptors, time, TCP, UDP, Unix sockets, names."""
+    """The reactor interfaces that SuperEdge uses: time, TCP, UDP, Unix sockets, file descriptors, names."""
 
 
 # -- cache stores --------------------------------------------------------------------------------
@@ -46,8 +46,8 @@ class IReactor(
 class Entry:
     """One durable record: ``kind`` groups records ("object", "view", ...), ``key`` is unique in its kind.
 
-    ``key`` is a tuple of text parts, outermost first, so that a store can lay records out in a tree that
-    a person can read; ``value`` is opaque bytes.
+    ``key`` is a tuple of texts, outermost first, so that a store can arrange records in a readable tree;
+    ``value`` is opaque bytes.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a store holds: every sound record, and a sentence for each one that is damaged."""
+    """The content of a store: every intact record, and a sentence for each damaged one."""
 
     entries: Sequence[Entry]
     faults: Sequence[str]
@@ -75,32 +75,33 @@ class Inspection:
 class ICacheStore(Interface):
     """Durable records of lite-apiserver's cache.
 
-    ``apply`` is one atomic batch: after a crash at any instant a later ``load`` sees all of a batch or
-    nothing of it, and at most the last batch that was not acknowledged is lost.
+    ``apply`` is atomic: after a crash at any instant a later ``load`` sees all of a batch or nothing of it,
+    and no acknowledged batch is lost.
     """
 
     async def load() -> Sequence[Entry]:
-        """Read every whole record. Corrupt ones are dropped alone, logged and counted.
+        """Read every intact record. Damaged ones are dropped, logged and counted.
 
-        From a medium that cannot be written to, what is there is read all the same. Raises OSError.
+        A medium that cannot be written is read all the same. Raises OSError.
         """
 
     async def apply(changes: Sequence[Change]) -> None:
-        """Make the changes durable, all or none. Raises OSError when the medium refuses them."""
+        """Make the changes durable, all or none. Raises OSError."""
 
     async def check() -> None:
-        """Whether what was made durable is still there, as far as that is cheap to tell; called every 2 s.
+        """Check, as far as that is cheap, that the durable records still exist; called every 2 s.
 
-        Raises `superedge.errors.StoreLost` when it is not, as when the directory was removed: then files are
-        released, ``load`` and ``apply`` begin anew, and the store is given everything again.
+        Raises `superedge.errors.StoreLost` when they do not, for example after the directory was removed. The
+        store then releases its files, the next ``load`` or ``apply`` opens it again, and everything is
+        applied again.
         """
 
     async def close() -> None:
-        """Release files; nothing may be called afterwards."""
+        """Release the files; no other method is called afterwards."""
 
 
 class ICacheStorePlugin(IPlugin):
-    """Makes a cache store; found by ``name``, e.g. ``file``."""
+    """Makes a cache store; its ``name``, e.g. ``file``, selects it."""
 
     name: str = Attribute("The name used in lite_apiserver.cache.store.")
 
@@ -118,12 +119,12 @@ class ICacheStorePlugin(IPlugin):
 
 
 class IStreamHandler(IPlugin):
-    """Serves one kind of tunnel stream on the edge; ``kind`` is what the prologue names, e.g. ``tcp``."""
+    """Serves one kind of tunnel stream on the edge; the prologue names ``kind``, e.g. ``tcp``."""
 
     kind: str = Attribute("The prologue's kind.")
 
     async def connect(reactor: IReactor, request: Mapping[str, Any], timeout: float) -> ITransport:
-        """Return the connected, paused transport that the stream is spliced to."""
+        """Return the connected, paused transport to splice the stream to."""
 
 
 class ITunnelListener(IPlugin):
@@ -181,18 +182,18 @@ class IHealthProbe(IPlugin):
 
 
 class IResponseFilter(IPlugin):
-    """Sees decoded objects of chosen resources on get, list and watch, online and offline."""
+    """Changes or hides objects of chosen resources in get, list and watch, online and offline."""
 
     name: str = Attribute("The name used in lite_apiserver.filters.")
 
     def resources() -> Sequence[tuple[str, str]]:
-        """(group, resource) pairs that the filter wants to see."""
+        """The (group, resource) pairs to filter."""
 
     def filter(group: str, resource: str, item: dict[str, Any]) -> dict[str, Any] | None:
         """Return the object, changed or not, or None to hide it from the client.
 
-        ``item`` is decoded JSON and the filter's to change; its resourceVersion must stay. What is raised is
-        logged and makes the one answer 500.
+        ``item`` is decoded JSON that the filter may change, except for its resourceVersion. An exception is
+        logged and makes this response a 500.
         """
 
 
@@ -200,7 +201,7 @@ class IResponseFilter(IPlugin):
 
 
 class IServicePlugin(IPlugin):
-    """Adds a whole service to the tree when the configuration has a section of its name."""
+    """Adds a service when the configuration has a section with its name."""
 
     name: str = Attribute("The section's name below [plugins], e.g. plugins.mine.")
 

@@ -1,4 +1,4 @@
-"""Plugins: found through Twisted's plugin system, named in the configuration."""
+"""Finds plugins that the configuration names, through Twisted's plugin system."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 
 def find_plugin(interface: type[Interface], name: str, key: str, attribute: str = "name") -> Any:
-    """The one installed plugin of ``interface`` whose ``attribute`` is ``name``. Raises PluginError.
+    """The installed plugin of ``interface`` whose ``attribute`` is ``name``. Raises PluginError.
 
-    ``key`` is where the name stands, for the error.
+    ``key`` is the configuration key with the name, for the error.
     """
     installed = list(getPlugins(interface))
     found = [plugin for plugin in installed if getattr(plugin, attribute) == name]
@@ -34,7 +34,7 @@ def find_plugin(interface: type[Interface], name: str, key: str, attribute: str 
     if found:
         raise PluginError(f"{key}: two installed plugins are called {name!r}: {found[0]!r} and {found[1]!r}")
     names = ", ".join(sorted(getattr(plugin, attribute) for plugin in installed)) or "none"
-    raise PluginError(f"{key}: no plugin is called {name!r}; installed are: {names}")
+    raise PluginError(f"{key}: no installed plugin is called {name!r}; installed plugins: {names}")
 
 
 @implementer(IPlugin, ICacheStorePlugin)
@@ -42,16 +42,14 @@ class StoreMaker:
     """A cache store whose module is imported only when the configuration names it."""
 
     def __init__(self, name: str, module: str) -> None:
-        """``module`` has the functions ``create`` and ``inspect``."""
+        """``module`` is imported for its functions ``create`` and ``inspect``."""
         self.name = name
         self._module = module
 
     def create(self, reactor: IReactor, path: str, options: Mapping[str, Any]) -> ICacheStore:
-        """Import the module and have it make a store."""
         return cast(ICacheStore, namedAny(f"{self._module}.create")(reactor, path, options))
 
     def inspect(self, path: str, options: Mapping[str, Any]) -> Inspection:
-        """Import the module and have it read a store."""
         return cast(Inspection, namedAny(f"{self._module}.inspect")(path, options))
 
 

@@ -1,4 +1,4 @@
-"""The command `superedge`: one module for each subcommand.
+"""The command `superedge`: a module for each subcommand.
 
-`main.py` imports a subcommand's module when it is called, so that ``superedge --help`` answers at once.
+`main.py` imports a subcommand's module when it is called, so that ``superedge --help`` is fast.
 """

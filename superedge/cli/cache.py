@@ -1,4 +1,4 @@
-"""`superedge cache`: looks into the cache of a lite-apiserver, running or stopped, and changes nothing."""
+"""`superedge cache`: inspects the cache of a lite-apiserver, running or stopped, without changing it."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from rich.table import Table
 from rich.text import Text
 
 from superedge import __version__
-from superedge.cli.errors import reported
+from superedge.cli.errors import exit_on_error
 from superedge.config.load import load_config
 from superedge.config.root import Config
 from superedge.errors import ConfigError, SuperEdgeError
 from superedge.interfaces import ICacheStorePlugin
-from superedge.liteapiserver.contents import HIDDEN, Contents, Filter, Row
+from superedge.liteapiserver.inspection import HIDDEN, CacheInspector, Query, Row
 from superedge.liteapiserver.stores.tree import file_name
 from superedge.plugin import find_plugin
 
 CONFIG = Path("/etc/superedge/edge.toml")
 _SHOWN = 100
-"""Faults that are listed on a terminal."""
+"""Maximum faults in a table."""
 _UNBOUNDED = 100_000
 """Columns when the output is not a terminal."""
 
 _T = TypeVar("_T", bound=Callable[..., Any])
 
 
-class _Place(NamedTuple):
-    """Where the cache is, as the options say."""
+class _CacheLocation(NamedTuple):
+    """The location of the cache from the options."""
 
     config: Path
     path: Path | None
     store: str | None
 
-    def contents(self) -> Contents:
-        """What is there. Raises SuperEdgeError."""
+    def contents(self) -> CacheInspector:
+        """Open the cache. Raises SuperEdgeError."""
         options: dict[str, Any] = {}
         if self.path is not None:
             key, name, path = "--store", self.store or "file", self.path
         elif self.store is not None:
-            raise click.UsageError("--store needs the cache's directory, as PATH or with --path")
+            raise click.UsageError("--store needs the directory of the cache: give PATH or --path")
         else:
             section = load_config(Config, self.config).lite_apiserver
             if section is None:
@@ -57,23 +57,25 @@ class _Place(NamedTuple):
         try:
             inspection = find_plugin(ICacheStorePlugin, name, key).inspect(str(path), options)
         except OSError as problem:
-            raise SuperEdgeError(f"{path}: no cache of the kind {name} can be read: {problem}") from problem
-        return Contents(inspection, time.time)
+            raise SuperEdgeError(
+                f"{path}: cannot be read as a cache of the store {name}: {problem}"
+            ) from problem
+        return CacheInspector(inspection, time.time)
 
 
 class Printer:
-    """Rows as a table for people or as JSON for programs."""
+    """Prints rows as a table or as JSON."""
 
     def __init__(self, output: str, console: Console) -> None:
         self._json = output == "json"
         self._console = console
 
     def json(self, value: Any) -> None:
-        """One JSON value."""
+        """Print one JSON value."""
         self._console.out(msgspec.json.format(msgspec.json.encode(value)).decode(), highlight=False)
 
     def rows(self, rows: Sequence[Row]) -> None:
-        """A table, with the columns of its first row."""
+        """Print rows, with the columns of the first."""
         if self._json:
             self.json(rows)
             return
@@ -87,7 +89,7 @@ class Printer:
         self.say(_counted(len(rows), "row"))
 
     def objects(self, rows: Sequence[Row]) -> None:
-        """Objects with their bodies."""
+        """Print objects with their bodies."""
         if self._json:
             self.json(rows)
             return
@@ -96,15 +98,15 @@ class Printer:
             encoded = row.pop("base64", None)
             self._console.print(Text("  ".join(str(value) for value in row.values() if value), "bold"))
             if encoded is not None:
-                self.say(f"protobuf, {len(encoded) * 3 // 4} bytes: --output json has them in base64")
+                self.say(f"protobuf, {len(encoded) * 3 // 4} bytes: use --output json for base64")
             elif body == HIDDEN:
-                self.say("hidden: --secrets shows it")
+                self.say("hidden; use --secrets to show it")
             else:
                 self._console.print_json(msgspec.json.encode(body).decode())
         self.say(_counted(len(rows), "object"))
 
     def say(self, text: str) -> None:
-        """A line for people."""
+        """Print a line unless the output is JSON."""
         if not self._json:
             self._console.print(Text(text, "dim"))
 
@@ -119,49 +121,51 @@ def _cell(value: object) -> Text:
     return Text(str(value))
 
 
-def _place(command: _T) -> _T:
-    """Options that say where the cache is and how to print it."""
+def _cache_options(command: _T) -> _T:
+    """Add the options for the cache's location and for the output."""
     for option in (
         click.option(
-            "--output", type=click.Choice(["table", "json"]), default="table", help="Table or JSON."
+            "--output", type=click.Choice(["table", "json"]), default="table", help="Output format."
         ),
-        click.option("--store", help="The store's kind, with a path; file by default."),
-        click.option("--path", type=click.Path(path_type=Path), help="The cache's directory, like PATH."),
+        click.option("--store", help="Store of the cache at --path or PATH.  [default: file]"),
+        click.option(
+            "--path", type=click.Path(path_type=Path), help="Directory of the cache, instead of PATH."
+        ),
         click.option(
             "--config",
             type=click.Path(path_type=Path),
             default=CONFIG,
             show_default=True,
-            help="The edge's configuration, which names the cache.",
+            help="Configuration of the edge, which locates the cache if no path is given.",
         ),
     ):
         command = option(command)
     return command
 
 
-def _whose(command: _T) -> _T:
+def _scope_options(command: _T) -> _T:
     for option in (
-        click.option("-n", "--namespace", help="A namespace, or a pattern."),
-        click.option("--identity", help="Whose objects: a pattern such as cert:system:node:*"),
+        click.option("-n", "--namespace", help="Namespace, or a pattern such as kube-*."),
+        click.option("--identity", help="Identity, or a pattern such as cert:system:node:*."),
     ):
         command = option(command)
     return command
 
 
-def _which(command: _T) -> _T:
+def _name_options(command: _T) -> _T:
     for option in (
-        click.option("--name", help="A name, or a pattern."),
-        click.option("--resource", help="A pattern over resource or resource.group."),
+        click.option("--name", help="Name, or a pattern such as web-*."),
+        click.option("--resource", help="Resource, or a pattern such as *.apps; RESOURCE or RESOURCE.GROUP."),
     ):
         command = option(command)
     return command
 
 
-_secrets = click.option("--secrets", is_flag=True, help="Also what Secrets hold.")
+_secrets = click.option("--secrets", is_flag=True, help="Include the contents of Secrets.")
 
 
 class _CacheGroup(click.Group):
-    """Takes the cache's directory before the command: ``superedge cache /var/lib/superedge/cache list``."""
+    """Accepts the cache's directory before the command: ``superedge cache /var/lib/superedge/cache list``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and not args[0].startswith("-") and args[0] not in self.commands:
@@ -173,17 +177,19 @@ class _CacheGroup(click.Group):
 @click.group(cls=_CacheGroup, subcommand_metavar="[PATH] COMMAND [ARGS]...")
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def cache() -> None:
-    """Look into the cache of a lite-apiserver, running or stopped, and change nothing.
+    """Inspect the cache of a lite-apiserver, running or stopped, without changing it.
 
-    PATH is the cache's directory; without it, the configuration names it.
+    PATH is the directory of the cache. By default, the configuration of the edge locates it.
     """
 
 
-def _opened(config: Path, path: Path | None, store: str | None, output: str) -> tuple[Contents, Printer]:
-    """What the options name, and a printer; an error is one sentence and exit code 1."""
+def _opened(
+    config: Path, path: Path | None, store: str | None, output: str
+) -> tuple[CacheInspector, Printer]:
+    """Open the cache that the options locate, and create a printer. Raises SuperEdgeError."""
     before: Path | None = click.get_current_context().find_object(Path)
     width = None if sys.stdout.isatty() else _UNBOUNDED
-    return _Place(config, path or before, store).contents(), Printer(output, Console(width=width))
+    return _CacheLocation(config, path or before, store).contents(), Printer(output, Console(width=width))
 
 
 @cache.command("list")
@@ -192,9 +198,9 @@ def _opened(config: Path, path: Path | None, store: str | None, output: str) -> 
     default="collections",
     type=click.Choice(["collections", "objects", "views", "documents", "tokens"]),
 )
-@_place
-@_whose
-@_which
+@_cache_options
+@_scope_options
+@_name_options
 def _list(
     what: str,
     config: Path,
@@ -206,23 +212,23 @@ def _list(
     resource: str | None,
     name: str | None,
 ) -> None:
-    """List what is there, a row for each of WHAT."""
+    """List WHAT (by default collections), one per row."""
     contents, printer = _opened(config, path, store, output)
-    tables: dict[str, Callable[[Filter], list[Row]]] = {
+    tables: dict[str, Callable[[Query], list[Row]]] = {
         "collections": contents.collections,
         "objects": contents.objects,
         "views": contents.views,
         "documents": contents.documents,
         "tokens": contents.tokens,
     }
-    printer.rows(tables[what](Filter(identity, resource, namespace, name)))
+    printer.rows(tables[what](Query(identity, resource, namespace, name)))
 
 
 @cache.command()
 @click.argument("resource")
 @click.argument("name", required=False)
-@_place
-@_whose
+@_cache_options
+@_scope_options
 @_secrets
 def show(
     resource: str,
@@ -235,21 +241,21 @@ def show(
     namespace: str | None,
     secrets: bool,
 ) -> None:
-    """Print objects of RESOURCE with their bodies; exit 1 when there is none.
+    """Print objects of RESOURCE with their bodies. Exit with 1 if there is none.
 
-    RESOURCE is resource or resource.group, a pattern.
+    RESOURCE is RESOURCE or RESOURCE.GROUP, or a pattern such as *.apps.
     """
     contents, printer = _opened(config, path, store, output)
-    found = list(contents.bodies(Filter(identity, resource, namespace, name), secrets))
+    found = list(contents.bodies(Query(identity, resource, namespace, name), secrets))
     printer.objects(found)
     if not found:
         sys.exit(1)
 
 
 @cache.command()
-@_place
+@_cache_options
 def verify(config: Path, path: Path | None, store: str | None, output: str) -> None:
-    """Read everything; exit 1 when something is damaged."""
+    """Read the whole cache. Exit with 1 if something is damaged."""
     contents, printer = _opened(config, path, store, output)
     count = contents.verify()
     if output == "json":
@@ -258,7 +264,7 @@ def verify(config: Path, path: Path | None, store: str | None, output: str) -> N
         for fault in contents.faults[:_SHOWN]:
             printer.say(fault)
         if len(contents.faults) > _SHOWN:
-            printer.say(f"and {len(contents.faults) - _SHOWN} more: --output json has all")
+            printer.say(f"and {len(contents.faults) - _SHOWN} more; use --output json to list all")
         printer.say(f"{_counted(count, 'record')}, {_counted(len(contents.faults), 'fault')}")
     if contents.faults:
         sys.exit(1)
@@ -266,9 +272,9 @@ def verify(config: Path, path: Path | None, store: str | None, output: str) -> N
 
 @cache.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@_place
-@_whose
-@_which
+@_cache_options
+@_scope_options
+@_name_options
 @_secrets
 def export(
     directory: Path,
@@ -282,10 +288,10 @@ def export(
     name: str | None,
     secrets: bool,
 ) -> None:
-    """Write each object to a file below DIRECTORY."""
+    """Write each object to a file under DIRECTORY."""
     contents, printer = _opened(config, path, store, output)
     count = 0
-    for row in contents.bodies(Filter(identity, resource, namespace, name), secrets):
+    for row in contents.bodies(Query(identity, resource, namespace, name), secrets):
         place = (row[part] for part in ("identity", "resource", "version", "form", "namespace"))
         below = directory.joinpath(*map(file_name, place))
         below.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -301,5 +307,5 @@ def export(
 
 def main() -> None:
     """The console script `superedge-cache`."""
-    with reported("superedge-cache"):
+    with exit_on_error("superedge-cache"):
         cache(prog_name="superedge-cache")

@@ -1,6 +1,6 @@
-"""`superedge connect`: standard input and output as a stream to a node, through a ``connect`` listener.
+"""`superedge connect`: connects standard input and output to a node, through a ``connect`` listener.
 
-For ssh's ProxyCommand, and whatever else can use a command for a connection.
+For ssh's ProxyCommand, and other programs that use a command as a connection.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from twisted.internet.task import react
 from twisted.python.failure import Failure
 
 from superedge import __version__
-from superedge.cli.errors import reported
+from superedge.cli.errors import exit_on_error
 from superedge.config.addresses import Address, TCPAddress, UnixAddress, parse_address
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
-from superedge.net.factory import MakingFactory
-from superedge.net.httpproxy import ProxyAnswer
+from superedge.net.factory import CallableFactory
+from superedge.net.httpproxy import ConnectResponseReader
 from superedge.net.splice import Splice, SpliceEnd
 from superedge.tls.contexts import ClientContextSource
 
 
-class _Asking(Protocol):
-    """Asks for the target; ``answered`` fires with what came behind a good answer, reading paused."""
+class _TargetRequest(Protocol):
+    """Sends a CONNECT request. ``answered`` fires with the bytes after the response, and pauses reading."""
 
     transport: Any
 
     def __init__(self, target: TCPAddress) -> None:
         self._target = target
-        self._answer = ProxyAnswer()
+        self._answer = ConnectResponseReader()
         self.answered: Deferred[bytes] = Deferred()
 
     def connectionMade(self) -> None:
@@ -57,12 +57,12 @@ class _Asking(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self.answered.called:
-            cause = getattr(self.transport, "failure_text", None) or "it closed the connection"
+            cause = getattr(self.transport, "failure_text", None) or "the listener closed the connection"
             self.answered.errback(ConnectError(cause))
 
 
 class _Console(StandardIO):
-    """Standard input and output; Twisted's leaves both open, and with its output gone never ends."""
+    """Standard input and output. Twisted's class leaves both open, and never ends if the output closes."""
 
     def __init__(self, protocol: SpliceEnd, reactor: IReactor) -> None:
         self._clock = reactor
@@ -70,7 +70,7 @@ class _Console(StandardIO):
         super().__init__(cast(Any, protocol), reactor=cast(Any, reactor))
 
     def childConnectionLost(self, fd: str, reason: Failure) -> None:
-        """A half is closed: whoever reads our output is to see it."""
+        """One half is closed. Close standard output so that its reader notices."""
         if fd == "write":
             self._output_open = False
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -79,7 +79,7 @@ class _Console(StandardIO):
         cast(Any, super()).childConnectionLost(fd, reason)
 
     def loseConnection(self) -> None:
-        """Close when what was written is out."""
+        """Close after everything has been written."""
         super().loseConnection()
         if not self._output_open:
             self._clock.callLater(0, self._closed)
@@ -90,8 +90,6 @@ class _Console(StandardIO):
 
 
 class _Target(click.ParamType[Address]):
-    """An address of a listener."""
-
     name = "address"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
@@ -108,19 +106,19 @@ async def _stream(
     tls: ClientContextSource | None,
     name: str | None,
 ) -> None:
-    """Connect, and pass bytes until both sides have ended. Raises SuperEdgeError."""
-    asking = _Asking(target)
+    """Connect, and forward bytes until both sides have ended. Raises SuperEdgeError."""
+    request = _TargetRequest(target)
     endpoint = ClientEndpoint(reactor, listener, tls, name)
-    await endpoint.connect(cast(Any, MakingFactory(lambda: asking)))
+    await endpoint.connect(cast(Any, CallableFactory(lambda: request)))
     try:
-        early = await asking.answered
+        early = await request.answered
     except ConnectError as problem:
         raise ConnectError(f"{target} through {listener}: {problem}") from None
     pair = Splice()
     near = _Console(pair.left, reactor)
     near.write(early)
-    asking.transport.protocol = pair.right
-    pair.right.makeConnection(asking.transport)
+    request.transport.protocol = pair.right
+    pair.right.makeConnection(request.transport)
     await pair.done
 
 
@@ -131,14 +129,10 @@ _file = click.Path(path_type=Path)
 @click.argument("listener", type=_Target())
 @click.argument("host")
 @click.argument("port", type=click.IntRange(1, 65535))
-@click.option("--certificate", type=_file, help="Client certificate, for a listener on TCP.")
-@click.option("--key", type=_file, help="Its private key.")
-@click.option(
-    "--ca", type=_file, multiple=True, help="CA of the listener's certificate; may be given more than once."
-)
-@click.option(
-    "--server-name", help="The name in the listener's certificate, if it is not the listener's host."
-)
+@click.option("--certificate", type=_file, help="Client certificate for a TCP listener.")
+@click.option("--key", type=_file, help="Private key of the certificate.")
+@click.option("--ca", type=_file, multiple=True, help="CA of the listener's certificate. May be repeated.")
+@click.option("--server-name", help="Name in the listener's certificate, if it differs from its host.")
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def connect(
     listener: Address,
@@ -151,18 +145,18 @@ def connect(
 ) -> None:
     """Connect standard input and output to PORT of the node HOST, through the connect listener LISTENER.
 
-    LISTENER is host:port, with --certificate, --key and --ca, or unix:/path. For ssh's ProxyCommand and other
-    programs that use a command as a connection.
+    LISTENER is unix:/path, or host:port together with --certificate, --key and --ca. Use it as ssh's
+    ProxyCommand, or for other programs that use a command as a connection.
     """
     tls = None
     if not isinstance(listener, UnixAddress):
         if certificate is None or key is None or not ca:
-            raise click.UsageError("a listener on TCP needs --certificate, --key and --ca")
+            raise click.UsageError("a TCP listener needs --certificate, --key and --ca")
         tls = ClientContextSource(ca, certificate, key)
     program = click.get_current_context().command_path
 
     async def run(reactor: IReactor) -> None:
-        with reported(program):
+        with exit_on_error(program):
             await _stream(reactor, listener, TCPAddress(host, port), tls, server_name)
 
     react(lambda reactor: Deferred.fromCoroutine(run(cast(IReactor, reactor))))
@@ -170,7 +164,7 @@ def connect(
 
 def main() -> None:
     """The console script `superedge-connect`."""
-    with reported("superedge-connect"):
+    with exit_on_error("superedge-connect"):
         connect(prog_name="superedge-connect")
 
 

@@ -1,4 +1,4 @@
-"""How a subcommand ends when it cannot do its work."""
+"""Error messages and exit codes of subcommands."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from superedge.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, ConfigFaults
 
 
 @contextmanager
-def reported(program: str) -> Iterator[None]:
-    """Turn a SuperEdgeError or OSError into lines on standard error and an exit code."""
+def exit_on_error(program: str) -> Iterator[None]:
+    """On a SuperEdgeError or OSError, print it to standard error and exit."""
     try:
         yield
     except (SuperEdgeError, OSError) as problem:

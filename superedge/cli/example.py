@@ -1,4 +1,4 @@
-"""`superedge example`: the configurations, units and manifests that come with the package."""
+"""`superedge example`: prints the configurations, units and manifests in the package."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _EXAMPLES = {
 @click.command()
 @click.argument("name", type=click.Choice(list(_EXAMPLES)))
 def example(name: str) -> None:
-    """Print the file NAME: a configuration with every key, a systemd unit, or a Kubernetes manifest."""
+    """Print an example file: a configuration with every key, a systemd unit, or a Kubernetes manifest."""
     click.echo((_share() / _EXAMPLES[name]).read_text(encoding="utf-8"), nl=False)
 
 
 def _share() -> Path:
-    """The examples' directory: package data, or the checkout that an editable install leads to."""
+    """The directory of the examples: package data, or the checkout of an editable install."""
     package = Path(str(files("superedge")))
     share = package / "share"
     return share if share.is_dir() else package.parent

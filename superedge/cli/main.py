@@ -1,4 +1,4 @@
-"""`superedge`: the group of all subcommands, each imported when it is called."""
+"""`superedge`: the group of all subcommands, which it imports when they are called."""
 
 from __future__ import annotations
 
@@ -9,32 +9,30 @@ import click
 from click.shell_completion import get_completion_class
 
 from superedge import __version__
-from superedge.cli.errors import reported
+from superedge.cli.errors import exit_on_error
 
 _PROGRAM = "superedge"
 
 
 class _Command(NamedTuple):
-    """Where a subcommand is (``module:name``), and its line in the help."""
+    """A subcommand: its ``module:name``, and its line in the help."""
 
     place: str
     help: str
 
 
 _COMMANDS = {
-    "cloud": _Command("superedge.cli.run:cloud", "Run the cloud end in the foreground."),
-    "edge": _Command("superedge.cli.run:edge", "Run the edge end in the foreground."),
+    "cloud": _Command("superedge.cli.run:cloud", "Run SuperEdge in the cloud, in the foreground."),
+    "edge": _Command("superedge.cli.run:edge", "Run SuperEdge on an edge node, in the foreground."),
     "check": _Command("superedge.cli.run:check", "Check a configuration and the files it names."),
-    "nodes": _Command("superedge.cli.nodes:nodes", "List the nodes of a cloud end."),
-    "health": _Command(
-        "superedge.cli.health:health", "Show what peers say of nodes, and what becomes of them."
-    ),
-    "cache": _Command("superedge.cli.cache:cache", "Look into the cache of a lite-apiserver."),
+    "nodes": _Command("superedge.cli.nodes:nodes", "List the nodes that are connected to a cloud end."),
+    "health": _Command("superedge.cli.health:health", "Show the health verdicts of nodes, and who voted."),
+    "cache": _Command("superedge.cli.cache:cache", "Inspect the cache of a lite-apiserver."),
     "connect": _Command(
         "superedge.cli.connect:connect", "Connect standard input and output to a node's port."
     ),
     "example": _Command("superedge.cli.example:example", "Print an example configuration, unit or manifest."),
-    "completion": _Command("superedge.cli.main:completion", "Print the completion script of a shell."),
+    "completion": _Command("superedge.cli.main:completion", "Print the completion script for a shell."),
 }
 
 
@@ -58,7 +56,7 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 success, 1 failure, 2 usage (or warnings with --strict), 78 a configuration fault.",
+    epilog="Exit codes: 0 success, 1 failure, 2 usage or, with --strict, warnings, 78 configuration fault.",
 )
 @click.version_option(__version__, prog_name=_PROGRAM, message="%(prog)s %(version)s")
 def superedge() -> None:
@@ -68,7 +66,7 @@ def superedge() -> None:
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of SHELL.
+    """Print the completion script for SHELL.
 
     For bash: superedge completion bash > /etc/bash_completion.d/superedge
     """
@@ -79,7 +77,7 @@ def completion(shell: str) -> None:
 
 def main() -> None:
     """The console script `superedge`."""
-    with reported(_PROGRAM):
+    with exit_on_error(_PROGRAM):
         superedge(prog_name=_PROGRAM)
 
 

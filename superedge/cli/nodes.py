@@ -1,4 +1,4 @@
-"""``superedge nodes``: the nodes of a cloud end, from the status page of its ops port."""
+"""`superedge nodes`: lists the nodes of a cloud end, from the status page of its ops port."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = ("NAME", "STATE", "SINCE", "PEER", "VERSION", "RTT", "STREAMS", "IN",
 
 
 def read_nodes(url: str) -> list[dict[str, Any]]:
-    """The nodes that ``url`` tells of. Raises ClickException."""
+    """The nodes on the status page at ``url``. Raises ClickException."""
     page = f"{url.rstrip('/')}/superedge/status"
     try:
         with urllib.request.urlopen(page, timeout=TIMEOUT) as answer:
@@ -32,12 +32,12 @@ def read_nodes(url: str) -> list[dict[str, Any]]:
         reason = getattr(problem, "reason", problem)
         raise click.ClickException(f"{page} cannot be read: {reason}") from problem
     except (KeyError, TypeError) as problem:
-        raise click.ClickException(f"{page} is not of a process with a tunnel_cloud table") from problem
+        raise click.ClickException(f"{page} has no nodes: it is not that of a cloud end") from problem
     return nodes
 
 
 def age(seconds: float) -> str:
-    """As kubectl writes ages: the largest unit that says something."""
+    """A duration in its largest suitable unit, as kubectl prints ages."""
     seconds = max(0, int(seconds))
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * size:
@@ -46,7 +46,7 @@ def age(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes, with a binary unit."""
+    """A number of bytes with a binary unit."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}"
@@ -55,7 +55,7 @@ def size(count: float) -> str:
 
 
 def make_table(nodes: list[dict[str, Any]], now: float) -> Table:
-    """One row a node, the gone ones last. ``now`` in seconds since 1970."""
+    """A row for each node, disconnected ones last. ``now`` is Unix time."""
     table = Table(box=None, pad_edge=False)
     for column in _COLUMNS:
         table.add_column(column, no_wrap=column != "LAST ERROR")
@@ -73,7 +73,7 @@ def make_table(nodes: list[dict[str, Any]], now: float) -> Table:
             size(node["bytes_out"]) if "bytes_out" in node else "",
             node["last_error"],
         )
-        # What nodes and their clouds say is text, never markup or control sequences.
+        # Nodes are not trusted: print their texts without markup or control sequences.
         table.add_row(
             *(Text("".join(char if char.isprintable() else "?" for char in cell)) for cell in cells)
         )
@@ -81,15 +81,15 @@ def make_table(nodes: list[dict[str, Any]], now: float) -> Table:
 
 
 @click.command()
-@click.option("--url", default=URL, show_default=True, help="The ops port of a cloud end.")
+@click.option("--url", default=URL, show_default=True, help="URL of the ops port of a cloud end.")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@click.option("--watch", is_flag=True, help="Show the table anew every two seconds.")
+@click.option("--watch", is_flag=True, help="Refresh the table every two seconds.")
 def nodes(url: str, output: str, watch: bool) -> None:
-    """Show the nodes that are connected to the cloud, and those that have gone."""
+    """List the nodes that are or were connected to a cloud end."""
     console = Console()
     if output == "json":
         if watch:
-            raise click.UsageError("--watch shows a table: it does not go with --output json")
+            raise click.UsageError("--watch cannot be combined with --output json")
         click.echo(json.dumps(read_nodes(url), indent=1))
     elif watch:
         with Live(make_table(read_nodes(url), time.time()), console=console, auto_refresh=False) as live:

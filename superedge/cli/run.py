@@ -1,4 +1,4 @@
-"""`superedge cloud`, `superedge edge`, `superedge check`: what is done with a configuration file."""
+"""`superedge cloud`, `superedge edge`, `superedge check`: run or check a configuration file."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _set = click.option(
     "overrides",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
-    help="Override one value of the file; may be given more than once.",
+    help="Override one value of the file. May be repeated.",
 )
-_strict = click.option("--strict", is_flag=True, help="Exit with 2 when there are warnings.")
+_strict = click.option("--strict", is_flag=True, help="Exit with 2 if there are warnings.")
 
 
-def _runner(end: str) -> click.Command:
+def _runner(end: str, where: str) -> click.Command:
     default = Path(f"/etc/superedge/{end}.toml")
 
-    @click.command(end, help=f"Run the {end} end in the foreground, with the log on standard output.")
+    @click.command(end, help=f"Run SuperEdge {where} in the foreground, and log to standard output.")
     @click.option(
         "--config",
         "-c",
         type=click.Path(path_type=Path),
         default=default,
         show_default=True,
-        help="The TOML configuration file.",
+        help="TOML configuration file.",
     )
     @_set
     @_strict
@@ -39,20 +39,20 @@ def _runner(end: str) -> click.Command:
     return run
 
 
-cloud = _runner("cloud")
-edge = _runner("edge")
+cloud = _runner("cloud", "in the cloud")
+edge = _runner("edge", "on an edge node")
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @_set
 @_strict
-@click.option("--connect", is_flag=True, help="Also try out every server that it names, a line each.")
+@click.option("--connect", is_flag=True, help="Also connect to every server that it names.")
 def check(file: Path, overrides: tuple[str, ...], strict: bool, connect: bool) -> None:
     """Check the configuration FILE and the certificates that it names.
 
-    Prints every fault as FILE: KEY: what is wrong; what is accepted. Exits with 0 when there is none, with 78
-    when the file has a fault, with 1 when a certificate or key that it names cannot be used or, with
-    --connect, when a server does not answer.
+    Prints each fault as FILE: KEY: what is wrong; what is accepted. Exits with 0 if there is none, with 78 if
+    the file has a fault, with 1 if a certificate or key that it names cannot be used or, with --connect, a
+    server does not answer.
     """
     Program("superedge", file.absolute(), overrides).check(strict, connect)

@@ -1,4 +1,4 @@
-"""Configuration: typed sections, TOML loading, and errors that name the file and key.
+"""Configuration: a typed struct for each table, loading from TOML, and errors that name file and key.
 
-Read by superedge.tap; every component takes its own section's struct as an argument.
+Each component takes its table's struct as an argument.
 """

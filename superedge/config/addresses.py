@@ -1,4 +1,4 @@
-"""Addresses as they stand in configuration files: ``host:port``, ``[v6]:port`` and ``unix:/path``."""
+"""Parses addresses in configuration files: ``host:port``, ``[v6]:port`` and ``unix:/path``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 @dataclass(frozen=True, slots=True)
 class TCPAddress:
-    """A host (name or IP literal, no brackets) and a port (0 to 65535)."""
+    """A host (a name or an IP literal without brackets) and a port (0 to 65535)."""
 
     host: str
     port: int
@@ -20,7 +20,7 @@ class TCPAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether a listener on it is reachable from this machine alone."""
+        """Whether a listener on it is reachable only from this machine."""
         return _is_loopback(self.host)
 
 
@@ -42,7 +42,7 @@ class UnixAddress:
 Address = TCPAddress | UnixAddress
 
 
-@lru_cache(maxsize=256)  # it is asked for each stream
+@lru_cache(maxsize=256)  # called for each stream
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -51,26 +51,26 @@ def _is_loopback(host: str) -> bool:
 
 
 def parse_address(text: str, default_port: int | None = None) -> Address:
-    """Read an address; ValueError with one sentence when it is none."""
+    """Parse an address. Raises ValueError with one sentence."""
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
         if not path.startswith("/"):
             raise ValueError(
-                f"{text!r} is not an address: a Unix socket needs an absolute path, unix:/run/x.sock"
+                f"{text!r} is not an address: a Unix socket needs an absolute path, such as unix:/run/x.sock"
             )
         return UnixAddress(path)
     host, separator, port = _split(text)
     if not separator and default_port is not None:
         return TCPAddress(host, default_port)
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{text!r} is not an address: use host:port, [v6 address]:port or unix:/path")
+        raise ValueError(f"{text!r} is not an address: use host:port, [IPv6 address]:port or unix:/path")
     return TCPAddress(host, int(port))
 
 
 def parse_proxy(text: str) -> tuple[TCPAddress, str]:
-    """Read ``http://[user:password@]host:port``: (address, ``user:password`` or nothing).
+    """Parse ``http://[user:password@]host:port`` into (address, ``user:password`` or '').
 
-    The ValueError's sentence does not hold the text: it may hold a password.
+    Raises ValueError, whose sentence omits the text because it may contain a password.
     """
     scheme, separator, rest = text.partition("://")
     userinfo, _, host = rest.rstrip("/").rpartition("@")
@@ -79,9 +79,9 @@ def parse_proxy(text: str) -> tuple[TCPAddress, str]:
     except ValueError:
         address = None
     if scheme.lower() != "http" or not separator or not isinstance(address, TCPAddress):
-        raise ValueError("proxy is not http://host:port or http://user:password@host:port")
+        raise ValueError("proxy must be http://host:port or http://user:password@host:port")
     if userinfo and ":" not in userinfo:
-        raise ValueError("proxy names a user without a password: http://user:password@host:port")
+        raise ValueError("proxy has a user but no password: use http://user:password@host:port")
     user, _, password = userinfo.partition(":")
     return address, f"{unquote(user)}:{unquote(password)}" if userinfo else ""
 

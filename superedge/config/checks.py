@@ -1,4 +1,4 @@
-"""Checks that several sections share: a ValueError of one sentence that names the key."""
+"""Checks that several tables use. They raise ValueError with one sentence that names the key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from superedge.config.dialrules import parse_dial_rule
 
 
 def check_address(key: str, text: str) -> Address:
-    """A TCP or Unix address."""
+    """Parse a TCP or Unix address."""
     try:
         return parse_address(text)
     except ValueError as problem:
@@ -18,18 +18,18 @@ def check_address(key: str, text: str) -> Address:
 
 
 def check_tcp_address(key: str, text: str, default_port: int | None = None) -> TCPAddress:
-    """``host:port``; the port may be left out where there is a default."""
+    """Parse ``host:port``. The port is optional if there is a default."""
     try:
         address = parse_address(text, default_port)
     except ValueError:
         address = None
     if not isinstance(address, TCPAddress):
-        raise ValueError(f"{key}: {text!r} is not host:port or [v6 address]:port")
+        raise ValueError(f"{key}: {text!r} is not host:port or [IPv6 address]:port")
     return address
 
 
 def check_ip(key: str, text: str) -> None:
-    """An address that is not a name."""
+    """Check an IP address."""
     try:
         ip_address(text)
     except ValueError:
@@ -37,7 +37,7 @@ def check_ip(key: str, text: str) -> None:
 
 
 def check_networks(key: str, texts: Iterable[str]) -> None:
-    """Networks in the CIDR notation."""
+    """Check networks in CIDR notation."""
     for text in texts:
         try:
             ip_network(text)
@@ -46,7 +46,7 @@ def check_networks(key: str, texts: Iterable[str]) -> None:
 
 
 def check_dial_rules(key: str, texts: Iterable[str]) -> None:
-    """Rules for what may be dialled; all faults in one sentence."""
+    """Check dial rules. Reports all faults in one sentence."""
     faults = []
     for text in texts:
         try:
@@ -58,14 +58,14 @@ def check_dial_rules(key: str, texts: Iterable[str]) -> None:
 
 
 def check_positive(**values: float) -> None:
-    """Each above 0."""
+    """Check that each value is above 0."""
     for key, value in values.items():
         if not value > 0:
-            raise ValueError(f"{key}: {value} is not positive")
+            raise ValueError(f"{key}: {value} must be greater than 0")
 
 
 def check_not_negative(**values: float) -> None:
-    """Each 0 or more."""
+    """Check that each value is 0 or more."""
     for key, value in values.items():
         if not value >= 0:
-            raise ValueError(f"{key}: {value} is negative")
+            raise ValueError(f"{key}: {value} must not be negative")

@@ -1,4 +1,4 @@
-"""Rules for what an edge may dial: ``host:port``, ``network/bits:port``, ``glob:port``; port ``*`` is any."""
+"""Parses dial rules of an edge: ``host:port``, ``network/bits:port``, ``glob:port``; port ``*`` is any."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NamedTuple
 
 _NUMERIC = re.compile(r"[\d.]+")
-_FORMS = "use host:port, network/bits:port, or port * for any"
+_FORMS = "use host:port or network/bits:port, with * for any port"
 
 
 class DialRule(NamedTuple):
-    """``host`` is a network, or a name in lower case that may hold wildcards; ``port`` None is any port."""
+    """``host`` is a network, or a lower-case name with optional wildcards. ``port`` is None for any port."""
 
     host: IPv4Network | IPv6Network | str
     port: int | None
 
 
 def parse_dial_rule(text: str) -> DialRule:
-    """Read a rule; ValueError with one sentence when it is none."""
+    """Parse a rule. Raises ValueError with one sentence."""
     host, colon, port_text = text.rpartition(":")
     port = None if port_text == "*" else int(port_text) if port_text.isascii() and port_text.isdigit() else 0
     if not colon or not host or port == 0 or (port is not None and port > 65535):

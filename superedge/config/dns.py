@@ -1,4 +1,4 @@
-"""Section ``[tunnel_dns]``: node names as addresses of the tunnel's cloud end."""
+"""Table ``[tunnel_dns]``: a DNS server that resolves node names to addresses of the tunnel's cloud end."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every fault of a parsed configuration file, each with its key and what is accepted there.
+"""Finds all faults in a parsed configuration file, each with its key and what is accepted.
 
-`msgspec.convert` stops at the first fault. `faults` looks at each value on its own, so that whoever mends a
-file sees all of them at once, and then at what the struct's own ``__post_init__`` says of the whole table.
+`msgspec.convert` stops at the first fault. `faults` checks each value separately, so that the user sees all
+faults at once, and then runs the ``__post_init__`` of each table's struct.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 Hook = Callable[[type, Any], Any]
-"""Makes a value of a type that TOML has not, as msgspec's ``dec_hook`` does."""
+"""Converts to types that TOML lacks: msgspec's ``dec_hook``."""
 Fault = tuple[str, str]
-"""The key's path, such as ``tunnel_cloud.listeners[0].listen``, and a sentence."""
+"""(path of the key, sentence); a path is, for example, ``tunnel_cloud.listeners[0].listen``."""
 
 _POSITION = re.compile(r" - at `[^`]*`$")
 _OF_ONE_KEY = re.compile(r"^(?P<field>\w+): (?P<message>.*)$", re.DOTALL)
@@ -40,7 +40,7 @@ _FOUND = {
 
 
 def faults(kind: type[msgspec.Struct], table: dict[str, Any], path: str, hook: Hook) -> Iterator[Fault]:
-    """The faults of ``table`` read as ``kind``; nothing when it is good."""
+    """The faults of ``table`` as a struct ``kind``."""
     hints = get_type_hints(kind)
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     config = kind.__struct_config__
@@ -57,13 +57,16 @@ def faults(kind: type[msgspec.Struct], table: dict[str, Any], path: str, hook: H
                 yield fault
         elif field.required:
             good = False
-            yield _join(path, key), f"is required; accepted is {expected(hints[field.name])}"
+            yield _join(path, key), f"is required; expected {expected(hints[field.name])}"
     if good:
-        yield from _of_whole(kind, table, path, hook)
+        yield from _of_table(kind, table, path, hook)
 
 
-def _of_whole(kind: type[msgspec.Struct], table: dict[str, Any], path: str, hook: Hook) -> Iterator[Fault]:
-    """What ``__post_init__`` says, again without each key it named, as long as a default takes its place."""
+def _of_table(kind: type[msgspec.Struct], table: dict[str, Any], path: str, hook: Hook) -> Iterator[Fault]:
+    """The faults that ``__post_init__`` finds.
+
+    It stops at the first, so it runs again without each key that had a fault, if the key has a default.
+    """
     table = dict(table)
     optional = {field.encode_name for field in msgspec.structs.fields(kind) if not field.required}
     while True:
@@ -72,12 +75,12 @@ def _of_whole(kind: type[msgspec.Struct], table: dict[str, Any], path: str, hook
             return
         except msgspec.ValidationError as problem:
             message = _POSITION.sub("", str(problem))
-        said = _OF_ONE_KEY.match(message)
-        field = said["field"] if said else ""
-        if said is None or field not in kind.__struct_fields__:
+        found = _OF_ONE_KEY.match(message)
+        field = found["field"] if found else ""
+        if found is None or field not in kind.__struct_fields__:
             yield path, message
             return
-        yield _join(path, field), said["message"]
+        yield _join(path, field), found["message"]
         if field not in table or field not in optional:
             return
         del table[field]
@@ -110,31 +113,31 @@ def _of_value(hint: Any, value: Any, path: str, hook: Hook) -> Iterator[Fault]:
 
 
 def _tagged(structs: list[type[msgspec.Struct]], table: dict[str, Any]) -> type[msgspec.Struct] | str:
-    """The struct that the table's tag chooses, or a sentence."""
+    """The struct that the table's tag selects, or the sentence of a fault."""
     field = structs[0].__struct_config__.tag_field
     if field is None:
         return structs[0]
     kinds = {str(struct.__struct_config__.tag): struct for struct in structs}
     if field not in table:
-        return f"is required; accepted are {', '.join(kinds)}"
+        return f"is required; expected one of {', '.join(kinds)}"
     found = kinds.get(str(table[field]))
-    return found or f"{table[field]!r} is unknown; accepted are {', '.join(kinds)}"
+    return found or f"{table[field]!r} is unknown; expected one of {', '.join(kinds)}"
 
 
 def _unknown(key: str, accepted: list[str]) -> str:
     close = difflib.get_close_matches(key, accepted, 1)
     hint = f", did you mean {close[0]}?" if close else ""
-    return f"unknown key{hint}; accepted are {', '.join(accepted)}"
+    return f"unknown key{hint}; accepted keys: {', '.join(accepted)}"
 
 
 def _wrong(hint: Any, value: Any) -> str:
     if isinstance(value, str) and any(get_origin(choice) is Literal for choice in _alternatives(hint)):
-        return f"{value!r} is unknown; accepted is {expected(hint)}"
-    return f"is {_FOUND.get(type(value), 'a date')}; accepted is {expected(hint)}"
+        return f"{value!r} is unknown; expected {expected(hint)}"
+    return f"is {_FOUND.get(type(value), 'a date')}; expected {expected(hint)}"
 
 
 def expected(hint: Any) -> str:
-    """What a key of this type accepts, in words and with an example."""
+    """The values that a type accepts, in words and with an example."""
     return " or ".join(_expected(choice) for choice in _alternatives(hint))
 
 
@@ -152,7 +155,7 @@ def _expected(hint: Any) -> str:
 
 
 def _alternatives(hint: Any) -> list[Any]:
-    """The types of a union, without None; the type itself where it is none."""
+    """The members of a union without None, or the type itself."""
     if get_origin(hint) in (list, tuple, dict, Literal) or not get_args(hint):
         return [] if hint is NoneType else [hint]
     return [inner for choice in get_args(hint) for inner in _alternatives(choice)]

@@ -1,4 +1,4 @@
-"""Section ``[kubernetes]``: the API server that components ask."""
+"""Table ``[kubernetes]``: the API server that components in the cloud use."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import msgspec
 
 
 class KubernetesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How components in the cloud reach the API server; without this table, as the pod they run in."""
+    """How components in the cloud reach the API server; by default with the service account of their pod."""
 
-    #: Kubeconfig whose current context is used: a client certificate, `token` or `tokenFile`. Without one,
-    #: the service account of the pod.
+    #: Kubeconfig whose current context is used, with a client certificate, `token` or `tokenFile`. By
+    #: default, the service account of the pod is used.
     kubeconfig: Path | None = None

@@ -1,4 +1,4 @@
-"""``[[tunnel_cloud.listeners]]``: where cloud programs enter the tunnel."""
+"""The tables ``[[tunnel_cloud.listeners]]``: the listeners for callers of the tunnel."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from superedge.config.checks import (
     check_tcp_address,
 )
 
-LEAST_BANDWIDTH = 16 * 1024
+MIN_BANDWIDTH = 16 * 1024
 INTERNAL_IP = "{internal_ip}"
-"""In ``node_host``: the node's own addresses."""
+"""Placeholder in ``node_host`` for the node's own addresses."""
 
 
 def check_bandwidth(rate: int) -> None:
-    """Refuse a limit under which nothing moves."""
-    if rate and rate < LEAST_BANDWIDTH:
-        raise ValueError(f"bandwidth: {rate} is neither 0, for no limit, nor at least {LEAST_BANDWIDTH}")
+    """Refuse a limit that is too low to work."""
+    if rate and rate < MIN_BANDWIDTH:
+        raise ValueError(f"bandwidth: {rate} is neither 0, for no limit, nor at least {MIN_BANDWIDTH}")
 
 
 def split_access(text: str) -> tuple[str, str, str]:
-    """A rule of ``access``: the caller's glob, the node's, and the port. ValueError when it is none."""
+    """A rule of ``access``: the caller's glob, the node's glob, and the port. Raises ValueError."""
     caller, _, target = text.rpartition(" ")
     node, _, port = target.rpartition(":")
     number = port.isascii() and port.isdecimal() and 0 < int(port) < 65536
@@ -40,15 +40,15 @@ def split_access(text: str) -> tuple[str, str, str]:
 class BaseListenerConfig(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"
 ):
-    """What every kind of listener has."""
+    """The keys of every kind of listener."""
 
     #: Address of the listener: `host:port`, `[v6]:port` or `unix:/path`.
     listen: str
-    #: Networks (CIDR) callers may come from; empty for any.
+    #: Networks (CIDR) from which callers may connect; empty for any.
     allow: list[str] = []
-    #: Seconds an edge node has to connect to the target.
+    #: Seconds for an edge node to connect to the target.
     dial_timeout: float = 10.0
-    #: Bytes that all callers together send a second, at most, and as many that they receive; 0 for no limit.
+    #: Most bytes a second that all callers together send, and most that they receive; 0 for no limit.
     bandwidth: int = 0
 
     def __post_init__(self) -> None:
@@ -59,8 +59,8 @@ class BaseListenerConfig(
         check_positive(dial_timeout=self.dial_timeout)
 
 
-class TcpListenerConfig(BaseListenerConfig, frozen=True, tag="tcp"):
-    """Everything that connects goes to one address on one node."""
+class TCPListenerConfig(BaseListenerConfig, frozen=True, tag="tcp"):
+    """Connects every caller to one address on one node."""
 
     #: The node's name.
     node: str
@@ -70,15 +70,15 @@ class TcpListenerConfig(BaseListenerConfig, frozen=True, tag="tcp"):
     idle_timeout: float = 14400.0
 
     def __post_init__(self) -> None:
-        """A listener that asks nobody who they are stays on loopback unless networks are named."""
+        """Without client certificates, the listener must be on loopback or name networks in `allow`."""
         BaseListenerConfig.__post_init__(self)
         check_tcp_address("target", self.target)
         check_not_negative(idle_timeout=self.idle_timeout)
-        _closed_to_strangers(self)
+        _require_restricted_access(self)
 
 
-class TlsListenerConfig(BaseListenerConfig, frozen=True, tag="tls"):
-    """Routes TLS by the server name asked for, without decrypting it."""
+class TLSListenerConfig(BaseListenerConfig, frozen=True, tag="tls"):
+    """Routes TLS by server name (SNI), without decrypting it."""
 
     #: What the node dials.
     target: str = "127.0.0.1:10250"
@@ -95,27 +95,26 @@ class TlsListenerConfig(BaseListenerConfig, frozen=True, tag="tls"):
 
 
 class ConnectListenerConfig(BaseListenerConfig, frozen=True, tag="connect"):
-    """HTTP CONNECT, as kube-apiserver's egress selector speaks it."""
+    """HTTP CONNECT, as kube-apiserver's egress selector sends it."""
 
-    #: Certificate of the listener; needed on TCP.
+    #: Certificate of the listener; required on TCP.
     certificate: Path | None = None
     #: Its private key.
     key: Path | None = None
-    #: CAs whose client certificates are let in; needed on TCP.
+    #: CAs that sign callers' client certificates; required on TCP.
     client_ca: list[Path] = []
-    #: Common names that are let in; empty for every certificate of `client_ca`.
+    #: Common names of allowed callers; empty for every certificate of `client_ca`.
     client_names: list[str] = []
     #: Permissions of a Unix socket, octal text.
     mode: str = "0660"
     #: Suffixes that may follow the node's name.
     suffixes: list[str] = []
-    #: What the node dials, with the request's port, when the target names the node itself: a host, or a list
-    #: of hosts that are tried in turn. `{internal_ip}` stands for the node's own addresses, as its Node
-    #: object or its session says: `["127.0.0.1", "{internal_ip}"]` reaches kubelets that listen on their
-    #: address alone.
+    #: Host that the node dials, with the request's port, when the target is the node itself; or a list of
+    #: hosts that are tried in turn. `{internal_ip}` stands for the node's own addresses from its Node object
+    #: or its session: `["127.0.0.1", "{internal_ip}"]` also reaches kubelets that do not listen on loopback.
     node_host: str | list[str] = "127.0.0.1"
-    #: Who may reach what: `CALLER NODE:PORT`, globs of the certificate's common name and of the node's name,
-    #: and a port or `*`. Whoever no rule covers is refused; empty lets every caller reach everything.
+    #: Access rules `CALLER NODE:PORT`: globs of the certificate's common name and of the node's name, and a
+    #: port or `*`. A caller without a matching rule is refused; an empty list allows everything.
     access: list[str] = []
 
     def __post_init__(self) -> None:
@@ -132,23 +131,23 @@ class ConnectListenerConfig(BaseListenerConfig, frozen=True, tag="connect"):
         for text in self.access:
             split_access(text)
         if self.access and not self.client_ca:
-            raise ValueError("access needs certificate, key and client_ca: it goes by the callers' names")
+            raise ValueError("access needs certificate, key and client_ca: its rules use the callers' names")
         if not re.fullmatch("[0-7]{3,4}", self.mode):
             raise ValueError(f"mode: {self.mode!r} is not three or four octal digits, such as 0660")
 
 
 class _HTTPListenerConfig(BaseListenerConfig, frozen=True):
-    """What listeners that read HTTP share."""
+    """The keys of the listeners that read HTTP."""
 
-    #: What the node dials when the caller names no port, or one that `ports` does not list. Empty refuses
-    #: such callers.
+    #: What the node dials when the caller names no port, or a port that is not in `ports`. Empty refuses such
+    #: callers.
     target: str = ""
-    #: What the node dials, by the port that the caller names behind the node: `{"9100" = "127.0.0.1:9100"}`.
+    #: What the node dials, by the port that the caller names: `{"9100" = "127.0.0.1:9100"}`.
     ports: dict[str, str] = {}
     #: Suffixes that may follow the node's name, e.g. `.edge.example`.
     suffixes: list[str] = []
-    #: Seconds after which a kept connection on which nothing is asked for is closed, on either side, and one
-    #: whose caller stands still in a request's body or takes nothing of an answer.
+    #: Seconds after which an idle connection is closed, on either side, and a connection whose caller stops
+    #: sending a request's body or reading a response.
     idle_timeout: float = 75.0
 
     def __post_init__(self) -> None:
@@ -165,34 +164,34 @@ class _HTTPListenerConfig(BaseListenerConfig, frozen=True):
         check_positive(idle_timeout=self.idle_timeout)
 
 
-class HttpListenerConfig(_HTTPListenerConfig, frozen=True, tag="http"):
-    """Routes plain HTTP requests, each on its own, by Host or by a request target with a host."""
+class HTTPListenerConfig(_HTTPListenerConfig, frozen=True, tag="http"):
+    """Routes each plain HTTP request by its Host header, or by the host in its request target."""
 
     def __post_init__(self) -> None:
-        """A listener that asks nobody who they are stays on loopback unless networks are named."""
+        """Without client certificates, the listener must be on loopback or name networks in `allow`."""
         _HTTPListenerConfig.__post_init__(self)
-        _closed_to_strangers(self)
+        _require_restricted_access(self)
 
 
-class HttpsListenerConfig(_HTTPListenerConfig, frozen=True, kw_only=True, tag="https"):
-    """Ends the callers' TLS, routes each request by Host, and has the node begin TLS anew to the target.
+class HTTPSListenerConfig(_HTTPListenerConfig, frozen=True, kw_only=True, tag="https"):
+    """Terminates the callers' TLS and routes each request by Host; the node opens TLS to the target.
 
-    The node's end of it, its certificate included, is `[tunnel_edge.tls]`.
+    `[tunnel_edge.tls]` configures the node's TLS, with its certificate.
     """
 
-    #: Certificate shown to callers, PEM.
+    #: Certificate presented to callers, PEM.
     certificate: Path
     #: Its private key, PEM.
     key: Path
-    #: CAs of which every caller must show a certificate; may be empty on loopback alone.
+    #: CAs that sign callers' client certificates, which are required; may be empty only on loopback.
     client_ca: list[Path] = []
-    #: Common names that are let in; empty for every certificate of `client_ca`.
+    #: Common names of allowed callers; empty for every certificate of `client_ca`.
     client_names: list[str] = []
-    #: Whether the node speaks TLS to the target; if not, plain HTTP.
+    #: Whether the node speaks TLS to the target, or plain HTTP.
     target_tls: bool = True
 
     def __post_init__(self) -> None:
-        """Callers act with the node's certificate: they must be known, or near."""
+        """Callers use the node's certificate, so they need one of their own, or must be on this host."""
         _HTTPListenerConfig.__post_init__(self)
         if self.client_names and not self.client_ca:
             raise ValueError("client_names needs client_ca")
@@ -201,11 +200,11 @@ class HttpsListenerConfig(_HTTPListenerConfig, frozen=True, kw_only=True, tag="h
 
 
 ListenerConfig = (
-    TcpListenerConfig | TlsListenerConfig | HttpListenerConfig | HttpsListenerConfig | ConnectListenerConfig
+    TCPListenerConfig | TLSListenerConfig | HTTPListenerConfig | HTTPSListenerConfig | ConnectListenerConfig
 )
 
 
-def _closed_to_strangers(listener: BaseListenerConfig) -> None:
+def _require_restricted_access(listener: BaseListenerConfig) -> None:
     if not parse_address(listener.listen).is_loopback and not listener.allow:
         raise ValueError(
             f"listen: {listener.listen!r} is open to everyone: name networks in allow, or listen on loopback"

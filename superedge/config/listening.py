@@ -1,4 +1,4 @@
-"""Where a configuration listens: each address with its key, and two that cannot both be had."""
+"""The addresses on which a configuration listens, and conflicts between them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import msgspec
 from superedge.config.addresses import Address, TCPAddress, parse_address
 
 DEFAULT_PORT = 53
-"""Of addresses without one; tunnel_dns alone takes such."""
+"""The port of addresses without one, which only ``tunnel_dns`` accepts."""
 
 
 def tables(table: msgspec.Struct, key: str = "") -> Iterator[tuple[str, msgspec.Struct]]:
-    """The table and each table in it, with its key's path: ``tunnel_cloud.listeners[0]``."""
+    """The table and all tables in it, each with its path, such as ``tunnel_cloud.listeners[0]``."""
     yield key, table
     for field in table.__struct_fields__:
         value, path = getattr(table, field), f"{key}.{field}" if key else field
@@ -25,15 +25,15 @@ def tables(table: msgspec.Struct, key: str = "") -> Iterator[tuple[str, msgspec.
 
 
 def listening(config: msgspec.Struct) -> Iterator[tuple[str, Address]]:
-    """Every address of a `listen`, with its key's path. A table that is switched off counts, too."""
+    """The addresses of all ``listen`` keys, each with the path of its key. Includes disabled tables."""
     for key, table in tables(config):
         value = getattr(table, "listen", [])
         for text in [value] if isinstance(value, str) else value:
             yield f"{key}.listen", parse_address(text, DEFAULT_PORT)
 
 
-def clash(config: msgspec.Struct) -> tuple[str, str, Address] | None:
-    """(key, the key before it, address) of the first address that is taken by another."""
+def conflict(config: msgspec.Struct) -> tuple[str, str, Address] | None:
+    """(key, earlier key, address) of the first address that an earlier key already uses."""
     taken: list[tuple[str, Address]] = []
     for key, address in listening(config):
         for other, before in taken:

@@ -1,4 +1,4 @@
-"""Reads a TOML file into the typed configuration; every fault is one sentence with file and key."""
+"""Loads a TOML file into the typed configuration. Each fault is one sentence with file and key."""
 
 from __future__ import annotations
 
@@ -15,23 +15,20 @@ from superedge.errors import ConfigError, ConfigFaults
 S = TypeVar("S", bound=msgspec.Struct)
 
 OVERRIDE = "--set"
-"""The source of values from the command line, in errors."""
+"""The name that errors use as the source of values from the command line."""
 
 
 def load_config(kind: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
-    """Read ``path`` as ``kind``; ``overrides`` are ``section.key=value``.
+    """Load ``path`` as ``kind``; ``overrides`` are ``section.key=value``.
 
-    File paths inside are taken relative to the file's own directory. Raises ConfigError, or ConfigFaults
-    where there is more than one.
+    File paths in it are relative to the file's directory. Raises ConfigError, or ConfigFaults for several.
     """
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise ConfigError(str(path), "", f"cannot be read: {problem.strerror}") from problem
     except UnicodeDecodeError as problem:
-        raise ConfigError(
-            str(path), "", f"is not TOML: byte {problem.start} does not belong to UTF-8 text"
-        ) from problem
+        raise ConfigError(str(path), "", f"is not TOML: byte {problem.start} is not valid UTF-8") from problem
     except tomllib.TOMLDecodeError as problem:
         raise ConfigError(str(path), "", f"is not TOML: {problem}") from problem
     overridden = [apply_override(tree, override) for override in overrides]
@@ -39,14 +36,14 @@ def load_config(kind: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
 
 
 def apply_override(tree: dict[str, Any], override: str) -> str:
-    """Set one key of the tree from ``section.key=value``; the value is TOML, or else plain text.
+    """Set one key of the tree from ``section.key=value``; the value is TOML, or plain text if it is not.
 
-    Returns the path of what it set: the key, or the outermost table that it created. Raises ConfigError.
+    Returns the path of the key, or of the outermost table that it created. Raises ConfigError.
     """
     key, equals, text = override.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
-        raise ConfigError(OVERRIDE, override, "must read section.key=value, such as log.level=debug")
+        raise ConfigError(OVERRIDE, override, "must have the form section.key=value, such as log.level=debug")
     table, created = tree, len(parts)
     for depth, part in enumerate(parts[:-1], 1):
         if part not in table:
@@ -68,9 +65,9 @@ def _toml_value(text: str) -> Any:
 def convert(
     kind: type[S], tree: dict[str, Any], source: str, directory: Path, overridden: Sequence[str] = ()
 ) -> S:
-    """Turn a parsed tree into ``kind``. Raises ConfigError, or ConfigFaults where there is more than one.
+    """Convert a parsed tree to ``kind``. Raises ConfigError, or ConfigFaults for several.
 
-    ``overridden`` are the keys that `OVERRIDE` set, which their errors say.
+    ``overridden`` are the keys that overrides set; their errors name `OVERRIDE` as the source.
     """
 
     def decode(wanted: type, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Section ``[log]``: what the process says and how."""
+"""Table ``[log]``: level and format of the log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Log lines on standard output, or in twistd's ``--logfile``."""
 
-    #: The least severe level that is written.
+    #: Lowest level that is written.
     level: Literal["debug", "info", "warn", "error", "critical"] = "info"
-    #: `text` for people, `json` for one JSON object a line with every field of the event.
+    #: `text` for people; `json` for one JSON object a line with all fields of the event.
     format: Literal["text", "json"] = "text"

@@ -1,7 +1,7 @@
-"""The configuration reference, read from the configuration's own types.
+"""Generates the configuration reference from the configuration's types.
 
-``python -m superedge.config.reference`` prints it as Markdown; `describe` gives the same as data. A key's
-text is the ``#:`` comment above its field, a table's is the docstring of its struct.
+``python -m superedge.config.reference`` prints it as Markdown; `describe` returns the same as data. A key's
+text is the ``#:`` comment above its field, a table's text is the docstring of its struct.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _NAMES = {
 }
 
 REQUIRED = object()
-"""The default of a key that has none."""
+"""The ``default`` of a required key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: ``type`` in words, ``default`` as the struct has it or REQUIRED, ``text`` in one line."""
+    """One key: ``type`` in words, ``default`` as in the struct or REQUIRED, ``text`` in one line."""
 
     name: str
     type: str
@@ -46,7 +46,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One table: ``header`` as it stands in a file, ``tag`` is the (key, value) that chooses it, if any."""
+    """One table: ``header`` as in a file; ``tag`` is the (key, value) that selects it, if any."""
 
     header: str
     tag: tuple[str, str] | None
@@ -55,7 +55,7 @@ class Section:
 
 
 def describe(kind: type[msgspec.Struct] = Config) -> Iterator[Section]:
-    """Every table of a configuration, outermost first."""
+    """All tables of a configuration, outermost first."""
     return _sections(kind, "", "{}")
 
 
@@ -84,7 +84,7 @@ _HEADERS = {"{}": "[{}]", "[{}]": "[[{}]]", "{}.NAME": "[{}]"}
 
 
 def _tables(hint: Any) -> list[tuple[type[msgspec.Struct], str]]:
-    """The structs that a field holds, and whether as a table, an array of tables or tables by name."""
+    """The structs in a field, each with the form of its header: table, array of tables, or tables by name."""
     origin, arguments = get_origin(hint), get_args(hint)
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return [(hint, "{}")]
@@ -98,7 +98,7 @@ def _tables(hint: Any) -> list[tuple[type[msgspec.Struct], str]]:
 
 
 def _comments(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """The ``#:`` comments above the fields of a struct and of its bases."""
+    """The ``#:`` comments of the fields of a struct and its bases."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if not issubclass(base, msgspec.Struct) or base is msgspec.Struct:
@@ -115,7 +115,7 @@ def _comments(kind: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def _prose(docstring: str) -> str:
-    """A docstring in one line of Markdown."""
+    """A docstring as one line of Markdown."""
     return " ".join(docstring.split()).replace("``", "`")
 
 
@@ -126,7 +126,7 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
 
 
 def type_name(hint: Any) -> str:
-    """A type in the words of TOML: ``list of path``, ``"text" or "json"``."""
+    """The name of a type in the reference: ``list of path``, ``"text" or "json"``."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return " or ".join(json.dumps(choice) for choice in arguments)
@@ -140,7 +140,7 @@ def type_name(hint: Any) -> str:
 
 
 def default_text(key: Key) -> str:
-    """A key's default as it would stand in a file, or a word where there is none."""
+    """A key's default as in a file, or "required" or "not set"."""
     if key.default is REQUIRED:
         return "required"
     if key.default is None:
@@ -154,9 +154,9 @@ def markdown(kind: type[msgspec.Struct] = Config) -> str:
         "# Configuration",
         "",
         "`superedge cloud --config FILE` and `superedge edge --config FILE` read the same TOML",
-        "tables; a component runs when its table is there. Unknown keys are refused. File paths are relative",
-        "to the configuration file. `--set section.key=value` overrides one value, `--check` reads the file,",
-        "says what is wrong with it and starts nothing.",
+        "tables; a component runs when its table is present. Unknown keys are errors. File paths are",
+        "relative to the configuration file. `--set section.key=value` overrides one value. `superedge check",
+        "FILE` reports all faults in the file without starting anything.",
         "",
         "Sizes are bytes and times are seconds. This page is generated from the types in",
         "`superedge/config` by `make docs`.",

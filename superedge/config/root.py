@@ -1,4 +1,4 @@
-"""The whole configuration: one optional table per component."""
+"""The whole configuration: an optional table for each component."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from superedge.config.dns import TunnelDNSConfig
 from superedge.config.health import EdgeAdmissionConfig, EdgeHealthConfig
 from superedge.config.kubernetes import KubernetesConfig
-from superedge.config.listening import clash
+from superedge.config.listening import conflict
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.config.log import LogConfig
 from superedge.config.ops import OpsConfig
@@ -23,7 +23,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     log: LogConfig = msgspec.field(default_factory=LogConfig)
     #: Metrics, health and status over HTTP.
     ops: OpsConfig | None = None
-    #: The API server, for what asks it.
+    #: The API server, for components in the cloud.
     kubernetes: KubernetesConfig = msgspec.field(default_factory=KubernetesConfig)
     #: The tunnel's cloud end.
     tunnel_cloud: TunnelCloudConfig | None = None
@@ -41,8 +41,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """No address is listened on twice."""
-        found = clash(self)
+        """Check that no address is used twice."""
+        found = conflict(self)
         if found is not None:
             key, other, address = found
-            raise ValueError(f"{key}: {address} is taken by {other}")
+            raise ValueError(f"{key}: {address} is already used by {other}")

@@ -1,4 +1,4 @@
-"""Sections ``[tunnel_cloud]`` and ``[tunnel_edge]``; `superedge.config.listeners` has the ways in."""
+"""The tables ``[tunnel_cloud]`` and ``[tunnel_edge]``; `superedge.config.listeners` has the listeners."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from superedge.config.checks import (
 from superedge.config.listeners import ListenerConfig, check_bandwidth
 
 RESERVED_NAMES = ("localhost", "*.localhost", "kubernetes", "kubernetes.default", "*.svc", "*.svc.*")
-"""What stands for something else in a cluster, beside the cluster's domain."""
+"""Names with another meaning in a cluster; the names in the cluster's domain are reserved as well."""
 _REPLICA_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
 
 def is_replica_name(name: str) -> bool:
-    """Whether objects and labels in Kubernetes can carry it."""
+    """Whether the name is valid in names and labels of Kubernetes objects."""
     return _REPLICA_NAME.fullmatch(name) is not None
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Bounds of one tunnel session."""
+    """Limits of one tunnel session."""
 
-    #: Streams open at once on one session.
+    #: Most open streams on one session.
     streams: int = 4096
     #: Largest receive window of one stream, bytes.
     window: int = 48 * 1024 * 1024
-    #: Bytes all receive windows of one session may grow to together; with more than that unsent, every stream
-    #: holds little.
+    #: Bytes to which all receive windows of one session together may grow. While more bytes than this wait to
+    #: be sent, each stream queues only 16 KiB.
     session_buffer: int = 64 * 1024 * 1024
-    #: Dials under way at once on one session.
+    #: Most pending dials on one session.
     pending_dials: int = 256
-    #: Seconds a stream's opener has to say what it wants.
+    #: Seconds for a new stream's prologue, which names the target, and for a new connection's hello.
     prologue_timeout: float = 10.0
-    #: Bytes of streams that this end sends a second, at most, on all connections of one node; 0 for no limit.
+    #: Most bytes a second of stream data that this end sends on all connections of one node; 0 for no limit.
     bandwidth: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse limits under which nothing works."""
+        """Refuse limits that are too low to work."""
         check_bandwidth(self.bandwidth)
         check_positive(
             streams=self.streams,
@@ -60,34 +60,35 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Several cloud ends that act as one. Each has the same table, but for its own name and addresses."""
+    """Several cloud ends that act as one. Each has the same table, except for its name and addresses."""
 
-    #: This replica's name, unlike every other's; by default the host's, which in a pod is the pod's.
+    #: This replica's unique name; by default the host name, which in a pod is the pod's name.
     name: str = ""
-    #: Namespace of the Leases and ConfigMaps; by default the kubeconfig's or the pod's.
+    #: Namespace of the Leases and ConfigMaps; by default that of the kubeconfig or the pod.
     namespace: str = ""
-    #: Address at which other replicas come in.
+    #: Address on which to listen for other replicas.
     listen: str = "0.0.0.0:51002"
-    #: Where other replicas dial that, `host:port`; by default this machine's first address and the port of
-    #: `listen`.
+    #: Address at which other replicas dial this one, `host:port`; by default this machine's first address and
+    #: the port of `listen`.
     advertise: str = ""
-    #: Addresses at which callers reach this process's listeners, IPv4, IPv6 or both: what node names resolve
-    #: to. By default those of `tunnel_dns`, or else the host of `advertise`.
+    #: Addresses at which callers reach this process's listeners, IPv4, IPv6 or both. Node names resolve to
+    #: them. By default those of `tunnel_dns`, or else the host of `advertise`.
     addresses: list[str] = []
-    #: Certificate shown to other replicas, as server and as client; by default the one that nodes see.
+    #: Certificate presented to other replicas, as server and as client; by default the one presented to
+    #: nodes.
     certificate: Path | None = None
     #: Its private key.
     key: Path | None = None
     #: CAs that sign the replicas' certificates.
     ca: list[Path]
-    #: Common names of the replicas' certificates: whoever else comes is refused, whatever CA signed it.
+    #: Common names of the replicas' certificates. Any other certificate is refused, whichever CA signed it.
     names: list[str]
-    #: Name that a dialled replica's certificate must carry; by default the first of `names`.
+    #: Name for which a dialled replica's certificate must be valid; by default the first of `names`.
     server_name: str = ""
-    #: Seconds after which a replica that does not renew its Lease counts as dead.
+    #: Seconds without a renewal of its Lease after which a replica counts as dead.
     lease_duration: int = 15
-    #: Seconds in which a process that is told to stop still takes callers, so that those come through who
-    #: know its address from a moment ago.
+    #: Seconds for which a stopping process still accepts callers, because they may have resolved its address
+    #: just before.
     drain_delay: float = 3.0
 
     def __post_init__(self) -> None:
@@ -98,7 +99,7 @@ class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for address in self.addresses:
             check_ip("addresses", address)
         if self.name and not is_replica_name(self.name):
-            raise ValueError(f"name: {self.name!r} is no DNS name: lower case letters, digits, - and .")
+            raise ValueError(f"name: {self.name!r} is not a DNS name: lower case letters, digits, - and .")
         if not self.ca or not self.names:
             raise ValueError("ca and names must name at least one each")
         if (self.certificate is None) != (self.key is None):
@@ -112,50 +113,50 @@ class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The cloud end: edge nodes dial in, listeners let cloud programs reach them."""
+    """The cloud end: edge nodes dial it, and its listeners let programs in the cloud reach the nodes."""
 
     #: Address that edge nodes dial.
     listen: str = "0.0.0.0:51000"
-    #: Certificate shown to edge nodes, PEM.
+    #: Certificate presented to edge nodes, PEM.
     certificate: Path
     #: Its private key, PEM.
     key: Path
     #: CAs that sign edge nodes' certificates, PEM.
     ca: list[Path]
-    #: Where node names come from: `local` knows the nodes connected to this process, `kubernetes` those
-    #: connected to any replica of the table `replicas`.
+    #: Which nodes callers can reach: `local`, the nodes connected to this process; `kubernetes`, the nodes
+    #: connected to any replica (table `replicas`).
     registry: Literal["local", "kubernetes"] = "local"
     #: This replica and the others, with `registry = "kubernetes"`.
     replicas: ReplicasConfig | None = None
-    #: Which certificates of `ca` make nodes. `kubernetes`: common name `system:node:NAME` and organisation
-    #: `system:nodes`, as kubelets have; `any`: also the common name `NAME` alone; `auto`: `kubernetes` where
-    #: `ca` has a cluster's CA, which signs users as well, or else `any`.
+    #: Which certificates signed by `ca` identify nodes. `kubernetes`: common name `system:node:NAME` and
+    #: organisation `system:nodes`, as kubelets have; `any`: also the common name `NAME` alone; `auto`:
+    #: `kubernetes` if `ca` contains a cluster's CA, which also signs users, otherwise `any`.
     node_certificates: Literal["auto", "kubernetes", "any"] = "auto"
-    #: File of certificates that are not taken any more, of nodes, callers and replicas: lines `serial HEX` or
-    #: `name COMMON-NAME`. A change ends what they have open within seconds.
+    #: File of revoked certificates of nodes, callers and replicas, with lines `serial HEX` or `name
+    #: COMMON-NAME`. A change of the file closes their open connections within seconds.
     denied_certificates: Path | None = None
-    #: The cluster's DNS domain: no node has a name below it.
+    #: The cluster's DNS domain. No node may have a name in it.
     cluster_domain: str = "cluster.local"
-    #: Further names that no node may have, as globs. Never a node's are names that read as an address.
+    #: Further names that no node may have, as globs. A name that reads as an address is always refused.
     reserved_names: list[str] = msgspec.field(default_factory=lambda: list(RESERVED_NAMES))
     #: Read the cluster's Node objects (table `kubernetes`): `connect` listeners then take addresses of nodes
     #: and of their pods, within the ranges below, and `tunnel_dns` knows nodes that are not connected.
     node_objects: bool = False
-    #: Networks (CIDR) of the nodes' own addresses. An address outside of them leads to no node.
+    #: Networks (CIDR) of the nodes' own addresses. An address outside them leads to no node.
     node_ranges: list[str] = []
     #: Networks (CIDR) of the cluster's pods, as kube-controller-manager's `--cluster-cidr`: a Node's
     #: `podCIDR` counts only within them.
     pod_ranges: list[str] = []
-    #: Networks (CIDR) that are no node's and no pod's: the Services', and the API servers' addresses. The one
-    #: in the kubeconfig always is.
+    #: Networks (CIDR) that belong to no node or pod, such as the Services' and the API servers' addresses.
+    #: The address in the kubeconfig is always reserved.
     reserved_ranges: list[str] = []
-    #: Seconds that open streams have to finish when the process is told to stop.
+    #: Seconds for open streams to finish when the process stops.
     drain_timeout: float = 30.0
-    #: Bounds of one session.
+    #: Limits of one session.
     limits: LimitsConfig = LimitsConfig()
-    #: Where cloud programs enter.
+    #: Listeners for callers.
     listeners: list[ListenerConfig] = []
-    #: Listeners of installed packages: the table `plugin_listeners.KIND` is given to the plugin of that kind.
+    #: Listeners of installed packages: the plugin of kind KIND gets the table `plugin_listeners.KIND`.
     plugin_listeners: dict[str, dict[str, Any]] = {}
 
     def __post_init__(self) -> None:
@@ -172,15 +173,16 @@ class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 
 class TargetTLSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How the node speaks TLS to targets of the cloud's `https` listeners; without it, it refuses to."""
+    """How the node speaks TLS to the targets of the cloud's `https` listeners; without this table, it refuses
+    to."""
 
     #: CAs that sign the targets' certificates.
     ca: list[Path]
-    #: Certificate shown to targets, and its private key; without them none is shown.
+    #: Certificate presented to targets; without one, none is presented.
     certificate: Path | None = None
     #: Its private key.
     key: Path | None = None
-    #: Name that a target's certificate must carry; empty for the host that is dialled.
+    #: Name for which a target's certificate must be valid; empty for the dialled host.
     server_name: str = ""
 
     def __post_init__(self) -> None:
@@ -192,16 +194,16 @@ class TargetTLSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The edge end: dials the cloud, and from there what `allow` names."""
+    """The edge end: dials the cloud, and dials the targets in `allow` for callers in the cloud."""
 
     #: The cloud's addresses, tried in turn.
     servers: list[str]
-    #: Name that the cloud's certificate must carry; by default the host that is dialled.
+    #: Name for which the cloud's certificate must be valid; by default the dialled host.
     server_name: str = ""
-    #: HTTP proxy that leads to the servers, `http://host:port` or `http://user:password@host:port`; empty
-    #: for none. The proxy resolves the servers' names.
+    #: HTTP proxy for the connections to the servers, `http://host:port` or `http://user:password@host:port`;
+    #: empty for none. The proxy resolves the servers' names.
     proxy: str = ""
-    #: File whose first line is the `user:password` for the proxy; read at each dial.
+    #: File whose first line is the `user:password` for the proxy; it is read at each dial.
     proxy_credentials: Path | None = None
     #: The node's certificate; its common name is the node's name.
     certificate: Path
@@ -209,25 +211,25 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     key: Path
     #: CAs that sign the cloud's certificate.
     ca: list[Path]
-    #: What the cloud may reach: `host:port`, `network/bits:port`, port `*` for any. By default the
-    #: kubelet, port 10250 on loopback and on the node's own addresses.
+    #: Targets that the cloud may reach: `host:port` or `network/bits:port`, with port `*` for any. By default
+    #: the kubelet: port 10250 on loopback and on the node's own addresses.
     allow: list[str] = []
     #: Connections of the session, 1 to 16, all to one server. With several, a bulk stream or a lost packet on
-    #: one delays no stream of the others.
+    #: one connection does not delay the streams on the others.
     connections: int = 1
     #: First delay before dialling again, seconds; it doubles up to `reconnect_maximum`. While a server
-    #: refuses at once it stays within 1 second for a minute, and after a session that worked within 2.
+    #: refuses at once, the delay is at most 1 second for a minute; after a short session that worked, it is
+    #: at most 2 seconds.
     reconnect_initial: float = 0.5
     #: Longest delay before dialling again, seconds.
     reconnect_maximum: float = 60.0
-    #: Seconds that open streams have to finish when the process is told to stop.
-    #: New ones are served meanwhile.
+    #: Seconds for open streams to finish when the process stops. New streams are still served in that time.
     drain_timeout: float = 30.0
-    #: Kinds of streams that installed packages serve on this node, beside `tcp` and `tls`.
+    #: Kinds of streams that installed packages serve on this node, in addition to `tcp` and `tls`.
     handlers: list[str] = []
     #: TLS to targets.
     tls: TargetTLSConfig | None = None
-    #: Bounds of one session.
+    #: Limits of one session.
     limits: LimitsConfig = LimitsConfig()
 
     def __post_init__(self) -> None:
@@ -244,4 +246,6 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         if not self.reconnect_maximum >= self.reconnect_initial:
             raise ValueError(f"reconnect_maximum: {self.reconnect_maximum} is less than reconnect_initial")
         if self.proxy and parse_proxy(self.proxy)[1] and self.proxy_credentials is not None:
-            raise ValueError("proxy holds a password, and proxy_credentials names another: keep one")
+            raise ValueError(
+                "proxy contains a password, and proxy_credentials names another: use one of them"
+            )

@@ -24,7 +24,7 @@ from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.net.servers import Servers
 from superedge.reactor.loops import Loop
 
@@ -168,7 +168,7 @@ class Forwarder:
         protocol = _Stream(query)
 
         endpoint = ClientEndpoint(self._reactor, server, timeout=self._timeout)
-        await endpoint.connect(cast(Any, MakingFactory(lambda: protocol)))
+        await endpoint.connect(cast(Any, CallableFactory(lambda: protocol)))
         try:
             answer = await protocol.done
         finally:

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
 from superedge.kube.errors import APIError
-from superedge.reactor.loops import Turns
+from superedge.reactor.loops import LoopMonitor
 from superedge.reactor.periodic import PeriodicCall
 from superedge.reactor.task import in_background
 
@@ -69,19 +69,19 @@ class HostsConfigMap(Service):
         self._writing: Deferred[None] | None = None
         self._next = float("-inf")
         self._failing = False
-        self._turns = Turns(reactor, f"writing {name}")
+        self._monitor = LoopMonitor(reactor, f"writing {name}")
         self._repair = PeriodicCall(reactor, REPAIR, self.changed)
 
     def startService(self) -> None:
         """Write once, then after each change."""
         super().startService()
-        self._turns.begin(None)
+        self._monitor.start(None)
         self._repair.start(now=True)
 
     def stopService(self) -> None:
         """Write no more."""
         super().stopService()
-        self._turns.end()
+        self._monitor.stop()
         self._repair.stop()
         if self._call is not None:
             self._call.cancel()
@@ -119,14 +119,14 @@ class HostsConfigMap(Service):
             raise
         except Exception as problem:
             if not isinstance(problem, Problems):
-                self._turns.failed(Failure())
+                self._monitor.failed(Failure())
             if not self._failing:
                 self._failing = True
                 _log.warn("cannot write {path}: {problem}", path=self._path, problem=problem)
             self.changed()
         else:
             self._failing = False
-            self._turns.done(None)
+            self._monitor.succeeded(None)
 
     async def _store(self, text: str) -> None:
         try:

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from dnslib import AAAA, CLASS, PTR, QTYPE, RCODE, RR, A, DNSRecord
 
 from superedge.dns.messages import failure, negative
-from superedge.net.names import strip_suffix, under
+from superedge.net.names import is_in_zone, strip_suffix
 
 Unconnected = Literal["address", "nxdomain", "servfail", "forward"]
 
@@ -65,7 +65,7 @@ class NodeZone:
         # The question's own spelling is kept: resolvers check that it comes back (0x20).
         name = str(question.qname)
         nodes = strip_suffix(name, self._suffixes)
-        if any(under(nodes[0], zone) for zone in self._others):
+        if any(is_in_zone(nodes[0], zone) for zone in self._others):
             return None
         for node in nodes:
             if addresses := self._directory.serving(node):

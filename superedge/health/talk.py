@@ -126,8 +126,8 @@ class Talk(Protocol):
 
     def _charge(self, size: int) -> None:
         now = self._reactor.seconds()
-        self._bucket.spend(size, now)
-        if self._bucket.wait(now) > PATIENCE:
+        self._bucket.consume(size, now)
+        if self._bucket.delay(now) > PATIENCE:
             raise MessageError(f"more than {RATE} bytes a second")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -1,4 +1,4 @@
-"""The Kubernetes API: requests, media types, selectors and partial decoding (pure), and a client.
+"""The Kubernetes API: requests, media types, selectors and partial decoding (all pure), and a client.
 
-`access` finds a server, `client` asks it, `reflector` follows a collection. Called by every component.
+`access` configures a connection, `client` sends requests over it, `reflector` keeps a copy of a collection.
 """

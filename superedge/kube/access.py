@@ -1,4 +1,4 @@
-"""How to reach an API server, and as whom: from a kubeconfig, or from the pod that this process runs in.
+"""Finds the API server and the credentials for it, in a kubeconfig or in the pod that this process runs in.
 
 Source: Kubernetes' "Organizing Cluster Access Using kubeconfig Files" and "Accessing the API from a Pod".
 """
@@ -26,7 +26,7 @@ _UNSUPPORTED_CLUSTER = ("insecure-skip-tls-verify", "proxy-url")
 
 
 class Token:
-    """A bearer token, read again when its file has changed: service account tokens last an hour."""
+    """A bearer token, read again when its file changes: service account tokens expire after an hour."""
 
     def __init__(self, text: str = "", path: Path | None = None) -> None:
         self._text = text
@@ -34,7 +34,7 @@ class Token:
         self._stamp: object = None
 
     def current(self) -> str:
-        """The token now; what was read last while the file cannot be read. Raises IdentityError."""
+        """The token, or the last one that was read if the file cannot be read now. Raises IdentityError."""
         if self._path is None:
             return self._text
         stamp = file_stamp(self._path)
@@ -50,7 +50,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """``prefix`` stands before every path; ``namespace`` is where the caller is at home."""
+    """An API server and credentials.
+
+    ``prefix`` precedes every path; ``namespace`` is that of the context or of the pod.
+    """
 
     server: TCPAddress
     tls: ClientContextSource
@@ -61,17 +64,15 @@ class Access:
 
 
 def load_access(kubeconfig: Path | None) -> Access:
-    """From the file's current context, or without a file as this pod. Raises ConfigError, IdentityError."""
+    """From the kubeconfig's current context, or from the pod. Raises ConfigError, IdentityError."""
     return in_cluster() if kubeconfig is None else from_kubeconfig(kubeconfig)
 
 
 def in_cluster(directory: Path = SERVICE_ACCOUNT) -> Access:
-    """As the pod's service account. Raises ConfigError outside of a pod, IdentityError."""
+    """With the pod's service account. Raises ConfigError outside a pod, IdentityError."""
     host = os.environ.get("KUBERNETES_SERVICE_HOST")
     if not host:
-        raise ConfigError(
-            "kubernetes.kubeconfig", "", "must name a file: this process runs in no pod of a cluster"
-        )
+        raise ConfigError("kubernetes.kubeconfig", "", "must name a file: this process does not run in a pod")
     port = int(os.environ.get("KUBERNETES_SERVICE_PORT", "443"))
     try:
         namespace = (directory / "namespace").read_text().strip()
@@ -86,7 +87,7 @@ def in_cluster(directory: Path = SERVICE_ACCOUNT) -> Access:
 
 
 def from_kubeconfig(path: Path) -> Access:
-    """The current context of a kubeconfig. Raises ConfigError naming what is missing, IdentityError."""
+    """From a kubeconfig's current context. Raises ConfigError, which names the missing key; IdentityError."""
     try:
         tree = yaml.safe_load(path.read_bytes())
     except OSError as problem:
@@ -97,7 +98,7 @@ def from_kubeconfig(path: Path) -> Access:
 
 
 class _Reader:
-    """Finds in a kubeconfig what is asked for, or says which key is at fault."""
+    """Reads a kubeconfig; its errors name the key."""
 
     def __init__(self, path: Path, tree: dict[str, Any]) -> None:
         self._path = path
@@ -119,14 +120,16 @@ class _Reader:
         ):
             for name in names:
                 if found.get(name):
-                    raise self.fault(f"{where}.{name}", "is not supported; use certificates or a token")
+                    raise self.fault(
+                        f"{where}.{name}", "is not supported; use a client certificate or a token"
+                    )
         server, prefix = self._server(cluster.get("server"))
         authority = self._file(cluster, "certificate-authority")
         if authority is None:
             raise self.fault("cluster.certificate-authority", "is required")
         certificate, key = self._file(user, "client-certificate"), self._file(user, "client-key")
         if (certificate is None) != (key is None):
-            raise self.fault("user", "client-certificate and client-key go together")
+            raise self.fault("user", "needs both client-certificate and client-key, or neither")
         return Access(
             server,
             ClientContextSource([authority], certificate, key),
@@ -169,7 +172,7 @@ class _Reader:
 
 
 def _in_memory(name: str, content: bytes) -> Path:
-    """The content as a file that is on no disk: TLS reads pairs from files alone."""
+    """A file in memory: the ssl module reads certificates and keys from files only."""
     descriptor = os.memfd_create(name)
     os.write(descriptor, content)
     return Path(f"/proc/self/fd/{descriptor}")

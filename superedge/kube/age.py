@@ -1,4 +1,4 @@
-"""How long an object has been there, as Kubernetes prints it. Pure.
+"""Formats an object's age as Kubernetes does. Pure.
 
 Source: apimachinery pkg/util/duration, HumanDuration.
 """
@@ -8,16 +8,16 @@ from __future__ import annotations
 from datetime import datetime
 
 UNKNOWN = "<unknown>"
-"""What stands in a Table's cell for what is not known."""
+"""A Table's cell whose value is not known."""
 
 INVALID = "<invalid>"
-"""What stands there for what is yet to come: the clocks differ."""
+"""A Table's cell with an age below zero: the clocks differ."""
 
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 365 * 86400
 
 
 def human_duration(seconds: int) -> str:
-    """A short span, the finer the shorter it is: ``5m10s``, ``3d4h``, ``2y30d``."""
+    """A duration such as ``5m10s``, ``3d4h``, ``2y30d``: shorter ones are more precise."""
     if seconds < -1:
         return INVALID
     if seconds < 2 * _MINUTE:
@@ -35,7 +35,7 @@ def human_duration(seconds: int) -> str:
 
 
 def age(created: str | None, now: float) -> str:
-    """The span from an RFC 3339 timestamp to Unix time ``now``; UNKNOWN for what is no timestamp."""
+    """The duration from an RFC 3339 timestamp to Unix time ``now``; UNKNOWN when it is not a timestamp."""
     try:
         return human_duration(int(now - datetime.fromisoformat(created or "").timestamp()))
     except (ValueError, OverflowError):

@@ -1,7 +1,8 @@
 """A client of the Kubernetes API: single requests and watches, in JSON.
 
-Bodies go in as what msgspec can encode and come back as bytes; whoever asks decodes as much as it needs.
-Writes that carry a resourceVersion fail with 409 when the object has changed (optimistic concurrency).
+Request bodies are objects that msgspec can encode. Response bodies are bytes, of which the caller decodes
+what it needs. A write with a resourceVersion fails with 409 when the object has changed (optimistic
+concurrency).
 """
 
 from __future__ import annotations
@@ -23,28 +24,29 @@ from superedge.kube.json import JSONCodec
 from superedge.kube.objects import WatchEvent
 from superedge.net.errors import ConnectError
 from superedge.net.servers import Servers
-from superedge.web.client import UpstreamConnection
+from superedge.web.channels import SwitchedConnection
+from superedge.web.client import H1Connection
 from superedge.web.heads import Headers, ResponseHead, request_head
 from superedge.web.pool import IDLE_TIMEOUT, Pool
 
 MERGE_PATCH = "application/merge-patch+json"
 MAX_BODY = 64 * 1024 * 1024
-"""Bytes of the largest answer or watch event that is taken."""
+"""Maximum bytes of a response or watch event."""
 WATCH_GRACE = 30.0
-"""Seconds beyond its time limit after which a watch that did not end is given up."""
+"""Seconds after its time limit at which a watch that did not end is cancelled."""
 
 _codec = JSONCodec()
 
 
 class Resource(NamedTuple):
-    """A kind of object, as paths name it; ``group`` is empty for the core group."""
+    """A resource type as paths name it; ``group`` is empty for the core group."""
 
     group: str
     version: str
     plural: str
 
     def path(self, namespace: str = "", name: str = "") -> str:
-        """Of one object, or of all in a namespace or in the cluster."""
+        """The path of one object, or of all objects in a namespace or in the cluster."""
         parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
         if namespace:
             parts += ["namespaces", namespace]
@@ -60,7 +62,7 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases")
 
 
 class IKubeClient(Protocol):
-    """What the rest of the product needs of a client; `superedge.testing` has one without a network."""
+    """The interface of `KubeClient`; `superedge.testing` implements it without a network."""
 
     async def call(
         self,
@@ -70,26 +72,26 @@ class IKubeClient(Protocol):
         body: object = None,
         content_type: str = "application/json",
     ) -> bytes:
-        """The body of a successful answer. Raises APIError, Unavailable."""
+        """The body of a successful response. Raises APIError, Unavailable."""
 
     async def watch(
         self, path: str, query: Mapping[str, str], seconds: int, on_event: Callable[[WatchEvent], None]
     ) -> None:
-        """Give each event to ``on_event`` until the watch ends in order. Raises APIError, Unavailable."""
+        """Pass each event to ``on_event`` until the watch ends normally. Raises APIError, Unavailable."""
 
 
-class _Late(Unavailable):
-    """No answer in time: a second try would wait as long again."""
+class _TimedOut(Unavailable):
+    """No response in time. Not retried, because a second try would wait as long again."""
 
 
 class _Receiver:
-    """What both kinds of answer share: the status, the body of a failure, the end."""
+    """Receives the response to a request."""
 
     def __init__(self) -> None:
         self.done: Deferred[bytes] = Deferred()
         self.started = False
         self._status = 0
-        self._pieces: list[bytes] = []
+        self._chunks: list[bytes] = []
         self._size = 0
         self._complete = False
 
@@ -97,29 +99,29 @@ class _Receiver:
         self.started = True
         self._status = head.status
 
-    def data(self, pieces: list[bytes]) -> None:
-        self._size += sum(map(len, pieces))
+    def data(self, chunks: list[bytes]) -> None:
+        self._size += sum(map(len, chunks))
         if self._size > MAX_BODY:
-            self._fail(Unavailable(f"the answer has more than {MAX_BODY} bytes"))
+            self._fail(Unavailable(f"the response exceeds {MAX_BODY} bytes"))
         else:
-            self._pieces += pieces
+            self._chunks += chunks
 
     def complete(self, trailers: Headers) -> None:
         self._complete = True
 
-    def round_done(self) -> None:
-        # Only now is the connection back in its pool, for what whoever waits may ask next.
+    def read_complete(self) -> None:
+        # Not earlier: only now is the connection back in its pool, for the caller's next request.
         if not self._complete or self.done.called:
             return
-        body = b"".join(self._pieces)
+        body = b"".join(self._chunks)
         if 200 <= self._status < 300:
             self.done.callback(body)
         else:
             self._fail(api_error(self._status, body))
 
-    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+    def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
         connection.transport.abortConnection()
-        self._fail(Unavailable("the API server switched protocols unasked"))
+        self._fail(Unavailable("the API server switched protocols without a request to do so"))
 
     def failed(self, reason: str) -> None:
         self._fail(Unavailable(reason))
@@ -130,25 +132,25 @@ class _Receiver:
 
 
 class _WatchReceiver(_Receiver):
-    """Cuts a stream into events."""
+    """Receives the response to a watch."""
 
     def __init__(self, on_event: Callable[[WatchEvent], None]) -> None:
         super().__init__()
         self._on_event = on_event
         self._splitter = _codec.splitter()
 
-    def data(self, pieces: list[bytes]) -> None:
+    def data(self, chunks: list[bytes]) -> None:
         if self._status != 200:
-            super().data(pieces)
+            super().data(chunks)
             return
         try:
-            for frame in self._splitter.feed(b"".join(pieces)):
+            for frame in self._splitter.feed(b"".join(chunks)):
                 if not self.done.called:
                     self._event(_codec.decode_event(frame))
         except Exception as problem:
             self._fail(problem)
         if self._splitter.pending > MAX_BODY:
-            self._fail(Unavailable(f"an event has more than {MAX_BODY} bytes"))
+            self._fail(Unavailable(f"a watch event exceeds {MAX_BODY} bytes"))
 
     def _event(self, event: WatchEvent) -> None:
         if event.type == "ERROR":
@@ -158,10 +160,10 @@ class _WatchReceiver(_Receiver):
 
 
 class KubeClient:
-    """Requests to one API server over pooled connections."""
+    """Sends requests to one API server over pooled connections."""
 
     def __init__(self, reactor: IReactor, access: Access, timeout: float = 10.0) -> None:
-        """``timeout``: seconds for a whole request, watches excepted."""
+        """``timeout``: seconds for a request other than a watch."""
         self._reactor = reactor
         self._access = access
         self._timeout = timeout
@@ -177,9 +179,9 @@ class KubeClient:
         body: object = None,
         content_type: str = "application/json",
     ) -> bytes:
-        """The body of a successful answer. Raises APIError, Unavailable.
+        """The body of a successful response. Raises APIError, Unavailable.
 
-        A read is tried again when the pooled connection it went to had just been closed.
+        Retries a read when its pooled connection was closed before the response.
         """
         raw = b"" if body is None else msgspec.json.encode(body)
         head = self._head(method, path, query, raw, content_type)
@@ -190,25 +192,27 @@ class KubeClient:
             try:
                 return await self._within(self._timeout, self._exchange(idle, head, raw, receiver))
             except Unavailable as problem:
-                self._pool.close_idle()  # what ended one may have ended them all
-                if method != "GET" or receiver.started or isinstance(problem, _Late):
+                self._pool.close_idle()  # the others may be dead for the same reason
+                if method != "GET" or receiver.started or isinstance(problem, _TimedOut):
                     raise
                 receiver = _Receiver()
-        return await self._within(self._timeout, self._fresh(head, raw, receiver))
+        return await self._within(self._timeout, self._on_new_connection(head, raw, receiver))
 
     async def watch(
         self, path: str, query: Mapping[str, str], seconds: int, on_event: Callable[[WatchEvent], None]
     ) -> None:
-        """Give each event to ``on_event`` until the watch ends in order, ``seconds`` at most.
+        """Pass each event to ``on_event`` until the watch ends normally, after ``seconds`` at most.
 
-        Raises APIError (410 when the version is too old), Unavailable, and whatever ``on_event`` raises.
+        Raises APIError (410 when the resourceVersion is too old), Unavailable, and what ``on_event`` raises.
         """
         asked = {**query, "watch": "true", "timeoutSeconds": str(seconds)}
         head = self._head("GET", path, asked, b"", "")
-        await self._within(seconds + WATCH_GRACE, self._fresh(head, b"", _WatchReceiver(on_event)))
+        await self._within(
+            seconds + WATCH_GRACE, self._on_new_connection(head, b"", _WatchReceiver(on_event))
+        )
 
     def close(self) -> None:
-        """Drop every connection."""
+        """Abort every connection."""
         self._pool.abort()
 
     def _head(
@@ -230,7 +234,7 @@ class KubeClient:
         target = self._access.prefix + path + (f"?{urlencode(query)}" if query else "")
         return request_head(method.encode(), target.encode(), headers)
 
-    async def _fresh(self, head: bytes, body: bytes, receiver: _Receiver) -> bytes:
+    async def _on_new_connection(self, head: bytes, body: bytes, receiver: _Receiver) -> bytes:
         try:
             connection = await self._pool.connect()
         except ConnectError as problem:
@@ -238,13 +242,13 @@ class KubeClient:
         return await self._exchange(connection, head, body, receiver)
 
     async def _exchange(
-        self, connection: UpstreamConnection, head: bytes, body: bytes, receiver: _Receiver
+        self, connection: H1Connection, head: bytes, body: bytes, receiver: _Receiver
     ) -> bytes:
         connection.request(head + body, False, True, receiver)
         try:
             return await receiver.done
         except APIError:
-            raise  # an answer like any other: the connection is good
+            raise  # the response was complete: the connection can be reused
         except BaseException:
             connection.abandon()
             raise
@@ -255,7 +259,7 @@ class KubeClient:
         try:
             return await attempt
         except TimeoutError as problem:
-            raise _Late(f"{self._access.server} did not answer within {seconds:g} s") from problem
+            raise _TimedOut(f"{self._access.server} did not answer within {seconds:g} s") from problem
 
 
 class _Status(msgspec.Struct):
@@ -264,7 +268,7 @@ class _Status(msgspec.Struct):
 
 
 def api_error(code: int, body: bytes) -> APIError:
-    """The failure that an answer of another status than 2xx, or an ERROR event, stands for."""
+    """The error in a response with a status other than 2xx, or in an ERROR event."""
     try:
         status = msgspec.json.decode(body, type=_Status)
     except JSON_FAULTS:
@@ -273,12 +277,12 @@ def api_error(code: int, body: bytes) -> APIError:
 
 
 def decode(kind: type[Any], body: bytes) -> Any:
-    """As much of an object as the struct ``kind`` names. Raises DecodeError."""
+    """The fields of an object that the struct ``kind`` declares. Raises DecodeError."""
     try:
         return msgspec.json.decode(body, type=kind)
     except JSON_FAULTS as problem:
-        raise DecodeError(f"not a {kind.__name__} in JSON: {problem}") from problem
+        raise DecodeError(f"not a {kind.__name__.strip('_')} in JSON: {problem}") from problem
 
 
 Problems: tuple[type[SuperEdgeError], ...] = (APIError, Unavailable, DecodeError)
-"""What a request may raise that another try may cure."""
+"""Errors after which a request may be retried."""

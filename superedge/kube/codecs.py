@@ -1,4 +1,4 @@
-"""Which codec reads which representation, and what a body is. Pure."""
+"""Chooses the codec of a representation, and finds the kind of a body. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _kind = msgspec.json.Decoder(_Kind)
 
 
 def codec_for(representation: Representation) -> Codec | None:
-    """The codec of a form whose items have metadata, a new one for each Table; None for any other form."""
+    """The codec of a representation whose items have metadata, else None. Each Table gets a new one."""
     if representation.kind == "Table":
         known = representation.media_type == JSON and representation.include != "None"
         return TableCodec(representation) if known else None

@@ -1,4 +1,4 @@
-"""What a deletion asks for, and what its answer says. Pure.
+"""Reads DeleteOptions, and the Status of a deletion. Pure.
 
 Sources: apimachinery pkg/apis/meta/v1: DeleteOptions (protobuf: dryRun 5), Status (details 5, in it uid 6).
 """
@@ -32,7 +32,7 @@ _status = msgspec.json.Decoder(_Status)
 
 
 def is_dry_run(options: bytes) -> bool:
-    """Whether a request's DeleteOptions say that nothing is to be deleted; so do those that are not read."""
+    """Whether DeleteOptions ask for a dry run; true also when they cannot be decoded."""
     if not options:
         return False
     try:
@@ -45,7 +45,7 @@ def is_dry_run(options: bytes) -> bool:
 
 
 def deleted_uid(status: bytes) -> str:
-    """The uid of what a Status says was deleted, empty when it says none. Raises DecodeError."""
+    """The uid of the deleted object in a Status, or an empty string. Raises DecodeError."""
     try:
         if not status.startswith(MAGIC):
             details = _status.decode(status).details

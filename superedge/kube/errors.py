@@ -1,4 +1,4 @@
-"""Faults of Kubernetes data, each one sentence."""
+"""Errors of Kubernetes requests and data."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import msgspec
 from superedge.errors import SuperEdgeError
 
 JSON_FAULTS = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What msgspec raises for JSON from outside: text that is not UTF-8 is a ValueError, deep nesting a
-RecursionError."""
+"""What msgspec raises for untrusted JSON: ValueError for text that is not UTF-8, RecursionError for deep
+nesting."""
 
 
 class DecodeError(SuperEdgeError):
-    """A body or a watch frame that is not what its media type says."""
+    """A body or a watch frame that does not conform to its media type."""
 
 
 class SelectorError(SuperEdgeError):
-    """A selector that the API server would refuse too."""
+    """A selector that the API server refuses, too."""
 
 
 class APIError(SuperEdgeError):
-    """The API server's refusal: ``code`` is the HTTP status, ``reason`` the Status' word for programs."""
+    """An error response of the API server: ``code`` is the HTTP status, ``reason`` that of the Status."""
 
     def __init__(self, code: int, reason: str, message: str) -> None:
         self.code = code
@@ -29,4 +29,4 @@ class APIError(SuperEdgeError):
 
 
 class Unavailable(SuperEdgeError):
-    """No whole answer came: the server cannot be reached, or the connection ended before it."""
+    """No complete response: the server cannot be reached, or the connection ended early."""

@@ -1,7 +1,7 @@
 """Field selectors as predicates over objects. Pure.
 
-Sources: Kubernetes "Field Selectors"; the fields that the API server offers for each resource are those of
-pkg/apis/core/v1/conversion.go, their numbers in protobuf those of api/core/v1/generated.proto.
+Sources: Kubernetes "Field Selectors"; for the fields of each resource, pkg/apis/core/v1/conversion.go; for
+their numbers in protobuf, api/core/v1/generated.proto.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NAME = ("metadata.namespace", "metadata.name")
 
 
 def _paths(**numbers: tuple[int, ...]) -> dict[str, FieldPath]:
-    """Paths by their names; a dot is written as two underscores."""
+    """Field paths by name; two underscores stand for a dot."""
     keys = {key.replace("__", "."): value for key, value in numbers.items()}
     return {
         key: FieldPath(tuple(key.split(".")), value, key in ("spec.hostNetwork", "spec.unschedulable"))
@@ -55,7 +55,7 @@ class _Term(NamedTuple):
 
 
 class FieldSelector:
-    """The terms of a ``fieldSelector`` that can be told from an object."""
+    """The terms of a ``fieldSelector``."""
 
     def __init__(self, names: list[_Term], others: list[tuple[FieldPath, _Term]]) -> None:
         self._names = names
@@ -63,7 +63,7 @@ class FieldSelector:
 
     @property
     def names_only(self) -> bool:
-        """Whether it asks for name and namespace alone, which never change in an object."""
+        """Whether it has only terms on name and namespace, which never change."""
         return not self._others
 
     def selects_name(self, namespace: str, name: str) -> bool:
@@ -72,12 +72,12 @@ class FieldSelector:
         return all((found[term.key] == term.value) is term.equal for term in self._names)
 
     def selects(self, codec: Codec, raw: bytes) -> bool:
-        """Whether the other terms hold for an object in a whole form. Raises DecodeError."""
+        """Whether the other terms hold for an object that has all its fields. Raises DecodeError."""
         return all((codec.field(raw, path) == term.value) is term.equal for path, term in self._others)
 
 
 def parse_field_selector(text: str, group: str, resource: str) -> FieldSelector | None:
-    """A selector over what is known of a resource's fields; None when it asks for another field."""
+    """The parsed selector; None when it has a field that is not supported for the resource."""
     names: list[_Term] = []
     others: list[tuple[FieldPath, _Term]] = []
     at = 0

@@ -1,4 +1,4 @@
-"""Objects in JSON: metadata decoded, everything else left as bytes. Pure."""
+"""The JSON codec: it decodes metadata and keeps everything else as bytes. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from superedge.kube.objects import (
     FieldPath,
     FrameSplitter,
     Item,
-    Known,
+    KnownItems,
     Lifecycle,
     ListPage,
     WatchEvent,
-    named,
+    require_name,
 )
 
 
@@ -110,24 +110,24 @@ def _item(raw: bytes) -> Item:
 
 
 def _named_item(raw: bytes) -> Item:
-    return named(_item(raw))
+    return require_name(_item(raw))
 
 
 def partial_metadata(metadata: bytes) -> bytes:
-    """PartialObjectMetadata of an object."""
+    """The PartialObjectMetadata for an object's encoded metadata."""
     return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":%b}' % metadata
 
 
 class LineSplitter:
-    """One event a line, as the API server's JSON framer writes them."""
+    """Splits a watch in JSON, which has one event a line."""
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []
         self.pending = 0
-        """Bytes of a line that is not whole yet."""
+        """Bytes of the incomplete line."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that are now whole, without empty ones."""
+        """The lines that ``data`` completes, without empty ones."""
         end = data.find(b"\n")
         if end < 0:
             if data:
@@ -135,7 +135,7 @@ class LineSplitter:
                 self.pending += len(data)
             return []
         if end and end == len(data) - 1 and not self._pending:
-            return [data[:end]]  # a whole event in one piece, as they nearly always come
+            return [data[:end]]  # fast path: exactly one event
         *lines, rest = data.split(b"\n")
         lines[0] = b"".join([*self._pending, lines[0]])
         self._pending = [rest] if rest else []
@@ -149,20 +149,20 @@ class JSONCodec:
     shared = b""
 
     def __init__(self, whole: bool = True) -> None:
-        """``whole`` is false for PartialObjectMetadata, which tells no field but metadata."""
+        """``whole`` is false for PartialObjectMetadata, which has no other fields."""
         self.whole = whole
 
     def decode_object(self, body: bytes) -> Item:
-        """The object of a GET answer. Raises DecodeError."""
+        """The object in a GET response. Raises DecodeError."""
         try:
             item = _item(body)
         except JSON_FAULTS as problem:
             raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
-        return named(item)
+        return require_name(item)
 
-    def decode_list(self, body: bytes, known: Known | None = None) -> ListPage:
-        """The page of a LIST answer. Raises DecodeError."""
-        read = (known or Known()).read
+    def decode_list(self, body: bytes, known: KnownItems | None = None) -> ListPage:
+        """The page in a LIST response. Raises DecodeError."""
+        read = (known or KnownItems()).read
         try:
             page = _list.decode(body)
             items = page.items
@@ -181,11 +181,10 @@ class JSONCodec:
             raise DecodeError(f"not a Kubernetes list in JSON: {problem}") from problem
 
     def splitter(self) -> FrameSplitter:
-        """For one watch stream."""
         return LineSplitter()
 
     def decode_event(self, frame: bytes) -> WatchEvent:
-        """The event of a line. Raises DecodeError."""
+        """The event in a line. Raises DecodeError."""
         try:
             event = _event.decode(frame)
             raw = bytes(event.object)
@@ -194,7 +193,7 @@ class JSONCodec:
                 return WatchEvent("ERROR", nothing, code=_status.decode(raw).code or 0)
             item = _item(raw)
             if event.type != "BOOKMARK":
-                return WatchEvent(event.type, named(item))
+                return WatchEvent(event.type, require_name(item))
             meta = _bookmark.decode(raw).metadata
             annotations = (meta.annotations if meta else None) or {}
             return WatchEvent("BOOKMARK", item, annotations.get(INITIAL_EVENTS_END) == "true")
@@ -202,7 +201,6 @@ class JSONCodec:
             raise DecodeError(f"not a watch event in JSON: {problem}") from problem
 
     def labels(self, raw: bytes) -> Mapping[str, str]:
-        """An object's labels."""
         try:
             meta = _labelled.decode(raw).metadata
         except JSON_FAULTS as problem:
@@ -210,7 +208,6 @@ class JSONCodec:
         return (meta.labels if meta else None) or {}
 
     def field(self, raw: bytes, path: FieldPath) -> str:
-        """A field's text as selectors compare it."""
         try:
             found = msgspec.json.decode(raw)
         except JSON_FAULTS as problem:
@@ -222,7 +219,7 @@ class JSONCodec:
         return found if isinstance(found, str) else ""
 
     def lifecycle(self, raw: bytes) -> Lifecycle:
-        """What an object's metadata say of its end. Raises DecodeError."""
+        """Raises DecodeError."""
         try:
             meta = _ending.decode(raw).metadata or _EndMetadata()
         except msgspec.MsgspecError as problem:
@@ -231,22 +228,21 @@ class JSONCodec:
         return Lifecycle(meta.uid or "", meta.deletionTimestamp is not None, kept)
 
     def metadata(self, raw: bytes) -> bytes:
-        """An object's metadata. Raises DecodeError."""
+        """Raises DecodeError."""
         try:
             return bytes(_described.decode(raw).metadata)
         except msgspec.MsgspecError as problem:
             raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
 
     def derive(self, metadata: bytes, whole: bytes) -> bytes | None:
-        """A whole object, or its metadata, which is all that PartialObjectMetadata has."""
         return (whole or None) if self.whole else partial_metadata(metadata)
 
     def as_of(self, raw: bytes, now: float) -> bytes:
-        """Nothing in this form counts time."""
+        """The object unchanged: it contains no age."""
         return raw
 
     def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
-        """The body of a GET answer; an item of a list gets its kind and apiVersion."""
+        """The body of a GET response. Adds kind and apiVersion, which the items of a list lack."""
         if _object.decode(raw).kind:
             return raw
         head = b'{"kind":%b,"apiVersion":%b' % (_encode(kind), _encode(api_version))
@@ -254,27 +250,24 @@ class JSONCodec:
         return head + (b"" if rest.startswith(b"}") else b",") + rest
 
     def encode_list(self, kind: str, api_version: str, version: str, raws: Iterable[bytes]) -> bytes:
-        """The body of a LIST answer of one page."""
         head = b'{"kind":%b,"apiVersion":%b,"metadata":{"resourceVersion":%b},"items":[' % (
             _encode(kind),
             _encode(api_version),
             _encode(version),
         )
-        pieces = list(raws) or [b""]
-        # Joined once: such a body has megabytes.
-        pieces[0] = head + pieces[0]
-        pieces[-1] += b"]}\n"
-        return b",".join(pieces)
+        chunks = list(raws) or [b""]
+        # One join: such a body has megabytes.
+        chunks[0] = head + chunks[0]
+        chunks[-1] += b"]}\n"
+        return b",".join(chunks)
 
     def encode_event(self, type_: str, kind: str, api_version: str, raw: bytes, first: bool = True) -> bytes:
-        """One line of a watch."""
         return b'{"type":%b,"object":%b}\n' % (
             _encode(type_),
             self.encode_object(kind, api_version, raw).rstrip(),
         )
 
     def encode_bookmark(self, kind: str, api_version: str, version: str, initial_events_end: bool) -> bytes:
-        """A line that says up to where the watch has come."""
         meta: dict[str, object] = {"resourceVersion": version, "creationTimestamp": None}
         if initial_events_end:
             meta["annotations"] = {INITIAL_EVENTS_END: "true"}

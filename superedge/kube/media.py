@@ -1,4 +1,4 @@
-"""Media types of the Kubernetes API: which form an object has on the wire. Pure.
+"""Media types of the Kubernetes API. Pure.
 
 Sources: RFC 9110 section 12.5.1; Kubernetes API concepts, "Alternate representations of resources".
 """
@@ -14,11 +14,11 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
 class Representation(NamedTuple):
-    """A media type with the parameters that change an object's form: ``as``, ``g`` and ``v``.
+    """A media type with the parameters that transform an object: ``as``, ``g`` and ``v``.
 
-    A list and its items count as one form: ``PartialObjectMetadataList`` is kept as
-    ``PartialObjectMetadata``. ``include`` says what a Table's rows hold of their objects, as the query
-    parameter ``includeObject`` does: ``Object``, ``None``, or empty for their metadata.
+    A list and its items have the same representation: ``PartialObjectMetadataList`` becomes
+    ``PartialObjectMetadata``. ``include`` is a Table's ``includeObject`` parameter: ``Object``, ``None``, or
+    empty for metadata.
     """
 
     media_type: str
@@ -32,20 +32,20 @@ class Representation(NamedTuple):
 
     @property
     def content_type(self) -> str:
-        """The media type and its parameters, as a client asks for it."""
+        """The media type with its parameters, as in an Accept header."""
         if not self.kind:
             return self.media_type
         return f"{self.media_type};as={self.kind};g={self.group};v={self.version}"
 
     @property
     def stream_type(self) -> str:
-        """The Content-Type of a watch; like that of a list it does not name the form."""
+        """The Content-Type of a watch, which lacks ``as``, ``g`` and ``v``."""
         return f"{self.media_type};stream=watch" if self.media_type == PROTOBUF else self.media_type
 
 
 @memo(256)
 def parse_media_type(text: str) -> Representation:
-    """Read one media type with its parameters, others than as, g and v ignored."""
+    """Parse one media type. Ignores parameters other than ``as``, ``g``, ``v`` and ``includeObject``."""
     media_type, _, rest = text.partition(";")
     parameters = {}
     for part in rest.split(";"):
@@ -66,10 +66,7 @@ def parse_media_type(text: str) -> Representation:
 
 @memo(256)
 def accepted(accept: str) -> tuple[Representation, ...]:
-    """The forms a client takes, the most wanted first; wildcards and nothing at all mean JSON.
-
-    A client that asks for APIGroupDiscoveryList or another form gets exactly that or a later choice.
-    """
+    """The representations in an Accept header by preference. Wildcards and an empty header mean JSON."""
     clauses: list[tuple[float, int, Representation]] = []
     for number, clause in enumerate(accept.split(",")):
         found = parse_media_type(clause)
@@ -93,7 +90,7 @@ def _quality(clause: str) -> float:
 
 @memo(256)
 def without_cbor(accept: bytes) -> bytes:
-    """The Accept header without CBOR, the one form the cache cannot read; the rest as it was."""
+    """The Accept header without CBOR, which the cache cannot decode."""
     if b"cbor" not in accept.lower():
         return accept
     kept = [clause for clause in accept.split(b",") if b"cbor" not in clause.lower()]

@@ -1,29 +1,31 @@
-"""A function's results, remembered for short arguments. Pure."""
+"""Memoizes functions of untrusted text. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-LONGEST = 4096
-"""Characters or bytes of all arguments together. A client may send more, and then it must not stay."""
+MAX_CACHED = 4096
+"""Maximum characters or bytes of the arguments of a cached call, which bounds the cache's memory."""
 
 
 def memo(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """`functools.lru_cache` for a function of texts that a client chose."""
+    """`functools.lru_cache` that does not cache calls with long arguments."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         remembered: Any = lru_cache(maxsize)(function)
+        length: Any = len
 
         @wraps(function)
-        def call(*texts: P.args, **named: P.kwargs) -> R:
-            if named or sum(map(len, cast(Any, texts))) > LONGEST:
-                return function(*texts, **named)
-            return cast(R, remembered(*texts))
+        def call(*texts: P.args, **keywords: P.kwargs) -> R:
+            if keywords or sum(map(length, texts)) > MAX_CACHED:
+                return function(*texts, **keywords)
+            found: R = remembered(*texts)
+            return found
 
         return call
 

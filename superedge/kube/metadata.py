@@ -1,6 +1,6 @@
-"""An object's metadata as JSON, read from protobuf. Pure.
+"""Converts an object's metadata from protobuf to JSON. Pure.
 
-Source: apimachinery pkg/apis/meta/v1 generated.proto, ObjectMeta. managedFields are left out, as they may be.
+Source: apimachinery pkg/apis/meta/v1 generated.proto, ObjectMeta. The result lacks managedFields.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _OWNER_FLAGS = {6: "controller", 7: "blockOwnerDeletion"}
 
 
 def metadata_json(raw: bytes) -> bytes:
-    """The metadata of an object, which is the inner message of an envelope. Raises DecodeError."""
+    """The metadata of an object; ``raw`` is the inner message of its envelope. Raises DecodeError."""
     try:
         for number, wire, start, end in walk(raw):
             if number == 1 and wire == BYTES:
                 return msgspec.json.encode(_metadata(raw, start, end))
     except (UnicodeDecodeError, ValueError, OverflowError) as problem:
         raise DecodeError(f"not an object in protobuf: {problem}") from problem
-    raise DecodeError("an object without metadata")
+    raise DecodeError("an object has no metadata")
 
 
 def _metadata(raw: bytes, start: int, end: int) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _texts(raw: bytes, start: int, end: int, names: dict[int, str]) -> dict[str,
 
 
 def _time(raw: bytes, start: int, end: int) -> str | None:
-    """An RFC 3339 timestamp; None for none, which has no seconds."""
+    """An RFC 3339 timestamp; None for an empty Time message."""
     for number, _, a, _b in walk(raw, start, end):
         if number == 1:
             return datetime.fromtimestamp(read_varint(raw, a)[0], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,7 +1,8 @@
-"""Node objects: their own addresses and those of their pods. Pure.
+"""Node objects, and an index of the addresses of nodes and their pods. Pure.
 
-A node writes its object itself: `status.addresses` at any time, `spec.podCIDR` when it registers. So an
-address counts only within ranges that the operator named, and belongs to the node that held it first.
+A node writes its own object: `status.addresses` at any time, `spec.podCIDR` when it registers. Therefore an
+address is accepted only within ranges that the operator configured, and belongs to the node that claimed it
+first.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ import msgspec
 
 from superedge.kube.client import decode
 from superedge.net.names import is_address
-from superedge.net.networks import plain_address
+from superedge.net.networks import unmapped_address
 
 MAX_ADDRESSES = 16
-"""Addresses of one node that are looked at; a kubelet has one or two of each type."""
+"""Addresses that are read of one node; a kubelet has one or two of each type."""
 MAX_NETWORKS = 2
-"""Pod networks of one node, as the Kubernetes API takes them: one of each family."""
+"""Pod networks that are read of one node; the Kubernetes API allows one of each address family."""
 
 _Address = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network
 
 
 class Node(NamedTuple):
-    """``addresses`` are IP literals, in the object's order; ``networks`` those of its pods.
+    """``addresses`` are IP literals in the object's order; ``networks`` are those of its pods.
 
-    ``created`` (RFC 3339) and ``uid`` are the API server's own words, which no client can choose.
+    The API server, not the node, sets ``created`` (RFC 3339) and ``uid``.
     """
 
     name: str
@@ -65,10 +66,12 @@ class _Node(msgspec.Struct):
 
 
 def read_node(raw: bytes) -> Node:
-    """A Node object; what is no address or network in it is left out. Raises DecodeError."""
+    """Decode a Node object, skipping addresses and networks that are invalid. Raises DecodeError."""
     found: _Node = decode(_Node, raw)
     addresses = dict.fromkeys(
-        str(plain_address(each.address)) for each in found.status.addresses or () if is_address(each.address)
+        str(unmapped_address(each.address))
+        for each in found.status.addresses or ()
+        if is_address(each.address)
     )
     networks = []
     for text in found.spec.podCIDRs or [found.spec.podCIDR]:
@@ -87,19 +90,19 @@ def read_node(raw: bytes) -> Node:
 
 
 class Ranges:
-    """Where addresses may lie that a Node object claims. Without ranges of a kind none of that kind count."""
+    """The ranges in which Node objects may claim addresses. An empty list of ranges accepts none."""
 
     def __init__(
         self, nodes: Sequence[str] = (), pods: Sequence[str] = (), reserved: Sequence[str] = ()
     ) -> None:
-        """Networks in the CIDR notation; ``reserved`` is what no node has, whatever the others say."""
+        """Networks in CIDR notation. ``reserved`` overrides the other two."""
         self._nodes, self._pods, self._reserved = (
             [ip_network(text) for text in texts] for texts in (nodes, pods, reserved)
         )
 
     def plausible(self, text: str) -> bool:
         """Whether an IP literal may be a machine's own address."""
-        address = plain_address(text)
+        address = unmapped_address(text)
         return not (
             address.is_loopback
             or address.is_link_local
@@ -109,14 +112,14 @@ class Ranges:
         )
 
     def fault_of_address(self, text: str) -> Refusal | None:
-        """Why an IP literal is not taken for a node's own; None when it is."""
+        """Why a node may not claim an IP literal as its own; None when it may."""
         if not self.plausible(text):
             return "reserved"
-        address = plain_address(text)
+        address = unmapped_address(text)
         return None if any(address in network for network in self._nodes) else "range"
 
     def fault_of_network(self, network: _Network) -> Refusal | None:
-        """Why a network is not taken for that of a node's pods; None when it is."""
+        """Why a node may not claim a network for its pods; None when it may."""
         if any(network.version == each.version and network.overlaps(each) for each in self._reserved):
             return "reserved"
         inside = (_within(network, each) for each in self._pods)
@@ -124,11 +127,11 @@ class Ranges:
 
 
 Refusal = Literal["range", "reserved", "held"]
-"""Why a claim does not count: outside of the ranges, in one that no node has, or another node's."""
+"""Why a claim is refused: outside the ranges, within a reserved one, or held by another node."""
 
 
-class Refused(NamedTuple):
-    """A claim that does not count. ``holder`` is the node that has the address, if one has."""
+class RefusedClaim(NamedTuple):
+    """A refused claim. ``holder`` is the node that holds the address, if one does."""
 
     node: str
     claim: str
@@ -137,13 +140,13 @@ class Refused(NamedTuple):
 
 
 class Claim:
-    """A stretch of addresses that a node says are its own, or its pods'."""
+    """A range of addresses that a node claims for itself or for its pods."""
 
     __slots__ = ("created", "first", "last", "node", "of_pods", "text", "uid", "version")
 
     def __init__(self, node: Node, claimed: str | _Network) -> None:
         if isinstance(claimed, str):
-            address = plain_address(claimed)
+            address = unmapped_address(claimed)
             self.version, self.first, self.last = address.version, int(address), int(address)
         else:
             self.version = claimed.version
@@ -153,26 +156,26 @@ class Claim:
         self.text = str(claimed)
 
 
-class _Held:
-    """The claims that count, of one family: no two overlap."""
+class _ClaimRanges:
+    """The accepted claims of one address family, sorted; no two overlap."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._claims: list[Claim] = []
 
     def overlapping(self, first: int, last: int) -> Claim | None:
-        """A claim that shares an address with the stretch."""
+        """A claim that overlaps the range from ``first`` to ``last``."""
         at = bisect_right(self._starts, last) - 1
         return self._claims[at] if at >= 0 and self._claims[at].last >= first else None
 
     def add(self, claim: Claim) -> None:
-        """A claim that overlaps with none."""
+        """Add a claim that overlaps no other."""
         at = bisect_right(self._starts, claim.first)
         self._starts.insert(at, claim.first)
         self._claims.insert(at, claim)
 
     def remove(self, claim: Claim) -> bool:
-        """Let a claim go; whether it was held."""
+        """Remove a claim. Returns whether it was there."""
         at = bisect_right(self._starts, claim.first) - 1
         if at < 0 or self._claims[at] is not claim:
             return False
@@ -183,27 +186,27 @@ class _Held:
 class NodeIndex:
     """Finds nodes by name, by address and by the address of a pod.
 
-    What a node holds it keeps until its object no longer claims it; another's claim to any of that waits.
-    Who was first among the nodes of the first list, the objects' age says: nothing is held before `settle`.
+    A node holds an address until its object no longer claims it; conflicting claims of other nodes wait.
+    Among the nodes of the initial list, the oldest object comes first; no claim is accepted before `settle`.
     """
 
-    def __init__(self, ranges: Ranges, refused: Callable[[Refused], None] = lambda _: None) -> None:
-        """``refused`` is told of each claim that does not count, when it is made."""
+    def __init__(self, ranges: Ranges, refused: Callable[[RefusedClaim], None] = lambda _: None) -> None:
+        """``refused`` is called once for each claim that is refused."""
         self._ranges = ranges
         self._refused = refused
         self._settled = False
         self._nodes: dict[str, Node] = {}
         self._claims: dict[str, dict[str, Claim]] = {}
-        self._held = {4: _Held(), 6: _Held()}
+        self._held = {4: _ClaimRanges(), 6: _ClaimRanges()}
         self._waiting: list[Claim] = []
 
     def settle(self) -> None:
-        """Every node that there was at the start is known: the older object's claim comes first."""
+        """The initial list is complete: accept claims, those of the oldest objects first."""
         self._settled = True
-        self._take(self._waiting)
+        self._assign(self._waiting)
 
     def put(self, node: Node) -> bool:
-        """A node is there, or may have changed; whether anything did that counts here."""
+        """Add or update a node. Returns whether it changed."""
         before = self._nodes.get(node.name)
         if before == node:
             return False
@@ -211,43 +214,43 @@ class NodeIndex:
             self.remove(node.name)
         self._nodes[node.name] = node
         claims = self._claims.setdefault(node.name, {})
-        wanted = dict(self._counting(node))
+        wanted = dict(self._valid_claims(node))
         self._drop([claims.pop(text) for text in [text for text in claims if text not in wanted]])
         new = {text: claim for text, claim in wanted.items() if text not in claims}
         claims.update(new)
         if self._settled:
-            self._take([*self._waiting, *new.values()], told=set(self._waiting))
+            self._assign([*self._waiting, *new.values()], reported=set(self._waiting))
         else:
             self._waiting += new.values()
         return True
 
     def remove(self, name: str) -> None:
-        """A node is gone; who waited for what it held gets it, the oldest first."""
+        """Remove a node. Waiting claims for its addresses are accepted, those of the oldest objects first."""
         if self._nodes.pop(name, None) is not None:
             self._drop(list(self._claims.pop(name).values()))
             if self._settled:
-                self._take(self._waiting, told=set(self._waiting))
+                self._assign(self._waiting, reported=set(self._waiting))
 
-    def _counting(self, node: Node) -> Iterator[tuple[str, Claim]]:
+    def _valid_claims(self, node: Node) -> Iterator[tuple[str, Claim]]:
         for text in node.addresses:
             fault = self._ranges.fault_of_address(text)
             if fault is None:
                 yield text, Claim(node, text)
             else:
-                self._refused(Refused(node.name, text, fault))
+                self._refused(RefusedClaim(node.name, text, fault))
         for network in node.networks:
             fault = self._ranges.fault_of_network(network)
             if fault is None:
                 yield str(network), Claim(node, network)
             else:
-                self._refused(Refused(node.name, str(network), fault))
+                self._refused(RefusedClaim(node.name, str(network), fault))
 
     def _drop(self, claims: Sequence[Claim]) -> None:
         gone = {claim for claim in claims if not self._held[claim.version].remove(claim)}
         self._waiting = [claim for claim in self._waiting if claim not in gone]
 
-    def _take(self, claims: Sequence[Claim], told: set[Claim] | frozenset[Claim] = frozenset()) -> None:
-        """Hold what nobody holds; the others wait, and those of them that nobody was ``told`` of are told."""
+    def _assign(self, claims: Sequence[Claim], reported: set[Claim] | frozenset[Claim] = frozenset()) -> None:
+        """Accept the claims that conflict with none. Reports each conflict that is not in ``reported``."""
         self._waiting = []
         for claim in sorted(claims, key=lambda claim: (claim.created, claim.uid)):
             held = self._held[claim.version]
@@ -256,17 +259,17 @@ class NodeIndex:
                 held.add(claim)
                 continue
             self._waiting.append(claim)
-            if claim not in told:
-                self._refused(Refused(claim.node, claim.text, "held", other.node))
+            if claim not in reported:
+                self._refused(RefusedClaim(claim.node, claim.text, "held", other.node))
 
     def addresses(self, name: str) -> Sequence[str] | None:
-        """A node's own addresses, as far as they can be a machine's; None when there is no such node."""
+        """A node's plausible addresses; None when there is no such node."""
         node = self._nodes.get(name)
         return None if node is None else [text for text in node.addresses if self._ranges.plausible(text)]
 
     def holder(self, host: str) -> Claim | None:
-        """The claim that an address (an IP literal) is in, and counts."""
-        address = plain_address(host)
+        """The accepted claim that contains an IP literal."""
+        address = unmapped_address(host)
         return self._held[address.version].overlapping(int(address), int(address))
 
 

@@ -1,7 +1,7 @@
-"""Objects, lists and watch events, decoded no further than their metadata. Pure.
+"""Objects, lists and watch events, of which only the metadata are decoded. Pure.
 
-Bytes stay as the API server sent them: an `Item` carries the object's own bytes, cut out of the list or
-event that brought it. One `Codec` per media type.
+An `Item` keeps the object's bytes as the API server sent them in an object, a list or an event. Each
+representation has a `Codec`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAX_DIGITS = 1000
 
 
 class Item(NamedTuple):
-    """One object. ``kind`` and ``api_version`` are empty when its bytes do not say them, as in a list."""
+    """One object. ``kind`` and ``api_version`` are empty when its bytes lack them, as in a list."""
 
     namespace: str
     name: str
@@ -28,17 +28,17 @@ class Item(NamedTuple):
     raw: bytes
 
 
-def named(item: Item) -> Item:
-    """The item itself. Raises DecodeError when it has no name, as every object has."""
+def require_name(item: Item) -> Item:
+    """The item itself. Raises DecodeError when it has no name."""
     if not item.name:
-        raise DecodeError("an object without a name")
+        raise DecodeError("an object has no name")
     return item
 
 
-class Known:
-    """Objects that a list is likely to bring again, in the order in which it brings them.
+class KnownItems:
+    """Items that a list is likely to contain again, in the list's order.
 
-    What is there byte for byte is not decoded again.
+    An object whose bytes are unchanged is not decoded again.
     """
 
     __slots__ = ("_at", "_items", "_places")
@@ -49,7 +49,7 @@ class Known:
         self._places: dict[tuple[str, str], int] = {}
 
     def read(self, raw: bytes, decode: Callable[[bytes], Item]) -> Item:
-        """The object that is next in a list."""
+        """The item for the next object in the list."""
         items, at = self._items, self._at
         if at >= len(items):
             return decode(raw)
@@ -65,14 +65,14 @@ class Known:
         return item
 
     def _after(self, item: Item, at: int) -> int:
-        """Where the list goes on behind an item that was not expected at ``at``."""
+        """The index after an item that was not the expected one at ``at``."""
         if not self._places:
             self._places = {(each.namespace, each.name): at for at, each in enumerate(self._items, 1)}
         return self._places.get((item.namespace, item.name), at)
 
 
 class ListPage(NamedTuple):
-    """One answer to a list: ``kind`` is the list's own; ``token`` is empty on the last page."""
+    """One page of a list: ``kind`` is the list's; ``token`` (continue) is empty on the last page."""
 
     kind: str
     api_version: str
@@ -84,7 +84,7 @@ class ListPage(NamedTuple):
 class WatchEvent(NamedTuple):
     """One frame: ``type`` is ADDED, MODIFIED, DELETED, BOOKMARK or ERROR.
 
-    ``item`` is the object, for BOOKMARK one that has a version alone; ``code`` is an ERROR's status code.
+    ``item`` is the object; that of a BOOKMARK has only a version. ``code`` is an ERROR's status code.
     """
 
     type: str
@@ -94,18 +94,18 @@ class WatchEvent(NamedTuple):
 
 
 class FrameSplitter(Protocol):
-    """Cuts a watch stream into frames, whatever pieces it comes in."""
+    """Splits a watch stream into frames."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The frames that are now whole. Raises DecodeError."""
+        """The frames that ``data`` completes. Raises DecodeError."""
 
     @property
     def pending(self) -> int:
-        """Bytes of a frame that is not whole yet."""
+        """Bytes of the incomplete frame."""
 
 
 class FieldPath(NamedTuple):
-    """Where a field is, in JSON by names and in protobuf by numbers; ``boolean`` when absent means false."""
+    """A field's path, by names in JSON and by numbers in protobuf. A ``boolean`` that is absent is false."""
 
     names: tuple[str, ...]
     numbers: tuple[int, ...]
@@ -113,67 +113,67 @@ class FieldPath(NamedTuple):
 
 
 class Lifecycle(NamedTuple):
-    """What an object's metadata say of its end. Source: Kubernetes, "Finalizers" and API conventions."""
+    """The deletion state in an object's metadata. Source: Kubernetes, "Finalizers" and API conventions."""
 
     uid: str = ""
     deleting: bool = False
-    """Whether its deletion was asked for."""
+    """Whether a deletion was requested."""
     kept: bool = False
-    """Whether finalizers or a grace period keep it meanwhile."""
+    """Whether finalizers or a grace period delay the deletion."""
 
 
 class Codec(Protocol):
-    """Reads and writes one form of objects. What cannot be read raises DecodeError."""
+    """Decodes and encodes one representation. The methods that decode raise DecodeError."""
 
     shared: bytes
-    """What every object needs and none says itself, such as a Table's columns; empty in other forms."""
+    """Data that all objects share and none contains: a Table's columns. Empty in other representations."""
     whole: bool
-    """Whether objects have all their fields in this form, and not metadata alone."""
+    """Whether objects have all their fields, not only metadata."""
 
     def decode_object(self, body: bytes) -> Item:
-        """The object of a GET answer."""
+        """The object in a GET response."""
 
-    def decode_list(self, body: bytes, known: Known | None = None) -> ListPage:
-        """The page of a LIST answer; what is ``known`` and has not changed is the known item itself."""
+    def decode_list(self, body: bytes, known: KnownItems | None = None) -> ListPage:
+        """The page in a LIST response. Objects that are unchanged in ``known`` are the same items."""
 
     def splitter(self) -> FrameSplitter:
-        """For one watch stream."""
+        """A new splitter for one watch stream."""
 
     def decode_event(self, frame: bytes) -> WatchEvent:
-        """The event of a frame."""
+        """The event in a frame."""
 
     def labels(self, raw: bytes) -> Mapping[str, str]:
         """An object's labels."""
 
     def field(self, raw: bytes, path: FieldPath) -> str:
-        """A field's text as selectors compare it, empty when it is absent; of a ``whole`` form."""
+        """A field's value as field selectors compare it; empty when absent. Requires ``whole``."""
 
     def lifecycle(self, raw: bytes) -> Lifecycle:
-        """What an object's metadata say of its end."""
+        """An object's deletion state."""
 
     def metadata(self, raw: bytes) -> bytes:
         """An object's metadata, in JSON."""
 
     def derive(self, metadata: bytes, whole: bytes) -> bytes | None:
-        """An object in this form, made of its metadata in JSON; None for a form that needs more.
+        """An object in this representation, made from its JSON metadata; None when that is not enough.
 
-        ``whole`` is the object in plain JSON, empty when it is not known so.
+        ``whole`` is the object in JSON, or empty when it is not available.
         """
 
     def as_of(self, raw: bytes, now: float) -> bytes:
-        """An object as it would be shown at Unix time ``now``: a Table's row counts the object's age."""
+        """The object as of Unix time ``now``: a Table's row contains the object's age."""
 
     def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
-        """The body of a GET answer."""
+        """The body of a GET response."""
 
     def encode_list(self, kind: str, api_version: str, version: str, raws: Iterable[bytes]) -> bytes:
-        """The body of a LIST answer of one page."""
+        """The body of a LIST response of one page."""
 
     def encode_event(self, type_: str, kind: str, api_version: str, raw: bytes, first: bool = True) -> bytes:
-        """One frame of a watch; ``first`` when no event went before it."""
+        """One frame of a watch; ``first`` for its first event."""
 
     def encode_bookmark(self, kind: str, api_version: str, version: str, initial_events_end: bool) -> bytes:
-        """A frame that says up to where the watch has come."""
+        """A BOOKMARK frame with a resourceVersion."""
 
 
 def version_number(version: str) -> int:

@@ -1,4 +1,4 @@
-"""Objects in Kubernetes' protobuf: metadata found by walking fields, the rest left as bytes. Pure.
+"""The protobuf codec: it decodes metadata by walking fields and keeps everything else as bytes. Pure.
 
 Sources: Kubernetes API concepts, "Kubernetes Protobuf encoding"; generated.proto of
 apimachinery/pkg/runtime (Unknown: typeMeta 1, raw 2) and apimachinery/pkg/apis/meta/v1 (ListMeta:
@@ -20,11 +20,11 @@ from superedge.kube.objects import (
     FieldPath,
     FrameSplitter,
     Item,
-    Known,
+    KnownItems,
     Lifecycle,
     ListPage,
     WatchEvent,
-    named,
+    require_name,
 )
 from superedge.kube.wire import BYTES, VARINT, field, read_varint, walk
 
@@ -36,9 +36,9 @@ _CODE = 6
 
 
 def split_envelope(body: bytes) -> tuple[str, str, bytes]:
-    """An envelope's kind, apiVersion and inner message. Raises DecodeError."""
+    """(kind, apiVersion, inner message) of an envelope. Raises DecodeError."""
     if not body.startswith(MAGIC):
-        raise DecodeError("the body does not begin as Kubernetes' protobuf does")
+        raise DecodeError("the body does not begin with the prefix of Kubernetes' protobuf")
     kind = api_version = ""
     raw = b""
     for number, wire, start, end in walk(body, len(MAGIC)):
@@ -58,9 +58,9 @@ def split_envelope(body: bytes) -> tuple[str, str, bytes]:
 
 
 def envelope(kind: str, api_version: str, raw: bytes) -> bytes:
-    """The body for an inner message."""
+    """An inner message in its envelope."""
     type_meta = field(1, api_version.encode()) + field(2, kind.encode())
-    # Decoders of the API machinery expect contentEncoding and contentType to be there, empty or not.
+    # Decoders of the API machinery require contentEncoding and contentType, even if empty.
     return MAGIC + field(1, type_meta) + field(2, raw) + b'\x1a\x00"\x00'
 
 
@@ -104,8 +104,8 @@ def _text_at(raw: bytes, path: FieldPath) -> str:
     start, end, wire = 0, len(raw), BYTES
     for wanted in path.numbers:
         if wire != BYTES:
-            raise DecodeError("a field that is no message has fields of its own")
-        for number, wire, a, b in walk(raw, start, end):  # noqa: B007 - the last one's is what counts
+            raise DecodeError("a field is not a message")
+        for number, wire, a, b in walk(raw, start, end):  # noqa: B007 - the last one's counts
             if number == wanted:
                 start, end = a, b
                 break
@@ -117,17 +117,17 @@ def _text_at(raw: bytes, path: FieldPath) -> str:
 
 
 def _named_item(raw: bytes) -> Item:
-    return named(_item(raw))
+    return require_name(_item(raw))
 
 
 class LengthSplitter:
-    """Four bytes of length, big endian, before each frame."""
+    """Splits a watch in protobuf, where four bytes of big-endian length precede each frame."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The frames that are now whole. Raises DecodeError for one that is too long to be true."""
+        """The frames that ``data`` completes. Raises DecodeError for one of more than MAX_FRAME bytes."""
         pending = self._pending
         pending += data
         frames = []
@@ -146,7 +146,6 @@ class LengthSplitter:
 
     @property
     def pending(self) -> int:
-        """Bytes of a frame that is not whole yet."""
         return len(self._pending)
 
 
@@ -156,20 +155,18 @@ class ProtobufCodec:
     shared = b""
 
     def __init__(self, whole: bool = True) -> None:
-        """``whole`` is false for PartialObjectMetadata, which tells no field but metadata."""
+        """``whole`` is false for PartialObjectMetadata, which has no other fields."""
         self.whole = whole
 
     def decode_object(self, body: bytes) -> Item:
-        """The object of a GET answer. Raises DecodeError."""
         try:
             kind, api_version, raw = split_envelope(body)
-            return named(_item(raw, kind, api_version))
+            return require_name(_item(raw, kind, api_version))
         except UnicodeDecodeError as problem:
             raise DecodeError(f"not an object in protobuf: {problem}") from problem
 
-    def decode_list(self, body: bytes, known: Known | None = None) -> ListPage:
-        """The page of a LIST answer. Raises DecodeError."""
-        read = (known or Known()).read
+    def decode_list(self, body: bytes, known: KnownItems | None = None) -> ListPage:
+        read = (known or KnownItems()).read
         try:
             kind, api_version, raw = split_envelope(body)
             if not kind.endswith("List"):
@@ -192,11 +189,9 @@ class ProtobufCodec:
             raise DecodeError(f"not a list in protobuf: {problem}") from problem
 
     def splitter(self) -> FrameSplitter:
-        """For one watch stream."""
         return LengthSplitter()
 
     def decode_event(self, frame: bytes) -> WatchEvent:
-        """The event of a frame. Raises DecodeError."""
         try:
             type_, body = "", b""
             for number, wire, start, end in walk(frame):
@@ -213,20 +208,17 @@ class ProtobufCodec:
             if type_ == "BOOKMARK":
                 ended = _text_map(raw, _ANNOTATIONS).get(INITIAL_EVENTS_END) == "true"
                 return WatchEvent("BOOKMARK", item, ended)
-            return WatchEvent(type_, named(item))
+            return WatchEvent(type_, require_name(item))
         except UnicodeDecodeError as problem:
             raise DecodeError(f"not a watch event in protobuf: {problem}") from problem
 
     def labels(self, raw: bytes) -> Mapping[str, str]:
-        """An object's labels. Raises DecodeError."""
         return _text_map(raw, _LABELS)
 
     def field(self, raw: bytes, path: FieldPath) -> str:
-        """A field's text as selectors compare it. Raises DecodeError."""
         return _text_at(raw, path)
 
     def lifecycle(self, raw: bytes) -> Lifecycle:
-        """What an object's metadata say of its end. Raises DecodeError."""
         found = Lifecycle()
         for number, wire, start, end in walk(raw):
             if number != 1 or wire != BYTES:
@@ -241,34 +233,29 @@ class ProtobufCodec:
         return found
 
     def metadata(self, raw: bytes) -> bytes:
-        """An object's metadata, in JSON. Raises DecodeError."""
         return metadata_json(raw)
 
     def derive(self, metadata: bytes, whole: bytes) -> bytes | None:
-        """Nothing is made of JSON here."""
+        """None: this codec does not encode fields."""
         return None
 
     def as_of(self, raw: bytes, now: float) -> bytes:
-        """Nothing in this form counts time."""
+        """The object unchanged: it contains no age."""
         return raw
 
     def encode_object(self, kind: str, api_version: str, raw: bytes) -> bytes:
-        """The body of a GET answer."""
         return envelope(kind, api_version, raw)
 
     def encode_list(self, kind: str, api_version: str, version: str, raws: Iterable[bytes]) -> bytes:
-        """The body of a LIST answer of one page."""
         parts = [field(1, b"\x0a\x00" + field(2, version.encode()) + b"\x1a\x00")]
         parts += [field(2, raw) for raw in raws]
         return envelope(kind, api_version, b"".join(parts))
 
     def encode_event(self, type_: str, kind: str, api_version: str, raw: bytes, first: bool = True) -> bytes:
-        """One frame of a watch."""
         body = field(1, type_.encode()) + field(2, field(1, envelope(kind, api_version, raw)))
         return struct.pack(">I", len(body)) + body
 
     def encode_bookmark(self, kind: str, api_version: str, version: str, initial_events_end: bool) -> bytes:
-        """A frame that says up to where the watch has come."""
         meta = field(6, version.encode())
         if initial_events_end:
             meta += field(_ANNOTATIONS, field(1, INITIAL_EVENTS_END.encode()) + field(2, b"true"))

@@ -1,4 +1,4 @@
-"""A local copy of a collection: list, then watch, forever.
+"""Keeps a local copy of a collection by a list and endless watches.
 
 Source: Kubernetes API concepts, "Efficient detection of changes".
 """
@@ -22,13 +22,13 @@ from superedge.kube.objects import Item, WatchEvent
 from superedge.reactor.backoff import Backoff
 from superedge.reactor.loops import Loop
 
-PAGE = 500
+PAGE_SIZE = 500
 WATCH_SECONDS = (240, 480)
-"""A watch's time limit is drawn from here, so that many do not end at once."""
-TURN = WATCH_SECONDS[1] + WATCH_GRACE + 120.0
-"""Seconds within which a list and a watch, or their failure, are over."""
+"""The range of a watch's random time limit, so that watches do not end simultaneously."""
+MAX_CYCLE = WATCH_SECONDS[1] + WATCH_GRACE + 120.0
+"""Maximum seconds of one list and watch."""
 SHORT_WATCH = 1.0
-"""Seconds; a watch that ends sooner is followed by a pause, as a failed one is."""
+"""Seconds; a watch that ends sooner is followed by a backoff, like a failed one."""
 
 _GONE = 410
 _codec = JSONCodec()
@@ -38,17 +38,17 @@ T = TypeVar("T")
 
 
 class Key(NamedTuple):
-    """Which object; ``namespace`` is empty for one of the cluster."""
+    """The key of an object; ``namespace`` is empty for cluster-scoped objects."""
 
     namespace: str
     name: str
 
 
 class Reflector(Service, Generic[T]):
-    """Keeps ``objects``, and tells ``changed`` of each that came, changed (the object) or went (None).
+    """Keeps ``objects``, and calls ``changed`` with each added or changed object, or None for a deleted one.
 
-    ``decode`` takes an object's JSON; one that it refuses with DecodeError is logged and counts as absent.
-    While the API server is away the copy stays as it is. What ``changed`` raises is logged.
+    ``decode`` decodes an object's JSON; when it raises DecodeError, that is logged and the object counts as
+    absent. The copy is kept while the API server cannot be reached. Exceptions of ``changed`` are logged.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Reflector(Service, Generic[T]):
         random: Random | None = None,
         field_selector: str = "",
     ) -> None:
-        """``path`` is the collection's; ``selector`` is by labels."""
+        """``path`` is that of the collection; ``selector`` is a label selector."""
         self._reactor = reactor
         self._client = client
         self._path = path
@@ -74,7 +74,7 @@ class Reflector(Service, Generic[T]):
         self._backoff = Backoff(initial=0.5, maximum=10.0, stable=30.0, random=self._random)
         self._versions: dict[Key, str] = {}
         self._version = ""
-        self._loop = Loop(reactor, f"following {path}", self._run, TURN)
+        self._loop = Loop(reactor, f"following {path}", self._run, MAX_CYCLE)
         self._failing = False
         self._connected = False
         self._synced: Deferred[None] = Deferred()
@@ -82,7 +82,7 @@ class Reflector(Service, Generic[T]):
 
     @property
     def synced(self) -> bool:
-        """Whether there has been a first list."""
+        """Whether the first list is complete."""
         return self._synced.called
 
     def when_synced(self) -> Deferred[None]:
@@ -92,32 +92,31 @@ class Reflector(Service, Generic[T]):
         return waiting
 
     def startService(self) -> None:
-        """Begin."""
         super().startService()
         self._loop.start()
 
     def stopService(self) -> None:
-        """Follow no more; the copy stays."""
+        """Stop watching; the copy is kept."""
         super().stopService()
         self._loop.stop()
 
     async def _run(self) -> None:
         version = ""
         while True:
-            self._loop.turned(TURN)
+            self._loop.iteration_done(MAX_CYCLE)
             started = self._reactor.seconds()
             try:
                 if not version:
                     version = await self._list()
                 version = await self._watch(version)
             except Problems as problem:
-                # A version that is too old, or an event that cannot be read: begin anew.
-                anew = isinstance(problem, DecodeError) or (
+                # The resourceVersion is too old, or an event cannot be decoded: list again.
+                relist = isinstance(problem, DecodeError) or (
                     isinstance(problem, APIError) and problem.code == _GONE
                 )
-                version = self._version if version and not anew else ""
-                if not anew:
-                    self._trouble(str(problem))
+                version = self._version if version and not relist else ""
+                if not relist:
+                    self._log_failure(str(problem))
                 elif self._reactor.seconds() - started >= SHORT_WATCH:
                     continue
             else:
@@ -126,76 +125,79 @@ class Reflector(Service, Generic[T]):
             self._connected = False
             await deferLater(self._reactor, self._backoff.failed(self._reactor.seconds()))
 
-    def _trouble(self, problem: str) -> None:
+    def _log_failure(self, problem: str) -> None:
         if not self._failing:
             self._failing = True
-            _log.warn("cannot follow {path}: {problem}", path=self._path, problem=problem)
+            _log.warn("cannot watch {path}: {problem}", path=self._path, problem=problem)
 
-    def _working(self) -> None:
+    def _succeeded(self) -> None:
         if not self._connected:
             self._connected = True
             self._backoff.connected(self._reactor.seconds())
         if self._failing:
             self._failing = False
-            _log.info("following {path} again", path=self._path)
+            _log.info("watching {path} again", path=self._path)
 
     async def _list(self) -> str:
         found: dict[Key, Item] = {}
-        query = {**self._query, "limit": str(PAGE)}
+        query = {**self._query, "limit": str(PAGE_SIZE)}
         while True:
             page = _codec.decode_list(await self._client.call("GET", self._path, query))
             found.update((Key(item.namespace, item.name), item) for item in page.items)
             if not page.token:
                 break
             query["continue"] = page.token
-        self._working()
+        self._succeeded()
         for key in [key for key in self._versions if key not in found]:
-            self._forget(key)
+            self._delete(key)
         for key, item in found.items():
             if self._versions.get(key) != item.version:
-                self._take(key, item)
+                self._update(key, item)
         if not self._synced.called:
             self._synced.callback(None)
         return page.version
 
     async def _watch(self, version: str) -> str:
-        """Follow changes from ``version`` on; the version to go on from."""
+        """Watch from ``version``. Returns the version from which to continue."""
         self._version = version
         query = {**self._query, "resourceVersion": version, "allowWatchBookmarks": "true"}
         await self._client.watch(self._path, query, self._random.randint(*WATCH_SECONDS), self._event)
-        self._working()
+        self._succeeded()
         return self._version
 
     def _event(self, event: WatchEvent) -> None:
         item = event.item
-        self._working()
+        self._succeeded()
         if event.type in ("ADDED", "MODIFIED"):
-            self._take(Key(item.namespace, item.name), item)
+            self._update(Key(item.namespace, item.name), item)
         elif event.type == "DELETED":
-            self._forget(Key(item.namespace, item.name))
+            self._delete(Key(item.namespace, item.name))
         self._version = item.version
 
-    def _take(self, key: Key, item: Item) -> None:
+    def _update(self, key: Key, item: Item) -> None:
         self._versions[key] = item.version
         try:
             decoded = self._decode(item.raw)
         except DecodeError as problem:
             _log.error(
-                "{path}: {name} is ignored: {problem}", path=self._path, name=key.name, problem=problem
+                "{path}: ignored the object {name}: {problem}",
+                path=self._path,
+                name=key.name,
+                problem=problem,
             )
             if self.objects.pop(key, None) is not None:
-                self._tell(key, None)
+                self._notify(key, None)
             return
         self.objects[key] = decoded
-        self._tell(key, decoded)
+        self._notify(key, decoded)
 
-    def _forget(self, key: Key) -> None:
+    def _delete(self, key: Key) -> None:
         self._versions.pop(key, None)
         if self.objects.pop(key, None) is not None:
-            self._tell(key, None)
+            self._notify(key, None)
 
-    def _tell(self, key: Key, decoded: T | None) -> None:
+    def _notify(self, key: Key, decoded: T | None) -> None:
         try:
             self._changed(key, decoded)
         except Exception:
-            _log.failure("{path}: a change of {name} was not followed", path=self._path, name=key.name)
+            _log.failure("{path}: a change of {name} could not be processed", path=self._path, name=key.name)

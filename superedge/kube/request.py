@@ -1,7 +1,7 @@
-"""What a request asks of the Kubernetes API, read from its method and target. Pure.
+"""Parses the method and target of a request to the Kubernetes API. Pure.
 
 Sources: Kubernetes API concepts, "Resource URIs" and "HTTP verbs"; k8s.io/apiserver pkg/endpoints/request,
-which decodes a path before it splits it; net/url of Go, which reads the query.
+which decodes a path before splitting it; Go's net/url for the query.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 _FALSE = frozenset({"0", "false"})
 _MAX_DIGITS = 18
-# A path, apart from escapes, that every server reads in the same way.
+# A decoded path that every server interprets in the same way.
 _PLAIN_PATH = re.compile(r"(?:/[\w\-.~!$&'()*+,=:@ ]+)+|/").fullmatch
 _DOTS = re.compile(r"/\.\.?(?:/|$)").search
-# Go's net/url drops a parameter with a semicolon or with a % that escapes nothing.
+# Go's net/url drops a parameter with a semicolon or an invalid escape.
 _PLAIN_QUERY = re.compile(rb"(?:[!$&-:<-~]|%[0-9A-Fa-f]{2})*").fullmatch
 _ESCAPES = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*").fullmatch
 
 
 def qualified(group: str, resource: str) -> str:
-    """``pods`` or ``deployments.apps``: how messages and patterns name a resource."""
+    """``pods`` or ``deployments.apps``: the name of a resource in messages and patterns."""
     return f"{resource}.{group}" if group else resource
 
 
 class RequestInfo(NamedTuple):
-    """A request as the API server understands it.
+    """A request as the API server interprets it.
 
     ``verb`` is get, list, watch, create, update, patch, delete or deletecollection for a resource, and the
-    method in lower case for any other path. ``namespace`` and ``name`` are empty where there is none;
-    ``name`` is the path's, whatever a field selector says.
+    method in lower case for any other path. ``namespace`` and ``name`` come from the path, not from a field
+    selector, and may be empty.
 
-    ``opaque`` is set for a target that servers may read in different ways: an escaped slash, ``//``, a dot
-    segment, a semicolon, a slash at the end, an absolute form, text that is not UTF-8. Such a request is
-    forwarded as it is; nothing is known of what it asks, and ``path`` is the target itself.
+    ``opaque`` is set for a target that servers may interpret in different ways: an escaped slash, ``//``, a
+    dot segment, a semicolon, a trailing slash, the absolute form, or text that is not UTF-8. Such a request
+    is forwarded unchanged; ``path`` is its target, and no other field describes it.
     """
 
     method: str
@@ -57,30 +57,30 @@ class RequestInfo(NamedTuple):
 
     @property
     def is_read(self) -> bool:
-        """Whether it changes nothing and a remembered answer may stand in for a fresh one."""
+        """Whether it changes nothing, so that a cached response may answer it."""
         return self.verb in ("get", "list", "watch") and not self.opaque
 
     @property
     def is_object(self) -> bool:
-        """Whether it asks for an object, and for its body."""
+        """Whether it gets one object with its body."""
         return self.verb == "get" and self.is_resource and not self.subresource and self.method == "GET"
 
     def flag(self, key: str) -> bool:
-        """A boolean query parameter: absent, ``0`` and ``false`` are false, anything else is true."""
+        """A boolean query parameter. Absent, ``0`` and ``false`` are false; anything else is true."""
         value = self.query.get(key)
         return value is not None and value.casefold() not in _FALSE
 
     def number(self, key: str) -> int | None:
-        """A whole-number query parameter; None when it is absent, no number, or beyond 64 bits."""
+        """An integer query parameter; None when it is absent, not a number, or exceeds 64 bits."""
         value = self.query.get(key, "")
         return int(value) if value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS else None
 
 
 @memo(1024)
 def parse_request(method: bytes, target: bytes, accept: bytes) -> RequestInfo:
-    """Read a request line; ``accept`` is the Accept header, empty when there is none.
+    """Parse a request line. ``accept`` is the Accept header, or empty.
 
-    The answer is shared between calls: treat ``query`` as read-only.
+    Calls share the result: treat ``query`` as read-only.
     """
     raw_path, _, raw_query = target.partition(b"?")
     known = _read_path(raw_path)
@@ -93,7 +93,7 @@ def parse_request(method: bytes, target: bytes, accept: bytes) -> RequestInfo:
 
 
 def _verb(info: RequestInfo) -> str:
-    """What is done with a resource; empty for a method that the API does not have."""
+    """The verb of a request for a resource; empty for an unknown method."""
     if info.method in ("GET", "HEAD"):
         if info.name:
             return "get"
@@ -103,7 +103,7 @@ def _verb(info: RequestInfo) -> str:
 
 
 def _read_query(raw: bytes) -> dict[str, str] | None:
-    """The parameters; of one that is there twice the first counts. None for what Go reads otherwise."""
+    """The parameters; the first of a repeated one counts. None when Go would parse them differently."""
     if _PLAIN_QUERY(raw) is None:
         return None
     text = raw.decode("ascii")
@@ -123,7 +123,7 @@ _OPAQUE = RequestInfo("", "", "", {}, "", opaque=True)
 
 
 def _decoded(raw: bytes) -> str | None:
-    """A path without escapes; None for one that servers may read in different ways."""
+    """The decoded path; None when servers may interpret it in different ways."""
     if _ESCAPES(raw) is None:
         return None
     try:
@@ -137,7 +137,7 @@ def _decoded(raw: bytes) -> str | None:
 
 @memo(1024)
 def _read_path(raw: bytes) -> RequestInfo:
-    """What a path says, whatever is done with it; ``verb`` is one that it begins with, else empty."""
+    """The part of a `RequestInfo` that depends on the path; ``verb`` is the path's watch or proxy prefix."""
     path = _decoded(raw)
     if path is None:
         return _OPAQUE

@@ -1,4 +1,4 @@
-"""`metav1.Status` answers as the API server words them. Pure.
+"""Encodes `metav1.Status` responses with the API server's texts. Pure.
 
 Source: Kubernetes API conventions, "Response Status Kind"; apimachinery pkg/api/errors.
 """
@@ -27,7 +27,7 @@ REASONS = {
 
 
 def status_body(code: int, message: str, reason: str = "", details: dict[str, object] | None = None) -> bytes:
-    """A failure's Status in JSON; every client of the API reads JSON whatever else it asked for."""
+    """The Status of a failure in JSON, which every API client can decode."""
     status: dict[str, object] = {
         "kind": "Status",
         "apiVersion": "v1",
@@ -43,7 +43,7 @@ def status_body(code: int, message: str, reason: str = "", details: dict[str, ob
 
 
 def is_status(body: bytes) -> bool:
-    """Whether a body, in JSON or protobuf, is the Status of an API server."""
+    """Whether a body in JSON or protobuf is a Status."""
     try:
         return kind_of(body) == ("Status", "v1")
     except DecodeError:

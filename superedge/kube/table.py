@@ -1,7 +1,7 @@
-"""Tables in JSON: each row is an object, cut out with its cells; the columns are the whole Table's. Pure.
+"""The codec of Tables in JSON: an item is a row, the columns are shared. Pure.
 
-A watch tells the columns in its first event alone; a bookmark is a Table of one row that has nothing but
-metadata. Sources: Kubernetes API concepts, "Receiving resources as Tables"; apimachinery pkg/apis/meta/v1.
+Only the first event of a watch has the columns. A bookmark is a Table of one row with metadata only. Sources:
+Kubernetes API concepts, "Receiving resources as Tables"; apimachinery pkg/apis/meta/v1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from superedge.kube.objects import (
     FieldPath,
     FrameSplitter,
     Item,
-    Known,
+    KnownItems,
     Lifecycle,
     ListPage,
     WatchEvent,
@@ -54,7 +54,7 @@ class _Column(msgspec.Struct):
 
     @property
     def is_age(self) -> bool:
-        """Whether it counts the time since the object was made."""
+        """Whether the column is the object's age."""
         path = self.description.partition(_BY_PATH)[2]
         return self.name == "Age" and path in ("", _CREATED)
 
@@ -105,7 +105,7 @@ _encode = msgspec.json.encode
 _plain = JSONCodec()
 _CREATED = ".metadata.creationTimestamp"
 _BY_PATH = "Custom resource definition column (in JSONPath format): "
-"""What the API server says of a CustomResourceDefinition's column that has no description."""
+"""The beginning of the description of a CustomResourceDefinition's column that has none of its own."""
 _NO_COLUMNS = frozenset({b"null", b"[]"})
 
 
@@ -117,15 +117,15 @@ def _metadata(raw: bytes) -> _Metadata:
 def _item(raw: bytes) -> Item:
     meta = _metadata(raw)
     if not meta.name:
-        raise DecodeError("a row that does not say which object it is of")
+        raise DecodeError("a row has no object name")
     return Item(intern(meta.namespace or ""), meta.name, meta.resourceVersion or "", "", "", raw)
 
 
 class TableCodec:
-    """`superedge.kube.objects.Codec` for one resource's Tables; remembers the columns that were said last."""
+    """`superedge.kube.objects.Codec` for the Tables of one resource; keeps the columns it saw last."""
 
     def __init__(self, representation: Representation) -> None:
-        """``representation`` is a Table's; its group and version are the apiVersion that is written."""
+        """``representation`` is that of the Tables; encoded Tables have its group and version."""
         self._api_version = f"{representation.group}/{representation.version}"
         self.shared = b""
         self._aged, self._age_at = b"", -1
@@ -141,18 +141,17 @@ class TableCodec:
         return table
 
     def decode_object(self, body: bytes) -> Item:
-        """The one row of a GET answer. Raises DecodeError."""
+        """The row in a GET response. Raises DecodeError."""
         try:
             rows = self._read(body).rows or []
             if len(rows) != 1:
-                raise DecodeError(f"an object as a Table of {len(rows)} rows")
+                raise DecodeError(f"the Table of one object has {len(rows)} rows")
             return _item(bytes(rows[0]))
         except JSON_FAULTS as problem:
             raise DecodeError(f"not a Table in JSON: {problem}") from problem
 
-    def decode_list(self, body: bytes, known: Known | None = None) -> ListPage:
-        """The page of a LIST answer. Raises DecodeError."""
-        read = (known or Known()).read
+    def decode_list(self, body: bytes, known: KnownItems | None = None) -> ListPage:
+        read = (known or KnownItems()).read
         try:
             table = self._read(body)
             meta = table.metadata or _ListMetadata()
@@ -162,11 +161,9 @@ class TableCodec:
             raise DecodeError(f"not a Table in JSON: {problem}") from problem
 
     def splitter(self) -> FrameSplitter:
-        """For one watch stream."""
         return LineSplitter()
 
     def decode_event(self, frame: bytes) -> WatchEvent:
-        """The event of a line. Raises DecodeError."""
         try:
             event = _event.decode(frame)
             if event.type == "ERROR":
@@ -179,29 +176,25 @@ class TableCodec:
                 ended = (meta.annotations or {}).get(INITIAL_EVENTS_END) == "true"
                 return WatchEvent("BOOKMARK", Item("", "", version or "", "", "", b""), ended)
             if len(rows) != 1:
-                raise DecodeError(f"an event as a Table of {len(rows)} rows")
+                raise DecodeError(f"the Table of an event has {len(rows)} rows")
             return WatchEvent(event.type, _item(bytes(rows[0])))
         except JSON_FAULTS as problem:
             raise DecodeError(f"not a watch event in JSON: {problem}") from problem
 
     def labels(self, raw: bytes) -> Mapping[str, str]:
-        """The labels of a row's object."""
         return _plain.labels(self._object_of(raw))
 
     def field(self, raw: bytes, path: FieldPath) -> str:
-        """A field's text as selectors compare it."""
         return _plain.field(self._object_of(raw), path)
 
     def lifecycle(self, raw: bytes) -> Lifecycle:
-        """What a row's object says of its end. Raises DecodeError."""
         return _plain.lifecycle(self._object_of(raw))
 
     def metadata(self, raw: bytes) -> bytes:
-        """The metadata of a row's object. Raises DecodeError."""
         return _plain.metadata(self._object_of(raw))
 
     def derive(self, metadata: bytes, whole: bytes) -> bytes | None:
-        """A row of which the name is known, and every other cell is not. Raises DecodeError."""
+        """A row with the object's name, whose other cells are UNKNOWN. Raises DecodeError."""
         target = whole if self.whole else partial_metadata(metadata)
         try:
             columns = _columns.decode(self.shared or b"[]")
@@ -214,7 +207,7 @@ class TableCodec:
         return b'{"cells":%b,"object":%b}' % (_encode(cells), target)
 
     def as_of(self, raw: bytes, now: float) -> bytes:
-        """A row with the age that its object has at Unix time ``now``, if it says when that was made."""
+        """The row with its object's age at Unix time ``now``; unchanged when it has no creation time."""
         at = self._age_column()
         if at < 0:
             return raw
@@ -227,12 +220,12 @@ class TableCodec:
             return raw
         counted = age(meta.creationTimestamp, now)
         if counted in (INVALID, UNKNOWN):
-            return raw  # a node without the time knows no better
+            return raw  # this machine's clock may be wrong: keep the API server's value
         row.cells[at] = msgspec.Raw(_encode(counted))
         return _encode(row)
 
     def _age_column(self) -> int:
-        """Where a row's age is, -1 when it has none."""
+        """The index of the age column; -1 when there is none."""
         if self._aged is not self.shared:
             self._aged, self._age_at = self.shared, -1
             with contextlib.suppress(msgspec.MsgspecError):
@@ -257,16 +250,13 @@ class TableCodec:
         return self._encode_table(_item(raw).version, [raw], self.shared) + b"\n"
 
     def encode_list(self, kind: str, api_version: str, version: str, raws: Iterable[bytes]) -> bytes:
-        """The body of a LIST answer of one page."""
         return self._encode_table(version, raws, self.shared) + b"\n"
 
     def encode_event(self, type_: str, kind: str, api_version: str, raw: bytes, first: bool = True) -> bytes:
-        """One line of a watch."""
         table = self._encode_table(_item(raw).version, [raw], self.shared if first else b"")
         return b'{"type":%b,"object":%b}\n' % (_encode(type_), table)
 
     def encode_bookmark(self, kind: str, api_version: str, version: str, initial_events_end: bool) -> bytes:
-        """A line that says up to where the watch has come."""
         meta: dict[str, object] = {"resourceVersion": version, "creationTimestamp": None}
         if initial_events_end:
             meta["annotations"] = {INITIAL_EVENTS_END: "true"}

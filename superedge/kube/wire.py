@@ -1,4 +1,4 @@
-"""The protobuf wire format: fields walked and written, messages not interpreted. Pure.
+"""The protobuf wire format: reads and writes fields without a schema. Pure.
 
 Source: Protocol Buffers documentation, "Encoding".
 """
@@ -13,7 +13,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number at ``at`` and where it ends. Raises DecodeError."""
+    """(number, index after it) of the varint at ``at``. Raises DecodeError."""
     value = shift = 0
     try:
         while True:
@@ -24,15 +24,15 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
                 return value, at
             shift += 7
             if shift > 63:
-                raise DecodeError("a number of more than 64 bits")
+                raise DecodeError("a varint has more than 64 bits")
     except IndexError:
-        raise DecodeError("the message ends within a number") from None
+        raise DecodeError("the message ends within a varint") from None
 
 
 def walk(data: bytes, start: int = 0, end: int = -1) -> Iterator[tuple[int, int, int, int]]:
-    """Each field as (number, wire type, where its value begins, where it ends); nothing is copied.
+    """Each field as (number, wire type, start of its value, end of its value). Copies nothing.
 
-    Raises DecodeError when a field does not fit.
+    Raises DecodeError when a field exceeds the message.
     """
     at = start
     stop = len(data) if end < 0 else end
@@ -57,14 +57,14 @@ def walk(data: bytes, start: int = 0, end: int = -1) -> Iterator[tuple[int, int,
             begin = at
             at += 8 if kind == FIXED64 else 4
         else:
-            raise DecodeError(f"wire type {kind} is not in use")
+            raise DecodeError(f"wire type {kind} is unknown")
         if at > stop:
             raise DecodeError("the message ends within a field")
         yield tag >> 3, kind, begin, at
 
 
 def varint(value: int) -> bytes:
-    """A number as the wire has it."""
+    """An encoded varint."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

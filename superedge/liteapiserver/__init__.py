@@ -1,4 +1,5 @@
-"""lite-apiserver: the node's API server, proxy to the cloud and memory of what its clients read.
+"""lite-apiserver: the node's API server, a proxy to the cloud with a cache of what its clients read.
 
-`service` is what superedge.tap composes; `proxy` is the online path, `cache` the memory, `stores` the disk.
+`service` is what superedge.tap composes, `frontend` decides who answers a request; the folders are below
+them.
 """

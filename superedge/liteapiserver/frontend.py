@@ -1,8 +1,9 @@
-"""Every request comes here: who asks, and who answers, the cloud or the cache."""
+"""Decides for each request who answers it: the cloud, or the cache while the cloud is away."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from weakref import WeakSet
@@ -14,97 +15,99 @@ from twisted.python.failure import Failure
 from superedge.interfaces import IReactor
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.access.asked import AskedOffline
-from superedge.liteapiserver.access.authrequests import MAX_BODY, Questions
+from superedge.liteapiserver.access.authrequests import MAX_BODY, AuthRequests
+from superedge.liteapiserver.access.bodyreader import BodyReader
 from superedge.liteapiserver.access.caller import Caller
-from superedge.liteapiserver.access.credentials import ANONYMOUS, UNATTRIBUTED, Credentials
+from superedge.liteapiserver.access.credentials import Credentials
 from superedge.liteapiserver.cache.answers import (
     Answer,
     WatchAnswer,
-    beyond,
+    beyond_history,
+    cloud_only,
+    describe,
     failure,
-    out_of_reach,
-    refused,
-    what,
+    stale_warning,
 )
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.forward.exchange import Exchange
 from superedge.liteapiserver.forward.filters import Filters, not_acceptable
 from superedge.liteapiserver.forward.held import HeldWatches
-from superedge.liteapiserver.forward.incoming import Incoming
-from superedge.liteapiserver.forward.labels import RequestLabels
+from superedge.liteapiserver.forward.incoming import IncomingRequest
+from superedge.liteapiserver.forward.labels import RequestCounter
+from superedge.liteapiserver.upstream.callers import Callers, Forbidden
 from superedge.liteapiserver.upstream.health import Health
 from superedge.liteapiserver.upstream.history import History
 from superedge.liteapiserver.upstream.identity import IdentityManager
-from superedge.liteapiserver.upstream.vouching import Vouching
-from superedge.metrics import CounterSeries
+from superedge.liteapiserver.upstream.tokenreviewer import TokenReviewer
 from superedge.web.bounded import BoundedBody
 from superedge.web.heads import RequestHead
 from superedge.web.plain import plain_request
-from superedge.web.server import Request
+from superedge.web.serverrequest import Request
 
-TRIAL = 1.0
-"""Seconds that a write waits offline for a probe that may find the cloud back."""
+WRITE_PROBE_TIMEOUT = 1.0
+"""Seconds that a write waits, while offline, for a probe that may find the cloud back."""
 
 _log = Logger()
 
 
-class Forbidden(Exception):
-    """A client that nothing is forwarded for; the text says why."""
+@dataclass(frozen=True, slots=True)
+class FrontendSettings:
+    """What the configuration says about forwarding."""
+
+    host: bytes
+    """The Host header for the cloud."""
+    forward_unknown: bool
+    """Whether a client whose certificate's name has no upstream identity is forwarded without one."""
+    share_all: bool
+    """Whether all requests may share upstream connections, and not watches alone."""
+    resume_within: float
+    """Seconds within which watches that were held offline end once the cloud is back."""
+    slow: float
+    """Seconds without a response after which the cloud is probed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collaborators:
+    """The parts of the service that the frontend joins."""
+
+    identities: IdentityManager
+    health: Health
+    cache: Cache
+    credentials: Credentials
+    token_reviewer: TokenReviewer
+    auth_requests: AuthRequests
+    filters: Filters
+    history: History
 
 
 class Frontend:
-    """Decides for each request, and keeps account of those on their way."""
+    """Answers requests, and keeps account of those that are on their way to the cloud."""
 
-    def __init__(
-        self,
-        reactor: IReactor,
-        identities: IdentityManager,
-        health: Health,
-        cache: Cache,
-        credentials: Credentials,
-        vouching: Vouching,
-        questions: Questions,
-        filters: Filters,
-        history: History,
-        host: bytes,
-        forward_unknown: bool,
-        share_all: bool,
-        resume_within: float,
-        slow: float,
-    ) -> None:
-        """``host`` is the Host header for the cloud, ``share_all`` whether all requests and not watches alone
-        may share connections, ``slow`` the seconds without an answer after which the cloud is probed; the
-        other arguments are the parts that are joined here.
-        """
+    def __init__(self, reactor: IReactor, parts: Collaborators, settings: FrontendSettings) -> None:
         self._reactor = reactor
-        self._identities = identities
-        self.health = health
-        self.cache = cache
-        self.credentials = credentials
-        self.vouching = vouching
-        self.questions = questions
-        self.filters = filters
-        self.history = history
-        self.host = host
-        self._forward_unknown = forward_unknown
-        self._share_all = share_all
-        self._resume_within = resume_within
-        self._slow = slow
-        # Clients ask the same again and again.
-        self._read_again = lru_cache(maxsize=256)(self._read_plain)
+        self._settings = settings
+        self._identities = parts.identities
+        self.health = health = parts.health
+        self.cache = parts.cache
+        self.credentials = parts.credentials
+        self.token_reviewer = parts.token_reviewer
+        self.auth_requests = parts.auth_requests
+        self.filters = parts.filters
+        self.history = parts.history
+        self._callers = Callers(parts.identities, parts.credentials, settings.forward_unknown)
+        # Most requests have the same head as an earlier one.
+        self._read_cached = lru_cache(maxsize=256)(self._read_plain)
         self._held = HeldWatches(reactor)
         self._exchanges: set[Exchange] = set()
         self._proven_at = 0.0
-        """When the last probe began that got through."""
-        self._counts: dict[tuple[str, str, int, str], CounterSeries] = {}
-        self._labels = RequestLabels()
+        """When the last successful probe began, reactor seconds."""
+        self._counter = RequestCounter()
         self._warned: WeakSet[Any] = WeakSet()
         self._from_cloud = metrics.LATENCY.labels("upstream")
         self._from_cache = metrics.LATENCY.labels("cache")
         health.on_offline = self._went_offline
         health.on_online = self._came_online
-        health.on_answer = self._cloud_answers
+        health.on_probe_success = self._probe_succeeded
         metrics.IN_FLIGHT.set_function(lambda: len(self._exchanges) + len(self._held))
         metrics.WATCHES.labels("cache").set_function(lambda: len(self._held))
         metrics.WATCHES.labels("upstream").set_function(
@@ -112,36 +115,38 @@ class Frontend:
         )
 
     def handle(self, request: Request) -> None:
-        """Answer a request, in its own time."""
+        """Answer a request, now or later."""
         raw = request.head.raw
-        incoming = self._read_again(raw) if raw else self._read(request.head)
+        incoming = self._read_cached(raw) if raw else self._read(request.head)
         info = incoming.info
         if not incoming.acceptable:
             self._respond(request, info, not_acceptable(info), "refused")
             return
         try:
-            caller = self._caller(request.transport, incoming)
+            caller = self._callers.find(
+                request.transport, incoming.token, incoming.impersonation, self._reactor.seconds()
+            )
         except Forbidden as problem:
             self._respond(request, info, failure(403, str(problem), outcome="refused"), "refused")
             return
         if self.health.online:
-            if self.history.is_doubtful(info):
-                resuming = Deferred.fromCoroutine(self._resume(request, incoming, caller))
-                resuming.addErrback(self._resume_failed, request)
+            if self.history.must_check(info):
+                checking = Deferred.fromCoroutine(self._check_history(request, incoming, caller))
+                checking.addErrback(self._deferred_failed, request)
             else:
                 self._forward(request, incoming, caller)
-        elif incoming.is_question or info.is_read:
+        elif incoming.is_auth_request or info.is_read:
             self._answer_without(request, incoming, caller)
         else:
-            trying = Deferred.fromCoroutine(self._try(request, incoming, caller))
-            trying.addErrback(self._resume_failed, request)
+            probing = Deferred.fromCoroutine(self._probe_for_write(request, incoming, caller))
+            probing.addErrback(self._deferred_failed, request)
 
-    async def _try(self, request: Request, incoming: Incoming, caller: Caller) -> None:
-        """Forward a write if the cloud is back, which only a probe can tell."""
+    async def _probe_for_write(self, request: Request, incoming: IncomingRequest, caller: Caller) -> None:
+        """Forward a write that came while offline if a probe finds the cloud back."""
         is_back = self.health.state == "recovering"
         if not is_back:
             try:
-                is_back = await self.health.trial().addTimeout(TRIAL, self._reactor)
+                is_back = await self.health.next_probe().addTimeout(WRITE_PROBE_TIMEOUT, self._reactor)
             except TimeoutError:
                 is_back = self.health.online
         if request.finished:
@@ -151,15 +156,15 @@ class Frontend:
         else:
             self.answer_offline(request, incoming.info, caller)
 
-    def _forward(self, request: Request, incoming: Incoming, caller: Caller) -> None:
-        exchange = Exchange(self, request, incoming, caller, self._reactor.seconds())
+    def _forward(self, request: Request, incoming: IncomingRequest, caller: Caller) -> None:
+        exchange = Exchange(self, request, incoming, caller, self._reactor.seconds(), self._exchanges.discard)
         self._exchanges.add(exchange)
         exchange.begin()
 
-    async def _resume(self, request: Request, incoming: Incoming, caller: Caller) -> None:
-        """Forward a request once the cloud is known to have come to the version that it names."""
+    async def _check_history(self, request: Request, incoming: IncomingRequest, caller: Caller) -> None:
+        """Forward a request if the cloud's history reaches the resourceVersion that it names."""
         info = incoming.info
-        end = await self.history.falls_short(caller, info)
+        end = await self.history.history_end(caller, info)
         if request.finished:
             return
         if not self.health.online:
@@ -167,133 +172,108 @@ class Frontend:
         elif not end:
             self._forward(request, incoming, caller)
         else:
-            self._respond(request, info, beyond(info, end), "refused")
+            self._respond(request, info, beyond_history(info, end), "refused")
 
-    def _resume_failed(self, problem: Failure, request: Request) -> None:
+    def _deferred_failed(self, problem: Failure, request: Request) -> None:
         if problem.check(CancelledError) is None:
-            _log.failure("request could not be resumed", problem)
+            _log.failure("a request that waited could not be answered", problem)
         if not request.finished:
             request.abort()
 
-    def _read(self, head: RequestHead) -> Incoming:
-        return Incoming(head, self.host, self.filters, self._share_all)
+    def _read(self, head: RequestHead) -> IncomingRequest:
+        return IncomingRequest(head, self._settings.host, self.filters, self._settings.share_all)
 
-    def _read_plain(self, raw: bytes) -> Incoming:
+    def _read_plain(self, raw: bytes) -> IncomingRequest:
         head = plain_request(raw)
         assert head is not None
         return self._read(head)
 
-    def _caller(self, transport: Any, incoming: Incoming) -> Caller:
-        token, acting_as = incoming.token, incoming.acting_as
-        name = transport.peer_common_name
-        if name is not None:
-            found = self._identities.find(name, self._reactor.seconds())
-            if found is not None:
-                missing = found.identity.organizations - transport.peer_organizations
-                if missing:
-                    raise Forbidden(
-                        f"the client certificate of {name!r} is not of the groups that its upstream identity "
-                        f"has: {', '.join(sorted(missing))}"
-                    )
-                known = found.caller
-                return Caller(known.pool, acting_as + known.identity) if acting_as else known
-            if not self._forward_unknown:
-                raise Forbidden(
-                    f"no upstream identity has the common name {name!r} of the client certificate"
-                )
-        pool = self._identities.anonymous
-        if token is None:
-            return Caller(pool, UNATTRIBUTED, is_known=False)
-        if token:
-            return Caller(pool, acting_as + self.credentials.identify(token).name, token)
-        return Caller(pool, acting_as + ANONYMOUS)
-
-    # -- told by exchanges
+    # -- ExchangeOwner
 
     def check_token(self, caller: Caller, info: RequestInfo, status: int) -> None:
-        """An API server answered a request that has a token.
+        """Note what an API server's response says about the request's token.
 
-        A 401 counts at once, unless something behind the API server may have given it, such as a pod.
+        A 401 counts at once, unless it may come from something behind the API server, such as a pod.
         """
         token = caller.token
         if not token or status >= 500:
             return
         if status != 401:
-            self.vouching.seen(token)
+            self.token_reviewer.review(token)
             return
-        believed = not self.credentials.objection(token)
+        was_accepted = not self.credentials.rejection(token)
         if not (info.opaque or info.subresource or info.verb == "proxy"):
-            self.credentials.refused(token)
-        if believed:
-            self.vouching.doubted(token)
+            self.credentials.reject(token)
+        if was_accepted:
+            self.token_reviewer.review_again(token)
 
-    def answering(self, exchange: Exchange, info: RequestInfo, status: int) -> None:
-        """The cloud's answer begins."""
-        self._from_cloud.observe(self._reactor.seconds() - exchange.started_at)
-        self._count(info, status, "upstream")
-
-    def finished(self, exchange: Exchange) -> None:
-        """An exchange is over."""
-        self._exchanges.discard(exchange)
+    def answering(self, info: RequestInfo, status: int, started_at: float) -> None:
+        """Count a response of the cloud that begins."""
+        self._from_cloud.observe(self._reactor.seconds() - started_at)
+        self._counter.count(info, status, "upstream")
 
     def hold(self, request: Request, info: RequestInfo, started_at: float) -> None:
-        """A watch lost the cloud, or its connection alone: it stays open until that is known."""
+        """Keep a watch open that lost its connection, until it is known whether the cloud is away."""
         elapsed = self._reactor.seconds() - started_at
-        self._held.adopt(request, info, elapsed, doubtful=self.health.online)
+        self._held.adopt(request, info, elapsed, unconfirmed=self.health.online)
 
-    def undecided(self, request: Request, info: RequestInfo) -> None:
-        """A write was sent and the cloud was lost before it said what came of it."""
+    def answer_unknown_outcome(self, request: Request, info: RequestInfo) -> None:
+        """Answer a write that was sent to the cloud and got no response."""
         answer = failure(
             504,
-            f"the cloud was lost before it answered: {info.verb} of {what(info)} may have been carried out",
+            "the cloud was lost before it answered: "
+            f"{info.verb} of {describe(info)} may have been carried out",
             outcome="refused",
         )
         self._respond(request, info, answer, "cache")
 
-    def _answer_without(self, request: Request, incoming: Incoming, caller: Caller) -> None:
-        if incoming.is_question:
-            self.ask_offline(request, incoming.info, caller, BoundedBody(MAX_BODY))
+    def _answer_without(self, request: Request, incoming: IncomingRequest, caller: Caller) -> None:
+        if incoming.is_auth_request:
+            self.answer_auth_request(request, incoming.info, caller, BoundedBody(MAX_BODY))
         else:
             self.answer_offline(request, incoming.info, caller)
 
-    def ask_offline(
-        self, request: Request, info: RequestInfo, caller: Caller, question: BoundedBody, whole: bool = False
+    def answer_auth_request(
+        self, request: Request, info: RequestInfo, caller: Caller, body: BoundedBody, whole: bool = False
     ) -> None:
-        """Answer a question from the cache. Unless ``question`` is its whole body, the rest is read first."""
-        if not self._is_believed(request, info, caller):
+        """Answer an auth request from the cache; unless ``body`` is ``whole``, read the rest of it first."""
+        if not self._is_accepted(request, info, caller):
             return
 
-        def answer(body: bytes | None) -> None:
-            found = refused(info) if body is None else self.questions.answer(caller.identity, info, body)
+        def answer(content: bytes | None) -> None:
+            if content is None:
+                found = cloud_only(info)
+            else:
+                found = self.auth_requests.answer(caller.identity, info, content)
             self._respond(request, info, found, "cache")
 
         if whole:
-            answer(question.value)
+            answer(body.value)
         else:
-            AskedOffline(self._reactor, request, question, answer)
+            BodyReader(self._reactor, request, body, answer)
 
     def answer_offline(self, request: Request, info: RequestInfo, caller: Caller) -> None:
         """Answer from the cache."""
-        if not self._is_believed(request, info, caller):
+        if not self._is_accepted(request, info, caller):
             return
         answer = self.cache.answer(caller.identity, info, _none_match(request, info))
         if self.filters.covers(info):
             answer = self.filters.answer(info, answer)
         if isinstance(answer, Answer) and answer.status == 503 and self.health.reason:
-            answer = answer.because(self.health.reason)
+            answer = answer.with_reason(self.health.reason)
         self._respond(request, info, answer, "cache")
 
-    def _is_believed(self, request: Request, info: RequestInfo, caller: Caller) -> bool:
-        """Whether a client is who it says it is; one that is not is told so."""
-        objection = ""
+    def _is_accepted(self, request: Request, info: RequestInfo, caller: Caller) -> bool:
+        """Whether the caller is accepted while the cloud is away; one that is not gets a 401."""
+        rejection = ""
         if not caller.is_known:
-            objection = "without it no credentials count but a client certificate or one bearer token"
+            rejection = "until it is back, only a client certificate or a single bearer token is accepted"
         elif caller.token:
-            objection = self.credentials.objection(caller.token)
-        if objection:
-            message = f"the cloud is unreachable; {objection}"
+            rejection = self.credentials.rejection(caller.token)
+        if rejection:
+            message = f"the cloud is unreachable; {rejection}"
             self._respond(request, info, failure(401, message, outcome="refused"), "cache")
-        return not objection
+        return not rejection
 
     def _respond(
         self, request: Request, info: RequestInfo, answer: Answer | WatchAnswer, source: str
@@ -303,87 +283,77 @@ class Frontend:
             metrics.CACHE_ANSWERS.labels(answer.outcome).inc()
             self._from_cache.observe(0.0)
         if isinstance(answer, WatchAnswer) and request.head.method == b"HEAD":
-            self._count(info, 200, source)
+            self._counter.count(info, 200, source)
             request.respond(200, answer.headers)
         elif isinstance(answer, WatchAnswer):
-            self._count(info, 200, source)
-            # While online a single failure brought it here, and the cloud may be there after all.
-            self._held.open(request, answer, doubtful=self.health.online)
+            self._counter.count(info, 200, source)
+            # While online, a single failure led here, and the cloud may not be away at all.
+            self._held.open(request, answer, unconfirmed=self.health.online)
         else:
-            self._count(info, answer.status, source)
+            self._counter.count(info, answer.status, source)
             request.respond(answer.status, answer.headers, answer.body)
 
     def _warn(self, request: Request, info: RequestInfo, answer: Answer | WatchAnswer) -> None:
-        """Tell a person, once on a connection, that a Table is of before the cloud was lost."""
+        """Warn a person, once on each connection, that a Table is from before the cloud was lost."""
         if answer.outcome == "hit" and "as=Table" in info.accept and request.transport not in self._warned:
             self._warned.add(request.transport)
             away = 0.0 if self.health.online else self._reactor.seconds() - self.health.since
-            answer.headers.append((b"Warning", out_of_reach(time.time() - away)))
+            answer.headers.append((b"Warning", stale_warning(time.time() - away)))
 
-    def _count(self, info: RequestInfo, status: int, source: str) -> None:
-        key = (info.verb, info.resource, status, source)
-        count = self._counts.get(key)
-        if count is None:
-            verb, resource = self._labels.of(info, status)
-            count = metrics.REQUESTS.labels(verb, resource, str(status), source)
-            if (verb, resource) == key[:2]:  # not under what a client made up
-                self._counts[key] = count
-        count.inc()
+    # -- called by the health checks and timers
 
-    # -- told by health
-
-    def look_for_slow(self) -> None:
-        """Probe when a request has waited long; call it often."""
+    def check_slow(self) -> None:
+        """Probe the cloud when a request has waited too long; to be called often."""
         now = self._reactor.seconds()
         if not self.health.online:
-            if self.health.state == "offline":  # and a write was on trial
+            if self.health.state == "offline":  # a write may have been forwarded after a probe
                 for exchange in list(self._exchanges):
                     exchange.went_offline()
             return
         for exchange in list(self._exchanges):
             if exchange.waiting:
                 exchange.give_up_if_silent(now, self._proven_at)
-        before = now - self._slow
+        before = now - self._settings.slow
         heard = [exchange.heard_at for exchange in self._exchanges if exchange.is_awaited]
-        heard += self.history.waits()
+        heard += self.history.waiting_since()
         slow = [moment for moment in heard if moment <= before]
         if slow:
-            self.health.slow(max(slow) + self._slow)
+            self.health.request_slow(max(slow) + self._settings.slow)
 
-    def _cloud_answers(self) -> None:
-        """A probe got through over a new connection: which of the older ones that are silent still work?"""
-        self._held.resume_doubtful()
+    def _probe_succeeded(self) -> None:
+        """A probe succeeded over a new connection: check whether older, silent connections still work."""
+        self._held.end_unconfirmed()
         began = self._proven_at = self.health.probe_began
         silent = any(each.is_awaited and each.heard_at < began for each in self._exchanges)
-        if silent or any(since < began for since in self.history.waits()):
+        if silent or any(since < began for since in self.history.waiting_since()):
             for pool in self._identities.pools():
-                pool.question()
+                pool.probe()
 
     def _went_offline(self) -> None:
-        self.history.doubt()
+        self.history.reset()
         for pool in self._identities.pools():
             pool.close_idle()
         for exchange in list(self._exchanges):
             exchange.went_offline()
 
     def _came_online(self) -> None:
-        self._held.resume(self._resume_within)
+        self._held.end_all_within(self._settings.resume_within)
 
-    # -- told by the service
+    # -- called by the service
 
     def end_watches(self) -> None:
-        """End what is held open, in the orderly way."""
+        """End the held watches in the orderly way."""
         self._held.end_all()
 
     def abort(self) -> None:
-        """Drop what is on its way to the cloud."""
+        """Abort what is on its way to the cloud."""
         self.history.stop()
         for pool in self._identities.pools():
             pool.abort()
 
     @property
     def busy(self) -> bool:
-        """Whether something other than a watch is on its way to the cloud."""
+        """Whether a request other than a watch is on its way to the cloud."""
         return any(not exchange.is_watch for exchange in self._exchanges)
 
     @property
@@ -393,7 +363,7 @@ class Frontend:
 
 
 def _none_match(request: Request, info: RequestInfo) -> str:
-    """The header If-None-Match of a request that an ETag may answer."""
+    """The If-None-Match header of a request that may be answered by an ETag."""
     if info.is_resource:
         return ""
     values = [value for name, value in request.head.headers if name.lower() == b"if-none-match"]

@@ -1,7 +1,7 @@
-"""Memory that was freed goes back to the system.
+"""Returns freed memory to the system.
 
-A list of megabytes leaves holes where it was decoded and written, and the C library keeps them, and whole
-blocks, for the next one. A node has better use for them.
+Decoding and storing a list of megabytes leaves free memory in the heap, which the C library keeps for later
+allocations. A node needs it for other processes.
 """
 
 from __future__ import annotations
@@ -12,47 +12,45 @@ from collections.abc import Callable
 from pathlib import Path
 
 STEP = 8 * 1024 * 1024
-"""Bytes of growth that are worth looking for holes."""
-LOOKS = 10
-"""Times to look for them then: a store may hold on to what it writes for a while."""
+"""Bytes of growth that start trimming."""
+MAX_TRIMS = 10
+"""Checks that trim the heap then: a store may keep what it writes for a while."""
 LARGE = 8 * 1024 * 1024
-"""Bytes of a block that goes back by itself when it is freed."""
+"""Bytes of a block that the C library returns at once when it is freed."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3), malloc.h
 _STATISTICS = Path("/proc/self/statm")
 
 
 def resident() -> int:
-    """Bytes of this process in memory (proc(5), statm)."""
+    """Resident bytes of this process (proc(5), statm)."""
     return int(_STATISTICS.read_bytes().split()[1]) * mmap.PAGESIZE
 
 
-class Slack:
-    """Calls ``give_back`` when the process has grown since it was called last, and some times more."""
+class HeapTrimmer:
+    """Trims the heap at some checks after the process has grown."""
 
-    def __init__(
-        self, measure: Callable[[], int] = resident, give_back: Callable[[], None] | None = None
-    ) -> None:
-        """``measure`` gives bytes; ``give_back`` is the C library's own way where it has one."""
+    def __init__(self, measure: Callable[[], int] = resident, trim: Callable[[], None] | None = None) -> None:
+        """``measure`` gives bytes; ``trim`` is malloc_trim(3) by default, where there is one."""
         self._measure = measure
-        self._give_back = give_back or _trimmer()
+        self._trim = trim or _trimmer()
         self._before = 0
         self._left = 0
 
-    def look(self) -> None:
-        """To be called now and then."""
+    def check(self) -> None:
+        """To be called periodically."""
         if self._measure() >= self._before + STEP:
-            self._left = LOOKS
+            self._left = MAX_TRIMS
         if self._left:
             self._left -= 1
-            self._give_back()
+            self._trim()
             self._before = self._measure()
 
 
-def let_large_blocks_go() -> None:
-    """From now on a block of LARGE bytes goes back at once, in the whole process.
+def return_large_blocks() -> None:
+    """Have the C library return blocks of LARGE bytes at once, in the whole process.
 
-    The C library keeps blocks of up to 32 MiB for the next one, once it has seen such a block freed. Smaller
-    ones stay there: a list of 5 MB that is answered again and again need not have its memory mapped anew.
+    By default it keeps blocks of up to 32 MiB once such a block was freed. Smaller blocks are still kept: a
+    list of 5 MB that is requested again and again need not be mapped each time.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
@@ -61,5 +59,5 @@ def let_large_blocks_go() -> None:
 
 
 def _trimmer() -> Callable[[], None]:
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none, and keeps less
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none, and keeps less memory
     return (lambda: None) if trim is None else (lambda: trim(0))

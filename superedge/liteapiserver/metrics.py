@@ -13,7 +13,7 @@ REQUESTS = FastCounter(
 )
 LATENCY = FastHistogram(
     "superedge_liteapiserver_request_seconds",
-    "From a request's head to the start of its answer",
+    "From a request's head to the start of its response",
     "source",
     (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
 )
@@ -26,24 +26,24 @@ ONLINE = Gauge(
 )
 CAUSE = Gauge(
     "superedge_liteapiserver_probe_failed",
-    "1 for the reason for which the last probe did not find a ready API server, else 0",
+    "1 for the reason why the last probe found no ready API server, else 0",
     ["cause"],
 )
 TRANSITIONS = Counter("superedge_liteapiserver_transitions", "Changes of the health state", ["state"])
 CACHE_ANSWERS = FastCounter(
-    "superedge_liteapiserver_cache_answers", "Answers asked of the cache while offline", ["outcome"]
+    "superedge_liteapiserver_cache_answers", "Answers from the cache while offline", ["outcome"]
 )
 CACHE_FAULTS = Counter(
-    "superedge_liteapiserver_cache_faults", "Bodies and streams that could not be remembered", ["reason"]
+    "superedge_liteapiserver_cache_faults", "Bodies and streams that could not be cached", ["reason"]
 )
-OBJECTS = Gauge("superedge_liteapiserver_cache_objects", "Objects remembered")
+OBJECTS = Gauge("superedge_liteapiserver_cache_objects", "Objects in the cache")
 OBJECT_BYTES = Gauge(
-    "superedge_liteapiserver_cache_bytes", "Bytes of the objects remembered, and of their names"
+    "superedge_liteapiserver_cache_bytes", "Bytes of the objects in the cache, and of their names"
 )
-VIEWS = Gauge("superedge_liteapiserver_cache_views", "Lists and watches remembered")
+VIEWS = Gauge("superedge_liteapiserver_cache_views", "Lists and watches in the cache")
 EVICTIONS = Counter(
     "superedge_liteapiserver_cache_evictions",
-    "Views, objects and documents forgotten to keep the limits",
+    "Views, objects and documents evicted to keep the limits",
     ["kind"],
 )
 COMMIT_SECONDS = Histogram(
@@ -53,13 +53,16 @@ COMMIT_SECONDS = Histogram(
 )
 COMMITS = Counter("superedge_liteapiserver_commits", "Batches of changes written", ["outcome"])
 STORE_DEGRADED = Gauge(
-    "superedge_liteapiserver_store_degraded", "1 while the store refuses changes and memory alone has them"
+    "superedge_liteapiserver_store_degraded",
+    "1 while the store refuses changes, which are kept in memory only",
 )
 CORRUPT_ENTRIES = Counter(
     "superedge_liteapiserver_corrupt_entries", "Stored entries that were damaged and dropped"
 )
 IDENTITY_EXPIRY = Gauge(
-    "superedge_liteapiserver_certificate_expiry_seconds", "Unix time an identity's certificate ends", ["name"]
+    "superedge_liteapiserver_certificate_expiry_seconds",
+    "Unix time at which an identity's certificate expires",
+    ["name"],
 )
 IDENTITY_FAULTS = Gauge(
     "superedge_liteapiserver_identity_faults", "Files of identities that cannot be used now"

@@ -1,4 +1,4 @@
-"""The service: listens, loads the cache, and holds the parts together."""
+"""The service: listens, loads the cache, and connects the parts of lite-apiserver."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.errors import ConfigWarning
 from superedge.interfaces import ICacheStore, IReactor, IResponseFilter
-from superedge.liteapiserver.access.authrequests import Questions
+from superedge.liteapiserver.access.authrequests import AuthRequests
 from superedge.liteapiserver.access.credentials import Credentials
 from superedge.liteapiserver.access.issuer import Issuer
 from superedge.liteapiserver.access.reviews import Reviews
 from superedge.liteapiserver.access.seal import Seal, generate_key
-from superedge.liteapiserver.access.tokens import TokenVault, keep_key, read_key
+from superedge.liteapiserver.access.tokens import TokenCache, read_key, write_key
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.backlog import Backlog
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.committer import Committer
-from superedge.liteapiserver.cache.limits import Limits
+from superedge.liteapiserver.cache.eviction import Limits
 from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.forward.filters import Filters
-from superedge.liteapiserver.frontend import Frontend
-from superedge.liteapiserver.heap import Slack, let_large_blocks_go
-from superedge.liteapiserver.upstream.health import Finding, Health
+from superedge.liteapiserver.frontend import Collaborators, Frontend, FrontendSettings
+from superedge.liteapiserver.heap import HeapTrimmer, return_large_blocks
+from superedge.liteapiserver.upstream.health import Health, ProbeReport
 from superedge.liteapiserver.upstream.history import History
 from superedge.liteapiserver.upstream.identity import IdentityManager
-from superedge.liteapiserver.upstream.issuerwatch import IssuerWatch
+from superedge.liteapiserver.upstream.issuerkeys import IssuerKeys
 from superedge.liteapiserver.upstream.prefetch import Prefetch
 from superedge.liteapiserver.upstream.probe import probe
-from superedge.liteapiserver.upstream.vouching import Vouching
+from superedge.liteapiserver.upstream.tokenreviewer import TokenReviewer
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.servers import Servers
 from superedge.reactor.draining import drained
@@ -46,24 +46,26 @@ from superedge.reactor.periodic import PeriodicCall
 from superedge.reactor.task import in_background
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
-from superedge.web.h2pool import OFFERED, StreamPool
+from superedge.web.h2pool import OFFERED, H2Pool
+from superedge.web.idle import idle_client_check
 from superedge.web.pool import IDLE_TIMEOUT, Pool
-from superedge.web.server import Request, ServerFactory
-from superedge.web.silence import watch_clients
+from superedge.web.server import ServerFactory
+from superedge.web.serverrequest import Request
 
-SWEEP = 0.5
-SLOW_LOOK = 0.25
-SLACK_LOOK = 1.0
-STORE_LOOK = 2.0
-IDENTITY_CHECK = 5.0
+# Seconds between two calls of the periodic checks.
+SWEEP_INTERVAL = 0.5
+SLOW_CHECK_INTERVAL = 0.25
+TRIM_INTERVAL = 1.0
+STORE_CHECK_INTERVAL = 2.0
+IDENTITY_SCAN_INTERVAL = 5.0
 CLIENT_IDLE = 180.0
-"""Seconds that a client's connection may be idle: longer than clients of the API keep one themselves."""
+"""Seconds that a client's connection may be idle: longer than API clients keep theirs."""
 
 _log = Logger()
 
 
 class LiteAPIServer(Service):
-    """See the package. ``store`` and ``filters`` are what the configuration names."""
+    """lite-apiserver as a Twisted service; ``store`` and ``filters`` are the configured ones."""
 
     name = "lite-apiserver"
 
@@ -89,7 +91,7 @@ class LiteAPIServer(Service):
         def make_pool(tls: ClientContextSource) -> Pool:
             pool = Pool(reactor, servers, tls, upstream.server_name or None, upstream.connect_timeout)
             if upstream.http2 != "none":
-                pool.shared = StreamPool(reactor, pool, tls.offering(*OFFERED))
+                pool.shared = H2Pool(reactor, pool, tls.offering(*OFFERED))
             return pool
 
         self.identities = IdentityManager(
@@ -108,33 +110,37 @@ class LiteAPIServer(Service):
         self._credentials = Credentials(
             self._commit, time.time, self._issuer if config.verify_tokens else None
         )
-        self.vouching = Vouching(
+        self.token_reviewer = TokenReviewer(
             reactor, self._credentials, self._host.encode(), lambda: self.identities.anonymous
         )
         self._new_key: bytes | None = None
         self._key = self._token_key()
-        self._tokens = TokenVault(self._key, self._commit, time.time)
+        self._tokens = TokenCache(self._key, self._commit, time.time)
         self._committer.on_lost = self._save
         reviews = Reviews(config.review_reuse, reactor.seconds, time.time)
         self.health = Health(reactor, self._probe, upstream.probe_interval)
-        history = History(reactor, self._host.encode(), self.cache.newest, self.cache.went_back)
+        history = History(reactor, self._host.encode(), self.cache.newest, self.cache.cluster_restored)
         self.frontend = Frontend(
             reactor,
-            self.identities,
-            self.health,
-            self.cache,
-            self._credentials,
-            self.vouching,
-            Questions(self._tokens, reviews, self.vouching.seen),
-            Filters(filters, config.cache.max_body),
-            history,
-            self._host.encode(),
-            config.unknown_certificate == "forward",
-            upstream.http2 == "all",
-            config.resume_within,
-            upstream.probe_timeout / 4,
+            Collaborators(
+                identities=self.identities,
+                health=self.health,
+                cache=self.cache,
+                credentials=self._credentials,
+                token_reviewer=self.token_reviewer,
+                auth_requests=AuthRequests(self._tokens, reviews, self.token_reviewer.review),
+                filters=Filters(filters, config.cache.max_body),
+                history=history,
+            ),
+            FrontendSettings(
+                host=self._host.encode(),
+                forward_unknown=config.unknown_certificate == "forward",
+                share_all=upstream.http2 == "all",
+                resume_within=config.resume_within,
+                slow=upstream.probe_timeout / 4,
+            ),
         )
-        self._issuer_watch = IssuerWatch(reactor, self._issuer, self._host.encode(), self.identities.pools)
+        self._issuer_keys = IssuerKeys(reactor, self._issuer, self._host.encode(), self.identities.pools)
         self._prefetch = Prefetch(
             reactor,
             config.prefetch,
@@ -148,23 +154,23 @@ class LiteAPIServer(Service):
         self._waiting: list[Request] | None = []
         self._not_loaded = "lite-apiserver's cache, which is being read"
         self._ports: list[IListeningPort] = []
-        self._looks = [
-            PeriodicCall(reactor, SLOW_LOOK, self.frontend.look_for_slow),
-            PeriodicCall(reactor, STORE_LOOK, self._committer.look),
-            PeriodicCall(reactor, SWEEP, self._sweep),
-            PeriodicCall(reactor, SLACK_LOOK, Slack().look),
-            PeriodicCall(reactor, IDENTITY_CHECK, self.identities.check),
-            watch_clients(reactor, self._factory, CLIENT_IDLE),
+        self._checks = [
+            PeriodicCall(reactor, SLOW_CHECK_INTERVAL, self.frontend.check_slow),
+            PeriodicCall(reactor, STORE_CHECK_INTERVAL, self._committer.check),
+            PeriodicCall(reactor, SWEEP_INTERVAL, self._sweep),
+            PeriodicCall(reactor, TRIM_INTERVAL, HeapTrimmer().check),
+            PeriodicCall(reactor, IDENTITY_SCAN_INTERVAL, self.identities.check),
+            idle_client_check(reactor, self._factory, CLIENT_IDLE),
         ]
 
     def _keys_changed(self) -> None:
         self._credentials.keys_changed()
-        _log.info("the keys of the token issuer {issuer} are known", issuer=self._issuer.name)
+        _log.info("received the keys of the token issuer {issuer}", issuer=self._issuer.name)
 
     def _token_key(self) -> bytes:
-        """What is on the disk, or else a new key, which is put there at the start: a check writes nothing.
+        """The key on disk, or a new one, which is written when the service starts; a check writes nothing.
 
-        Without the key that they were sealed with, stored tokens are lost and nothing else is.
+        If the key is lost, the stored tokens are lost, and nothing else.
         """
         new, path = generate_key(), self._key_path
         if self._config.cache.store == "memory":
@@ -179,8 +185,8 @@ class LiteAPIServer(Service):
                 Seal(key)
             except ValueError as problem:
                 _log.error(
-                    "{path} is no key of 32 bytes in base64 ({problem}): a new one takes its place, and the "
-                    "tokens that are stored are lost",
+                    "{path} is not a key of 32 bytes in base64 ({problem}): it is replaced by a new one, and "
+                    "the stored tokens are lost",
                     path=str(path),
                     problem=problem,
                 )
@@ -193,25 +199,25 @@ class LiteAPIServer(Service):
     def _key_path(self) -> Path:
         return self._config.cache.path / "token.key"
 
-    def _keep_key(self) -> None:
+    def _write_key(self) -> None:
         if self._new_key is not None:
             try:
-                keep_key(self._key_path, self._new_key)
+                write_key(self._key_path, self._new_key)
             except OSError as problem:
                 self._no_key(problem)
 
     def _save(self) -> None:
-        """Everything that the store is to hold, once more: it was lost."""
+        """Commit everything again, for a store that lost it."""
         if self._config.cache.store != "memory":
             self._new_key = self._key
-            self._keep_key()
+            self._write_key()
         self._commit(records.STARTED, (), b"")
         for part in (self._issuer, self._credentials, self._tokens, self.cache):
             part.save()
 
     def _no_key(self, problem: OSError) -> None:
         _log.error(
-            "tokens are kept in memory alone: {path}: {problem}",
+            "tokens are kept in memory only: {path}: {problem}",
             path=str(self._key_path),
             problem=problem.strerror,
         )
@@ -219,24 +225,24 @@ class LiteAPIServer(Service):
     def _commit(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
         self._committer.add(kind, key, value)
 
-    async def _probe(self) -> Finding:
+    async def _probe(self) -> ProbeReport:
         upstream = self._config.upstream
         found = self.identities.get(upstream.probe_identity) if upstream.probe_identity else None
         pool = found.pool if found is not None else self.identities.anonymous
         return await probe(
-            self._reactor, pool, self._host, upstream.probe_timeout, insists=not self.health.online
+            self._reactor, pool, self._host, upstream.probe_timeout, retry=not self.health.online
         )
 
     @property
     def addresses(self) -> list[Any]:
-        """Where it listens."""
+        """The addresses that it listens on."""
         return [port.getHost() for port in self._ports]
 
     def startService(self) -> None:
         """Listen at once; requests wait until the cache is loaded. Raises ConnectError."""
         super().startService()
-        let_large_blocks_go()
-        self._keep_key()
+        return_large_blocks()
+        self._write_key()
         for address in self._config.listen:
             endpoint = ServerEndpoint(self._reactor, parse_address(address), self._tls)
             self._ports.append(endpoint.listen_now(cast(Any, self._factory)))
@@ -255,18 +261,18 @@ class LiteAPIServer(Service):
         try:
             entries = list(await self._store.load())
         except Exception as problem:
-            _log.critical("the cache cannot be read, it begins empty: {problem}", problem=problem)
-            self._committer.unread(problem)
+            _log.critical("the cache cannot be read and starts empty: {problem}", problem=problem)
+            self._committer.load_failed(problem)
             entries = []
         self._committer.loaded(entries)
-        # The first change of every life: whether the store takes any is known at once.
+        # The first change after each start shows at once whether the store takes changes.
         self._commit(records.STARTED, (), b"")
-        self._issuer.restore(entries)
-        self._credentials.restore(entries)
-        self._tokens.restore(entries, readable=self._new_key is None)
+        self._issuer.load(entries)
+        self._credentials.load(entries)
+        self._tokens.load(entries, readable=self._new_key is None)
         count = len(entries)
-        self.cache.restore(entries)
-        self.frontend.history.doubt()
+        self.cache.load(entries)
+        self.frontend.history.reset()
         _log.info(
             "cache of {count} records loaded in {seconds:.3f} s",
             count=count,
@@ -275,8 +281,8 @@ class LiteAPIServer(Service):
         if not self.running:
             return
         self.health.start()
-        for look in self._looks:
-            look.start()
+        for check in self._checks:
+            check.start()
         waiting, self._waiting = self._waiting or [], None
         for request in waiting:
             if not request.finished:
@@ -290,24 +296,24 @@ class LiteAPIServer(Service):
 
     def _sweep(self) -> None:
         if self._config.verify_tokens and self.health.online:
-            self._issuer_watch.look()
-        self._prefetch.look()
-        self.cache.trim()
+            self._issuer_keys.poll()
+        self._prefetch.poll()
+        self.cache.evict()
         self.cache.measure()
         before = self._reactor.seconds() - IDLE_TIMEOUT
         for pool in self.identities.pools():
             pool.close_idle(before)
 
     async def stopService(self) -> None:
-        """Take no more requests, let those under way finish within the drain time, write the cache."""
+        """Accept no more requests, let those under way finish within drain_timeout, then write the cache."""
         super().stopService()
         for port in self._ports:
             port.stopListening()
-        for look in self._looks:
-            look.stop()
+        for check in self._checks:
+            check.stop()
         self.health.stop()
-        self._issuer_watch.stop()
-        self.vouching.stop()
+        self._issuer_keys.stop()
+        self.token_reviewer.stop()
         self._prefetch.stop()
         self.frontend.end_watches()
         self._factory.close_idle()
@@ -318,7 +324,7 @@ class LiteAPIServer(Service):
         await self._committer.close()
 
     def warnings(self, now: datetime) -> Iterator[ConfigWarning]:
-        """Identities that are unlikely to work, and names for which there is none."""
+        """Identities that are unlikely to work, and configured names without an identity."""
         for warning in self.identities.warnings(now):
             yield warning.under("lite_apiserver.identities")
         asked = {"lite_apiserver.upstream.probe_identity": self._config.upstream.probe_identity}
@@ -328,14 +334,14 @@ class LiteAPIServer(Service):
             if name and self.identities.get(name) is None:
                 have = ", ".join(self.identities.names) or "none"
                 text = f"{key}: {name!r} is not the common name of a pair in identities; there are: {have}"
-                yield ConfigWarning(text, passing=True)
+                yield ConfigWarning(text, temporary=True)
 
     def waits_for(self) -> str:
-        """For the readiness page: requests wait while the cache is read."""
+        """For the readiness page: why requests wait, empty when they do not."""
         return "" if self._waiting is None else self._not_loaded
 
     def remark(self) -> str:
-        """For the readiness page: it is ready offline, too, and says why it is offline."""
+        """For the readiness page: why it is offline. It is ready offline, too."""
         if self.health.online:
             return ""
         return f"lite-apiserver is {self.health.state}: {self.health.reason or 'the cloud is not ready'}"

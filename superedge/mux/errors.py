@@ -1,4 +1,4 @@
-"""Why a session or a stream ended."""
+"""Errors of sessions and streams."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from superedge.errors import SuperEdgeError
 
 
 class ProtocolError(SuperEdgeError):
-    """The peer broke the wire format or its limits; the session cannot go on."""
+    """The peer violated the wire format or its limits; the session must end."""
 
 
 class SessionClosed(SuperEdgeError):
-    """The session is gone; no stream can be opened."""
+    """The session has ended; no stream can be opened."""
 
 
 class StreamRefused(SuperEdgeError):
-    """No stream now: too many are open, or the peer said it takes no more."""
+    """No stream can be opened now: too many are open, or the peer sent go-away."""
 
 
 class StreamReset(ConnectionLost):
-    """The peer, or the end of the session, cut the stream; bytes may be missing."""
+    """The peer reset the stream, or the session ended; bytes may be missing."""

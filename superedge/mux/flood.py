@@ -1,18 +1,21 @@
-"""Frames that carry nothing: empty data, pings, streams that are reset at once. Pure."""
+"""Protection against floods of frames without data: empty data, pings, streams that are reset at once.
+
+Pure.
+"""
 
 from __future__ import annotations
 
 from superedge.mux.errors import ProtocolError
 
-NOISE_LIMIT = 20_000
-NOISE_DECAY = 2_000
-"""More than NOISE_LIMIT ahead of NOISE_DECAY a second are a flood."""
-UNASKED = 20
-"""What a stream counts that the peer may not open at all."""
+FLOOD_LIMIT = 20_000
+FLOOD_DECAY = 2_000
+"""A leaky bucket: FLOOD_LIMIT frames may come at once, and FLOOD_DECAY a second."""
+UNEXPECTED_STREAM = 20
+"""Weight of a stream that the peer may not open at all."""
 
 
-class Noise:
-    """How many a peer has sent of late; times are seconds on any steady clock."""
+class FloodGuard:
+    """Counts a peer's frames without data. Times are in seconds of a monotonic clock."""
 
     __slots__ = ("_at", "_level")
 
@@ -20,9 +23,9 @@ class Noise:
         self._level = 0.0
         self._at = now
 
-    def note(self, now: float, count: int = 1) -> None:
-        """One more came that counts as so many. Raises ProtocolError when that makes a flood."""
-        self._level = max(0.0, self._level - (now - self._at) * NOISE_DECAY) + count
+    def count(self, now: float, weight: int = 1) -> None:
+        """Count a frame as ``weight`` frames. Raises ProtocolError when they are a flood."""
+        self._level = max(0.0, self._level - (now - self._at) * FLOOD_DECAY) + weight
         self._at = now
-        if self._level > NOISE_LIMIT:
+        if self._level > FLOOD_LIMIT:
             raise ProtocolError("the peer floods the session with frames that carry nothing")

@@ -1,4 +1,4 @@
-"""The yamux frame: a 12-byte header, and a payload after data frames alone.
+"""The yamux frame: a 12-byte header; only data frames have a payload.
 
 Source: hashicorp/yamux, spec.md. All numbers are big endian:
 version u8 (0), type u8, flags u16, stream id u32, length u32.
@@ -19,10 +19,11 @@ SYN, ACK, FIN, RST = 1, 2, 4, 8
 ALL_FLAGS = SYN | ACK | FIN | RST
 
 NORMAL, PROTOCOL_ERROR, INTERNAL_ERROR = range(3)
-"""Reasons in a go-away frame's length."""
+"""Reason codes in the length field of a go-away frame."""
 
 FRAMES_AT_ONCE = 512
-"""A peer whose frames are small would otherwise hold the reactor up for longer than others can wait."""
+"""Most frames handled in one reactor iteration, so that a peer with small frames does not delay other
+peers."""
 
 _pack = HEADER.pack
 _unpack_from = HEADER.unpack_from
@@ -34,13 +35,13 @@ def header(kind: int, flags: int, stream: int, length: int) -> bytes:
 
 
 class FrameReader:
-    """Cuts a byte stream into frames; payloads are handed on in pieces as they come.
+    """Cuts a byte stream into frames; payloads are handed on in chunks as they come.
 
     Args:
-        on_frame: called with (type, flags, stream id, length) at each complete header. For a data
-            frame its result says whether the payload is wanted.
-        on_payload: called with (piece, is last) for each non-empty piece of a wanted payload.
-        max_payload: a longer data frame is a ProtocolError, as is anything outside the format.
+        on_frame: called with (type, flags, stream id, length) for each complete header. For a data frame it
+            returns whether to deliver the payload; otherwise the payload is skipped.
+        on_payload: called with (chunk, is last) for each non-empty chunk of a payload.
+        max_payload: longest payload, bytes; a longer one is a ProtocolError.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class FrameReader:
         self._wanted = False
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes, to the end of FRAMES_AT_ONCE frames; the rest, to be fed later.
+        """Read up to FRAMES_AT_ONCE frames. Return the rest of ``data``, to be fed later.
 
         Raises ProtocolError; nothing may be fed after that.
         """
@@ -75,8 +76,8 @@ class FrameReader:
                 take = min(self._left, end - position)
                 self._left -= take
                 if self._wanted:
-                    piece = data if take == end else data[position : position + take]
-                    self._on_payload(piece, not self._left)
+                    chunk = data if take == end else data[position : position + take]
+                    self._on_payload(chunk, not self._left)
                 position += take
             elif frames == FRAMES_AT_ONCE:
                 return data[position:]

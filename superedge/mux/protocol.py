@@ -1,4 +1,4 @@
-"""The session on a Twisted connection."""
+"""The Twisted protocol that runs a session on a connection."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -21,18 +21,18 @@ from superedge.mux.state import Stats, Stream
 from superedge.mux.stream import MuxStream
 from superedge.net.bucket import TokenBucket
 from superedge.reactor.deadlines import Deadlines
+from superedge.reactor.iterations import ReactorIteration
 from superedge.reactor.periodic import PeriodicCall
-from superedge.reactor.rounds import Round
 
 FLUSH_SIZE = 64 * 1024
-"""Bytes given to the transport in one write: all that a frame with something urgent may wait behind."""
+"""Bytes given to the transport in one write, and so the most that an urgent frame waits behind."""
 UNSENT_IN_KERNEL = 128 * 1024
-"""Bytes that the kernel takes beyond what the path takes now."""
+"""Most bytes in the kernel's send buffer that are not in flight."""
 
 
 @implementer(IPushProducer)
 class MuxConnection(Protocol):
-    """One connection's streams. ``accept`` is given each stream the peer opens and must not block."""
+    """A connection that carries streams. ``accept`` is called with each stream that the peer opens."""
 
     def __init__(
         self,
@@ -49,77 +49,76 @@ class MuxConnection(Protocol):
         self.peer: Any = None
         self.host: Any = None
         self.on_going_away: Callable[[], None] | None = None
-        """Called once when the peer says that it takes no more streams."""
+        """Called once when the peer sends go-away."""
         self.bandwidth: TokenBucket | None = None
-        """Limits the bytes of streams that are sent; may be shared with other connections."""
+        """Limits the stream bytes that are sent; may be shared with other connections."""
         self.deadlines = Deadlines(reactor)
-        """Of its streams; they end with it."""
-        self._turn: IDelayedCall | None = None
-        self._round = Round.of(reactor)
-        self._in_round = False
+        """The deadlines of its streams; the end of the connection cancels them."""
+        self._bandwidth_timer: IDelayedCall | None = None
+        self._iteration = ReactorIteration.of(reactor)
+        self._flush_scheduled = False
         self._receiving = False
-        self._full = False
+        self._paused = False
         self._close_reason: str | None = None
         self._ended: str | None = None
         self._closed: list[Deferred[str]] = []
-        self.heard = False
+        self.established = False
         """Whether the peer has sent anything."""
-        self._hearing: list[Deferred[bool]] = []
+        self._establishing: list[Deferred[bool]] = []
         self._keepalive = PeriodicCall(reactor, settings.ping_interval / TICKS, self._tick)
 
     @property
     def rtt(self) -> float | None:
-        """Seconds of the last ping."""
+        """Round-trip time of the last ping, seconds; None before the first answer."""
         return self.session.rtt
 
     @property
     def stream_count(self) -> int:
-        """Streams open now."""
+        """The number of open streams."""
         return self.session.stream_count
 
     @property
-    def used_up(self) -> bool:
-        """Whether it can open no more streams, ever."""
-        return self.session.used_up
+    def exhausted(self) -> bool:
+        """Whether no stream id is left to open another stream."""
+        return self.session.exhausted
 
     @property
     def load(self) -> tuple[bool, int, float]:
-        """Compares connections to the same peer: the least has the most room for a new stream."""
-        return self._full, self.session.stream_count, self.session.rtt or 0.0
+        """A sort key for connections to the same peer: a new stream belongs on the lowest."""
+        return self._paused, self.session.stream_count, self.session.rtt or 0.0
 
     @property
     def stats(self) -> Stats:
-        """Counters."""
         return self.session.stats
 
     # -- use
 
     def open(self) -> MuxStream:
-        """A new stream; with the last one that may be, the peer is asked to connect anew.
+        """A new stream. With the last stream id, go-away asks the peer to connect anew.
 
         Raises StreamRefused or SessionClosed.
         """
         stream = MuxStream(self, self.session.open())
-        if self.session.used_up:
+        if self.session.exhausted:
             self.go_away()
-        self.wake()
+        self.flush_soon()
         return stream
 
     def go_away(self) -> None:
-        """Ask the peer to open no more; streams that are open finish."""
+        """Send go-away: the peer opens no more streams, and open streams finish."""
         if not self.session.closed:
             self.session.go_away()
-            self.wake()
+            self.flush_soon()
 
     def close(self, reason: str) -> None:
-        """Say goodbye, send what the transport takes, and end the session."""
+        """Send go-away and what the transport takes, and end the session."""
         if self._ended is None:
             self._close_reason = self._close_reason or reason
-            self._say_goodbye(NORMAL)
+            self._send_go_away(NORMAL)
             self._end(reason)
 
     def abort(self, reason: str) -> None:
-        """Drop the connection at once."""
+        """Reset the connection and end the session."""
         if self._ended is None:
             self._close_reason = self._close_reason or reason
             self._transport.abortConnection()
@@ -133,23 +132,23 @@ class MuxConnection(Protocol):
         self._closed.append(done)
         return done
 
-    def when_heard(self) -> Deferred[bool]:
+    def when_established(self) -> Deferred[bool]:
         """Fires with True at the peer's first bytes, with False when the session ended before."""
-        if self.heard or self._ended is not None:
-            return succeed(self.heard)
+        if self.established or self._ended is not None:
+            return succeed(self.established)
         done: Deferred[bool] = Deferred()
-        self._hearing.append(done)
+        self._establishing.append(done)
         return done
 
-    def _tell_heard(self) -> None:
-        waiting, self._hearing = self._hearing, []
+    def _report_established(self) -> None:
+        waiting, self._establishing = self._establishing, []
         for done in waiting:
-            done.callback(self.heard)
+            done.callback(self.established)
 
     # -- Protocol
 
     def connectionMade(self) -> None:
-        """Start pinging: the first answer gives the RTT that windows grow by."""
+        """Start pinging: receive windows grow by the round-trip time of the first answer."""
         transport: Any = self.transport
         self._transport = transport
         self.peer, self.host = transport.getPeer(), transport.getHost()
@@ -159,12 +158,12 @@ class MuxConnection(Protocol):
         self._keepalive.start(now=True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes; what they lead to leaves in one write."""
+        """Process received bytes, and send the responses in one write."""
         if self._ended is not None:
             return
-        if not self.heard:
-            self.heard = True
-            self._tell_heard()
+        if not self.established:
+            self.established = True
+            self._report_established()
         going_away = self.session.going_away
         self._receiving = True
         try:
@@ -172,27 +171,27 @@ class MuxConnection(Protocol):
         except ProtocolError as problem:
             self._receiving = False
             self._close_reason = f"protocol error: {problem}"
-            self._say_goodbye(PROTOCOL_ERROR)
+            self._send_go_away(PROTOCOL_ERROR)
             self._end(self._close_reason)
             return
         self._receiving = False
         if self.session.has_output:
             self._flush()
-        self.session.rested(self.reactor.seconds())
+        self.session.processed(self.reactor.seconds())
         if rest:
             self._transport.pauseProducing()
-            self.reactor.callLater(0, self._go_on, rest)
+            self.reactor.callLater(0, self._receive_rest, rest)
         if self.session.going_away and not going_away and self.on_going_away is not None:
             self.on_going_away()
 
-    def _go_on(self, rest: bytes) -> None:
-        """Others had their turn: take what one turn was too short for."""
+    def _receive_rest(self, rest: bytes) -> None:
+        """Process the bytes that were left for the next reactor iteration."""
         self._transport.resumeProducing()
         self.dataReceived(rest)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, and with it every stream."""
-        closed = reason.check(ConnectionDone, ConnectionLost) is not None
+        closed = reason.check(ConnectionDone, ConnectionLost) and not reason.check(ConnectionAborted)
         told = "the peer closed the connection and gave no reason" if closed else reason.getErrorMessage()
         self._end(self._close_reason or told)
 
@@ -201,17 +200,17 @@ class MuxConnection(Protocol):
             return
         self._ended = reason
         self._keepalive.stop()
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+        if self._bandwidth_timer is not None:
+            self._bandwidth_timer.cancel()
+            self._bandwidth_timer = None
         self.session.close(f"the session ended: {reason}")
         self.deadlines.stop()
-        self._tell_heard()
+        self._report_established()
         waiting, self._closed = self._closed, []
         for done in waiting:
             done.callback(reason)
 
-    def _say_goodbye(self, code: int) -> None:
+    def _send_go_away(self, code: int) -> None:
         self.session.go_away(code)
         self._flush()
         self._transport.unregisterProducer()
@@ -224,55 +223,51 @@ class MuxConnection(Protocol):
         if not self.session.tick(self.reactor.seconds()):
             self.abort(f"no answer to a ping for {self.settings.ping_timeout:g} s")
         else:
-            self.wake()
+            self.flush_soon()
 
     # -- sending
 
-    def wake(self) -> None:
-        """Something may be ready to be sent: send it at the end of the reactor's round."""
-        if not (self._in_round or self._receiving or self._full) and self.session.has_output:
-            self._in_round = True
-            self._round.add(self)
+    def flush_soon(self) -> None:
+        """Send what is ready at the end of the reactor iteration."""
+        if not (self._flush_scheduled or self._receiving or self._paused) and self.session.has_output:
+            self._flush_scheduled = True
+            self._iteration.add(self)
 
-    def round_over(self) -> None:
-        """Send what is ready."""
-        self._in_round = False
+    def iteration_ended(self) -> None:
+        self._flush_scheduled = False
         self._flush()
 
     def _flush(self) -> None:
         session = self.session
-        while not self._full and session.has_output and self._ended is None:
+        while not self._paused and session.has_output and self._ended is None:
             if self.bandwidth is None:
                 self._transport.writeSequence(session.pull(FLUSH_SIZE))
-            elif not self._flush_paced(self.bandwidth):
+            elif not self._flush_limited(self.bandwidth):
                 return
 
-    def _flush_paced(self, bandwidth: TokenBucket) -> bool:
-        """Send what may pass now, control frames in any case; whether more may pass."""
+    def _flush_limited(self, bandwidth: TokenBucket) -> bool:
+        """Send control frames, and stream data within the limit. Return whether more may be sent."""
         session, now = self.session, self.reactor.seconds()
-        room = min(FLUSH_SIZE, bandwidth.room(now))
+        room = min(FLUSH_SIZE, bandwidth.available(now))
         before = session.stats.bytes_out
-        pieces = session.pull(room)
-        if pieces:
-            self._transport.writeSequence(pieces)
-        bandwidth.spend(session.stats.bytes_out - before, now)
-        if not room and self._turn is None:
-            self._turn = self.reactor.callLater(bandwidth.wait(now), self._its_turn)
+        chunks = session.pull(room)
+        if chunks:
+            self._transport.writeSequence(chunks)
+        bandwidth.consume(session.stats.bytes_out - before, now)
+        if not room and self._bandwidth_timer is None:
+            self._bandwidth_timer = self.reactor.callLater(bandwidth.delay(now), self._bandwidth_available)
         return room > 0
 
-    def _its_turn(self) -> None:
-        self._turn = None
+    def _bandwidth_available(self) -> None:
+        self._bandwidth_timer = None
         self._flush()
 
     def pauseProducing(self) -> None:
-        """The connection's send buffer is full."""
-        self._full = True
+        self._paused = True
 
     def resumeProducing(self) -> None:
-        """The connection's send buffer has room."""
-        self._full = False
+        self._paused = False
         self._flush()
 
     def stopProducing(self) -> None:
-        """The connection is gone; connectionLost follows."""
-        self._full = True
+        self._paused = True

@@ -1,7 +1,10 @@
 """The session: streams, credit and keepalive, without sockets or clocks.
 
-Bytes come in by ``receive``; ``pull`` gives the bytes to send. What happens to a stream is told to
-its `StreamEvents`. Times are arguments, seconds on any steady clock.
+``receive`` takes received bytes, and ``pull`` gives the bytes to send. A stream's events go to its
+`StreamEvents`. Times are arguments, in seconds of a monotonic clock.
+
+Sending is fair as in fq_codel (RFC 8290): sparse streams, which had nothing to send a moment ago, go before
+bulk streams, which always have more and are served in turn.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Callable
 
 from superedge.mux.chunks import join_small, take
 from superedge.mux.errors import ProtocolError, SessionClosed, StreamRefused
-from superedge.mux.flood import UNASKED, Noise
+from superedge.mux.flood import UNEXPECTED_STREAM, FloodGuard
 from superedge.mux.frames import (
     ACK,
     DATA,
@@ -29,18 +32,18 @@ from superedge.mux.frames import (
 from superedge.mux.keepalive import Keepalive
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.state import Stats, Stream
-from superedge.mux.streamids import PeerIds
+from superedge.mux.streamids import PeerStreamIds
 from superedge.mux.windows import TIGHT_WINDOW, Allowance
 
 MAX_CREDIT = MAX_ID = 0xFFFF_FFFF
-FRESH_RUN = 256 * 1024
-"""Most bytes of streams that were idle before one that always sends has its turn."""
-LEAST_FRAME = 8 * 1024
-"""A frame that is the last of a write is cut so that the write is full, but to no less."""
+MAX_SPARSE_RUN = 256 * 1024
+"""Most bytes of sparse streams before a bulk stream is served."""
+MIN_FRAME = 8 * 1024
+"""The last frame of a write is shortened to fit, but to no less than this."""
 SMALL_CREDIT = 1024
-"""Credit of fewer bytes is worth no frame: it counts as one that carries nothing."""
+"""A window update with less credit counts as a frame without data."""
 MAX_CONTROL = 20_000
-"""Frames of ours that may wait because the peer reads none."""
+"""Control frames that may be queued while the peer reads nothing."""
 
 
 class Session:
@@ -62,49 +65,49 @@ class Session:
         self._reader = FrameReader(self._frame, self._payload, max_frame)
         self._streams: dict[int, Stream] = {}
         self._accepted = 0
-        self._peer_ids = PeerIds(self._peer_parity)
+        self._peer_ids = PeerStreamIds(self._peer_parity)
         self._current: Stream | None = None
         self._current_fin = False
         self._control: list[bytes] = []
-        self._fresh: deque[Stream] = deque()
-        self._ready: deque[Stream] = deque()
-        self._fresh_run = 0
+        self._sparse: deque[Stream] = deque()
+        self._bulk: deque[Stream] = deque()
+        self._sparse_run = 0
         self._unsent = 0
-        """Bytes of all streams that wait to be sent."""
+        """Queued bytes of all streams."""
         self._now = now
         self._keepalive = Keepalive(settings, now)
-        self._noise = Noise(now)
+        self._flood = FloodGuard(now)
         self.going_away = False
-        """The peer takes no more streams."""
+        """The peer has sent go-away."""
         self.closed = False
         self.stats = Stats()
 
     @property
     def rtt(self) -> float | None:
-        """Seconds of the last ping, None before the first answer."""
+        """Round-trip time of the last ping, seconds; None before the first answer."""
         return self._keepalive.rtt
 
     @property
     def stream_count(self) -> int:
-        """Streams open now, both ways."""
+        """The number of open streams, from both sides."""
         return len(self._streams)
 
     @property
-    def used_up(self) -> bool:
-        """Whether there is no stream id left to open another one with."""
+    def exhausted(self) -> bool:
+        """Whether no stream id is left to open another stream."""
         return self._next_id > MAX_ID
 
     # -- opening and sending
 
     def open(self) -> Stream:
-        """A new stream; its SYN leaves with its first frame. Raises StreamRefused or SessionClosed."""
+        """A new stream. Its SYN is sent with its first frame. Raises StreamRefused or SessionClosed."""
         if self.closed:
             raise SessionClosed("the session is closed")
         if self.going_away:
             raise StreamRefused("the peer takes no more streams")
         if len(self._streams) - self._accepted >= self._settings.max_streams:
             raise StreamRefused(f"{self._settings.max_streams} streams are open on this session")
-        if self.used_up:
+        if self.exhausted:
             raise StreamRefused("the session has used up its stream ids")
         stream = Stream(self._next_id, SYN, self._allowance)
         self._next_id += 2
@@ -114,41 +117,41 @@ class Session:
         return stream
 
     def opened(self, stream: Stream) -> bool:
-        """Whether this end opened the stream, and its session lasts."""
+        """Whether this end opened the stream, and the session is open."""
         return stream.id & 1 != self._peer_parity and not self.closed
 
     def send(self, stream: Stream, data: bytes) -> bool:
-        """Queue bytes; whether the stream can take more before it should pause."""
+        """Queue bytes. Return False when the stream's producer should pause."""
         size = len(data)
         join_small(stream.pending, data)
         stream.unsent += size
-        stream.moved += size
+        stream.transferred += size
         self._unsent += size
         if not stream.queued:
             if stream.send_window:
                 self._enqueue(stream)
             elif stream.unsent == size:
-                self.stats.window_stalls += 1  # the bytes before took the whole credit
+                self.stats.window_stalls += 1  # the bytes before used the whole credit
         settings = self._settings
         enough = settings.stream_buffer if self._unsent < settings.session_buffer else TIGHT_WINDOW
         return stream.unsent < enough
 
     def send_fin(self, stream: Stream) -> None:
-        """No more bytes after those queued."""
-        if not (stream.fin_queued or stream.gone):
+        """Send FIN after the queued bytes."""
+        if not (stream.fin_queued or stream.closed):
             stream.fin_queued = True
             self._enqueue(stream)
 
     def reset(self, stream: Stream) -> None:
-        """Cut the stream now; queued bytes are dropped."""
-        if not stream.gone:
+        """Reset the stream now and drop its queued bytes."""
+        if not stream.closed:
             self._forget(stream)
             self.stats.count_reset("local")
             self._control.append(header(WINDOW_UPDATE, RST | stream.flags, stream.id, 0))
 
     def consumed(self, stream: Stream, count: int, now: float | None = None) -> None:
-        """Give credit for bytes that left memory; ``now`` when that was not at once."""
-        if stream.gone:
+        """Give credit for bytes that have left memory; ``now`` if that was after their receipt."""
+        if stream.closed:
             return
         if stream.fin_received:
             stream.receive.drain(count)
@@ -162,40 +165,39 @@ class Session:
             self._send_ping(self._keepalive.probe(now))
 
     def go_away(self, code: int = NORMAL) -> None:
-        """Ask the peer to open no more streams."""
+        """Send go-away: the peer shall open no more streams."""
         self._control.append(header(GO_AWAY, 0, 0, code))
 
     def _enqueue(self, stream: Stream) -> None:
         if not stream.queued:
             stream.queued = True
-            self._fresh.append(stream)
+            self._sparse.append(stream)
 
     @property
     def has_output(self) -> bool:
         """Whether ``pull`` would give bytes."""
-        return bool(self._control or self._fresh or self._ready)
+        return bool(self._control or self._sparse or self._bulk)
 
     def pull(self, limit: int) -> list[bytes | memoryview]:
-        """Frames to send, ``limit`` bytes at most, or little more when that is less than LEAST_FRAME.
+        """Frames to send, ``limit`` bytes at most; slightly more if ``limit`` is less than MIN_FRAME.
 
-        Control comes first, then streams that had nothing to send a moment ago, then in turn those that
-        always have more.
+        Control frames come first, then sparse streams, then bulk streams in turn.
         """
         out: list[bytes | memoryview] = []
         out.extend(self._control)
         self._control.clear()
-        size, fresh, ready = HEADER_SIZE * len(out), self._fresh, self._ready
-        while (fresh or ready) and size < limit:
+        size, sparse, ready = HEADER_SIZE * len(out), self._sparse, self._bulk
+        while (sparse or ready) and size < limit:
             room = limit - size - HEADER_SIZE
-            if room < LEAST_FRAME:
+            if room < MIN_FRAME:
                 if size:
                     break
-                room = LEAST_FRAME
-            jumps = fresh and (self._fresh_run < FRESH_RUN or not ready)
-            stream = (fresh if jumps else ready).popleft()
+                room = MIN_FRAME
+            sparse_next = sparse and (self._sparse_run < MAX_SPARSE_RUN or not ready)
+            stream = (sparse if sparse_next else ready).popleft()
             stream.queued = False
-            taken = 0 if stream.gone else self._pull_stream(stream, out, room)
-            self._fresh_run = self._fresh_run + taken if jumps else 0
+            taken = 0 if stream.closed else self._pull_stream(stream, out, room)
+            self._sparse_run = self._sparse_run + taken if sparse_next else 0
             self.stats.bytes_out += taken
             size += HEADER_SIZE + taken
         return out
@@ -220,11 +222,11 @@ class Session:
                 was_full and stream.unsent < settings.stream_buffer and self._unsent < settings.session_buffer
             ):
                 stream.events.drained()
-                if stream.gone:  # which was waited for
+                if stream.closed:  # drained() reset it
                     return size
         if not stream.unsent and stream.fin_queued and not stream.fin_sent:
             stream.fin_sent = True
-            # A FIN of its own: Go's yamux may show the end before a data frame's payload.
+            # FIN has its own frame: Go's yamux may report the end before a data frame's payload.
             out.append(header(WINDOW_UPDATE, stream.flags | FIN, stream.id, 0))
             stream.flags = 0
             if stream.fin_received:
@@ -234,26 +236,26 @@ class Session:
             stream.flags = 0
         if stream.unsent and stream.send_window:
             stream.queued = True
-            self._ready.append(stream)
+            self._bulk.append(stream)
         return size
 
     # -- receiving
 
     def receive(self, data: bytes, now: float) -> bytes:
-        """Take bytes from the connection, those of a bounded number of frames; the rest, to be given again.
+        """Process the bytes of a bounded number of frames. Return the rest, to be passed again.
 
-        Raises ProtocolError, after which the session is useless.
+        Raises ProtocolError, after which the session cannot be used.
         """
         self._now = now
-        self._keepalive.heard(now)
+        self._keepalive.received(now)
         rest = self._reader.feed(data)
         if len(self._control) > MAX_CONTROL:
-            raise ProtocolError("the peer wants answers and reads none")
+            raise ProtocolError("the peer asks for responses and does not read them")
         return rest
 
-    def rested(self, now: float) -> None:
-        """What ``receive`` led to is done."""
-        self._keepalive.rested(now)
+    def processed(self, now: float) -> None:
+        """The bytes passed to ``receive`` were processed."""
+        self._keepalive.processed(now)
 
     def _frame(self, kind: int, flags: int, id: int, length: int) -> bool:
         if kind == PING:
@@ -271,17 +273,17 @@ class Session:
             if id & 1 != self._peer_parity and id >= self._next_id:
                 raise ProtocolError(f"frame for stream {id}, which was never opened")
             if not flags & SYN and (kind == WINDOW_UPDATE or not length):
-                self._noise.note(self._now)
+                self._flood.count(self._now)
             return False
         if flags & RST:
-            self._noise.note(self._now)
+            self._flood.count(self._now)
             self._forget(stream)
             self.stats.count_reset("peer")
             stream.events.was_reset("the peer reset the stream")
             return False
         if kind == WINDOW_UPDATE:
             if length < SMALL_CREDIT and not flags:
-                self._noise.note(self._now)
+                self._flood.count(self._now)
             if length:
                 self._credit(stream, length)
             if flags & FIN:
@@ -290,26 +292,26 @@ class Session:
         if stream.fin_received:
             raise ProtocolError(f"data on stream {id} after its end")
         if not length:
-            self._noise.note(self._now)
+            self._flood.count(self._now)
             if flags & FIN:
                 self._fin(stream)
             return False
         self.stats.bytes_in += length
-        stream.moved += length
+        stream.transferred += length
         if not stream.receive.receive(length):
             raise ProtocolError(f"stream {id} was sent more than its window")
         self._current = stream
         self._current_fin = bool(flags & FIN)
         return True
 
-    def _payload(self, piece: bytes, last: bool) -> None:
+    def _payload(self, chunk: bytes, last: bool) -> None:
         stream = self._current
         assert stream is not None
-        if not stream.gone:
-            stream.events.data_received(piece)
+        if not stream.closed:
+            stream.events.data_received(chunk)
         if last:
             self._current = None
-            if self._current_fin and not stream.gone:
+            if self._current_fin and not stream.closed:
                 self._fin(stream)
 
     def _credit(self, stream: Stream, credit: int) -> None:
@@ -325,16 +327,16 @@ class Session:
         stream.fin_received = True
         stream.receive.drain(0)
         stream.events.fin_received()
-        if stream.fin_sent and not stream.gone:
+        if stream.fin_sent and not stream.closed:
             self._finish(stream)
 
     def _accept_stream(self, id: int) -> None:
         self._peer_ids.take(id)
         settings, asked = self._settings, self.stats.streams_accepted
-        unasked = settings.peer_streams is not None and asked >= settings.peer_streams
-        if unasked or self._accepted >= settings.max_streams or self.closed:
+        unexpected = settings.peer_streams is not None and asked >= settings.peer_streams
+        if unexpected or self._accepted >= settings.max_streams or self.closed:
             self.stats.streams_refused += 1
-            self._noise.note(self._now, UNASKED if unasked else 1)
+            self._flood.count(self._now, UNEXPECTED_STREAM if unexpected else 1)
             self._control.append(header(WINDOW_UPDATE, RST, id, 0))
             return
         stream = Stream(id, ACK, self._allowance)
@@ -346,7 +348,7 @@ class Session:
 
     def _ping(self, flags: int, value: int) -> None:
         if flags & SYN:
-            self._noise.note(self._now)
+            self._flood.count(self._now)
             self._control.append(header(PING, ACK, 0, value))
         elif flags & ACK:
             self._keepalive.answered(value, self._now)
@@ -354,7 +356,7 @@ class Session:
     # -- keepalive and end
 
     def tick(self, now: float) -> bool:
-        """Send a ping when it is time; False when the peer is dead. To be called as `Keepalive.tick`."""
+        """Send a ping when it is time. Return whether the peer is alive. Call it as `Keepalive.tick`."""
         self._now = now
         if not self._keepalive.tick(now):
             return False
@@ -366,7 +368,7 @@ class Session:
             self._control.append(header(PING, SYN, 0, number))
 
     def close(self, reason: str) -> None:
-        """End every stream; the session is of no further use."""
+        """Reset every stream and end the session."""
         if self.closed:
             return
         self.closed = True
@@ -380,7 +382,7 @@ class Session:
         stream.events.finished()
 
     def _forget(self, stream: Stream) -> None:
-        stream.gone = True
+        stream.closed = True
         stream.pending.clear()
         self._unsent -= stream.unsent
         stream.unsent = 0

@@ -1,4 +1,4 @@
-"""What a session knows of each of its streams, tells their owners, and counts. Pure."""
+"""The state of a stream, the events that its owner gets, and a session's counters. Pure."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from superedge.mux.windows import Allowance, ReceiveWindow
 
 
 class StreamEvents(Protocol):
-    """What a stream's owner is told."""
+    """The events of a stream, which its owner handles."""
 
     def data_received(self, data: bytes) -> None:
-        """Bytes in order; call ``Session.consumed`` when they are out of memory."""
+        """Bytes in order. Call ``Session.consumed`` once they have left memory."""
 
     def fin_received(self) -> None:
         """The peer sends no more."""
 
     def was_reset(self, reason: str) -> None:
-        """The stream is gone; nothing more happens to it."""
+        """The stream was reset; no event follows."""
 
     def drained(self) -> None:
-        """Unsent bytes fell below the mark at which writing was to stop."""
+        """The unsent bytes fell below the limit at which writing had to pause."""
 
     def finished(self) -> None:
-        """Both FINs have passed; the stream is gone."""
+        """Both FINs have passed; no event follows."""
 
 
 @dataclass(slots=True)
 class Stats:
-    """Counters of one session; bytes are those of streams, without frames."""
+    """Counters of one session. Bytes are stream data, without frame headers."""
 
     bytes_in: int = 0
     bytes_out: int = 0
@@ -42,26 +42,26 @@ class Stats:
     resets: dict[str, int] = field(default_factory=dict)
 
     def count_reset(self, reason: str) -> None:
-        """Count one reset: ``local``, ``peer`` or ``session``."""
+        """Count one reset; ``reason`` is ``local``, ``peer`` or ``session``."""
         self.resets[reason] = self.resets.get(reason, 0) + 1
 
 
 class Stream:
-    """One stream's state. ``events`` is set by whoever opens or accepts it, before anything happens."""
+    """The state of one stream. Its owner sets ``events`` as soon as the stream is opened or accepted."""
 
     __slots__ = (
+        "closed",
         "events",
         "fin_queued",
         "fin_received",
         "fin_sent",
         "flags",
-        "gone",
         "id",
-        "moved",
         "pending",
         "queued",
         "receive",
         "send_window",
+        "transferred",
         "unsent",
     )
 
@@ -70,12 +70,12 @@ class Stream:
     def __init__(self, id: int, flags: int, allowance: Allowance) -> None:
         self.id = id
         self.flags = flags
-        """SYN or ACK, to go out with the next frame."""
+        """SYN or ACK, to be sent with the next frame."""
         self.receive = ReceiveWindow(allowance)
         self.send_window = INITIAL_WINDOW
         self.pending: deque[bytes | memoryview] = deque()
         self.unsent = 0
-        self.moved = 0
-        """Bytes both ways, for whoever wants to know whether it is idle."""
+        self.transferred = 0
+        """Bytes sent and received; an idle timeout compares it."""
         self.queued = False
-        self.fin_queued = self.fin_sent = self.fin_received = self.gone = False
+        self.fin_queued = self.fin_sent = self.fin_received = self.closed = False

@@ -1,15 +1,15 @@
-"""The numbers of the streams that the peer opens. Pure."""
+"""The ids of the streams that the peer opens. Pure."""
 
 from __future__ import annotations
 
 from superedge.mux.errors import ProtocolError
 
 MAX_SKIPPED = 4096
-"""Numbers passed over that may still come."""
+"""Most skipped ids that may still come."""
 
 
-class PeerIds:
-    """Each number of the peer's parity is used once; a peer with threads may open a later one first."""
+class PeerStreamIds:
+    """Checks that the peer uses each id of its parity once. A peer with threads may use ids out of order."""
 
     def __init__(self, parity: int) -> None:
         self._parity = parity
@@ -17,9 +17,9 @@ class PeerIds:
         self._skipped: set[int] = set()
 
     def take(self, id: int) -> None:
-        """Note that the peer opens a stream. Raises ProtocolError when it may not."""
+        """The peer opens a stream. Raises ProtocolError when it may not use the id."""
         if id & 1 != self._parity:
-            raise ProtocolError(f"the peer opened stream {id}, an id of ours")
+            raise ProtocolError(f"the peer opened stream {id}, an id of this end")
         if id > self._last:
             if (id - self._last) // 2 + len(self._skipped) > MAX_SKIPPED:
                 raise ProtocolError(f"the peer opened stream {id} after {self._last}")

@@ -1,10 +1,10 @@
 """Receive credit: how much a peer may send on a stream before it must wait.
 
-A window is the most that may be on its way to a stream or wait for its reader. It becomes twice what the
-reader drains within one round trip: a long path is used after its first round trip, a short one holds no
-queue. Beyond WIDE_WINDOW it becomes no more than twice what was drained in a whole round trip, and gives the
-rest back. The windows of a session share one allowance: each takes at most half of what is left, and when
-little is left, those beyond their share give back as they drain.
+A stream's window bounds the bytes in flight to it and the bytes that wait for its reader. The window becomes
+twice what the reader drains in one round trip: a long path is used fully after its first round trip, and a
+short path builds no queue. Beyond WIDE_WINDOW, the window is at most twice what was drained in a whole round
+trip, and shrinks to that. The windows of a session share one allowance. Each window takes at most half of
+what is left; when little is left, windows beyond their share shrink as they drain.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from __future__ import annotations
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 
 SHORTEST_MEASURE = 0.0005
-"""Seconds: what was drained faster than this tells how it was read, not how it came."""
+"""Seconds. A rate measured over less time shows how fast bytes were read, not how fast they came."""
 WIDE_WINDOW = 16 * 1024 * 1024
-"""The widest window that a reader has for a short burst: it may stand still after that."""
+"""Largest window, in bytes, that a short burst may cause: the reader may stop after the burst."""
 TIGHT_WINDOW = 16 * 1024
-"""Window of every stream while the bytes that wait for readers exceed the session's buffer."""
+"""Window of every stream, in bytes, while the bytes that wait for readers exceed the session's buffer."""
 
 
 def _step(limit: int) -> int:
-    """The least credit that is worth a frame: what a sender at the end of its window waits for."""
+    """The least credit that is worth a window update frame."""
     return max(min(limit, INITIAL_WINDOW) >> 1, limit >> 5)
 
 
@@ -28,7 +28,7 @@ INITIAL_STEP, TIGHT_STEP = _step(INITIAL_WINDOW), _step(TIGHT_WINDOW)
 
 
 class Allowance:
-    """What the windows of one session may hold together beyond their initial size."""
+    """The bytes by which all windows of a session together may exceed their initial size."""
 
     __slots__ = ("buffered", "grown", "left", "max_window", "total")
 
@@ -36,12 +36,12 @@ class Allowance:
         self.max_window = settings.max_window
         self.total = self.left = settings.session_buffer
         self.grown = 0
-        """Windows beyond the initial size."""
+        """Number of windows beyond the initial size."""
         self.buffered = 0
-        """Bytes received that no reader has taken yet."""
+        """Received bytes that no reader has taken yet."""
 
     def size(self, current: int, wanted: int) -> int:
-        """The size that a window of ``current`` bytes may have when ``wanted`` would be right."""
+        """The size that a window of ``current`` bytes may have when it asks for ``wanted``."""
         most = self.max_window
         if self.left < self.total >> 2:
             most = min(most, max(INITIAL_WINDOW, self.total // max(self.grown, 1)))
@@ -72,32 +72,35 @@ class ReceiveWindow:
         self.size = INITIAL_WINDOW
         self._step = INITIAL_STEP
         self.available = INITIAL_WINDOW
-        """Bytes the peer may still send."""
+        """Bytes that the peer may still send."""
         self.buffered = 0
         """Bytes received and not yet taken by the reader."""
         self._since: float | None = None
         self._drained = 0
-        """Bytes taken by the reader since ``_since``, when credit was given last."""
+        """Bytes that the reader took since ``_since``, when credit was given last."""
         self._trip = 0
-        """Bytes taken by the reader in the last whole round trip."""
+        """Bytes that the reader took in the last whole round trip."""
         self._trip_since = 0.0
         self._trip_drained = 0
-        """Bytes taken since then, when the round trip under way began."""
+        """Bytes that the reader took since ``_trip_since``, when the current round trip began."""
 
     def receive(self, count: int) -> bool:
-        """Note bytes that are to wait for the reader; False when the peer had no credit for them."""
+        """Account for received bytes. Return False when they exceed the peer's credit."""
         self.available -= count
         self.buffered += count
         self._allowance.buffered += count
         return self.available >= 0
 
     def consume(self, count: int, now: float, rtt: float | None) -> int:
-        """Note ``count`` bytes as read; the credit to send now, 0 if it is too little for a frame."""
+        """Account for ``count`` bytes as read.
+
+        Return the credit to send now, 0 if it is too little for a frame.
+        """
         allowance = self._allowance
         self.buffered -= count
         allowance.buffered -= count
         if self._since is None:
-            self._since = now  # what came first tells no pace
+            self._since = now  # the first bytes give no rate
         else:
             self._drained += count
         limit, step = self.size, self._step
@@ -117,7 +120,7 @@ class ReceiveWindow:
         return credit
 
     def _wanted(self, since: float, now: float, rtt: float) -> int:
-        """The size that the reader's pace asks for; less than it is only for a wide window."""
+        """The size for the reader's rate. Only a window beyond WIDE_WINDOW may shrink."""
         self._trip_drained += self._drained
         elapsed = now - self._trip_since
         if elapsed >= max(rtt, SHORTEST_MEASURE):
@@ -129,14 +132,14 @@ class ReceiveWindow:
         return max(wanted, self.size if self.size <= proven else self.size - self._step)
 
     def drain(self, count: int) -> None:
-        """Note ``count`` bytes as read after the peer's end: it wants no more credit, others may have it."""
+        """Account for ``count`` bytes as read after the peer's FIN: the peer needs no more credit."""
         self.buffered -= count
         self._allowance.buffered -= count
         if not self.buffered:
             self.release()
 
     def release(self) -> None:
-        """Give everything back to the session's allowance."""
+        """Return everything to the session's allowance."""
         allowance = self._allowance
         allowance.left += self.size - INITIAL_WINDOW
         allowance.grown -= self.size > INITIAL_WINDOW

@@ -1,4 +1,1 @@
-"""Sockets: addresses, TCP and TLS transports and endpoints, backoff, splicing.
-
-Knows nothing of the components that use it.
-"""
+"""Sockets: addresses, endpoints, TCP and TLS transports, splicing and bandwidth limits."""

@@ -1,4 +1,4 @@
-"""A TCP or Unix socket on its way to be connected."""
+"""Connecting TCP and Unix sockets without blocking."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from superedge.config.addresses import Address, TCPAddress, UnixAddress
 from superedge.interfaces import IReactor
 from superedge.net.descriptors import KEPT_BY_DIALS, ceiling
 from superedge.net.errors import ConnectionRefused, ConnectTimeout
-from superedge.net.sockets import prepare
+from superedge.net.sockets import set_options
 
 _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EAGAIN})
 
 
 def connect(reactor: IReactor, address: Address) -> Deferred[socket.socket]:
-    """A connected socket, or ConnectionRefused; cancellable. Only the system limits its time."""
+    """A connected socket; fails with ConnectionRefused. Cancellable. Only the kernel limits the time."""
     try:
         sock, problem = _start(address)
     except ConnectionRefused:
@@ -35,8 +35,8 @@ def connect(reactor: IReactor, address: Address) -> Deferred[socket.socket]:
     return succeed(sock)
 
 
-async def connect_nearby(reactor: IReactor, address: TCPAddress, timeout: float) -> socket.socket:
-    """A prepared socket connected to who is on this host as a rule: then there is nothing to wait for.
+async def connect_with_timeout(reactor: IReactor, address: TCPAddress, timeout: float) -> socket.socket:
+    """A connected socket with its options set; the fast path is for a target on this host.
 
     ``timeout`` is in seconds. Raises ConnectionRefused, also when only the last file descriptors are left, or
     ConnectTimeout.
@@ -46,22 +46,22 @@ async def connect_nearby(reactor: IReactor, address: TCPAddress, timeout: float)
         sock.close()
         raise _refused(address, errno.EMFILE)
     if problem in _UNDER_WAY:
-        # On loopback the handshake is over by now; the second call says so.
+        # On loopback the handshake is complete by now; the second call reports it.
         problem = sock.connect_ex((address.host, address.port))
     if not problem:
-        prepare(sock, far=not address.is_loopback)
+        set_options(sock, keepalive=not address.is_loopback)
         return sock
     if problem in _UNDER_WAY:
-        prepare(sock)
+        set_options(sock)
         return await _Connecting(reactor, sock, address, timeout).done
     sock.close()
     raise _refused(address, problem)
 
 
 def _start(address: Address) -> tuple[socket.socket, int]:
-    """A socket that began to connect, and the error number of that.
+    """A socket that has begun to connect, and the error number of that.
 
-    Raises ConnectionRefused when there is no socket to be had: too many files, no such address family.
+    Raises ConnectionRefused when no socket can be created: too many open files, or no such address family.
     """
     target: Any = address.path if isinstance(address, UnixAddress) else (address.host, address.port)
     if isinstance(address, UnixAddress):
@@ -74,7 +74,7 @@ def _start(address: Address) -> tuple[socket.socket, int]:
         raise _refused(address, problem.errno or 0) from problem
     try:
         return sock, sock.connect_ex(target)
-    except OSError as problem:  # an address that this host does not take for one
+    except OSError as problem:  # an address that is not valid on this host
         sock.close()
         raise _refused(address, problem.errno or 0) from problem
 
@@ -84,7 +84,7 @@ def _refused(address: Address, problem: int) -> ConnectionRefused:
 
 
 class _Connecting(abstract.FileDescriptor):
-    """Waits for a TCP socket that is under way."""
+    """Waits until a connecting TCP socket is connected or has failed."""
 
     def __init__(
         self, reactor: IReactor, sock: socket.socket, address: Address, timeout: float | None = None
@@ -102,11 +102,11 @@ class _Connecting(abstract.FileDescriptor):
             self._deadline = reactor.callLater(timeout, self._expired)
 
     def doWrite(self) -> None:
-        """The attempt has ended."""
+        """The socket is writable: the attempt has ended."""
         self._finish(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
     def doRead(self) -> None:
-        """Only writability says how connecting ended."""
+        """Not used: the end of an attempt makes the socket writable."""
 
     def connectionLost(self, reason: Failure) -> None:
         """The attempt has failed."""

@@ -1,4 +1,4 @@
-"""Listening and dialling: endpoints that give the transports of `superedge.net.transport`."""
+"""Endpoints that listen and connect, with the transports of `superedge.net.transport`."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from superedge.net.errors import ConnectError, ConnectTimeout, TLSError
 from superedge.net.listener import ListeningSocket, bind
 from superedge.net.racing import ATTEMPT_DELAY, Attempt, first_of
 from superedge.net.resolve import resolve
-from superedge.net.sockets import address_text, peer_of, prepare, socket_address
+from superedge.net.sockets import address_text, peer_sockaddr, set_options, twisted_address
 from superedge.net.tlstransport import TLSTransport
 from superedge.net.transport import StreamTransport
 
 HANDSHAKE_TIMEOUT = 10.0
-"""Seconds a connected client has to finish the TLS handshake."""
+"""Seconds that a connected client has to complete the TLS handshake."""
 
 _log = Logger()
 
@@ -47,25 +47,25 @@ TLSFailureHook = Callable[[IAddress, str], None]
 
 
 class ContextSource(TypingProtocol):
-    """Gives the TLS context for the next connection, and says whom it trusts."""
+    """Gives the TLS context for the next connection, and decides which peers are trusted."""
 
     def current(self) -> ssl.SSLContext:
-        """The context to use now."""
+        """The context for a connection that begins now."""
 
     def admit(self, connection: TLSTransport) -> str:
-        """Take note of a connection whose handshake is done; why it is not let in, empty when it is.
+        """Check a connection whose handshake is complete. Return why it is refused, or an empty string.
 
-        The connection's ``end`` is called when its peer is not to be trusted any more.
+        The source calls the connection's ``end`` as soon as its peer is no longer trusted.
         """
 
 
 def log_tls_failure(peer: IAddress, reason: str) -> None:
-    """Say that a client's handshake failed; the default of ``ServerEndpoint``."""
+    """Log that a client's handshake failed; the default of ``ServerEndpoint``."""
     _log.info("refused TLS connection from {peer}: {reason}", peer=address_text(peer), reason=reason)
 
 
-class _Handshake(Protocol):
-    """Stands in for the real protocol until the TLS handshake is done."""
+class _HandshakeProtocol(Protocol):
+    """The transport's protocol until the TLS handshake is complete."""
 
     transport: TLSTransport
 
@@ -85,7 +85,7 @@ class _Handshake(Protocol):
         self._deadline: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        """Its time begins."""
+        """Start the handshake timeout."""
         self._deadline = self._reactor.callLater(self._timeout, self._timed_out)
 
     def _timed_out(self) -> None:
@@ -99,7 +99,7 @@ class _Handshake(Protocol):
             self._deadline = None
 
     def established(self) -> None:
-        """Give the transport to whoever waits for it."""
+        """The handshake is complete: check the peer and hand over the transport."""
         self._cancel_deadline()
         refusal = self._tls.admit(self.transport)
         if refusal:
@@ -117,7 +117,7 @@ class _Handshake(Protocol):
 
 @implementer(IStreamServerEndpoint)
 class ServerEndpoint:
-    """Listens on ``address``; with ``tls``, protocols see only connections whose handshake succeeded.
+    """Listens on ``address``. With ``tls``, a protocol is built only after a successful handshake.
 
     A Unix socket is made with ``mode`` and replaces a stale one that nobody answers on. Callers leave
     ``kept`` file descriptors to the process.
@@ -144,11 +144,11 @@ class ServerEndpoint:
         self._kept = kept
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """As `listen_now`, for who expects a Deferred."""
+        """Implements IStreamServerEndpoint; see `listen_now`."""
         return maybeDeferred(self.listen_now, protocolFactory)
 
     def listen_now(self, factory: IProtocolFactory) -> IListeningPort:
-        """Start listening. Raises ConnectError naming the address when that is not possible."""
+        """Start listening. Raises ConnectError, which names the address."""
 
         def accepted(sock: socket.socket, peer: Any) -> None:
             self._accept(sock, peer, factory)
@@ -170,9 +170,9 @@ class ServerEndpoint:
         if self._tls is not None:
 
             def established(transport: TLSTransport) -> None:
-                _hand_over(transport, factory.buildProtocol(transport.getPeer()))
+                _connect_protocol(transport, factory.buildProtocol(transport.getPeer()))
 
-            handshake = _Handshake(
+            handshake = _HandshakeProtocol(
                 self._reactor, self._tls, established, self._on_tls_failure, HANDSHAKE_TIMEOUT
             )
             context = self._tls.current()
@@ -180,20 +180,20 @@ class ServerEndpoint:
             handshake.makeConnection(secured)
             secured.startReading()
             return
-        protocol = factory.buildProtocol(socket_address(peer))
+        protocol = factory.buildProtocol(twisted_address(peer))
         if protocol is None:
             sock.close()
             return
-        # Who connects speaks first, as a rule: its first bytes are often there already.
+        # Most clients send first, so their first bytes are often there already.
         StreamTransport(sock, protocol, self._reactor, peer).begin(read_now=True)
 
 
 @implementer(IStreamClientEndpoint)
 class ClientEndpoint:
-    """Dials ``address``; with ``tls``, also verifies that the peer is ``server_name``.
+    """Connects to ``address``. With ``tls``, verifies that the peer's certificate is for ``server_name``.
 
-    Each address of a name is tried, its TLS handshake included, beside one that does not answer; ``timeout``
-    seconds hold for all. Failures are `superedge.net.errors.ConnectError`.
+    The addresses of a name are tried as Happy Eyeballs does, each with its TLS handshake; ``timeout`` seconds
+    bound all attempts together. Failures are `superedge.net.errors.ConnectError`.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class ClientEndpoint:
         self._timeout = timeout
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect and return the connected protocol; cancellable."""
+        """Connect; fires with the connected protocol. Cancellable."""
         attempt = Deferred.fromCoroutine(self._connect(protocolFactory))
         outcome: Deferred[IProtocol] = Deferred(lambda _: attempt.cancel())
         timed_out = False
@@ -228,7 +228,7 @@ class ClientEndpoint:
                 deadline.cancel()
             if timed_out and isinstance(result, Failure):
                 result = Failure(ConnectTimeout(f"{self._address} did not answer within {self._timeout:g} s"))
-            if outcome.called:  # cancelled by the caller, who has the CancelledError
+            if outcome.called:  # the caller cancelled it and got the CancelledError
                 return
             if isinstance(result, Failure):
                 outcome.errback(result)
@@ -243,12 +243,12 @@ class ClientEndpoint:
         if self._tls is None:
             sock = self._prepared(await self.connected_socket())
             protocol = self._built(factory, sock)
-            StreamTransport(sock, protocol, self._reactor, peer_of(sock)).begin()
+            StreamTransport(sock, protocol, self._reactor, peer_sockaddr(sock)).begin()
             return protocol
-        transport = await first_of(self._reactor, await self._secured_ways(self._tls), ATTEMPT_DELAY)
-        # Before anything that came behind the handshake is read from the transport.
+        transport = await first_of(self._reactor, await self._tls_attempts(self._tls), ATTEMPT_DELAY)
+        # The protocol must be in place before data behind the handshake is read.
         protocol = self._built(factory, transport.socket)
-        _hand_over(transport, protocol)
+        _connect_protocol(transport, protocol)
         try:
             await deferLater(self._reactor, 0)
         except CancelledError:
@@ -257,16 +257,16 @@ class ClientEndpoint:
         return protocol
 
     def _built(self, factory: IProtocolFactory, sock: socket.socket) -> IProtocol:
-        protocol = factory.buildProtocol(socket_address(peer_of(sock)))
+        protocol = factory.buildProtocol(twisted_address(peer_sockaddr(sock)))
         if protocol is None:
             sock.close()
             raise ConnectError(f"no protocol for {self._address}")
         return protocol
 
-    async def ways(self) -> list[Attempt[socket.socket]]:
-        """Attempts to connect a socket, the best first; a subclass may get there another way.
+    async def attempts(self) -> list[Attempt[socket.socket]]:
+        """Attempts to connect a socket, the best first.
 
-        Raises ConnectError.
+        A subclass may connect differently. Raises ConnectError.
         """
         if isinstance(self._address, UnixAddress):
             targets: list[Address] = [self._address]
@@ -276,32 +276,33 @@ class ClientEndpoint:
         return [partial(connect, self._reactor, target) for target in targets]
 
     async def connected_socket(self) -> socket.socket:
-        """A socket that leads to the address, of the way that is open first. Raises ConnectError."""
-        return await first_of(self._reactor, await self.ways(), ATTEMPT_DELAY)
+        """The socket of the first attempt that succeeds. Raises ConnectError."""
+        return await first_of(self._reactor, await self.attempts(), ATTEMPT_DELAY)
 
-    async def _secured_ways(self, tls: ContextSource) -> list[Attempt[TLSTransport]]:
-        """As `ways`, each with its TLS handshake: an address that connects may lead nowhere all the same."""
+    async def _tls_attempts(self, tls: ContextSource) -> list[Attempt[TLSTransport]]:
+        """As `attempts`, each with its TLS handshake: an address that connects may lead nowhere all the
+        same."""
 
-        def secured(way: Attempt[socket.socket]) -> Attempt[TLSTransport]:
-            return lambda: Deferred.fromCoroutine(self._secured(way, tls))
+        def secured(attempt: Attempt[socket.socket]) -> Attempt[TLSTransport]:
+            return lambda: Deferred.fromCoroutine(self._secured(attempt, tls))
 
-        return [secured(way) for way in await self.ways()]
+        return [secured(attempt) for attempt in await self.attempts()]
 
     def _prepared(self, sock: socket.socket) -> socket.socket:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
-            prepare(sock)
+            set_options(sock)
         return sock
 
-    async def _secured(self, way: Attempt[socket.socket], tls: ContextSource) -> TLSTransport:
-        sock = self._prepared(await way())
+    async def _secured(self, attempt: Attempt[socket.socket], tls: ContextSource) -> TLSTransport:
+        sock = self._prepared(await attempt())
         ready: Deferred[TLSTransport] = Deferred(lambda _: transport.abortConnection())
 
         def failed(_peer: IAddress, reason: str) -> None:
             if not ready.called:
                 ready.errback(TLSError(f"{self._address}: {reason}"))
 
-        handshake = _Handshake(self._reactor, tls, ready.callback, failed, self._timeout)
+        handshake = _HandshakeProtocol(self._reactor, tls, ready.callback, failed, self._timeout)
         try:
             transport = TLSTransport(
                 sock,
@@ -309,13 +310,13 @@ class ClientEndpoint:
                 handshake,
                 self._reactor,
                 handshake.established,
-                peer_of(sock),
+                peer_sockaddr(sock),
                 self._server_name,
             )
-        except ValueError as problem:  # of which UnicodeError is one
+        except ValueError as problem:  # UnicodeError is a ValueError
             sock.close()
             name = str(self._server_name)[:100]
-            raise TLSError(f"{self._address}: {name!r} is no name of a server: {problem}") from problem
+            raise TLSError(f"{self._address}: {name!r} is not a server name: {problem}") from problem
         handshake.makeConnection(transport)
         outcome = transport.handshake()
         if outcome is not None:
@@ -323,8 +324,8 @@ class ClientEndpoint:
         return await ready
 
 
-def _hand_over(transport: TLSTransport, protocol: IProtocol | None) -> None:
-    """Give an established transport to the protocol it is for, if there is one."""
+def _connect_protocol(transport: TLSTransport, protocol: IProtocol | None) -> None:
+    """Connect the protocol to the transport, or abort the transport without a protocol."""
     if protocol is None:
         transport.abortConnection()
         return

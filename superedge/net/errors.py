@@ -1,4 +1,4 @@
-"""Why a connection could not be made. Each is one sentence naming the address."""
+"""Errors of connecting and listening. The text of each is one sentence that names the address."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from superedge.errors import SuperEdgeError
 
 
 class ConnectError(SuperEdgeError):
-    """A connection was not established; subclasses say at which step."""
+    """A connection was not established. A subclass names the step that failed."""
 
 
 class ResolveError(ConnectError):
@@ -14,11 +14,11 @@ class ResolveError(ConnectError):
 
 
 class ConnectionRefused(ConnectError):
-    """The address answered that nothing listens there, or cannot be reached at all."""
+    """The peer refused the connection, or the address cannot be reached."""
 
 
 class ConnectTimeout(ConnectError):
-    """No answer, or no finished TLS handshake, within the time allowed."""
+    """No connection, or no complete TLS handshake, within the timeout."""
 
 
 class TLSError(ConnectError):

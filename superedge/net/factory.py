@@ -1,4 +1,7 @@
-"""A protocol factory that calls a function: Twisted's own would set an attribute on what that makes."""
+"""A protocol factory that calls a function.
+
+Twisted's own ``Factory.forProtocol`` also sets the protocol's attribute ``factory``.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,13 @@ from typing import Any
 from twisted.internet.protocol import Factory
 
 
-class MakingFactory(Factory):
-    """``make`` gives the protocol of each connection."""
+class CallableFactory(Factory):
+    """Calls ``build`` for the protocol of each connection."""
 
     noisy = False
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._build = build
 
     def buildProtocol(self, addr: Any) -> Any:
-        """A new protocol."""
-        return self._make()
+        return self._build()

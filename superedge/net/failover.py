@@ -1,4 +1,4 @@
-"""A connection to the first of several servers that works, each tried for its share of the time."""
+"""Failover: connect to the first of several servers that works."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ def connect_to_any(
     share: float,
     failed: Callable[[TCPAddress, ConnectError], None] = lambda _address, _problem: None,
 ) -> Deferred[T]:
-    """What ``connect`` brings of the first server that works. Cancellable; fails with ConnectError.
+    """The result of ``connect`` for the first server that works. Cancellable; fails with ConnectError.
 
-    A server that has said nothing for ``share`` seconds has the next one tried beside it. It counts as failed
-    when that one was quicker, or when the caller gives up: so it is tried last the next time.
+    When a server has not answered for ``share`` seconds, the next is tried concurrently. A server that was
+    slower than the next, or that had not answered when the caller cancelled, counts as failed and is tried
+    last the next time.
 
     Args:
         reactor: time.
-        servers: in which order to try; learns what came of it.
-        connect: begins an attempt that ends by itself; fails with ConnectError.
+        servers: gives the order, and records the results.
+        connect: starts an attempt that ends by itself; fails with ConnectError.
         share: seconds.
-        failed: told of each server that could not be reached, and why.
+        failed: called with each server that could not be reached, and the reason.
     """
 
     begun: list[TCPAddress] = []
@@ -50,7 +51,7 @@ def connect_to_any(
             raise
         except CancelledError:
             waited = reactor.seconds() - began
-            # The one begun last had the least time, and may be the one that works.
+            # The attempt that started last had the least time, and may be the one that works.
             if waited >= share and address != begun[-1]:
                 servers.failed(address, reactor.seconds())
                 failed(address, ConnectError(f"{address} did not answer within {waited:.1f} s"))

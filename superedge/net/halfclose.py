@@ -1,4 +1,4 @@
-"""Which protocols are told when one half of their connection ends."""
+"""Detects protocols that handle a half-closed connection (IHalfCloseableProtocol)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 from twisted.internet.interfaces import IHalfCloseableProtocol
 
 _known: dict[type, bool] = {}
-"""Asking zope takes as long as a whole FIN; a class is asked once."""
+"""Results by class: zope's lookup takes as long as handling a FIN."""
 
 
-def by_halves(protocol: Any) -> IHalfCloseableProtocol | None:
+def half_closeable(protocol: Any) -> IHalfCloseableProtocol | None:
     """The protocol, if its class implements IHalfCloseableProtocol."""
     kind = type(protocol)
     known = _known.get(kind)

@@ -20,9 +20,10 @@ from zope.interface import implementer
 from superedge.config.addresses import Address, UnixAddress
 from superedge.interfaces import IReactor
 from superedge.net.descriptors import KEPT, ceiling
-from superedge.net.sockets import prepare, socket_address
+from superedge.net.sockets import set_options, twisted_address
 
-ACCEPTS_A_ROUND = 64
+MAX_ACCEPTS = 64
+"""Most connections accepted in one reactor iteration."""
 EXHAUSTED_PAUSE = 0.5
 """Seconds without accepting after the process or the system ran out of descriptors or memory."""
 
@@ -43,7 +44,7 @@ def bind(address: Address, backlog: int, mode: int, reuse_port: bool) -> socket.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        prepare(sock)  # what is accepted inherits it
+        set_options(sock)  # accepted sockets inherit the options
         sock.bind(sockaddr)
         sock.listen(backlog)
     except OSError:
@@ -57,7 +58,8 @@ def _bind_unix(path: str, backlog: int, mode: int) -> socket.socket:
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Linux gives the file the socket's own mode, so it is never wider than asked for.
+        # Linux creates the file with the socket's own mode, so its permissions are never wider than asked
+        # for.
         os.fchmod(sock.fileno(), mode)
         sock.bind(path)
         os.chmod(path, mode)
@@ -70,7 +72,7 @@ def _bind_unix(path: str, backlog: int, mode: int) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Delete a socket file on which nobody answers; leave anything else for bind to refuse."""
+    """Delete a socket file without a listener. Any other file stays, and bind reports it."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(path).st_mode):
             with socket.socket(socket.AF_UNIX) as probe:
@@ -101,51 +103,51 @@ class ListeningSocket(abstract.FileDescriptor):
         self._factory = factory
         self._accepted = accepted
         self._ceiling = ceiling(kept)
-        self._expected = 1
+        self._accepts = 1
         """Accepts to try in a round: asking in vain costs as much as accepting."""
         self._exhausted = False
         self.fileno = sock.fileno  # type: ignore[method-assign]
         self.connected = 1
 
     def startListening(self) -> None:
-        """Begin to accept."""
+        """Start accepting."""
         self._factory.doStart()
         self.startReading()
 
     def doRead(self) -> None:
-        """Accept what waits, a bounded number at a time."""
-        for count in range(self._expected):
+        """Accept a bounded number of waiting connections."""
+        for count in range(self._accepts):
             try:
                 sock, peer = self._socket.accept()
                 sock.setblocking(False)
             except (BlockingIOError, InterruptedError):
-                self._expected = max(count, 1)
+                self._accepts = max(count, 1)
                 return
             except OSError as problem:
                 if problem.errno in _EXHAUSTED:
                     self._pause(os.strerror(problem.errno or 0))
                     return
-                continue  # the peer gave up while it waited
+                continue  # the peer closed the connection while it waited
             if self._exhausted:
                 self._exhausted = False
-                _log.info("accepts again on {address}", address=self._address)
+                _log.info("accepting again on {address}", address=self._address)
             number = sock.fileno()
             try:
                 self._accepted(sock, peer)
             except Exception:
-                _log.failure("connection on {address} dropped", address=self._address)
+                _log.failure("a connection on {address} was dropped", address=self._address)
                 sock.close()
             if number >= self._ceiling:
                 self._pause("the last file descriptors are kept for the process itself")
                 return
-        self._expected = min(2 * self._expected, ACCEPTS_A_ROUND)
+        self._accepts = min(2 * self._accepts, MAX_ACCEPTS)
 
     def _pause(self, problem: str) -> None:
         """Callers wait in the kernel's queue until something is released."""
         if not self._exhausted:
             self._exhausted = True
             _log.error(
-                "cannot accept on {address}: {problem}; tries again until it can",
+                "cannot accept on {address}: {problem}; retrying",
                 address=self._address,
                 problem=problem,
             )
@@ -173,14 +175,14 @@ class ListeningSocket(abstract.FileDescriptor):
         return number >= self._ceiling
 
     def stopListening(self) -> Deferred[None]:
-        """Close the socket; connections already accepted go on."""
+        """Close the socket; accepted connections stay open."""
         if not self.connected:
             return succeed(None)
         self.connectionLost(Failure(ConnectionAbortedError()))
         return succeed(None)
 
     def connectionLost(self, reason: Any) -> None:
-        """Release the socket and its file."""
+        """Close the socket and remove its file."""
         if not self.connected:
             return
         abstract.FileDescriptor.connectionLost(self, reason)
@@ -191,5 +193,5 @@ class ListeningSocket(abstract.FileDescriptor):
         self._factory.doStop()
 
     def getHost(self) -> Any:
-        """The address bound, with the true port when 0 was asked for."""
-        return socket_address(self._socket.getsockname())
+        """The bound address, with the actual port when port 0 was asked for."""
+        return twisted_address(self._socket.getsockname())

@@ -1,4 +1,4 @@
-"""The machine's own addresses, as Linux tells them."""
+"""The machine's own IP addresses, as Linux reports them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SIOCGIFADDR = 0x8915
 
 
 def own_addresses() -> list[str]:
-    """IPv4 and IPv6 literals of this machine's interfaces, without loopback and link-local."""
+    """IPv4 and IPv6 literals of this machine's interfaces, without loopback and link-local addresses."""
     found: list[str] = []
-    # What cannot be asked now, for want of descriptors or of IPv4, is left out.
+    # Without a free descriptor, or without IPv4, the addresses are left out.
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for _, name in socket.if_nameindex():
             with contextlib.suppress(OSError):  # the interface has no IPv4 address

@@ -1,4 +1,4 @@
-"""Host names as callers write them. Pure."""
+"""Host names: suffixes, zones, and IP literals. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from ipaddress import ip_address
 
 
 def strip_suffix(host: str, suffixes: Sequence[str]) -> list[str]:
-    """The names that ``host`` may mean: itself, and itself less each suffix that it ends with."""
+    """The names that ``host`` may mean: the name itself, and the name without each suffix that it ends
+    with."""
     host = host.lower().removesuffix(".")
     candidates = [host]
     for suffix in suffixes:
@@ -17,14 +18,14 @@ def strip_suffix(host: str, suffixes: Sequence[str]) -> list[str]:
     return candidates
 
 
-def under(name: str, zone: str) -> bool:
-    """Whether a name, lower case and without a dot at its end, is the zone's or below it."""
+def is_in_zone(name: str, zone: str) -> bool:
+    """Whether a name is the zone's own or below it. The name is lower case and has no trailing dot."""
     zone = zone.lower().strip(".")
     return bool(zone) and (name == zone or name.endswith("." + zone))
 
 
 def is_address(host: str) -> bool:
-    """Whether it is an IP literal and no name."""
+    """Whether ``host`` is an IP literal."""
     try:
         ip_address(host)
     except ValueError:

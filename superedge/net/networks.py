@@ -1,4 +1,4 @@
-"""Who may come in, by address. Pure."""
+"""Access control by the peer's IP address. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 
-def plain_address(text: str) -> IPv4Address | IPv6Address:
-    """The address of an IP literal; an IPv4 peer of a ``[::]`` listener is the IPv4 address that it is."""
+def unmapped_address(text: str) -> IPv4Address | IPv6Address:
+    """The address of an IP literal.
+
+    An IPv4-mapped IPv6 address, as a ``[::]`` listener shows it, becomes IPv4.
+    """
     address = ip_address(text)
     if address.version == 6 and address.ipv4_mapped is not None:
         return address.ipv4_mapped
@@ -15,14 +18,14 @@ def plain_address(text: str) -> IPv4Address | IPv6Address:
 
 
 class Networks:
-    """Networks (CIDR) that a configuration names; naming none lets everyone in."""
+    """A list of allowed networks (CIDR). An empty list allows every address."""
 
     def __init__(self, networks: Sequence[str]) -> None:
         self._networks = [ip_network(network) for network in networks]
 
     def allow(self, host: str) -> bool:
-        """Whether an IP literal is in one of them."""
+        """Whether an IP literal is allowed."""
         if not self._networks:
             return True
-        address = plain_address(host)
+        address = unmapped_address(host)
         return any(address in network for network in self._networks)

@@ -1,4 +1,4 @@
-"""The first of several attempts that succeeds: Happy Eyeballs, RFC 8305 section 5."""
+"""Concurrent connection attempts, of which the first to succeed wins: Happy Eyeballs, RFC 8305 section 5."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 ATTEMPT_DELAY = 0.25
-"""Seconds that an address has to answer before the next is tried beside it."""
+"""Seconds after which the next address is tried concurrently."""
 
 T = TypeVar("T")
 Attempt = Callable[[], "Deferred[T]"]
-"""Begins an attempt, whose Deferred can be cancelled."""
+"""Starts an attempt. Its Deferred can be cancelled."""
 
 
 class _Race(Generic[T]):
@@ -28,15 +28,15 @@ class _Race(Generic[T]):
         self.done: Deferred[T] = Deferred(lambda _: self._stop())
 
     def next(self) -> None:
-        """Begin one more attempt."""
+        """Start the next attempt."""
         self._stop_timer()
         attempt = self._waiting.popleft()()
         self._running.append(attempt)
         if self._waiting:
-            self._timer = self._reactor.callLater(self._delay, self._late)
+            self._timer = self._reactor.callLater(self._delay, self._next_attempt_due)
         attempt.addCallbacks(self._won, self._lost, callbackArgs=(attempt,), errbackArgs=(attempt,))
 
-    def _late(self) -> None:
+    def _next_attempt_due(self) -> None:
         self._timer = None
         self.next()
 
@@ -68,10 +68,11 @@ class _Race(Generic[T]):
 
 
 def first_of(reactor: IReactorTime, attempts: Sequence[Attempt[T]], delay: float) -> Deferred[T]:
-    """What the first of ``attempts`` (at least one) to succeed brings; the others are cancelled. Cancellable.
+    """The result of the first of ``attempts`` (at least one) to succeed; the others are cancelled.
+    Cancellable.
 
-    Each begins when the one before has failed, or beside it when that takes longer than ``delay`` seconds.
-    When none succeeds, it fails as the last one did.
+    An attempt starts when the one before has failed or has taken ``delay`` seconds. When all fail, the result
+    is the last failure.
     """
     race = _Race(reactor, attempts, delay)
     race.next()

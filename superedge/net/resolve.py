@@ -1,4 +1,4 @@
-"""Names to addresses through the reactor's resolver."""
+"""Resolves host names with the reactor's resolver."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_SHOWN = 100
 
 
 def _may_resolve(host: str) -> bool:
-    """Whether the system's resolver can be asked: Twisted's never answers when the name cannot be encoded."""
+    """Whether the name can be encoded. Twisted's resolver never answers for a name that cannot."""
     if len(host) > MAX_NAME + 1:  # with the root's dot
         return False
     try:
@@ -38,7 +38,7 @@ class _Receiver:
         self.done: Deferred[list[str]] = Deferred()
 
     def resolutionBegan(self, resolution: IHostResolution) -> None:
-        """The resolver has started."""
+        """Not used."""
 
     def addressResolved(self, address: IAddress) -> None:
         text = cast(Any, address).host
@@ -55,12 +55,12 @@ class _Receiver:
 
 
 async def resolve(reactor: IReactor, host: str) -> Sequence[str]:
-    """IP literals of ``host``, best first; a literal resolves to itself. Raises ResolveError."""
+    """The IP literals of ``host``, best first. A literal resolves to itself. Raises ResolveError."""
     try:
         ip_address(host)
     except ValueError:
         if not _may_resolve(host):
-            raise ResolveError(f"{host[:MAX_SHOWN]!r} is no host name") from None
+            raise ResolveError(f"{host[:MAX_SHOWN]!r} is not a host name") from None
         receiver = _Receiver(host)
         resolver = reactor.nameResolver
         resolver.resolveHostName(receiver, host, 0, [IPv4Address, IPv6Address])

@@ -1,7 +1,7 @@
-"""Joins two connected transports: what one receives the other sends, ends included.
+"""Joins two connected transports: each sends what the other receives.
 
-A FIN passes as a FIN after every byte before it, a reset as a reset, and a full send buffer on one
-side pauses reading on the other.
+A FIN passes as a FIN, after every byte before it, and a reset as a reset. A full send buffer on one side
+pauses reading on the other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from superedge.net.pacing import Gate, Pace
+from superedge.net.throttling import BandwidthLimit, ThrottledProducer
 
 
 @implementer(IProtocol, IHalfCloseableProtocol)
@@ -31,23 +31,23 @@ class SpliceEnd:
         self.lost = False
 
     def makeConnection(self, transport: Any) -> None:
-        """Take the transport; data flows once both ends have theirs."""
+        """Take the transport. Data flows once both ends have one."""
         self.transport = transport
         self.connectionMade()
 
     def connectionMade(self) -> None:
-        """Begin when the other end is there too."""
+        """Begin if the other end has its transport too."""
         if self.other.transport is None:
             self.transport.pauseProducing()
         else:
             self.splice.begin()
 
     def dataReceived(self, data: bytes) -> None:
-        """Replaced by the other transport's ``write`` as soon as there is one."""
+        """Write to the other transport. Each end replaces this method by that transport's ``write``."""
         self.other.transport.write(data)
 
     def readConnectionLost(self) -> None:
-        """The peer sends no more: tell the other side's peer."""
+        """The peer has sent FIN: send FIN to the other peer."""
         self.finished_reading = True
         other = self.other
         if other.lost:
@@ -61,10 +61,10 @@ class SpliceEnd:
             other.transport.loseWriteConnection()
 
     def writeConnectionLost(self) -> None:
-        """Our FIN is sent; reading goes on."""
+        """This side's FIN is sent; reading goes on."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """This side is gone: end the other in the same manner."""
+        """This side's connection is lost: close or reset the other in the same way."""
         self.lost = True
         other = self.other
         if other.transport is not None and not other.lost:
@@ -77,7 +77,10 @@ class SpliceEnd:
             self.splice.finish()
 
     def _break(self, other: SpliceEnd) -> None:
-        """What right said before it broke still reaches left; a left that is gone wants nothing any more."""
+        """Reset the other side.
+
+        The left side first gets everything that the right side sent before it broke.
+        """
         end = other.transport.abortConnection
         if other is self.splice.left:
             end = getattr(other.transport, "abort_after_writes", end)  # a plugin's transport may not have it
@@ -85,19 +88,19 @@ class SpliceEnd:
 
 
 class Splice:
-    """Make one, connect a transport to ``left`` and another to ``right``; ``done`` fires at the end.
+    """Connect the caller's transport to ``left`` and the target's to ``right``; ``done`` fires at the end.
 
-    Left is who asks, right who answers.
-
-    ``paces`` limit what left and right receive; None for no limit. ``gate`` is left's, when what it has
+    ``limits`` limit what left and right receive; None for no limit. ``producer`` is left's, when what it has
     received so far went through one.
     """
 
     def __init__(
-        self, paces: tuple[Pace | None, Pace | None] = (None, None), gate: Gate | None = None
+        self,
+        limits: tuple[BandwidthLimit | None, BandwidthLimit | None] = (None, None),
+        producer: ThrottledProducer | None = None,
     ) -> None:
-        self._paces = paces
-        self._gate = gate
+        self._limits = limits
+        self._throttled = producer
         self.left = SpliceEnd(self)
         self.right = SpliceEnd(self)
         self.left.other, self.right.other = self.right, self.left
@@ -106,16 +109,16 @@ class Splice:
 
     @property
     def done(self) -> Deferred[None]:
-        """Fires when both sides are gone."""
+        """Fires when both connections are lost."""
         if self._done is None:
             self._done = succeed(None) if self._finished else Deferred()
         return self._done
 
     def finish(self) -> None:
-        """Both sides are gone, or the one that there was."""
+        """Both connections are lost, or the only one that there was."""
         if self.left.lost and self.right.lost:
             for end in (self.left, self.right):
-                # What refers to each other would be left to the garbage collector.
+                # Break the reference cycles, which would wait for the garbage collector.
                 del end.other, end.splice
         if not self._finished:
             self._finished = True
@@ -123,45 +126,49 @@ class Splice:
                 self._done.callback(None)
 
     def begin(self) -> None:
-        """Start the flow both ways."""
+        """Start the flow in both directions."""
         left, right = self.left, self.right
         producers = (
-            _join(left, right.transport, self._paces[0], self._gate),
-            _join(right, left.transport, self._paces[1]),
+            _join(left, right.transport, self._limits[0], self._throttled),
+            _join(right, left.transport, self._limits[1]),
         )
         for producer in producers:
             producer.resumeProducing()
 
     def abort(self) -> None:
-        """Reset both sides."""
+        """Reset both connections."""
         for end in (self.left, self.right):
             if end.transport is not None and not end.lost:
                 end.transport.abortConnection()
 
 
-def _join(end: SpliceEnd, to: Any, pace: Pace | None, gate: Gate | None = None) -> Any:
-    """What the end receives goes ``to`` the other transport; who is to be told when that takes more."""
-    if pace is None:
+def _join(
+    end: SpliceEnd, to: Any, limit: BandwidthLimit | None, producer: ThrottledProducer | None = None
+) -> Any:
+    """Send what ``end`` receives on the transport ``to``. Return the producer to resume."""
+    if limit is None:
         end.dataReceived = to.write  # type: ignore[method-assign]
         to.registerProducer(end.transport, True)
         return end.transport
-    gate = gate or Gate(pace, end.transport)
-    end.dataReceived = _through(gate, to.write)  # type: ignore[method-assign, assignment]
-    to.registerProducer(gate, True)
-    return gate
+    producer = producer or ThrottledProducer(limit, end.transport)
+    end.dataReceived = _through(producer, to.write)  # type: ignore[method-assign, assignment]
+    to.registerProducer(producer, True)
+    return producer
 
 
-def _through(gate: Gate, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+def _through(producer: ThrottledProducer, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
     def pass_on(data: bytes) -> None:
         write(data)
-        gate.passed(len(data))
+        producer.consumed(len(data))
 
     return pass_on
 
 
-def splice(left: Any, right: Any, paces: tuple[Pace | None, Pace | None] = (None, None)) -> Deferred[None]:
-    """Splice two transports whose protocol may be replaced by assignment; fires when both are gone."""
-    pair = Splice(paces)
+def splice(
+    left: Any, right: Any, limits: tuple[BandwidthLimit | None, BandwidthLimit | None] = (None, None)
+) -> Deferred[None]:
+    """Splice two transports by assigning their ``protocol``; fires when both connections are lost."""
+    pair = Splice(limits)
     for transport, end in ((left, pair.left), (right, pair.right)):
         transport.protocol = end
         end.makeConnection(transport)

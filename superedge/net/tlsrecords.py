@@ -1,4 +1,4 @@
-"""TLS records in a stream of bytes, however it is cut. Pure. Source: RFC 8446 section 5.1."""
+"""Finds the boundaries of TLS records in a byte stream. Pure. Source: RFC 8446 section 5.1."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ _HEAD = 5
 
 
 class RecordCounter:
-    """Finds the ends of records."""
+    """Counts records. The stream may be cut anywhere."""
 
-    __slots__ = ("_head", "_left")
+    __slots__ = ("_head", "_missing")
 
     def __init__(self) -> None:
         self._head = b""
-        """The beginning of a head that is not whole yet."""
-        self._left = 0
-        """Bytes that the record under way lacks."""
+        """The first bytes of an incomplete record header."""
+        self._missing = 0
+        """Bytes that the current record still lacks."""
 
-    def take(self, data: memoryview, at: int, end: int, most: int) -> tuple[int, int]:
-        """Go through ``data[at:end]`` up to the end of the record number ``most``.
+    def scan(self, data: memoryview, at: int, end: int, max_records: int) -> tuple[int, int]:
+        """Scan ``data[at:end]`` up to the end of the record number ``max_records``.
 
-        Where that is, or ``end``, and how many records ended on the way.
+        Return the position of that end, or ``end``, and the number of records that ended.
         """
-        left, begun = self._left, True
+        left, begun = self._missing, True
         if self._head:
             head = self._head + bytes(data[at : min(at + _HEAD - len(self._head), end)])
             at += len(head) - len(self._head)
@@ -35,16 +35,17 @@ class RecordCounter:
         whole = 0 if begun else -1
         while behind <= end - _HEAD:
             whole += 1
-            if whole == most:
-                self._left = 0
+            if whole == max_records:
+                self._missing = 0
                 return behind, whole
             behind += _HEAD + (data[behind + 3] << 8 | data[behind + 4])
         if behind > end:
-            self._left = behind - end
+            self._missing = behind - end
         else:
             whole += 1
-            self._left = 0
-            if whole == most:
+            self._missing = 0
+            if whole == max_records:
                 return behind, whole
-            self._head = bytes(data[behind:end])
+            if behind < end:
+                self._head = bytes(data[behind:end])
         return end, whole

@@ -1,8 +1,7 @@
-"""Stream transports on non-blocking sockets that send at once.
+"""Stream transports on non-blocking sockets, with Twisted's contract: producers, half-close, one
+connectionLost.
 
-Twisted's own transports queue every write until the reactor reports the socket writable. Sending
-first and queueing only the rest saves a reactor round a message. The contract is Twisted's: producers,
-half-close, ``connectionLost`` exactly once and never from inside a ``write``.
+`superedge.net.sending` has the sending half; this module reads and closes.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Iterable
 from typing import Any, cast
 
 from twisted.internet import abstract, error, main
@@ -21,100 +19,67 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.interfaces import IReactor
-from superedge.net.halfclose import by_halves
-from superedge.net.sockets import socket_address
-from superedge.reactor.rounds import Round
+from superedge.net.halfclose import half_closeable
+from superedge.net.sending import SendingDescriptor
+from superedge.net.sockets import twisted_address
 
 READ_SIZE = 112 * 1024
-"""Small enough to stay in the cache, and for the allocator to use the memory again."""
-SMALL_PIECE = 1024
-"""Pieces are joined up to this size while they wait, since each costs more memory than it holds."""
-SOON = 32 * 1024
-"""Most bytes of one write that may wait for the end of the reactor's round."""
-DISCARDED_READS = 16
+"""Bytes of one read: few enough to stay in the processor's cache, and for the allocator to reuse the
+memory."""
+MAX_DISCARDED_READS = 16
 """Most reads of READ_SIZE whose bytes a closing transport discards."""
-LAST_READS = 16
+MAX_LAST_READS = 16
 """Most reads of READ_SIZE in a row from a connection that can no longer be written to."""
 FLUSH_TIMEOUT = 30.0
-FLUSH_PACE = 4096
-"""A closing transport is aborted when FLUSH_TIMEOUT seconds bring less than FLUSH_PACE bytes of what it still
-holds to the peer: a slow reader gets everything, one that stands still does not keep it for ever."""
+FLUSH_MIN_BYTES = 4096
+"""A closing transport is aborted when the peer takes less than FLUSH_MIN_BYTES in FLUSH_TIMEOUT seconds.
 
-# One reactor thread reads at a time and copies out before any callback, so all transports share it.
+A slow reader gets everything; a reader that has stopped does not keep the transport forever."""
+
+# All transports share this buffer: the one reactor thread copies each read out before any callback.
 _read_view = memoryview(bytearray(READ_SIZE))
 _log = Logger()
 
 
-class Dropped(error.ConnectionAborted):
-    """We ended the connection at once, for a reason that is the whole text."""
+class ConnectionDropped(error.ConnectionAborted):
+    """This end reset the connection. The exception's text is the reason that was given."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
-def _failure(outcome: Exception) -> Failure:
-    return connectionDone if outcome is main.CONNECTION_DONE else Failure(outcome)
-
-
 @implementer(ITCPTransport)
-class StreamTransport(abstract.FileDescriptor):
+class StreamTransport(SendingDescriptor):
     """A connected stream socket, TCP or Unix, without TLS."""
 
-    # The attributes of an object that has more than 30 in its dictionary are found more slowly.
-    __slots__ = (
-        "_in_round",
-        "_peer",
-        "_polled",
-        "_read_closed",
-        "_reading",
-        "_round",
-        "_tcp",
-        "_writing",
-        "protocol",
-        "socket",
-    )
-    bufferSize = 256 * 1024
-    SEND_LIMIT = 1024 * 1024
+    __slots__ = ("_peer", "_polled", "_read_closed", "_reading", "protocol")
 
-    # Present on every transport so that protocols need not ask which kind they got.
+    # TLSTransport sets these. A plain transport has them too, so that protocols need no case distinction.
     peer_common_name: str | None = None
     peer_certificate: dict[str, Any] = {}
     peer_organizations: frozenset[str] = frozenset()
     alpn: str | None = None
     server_name: str | None = None
 
-    _broken = False
-    """A write failed. The kernel tells of a reset once: what is read from here on seems to end in order."""
     _reset_at_end = False
-    """The end, when everything is sent, is a reset."""
+    """Whether to reset the connection, not to close it, when everything is sent."""
     _flush_deadline: IDelayedCall | None = None
     _unflushed = 0
-    """Bytes unsent when ``_flush_deadline`` began."""
+    """Bytes unsent when ``_flush_deadline`` started."""
 
     def __init__(self, sock: socket.socket, protocol: IProtocol, reactor: IReactor, peer: Any) -> None:
-        """The socket does not block and is prepared; ``peer`` is what the socket module calls its address."""
-        abstract.FileDescriptor.__init__(self, reactor)
-        self.socket = sock
-        self.fileno = sock.fileno  # type: ignore[method-assign]
+        """``sock`` is non-blocking, with its options set; ``peer`` is its peer's address for the socket
+        module."""
+        SendingDescriptor.__init__(self, sock, reactor, isinstance(peer, tuple))
         self.protocol = protocol
         self._peer = peer
-        self._tcp = isinstance(peer, tuple)
         self._reading = False
         self._polled = False
-        """Whether the reactor looks for read events."""
-        self._writing = False
+        """Whether the reactor polls the socket for read events."""
         self._read_closed = False
-        self._round = Round.of(reactor)
-        self._in_round = False
-        self.connected = 1
-        # What the base class has for all of them is found more slowly there.
-        self.dataBuffer = b""
-        self.disconnected = self.disconnecting = 0
-        self.producer = None
-        self.producerPaused = self._writeDisconnecting = self._aborting = False
 
     def begin(self, read_now: bool = False) -> None:
-        """Connect the protocol, then read unless it paused; ``read_now`` tries once before any event."""
+        """Connect the protocol, then read unless it paused; with ``read_now``, try to read at once."""
         self._reading = True
         self.protocol.makeConnection(self)
         if not self._reading:
@@ -146,7 +111,7 @@ class StreamTransport(abstract.FileDescriptor):
             abstract.FileDescriptor.stopReading(self)
 
     def doRead(self) -> Exception | None:
-        """Hand the protocol what the socket has, up to READ_SIZE bytes."""
+        """Deliver up to READ_SIZE bytes to the protocol."""
         try:
             size = self.socket.recv_into(_read_view)
         except (BlockingIOError, InterruptedError):
@@ -154,138 +119,23 @@ class StreamTransport(abstract.FileDescriptor):
         except OSError:
             return main.CONNECTION_LOST
         if not size:
-            return main.CONNECTION_LOST if self._broken else main.CONNECTION_DONE
+            return main.CONNECTION_LOST if self._send_failed else main.CONNECTION_DONE
         self.protocol.dataReceived(bytes(_read_view[:size]))
         return None
 
     def _reading_ended(self, outcome: Exception) -> None:
-        """What the reactor does with the result of a doRead that it called."""
+        """Do what the reactor does with the result of a doRead that it called."""
         self.stopReading()
         if outcome is main.CONNECTION_DONE:
             self.readConnectionLost(connectionDone)
         else:
             self.connectionLost(Failure(outcome))
 
-    # -- writing
-
-    def startWriting(self) -> None:
-        """Ask the reactor for write events."""
-        self._writing = True
-        abstract.FileDescriptor.startWriting(self)
-
-    def stopWriting(self) -> None:
-        """Ask for no more write events."""
-        if self._writing:
-            self._writing = False
-            abstract.FileDescriptor.stopWriting(self)
-
-    def write(self, data: bytes) -> None:
-        """Send now what the socket takes; queue the rest."""
-        if not data or not self.connected or self._writeDisconnecting:
-            return
-        if self.dataBuffer or self._tempDataLen:
-            waiting = self._tempDataBuffer
-            if waiting and len(waiting[-1]) + len(data) <= SMALL_PIECE:
-                waiting[-1] += data
-            else:
-                waiting.append(data)
-            self._tempDataLen += len(data)
-            self._wait_to_send()
-        else:
-            self._send(data)
-
-    def _send(self, data: bytes) -> None:
-        """Send while nothing else waits; queue the rest."""
-        sent = self.writeSomeData(data)
-        if sent == len(data):
-            return
-        # A failed send is tried again by doWrite, where the reactor can report the loss.
-        self.dataBuffer = data
-        self.offset = sent if isinstance(sent, int) else 0
-        self._wait_to_send()
-
-    def _wait_to_send(self) -> None:
-        self._maybePauseProducer()
-        if not self._in_round:
-            self.startWriting()
-
-    def write_soon(self, data: bytes) -> None:
-        """Like `write`, but small data is sent with the other transports' at the end of the reactor's round.
-
-        A peer that is sent to while it still works on what others were sent need not be woken up, which
-        costs more than the sending. When no other can have anything to send it leaves at once.
-        """
-        at_once = self._round.alone and not self._in_round
-        if at_once or len(data) > SOON or self.dataBuffer or not self.connected or self._writeDisconnecting:
-            self.write(data)
-            return
-        self._tempDataBuffer.append(data)
-        self._tempDataLen += len(data)
-        if not self._in_round:
-            self._act_at_end_of_round()
-        if self.producer is not None:
-            self._maybePauseProducer()
-
-    def _act_at_end_of_round(self) -> None:
-        if not self._in_round:
-            self._in_round = True
-            self._round.add(self)
-
-    def round_over(self) -> None:
-        """Send what `write_soon` was given, then end what is to be ended."""
-        self._in_round = False
-        if self.disconnected or self._aborting:
-            return
-        outcome: Exception | None
-        try:
-            if not (self.dataBuffer or self.producerPaused or self.disconnecting or self._writeDisconnecting):
-                waiting, self._tempDataBuffer = self._tempDataBuffer, []
-                self._tempDataLen = 0
-                self._send(waiting[0] if len(waiting) == 1 else b"".join(waiting))
-                return
-            waits = self.dataBuffer or self._tempDataLen
-            outcome = self.doWrite() if waits else self._end_if_idle()
-        except Exception as problem:
-            _log.failure("transport failed to write")
-            outcome = problem
-        if outcome is not None:
-            self.connectionLost(_failure(outcome))
-        elif not self.disconnected and (self.unsent() or self._ending):
-            self.startWriting()
-
-    def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Send the chunks as one."""
-        self.write(b"".join(iovec))
-
-    def writeSomeData(self, data: bytes | memoryview) -> int | Exception:
-        """Send; the number of bytes taken, or the exception that says the connection is gone."""
-        try:
-            return self.socket.send(data)
-        except (BlockingIOError, InterruptedError):
-            return 0
-        except OSError:
-            self._broken = True
-            return main.CONNECTION_LOST
-
-    def unsent(self) -> int:
-        """Bytes queued in this process."""
-        return len(self.dataBuffer) - self.offset + self._tempDataLen
-
-    def keep_queue_short(self, unsent: int) -> None:
-        """Let few bytes wait: ``unsent`` in the kernel beyond those under way, here the rest of one write."""
-        self.bufferSize = 0
-        if self._tcp:
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
-
-    def give_up_after(self, seconds: float) -> None:
-        """End the connection when the peer takes nothing for so long, although it is alive."""
-        if self._tcp:
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
-
     # -- closing
 
     def loseConnection(self) -> None:
-        """Close once everything queued is sent and no producer is registered, or when nothing moves."""
+        """Close once everything queued is sent and no producer is registered, or when the peer takes
+        nothing."""
         if not self.connected or self.disconnecting:
             return
         if self._writeDisconnected:
@@ -293,67 +143,40 @@ class StreamTransport(abstract.FileDescriptor):
         elif self._idle:
             self.stopReading()
             self.disconnecting = 1
-            self._act_at_end_of_round()
+            self._await_iteration_end()
         else:
-            self._bound_flush()
+            self._start_flush_timeout()
             abstract.FileDescriptor.loseConnection(self)
 
-    @property
-    def _idle(self) -> bool:
-        """Nothing is to be sent before an end."""
-        waits = self.dataBuffer or self._tempDataLen
-        return not waits and (self.producer is None or (self.streamingProducer and not self.producerPaused))
-
-    @property
-    def _ending(self) -> bool:
-        """An end is still to come."""
-        return bool(self.disconnecting) or (self._writeDisconnecting and not self._writeDisconnected)
-
-    def _bound_flush(self) -> None:
+    def _start_flush_timeout(self) -> None:
         if self._flush_deadline is None:
             reactor = cast(IReactor, self.reactor)
             self._unflushed = self.unsent()
             self._flush_deadline = reactor.callLater(FLUSH_TIMEOUT, self._flush_timed_out)
 
     def _end_if_idle(self) -> Any:
-        """The end that was asked for, unless a producer wants to send more first."""
+        """Close as asked for, unless a producer wants to send more first."""
         if self.disconnecting:
             outcome = self._postLoseConnection() if self._idle else None
             if outcome is None:
-                self._bound_flush()
+                self._start_flush_timeout()
             return outcome
         if self._idle and self._ending:
             self._writeDisconnected = True
             self._closeWriteConnection()
         return None
 
-    def loseWriteConnection(self) -> None:
-        """End our half once everything queued is sent."""
-        if self._writeDisconnecting or not self.connected:
-            return
-        self._writeDisconnecting = True
-        if self._idle:
-            self._act_at_end_of_round()
-        else:
-            self.startWriting()
-
-    def unregisterProducer(self) -> None:
-        """The producer has no more: what it held up can end."""
-        self.producer = None
-        if self.disconnecting and self.connected and not self._in_round:
-            self.startWriting()
-
     def _flush_timed_out(self) -> None:
         self._flush_deadline = None
-        if self.unsent() > self._unflushed - FLUSH_PACE:
+        if self.unsent() > self._unflushed - FLUSH_MIN_BYTES:
             self.abortConnection()
         else:
-            self._bound_flush()
+            self._start_flush_timeout()
 
     def _closeWriteConnection(self) -> None:
         with contextlib.suppress(OSError):
             self._shutdown_write()
-        half = by_halves(self.protocol)
+        half = half_closeable(self.protocol)
         if half is not None:
             try:
                 half.writeConnectionLost()
@@ -365,12 +188,12 @@ class StreamTransport(abstract.FileDescriptor):
         self.socket.shutdown(socket.SHUT_WR)
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """The peer will send no more."""
+        """The peer has sent FIN."""
         if self.disconnected or self._read_closed:
             return
         self._read_closed = True
-        self._reading = self._polled = False  # the reactor took it out
-        half = by_halves(self.protocol)
+        self._reading = self._polled = False  # the reactor removed it
+        half = half_closeable(self.protocol)
         if half is None:
             self.connectionLost(reason)
             return
@@ -381,10 +204,10 @@ class StreamTransport(abstract.FileDescriptor):
             self.connectionLost(Failure())
 
     def abortConnection(self, reason: str = "") -> None:
-        """Drop queued data and the connection (RST), without a callback from inside this call.
+        """Drop queued data and reset the connection (RST). ``connectionLost`` gets ``reason`` in a later
+        call.
 
-        The protocol's ``connectionLost`` is told ``reason``. The peer gets the RST also when the reactor or
-        the process ends first.
+        The peer gets the RST even when the reactor or the process ends first.
         """
         if self.disconnected or self._aborting:
             return
@@ -392,11 +215,11 @@ class StreamTransport(abstract.FileDescriptor):
         self._reset_at_close()
         self.stopReading()
         self.stopWriting()
-        problem = Dropped(reason) if reason else error.ConnectionAborted()
+        problem = ConnectionDropped(reason) if reason else error.ConnectionAborted()
         cast(IReactor, self.reactor).callLater(0, self.connectionLost, Failure(problem))
 
     def abort_after_writes(self) -> None:
-        """Reset the connection once what is queued has left: the peer gets all of it, and no orderly end."""
+        """Reset the connection once everything queued is sent, so that the peer gets all of it and no FIN."""
         if self.disconnected or self._aborting:
             return
         if not self.unsent():
@@ -411,8 +234,9 @@ class StreamTransport(abstract.FileDescriptor):
         return error.ConnectionAborted() if self._reset_at_end else main.CONNECTION_DONE
 
     def connectionLost(self, reason: Failure) -> None:
-        """Close the socket and tell the protocol, once, after what the peer said before it left."""
-        if self.disconnected or (reason.check(error.ConnectionLost) and self._holds_last_words()):
+        """Deliver what the peer sent before, then close the socket and call the protocol's ``connectionLost``
+        once."""
+        if self.disconnected or (reason.check(error.ConnectionLost) and self._holds_last_bytes()):
             return
         abstract.FileDescriptor.connectionLost(self, reason)
         if self._flush_deadline is not None:
@@ -427,22 +251,23 @@ class StreamTransport(abstract.FileDescriptor):
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    def _holds_last_words(self) -> bool:
-        """Hand over what came before the connection broke; whether more of it waits for a paused protocol.
+    def _holds_last_bytes(self) -> bool:
+        """Deliver what arrived before the connection broke. Return whether a paused protocol still has to
+        read.
 
-        A server that answers an upload early and closes is told of by a failing write, while its answer is
-        still to be read.
+        A server may answer an upload early and close. The transport learns of that by a failing write, while
+        the answer is still to be read.
         """
         if self._read_closed or self._aborting or self.disconnecting:
             return False
-        self._writeDisconnecting = self._writeDisconnected = True  # nothing can be sent any more
+        self._writeDisconnecting = self._writeDisconnected = True  # no more can be sent
         self.dataBuffer, self.offset = b"", 0
         self._tempDataBuffer, self._tempDataLen = [], 0
         self.stopWriting()
         reading = self._reading
         self.stopReading()
         self._reading = reading
-        for _ in range(LAST_READS):
+        for _ in range(MAX_LAST_READS):
             if not self._reading:
                 break
             try:
@@ -456,13 +281,12 @@ class StreamTransport(abstract.FileDescriptor):
         if self._reading:
             self.startReading()
         elif self.producer is not None and self.producerPaused:
-            # It may be what keeps the protocol from reading, and nothing waits to be sent any more.
+            # The paused producer may keep the protocol from reading, and nothing is queued any more.
             self.producerPaused = False
             cast(IPushProducer, self.producer).resumeProducing()
         return True
 
     def _readable(self) -> bool:
-        """Whether the socket has bytes."""
         try:
             return bool(self.socket.recv(1, socket.MSG_PEEK))
         except OSError:
@@ -473,8 +297,9 @@ class StreamTransport(abstract.FileDescriptor):
             if not orderly:
                 self._reset_at_close()
             elif not self._read_closed:
-                # Closing with bytes unread would reset the connection and drop what is still to be sent.
-                for _ in range(DISCARDED_READS):
+                # Closing with unread bytes would reset the connection and drop what the kernel still has to
+                # send.
+                for _ in range(MAX_DISCARDED_READS):
                     if not self.socket.recv_into(_read_view):
                         break
         self.socket.close()
@@ -487,30 +312,28 @@ class StreamTransport(abstract.FileDescriptor):
     # -- ITCPTransport
 
     def getHost(self) -> Any:
-        """The local address."""
-        return socket_address(self.socket.getsockname())
+        return twisted_address(self.socket.getsockname())
 
     def getPeer(self) -> Any:
-        """The other end's address, also after the connection is gone."""
-        return socket_address(self._peer)
+        """The peer's address, also after the connection is lost."""
+        return twisted_address(self._peer)
 
     def getTcpNoDelay(self) -> bool:
-        """Whether small writes leave at once; always so on TCP."""
+        """Always True: transports start with TCP_NODELAY on."""
         return True
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Set TCP_NODELAY; transports start with it on."""
         if self._tcp:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        """Whether TCP keepalive probes are sent."""
         return bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Set SO_KEEPALIVE; TCP transports start with it on."""
+        """Set SO_KEEPALIVE."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
 
     def logPrefix(self) -> str:
-        """Asked by the reactor at every event; log lines here name their module instead."""
+        """A constant: the reactor asks for it at every event, and SuperEdge's log lines name their module
+        instead."""
         return "-"

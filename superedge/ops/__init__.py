@@ -1,4 +1,1 @@
-"""Operations: Prometheus metrics, health endpoints and logging set-up.
-
-Composed by superedge.tap next to the components.
-"""
+"""Operations: Prometheus metrics, health endpoints and the log."""

@@ -1,4 +1,4 @@
-"""Metrics and health over plain HTTP, for monitoring on a trusted network."""
+"""Metrics, health and status over plain HTTP, for monitoring on a trusted network."""
 
 from __future__ import annotations
 
@@ -18,32 +18,34 @@ from superedge.interfaces import IReactor
 from superedge.net.descriptors import KEPT_BY_MONITORING
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.sockets import address_text
-from superedge.reactor.loops import standing_loops
-from superedge.web.server import Request, ServerFactory
-from superedge.web.silence import watch_clients
+from superedge.reactor.loops import stalled_loops
+from superedge.web.idle import idle_client_check
+from superedge.web.server import ServerFactory
+from superedge.web.serverrequest import Request
 
 CLIENT_IDLE = 180.0
-"""Seconds that a client's connection may be idle between requests: more than most scrape in."""
-BUILD = Info("superedge_build", "Which SuperEdge this is")
+"""Seconds that a connection may be idle: more than most scrape intervals."""
+
+BUILD = Info("superedge_build", "The version of SuperEdge")
 
 _log = Logger()
 
 Page = tuple[bytes, Callable[[], tuple[int, bytes]]]
-"""Content-Type, and what makes status and body."""
+"""(Content-Type, function that returns status and body)."""
 
 
 class OpsServer(Service):
     """``/metrics`` in the Prometheus text format, ``/healthz``, ``/readyz`` and ``/superedge/status``.
 
-    ``/readyz`` is 503 while a part that was added says that it waits for something, ``/healthz`` while a loop
-    that should go on stands still.
+    ``/readyz`` responds with 503 while a component waits for something, ``/healthz`` while a periodic loop
+    does not progress.
     """
 
     name = "ops"
 
     def __init__(self, reactor: IReactor, config: OpsConfig) -> None:
         self._endpoint = ServerEndpoint(reactor, parse_address(config.listen), kept=KEPT_BY_MONITORING)
-        disable_created_metrics()  # a second time series for each counter, which nobody asks for
+        disable_created_metrics()  # they would double the number of time series
         BUILD.info({"version": __version__})
         healthy: Page = (b"text/plain", self._healthy)
         self._pages: dict[bytes, Page] = {
@@ -58,7 +60,7 @@ class OpsServer(Service):
         self._remarks: list[Callable[[], str]] = []
         self._factory = ServerFactory(self._answer)
         self._port: IListeningPort | None = None
-        self._looking = watch_clients(reactor, self._factory, CLIENT_IDLE)
+        self._looking = idle_client_check(reactor, self._factory, CLIENT_IDLE)
 
     def _answer(self, request: Request) -> None:
         page = self._pages.get(request.head.target.partition(b"?")[0])
@@ -72,25 +74,25 @@ class OpsServer(Service):
             request.respond(status, [(b"Content-Type", content_type)], body)
 
     def add_status(self, name: str, section: Callable[[], dict[str, Any]]) -> None:
-        """Show a component on ``/superedge/status``: what ``section`` returns, under ``name``."""
+        """Show the result of ``section`` on ``/superedge/status`` under ``name``."""
         self._sections[name] = section
 
     def add_readiness(self, waits_for: Callable[[], str]) -> None:
-        """Say on ``/readyz`` what a part waits for; an empty text when it is ready."""
+        """Add a readiness check to ``/readyz``: it returns what a component waits for, or ''."""
         self._waiting.append(waits_for)
 
     def add_remark(self, remark: Callable[[], str]) -> None:
-        """Show on ``/readyz`` what a part that is ready has to say; an empty text when that is nothing."""
+        """Add a line to ``/readyz`` that does not change its status: ``remark`` returns the text, or ''."""
         self._remarks.append(remark)
 
     def _healthy(self) -> tuple[int, bytes]:
-        standing = standing_loops()
-        return (503, "".join(f"{each}\n" for each in standing).encode()) if standing else (200, b"ok\n")
+        stalled = stalled_loops()
+        return (503, "".join(f"{each}\n" for each in stalled).encode()) if stalled else (200, b"ok\n")
 
     def _ready(self) -> tuple[int, bytes]:
         waiting = [text for text in (each() for each in self._waiting) if text]
         remarks = [text for text in (each() for each in self._remarks) if text]
-        lines = [f"waits for {each}" for each in waiting] or ["ok"]
+        lines = [f"waiting for {each}" for each in waiting] or ["ok"]
         return 503 if waiting else 200, "".join(f"{each}\n" for each in (*lines, *remarks)).encode()
 
     def _status(self) -> tuple[int, bytes]:
@@ -99,12 +101,11 @@ class OpsServer(Service):
 
     @property
     def address(self) -> Any:
-        """Where it listens."""
         assert self._port is not None
         return self._port.getHost()
 
     def startService(self) -> None:
-        """Listen. Raises ConnectError when the address cannot be had."""
+        """Listen. Raises ConnectError when the address is not available."""
         super().startService()
         self._listening(self._endpoint.listen_now(cast(Any, self._factory)))
         self._looking.start()
@@ -114,7 +115,6 @@ class OpsServer(Service):
         _log.info("metrics and health on {address}", address=address_text(port.getHost()))
 
     def stopService(self) -> None:
-        """Listen no more."""
         super().stopService()
         self._looking.stop()
         if self._port is not None:

@@ -1,4 +1,4 @@
-"""Log observers: lines for people, or one JSON object an event for machines."""
+"""Log observers that write text lines, or one JSON object for each event."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ from twisted.logger import (
 
 from superedge.config.log import LogConfig
 from superedge.interfaces import IReactor
-from superedge.ops.limited import LimitedObserver
+from superedge.ops.ratelimit import RateLimitingObserver
 
-# Twisted's own bookkeeping, of no use to whoever reads the log.
+# Twisted's internal fields, which are not written.
 _INTERNAL = frozenset({"log_logger", "log_source", "log_flattened", "log_time", "log_level", "log_format"})
 _LEGACY = frozenset(
     {"message", "time", "system", "format", "isError", "log_legacy", "log_text", "log_system"}
 )
 
-LONGEST = 2000
-"""Characters of one text in a line. Tracebacks, which no peer makes, may have more."""
+MAX_TEXT = 2000
+"""Maximum characters of one text in a line. Tracebacks may be longer, because peers do not write them."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class LogFile:
-    """A file that lines are added to. Who rotates logs may move it away, and then call ``reopen``."""
+    """A file to which lines are appended. After log rotation moves it, call ``reopen``."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError."""
-        self._path = path.absolute()  # twistd changes its directory later
+        self._path = path.absolute()  # twistd changes the working directory later
         self.stream = self._open()
 
     def _open(self) -> TextIO:
         return self._path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
 
     def reopen(self) -> None:
-        """Go on in a file of that name, made anew when it is gone. Raises OSError; then all is as before."""
+        """Continue in the file of that name, creating it if needed. An OSError leaves all as before."""
         with self._open() as new:
             os.dup2(new.fileno(), self.stream.fileno(), inheritable=False)
 
 
 def make_observer(reactor: IReactor, config: LogConfig, stream: TextIO) -> ILogObserver:
-    """An observer that writes events of at least ``config.level`` to ``stream``, few of a kind."""
+    """An observer that writes events of at least ``config.level`` to ``stream``, with a rate limit."""
     render: Callable[[LogEvent], str | None] = json_line if config.format == "json" else text_line
     predicate = LogLevelFilterPredicate(LogLevel.lookupByName(config.level))
-    limited = LimitedObserver(reactor, FileLogObserver(stream, render))
-    reactor.addSystemEventTrigger("after", "shutdown", limited.tell)
+    limited = RateLimitingObserver(reactor, FileLogObserver(stream, render))
+    reactor.addSystemEventTrigger("after", "shutdown", limited.report)
     return FilteringLogObserver(limited, [predicate])
 
 
@@ -71,8 +71,8 @@ def _timestamp(event: LogEvent) -> str:
 def text_line(event: LogEvent) -> str:
     """``2026-01-31T10:00:00.000Z warn superedge.tunnel.edge: what happened``.
 
-    Further lines, of a traceback or of a peer's words, are indented, and control characters are spelled
-    out, so that nothing that is logged can pass for a line of its own.
+    Further lines are indented and control characters are escaped, so that no logged text can imitate another
+    log line.
     """
     level = getattr(event.get("log_level"), "name", "info")
     text = eventAsText(event, includeTimestamp=False, includeSystem=False).rstrip("\n")
@@ -83,7 +83,7 @@ def text_line(event: LogEvent) -> str:
 
 
 def json_line(event: LogEvent) -> str:
-    """The event's text, level, source and every field that was logged with it."""
+    """The event's time, level, logger, text and fields."""
     fields: dict[str, object] = {
         "time": _timestamp(event),
         "level": getattr(event.get("log_level"), "name", "info"),
@@ -96,7 +96,7 @@ def json_line(event: LogEvent) -> str:
         if key not in fields and key not in _INTERNAL and key not in _LEGACY and not key.startswith("log_"):
             fields[key] = _json_value(value)
     text = json.dumps(fields, ensure_ascii=False)
-    # A lone surrogate, as in a file name that is not UTF-8, has no UTF-8; its escape is JSON all the same.
+    # A lone surrogate, as in a file name that is not UTF-8, is escaped, which is valid JSON.
     return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
@@ -107,5 +107,5 @@ def _json_value(value: object) -> object:
 
 
 def _shortened(text: str) -> str:
-    """What is too long ends with how much it lacks."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text) - LONGEST} more characters)"
+    """The text, cut after `MAX_TEXT` characters."""
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}... ({len(text) - MAX_TEXT} more characters)"

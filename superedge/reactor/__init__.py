@@ -1,4 +1,4 @@
-"""What concerns the reactor itself: its clock and name resolver, its polling, deadlines, loops and tasks.
+"""Extensions of Twisted's reactor: clock, name resolver, event dispatch, timers, loops and tasks.
 
-`net` and everything above it are built on this; it knows no sockets of ours.
+`superedge.net` and every layer above use this package. It opens no sockets.
 """

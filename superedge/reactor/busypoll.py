@@ -1,9 +1,9 @@
-"""Waiting for events awake while they come one right after the other.
+"""Busy polling: wait for events without sleeping while they follow each other closely.
 
-Whoever sleeps must be woken up: the processor leaves its idle state, which a virtual machine pays dearly for,
-and comes back to cold caches. When an answer takes less than that, looking for it again and again is faster,
-and costs hardly more processor time than the sleep does. Linux does the same for packets
-(``net.core.busy_poll``) and for idle virtual processors (halt polling).
+Waking up from sleep is slow: the processor leaves its idle state, which is expensive in a virtual machine,
+and its caches are cold. When the next event arrives sooner than that, polling in a loop is faster and costs
+hardly more processor time. Linux does the same for packets (``net.core.busy_poll``) and for idle virtual
+processors (halt polling).
 """
 
 from __future__ import annotations
@@ -14,39 +14,41 @@ from time import perf_counter
 
 Events = list[tuple[int, int]]
 
-SHORT = 100e-6
-"""Seconds. A wait that takes longer is cheaper asleep."""
+SPIN_TIME = 100e-6
+"""Seconds to poll without sleeping. Beyond this, sleeping is cheaper."""
 
 
 class BusyPoll:
-    """What waits for the events of one poller."""
+    """Waits for the events of one poller."""
 
     def __init__(
         self,
         poll: Callable[[float, int], Events],
         now: Callable[[], float] = perf_counter,
-        give_way: Callable[[], object] = sched_yield,
+        yield_cpu: Callable[[], object] = sched_yield,
     ) -> None:
-        """``poll`` takes seconds (-1: no end) and the most events to give; ``give_way`` lets others run."""
+        """``poll`` takes a timeout in seconds (-1: none) and the maximum number of events."""
         self._poll = poll
         self._now = now
-        self._give_way = give_way
-        self._awake = False
-        """Whether the last wait was short, so that the next is likely to be, too."""
+        self._yield_cpu = yield_cpu
+        self._spin = False
+        """Whether to poll without sleeping first: the last wait was short, so the next is likely short
+        too."""
 
-    def wait(self, timeout: float | None, most: int) -> Events:
-        """Up to ``most`` events, as soon as there is one; none after ``timeout`` seconds (None: no end)."""
+    def wait(self, timeout: float | None, max_events: int) -> Events:
+        """Up to ``max_events`` events, as soon as one is there; none after ``timeout`` seconds (None: wait
+        on)."""
         poll = self._poll
         if timeout == 0:
-            return poll(0, most)
+            return poll(0, max_events)
         now = self._now
         began = now()
-        if self._awake:
-            while now() - began < SHORT:
-                events = poll(0, most)
+        if self._spin:
+            while now() - began < SPIN_TIME:
+                events = poll(0, max_events)
                 if events:
                     return events
-                self._give_way()
-        events = poll(-1 if timeout is None else timeout, most)
-        self._awake = now() - began < SHORT
+                self._yield_cpu()
+        events = poll(-1 if timeout is None else timeout, max_events)
+        self._spin = now() - began < SPIN_TIME
         return events

@@ -1,4 +1,4 @@
-"""What is under way gets a bounded time to finish."""
+"""Wait a bounded time for open work to finish."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-LOOK = 0.05
-"""Seconds between two looks."""
+POLL_INTERVAL = 0.05
+"""Seconds between two calls of ``busy``."""
 
 
 async def drained(reactor: IReactorTime, busy: Callable[[], bool], timeout: float) -> None:
-    """Return once nothing is ``busy``, or after ``timeout`` seconds."""
+    """Return once ``busy()`` is false, or after ``timeout`` seconds."""
     end = reactor.seconds() + timeout
     while busy() and reactor.seconds() < end:
-        await deferLater(reactor, LOOK)
+        await deferLater(reactor, POLL_INTERVAL)

@@ -1,4 +1,4 @@
-"""Loops that are to go on as long as their owner does, and which of them do not."""
+"""Loops that run as long as their owner, restart after an exception, and report when they stall."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from superedge.reactor.backoff import Backoff
 from superedge.reactor.task import in_background
 
 GRACE = 10.0
-"""Seconds that a turn may take beyond the time it was given before the loop counts as standing."""
-REPEAT = 60.0
+"""Seconds that an iteration may take beyond its expected time before the loop counts as stalled."""
+LOG_INTERVAL = 60.0
 """Seconds between two log lines about the same loop."""
 
 _log = Logger()
 
 
-class Turns:
-    """The turns of one loop: when the last good one ended, when the next is due, what went wrong since."""
+class LoopMonitor:
+    """Records when a loop's last iteration succeeded, when the next must end, and which error came since."""
 
-    __slots__ = ("__weakref__", "_due", "_problem", "_reactor", "_since", "_told_at", "_untold", "name")
+    __slots__ = ("__weakref__", "_due", "_logged_at", "_problem", "_reactor", "_since", "_unlogged", "name")
 
     def __init__(self, reactor: IReactorTime, name: str) -> None:
         self.name = name
@@ -34,73 +34,74 @@ class Turns:
         self._since = 0.0
         self._due: float | None = None
         self._problem = ""
-        self._told_at: float | None = None
-        self._untold = 0
+        self._logged_at: float | None = None
+        self._unlogged = 0
 
-    def begin(self, due: float | None) -> None:
-        """The loop starts; see `done`."""
+    def start(self, due: float | None) -> None:
+        """The loop starts; ``due`` as in `succeeded`."""
         self._problem = ""
-        self.done(due)
+        self.succeeded(due)
         _running.add(self)
 
-    def end(self) -> None:
-        """The loop was stopped."""
+    def stop(self) -> None:
+        """The loop was stopped: it cannot stall any more."""
         _running.discard(self)
 
-    def done(self, due: float | None) -> None:
-        """A turn ended well. The next is to end within ``due`` seconds; None when nobody can say."""
+    def succeeded(self, due: float | None) -> None:
+        """An iteration succeeded. The next must end within ``due`` seconds; None for no limit."""
         self._since = self._reactor.seconds()
         self._due = due
         if self._problem:
             self._problem = ""
-            _log.info("{loop} goes on", loop=self.name)
+            _log.info("{loop} recovered", loop=self.name)
 
     def failed(self, failure: Failure) -> None:
-        """A turn ended with what nobody expected. The log has it once in `REPEAT` seconds."""
+        """An iteration ended with an unexpected error. The error is logged once in `LOG_INTERVAL` seconds."""
         now = self._reactor.seconds()
         if not self._problem and self._due is None:
             self._since, self._due = now, 0.0
         self._problem = failure.getErrorMessage() or type(failure.value).__name__
-        if self._told_at is None or now - self._told_at >= REPEAT:
+        if self._logged_at is None or now - self._logged_at >= LOG_INTERVAL:
             _log.failure(
-                "{loop} failed and is tried again ({more} more since the last such line)",
+                "{loop} failed and is tried again ({more} more failures since the last such line)",
                 failure,
                 loop=self.name,
-                more=self._untold,
+                more=self._unlogged,
             )
-            self._told_at, self._untold = now, 0
+            self._logged_at, self._unlogged = now, 0
         else:
-            self._untold += 1
+            self._unlogged += 1
 
-    def trouble(self) -> str:
-        """A clause when no turn has ended well for too long; else empty."""
+    def stall(self) -> str:
+        """A clause that describes the stall when no iteration succeeded in time; otherwise empty."""
         if self._due is None:
             return ""
-        standing = self._reactor.seconds() - self._since
-        if standing <= self._due + GRACE:
+        elapsed = self._reactor.seconds() - self._since
+        if elapsed <= self._due + GRACE:
             return ""
         cause = f": {self._problem}" if self._problem else ""
-        return f"{self.name} has not turned for {standing:.0f} s{cause}"
+        return f"{self.name} has stalled for {elapsed:.0f} s{cause}"
 
 
-_running: WeakSet[Turns] = WeakSet()
+_running: WeakSet[LoopMonitor] = WeakSet()
 
 
-def standing_loops() -> list[str]:
-    """A clause for each loop of this process that has not turned when it should have."""
-    return sorted(text for text in (turns.trouble() for turns in list(_running)) if text)
+def stalled_loops() -> list[str]:
+    """A clause for each loop of this process that has stalled."""
+    return sorted(text for text in (monitor.stall() for monitor in list(_running)) if text)
 
 
 class Loop:
-    """Runs a coroutine function that loops; what it raises is logged, and it is called again after a pause.
+    """Runs a coroutine function that loops. An exception is logged, and the function is called again.
 
-    It ends when it is stopped, or when the coroutine returns.
+    The delay before that call grows with repeated exceptions. The loop ends when `stop` is called or when the
+    coroutine returns.
 
     Args:
         reactor: time.
         name: for the log and the health page, such as ``the probe``.
-        run: loops, and calls `turned` after each turn.
-        due: seconds within which the first turn ends; None when nobody can say.
+        run: the coroutine function; it calls `iteration_done` after each iteration.
+        due: seconds within which the first iteration must end; None for no limit.
     """
 
     def __init__(
@@ -113,27 +114,25 @@ class Loop:
         self._reactor = reactor
         self._run = run
         self._due = due
-        self._turns = Turns(reactor, name)
+        self._monitor = LoopMonitor(reactor, name)
         self._backoff = Backoff(initial=1.0, maximum=30.0, stable=30.0)
         self._running: Deferred[None] | None = None
         self._stopped = False
 
     def start(self) -> None:
-        """Begin."""
         self._stopped = False
-        self._turns.begin(self._due)
-        self._running = in_background(self._supervise(), _log, "{loop} ended", loop=self._turns.name)
+        self._monitor.start(self._due)
+        self._running = in_background(self._supervise(), _log, "{loop} ended", loop=self._monitor.name)
 
     def stop(self) -> None:
-        """End, if it was started."""
         self._stopped = True
-        self._turns.end()
+        self._monitor.stop()
         if self._running is not None:
             self._running.cancel()
 
-    def turned(self, due: float | None = None) -> None:
-        """A turn is over. The next is to end within ``due`` seconds; None when nobody can say."""
-        self._turns.done(due)
+    def iteration_done(self, due: float | None = None) -> None:
+        """An iteration ended. The next must end within ``due`` seconds; None for no limit."""
+        self._monitor.succeeded(due)
 
     async def _supervise(self) -> None:
         while True:
@@ -143,11 +142,11 @@ class Loop:
             except CancelledError:
                 if self._stopped:
                     raise
-                # Something that it awaited was cancelled by another than its owner.
-                self._turns.failed(Failure())
+                # The loop was not stopped: a Deferred that it awaited was cancelled by other code.
+                self._monitor.failed(Failure())
             except Exception:
-                self._turns.failed(Failure())
+                self._monitor.failed(Failure())
             else:
-                self._turns.end()
+                self._monitor.stop()
                 return
             await deferLater(self._reactor, self._backoff.failed(self._reactor.seconds()))

@@ -1,4 +1,4 @@
-"""Calls at regular times."""
+"""A periodic call that survives exceptions and reports when it stalls."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from superedge.reactor.loops import Turns
+from superedge.reactor.loops import LoopMonitor
 
 
 class PeriodicCall:
-    """Calls ``function`` every ``interval`` seconds from `start` to `stop`. What it raises is logged.
+    """Calls ``function`` every ``interval`` seconds from `start` to `stop`. Its exceptions are logged.
 
-    ``name`` is for the log and the health page; without one, it is the function's.
+    The log and the health page show ``name``; by default the function's own name.
     """
 
-    __slots__ = ("_function", "_interval", "_loop", "_turns")
+    __slots__ = ("_function", "_interval", "_loop", "_monitor")
 
     def __init__(
         self, reactor: IReactorTime, interval: float, function: Callable[[], object], name: str = ""
     ) -> None:
         self._interval = interval
         self._function = function
-        self._turns = Turns(reactor, name or getattr(function, "__qualname__", "a periodic call"))
+        self._monitor = LoopMonitor(reactor, name or getattr(function, "__qualname__", "a periodic call"))
         self._loop = LoopingCall(self._call)
         self._loop.clock = reactor
 
@@ -32,9 +32,9 @@ class PeriodicCall:
         try:
             self._function()
         except Exception:
-            self._turns.failed(Failure())
+            self._monitor.failed(Failure())
         else:
-            self._turns.done(self._interval)
+            self._monitor.succeeded(self._interval)
 
     @property
     def running(self) -> bool:
@@ -42,12 +42,11 @@ class PeriodicCall:
         return bool(self._loop.running)
 
     def start(self, now: bool = False) -> None:
-        """Begin, with a first call at once if ``now``."""
-        self._turns.begin(self._interval)
+        """Start, with a first call at once if ``now``."""
+        self._monitor.start(self._interval)
         self._loop.start(self._interval, now)
 
     def stop(self) -> None:
-        """Call no more, if it ever did."""
-        self._turns.end()
+        self._monitor.stop()
         if self._loop.running:
             self._loop.stop()

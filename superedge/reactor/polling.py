@@ -1,9 +1,10 @@
-"""A round of the reactor without Twisted's log context, and with an end.
+"""An epoll reactor iteration that dispatches events directly.
 
-Twisted handles every event of a file descriptor in a context that tells the observers of its old log which
-protocol the event is of. Nobody here asks: log lines name their module. The context costs a tenth of what a
-small request through lite-apiserver does. What waits for the end of the round (`superedge.reactor.rounds`) is
-called there, which saves a delayed call. Between rounds it waits as `superedge.reactor.busypoll` does.
+Twisted handles each event of a file descriptor in a log context that names the event's protocol for legacy
+log observers. SuperEdge's log lines name their module instead, and the context costs a tenth of a small
+request through lite-apiserver. This iteration leaves the context out, calls the observers of its end
+(`superedge.reactor.iterations`) without a delayed call, and busy-polls between iterations
+(`superedge.reactor.busypoll`).
 """
 
 from __future__ import annotations
@@ -16,31 +17,31 @@ from twisted.logger import Logger
 
 from superedge.interfaces import IReactor
 from superedge.reactor.busypoll import BusyPoll
-from superedge.reactor.rounds import Round
+from superedge.reactor.iterations import ReactorIteration
 
 _log = Logger()
 
 
-def poll_plainly(reactor: IReactor) -> None:
-    """Have an epoll reactor handle its events so; any other reactor stays as it is."""
+def dispatch_directly(reactor: IReactor) -> None:
+    """Replace an epoll reactor's iteration. Any other reactor stays unchanged."""
     if not isinstance(reactor, EPollReactor):
         return
     twisted = cast(Any, reactor)
     wait, selectables = BusyPoll(twisted._poller.poll).wait, twisted._selectables
     read_or_write, disconnect = twisted._doReadOrWrite, twisted._disconnectSelectable
-    round = Round.of(reactor)
-    round.driven = True
+    iteration = ReactorIteration.of(reactor)
+    iteration.reactor_calls_end = True
 
     def poll_and_handle(timeout: float | None) -> None:
-        if round.waiting:  # for what timed calls have begun, the round ends here
-            round.over()
-            timeout = 0 if round.waiting or not twisted.running else twisted.timeout()
+        if iteration.observers:  # delayed calls added them, and their iteration ends here
+            iteration.end()
+            timeout = 0 if iteration.observers or not twisted.running else twisted.timeout()
         events = wait(timeout, len(selectables))
-        round.alone = len(events) == 1
+        iteration.single_event = len(events) == 1
         for fd, event in events:
             selectable = selectables.get(fd)
             if selectable is None:
-                continue  # an event before this one took it out
+                continue  # the handler of an earlier event removed it
             try:
                 if event != EPOLLIN:
                     read_or_write(selectable, fd, event)
@@ -54,8 +55,8 @@ def poll_plainly(reactor: IReactor) -> None:
                     disconnect(selectable, outcome, True)
             except Exception:
                 _log.failure("failed to handle an event")
-        round.alone = False
-        if round.waiting:
-            round.over()
+        iteration.single_event = False
+        if iteration.observers:
+            iteration.end()
 
     twisted.doIteration = poll_and_handle

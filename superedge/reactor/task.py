@@ -1,4 +1,4 @@
-"""Coroutines that run on their own."""
+"""Coroutines that run without a caller that awaits them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from twisted.python.failure import Failure
 
 
 class Task:
-    """A coroutine of which nobody awaits the end; what it awaits are Deferreds.
+    """Runs a coroutine that awaits Deferreds and has no result.
 
-    ``Deferred.fromCoroutine`` for those without a result: that makes several Deferreds for each, this none.
-    ``failed`` is given what the coroutine raises.
+    ``Deferred.fromCoroutine`` would create several Deferreds for each coroutine; this creates none.
+    ``failed`` receives the exception that the coroutine raises.
     """
 
     __slots__ = ("_coroutine", "_failed", "_waiting")
@@ -28,7 +28,7 @@ class Task:
         self._step(None)
 
     def cancel(self) -> None:
-        """Give up what it waits for: the await raises CancelledError, which is no failure."""
+        """Cancel the Deferred that the coroutine awaits. The resulting CancelledError is not a failure."""
         if self._waiting is not None:
             self._waiting.cancel()
 
@@ -40,7 +40,7 @@ class Task:
             else:
                 waiting = self._coroutine.send(result)
         except (StopIteration, CancelledError):
-            del self._failed  # as a rule it leads back to who has the task
+            del self._failed  # it usually refers to the task's owner, a reference cycle
             return
         except Exception:
             self._failed(Failure())
@@ -53,9 +53,9 @@ class Task:
 def in_background(
     coroutine: Coroutine[Deferred[Any], Any, None], log: Logger, failed: str, **fields: Any
 ) -> Deferred[None]:
-    """Run a coroutine that its owner only cancels; what else ends it early is logged with ``failed``.
+    """Run a coroutine and log its exception with the message ``failed``; a cancellation is not logged.
 
-    The result fires with None in any case.
+    The result fires with None in every case. Cancel it to end the coroutine.
     """
     done = Deferred.fromCoroutine(coroutine)
 

@@ -1,4 +1,4 @@
-"""Composition: turns a parsed configuration into a tree of Twisted services.
+"""Composition: builds a tree of Twisted services from a configuration.
 
-The only place where components meet; named by twisted/plugins/superedge_plugins.py.
+Only this package imports several components. twisted/plugins/superedge_plugins.py registers it with twistd.
 """

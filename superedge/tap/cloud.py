@@ -14,7 +14,7 @@ class Options(BaseOptions):
     command = "superedge-cloud"
     default_config = "/etc/superedge/cloud.toml"
     synopsis = "[--config cloud.toml] [--set section.key=value ...] [--check]"
-    longdesc = "SuperEdge in the cloud. docs/reference/configuration.md describes every key."
+    longdesc = "Runs SuperEdge in the cloud. docs/reference/configuration.md describes every key."
 
 
 def makeService(options: Options) -> IService:

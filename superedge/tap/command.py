@@ -1,4 +1,4 @@
-"""The root of the service tree: signals, the log's first lines, and the way both launchers run it."""
+"""The root of the service tree: signals, the first log lines, and how twistd and `superedge` run it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from superedge import __version__
 from superedge.errors import EXIT_FAILED, SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.ops.logs import LogFile, make_observer
-from superedge.reactor.polling import poll_plainly
-from superedge.reactor.steadiness import steady
+from superedge.reactor.install import install
 from superedge.tap.compose import installed_reactor
 from superedge.tap.program import Program
 
@@ -29,24 +28,23 @@ _log = Logger()
 
 
 class Root(MultiService):
-    """A program's services. An error that keeps them from starting is one log line and exit code 1."""
+    """A program's services. An error that prevents their start is one log line and exit code 1."""
 
     log_file: LogFile | None = None
 
     def __init__(self, program: Program, reactor: IReactor, strict: bool) -> None:
-        """Ends the process when the tree cannot be composed; ``strict``: also when there are warnings."""
+        """Ends the process if the services cannot be created or, with ``strict``, if there are warnings."""
         super().__init__()
         self._program = program
         self._reactor = reactor
         self._strict = strict
-        steady(self._reactor)
-        poll_plainly(self._reactor)
+        install(self._reactor)
         self._composition = program.compose(reactor)
         self._composition.setServiceParent(self)
 
     def startService(self) -> None:
         """Start every service, or end the process."""
-        # Before anything is logged: whoever sees the first line may send a signal.
+        # Before the first log line: after it, an operator may send a signal.
         self._on_signal(signal.SIGHUP, self.refresh)
         program = self._program
         _log.info(
@@ -65,7 +63,7 @@ class Root(MultiService):
         except SuperEdgeError as problem:
             _log.critical("{command} cannot start: {problem}", command=program.command, problem=problem)
             self.cannot_start(problem)
-        # Once it runs: the reactor sets its own handler as it begins to run.
+        # After the reactor has begun to run, because it then sets its own handler.
         self._reactor.callWhenRunning(self._on_signal, signal.SIGTERM, self._stop)
 
     def cannot_start(self, problem: SuperEdgeError) -> None:
@@ -76,13 +74,13 @@ class Root(MultiService):
         signal.signal(number, lambda *_: self._reactor.callFromThread(react))
 
     def _stop(self) -> None:
-        """Exit 0 on SIGTERM, where Twisted would end the process by the signal."""
+        """Exit with 0 on SIGTERM; Twisted would exit by the signal."""
         with contextlib.suppress(ReactorNotRunning):  # a second signal
             self._reactor.stop()
-            _log.info("told to stop by SIGTERM")
+            _log.info("stopping on SIGTERM")
 
     def refresh(self) -> None:
-        """Load changed certificates now, and reopen a log file that was moved away."""
+        """Load changed certificates now, and reopen the log file after rotation."""
         if self.log_file is not None:
             try:
                 self.log_file.reopen()
@@ -93,19 +91,18 @@ class Root(MultiService):
 
 
 class Command(Root):
-    """The root under twistd, which chooses where the log goes."""
+    """The root under twistd, whose options decide where the log goes."""
 
     def __init__(self, options: BaseOptions, reactor: IReactor | None = None) -> None:
-        """Ends the process with a sentence when the tree cannot be composed."""
         self._options = options
         super().__init__(options.program, reactor or installed_reactor(), bool(options["strict"]))
 
     def setServiceParent(self, parent: Any) -> None:
-        """Join twistd's application and give it the log observer, which it asks for next."""
+        """Join twistd's application, and set its log observer."""
         super().setServiceParent(parent)
         twistd: Any = self._options.parent or {}
         if twistd.get("logger") or twistd.get("syslog"):
-            return  # the user chose twistd's own way
+            return  # the user chose one of twistd's own observers
         stream = self._log_stream(twistd.get("logfile"), bool(twistd.get("nodaemon")))
         parent.setComponent(ILogObserver, make_observer(self._reactor, self._program.config.log, stream))
 
@@ -121,7 +118,7 @@ class Command(Root):
         return self.log_file.stream
 
     def cannot_start(self, problem: SuperEdgeError) -> None:
-        """End the process; a daemon's twistd waits for the exception itself."""
+        """End the process. A daemonizing twistd needs the exception instead."""
         if self._options.parent is not None and not self._options.parent.get("nodaemon"):
             raise problem
         super().cannot_start(problem)

@@ -1,4 +1,4 @@
-"""From a configuration to a tree of services: one branch a table."""
+"""Builds the tree of services from a configuration: a branch for each table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def installed_reactor() -> IReactor:
-    """The reactor that twistd chose. Asked for late: importing it chooses one."""
+    """The installed reactor. Imported late, because importing it installs the default one."""
     from twisted.internet import reactor as installed  # noqa: PLC0415, TID251
 
     return cast(IReactor, installed)
@@ -41,13 +41,13 @@ class Composition(MultiService):
         super().__init__()
         self._config = config
         self.watcher = FileWatcher(reactor)
-        """Of the files that may change under a running process."""
+        """Watches the files that may change while the process runs."""
         self.watcher.setServiceParent(self)
         self.more_warnings: list[Callable[[datetime], Iterable[ConfigWarning]]] = []
-        """Of components, beside what the configuration alone tells."""
+        """Functions of components that return further warnings at a given time."""
 
     def warnings(self) -> list[ConfigWarning]:
-        """What is valid but unlikely to work; each begins with its key."""
+        """All warnings; each begins with its key."""
         now = datetime.now(UTC)
         found = list(warnings(self._config, now))
         for more in self.more_warnings:
@@ -56,9 +56,9 @@ class Composition(MultiService):
 
 
 def compose(config: Config, reactor: IReactor | None = None) -> Composition:
-    """The services that the configuration's tables ask for, not yet started. Raises SuperEdgeError.
+    """Create the services of the configuration's tables without starting them. Raises SuperEdgeError.
 
-    What a table does not ask for is not imported.
+    Imports a component only when its table is present.
     """
     reactor = reactor or installed_reactor()
     root = Composition(config, reactor)
@@ -80,7 +80,9 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
             if branch.admission is not None:
                 ops.add_status("edge_admission", branch.admission.status)
     elif config.tunnel_dns is not None:
-        raise ConfigError("tunnel_dns", "", "needs a table tunnel_cloud in the same file: it names its nodes")
+        raise ConfigError(
+            "tunnel_dns", "", "needs a table tunnel_cloud in the same file, whose nodes it resolves"
+        )
     elif config.edge_admission is not None:
         raise ConfigError(
             "edge_admission", "", "needs a table tunnel_cloud in the same file: nodes vote over it"

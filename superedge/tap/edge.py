@@ -14,7 +14,7 @@ class Options(BaseOptions):
     command = "superedge-edge"
     default_config = "/etc/superedge/edge.toml"
     synopsis = "[--config edge.toml] [--set section.key=value ...] [--check]"
-    longdesc = "SuperEdge on an edge node. docs/reference/configuration.md describes every key."
+    longdesc = "Runs SuperEdge on an edge node. docs/reference/configuration.md describes every key."
 
 
 def makeService(options: Options) -> IService:

@@ -1,4 +1,4 @@
-"""Command line of both twistd commands."""
+"""Command line options of both twistd commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from superedge.tap.program import Program
 
 
 class BaseOptions(usage.Options):
-    """Reads the configuration, so that a fault ends the command before anything is started."""
+    """Loads the configuration, so that a fault ends the command before anything starts."""
 
     command = ""
     default_config = ""
@@ -22,11 +22,11 @@ class BaseOptions(usage.Options):
         [
             "check",
             None,
-            "Check the configuration and the files it names, and exit: 0 when they are good, 78 when the "
-            "configuration has a fault, 1 when a file that it names has.",
+            "Check the configuration and the files it names, and exit: 0 if they are valid, 78 if the "
+            "configuration has a fault, 1 if a file it names cannot be used.",
         ],
-        ["strict", None, "Exit with 2 on a warning, with --check and at the start."],
-        ["connect", None, "With --check, also try out every server: exit 1 when one fails."],
+        ["strict", None, "Exit with 2 if there are warnings, both with --check and at start."],
+        ["connect", None, "With --check, also connect to every server, and exit with 1 if one fails."],
     ]
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class BaseOptions(usage.Options):
     opt_c = opt_config
 
     def opt_set(self, assignment: str) -> None:
-        """Override one value, section.key=value; may be given more than once."""
+        """Override one value: section.key=value. May be repeated."""
         self["set"].append(assignment)
 
     def opt_version(self) -> None:
@@ -50,7 +50,7 @@ class BaseOptions(usage.Options):
         sys.exit(0)
 
     def postOptions(self) -> None:
-        """Load the configuration; to check it, also read the files that it names."""
+        """Load the configuration, and check it if requested."""
         self.program = Program(self.command, Path(self["config"]).absolute(), self["set"])
         if self["check"]:
             self.program.check(bool(self["strict"]), bool(self["connect"]))

@@ -1,4 +1,4 @@
-"""A command and its configuration file: how it is loaded, composed and checked, and the exit codes."""
+"""A command with its configuration file: loading, composing and checking it, and the exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from superedge.errors import (
 )
 from superedge.interfaces import IReactor
 from superedge.tap.compose import Composition, compose, installed_reactor
-from superedge.tap.trial import try_out
+from superedge.tap.servercheck import check_servers
 from superedge.tls.identity import load_certificates, load_identity
 
 _ENDS = {
@@ -33,10 +33,10 @@ _ENDS = {
 
 
 class Program:
-    """``command`` is the name that messages begin with, ``overrides`` are ``section.key=value``."""
+    """``command`` begins all messages; ``overrides`` are ``section.key=value``."""
 
     def __init__(self, command: str, path: Path, overrides: Sequence[str] = ()) -> None:
-        """Load the configuration; a fault ends the process."""
+        """Load the configuration. A fault ends the process."""
         self.command = command
         self.path = path
         try:
@@ -45,16 +45,16 @@ class Program:
             self._fail([problem])
 
     def compose(self, reactor: IReactor | None = None) -> Composition:
-        """The service tree; a fault ends the process."""
+        """Create the service tree. A fault ends the process."""
         try:
             return compose(self.config, reactor)
         except SuperEdgeError as problem:
             self._fail([self._with_key(problem)])
 
     def check(self, strict: bool, connect: bool = False) -> NoReturn:
-        """Print every fault and warning, also of the files that the configuration names, and exit.
+        """Print all faults and warnings, including those of the files that the configuration names, and exit.
 
-        With ``connect``, also try out every server that it names.
+        With ``connect``, also connect to every server that it names.
         """
         faults = list(self._file_faults())
         if faults:
@@ -65,11 +65,11 @@ class Program:
             self._say(f"warning: {warning.text}")
         if strict:
             self.refuse_warnings(found)
-        print(f"{self.command}: {self.path} is good")  # noqa: T201
-        sys.exit(EXIT_FAILED if connect and not try_out(installed_reactor(), self.config) else 0)
+        print(f"{self.command}: {self.path} is valid")  # noqa: T201
+        sys.exit(EXIT_FAILED if connect and not check_servers(installed_reactor(), self.config) else 0)
 
     def warnings(self) -> Iterator[ConfigWarning]:
-        """A warning when the file is the other end's."""
+        """Warnings about a file that was written for the other command."""
         there = {
             command: [key for key in keys if getattr(self.config, key) is not None]
             for command, keys in _ENDS.items()
@@ -78,12 +78,12 @@ class Program:
         for other, keys in there.items():
             if own == [] and keys:
                 yield ConfigWarning(
-                    f"{', '.join(keys)}: this is a configuration for {other}, and {self.command} runs it"
+                    f"{', '.join(keys)}: this is a configuration for {other}, but {self.command} runs it"
                 )
 
     def refuse_warnings(self, found: Sequence[ConfigWarning]) -> None:
-        """End the process when a warning holds until somebody changes something."""
-        if any(not warning.passing for warning in found):
+        """End the process when there is a warning that is not temporary."""
+        if any(not warning.temporary for warning in found):
             sys.exit(EXIT_WARNED)
 
     def _file_faults(self) -> Iterator[SuperEdgeError]:
@@ -102,7 +102,7 @@ class Program:
                         yield _FileFault(str(self.path), f"{key}.{field}", str(problem))
 
     def _with_key(self, problem: SuperEdgeError) -> SuperEdgeError:
-        """The problem, with this file and the key that names its path where that is not said yet."""
+        """The problem, prefixed with the configuration file and key when it lacks them."""
         if isinstance(problem, IdentityError):
             return _FileFault(str(self.path), _key_of(self.config, problem.path), str(problem))
         if isinstance(problem, ConfigError) and problem.source == str(self.path):
@@ -120,11 +120,11 @@ class Program:
 
 
 class _FileFault(ConfigError):
-    """A file that a key names cannot be used now: unlike the configuration, it may change by itself."""
+    """A file that a key names cannot be used. Unlike a fault in the configuration, a restart may help."""
 
 
 def _key_of(config: msgspec.Struct, path: Path) -> str:
-    """The path of the key whose value is this file; empty where there is none."""
+    """The path of the key with this file as its value, or ''."""
     for key, table in tables(config):
         for field in table.__struct_fields__:
             value = getattr(table, field)

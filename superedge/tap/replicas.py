@@ -1,4 +1,4 @@
-"""A cloud end as one of several replicas."""
+"""Composes a cloud end that is one of several replicas."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from superedge.tunnel.replicas.router import Router
 
 
 class Replicated:
-    """The parts that make a cloud end one of several."""
+    """The services of a replica."""
 
     def __init__(
         self,
@@ -47,11 +47,11 @@ class Replicated:
         for service in (cloud, links):
             service.setServiceParent(streams)
         self.leaving = Leaving(reactor, self.registry, cloud, settings.replicas.drain_delay)
-        """Joins ``services`` last, so that it stops first."""
+        """The caller adds it to ``services`` last, so that it stops first."""
 
 
 def own_replica(config: ReplicasConfig, addresses: list[str], namespace: str) -> OwnReplica:
-    """This replica as configured. ``addresses`` and ``namespace`` hold where the table names none.
+    """This replica. ``addresses`` and ``namespace`` are the defaults for the table's keys.
 
     Raises ConfigError.
     """
@@ -61,7 +61,7 @@ def own_replica(config: ReplicasConfig, addresses: list[str], namespace: str) ->
         found = own_addresses()
         if not found:
             raise ConfigError(
-                "tunnel_cloud.replicas.advertise", "", "is required: this machine has no address but loopback"
+                "tunnel_cloud.replicas.advertise", "", "is required: this machine has only loopback addresses"
             )
         peer = TCPAddress(found[0], cast(TCPAddress, parse_address(config.listen)).port)
     addresses = config.addresses or addresses
@@ -70,7 +70,9 @@ def own_replica(config: ReplicasConfig, addresses: list[str], namespace: str) ->
     name = config.name or socket.gethostname().lower()
     if not is_replica_name(name):
         raise ConfigError(
-            "tunnel_cloud.replicas.name", "", f"is required: the host's name, {name!r}, is none"
+            "tunnel_cloud.replicas.name",
+            "",
+            f"is required: the host name {name!r} is not a valid replica name",
         )
     return OwnReplica(
         name,

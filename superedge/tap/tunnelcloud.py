@@ -1,4 +1,4 @@
-"""The tunnel's cloud end: sessions, ways in, names; alone or as one of several replicas."""
+"""Composes the tunnel's cloud end: sessions, listeners and DNS, alone or as one of several replicas."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from twisted.application.service import MultiService
 
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.config.listeners import (
-    HttpListenerConfig,
-    HttpsListenerConfig,
+    HTTPListenerConfig,
+    HTTPSListenerConfig,
     ListenerConfig,
-    TcpListenerConfig,
-    TlsListenerConfig,
+    TCPListenerConfig,
+    TLSListenerConfig,
 )
 from superedge.config.root import Config
 from superedge.interfaces import IReactor, ITunnelListener
@@ -24,7 +24,7 @@ from superedge.kube.reflector import Key, Reflector
 from superedge.net.localaddresses import own_addresses
 from superedge.plugin import find_plugin
 from superedge.tap.nodestreams import SessionStreams
-from superedge.tap.nodetrust import name_rules, ranges, tell
+from superedge.tap.nodetrust import name_rules, ranges, report
 from superedge.tap.replicas import Replicated, own_replica
 from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from superedge.health.cloud.service import EdgeAdmission
 
 
-class _Followed(Protocol):
-    """What has to be read once before callers can be served."""
+class _Synced(Protocol):
+    """A collection that must be read once before callers can be served."""
 
     @property
     def synced(self) -> bool:
-        """Whether it has been."""
+        """Whether it has been read."""
 
 
 class _Kubernetes(NamedTuple):
@@ -54,7 +54,7 @@ class _Kubernetes(NamedTuple):
 
 
 class TunnelBranch:
-    """``services`` are in the order in which they start; they stop the other way round."""
+    """``services`` start in their order, and stop in reverse."""
 
     def __init__(self, reactor: IReactor, config: Config, watcher: FileWatcher) -> None:
         """Raises SuperEdgeError."""
@@ -80,7 +80,7 @@ class TunnelBranch:
         self.services: MultiService = OrderedServices()
         self._index: NodeIndex | None = None
         self._replicated: Replicated | None = None
-        self._followed: list[tuple[str, _Followed]] = []
+        self._followed: list[tuple[str, _Synced]] = []
         if own is None:
             cloud.setServiceParent(self.services)
             self._directory = NodeDirectory(
@@ -115,11 +115,11 @@ class TunnelBranch:
         return _Kubernetes(KubeClient(self._reactor, access), access.namespace, access)
 
     def _nodes(self) -> NodeIndex | None:
-        """Node objects, when they are to be read."""
+        """The index of Node objects, if they are used."""
         settings = self._config.tunnel_cloud
         if settings is None or not settings.node_objects:
             return None
-        index = NodeIndex(ranges(settings, self._kubernetes.access), tell)
+        index = NodeIndex(ranges(settings, self._kubernetes.access), report)
 
         def changed(key: Key, node: Node | None) -> None:
             if node is None:
@@ -147,11 +147,11 @@ class TunnelBranch:
         return edge_admission(self._reactor, settings, client, namespace, streams, self._watcher, voters)
 
     def waits_for(self) -> str:
-        """For the readiness page: until it has heard who holds which node it would turn callers away."""
+        """For ``/readyz``: what it waits for. Until then it may not know a node, and refuse its callers."""
         return " and ".join(what for what, part in self._followed if not part.synced)
 
     def status(self) -> dict[str, object]:
-        """For the status page: the nodes that are or were here, and how many each replica holds."""
+        """For the status page: current and former nodes of this process, and the nodes of each replica."""
         found: dict[str, object] = {
             "connected": self._directory.held_here(),
             "nodes": self._cloud.node_status(),
@@ -197,20 +197,20 @@ class TunnelBranch:
 
     def _listener(self, config: ListenerConfig) -> Listener:
         reactor, tunnel, watcher = self._reactor, self._tunnel, self._watcher
-        if isinstance(config, TcpListenerConfig):
-            from superedge.tunnel.listeners.tcp import TcpListener  # noqa: PLC0415
+        if isinstance(config, TCPListenerConfig):
+            from superedge.tunnel.listeners.tcp import TCPListener  # noqa: PLC0415
 
-            return TcpListener(reactor, tunnel, config)
-        if isinstance(config, TlsListenerConfig):
-            from superedge.tunnel.listeners.tls import TlsListener  # noqa: PLC0415
+            return TCPListener(reactor, tunnel, config)
+        if isinstance(config, TLSListenerConfig):
+            from superedge.tunnel.listeners.tls import TLSListener  # noqa: PLC0415
 
-            return TlsListener(reactor, tunnel, config)
-        if isinstance(config, HttpListenerConfig | HttpsListenerConfig):
-            from superedge.tunnel.listeners.http import HttpListener, HttpsListener  # noqa: PLC0415
+            return TLSListener(reactor, tunnel, config)
+        if isinstance(config, HTTPListenerConfig | HTTPSListenerConfig):
+            from superedge.tunnel.listeners.http import HTTPListener, HTTPSListener  # noqa: PLC0415
 
-            if isinstance(config, HttpsListenerConfig):
-                return HttpsListener(reactor, tunnel, config, watcher, self._denied)
-            return HttpListener(reactor, tunnel, config)
+            if isinstance(config, HTTPSListenerConfig):
+                return HTTPSListener(reactor, tunnel, config, watcher, self._denied)
+            return HTTPListener(reactor, tunnel, config)
         from superedge.tunnel.listeners.connect import ConnectListener  # noqa: PLC0415
 
         return ConnectListener(reactor, tunnel, config, watcher, self._directory, self._denied)

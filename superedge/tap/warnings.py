@@ -1,6 +1,6 @@
 """Warnings about a configuration that is valid but unlikely to work.
 
-``superedge check`` prints them, and the log has them at each start.
+``superedge check`` prints them, and each start logs them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from superedge.tunnel.names import NameRules, node_of_common_name
 
 
 def warnings(config: Config, now: datetime) -> Iterator[ConfigWarning]:
-    """Each begins with the key's path."""
+    """All warnings about the configuration alone; each begins with the path of its key."""
     if not any((config.ops, config.tunnel_cloud, config.tunnel_edge, config.lite_apiserver, config.plugins)):
-        yield ConfigWarning("no table switches a component on: nothing will run")
+        yield ConfigWarning("no table enables a component: nothing will run")
     for key, table in tables(config):
         yield from _of_files(key, table, now)
     yield from map(ConfigWarning, _of_names(config))
@@ -32,14 +32,14 @@ def warnings(config: Config, now: datetime) -> Iterator[ConfigWarning]:
     for key, address in listening(config):
         if isinstance(address, UnixAddress) and not _writable(Path(address.path).parent):
             yield ConfigWarning(
-                f"{key}: {Path(address.path).parent}: a socket cannot be created there", passing=True
+                f"{key}: a socket cannot be created in {Path(address.path).parent}", temporary=True
             )
     if config.lite_apiserver is not None and config.lite_apiserver.cache.store != "memory":
         path = config.lite_apiserver.cache.path
         if not _can_be_kept(path):
             yield ConfigWarning(
-                f"lite_apiserver.cache.path: {path}: cannot be written: the cache is lost with the process",
-                passing=True,
+                f"lite_apiserver.cache.path: {path} is not writable: the cache is lost when the process ends",
+                temporary=True,
             )
 
 
@@ -60,20 +60,20 @@ def _of_files(key: str, table: msgspec.Struct, now: datetime) -> Iterator[Config
 
 
 def _of_names(config: Config) -> Iterator[str]:
-    """Of certificates that the other side would refuse for their common name."""
+    """Warnings about certificates whose common name the other end would refuse."""
     edge, cloud = config.tunnel_edge, config.tunnel_cloud
     if edge is not None:
         name = load_identity(edge.certificate, edge.key).name
         node = node_of_common_name(name)
         if node is None:
             yield (
-                f"tunnel_edge.certificate: {edge.certificate}: the common name {name!r} is no node's: the"
-                " cloud end takes NAME or system:node:NAME, lower case letters, digits, - and ."
+                f"tunnel_edge.certificate: {edge.certificate}: the common name {name!r} is not a node name:"
+                " the cloud end accepts NAME or system:node:NAME with lower-case letters, digits, - and ."
             )
-        elif NameRules().reserves(node):
+        elif NameRules().is_reserved(node):
             yield (
-                f"tunnel_edge.certificate: {edge.certificate}: no node may be called {node!r}: it is an"
-                " address or a name of the cluster"
+                f"tunnel_edge.certificate: {edge.certificate}: {node!r} is not allowed as a node name: it is"
+                " an address or a name within the cluster"
             )
     if cloud is not None and cloud.replicas is not None:
         replicas = cloud.replicas
@@ -82,7 +82,7 @@ def _of_names(config: Config) -> Iterator[str]:
         if name not in replicas.names:
             yield (
                 f"tunnel_cloud.replicas.names: {', '.join(replicas.names)}: the common name of {certificate},"
-                f" {name!r}, is not among them: other replicas refuse it"
+                f" {name!r}, is not among them: other replicas will refuse it"
             )
 
 
@@ -92,13 +92,13 @@ def _of_use(config: Config) -> Iterator[str]:
         if rule in ("*:*", "0.0.0.0/0:*", "[::/0]:*"):
             yield f"tunnel_edge.allow: {rule!r} lets the cloud reach every address that this node reaches"
     if edge is not None and edge.proxy_credentials is not None and not edge.proxy:
-        yield "tunnel_edge.proxy_credentials: is not used: no proxy is named"
+        yield "tunnel_edge.proxy_credentials: has no effect: tunnel_edge.proxy is not set"
     if cloud is not None and cloud.replicas is not None and cloud.registry == "local":
-        yield 'tunnel_cloud.replicas: is not used: it needs registry = "kubernetes"'
+        yield 'tunnel_cloud.replicas: has no effect without registry = "kubernetes"'
 
 
 def _can_be_kept(directory: Path) -> bool:
-    """Whether files can be made in the directory, which itself may have to be made."""
+    """Whether files can be created in the directory, or the directory itself can be created."""
     for path in (directory, *directory.parents):
         if os.path.lexists(path):
             return _writable(path)

@@ -1,8 +1,8 @@
-"""An embedded Kubernetes API server, a kubelet stand-in and a cluster of both, for tests and demos.
+"""An embedded Kubernetes API server, a simulated kubelet and a cluster of both, for tests and demos.
 
-Shipped for the tests of operators' own plugins; run as a process by ``python -m superedge.testing``.
+It is part of the package for the tests of plugins. ``python -m superedge.testing`` runs it as a process.
 
-Bodies are JSON or YAML, and protobuf for the simple kinds in `superedge.testing.protobuf`; for others
-(``kubectl create deployment``, say) kubectl's typed client gets 415 and does not try JSON. Use
-``kubectl apply -f`` or ``kubectl create -f``, which send JSON. Answers are always JSON.
+It accepts bodies in JSON and YAML, and in protobuf for the kinds in `superedge.testing.protobuf`. Commands
+that send other kinds in protobuf, such as ``kubectl create deployment``, get 415; ``kubectl apply -f`` and
+``kubectl create -f`` send JSON. Responses are always JSON.
 """

@@ -1,8 +1,8 @@
-"""``python -m superedge.testing --directory DIR``: an embedded cluster as a process of its own.
+"""``python -m superedge.testing --directory DIR`` runs an embedded cluster.
 
-When it is ready it writes ``DIR/cluster.json`` and prints the same on one line: ``server``, ``directory``,
-``kubeconfig``, ``pid``, ``nodes``, ``kubelet_ports``. SIGTERM stops it. SIGUSR1 forgets the history of
-objects, as compaction does: older versions and continue tokens are then 410.
+When it is ready, it writes ``DIR/cluster.json`` and prints the same as one line: ``server``, ``directory``,
+``kubeconfig``, ``pid``, ``nodes``, ``kubelet_ports``. SIGTERM stops it. SIGUSR1 compacts the history of
+objects: requests with older versions and continue tokens then get 410.
 """
 
 from __future__ import annotations

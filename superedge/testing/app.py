@@ -30,11 +30,11 @@ from superedge.testing.watching import Watch
 
 _log = Logger()
 GZIP_FROM = 128 * 1024
-"""Smaller answers are not compressed, as in kube-apiserver."""
+"""Minimum bytes of a compressed response, as in kube-apiserver."""
 
 
 class EmbeddedAPI:
-    """Serves ``store``. ``connector`` leads to kubelets; without it pods have no logs."""
+    """Serves ``store``. ``connector`` connects to kubelets; without it, pods have no logs."""
 
     app = Klein()
 
@@ -63,10 +63,10 @@ class EmbeddedAPI:
         for watch in tuple(self._watches):
             watch.end()
 
-    # -- who
+    # -- authentication
 
     def authenticate(self, request: Request) -> auth.User:
-        """The user of a request, which gets a name of its own for the audit. Raises APIError 401."""
+        """The user of a request. Sets the request's audit ID. Raises APIError 401."""
         request.setHeader("audit-id", str(uuid4()))
         header = request.getHeader("authorization") or ""
         certificate = getattr(request.channel.transport, "peer_certificate", None) or {}
@@ -105,7 +105,7 @@ class EmbeddedAPI:
         )
         raise errors.forbidden(attributes.group, attributes.resource, attributes.name, why)
 
-    # -- answers
+    # -- responses
 
     def _send(self, request: Request, body: bytes, kind: str = "application/json", code: int = 200) -> bytes:
         request.setResponseCode(code)
@@ -133,7 +133,7 @@ class EmbeddedAPI:
 
     @app.handle_errors(Exception)  # type: ignore[arg-type]
     def _broken(self, request: Request, failure: Failure) -> bytes:
-        if failure.check(HTTPException):  # no such route, which Klein answers
+        if failure.check(HTTPException):  # no such route: Klein responds
             failure.raiseException()
         _log.failure("{method} {uri} failed", failure, method=request.method, uri=request.uri)
         problem = errors.internal(failure.getErrorMessage())
@@ -177,7 +177,7 @@ class EmbeddedAPI:
         body = self._document(request, discovery.aggregated(self._registry, core))
         request.setHeader("content-type", discovery.AGGREGATED)
         etag = hashlib.sha256(body).hexdigest().upper().encode()
-        # setETag answers 304 itself when the client has this document.
+        # setETag responds with 304 when the client has this document.
         return b"" if request.setETag(b'"%s"' % etag) else body
 
     @app.route("/api")

@@ -1,8 +1,8 @@
-"""Server-side apply: who owns which field, conflicts, and removal of what a manager gave up. Pure.
+"""Server-side apply: field ownership, conflicts, and removal of fields that a manager no longer sets. Pure.
 
 A field set is a set of paths; a path is a tuple of `fieldsV1` steps: ``f:NAME`` for a field,
-``k:{...}`` for an item of a keyed list, ``v:VALUE`` for a value of a set. Lists whose keys are not known
-(all lists of custom resources) are owned whole.
+``k:{...}`` for an item of a keyed list, ``v:VALUE`` for a value of a set. Lists whose keys are unknown
+(all lists of custom resources) are owned as a whole.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ITEM = "."
 
 
 def fields_of(item: Any, atomic_lists: bool) -> Fields:
-    """The owned leaves of an object, each with its value."""
+    """The fields of an object that can be owned, with their values."""
     found: Fields = {}
     _collect(item, (), "", atomic_lists, found)
     return {
@@ -75,7 +75,7 @@ def _item_step(item: dict[str, Any], keys: tuple[str, ...]) -> str:
 
 
 def encode(paths: set[Path]) -> dict[str, Any]:
-    """A field set as `fieldsV1`."""
+    """The `fieldsV1` of a field set."""
     tree: dict[str, Any] = {}
     for path in sorted(paths):
         node = tree
@@ -129,7 +129,7 @@ def record_update(
     subresource: str = "",
     atomic_lists: bool = False,
 ) -> None:
-    """Give ``manager`` the fields that an update changed, in place; nobody owns what is gone."""
+    """Make ``manager`` the owner of the fields that an update changed, in place; removed fields have none."""
     before, after = fields_of(old, atomic_lists), fields_of(new, atomic_lists)
     changed = {path for path, value in after.items() if path not in before or before[path] != value}
     gone = before.keys() - after.keys()
@@ -181,7 +181,7 @@ def apply_configuration(
     if causes:
         raise apply_conflict(causes)
     result = _merge(live, configuration, "", atomic_lists)
-    # An item of a keyed list goes before the fields that it is known by.
+    # Remove an item of a keyed list before its key fields.
     given_up = previous - wanted.keys() - others
     for path in sorted(given_up, key=lambda path: (len(path), path[-1] == _ITEM), reverse=True):
         _drop(result, path)
@@ -235,7 +235,7 @@ def _merge(live: Any, wanted: Any, field: str, atomic: bool) -> Any:
 
 
 def _drop(item: Any, path: Path) -> bool:
-    """Remove the field at ``path``, in containers that are copied on the way; True if item is empty."""
+    """Remove the field at ``path``, copying its containers. Returns whether the item is now empty."""
     step, rest = path[0], path[1:]
     kind, _, name = step.partition(":")
     if kind == "f" and isinstance(item, dict) and name in item:

@@ -1,4 +1,4 @@
-"""Who is asking, and whether they may: certificates, bearer tokens, an authorizer. Pure."""
+"""Authentication by certificates and bearer tokens, and authorization. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What somebody wants to do. For paths outside the API ``path`` is set and ``resource`` empty."""
+    """The action to authorize. For non-resource requests, ``path`` is set and ``resource`` is empty."""
 
     verb: str
     group: str = ""
@@ -66,17 +66,17 @@ _OPEN_PATHS = ("/healthz", "/livez", "/readyz", "/version")
 
 
 def allow_authenticated(user: User, attributes: Attributes) -> bool:
-    """The default: everything for everybody who is known, health and version for anybody."""
+    """The default authorizer: authenticated users may do everything, others read health and version."""
     return user.name != ANONYMOUS.name or attributes.path.startswith(_OPEN_PATHS)
 
 
 def authorize(authorizer: Authorizer, user: User, attributes: Attributes) -> bool:
-    """Members of system:masters may do everything; for others ``authorizer`` says."""
+    """Whether a user may: members of system:masters always, others as ``authorizer`` decides."""
     return "system:masters" in user.groups or authorizer(user, attributes)
 
 
 def with_authenticated(name: str, groups: Sequence[str]) -> User:
-    """A known user, in the group of all known ones."""
+    """A user with the group ``system:authenticated``."""
     return User(name, (*groups, "system:authenticated"))
 
 
@@ -89,7 +89,7 @@ def _unbase64(text: str) -> bytes:
 
 
 class Tokens:
-    """Bearer tokens: a fixed table, and JSON web tokens (ES256) of service accounts that it signs."""
+    """Bearer tokens: a static table, and signed JSON web tokens (ES256) of service accounts."""
 
     def __init__(self, static: Mapping[str, User] | None = None, key: bytes | None = None) -> None:
         self.static = dict(static or {})
@@ -99,7 +99,7 @@ class Tokens:
         self._key = loaded
 
     def private_pem(self) -> bytes:
-        """The signing key, to give to a later ``Tokens``."""
+        """The signing key (PEM), for a later ``Tokens``."""
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     def issue(
@@ -121,7 +121,7 @@ class Tokens:
         return f"{signed}.{_base64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
     def authenticate(self, token: str, now: float) -> User:
-        """Whose token it is. Raises APIError 401."""
+        """The token's user. Raises APIError 401."""
         known = self.static.get(token)
         if known is not None:
             return known

@@ -1,4 +1,4 @@
-"""A request on a resource, taken apart: what it is about, its verb, its selectors, its body."""
+"""Parses a request for a resource: object, verb, selectors, body."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BODIES = ("application/json", "application/yaml")
 
 
 class Call:
-    """One request on a resource, taken apart."""
+    """A parsed request for a resource."""
 
     def __init__(self, request: Request, resource: Resource, namespace: str, rest: list[str]) -> None:
         self.request = request
@@ -32,7 +32,7 @@ class Call:
 
     @property
     def key(self) -> Key:
-        """Where the object is."""
+        """The key of the object."""
         return Key(self.namespace, self.name)
 
     def verb(self) -> str:
@@ -50,7 +50,7 @@ class Call:
         return verb
 
     def selected(self) -> Predicate | None:
-        """The selectors, with the name of a watch on one object."""
+        """The predicate of the selectors, including the name of a watch on one object."""
         fields = self.query.get("fieldSelector", "")
         if self.name:
             fields = f"metadata.name={self.name}" + (f",{fields}" if fields else "")
@@ -60,7 +60,7 @@ class Call:
 
 
 def body_of(request: Request) -> Any:
-    """The decoded body, None when there is none. Raises APIError 400 or 415."""
+    """The decoded body, or None. Raises APIError 400 or 415."""
     raw = request.content.read() if request.content else b""
     if not raw:
         return None

@@ -55,11 +55,11 @@ def pod(name: str, node: str, address: str = "") -> dict[str, Any]:
 
 
 class EmbeddedCluster:
-    """Made under ``directory``; a later one there has the same certificates and tokens.
+    """A cluster in ``directory``. A later one in the same directory has the same certificates and tokens.
 
-    The API server reaches kubelets through the CONNECT proxy at ``egress``, or directly without one.
+    The API server reaches kubelets through the CONNECT proxy at ``egress``, or directly if there is none.
     ``pki/`` has ``ca.crt`` and pairs for ``admin``, ``apiserver``, ``apiserver-kubelet-client`` and each
-    ``system-node-NAME``; ``*.kubeconfig`` beside it are for kubectl. ``store`` and ``api`` may be used
+    ``system-node-NAME``; ``*.kubeconfig`` are for kubectl. Tests may use ``store`` and ``api``
     directly by tests.
     """
 
@@ -105,7 +105,7 @@ class EmbeddedCluster:
     def identity(
         self, common_name: str, organizations: Sequence[str] = (), dns: Sequence[str] = (), name: str = ""
     ) -> Identity:
-        """A client (and server) pair of this cluster's authority."""
+        """Issue a certificate for a client or server."""
         return self.authority.issue(
             common_name, organizations, dns, ["127.0.0.1"], directory=self.pki, name=name or None
         )
@@ -130,7 +130,7 @@ class EmbeddedCluster:
         return path
 
     async def start(self) -> None:
-        """Listen, make the nodes and pods if they are not there, write the kubeconfigs."""
+        """Listen, create missing nodes and pods, and write the kubeconfigs."""
         pair = self.authority.issue(
             "kube-apiserver", dns=NAMES, ips=["127.0.0.1"], directory=self.pki, name="apiserver"
         )
@@ -166,7 +166,7 @@ class EmbeddedCluster:
             await maybeDeferred(self._listening.stopListening)
 
     def make(self, group: str, plural: str, namespace: str, item: dict[str, Any]) -> None:
-        """Store an object, status included, unless it is there."""
+        """Create an object with its status unless it exists."""
         resource = self.registry.find(group, "v1", plural)
         if resource is None:
             raise KeyError(plural)

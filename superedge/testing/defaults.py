@@ -1,6 +1,6 @@
-"""What the API server fills in and checks when built-in objects are made. Pure.
+"""Defaults and validation of built-in objects. Pure.
 
-Only what clients rely on: phases, uids, addresses, and the checks that give 422.
+It covers what clients rely on: phases, uids, addresses, and the checks that result in 422.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def timestamp(now: float) -> str:
 
 
 def check(resource: Resource, item: Object) -> None:
-    """Raise APIError 422 for what kube-apiserver would not take."""
+    """Raise APIError 422 for an object that kube-apiserver would refuse."""
     metadata = item["metadata"]
     name = metadata.get("name") or ""
     if not name:
@@ -79,7 +79,7 @@ def _check_definition(resource: Resource, item: Object, name: str) -> None:
 
 
 def prepare(resource: Resource, item: Object, revision: int, now: float) -> None:
-    """Fill in a new object, in place; ``revision`` numbers the addresses given out."""
+    """Set the defaults of a new object in place; ``revision`` determines its addresses."""
     if resource.group == "apiextensions.k8s.io":
         _prepare_definition(item, now)
         return

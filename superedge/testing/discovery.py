@@ -1,4 +1,4 @@
-"""Discovery documents: legacy and aggregated, OpenAPI just deep enough for kubectl, version. Pure."""
+"""Discovery documents (legacy and aggregated), version, and the parts of OpenAPI that kubectl needs. Pure."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def aggregated(registry: Registry, core: bool) -> Document:
 def _aggregated(resource: Resource) -> Document:
     entry: Document = {
         "resource": resource.plural,
-        # Empty group and version: those of the list it is in.
+        # An empty group and version mean those of the enclosing list.
         "responseKind": {"group": "", "version": "", "kind": resource.kind},
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular_name,
@@ -147,7 +147,7 @@ def _aggregated_subresource(sub: Subresource) -> Document:
     return {"subresource": sub.name, "responseKind": kind, "verbs": list(sub.verbs)}
 
 
-# -- OpenAPI: no schemas, only that every resource's PATCH takes fieldValidation and fieldManager ------
+# -- OpenAPI: no schemas, only the parameters fieldValidation and fieldManager of each PATCH ------
 
 
 def _operation(resource: Resource) -> Document:
@@ -198,6 +198,6 @@ def openapi_v3(registry: Registry, group: str, version: str) -> Document | None:
 
 
 def openapi_v2() -> Document:
-    """GET /openapi/v2: valid and empty; clients of today use v3."""
+    """GET /openapi/v2: valid but empty, because current clients use v3."""
     info = {"title": "Kubernetes", "version": VERSION["gitVersion"]}
     return {"swagger": "2.0", "info": info, "paths": {}, "definitions": {}}

@@ -1,4 +1,4 @@
-"""How the embedded API server reaches kubelets: directly, or through an egress proxy.
+"""Connects the embedded API server to kubelets, directly or through an egress proxy.
 
 Source: Kubernetes' EgressSelectorConfiguration, proxy protocol HTTPConnect over a Unix socket.
 """
@@ -19,27 +19,27 @@ from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
 from superedge.net.racing import ATTEMPT_DELAY, Attempt, first_of
-from superedge.net.sockets import peer_of
+from superedge.net.sockets import peer_sockaddr
 from superedge.net.transport import StreamTransport
 
 Connector = Callable[[str, int], IStreamClientEndpoint]
-"""The way to a node's kubelet: node name and port give an endpoint whose transports speak TLS."""
+"""Returns a TLS endpoint for (node name, kubelet port)."""
 
 _MAX_ANSWER = 16 * 1024
 
 
 def direct(reactor: IReactor, tls: ContextSource) -> Connector:
-    """Every kubelet listens on this machine."""
+    """A connector for kubelets that listen on this machine."""
     return lambda node, port: ClientEndpoint(reactor, TCPAddress("127.0.0.1", port), tls, server_name=node)
 
 
 def through(reactor: IReactor, proxy: Address, tls: ContextSource) -> Connector:
-    """Ask ``proxy`` to CONNECT to NODE:PORT, as kube-apiserver does."""
+    """A connector that sends ``CONNECT NODE:PORT`` to ``proxy``, as kube-apiserver does."""
     return lambda node, port: ConnectProxyEndpoint(reactor, proxy, f"{node}:{port}", tls, node)
 
 
 class _Answer(Protocol):
-    """Reads the head of the proxy's answer. The other side of a tunnel does not speak before us."""
+    """Reads the head of the proxy's response. The kubelet sends nothing before the client does."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -56,7 +56,7 @@ class _Answer(Protocol):
 
 
 class ConnectProxyEndpoint(ClientEndpoint):
-    """Dials ``target`` through an HTTP proxy, and speaks TLS with what is there."""
+    """Connects to ``target`` through an HTTP proxy, and begins TLS with it."""
 
     def __init__(
         self, reactor: IReactor, proxy: Address, target: str, tls: ContextSource, server_name: str
@@ -65,16 +65,16 @@ class ConnectProxyEndpoint(ClientEndpoint):
         self._target = target
         self._proxy = proxy
 
-    async def ways(self) -> list[Attempt[socket.socket]]:
+    async def attempts(self) -> list[Attempt[socket.socket]]:
         """The one through the proxy."""
-        reach = await super().ways()
+        reach = await super().attempts()
         return [lambda: Deferred.fromCoroutine(self._through(reach))]
 
     async def _through(self, reach: list[Attempt[socket.socket]]) -> socket.socket:
-        """A socket to the proxy, after its 200."""
+        """A socket to the proxy after its 200 response."""
         sock = await first_of(self._reactor, reach, ATTEMPT_DELAY)
         answer = _Answer()
-        transport = StreamTransport(sock, answer, self._reactor, peer_of(sock))
+        transport = StreamTransport(sock, answer, self._reactor, peer_sockaddr(sock))
         transport.startReading()
         transport.write(f"CONNECT {self._target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         try:

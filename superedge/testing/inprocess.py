@@ -1,6 +1,6 @@
-"""A client whose API server is in this process, on any clock: for simulations and fast tests.
+"""A client with an API server in the same process, on any clock, for simulations and fast tests.
 
-It passes the contract that the real client passes, and goes by the same rules as the embedded server.
+It passes the same contract tests as the real client, and has the rules of the embedded server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from superedge.testing.storage import Compacted, Event, Key, Store, Stored
 
 
 class InProcessAPI:
-    """The server's side. Each request takes ``latency`` seconds, each event as long to reach a watch."""
+    """The server. Each request, and the delivery of each watch event, takes ``latency`` seconds."""
 
     def __init__(self, reactor: IReactorTime, latency: float = 0.0) -> None:
         self.reactor = reactor
@@ -33,13 +33,13 @@ class InProcessAPI:
         self.registry = Registry()
         self.operations = Operations(self.store, self.registry)
         self.writes: dict[str, int] = {}
-        """Requests that changed something, by the resource's plural name."""
+        """Number of writes by the resource's plural name."""
         self._available = True
         self._watches: set[Deferred[None]] = set()
 
     @property
     def available(self) -> bool:
-        """Whether the server answers; assign False to take it away, watches included."""
+        """Whether the server responds. Set it to False to fail all requests and watches."""
         return self._available
 
     @available.setter
@@ -56,7 +56,7 @@ class InProcessAPI:
 
 
 class InProcessClient:
-    """`superedge.kube.client.IKubeClient` on an `InProcessAPI`. Lists come in one page."""
+    """`superedge.kube.client.IKubeClient` on an `InProcessAPI`. Lists have one page."""
 
     def __init__(self, api: InProcessAPI) -> None:
         self._api = api
@@ -69,12 +69,12 @@ class InProcessClient:
         body: object = None,
         content_type: str = "application/json",
     ) -> bytes:
-        """As `IKubeClient` says."""
+        """See `IKubeClient`."""
         await deferLater(self._api.reactor, self._api.latency)
         if not self._api.available:
             raise Unavailable("the API server is away")
         info = parse_request(method.encode(), path.encode(), b"")
-        # What comes in is the server's own from here on, as if it had been sent.
+        # Copy the body, as sending it would.
         item = None if body is None else msgspec.json.decode(msgspec.json.encode(body))
         try:
             answer = self._answer(info, dict(query or {}), item, content_type)
@@ -131,7 +131,7 @@ class InProcessClient:
     async def watch(
         self, path: str, query: Mapping[str, str], seconds: int, on_event: Callable[[WatchEvent], None]
     ) -> None:
-        """As `IKubeClient` says. There are no bookmarks."""
+        """See `IKubeClient`. It sends no bookmarks."""
         api = self._api
         info = parse_request(b"GET", path.encode(), b"")
         resource = self._resource(info)

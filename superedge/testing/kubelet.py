@@ -1,4 +1,4 @@
-"""A kubelet stand-in: the parts of the kubelet's HTTPS interface that need no containers.
+"""A simulated kubelet: the parts of the kubelet's HTTPS API that need no containers.
 
 Source: Kubernetes pkg/kubelet/server, endpoints ``/healthz``, ``/pods``, ``/containerLogs`` and ``/exec``.
 """
@@ -58,7 +58,7 @@ class _Container(Resource):
         self._pods = pods
 
     def pod(self, request: Request) -> str:
-        """The name of the request's pod. Raises LookupError with a sentence for the client."""
+        """The name of the request's pod. Raises LookupError with the client's error message."""
         parts = [part.decode() for part in cast(Any, request).postpath]
         if len(parts) != 3:
             raise LookupError("the path ends with NAMESPACE/POD/CONTAINER")
@@ -90,7 +90,7 @@ class _Root(Resource):
 
 
 class _Logs(_Container):
-    """A line that names pod and node; with ``follow=true`` once a second."""
+    """Sends a line with the names of pod and node; with ``follow=true`` another every second."""
 
     def __init__(self, reactor: IReactor, node: str, pods: PodSource) -> None:
         super().__init__(pods)
@@ -144,9 +144,9 @@ class _Exec(_Container):
 
 
 class KubeletStandIn(Service):
-    """Serves one node's kubelet paths; clients need a certificate of ``client_ca``.
+    """Serves one node's kubelet API; clients need a certificate from ``client_ca``.
 
-    ``pods`` gives the pods that run on the node, as API objects.
+    ``pods`` returns the objects of the pods on the node.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class KubeletStandIn(Service):
         self._listening = port
 
     def stopService(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         super().stopService()
         if self._listening is not None:
             self._listening.stopListening()

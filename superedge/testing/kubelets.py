@@ -1,7 +1,7 @@
-"""Subresources that lead to a kubelet: pod logs, exec, attach and port-forward, node proxy.
+"""Subresources that a kubelet serves: pod logs, exec, attach and port-forward, node proxy.
 
-The request goes to the node's kubelet with its path translated; from there on bytes pass both ways
-unread, whatever protocol the two ends change to.
+The request is sent to the node's kubelet with a translated path. After that, bytes are forwarded in both
+directions unchanged, in any protocol.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OWN_HEADERS = frozenset({b"authorization", b"content-length", b"transfer-encodi
 
 
 class _Paused(Protocol):
-    """Holds a connection until it is spliced."""
+    """The protocol of a connection before it is spliced."""
 
     transport: Any
 
@@ -73,7 +73,7 @@ def pod_target(pod: Object, subresource: str, query: list[tuple[str, str]]) -> s
 
 
 def request_head(request: Request, target: str, host: str, size: int) -> bytes:
-    """The request as the kubelet is to get it, up to its body; credentials stay here."""
+    """The head of the request to the kubelet, without the client's credentials."""
     lines = [b"%s %s HTTP/1.1" % (request.method, target.encode()), b"Host: " + host.encode()]
     upgrade = request.requestHeaders.hasHeader("upgrade")
     for name, values in request.requestHeaders.getAllRawHeaders():
@@ -82,7 +82,7 @@ def request_head(request: Request, target: str, host: str, size: int) -> bytes:
             continue
         lines += [name + b": " + value for value in values]
     if not upgrade:
-        # The connection is this request's alone: its end ends the answer.
+        # The connection is for this request only, and may end the response.
         lines.append(b"Connection: close")
     if size:
         lines.append(b"Content-Length: %d" % size)
@@ -90,7 +90,7 @@ def request_head(request: Request, target: str, host: str, size: int) -> bytes:
 
 
 class KubeletProxy:
-    """Serves the subresources; ``connector`` is the way to the nodes."""
+    """Serves the subresources; ``connector`` connects to the nodes."""
 
     def __init__(self, operations: Operations, connector: Connector) -> None:
         self._operations = operations
@@ -99,9 +99,9 @@ class KubeletProxy:
     async def __call__(
         self, request: Request, item: Object, resource: Resource, subresource: str, further: str
     ) -> NoReturn:
-        """Never returns: the client's connection is spliced to the kubelet's, and goes with it.
+        """Splice the client's connection to the kubelet's. Never returns.
 
-        Raises APIError when there is no way to the kubelet.
+        Raises APIError when the kubelet cannot be reached.
         """
         if resource.plural == "nodes":
             node = item["metadata"]["name"]
@@ -125,7 +125,7 @@ class KubeletProxy:
         kubelet.transport.write(request_head(request, target, f"{node}:{port}", len(body)) + body)
         ended = splice(transport, kubelet.transport)
         ended.addCallback(lambda _: http.connectionLost(Failure(ConnectionDone())))
-        # The request's end cancels this call, so nothing more is written to it.
+        # The end of the request cancels this call, so nothing more is written to the request.
         await Deferred()
         raise AssertionError
 

@@ -1,6 +1,6 @@
-"""``python -m superedge.testing.link PORT:TARGET_PORT ...``: the link between a site and the cloud.
+"""``python -m superedge.testing.link PORT:TARGET_PORT ...`` simulates the link between a site and the cloud.
 
-A relay on loopback. Killing it is pulling the cable: connections break and new ones are refused.
+It is a relay on loopback. Killing it interrupts the link: connections break, and new ones are refused.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from superedge.net.splice import splice
 
 
 class _Waiting(Protocol):
-    """Holds a connection until both sides are there."""
+    """The protocol of a connection before both sides are connected."""
 
     def connectionMade(self) -> None:
         cast(Any, self.transport).pauseProducing()
 
 
 class _Relay(Factory):
-    """Joins each connection to one of its own to the target."""
+    """Splices each connection to a new one to the target."""
 
     noisy = False
 
@@ -35,7 +35,6 @@ class _Relay(Factory):
         self._target = ClientEndpoint(reactor, TCPAddress("127.0.0.1", target))
 
     def buildProtocol(self, addr: Any) -> Protocol:
-        """Called by Twisted."""
         protocol = _Waiting()
         Deferred.fromCoroutine(self._join(protocol))
         return protocol

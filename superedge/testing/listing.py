@@ -1,4 +1,4 @@
-"""LIST by its query parameters: resourceVersion, its match, limit and continue. Pure.
+"""LIST with the parameters resourceVersion, resourceVersionMatch, limit and continue. Pure.
 
 Source: Kubernetes API concepts, "Resource versions" and "Retrieving large results sets in chunks".
 """
@@ -24,7 +24,7 @@ class _Token(msgspec.Struct, omit_defaults=True):
 
 
 class Page(NamedTuple):
-    """What LIST answers."""
+    """The result of a list."""
 
     items: list[Stored]
     metadata: Object
@@ -56,14 +56,14 @@ def list_page(
     query: Mapping[str, str],
     selected: Predicate | None,
 ) -> Page:
-    """Answer a list. Raises APIError 400, 410, 422 or 504."""
+    """Execute a list. Raises APIError 400, 410, 422 or 504."""
     limit = parse_version(query.get("limit") or "0")
     revision, after = _position(store, query, limit)
     try:
         items = store.snapshot(collection, namespace, revision)
     except Compacted as problem:
         if after is not None:
-            # The client may go on with what is there now, if it can live with that.
+            # The client may continue with the current objects, an inconsistent list.
             raise errors.expired(
                 "The provided continue parameter is too old to display a consistent list result. You can "
                 "start a new list without the continue parameter, or use the continue token in this response "

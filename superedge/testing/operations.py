@@ -1,4 +1,4 @@
-"""The writing verbs on stored objects: create, update, patch, apply, delete. Pure: time is an argument."""
+"""The verbs that write: create, update, patch, apply, delete. Pure: time is an argument."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """Query parameters of a write; ``manager`` is the field manager, ``now`` seconds since the epoch."""
+    """The options of a write; ``manager`` is the field manager, ``now`` is Unix time."""
 
     now: float
     manager: str = "unknown"
@@ -37,7 +37,7 @@ class WriteOptions:
 
 
 def collection_of(resource: Resource) -> Collection:
-    """Where its objects are kept."""
+    """The collection in the store."""
     return Collection(resource.group, resource.plural)
 
 
@@ -49,14 +49,14 @@ class Operations:
         self.registry = registry
 
     def read(self, resource: Resource, key: Key) -> Stored:
-        """The object now, or 404."""
+        """The current object."""
         stored = self.store.get(collection_of(resource), key)
         if stored is None:
             raise errors.not_found(resource.group, resource.plural, key.name)
         return stored
 
     def create(self, resource: Resource, namespace: str, item: Any, options: WriteOptions) -> Object:
-        """Store a new object; its name may be made from generateName."""
+        """Create an object, whose name may be generated from generateName."""
         item = self._accepted(resource, namespace, item)
         metadata = item["metadata"]
         if metadata.get("resourceVersion"):
@@ -101,7 +101,7 @@ class Operations:
         options: WriteOptions,
         subresource: str = "",
     ) -> tuple[Object, bool]:
-        """Patch the object; an apply patch makes it when it is not there. Tells whether it was made."""
+        """Patch the object, or create it by an apply patch. Returns (object, whether it was created)."""
         if kind == APPLY_PATCH:
             return self._apply(resource, key, patch, options, subresource)
         live = self.read(resource, key)
@@ -132,7 +132,7 @@ class Operations:
     def delete(
         self, resource: Resource, key: Key, options: Any, now: float, dry_run: bool = False
     ) -> tuple[Object, bool]:
-        """Remove the object, or mark it while finalizers hold it; tells whether it is gone."""
+        """Delete the object, or mark it if it has finalizers. Returns (object, whether it was deleted)."""
         stored = self.read(resource, key)
         preconditions = (options or {}).get("preconditions") or {}
         metadata = stored.object["metadata"]
@@ -162,7 +162,7 @@ class Operations:
         now: float,
         dry_run: bool = False,
     ) -> list[Object]:
-        """Delete all that match; the objects deleted."""
+        """Delete all objects that match. Returns them."""
         stored = self.store.snapshot(collection_of(resource), namespace)
         chosen = [item for item in stored if selected is None or selected(item.object)]
         return [self.delete(resource, item.key, options, now, dry_run)[0] for item in chosen]
@@ -170,7 +170,7 @@ class Operations:
     # -- inside
 
     def _accepted(self, resource: Resource, namespace: str, item: Any) -> Object:
-        """A copy that is of the right kind and in the right namespace."""
+        """A copy whose kind and namespace have been checked and completed."""
         if not isinstance(item, dict) or not isinstance(item.get("metadata", {}), dict | None):
             raise errors.bad_request("the body of the request is not a Kubernetes object")
         item = copy.deepcopy(item)

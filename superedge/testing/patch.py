@@ -1,6 +1,6 @@
 """JSON patch (RFC 6902), JSON merge patch (RFC 7386) and strategic merge patch. Pure.
 
-All return a new document and leave their arguments alone. Bad patches raise PatchError.
+All functions return a new document and do not change their arguments. Invalid patches raise PatchError.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ _MISSING = object()
 
 
 class PatchError(SuperEdgeError):
-    """A patch that is malformed or does not fit the document."""
+    """The patch is malformed or cannot be applied to the document."""
 
 
 # -- JSON patch ----------------------------------------------------------------------------------
 
 
 def json_patch(document: Any, operations: Any) -> Any:
-    """Apply the operations in order, all or none."""
+    """Apply all operations in order, or none."""
     if not isinstance(operations, list):
         raise PatchError("a JSON patch is a list of operations")
     result = copy.deepcopy(document)
@@ -159,7 +159,7 @@ _SETS = frozenset({"finalizers"})
 def merge_keys(field: str, items: list[Any]) -> tuple[str, ...]:
     """The keys that identify an item of the built-in list ``field``; empty for an atomic list.
 
-    Ports are told apart by what their items hold: a container's by containerPort, a service's by port.
+    The fields of their items distinguish ports: a container's have containerPort, a service's have port.
     """
     first = items[0] if items else None
     if not isinstance(first, dict):
@@ -179,7 +179,7 @@ def is_set(field: str) -> bool:
 
 def strategic_merge_patch(document: Any, patch: Any) -> Any:
     """A merge patch whose well-known lists merge by key; ``$patch``, ``$retainKeys`` and
-    ``$deleteFromPrimitiveList`` are honoured, ``$setElementOrder`` orders merged lists.
+    ``$deleteFromPrimitiveList`` are supported; ``$setElementOrder`` orders merged lists.
     """
     if not isinstance(patch, dict):
         return copy.deepcopy(patch)

@@ -1,6 +1,6 @@
-"""Bodies in Kubernetes' protobuf, of the few kinds that kubectl's commands send so. Pure.
+"""Decodes the few kinds that kubectl's commands send in protobuf. Pure.
 
-Only the kinds and fields named here are decoded; anything else is 415 rather than half understood.
+It refuses bodies with kinds or fields that are not listed here, which results in 415.
 Sources: Kubernetes API concepts, "Kubernetes Protobuf encoding"; the generated.proto of each group.
 """
 
@@ -17,11 +17,11 @@ from superedge.kube.wire import BYTES, VARINT, read_varint, walk
 
 
 class ProtobufError(SuperEdgeError):
-    """A body that cannot be decoded, or that has more in it than is known here."""
+    """The body is invalid, or has a kind or field that is not supported."""
 
 
 class _Field(NamedTuple):
-    """``decode`` takes the wire's value; ``form`` tells how values of a repeated field are joined."""
+    """``decode`` converts the encoded value; ``form`` is how the values of a repeated field are combined."""
 
     name: str
     decode: Callable[[Any], Any]
@@ -55,7 +55,7 @@ def _message(fields: dict[int, _Field]) -> Callable[[bytes], dict[str, Any]]:
         for number, raw in _fields(data):
             field = fields.get(number)
             if field is None:
-                if raw:  # what is empty says nothing
+                if raw:  # an empty value is the default
                     raise ProtobufError(f"field {number} is not known here")
                 continue
             value = field.decode(raw)
@@ -142,7 +142,7 @@ _UNKNOWN = _message({1: _Field("type", _TYPE), 2: _Field("raw", bytes)})
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """The object of a body. Raises ProtobufError."""
+    """The object in a body. Raises ProtobufError."""
     if not body.startswith(MAGIC):
         raise ProtobufError("the body does not begin as Kubernetes' protobuf does")
     try:

@@ -1,4 +1,4 @@
-"""``exec`` over a WebSocket, with a command that echoes.
+"""``exec`` over a WebSocket, for commands that echo.
 
 Source: Kubernetes, subprotocols v4.channel.k8s.io and v5.channel.k8s.io: the first byte of each binary
 message is its channel; in v5 a message on channel 255 says which channel ends.
@@ -21,7 +21,7 @@ STDIN, STDOUT, STDERR, ERROR, END = 0, 1, 2, 3, 255
 
 
 def outcome(code: int) -> bytes:
-    """The Status of a command's end, for the error channel."""
+    """The Status of a command's exit code, for the error channel."""
     if code == 0:
         return json.dumps({"metadata": {}, "status": "Success"}).encode()
     causes = [{"reason": "ExitCode", "message": str(code)}]
@@ -36,9 +36,9 @@ def outcome(code: int) -> bytes:
 
 
 class EchoCommand(Protocol):
-    """Runs one command: ``echo ARGUMENT...`` or ``cat``; with ``stdin`` both give back what they get.
+    """Runs ``echo ARGUMENT...`` or ``cat``; with ``stdin``, both echo their input.
 
-    ``http`` is the protocol that had the connection before and hears of its end.
+    ``http`` is the connection's earlier protocol, whose ``connectionLost`` is called at the end.
     """
 
     def __init__(self, command: Sequence[str], stdin: bool, http: IProtocol) -> None:
@@ -50,7 +50,7 @@ class EchoCommand(Protocol):
         self.transport: Any
 
     def connectionMade(self) -> None:
-        """Run it."""
+        """Run the command."""
         name = self._command[0] if self._command else ""
         if name not in ("echo", "cat"):
             self._send(STDERR, f"{name}: not found\n".encode())
@@ -62,7 +62,7 @@ class EchoCommand(Protocol):
             self._end(0)
 
     def dataReceived(self, data: bytes) -> None:
-        """Handle what the client sends; a broken client loses its connection."""
+        """Process the client's messages. A protocol error closes the connection."""
         try:
             messages = self._reader.feed(data)
         except websocket.WebSocketError as problem:
@@ -98,5 +98,5 @@ class EchoCommand(Protocol):
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The client is gone."""
+        """Tell the HTTP protocol."""
         self._http.connectionLost(reason)

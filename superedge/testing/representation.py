@@ -1,4 +1,4 @@
-"""What an answer looks like: objects, Tables or PartialObjectMetadata, as Accept asks. Pure."""
+"""Encodes responses as objects, Tables or PartialObjectMetadata, depending on Accept. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _encode = msgspec.json.encode
 
 
 def accepted(header: str) -> list[tuple[str, dict[str, str]]]:
-    """Media types of an Accept header in the order given, with their parameters."""
+    """The media types of an Accept header in its order, with their parameters."""
     found = []
     for part in header.split(","):
         kind, *parameters = [text.strip() for text in part.split(";")]
@@ -28,7 +28,7 @@ def accepted(header: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def negotiate(header: str) -> Form:
-    """The form asked for. Raises APIError 406 when JSON will not do."""
+    """The preferred form. Raises APIError 406 when JSON is not accepted."""
     for kind, parameters in accepted(header):
         if kind not in ("application/json", "*/*", "application/*"):
             continue
@@ -44,7 +44,7 @@ def negotiate(header: str) -> Form:
 
 
 class Representation:
-    """Renders the objects of one resource for one request; ``include`` is Table's includeObject."""
+    """Encodes the objects of one resource for one request; ``include`` is a Table's includeObject."""
 
     def __init__(self, resource: Resource, form: Form, include: str, now: float) -> None:
         self._resource = resource
@@ -56,7 +56,7 @@ class Representation:
         self._prefix = _encode(head)[:-1] + b","
 
     def one(self, item: Object) -> bytes:
-        """An answer with one object."""
+        """The response with one object."""
         return _encode(self._one(item))
 
     def _one(self, item: Object) -> Object:
@@ -74,7 +74,7 @@ class Representation:
         return {**item, "apiVersion": self._resource.api_version}
 
     def list(self, items: Sequence[Stored], metadata: Object) -> bytes:
-        """An answer with a list."""
+        """The response with a list."""
         resource = self._resource
         if self._form == "table":
             rows = [tables.row(resource, item.object, self._now, self._include) for item in items]
@@ -87,9 +87,9 @@ class Representation:
         return b"".join([_encode(head)[:-1], b',"items":[', b",".join(listed), b"]}"])
 
     def _item(self, item: Stored) -> bytes:
-        """An item of a built-in list: its kind is the list's and not said again."""
+        """An item of a list of built-in objects, which has no kind of its own."""
         prefix = self._prefix
-        if item.json.startswith(prefix):  # as everything that came in through a write
+        if item.json.startswith(prefix):  # always, for objects that were written by a request
             return b"{" + item.json[len(prefix) :]
         return _encode(
             {key: value for key, value in item.object.items() if key not in ("kind", "apiVersion")}
@@ -118,7 +118,7 @@ class Representation:
         return tables.table([*rows], definitions, metadata)
 
     def bookmark(self, revision: int, initial_events_end: bool) -> bytes:
-        """The line that says: everything up to ``revision`` has been sent."""
+        """A BOOKMARK line with ``revision``."""
         annotations = {INITIAL_EVENTS_END: "true"} if initial_events_end else None
         metadata: Object = {"resourceVersion": str(revision), "creationTimestamp": None}
         if annotations:
@@ -132,5 +132,5 @@ class Representation:
         return self.line("BOOKMARK", item)
 
     def line(self, kind: str, item: Object) -> bytes:
-        """An event with any object, e.g. a Status."""
+        """An event line with any object, such as a Status."""
         return _encode({"type": kind, "object": item}) + b"\n"

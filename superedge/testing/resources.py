@@ -1,7 +1,6 @@
-"""The resources an embedded API server knows: a table of built-in ones, and those of CRDs.
+"""The resources that the embedded API server serves: built-in ones, and those of CRDs.
 
-A CustomResourceDefinition is registered by ``Registry.register`` when it is stored; its resource is
-then served and listed in discovery.
+``Registry.register`` is called when a CustomResourceDefinition is stored.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update
 
 @dataclass(frozen=True, slots=True)
 class Subresource:
-    """What follows an object's name in the path; ``kind`` is of what it takes and gives."""
+    """A subresource; ``kind`` is that of its request and response bodies."""
 
     name: str
     kind: str
@@ -28,9 +27,9 @@ class Subresource:
 class Resource:
     """One served resource in one version.
 
-    ``status`` tells that status is its own subresource, ``generation`` that metadata.generation counts
-    changes of spec, ``returned`` that DELETE answers with the object instead of a Status,
-    ``virtual`` that POST answers at once and nothing is stored (reviews).
+    ``status``: it has a status subresource. ``generation``: metadata.generation counts changes of spec.
+    ``returned``: DELETE returns the object instead of a Status. ``virtual``: POST returns a result and stores
+    nothing (reviews).
     """
 
     group: str
@@ -57,21 +56,20 @@ class Resource:
 
     @property
     def list_kind(self) -> str:
-        """The kind of its lists."""
         return f"{self.kind}List"
 
     @property
     def singular_name(self) -> str:
-        """The name of one, lower case."""
+        """The singular name in lower case."""
         return self.singular or self.kind.lower()
 
     @property
     def verbs(self) -> tuple[str, ...]:
-        """What may be done with it."""
+        """The supported verbs."""
         return ("create",) if self.virtual else VERBS
 
     def all_subresources(self) -> tuple[Subresource, ...]:
-        """With status, if it has one."""
+        """The subresources including status."""
         if not self.status:
             return self.subresources
         return (*self.subresources, Subresource("status", self.kind, ("get", "patch", "update")))
@@ -89,7 +87,7 @@ _ALL = ("all",)
 
 
 def builtin() -> Iterator[Resource]:
-    """Every built-in resource."""
+    """All built-in resources."""
     core = [
         Resource("", "v1", "configmaps", "ConfigMap", short=("cm",)),
         Resource("", "v1", "endpoints", "Endpoints", short=("ep",)),
@@ -254,7 +252,7 @@ class Registry:
         return self._versions.get((group, version), {}).get(plural)
 
     def in_version(self, group: str, version: str) -> list[Resource] | None:
-        """Everything of a group version, or None when there is no such version."""
+        """All resources of a group version; None when there is no such version."""
         found = self._versions.get((group, version))
         return None if found is None else sorted(found.values(), key=lambda resource: resource.plural)
 
@@ -271,13 +269,13 @@ class Registry:
             yield from resources.values()
 
     def register(self, definition: dict[str, Any]) -> None:
-        """Serve what a CustomResourceDefinition defines, and no longer what it defined before."""
+        """Serve the versions in a CustomResourceDefinition, replacing those of an earlier state."""
         self.unregister(definition)
         for resource in custom(definition):
             self._add(resource)
 
     def unregister(self, definition: dict[str, Any]) -> None:
-        """Serve the custom resource no more."""
+        """Stop serving the custom resource."""
         group, plural = definition["spec"]["group"], definition["spec"]["names"]["plural"]
         for key in [key for key in self._versions if key[0] == group]:
             self._versions[key].pop(plural, None)

@@ -1,4 +1,4 @@
-"""Requests that are answered and not stored: access reviews, token reviews, token requests. Pure."""
+"""Resources that are not stored: access reviews, token reviews, token requests. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Object = dict[str, Any]
 def review(
     resource: Resource, body: Object, user: User, authorizer: Authorizer, tokens: Tokens, now: float
 ) -> Object:
-    """The answer to a posted review."""
+    """The response to a posted review."""
     spec = body.get("spec") or {}
     answer = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": {}, "spec": spec}
     if resource.kind == "SelfSubjectReview":
@@ -46,7 +46,7 @@ def _token_status(token: str, tokens: Tokens, now: float) -> Object:
 
 
 def token_request(body: Object, account: Object, tokens: Tokens, now: float) -> Object:
-    """The answer to POST serviceaccounts/NAME/token."""
+    """The response to POST serviceaccounts/NAME/token."""
     spec = dict(body.get("spec") or {})
     seconds = spec.setdefault("expirationSeconds", 3600)
     audiences = spec.get("audiences") or []

@@ -1,4 +1,4 @@
-"""Label and field selectors, from their query parameters to predicates over objects. Pure.
+"""Parses label and field selectors into predicates over objects. Pure.
 
 Sources: Kubernetes "Labels and Selectors" and "Field Selectors".
 """
@@ -92,7 +92,7 @@ def _field(item: dict[str, Any], path: list[str], default: Any) -> str:
 
 
 def single_name(text: str) -> str | None:
-    """The name in ``metadata.name=NAME``, when the selector asks for that one object."""
+    """NAME, if the selector is ``metadata.name=NAME``."""
     for term in text.split(","):
         key, found, value = term.replace("==", "=").partition("=")
         if found and key == "metadata.name":
@@ -101,7 +101,7 @@ def single_name(text: str) -> str | None:
 
 
 def both(first: Predicate | None, second: Predicate | None) -> Predicate | None:
-    """The conjunction; None stands for everything."""
+    """The conjunction of two predicates; None selects everything."""
     if first is None or second is None:
         return first or second
     return lambda item: first(item) and second(item)

@@ -1,4 +1,4 @@
-"""Failures of an API call, shaped as `metav1.Status` the way kube-apiserver words them.
+"""Errors of API calls as `metav1.Status`, with kube-apiserver's texts.
 
 Source: Kubernetes API conventions, "Response Status Kind".
 """
@@ -15,7 +15,7 @@ Cause = dict[str, str]
 
 
 class APIError(SuperEdgeError):
-    """An answer other than success: HTTP ``code``, machine-readable ``reason``, one sentence."""
+    """An error response: HTTP ``code``, machine-readable ``reason``, one sentence."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ def already_exists(group: str, plural: str, name: str) -> APIError:
 
 
 def conflict(group: str, plural: str, name: str, why: str = "", causes: Sequence[Cause] = ()) -> APIError:
-    """409: somebody else changed the object, or owns the field."""
+    """409: the object has changed, or another manager owns the field."""
     why = why or (
         "the object has been modified; please apply your changes to the latest version and try again"
     )
@@ -108,7 +108,7 @@ def bad_request(message: str) -> APIError:
 
 
 def unauthorized() -> APIError:
-    """401: the credentials shown are not known here."""
+    """401: the credentials are unknown."""
     return APIError(401, "Unauthorized", "Unauthorized")
 
 
@@ -127,13 +127,13 @@ def method_not_allowed() -> APIError:
 
 
 def not_acceptable(accepted: Sequence[str]) -> APIError:
-    """406: nothing in Accept can be made."""
+    """406: no media type in Accept is supported."""
     message = f"only the following media types are accepted: {', '.join(accepted)}"
     return APIError(406, "NotAcceptable", message)
 
 
 def unsupported_media_type(accepted: Sequence[str], why: str = "") -> APIError:
-    """415: the body's format is not understood."""
+    """415: the body's media type is not supported."""
     message = (
         f"the body of the request was in an unknown format{why and f' ({why})'} - "
         f"accepted media types include: {', '.join(accepted)}"
@@ -142,7 +142,7 @@ def unsupported_media_type(accepted: Sequence[str], why: str = "") -> APIError:
 
 
 def expired(message: str, continue_token: str = "") -> APIError:
-    """410: the history asked for is compacted. A list may go on, inconsistently, from the token."""
+    """410: the version is compacted. A list may continue from the token, inconsistently."""
     return APIError(410, "Expired", message, metadata={"continue": continue_token} if continue_token else {})
 
 
@@ -152,7 +152,7 @@ def too_old(asked: int, oldest: int) -> APIError:
 
 
 def too_large(asked: int, current: int) -> APIError:
-    """504: a resourceVersion from the future."""
+    """504: the resourceVersion is higher than the current one."""
     causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
     message = f"Timeout: Too large resource version: {asked}, current: {current}"
     return APIError(504, "Timeout", message, {"causes": causes, "retryAfterSeconds": 1})

@@ -1,7 +1,7 @@
 """A versioned object store: one revision counter, a bounded history, watch fan-out. Pure.
 
-The revision grows by one with each change, as etcd's does, and is the resourceVersion of everything
-that is read. Objects given to the store or taken from it are shared: never change them in place.
+Each change increments the revision, as in etcd; it is the resourceVersion of all results. Objects are shared
+with the store: never change them in place.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
 
 class Collection(NamedTuple):
-    """All objects of one resource, whatever their version and namespace."""
+    """The objects of one resource in all versions and namespaces."""
 
     group: str
     plural: str
 
 
 class Key(NamedTuple):
-    """Where an object is; ``namespace`` is empty for cluster-scoped ones. Lists are in key order."""
+    """The key of an object; ``namespace`` is empty if it is cluster-scoped. Lists are in key order."""
 
     namespace: str
     name: str
@@ -45,7 +45,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change; ``previous`` is what was there before it. For DELETED ``stored`` is the last state."""
+    """One change; ``previous`` is the object before it. For DELETED, ``stored`` is the last state."""
 
     type: EventType
     revision: int
@@ -55,7 +55,7 @@ class Event:
 
 
 class Compacted(Exception):
-    """The history needed is no longer there; ``oldest`` is the first revision to watch from."""
+    """The requested history is compacted; ``oldest`` is the first revision that can be watched."""
 
     def __init__(self, oldest: int) -> None:
         super().__init__(f"compacted before {oldest}")
@@ -66,7 +66,7 @@ Listener = Callable[[Event], None]
 
 
 class Subscription:
-    """A listener's place in the fan-out."""
+    """A registered listener."""
 
     def __init__(self, listeners: list[Subscription], callback: Listener) -> None:
         self._listeners = listeners
@@ -74,13 +74,13 @@ class Subscription:
         listeners.append(self)
 
     def cancel(self) -> None:
-        """Hear nothing more."""
+        """Unregister the listener."""
         if self in self._listeners:
             self._listeners.remove(self)
 
 
 class Store:
-    """``history`` changes are kept for watches, continued lists and exact reads of the past."""
+    """Keeps the last ``history`` changes for watches, continued lists and reads of past versions."""
 
     def __init__(self, history: int = 10_000, revision: int = 1) -> None:
         self.revision = revision
@@ -92,15 +92,15 @@ class Store:
 
     @property
     def oldest(self) -> int:
-        """The lowest revision whose following changes are all still known."""
+        """The lowest revision after which all changes are in the history."""
         return self._oldest
 
     def get(self, collection: Collection, key: Key) -> Stored | None:
-        """The object now."""
+        """The current object."""
         return self._objects.get(collection, {}).get(key)
 
     def put(self, collection: Collection, key: Key, item: Object) -> Stored:
-        """Store ``item``, which becomes the store's; its resourceVersion is set here."""
+        """Store ``item`` and set its resourceVersion. The caller must not change it afterwards."""
         objects = self._objects.setdefault(collection, {})
         previous = objects.get(key)
         self.revision += 1
@@ -111,7 +111,7 @@ class Store:
         return stored
 
     def delete(self, collection: Collection, key: Key) -> Stored:
-        """Remove the object, which must be there; the result carries the revision of its removal."""
+        """Delete the object, which must exist. The result has the revision of the deletion."""
         previous = self._objects[collection].pop(key)
         self.revision += 1
         item = copy.deepcopy(previous.object)
@@ -123,9 +123,9 @@ class Store:
     def snapshot(
         self, collection: Collection, namespace: str = "", revision: int | None = None
     ) -> list[Stored]:
-        """All objects in key order, of one namespace or of all (``""``), now or as of ``revision``.
+        """All objects of one namespace or of all (``""``) in key order, now or as of ``revision``.
 
-        Raises Compacted when the history does not reach back that far.
+        Raises Compacted when the history does not include ``revision``.
         """
         objects = self._objects.get(collection, {})
         if revision is not None and revision < self.revision:
@@ -144,18 +144,18 @@ class Store:
         return [event for event in self._after(revision) if event.collection == collection]
 
     def subscribe(self, collection: Collection | None, callback: Listener) -> Subscription:
-        """Call back with each later change of ``collection``, or of everything when it is None."""
+        """Call ``callback`` with each later change of ``collection``, or of all collections if None."""
         return Subscription(self._listeners.setdefault(collection, []), callback)
 
     def compact(self, revision: int | None = None) -> None:
-        """Forget the history up to ``revision``, by default all of it."""
+        """Drop the history up to ``revision``, or all of it."""
         until = self.revision if revision is None else revision
         while self._events and self._events[0].revision <= until:
             self._oldest = self._events.popleft().revision
         self._oldest = max(self._oldest, min(until, self.revision))
 
     def restore(self, revision: int, objects: list[tuple[Collection, Object]]) -> None:
-        """Begin with ``objects`` as of ``revision``, with no history before it."""
+        """Replace all objects by those as of ``revision``, without earlier history."""
         self.revision = self._oldest = revision
         for collection, item in objects:
             metadata = item["metadata"]

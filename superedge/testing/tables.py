@@ -1,4 +1,4 @@
-"""`meta.k8s.io/v1 Table`: what ``kubectl get`` prints. Pure: time is an argument."""
+"""Encodes `meta.k8s.io/v1 Table`, which ``kubectl get`` prints. Pure: time is an argument."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _columns(*names: str, wide: Iterable[str] = ()) -> list[dict[str, Any]]:
 
 
 def age(item: Object, now: float, field: str = "creationTimestamp") -> str:
-    """A short span such as ``5m10s``, as kubectl prints it."""
+    """A duration such as ``5m10s``, as kubectl prints it."""
     return kube_age(item["metadata"].get(field), now)
 
 
@@ -186,7 +186,7 @@ def columns(resource: Resource) -> list[dict[str, Any]]:
 
 
 def row(resource: Resource, item: Object, now: float, include: str) -> dict[str, Any]:
-    """One row; ``include`` is None, Metadata or Object: what of the object goes along."""
+    """One row; ``include`` (None, Metadata or Object) is the part of the object in it."""
     printer = _PRINTERS.get((resource.group, resource.plural))
     cells: Row
     if printer:

@@ -1,4 +1,4 @@
-"""Taking the connection of a request away from twisted.web, to go on with raw bytes."""
+"""Takes over the connection of a twisted.web request, for another protocol."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from twisted.web.http import Request
 
 
 def take_over(request: Request) -> tuple[Any, IProtocol]:
-    """The connection's transport and its HTTP protocol, which is to hear nothing more but its end.
+    """The connection's transport and its HTTP protocol.
 
-    The caller replaces ``transport.protocol`` and, when the connection is lost, calls
-    ``connectionLost`` of the HTTP protocol: that ends the request.
+    The caller replaces ``transport.protocol``. When the connection is lost, it calls ``connectionLost`` of
+    the HTTP protocol, which ends the request.
     """
     transport: Any = cast(Any, request.channel).transport
     transport.unregisterProducer()

@@ -1,4 +1,4 @@
-"""WATCH: from its query parameters to a stream of lines on a request.
+"""WATCH: writes events as lines of a response.
 
 Source: Kubernetes API concepts, "Efficient detection of changes", "Watch bookmarks", "Streaming lists".
 """
@@ -21,12 +21,12 @@ from superedge.testing.selectors import Predicate
 from superedge.testing.storage import Collection, Compacted, Event, Store, Subscription
 
 MAX_QUEUED = 1000
-"""Lines a client may be behind before its watch is ended, as kube-apiserver does with slow watchers."""
+"""Lines that may wait for a client before its watch ends, as kube-apiserver ends slow watches."""
 
 
 @implementer(IPushProducer)
 class Watch:
-    """One client's watch; ``done`` fires when it has ended and the request may be finished."""
+    """One client's watch; ``done`` fires when it has ended and the request can be finished."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Watch:
         self.done: Deferred[None] = Deferred(lambda _: self._stop())
 
     def start(self, query: Mapping[str, str]) -> None:
-        """Send what is there to send and go on. Raises APIError before anything is written."""
+        """Send the initial events and begin to watch. Raises APIError before anything is written."""
         version, initial = query.get("resourceVersion", ""), query.get("sendInitialEvents", "")
         match = query.get("resourceVersionMatch", "")
         self._check(initial, match)
@@ -124,7 +124,7 @@ class Watch:
         self._end()
 
     def _changed(self, event: Event) -> None:
-        """A change as this watch's selectors see it: objects enter and leave what is selected."""
+        """Send a change as the selectors see it: an object may enter or leave the selection."""
         stored = event.stored
         if self._namespace and stored.key.namespace != self._namespace:
             return
@@ -158,26 +158,26 @@ class Watch:
         self._queue.clear()
 
     def _end(self) -> None:
-        """Finish the answer in order; the client is expected to watch again."""
+        """End the response normally; the client will watch again."""
         if not self._ended:
             self._stop()
             self._request.unregisterProducer()
             self.done.callback(None)
 
     def pauseProducing(self) -> None:
-        """The client does not keep up: queue."""
+        """Queue lines: the client does not keep up."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """Send what has queued up."""
+        """Send the queued lines."""
         self._paused = False
         while self._queue and not self._paused:
             self._request.write(self._queue.popleft())
 
     def stopProducing(self) -> None:
-        """The client is gone."""
+        """The client closed the connection."""
         self._stop()
 
     def end(self) -> None:
-        """End it from outside: the server stops."""
+        """End the watch because the server stops."""
         self._end()

@@ -13,14 +13,14 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 NORMAL, PROTOCOL_ERROR, TOO_BIG = 1000, 1002, 1009
 
 MAX_MESSAGE = 1024 * 1024
-"""Bytes of one message that a reader accepts unless told otherwise."""
+"""Default maximum bytes of a message."""
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _FINAL, _MASKED, _CONTROL = 0x80, 0x80, 0x08
 
 
 class WebSocketError(SuperEdgeError):
-    """The peer broke the protocol; ``code`` is for the close frame."""
+    """The peer violated the protocol; ``code`` is for the close frame."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -28,19 +28,19 @@ class WebSocketError(SuperEdgeError):
 
 
 class Message(NamedTuple):
-    """A whole data message or a control frame."""
+    """A complete data message or a control frame."""
 
     opcode: int
     payload: bytes
 
 
 def accept_key(key: bytes) -> bytes:
-    """The Sec-WebSocket-Accept that answers a Sec-WebSocket-Key."""
+    """The Sec-WebSocket-Accept for a Sec-WebSocket-Key."""
     return base64.b64encode(hashlib.sha1(key + _GUID).digest())
 
 
 def encode(opcode: int, payload: bytes, mask: bytes | None = None) -> bytes:
-    """One final frame; clients give a ``mask`` of four bytes."""
+    """One final frame; clients pass a ``mask`` of four bytes."""
     size = len(payload)
     masked = _MASKED if mask is not None else 0
     if size < 126:
@@ -53,19 +53,19 @@ def encode(opcode: int, payload: bytes, mask: bytes | None = None) -> bytes:
 
 
 def close_payload(code: int, reason: str = "") -> bytes:
-    """What a close frame carries."""
+    """The payload of a close frame."""
     return struct.pack("!H", code) + reason.encode()[:123]
 
 
 def apply_mask(payload: bytes, mask: bytes) -> bytes:
-    """Mask, or take the mask away again."""
+    """Apply or remove a mask."""
     size = len(payload)
     key = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
 
 
 class Reader:
-    """Turns received bytes into messages; ``masked`` tells whether the peer is a client."""
+    """Decodes messages from received bytes; ``masked`` is true when the peer is a client."""
 
     def __init__(self, masked: bool, limit: int = MAX_MESSAGE) -> None:
         self._masked = masked
@@ -75,7 +75,7 @@ class Reader:
         self._opcode: int | None = None
 
     def feed(self, data: bytes) -> list[Message]:
-        """Take bytes; the messages they complete. Raises WebSocketError, after which the reader is done."""
+        """The messages that ``data`` completes. Raises WebSocketError, after which the reader is unusable."""
         self._buffer += data
         found = []
         while (frame := self._frame()) is not None:

@@ -1,4 +1,1 @@
-"""Certificates: identities from files, TLS contexts that reload, a small development authority.
-
-Used by every component that listens or dials.
-"""
+"""Certificates: identities in files, TLS contexts that reload, a small development CA."""

@@ -24,21 +24,21 @@ from superedge.tls.identity import Identity, load_certificates, load_identity
 
 LIFETIME = timedelta(days=365)
 BACKDATED = timedelta(minutes=5)
-"""A certificate is good from this long before it was made: clocks differ, and are set back."""
+"""How long before its creation a certificate becomes valid: clocks differ, and may be set back."""
 
 
 class Authority:
-    """Issues ECDSA P-256 certificates good for both sides of a connection."""
+    """Issues ECDSA P-256 certificates for servers and clients."""
 
     def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, path: Path) -> None:
         self._certificate = certificate
         self._key = key
         self.path = path
-        """The CA's certificate, PEM."""
+        """The file of the CA's certificate (PEM)."""
 
     @classmethod
     def create(cls, directory: Path, common_name: str = "SuperEdge development CA") -> Authority:
-        """Make a new authority in ``directory``: ``ca.crt`` and ``ca.key`` (0600)."""
+        """Create an authority in ``directory``: ``ca.crt`` and ``ca.key`` (mode 0600)."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name(common_name, ())
         usage = x509.KeyUsage(
@@ -65,7 +65,7 @@ class Authority:
 
     @classmethod
     def load(cls, directory: Path) -> Authority:
-        """Take the authority made earlier in ``directory``. Raises IdentityError."""
+        """Load the authority in ``directory``. Raises IdentityError."""
         path = directory / "ca.crt"
         load_certificates(path)
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
@@ -89,9 +89,9 @@ class Authority:
         not_before: datetime | None = None,
         lifetime: timedelta = LIFETIME,
     ) -> Identity:
-        """Write ``directory/name.crt`` and ``name.key`` (0600) and return them.
+        """Write ``directory/name.crt`` and ``name.key`` (mode 0600), and return them.
 
-        ``name`` is by default the common name with ``:`` and ``/`` made ``-``.
+        ``name`` is by default the common name with ``:`` and ``/`` replaced by ``-``.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         begin = not_before or datetime.now(UTC) - BACKDATED

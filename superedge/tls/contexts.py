@@ -1,7 +1,7 @@
-"""TLS contexts built from files, replaced whole when the files change.
+"""TLS contexts that are built from files, and replaced when the files change.
 
-A connection keeps the context it was made with; the next one gets the new. A source knows the connections of
-its contexts, and ends those whose peer is not to be trusted any more.
+A connection keeps its context; later connections get the new one. A source knows the connections of its
+contexts, and ends those whose peer is no longer trusted.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from superedge.tls.x509 import Certificate
 
 ClientCertificate = Literal["required", "optional", "none"]
 
-SPREAD = 30.0
-"""Seconds over which those who dialled one server leave it after its certificate has expired."""
+MAX_GRACE = 30.0
+"""Maximum seconds for which a client stays connected after a server's certificate has expired. Each source
+draws its own value, so that the clients of one server do not leave simultaneously."""
 
 
 class _Source:
-    """Builds a context at once and again on ``reload`` when a file has changed."""
+    """Builds a context, and another in ``reload`` after a file changed."""
 
     def __init__(self, files: Sequence[Path], peers: Peers) -> None:
         self.files = tuple(files)
@@ -40,11 +41,10 @@ class _Source:
         return self._context
 
     def reload(self) -> bool:
-        """Take changed files into use; whether there was a change.
+        """Use the files' current content. Returns whether it changed.
 
-        Connections end whose peer is verified by a CA that the files do not hold any more. Raises
-        IdentityError when the files are not usable; the context before stays in use, and the next call tries
-        again.
+        Ends connections whose peer's CA is no longer in the files. Raises IdentityError when the files are
+        unusable; the previous context stays in use, and the next call tries again.
         """
         stamp = self._read_stamp()
         if stamp == self._stamp:
@@ -54,11 +54,11 @@ class _Source:
         return True
 
     def admit(self, connection: SecureConnection) -> str:
-        """Note a connection whose handshake is done; why its peer is not trusted, empty when it is."""
+        """Register a connection after its handshake. Returns why its peer is not trusted, or ''."""
         return self._peers.admit(connection)
 
     def end_expired(self) -> None:
-        """End the connections whose peer's certificate has expired; call it every few seconds."""
+        """End connections whose peer's certificate has expired. Call it every few seconds."""
         self._peers.end_expired()
 
     def _build(self) -> ssl.SSLContext:
@@ -69,7 +69,7 @@ class _Source:
 
 
 def file_stamp(path: Path) -> object:
-    """Changes when the file's content was replaced or rewritten; None while it cannot be read."""
+    """A value that differs after the file is replaced or rewritten; None while it cannot be read."""
     try:
         status = path.stat()
     except OSError:
@@ -78,10 +78,7 @@ def file_stamp(path: Path) -> object:
 
 
 class ServerContextSource(_Source):
-    """Contexts for a listener: its certificate, and which clients it lets in.
-
-    ``client_ca`` are the files whose CAs may have signed a client's certificate.
-    """
+    """Contexts for a listener. ``client_ca`` are files with the CAs of client certificates."""
 
     def __init__(
         self,
@@ -102,9 +99,9 @@ class ServerContextSource(_Source):
         super().__init__([certificate, key, *client_ca], Peers(now))
 
     def end_expired(self) -> None:
-        """As `_Source.end_expired`. Sessions that are resumed end with the context, whose keys seal them."""
+        """See `_Source.end_expired`. It also renews the context, whose keys allow sessions to be resumed."""
         if self._peers.end_expired():
-            with contextlib.suppress(IdentityError):  # files that change now: reload tells of them
+            with contextlib.suppress(IdentityError):  # the files are changing: `reload` reports it
                 self._context = self._build()
 
     def _build(self) -> ssl.SSLContext:
@@ -124,10 +121,10 @@ class ServerContextSource(_Source):
 
 
 class ClientContextSource(_Source):
-    """Contexts for dialling: whom to trust, and which certificate to show (none without a pair).
+    """Contexts for dialling, with trusted CAs and an optional client certificate.
 
-    The server's certificate is always verified, its name included. `offering` gives the same for another
-    protocol; both follow the files together.
+    The server's certificate and its name are always verified. `offering` returns contexts with other ALPN
+    protocols that reload together with these.
     """
 
     def __init__(
@@ -142,10 +139,10 @@ class ClientContextSource(_Source):
         self._pair = (certificate, key) if certificate is not None and key is not None else None
         self._alpn = tuple(alpn)
         self._others: dict[tuple[str, ...], ssl.SSLContext] = {}
-        super().__init__([*ca, *(self._pair or ())], Peers(now, random.uniform(0, SPREAD)))
+        super().__init__([*ca, *(self._pair or ())], Peers(now, random.uniform(0, MAX_GRACE)))
 
     def offering(self, *protocols: str) -> ClientVariant:
-        """Contexts that offer these protocols by ALPN. Raises IdentityError."""
+        """The same contexts, but offering these protocols by ALPN. Raises IdentityError."""
         if protocols not in self._others:
             self._others[protocols], _ = self._make(protocols)
         return ClientVariant(self._others, protocols, self._peers)
@@ -168,7 +165,7 @@ class ClientContextSource(_Source):
 
 
 class ClientVariant:
-    """What `ClientContextSource.offering` gives."""
+    """The contexts that `ClientContextSource.offering` returns."""
 
     def __init__(
         self, contexts: dict[tuple[str, ...], ssl.SSLContext], protocols: tuple[str, ...], peers: Peers
@@ -182,7 +179,7 @@ class ClientVariant:
         return self._contexts[self._protocols]
 
     def admit(self, connection: SecureConnection) -> str:
-        """As `ClientContextSource.admit`."""
+        """See `ClientContextSource.admit`."""
         return self._peers.admit(connection)
 
 

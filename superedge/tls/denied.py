@@ -1,4 +1,4 @@
-"""Certificates that are not taken any more, whoever signed them: a file, followed while the process runs."""
+"""A file of certificates to refuse although a trusted CA signed them; reloaded when it changes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _log = Logger()
 
 
 class DenyList:
-    """Lines ``serial HEX`` and ``name COMMON-NAME``; what follows a # is a remark.
+    """Lines ``serial HEX`` and ``name COMMON-NAME``; # begins a comment.
 
-    A serial number is as ``openssl x509 -serial`` prints it; colons are allowed. A name also denies the
-    certificate of the node of that name, ``system:node:NAME``.
+    A serial number has the form that ``openssl x509 -serial`` prints; colons are allowed. A name also denies
+    the certificate of the node with that name, ``system:node:NAME``.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises IdentityError when the file cannot be read, or a line cannot."""
+        """Raises IdentityError when the file or a line is invalid."""
         self.path = path
         self._serials, self._names = _read(path)
         self._admitted: WeakSet[Any] = WeakSet()
 
     def admit(self, transport: Any) -> bool:
-        """Whether the peer's certificate is not denied; if it is later, the connection is ended."""
+        """Whether the peer's certificate is not denied. If it is denied later, the connection ends."""
         if self._denies(transport):
             return False
         self._admitted.add(transport)
@@ -46,9 +46,9 @@ class DenyList:
         )
 
     def reload(self) -> None:
-        """Take the file as it is now, and end what it denies. Raises IdentityError; then nothing changes."""
+        """Reload the file, and end connections that it denies. An IdentityError changes nothing."""
         self._serials, self._names = _read(self.path)
-        _log.info("reloaded the denied certificates of {path}", path=str(self.path))
+        _log.info("reloaded the denied certificates from {path}", path=str(self.path))
         for transport in list(self._admitted):
             if self._denies(transport):
                 self._admitted.discard(transport)
@@ -73,7 +73,7 @@ def _read(path: Path) -> tuple[frozenset[int], frozenset[str]]:
             try:
                 serials.add(int(value.replace(":", ""), 16))
             except ValueError:
-                raise IdentityError(path, f"line {number}: {value!r} is no hexadecimal number") from None
+                raise IdentityError(path, f"line {number}: {value!r} is not a hexadecimal number") from None
         elif kind == "name" and value:
             names.add(value)
         elif kind:

@@ -1,4 +1,4 @@
-"""Identities: a certificate and its private key on disk, named by the certificate's common name."""
+"""Identities: a certificate and its private key in files. The certificate's common name is its name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from superedge.tls.x509 import Certificate, parse_certificates
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A usable pair. ``key`` may be the same file as ``certificate`` (kubelet's combined PEM)."""
+    """A valid pair. ``key`` may be the same file as ``certificate`` (kubelet's combined PEM)."""
 
     name: str
     certificate: Path
@@ -23,11 +23,11 @@ class Identity:
     not_after: datetime
     serial: int
     organizations: frozenset[str]
-    """The Kubernetes groups that the certificate gives."""
+    """The Kubernetes groups of the identity."""
 
 
 def load_identity(certificate: Path, key: Path) -> Identity:
-    """Read a pair and check that key and certificate belong together. Raises IdentityError."""
+    """Load a pair, and check that the key belongs to the certificate. Raises IdentityError."""
     leaf = load_certificates(certificate)[0]
     _check_key(certificate, key)
     if not leaf.common_names:
@@ -46,25 +46,25 @@ def load_identity(certificate: Path, key: Path) -> Identity:
 def _check_key(certificate: Path, key: Path) -> None:
     _read(key)
     try:
-        # A password is asked for where a key is encrypted; without an answer a terminal would be.
+        # An empty password: otherwise OpenSSL would ask on the terminal for that of an encrypted key.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
     except (ssl.SSLError, ValueError, OSError) as problem:
         if getattr(problem, "reason", None) in _MISMATCHES:
             raise IdentityError(key, f"is not the key of {certificate}") from problem
-        raise IdentityError(key, "holds no unencrypted PEM private key") from problem
+        raise IdentityError(key, "does not contain an unencrypted PEM private key") from problem
 
 
 _MISMATCHES = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
 
 
 def load_certificates(path: Path) -> Sequence[Certificate]:
-    """Read all certificates of a PEM file, at least one. Raises IdentityError."""
+    """All certificates of a PEM file, at least one. Raises IdentityError."""
     try:
         found = parse_certificates(_read(path))
     except ValueError as problem:
-        raise IdentityError(path, f"holds a broken certificate: {problem}") from problem
+        raise IdentityError(path, f"contains an invalid certificate: {problem}") from problem
     if not found:
-        raise IdentityError(path, "holds no PEM certificate")
+        raise IdentityError(path, "contains no PEM certificate")
     return found
 
 

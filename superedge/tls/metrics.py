@@ -6,6 +6,6 @@ from prometheus_client import Gauge
 
 CERTIFICATE_EXPIRY = Gauge(
     "superedge_tls_certificate_expiry_timestamp_seconds",
-    "When the certificate in use of a file that is shown to others ends, Unix time",
+    "Expiry time of the certificate in use from a file, Unix time",
     ["path"],
 )

@@ -1,7 +1,7 @@
-"""The peers of one source's connections: a connection lasts no longer than the trust in its certificate.
+"""Ends connections when their peer's certificate expires or its CA is removed.
 
-TLS verifies a certificate in a full handshake alone: neither while a connection lasts, nor when a session is
-resumed. What one handshake verified is kept here, and looked at again.
+TLS verifies a certificate only in a full handshake: not during the connection, and not when a session is
+resumed. This module keeps the results of full handshakes, and checks them again.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from superedge.tls.x509 import Certificate, parse_certificate
 
 
 class SecureConnection(Protocol):
-    """A TLS connection whose handshake is done."""
+    """A TLS connection after its handshake."""
 
     peer_certificate: dict[str, Any]
-    """As `ssl.SSLObject.getpeercert` gives it; empty without one."""
+    """The result of `ssl.SSLObject.getpeercert`; empty when the peer has no certificate."""
 
     def peer_der(self) -> bytes:
-        """The peer's certificate, DER."""
+        """The peer's certificate (DER)."""
 
     def verified_chain(self) -> list[bytes]:
-        """What was verified, DER, the peer's own certificate first and the CA that is trusted last.
+        """The verified chain (DER), from the peer's certificate to the trusted CA.
 
-        Empty on a resumed session, where nothing was.
+        Empty for a resumed session, in which nothing is verified.
         """
 
     def end(self, reason: str) -> None:
-        """Drop the connection."""
+        """Abort the connection."""
 
 
 class Verified(NamedTuple):
-    """What a full handshake found."""
+    """The result of a full handshake."""
 
     until: float
     """Unix time at which the first certificate of the chain expires."""
@@ -48,9 +48,9 @@ class Verified(NamedTuple):
 
 
 class Peers:
-    """Admits connections, and ends them when their peer is not to be trusted any more.
+    """Admits connections, and ends them when their peer is no longer trusted.
 
-    ``now`` gives Unix time; ``grace`` is how many seconds connections may outlast a certificate.
+    ``now`` returns Unix time. Connections may continue for ``grace`` seconds after a certificate expired.
     """
 
     def __init__(self, now: Callable[[], float], grace: float = 0.0) -> None:
@@ -58,31 +58,31 @@ class Peers:
         self._grace = grace
         self._trusted: frozenset[bytes] = frozenset()
         self._verified: dict[bytes, Verified] = {}
-        """By the peer's certificate, hashed. A session is resumed in the context that began it alone."""
+        """By the SHA-256 of the peer's certificate. A session can only be resumed with its own context."""
         self._connections: WeakKeyDictionary[SecureConnection, Verified] = WeakKeyDictionary()
         self._next = inf
-        """When the first certificate expires, Unix time."""
+        """Unix time at which the next certificate expires."""
 
     def trust(self, authorities: Iterable[Certificate]) -> None:
-        """From now on these are trusted; connections end whose peers others have signed."""
+        """Replace the trusted CAs, and end connections whose peers have another CA."""
         self._trusted = frozenset(each.signer for each in authorities)
         self._verified.clear()
         for connection, verified in list(self._connections.items()):
             if verified.signer not in self._trusted:
                 del self._connections[connection]
-                connection.end("the CA of the peer's certificate is not trusted any more")
+                connection.end("the CA of the peer's certificate is no longer trusted")
 
     def admit(self, connection: SecureConnection) -> str:
-        """Note a connection whose handshake is done; why its peer is not trusted, empty when it is."""
+        """Register a connection after its handshake. Returns why its peer is not trusted, or ''."""
         if not connection.peer_certificate:
             return ""
         found = connection.verified_chain()
         key = sha256(found[0] if found else connection.peer_der()).digest()
         verified = _verified(connection, found) if found else self._verified.get(key)
         if verified is None:
-            return "the session that it resumes is too old"
+            return "the resumed TLS session is too old"
         if verified.signer not in self._trusted:
-            return "the CA of its certificate is not trusted any more"
+            return "the CA of its certificate is no longer trusted"
         if verified.until <= self._now():
             return f"its certificate {_expired(verified)}"
         self._verified[key] = self._connections[connection] = verified
@@ -90,7 +90,7 @@ class Peers:
         return ""
 
     def end_expired(self) -> bool:
-        """End the connections whose peer's certificate has expired; whether any certificate has."""
+        """End connections whose peer's certificate has expired. Returns whether any certificate has."""
         now = self._now() - self._grace
         if now < self._next:
             return False

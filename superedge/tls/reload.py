@@ -1,4 +1,4 @@
-"""Notices changed files, symlink swaps of Kubernetes volumes included."""
+"""Detects changed files, including swapped symlinks of Kubernetes volumes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _log = Logger()
 
 
 class FileWatcher(Service):
-    """Calls back when a watched file was replaced, rewritten, made or removed.
+    """Calls back when a watched file is replaced, rewritten, created or removed.
 
-    It compares `stat` every ``interval`` seconds: inotify sees neither bind mounts nor the way
-    Kubernetes swaps a volume's symlink reliably.
+    It compares `stat` every ``interval`` seconds, because inotify misses changes of bind mounts and of the
+    symlinks in Kubernetes volumes.
     """
 
     name = "file-watcher"
@@ -34,15 +34,15 @@ class FileWatcher(Service):
         self._loop.clock = reactor
 
     def watch(self, paths: Sequence[Path], changed: Callable[[], object]) -> None:
-        """Call ``changed`` after any of ``paths`` changed. What it raises is logged."""
+        """Call ``changed`` after any of ``paths`` changed. Its exceptions are logged."""
         self._watched.append((tuple(paths), changed))
         for path in paths:
             self._stamps.setdefault(path, file_stamp(path))
 
     def watch_context(self, source: ServerContextSource | ClientContextSource) -> None:
-        """Reload a TLS context when its files change; a broken pair leaves the old one in use.
+        """Reload a TLS context when its files change; invalid files leave the old one in use.
 
-        Connections of its contexts end when their peers' certificates have expired.
+        Also ends connections of its contexts when their peers' certificates expire.
         """
         self._sources.append(source)
 
@@ -53,7 +53,7 @@ class FileWatcher(Service):
         self.watch(source.files, reload)
 
     def check(self) -> None:
-        """Look once, now."""
+        """Check all files now."""
         changed = set()
         for path, before in self._stamps.items():
             stamp = file_stamp(path)
@@ -67,17 +67,15 @@ class FileWatcher(Service):
                 except SuperEdgeError as problem:
                     _log.error("kept what was in use: {problem}", problem=problem)
                 except Exception:
-                    _log.failure("could not follow a change of {paths}", paths=[str(path) for path in paths])
+                    _log.failure("could not process a change of {paths}", paths=[str(path) for path in paths])
         for source in self._sources:
             source.end_expired()
 
     def startService(self) -> None:
-        """Begin to look."""
         super().startService()
         self._loop.start(self._interval, now=False)
 
     def stopService(self) -> None:
-        """Look no more."""
         super().stopService()
         if self._loop.running:
             self._loop.stop()

@@ -1,6 +1,6 @@
-"""Warnings about certificate and key files that can be loaded but are unlikely to work: dates, permissions.
+"""Warnings about certificates and keys that can be loaded but are unlikely to work: dates, permissions.
 
-None of them keeps a process from starting: a certificate may be renewed, or the clock be set, a moment later.
+A process starts in spite of them: the certificate may be renewed or the clock may be set a moment later.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from superedge.tls.x509 import Certificate
 
 
 def pair_warnings(certificate: Path, key: Path, now: datetime) -> Iterator[ConfigWarning]:
-    """Warnings about a certificate that this process shows to others, and about its key."""
+    """Warnings about a certificate that this process presents, and about its key."""
     try:
         leaf = load_certificates(certificate)[0]
     except IdentityError:
-        return  # an error where the file is used
-    if when := _not_good(leaf, now):
-        yield ConfigWarning(f"{certificate}: {when}: peers will refuse it", passing=True)
+        return  # reported as an error where the file is used
+    if when := _invalid(leaf, now):
+        yield ConfigWarning(f"{certificate}: {when}: peers will refuse it", temporary=True)
     yield from secret_warnings(key)
 
 
@@ -33,11 +33,11 @@ def authority_warnings(path: Path, now: datetime) -> Iterator[ConfigWarning]:
         return
     authorities = [each for each in found if each.is_ca]
     if not authorities:
-        yield ConfigWarning(f"{path}: holds no CA certificate, only certificates that a CA signed")
-    elif all(_not_good(each, now) for each in authorities):
+        yield ConfigWarning(f"{path}: contains no CA certificate, only certificates that a CA signed")
+    elif all(_invalid(each, now) for each in authorities):
         yield ConfigWarning(
-            f"{path}: {_not_good(authorities[-1], now)}: no certificate that it signed is accepted",
-            passing=True,
+            f"{path}: {_invalid(authorities[-1], now)}: no certificate that it signed is accepted",
+            temporary=True,
         )
 
 
@@ -53,8 +53,8 @@ def secret_warnings(path: Path) -> Iterator[ConfigWarning]:
         )
 
 
-def _not_good(certificate: Certificate, now: datetime) -> str:
-    """Why it is not valid now; empty when it is."""
+def _invalid(certificate: Certificate, now: datetime) -> str:
+    """Why it is not valid now, or ''."""
     if now > certificate.not_after:
         return f"expired at {certificate.not_after:%Y-%m-%dT%H:%M:%SZ}"
     if now < certificate.not_before:

@@ -1,8 +1,7 @@
-"""The few fields of a certificate that say whose it is and how long it is good. Pure.
+"""Parses names, dates and keys of certificates. Pure.
 
-The TLS library verifies certificates; this only reads names and dates out of those on disk. The library
-cryptography does so, too, but takes 12 MiB of an edge node's memory. Sources: RFC 5280 section 4.1, ITU-T
-X.690 (DER), RFC 7468 (PEM).
+OpenSSL verifies certificates; this module only reads their fields. The library cryptography can do that, too,
+but takes 12 MiB of an edge node's memory. Sources: RFC 5280 section 4.1, ITU-T X.690 (DER), RFC 7468 (PEM).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _BASIC_CONSTRAINTS = bytes.fromhex("551d13")
 
 
 class Certificate(NamedTuple):
-    """One certificate: the CNs and Os of its subject, in order."""
+    """One certificate, with the CNs and Os of its subject in order."""
 
     common_names: tuple[str, ...]
     organizations: tuple[str, ...]
@@ -40,14 +39,14 @@ class Certificate(NamedTuple):
     not_before: datetime
     not_after: datetime
     is_ca: bool
-    """Whether it may sign others."""
+    """Whether it may sign certificates."""
     signer: bytes
-    """Subject and public key, DER: what certificates that it signs are verified against. They stay when the
-    certificate of a CA is renewed."""
+    """Subject and public key (DER), against which the certificates that it signed are verified. They do not
+    change when the certificate of a CA is renewed."""
 
 
 class _Value(NamedTuple):
-    """A DER value: its tag and where its content is."""
+    """A DER value: its tag, and the indices of its content."""
 
     tag: int
     start: int
@@ -55,7 +54,7 @@ class _Value(NamedTuple):
 
 
 def parse_certificates(pem: bytes) -> list[Certificate]:
-    """All certificates of a PEM file, whatever else it holds. Raises ValueError when one cannot be read."""
+    """All certificates in PEM text; other blocks are skipped. Raises ValueError when one is invalid."""
     return [parse_certificate(_decode(found[1])) for found in _PEM.finditer(pem)]
 
 
@@ -67,7 +66,7 @@ def _decode(text: bytes) -> bytes:
 
 
 def parse_certificate(der: bytes) -> Certificate:
-    """Read one. Raises ValueError when it is none."""
+    """Parse one certificate. Raises ValueError when it is invalid."""
     try:
         return _parse(der)
     except (IndexError, StopIteration, UnicodeDecodeError) as problem:
@@ -99,7 +98,7 @@ def _parse(der: bytes) -> Certificate:
 
 
 def _values(der: bytes, at: int, end: int) -> Iterator[_Value]:
-    """The values one after the other in a stretch of bytes."""
+    """The consecutive values from ``at`` to ``end``."""
     while at < end:
         tag, size = der[at], der[at + 1]
         at += 2
@@ -108,7 +107,7 @@ def _values(der: bytes, at: int, end: int) -> Iterator[_Value]:
             size = int.from_bytes(der[at : at + count])
             at += count
         if size > end - at:
-            raise ValueError("a value ends behind what holds it")
+            raise ValueError("a value exceeds its container")
         yield _Value(tag, at, at + size)
         at += size
 
@@ -116,12 +115,12 @@ def _values(der: bytes, at: int, end: int) -> Iterator[_Value]:
 def _first(der: bytes, outer: _Value) -> _Value:
     for value in _values(der, outer.start, outer.end):
         return value
-    raise ValueError("nothing where a value belongs")
+    raise ValueError("a value is missing")
 
 
 def _content(value: _Value, tag: int) -> tuple[int, int]:
     if value.tag != tag:
-        raise ValueError(f"a value of type {value.tag:#x} where {tag:#x} belongs")
+        raise ValueError(f"a value has the type {value.tag:#x} instead of {tag:#x}")
     return value.start, value.end
 
 
@@ -139,9 +138,9 @@ def _time(der: bytes, value: _Value) -> datetime:
     if value.tag == _UTC_TIME:
         text = ("19" if text[:2] >= "50" else "20") + text  # RFC 5280 section 4.1.2.5.1
     elif value.tag != _GENERALIZED_TIME:
-        raise ValueError("a date of another type")
+        raise ValueError("a date is neither UTCTime nor GeneralizedTime")
     if len(text) != 15 or not text.endswith("Z"):
-        raise ValueError("a date that is not in UTC to the second")
+        raise ValueError("a date is not in UTC with seconds")
     month, day, hour, minute, second = (int(text[at : at + 2]) for at in range(4, 14, 2))
     return datetime(int(text[:4]), month, day, hour, minute, second, tzinfo=UTC)
 

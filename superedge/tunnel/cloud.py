@@ -1,18 +1,17 @@
-"""The cloud service: edge nodes' sessions, and streams to them."""
+"""The cloud service: the sessions of edge nodes, and streams to the nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 from typing import Protocol as TypingProtocol
 from weakref import WeakValueDictionary
 
 from twisted.application.service import Service
-from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from superedge.config.addresses import parse_address
 from superedge.config.tunnel import TunnelCloudConfig
@@ -29,19 +28,19 @@ from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
 from superedge.tunnel.dial import dial
+from superedge.tunnel.dialslots import DialSlots
+from superedge.tunnel.edgeconnection import ControlProtocol, EdgeConnection
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.limits import mux_settings
-from superedge.tunnel.messages import DialRequest, Hello, MessageError, MessageReader, Notice, decode
-from superedge.tunnel.names import ALPN, NameRules, NotANode
+from superedge.tunnel.messages import DialRequest, Hello, Notice
+from superedge.tunnel.names import ALPN, NameRules
 from superedge.tunnel.nodehistory import GoneNode, NodeHistory
 from superedge.tunnel.nodetable import NodeSession, NodeTable
 from superedge.tunnel.serve import MAX_REASON
-from superedge.tunnel.shares import Shares
 
-StreamBegun = Callable[[MuxStream], None]
+StreamCallback = Callable[[MuxStream], None]
 
 _dial_seconds = metrics.DIAL_SECONDS.labels("cloud")
-_SHORT = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU"}
 _log = Logger()
 
 
@@ -58,86 +57,15 @@ class Tunnel(TypingProtocol):
         *,
         timeout: float,
         kind: str = "tcp",
-        begun: StreamBegun | None = None,
+        on_stream: StreamCallback | None = None,
         caller: str = "",
     ) -> MuxStream:
         """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError.
 
-        ``begun`` may be given the stream while the node connects it: what is written to it then goes
-        ahead of the node's answer and saves a round trip. ``caller`` is who asks: callers share what a node
-        dials at once.
+        ``on_stream`` may be called with the stream while the node still connects to the target. Bytes written
+        to the stream then do not wait for the node's answer, which saves a round trip. ``caller`` identifies
+        the caller: callers share a node's dial slots.
         """
-
-
-class _ControlProtocol(Protocol):
-    """The cloud's end of the control stream."""
-
-    transport: Any
-
-    def __init__(self, connection: _EdgeConnection) -> None:
-        self._connection = connection
-        self._reader: MessageReader[Hello] = MessageReader()
-
-    def dataReceived(self, data: bytes) -> None:
-        connection = self._connection
-        try:
-            message = self._reader.feed(data)
-            if message is not None and connection.deadline is not None:
-                connection.control = self.transport
-                connection.service.introduced(connection, decode(Hello, message[0]))
-        except MessageError as problem:
-            connection.close(f"bad hello: {problem}")
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """A session may live on without its control stream."""
-
-
-class _EdgeConnection(MuxConnection):
-    """A connection that says who it is before anything is served on it."""
-
-    service: TunnelCloud
-    node = ""
-    epoch = 0
-    node_session: NodeSession | None = None
-    control: Any = None
-    deadline: IDelayedCall | None = None
-    """Runs until the hello is there."""
-
-    def connectionMade(self) -> None:
-        transport: Any = self.transport
-        reason = ""
-        try:
-            node = self.service.names.node_of(transport.peer_common_name, transport.peer_organizations)
-        except NotANode as problem:
-            reason = str(problem)
-        else:
-            if transport.alpn != ALPN:
-                reason = "wrong ALPN"
-            elif not self.service.admits(transport):
-                reason = f"the certificate of {node} is denied"
-        if reason:
-            reason = f"{reason}: {_certificate_text(transport.peer_certificate)}"
-            metrics.SESSIONS_REFUSED.labels("cloud").inc()
-            _log.warn(
-                "refused tunnel connection from {peer}: {reason}",
-                peer=address_text(transport.getPeer()),
-                reason=reason,
-            )
-            transport.abortConnection()
-            return
-        super().connectionMade()
-        self.node = node
-        self.service.connected(self)
-
-
-def _certificate_text(certificate: Mapping[str, Any]) -> str:
-    """Subject and issuer of what `ssl.SSLObject.getpeercert` gave."""
-
-    def name(part: str) -> str:
-        pairs = [pair for group in certificate.get(part, ()) for pair in group]
-        return ", ".join(f"{_SHORT.get(key, key)}={value}" for key, value in pairs) or "none"
-
-    return f"subject {name('subject')!r}, issuer {name('issuer')!r}"
 
 
 class TunnelCloud(Service):
@@ -154,13 +82,13 @@ class TunnelCloud(Service):
         names: NameRules | None = None,
         denied: DenyList | None = None,
     ) -> None:
-        """``replica`` is its name among others, for the log. ``denied`` certificates make no node.
+        """``replica`` is this replica's name, for the log. A node with a ``denied`` certificate is refused.
 
         Raises IdentityError when the TLS files are not usable.
         """
         self.names = names or NameRules()
         self._denied = denied
-        self._pending: dict[str, Shares] = {}
+        self._pending: dict[str, DialSlots] = {}
         self._reactor = reactor
         self._config = config
         self._replica = replica
@@ -184,7 +112,7 @@ class TunnelCloud(Service):
         return self._port.getHost()
 
     def knows(self, node: str) -> bool:
-        """Whether the node is connected here."""
+        """Whether the node is connected to this replica."""
         return self.nodes.get(node) is not None
 
     def admits(self, transport: Any) -> bool:
@@ -198,7 +126,7 @@ class TunnelCloud(Service):
         *,
         timeout: float,
         kind: str = "tcp",
-        begun: StreamBegun | None = None,
+        on_stream: StreamCallback | None = None,
         caller: str = "",
     ) -> MuxStream:
         """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError."""
@@ -207,7 +135,7 @@ class TunnelCloud(Service):
         try:
             if session is None:
                 raise DialError("not-connected", f"node {node} is not connected")
-            stream = await self._dial(session, DialRequest(kind, address, timeout, caller), begun)
+            stream = await self._dial(session, DialRequest(kind, address, timeout, caller), on_stream)
         except DialError as problem:
             metrics.DIAL_FAILURES.labels("cloud", problem.code).inc()
             if session is not None:
@@ -223,18 +151,20 @@ class TunnelCloud(Service):
         _dial_seconds.observe(self._reactor.seconds() - started)
         return stream
 
-    async def _dial(self, session: NodeSession, request: DialRequest, begun: StreamBegun | None) -> MuxStream:
-        pending = self._pending.setdefault(session.node, Shares(self._config.limits.streams))
-        pending.take(request.address, request.caller)
+    async def _dial(
+        self, session: NodeSession, request: DialRequest, on_stream: StreamCallback | None
+    ) -> MuxStream:
+        pending = self._pending.setdefault(session.node, DialSlots(self._config.limits.streams))
+        pending.acquire(request.address, request.caller)
         try:
-            return await dial(session.lightest(), request, begun)
+            return await dial(session.least_loaded(), request, on_stream)
         finally:
-            pending.give(request.address, request.caller)
+            pending.release(request.address, request.caller)
             if not pending:
                 self._pending.pop(session.node, None)
 
-    def connected(self, connection: _EdgeConnection) -> None:
-        """A node's connection is verified; it counts from its hello on, which has a bounded time."""
+    def connected(self, connection: EdgeConnection) -> None:
+        """A node's certificate is accepted: wait for the hello, for a bounded time."""
         connection.epoch = self.nodes.next_epoch()
         if rate := self._config.limits.bandwidth:
             bucket = self._buckets.get(connection.node) or TokenBucket(rate, self._reactor.seconds())
@@ -246,8 +176,9 @@ class TunnelCloud(Service):
         self._connections.add(connection)
         connection.when_closed().addCallback(self._ended, connection)
 
-    def introduced(self, connection: _EdgeConnection, hello: Hello) -> None:
-        """The hello is there: the connection joins its node's session, or begins one that replaces it."""
+    def hello_received(self, connection: EdgeConnection, hello: Hello) -> None:
+        """The hello has come: the connection joins its node's session, or starts a session that replaces
+        it."""
         if connection.deadline is not None:
             connection.deadline.cancel()
             connection.deadline = None
@@ -255,7 +186,7 @@ class TunnelCloud(Service):
         session = self.nodes.get(node)
         if hello.joins:
             if session is None or not hello.session or session.hello.session != hello.session:
-                connection.close("the session that it is to join is not here")
+                connection.close("the session to join is not on this replica")
                 return
             session.connections.append(connection)
             session.controls[connection] = connection.control
@@ -263,7 +194,7 @@ class TunnelCloud(Service):
         else:
             session = NodeSession(node, connection.epoch, hello, [connection], self.nodes.now())
             session.controls[connection] = connection.control
-            self.history.came(node)
+            self.history.connected(node)
             metrics.SESSIONS_STARTED.labels("cloud").inc()
             _log.info(
                 "tunnel session of {node} started",
@@ -281,14 +212,14 @@ class TunnelCloud(Service):
             connection.go_away()
 
     def _replace(self, before: NodeSession, session: NodeSession) -> None:
-        """Close the older session of a node and say to its edge, and here, why."""
+        """Close the older session of a node. Its edge and the log get the reason."""
         older, newer = before, session
-        if before is self.nodes.get(session.node):  # the new one came late
+        if before is self.nodes.get(session.node):  # the new session has the lower epoch
             older, newer = session, before
         node = session.node
         then, now = (each.hello.instance or each.hello.boot_id for each in (older, newer))
-        reason = f"a newer session of the same node is here, from {newer.peer}"
-        if self.history.takes_over(node, then, now):
+        reason = f"a newer session of the same node replaced it, from {newer.peer}"
+        if self.history.record_takeover(node, then, now):
             reason = f"two edges share the certificate of {node}: one at {newer.peer}, one at {older.peer}"
             self.history.failed(node, reason)
             _log.warn(
@@ -297,11 +228,11 @@ class TunnelCloud(Service):
                 peer=newer.peer,
                 other=older.peer,
             )
-        older.tell(Notice("replaced", reason))
+        older.notify(Notice("replaced", reason))
         older.close(reason)
 
     def node_status(self) -> list[dict[str, object]]:
-        """Every node that is connected here, then those that have gone, for the status page."""
+        """For the status page: the connected nodes, then the nodes that have disconnected."""
         found: list[dict[str, object]] = []
         for session in sorted(self.nodes, key=lambda session: session.node):
             first, stats = session.connections[0], [each.stats for each in session.connections]
@@ -334,7 +265,7 @@ class TunnelCloud(Service):
             )
         return found
 
-    def _ended(self, reason: str, connection: _EdgeConnection) -> None:
+    def _ended(self, reason: str, connection: EdgeConnection) -> None:
         if connection.deadline is not None and connection.deadline.active():
             connection.deadline.cancel()
         connection.deadline = None
@@ -355,7 +286,7 @@ class TunnelCloud(Service):
         self.nodes.remove(session)
         if was_newest:
             version, now = session.hello.version, self.nodes.now()
-            self.history.left(GoneNode(node, peer, version, session.since, now, reason))
+            self.history.disconnected(GoneNode(node, peer, version, session.since, now, reason))
         _log.info(
             "tunnel session of {node} ended: {reason}",
             node=node,
@@ -366,7 +297,8 @@ class TunnelCloud(Service):
         )
 
     def superseded(self, node: str, epoch: int) -> None:
-        """Another replica has a newer session of the node: send the one here away, its streams may finish."""
+        """Another replica has a newer session of the node: end the session here once its streams have
+        finished."""
         session = self.nodes.get(node)
         if session is not None and session.epoch < epoch:
             self.nodes.remove(session)
@@ -390,11 +322,11 @@ class TunnelCloud(Service):
             noisy = False
 
             def buildProtocol(self, addr: IAddress | None) -> Any:
-                connection = _EdgeConnection(
+                connection = EdgeConnection(
                     service._reactor,
                     dialer=False,
                     settings=settings,
-                    accept=lambda stream: stream.connect(_ControlProtocol(connection)),
+                    accept=lambda stream: stream.connect(ControlProtocol(connection)),
                 )
                 connection.service = service
                 return connection
@@ -412,8 +344,8 @@ class TunnelCloud(Service):
         metrics.SESSIONS_REFUSED.labels("cloud").inc()
         _log.warn("refused tunnel connection from {peer}: {reason}", peer=address_text(peer), reason=reason)
 
-    def send_away(self) -> None:
-        """Take no more edges and send those that are here elsewhere; their streams go on."""
+    def start_draining(self) -> None:
+        """Accept no more edges, and ask the connected ones to connect elsewhere; their streams stay open."""
         if self._draining:
             return
         self._draining = True
@@ -423,11 +355,12 @@ class TunnelCloud(Service):
             mux.go_away()
 
     async def drain(self) -> None:
-        """Send the edges elsewhere and let open streams finish.
+        """Ask the edges to connect elsewhere, and wait until open streams have finished or ``drain_timeout``
+        is over.
 
-        The time for that begins with the first call. Until then streams can be opened on the sessions.
+        The timeout starts at the first call.
         """
-        self.send_away()
+        self.start_draining()
         now = self._reactor.seconds()
         if self._drained_by is None:
             self._drained_by = now + self._config.drain_timeout

@@ -1,4 +1,4 @@
-"""The cloud's half of a prologue: ask for a target, wait for the answer."""
+"""The cloud's half of a prologue: send the request for a target, and wait for the answer."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from superedge.tunnel.errors import DialError
 from superedge.tunnel.messages import DialAnswer, DialRequest, MessageError, MessageReader, decode, encode
 
 ANSWER_GRACE = 5.0
-"""Seconds beyond the dial's own timeout that the answer may take on its way."""
+"""Seconds added to the dial's timeout for the answer's way through the tunnel."""
 
 _CODES = frozenset({"refused", "timeout", "unresolvable", "denied", "limit", "internal", "not-connected"})
 
 
 class _AnswerProtocol(Protocol):
-    """Reads one answer, then leaves the stream paused with the rest unread."""
+    """Reads one answer, then pauses the stream and gives back the bytes behind it."""
 
     transport: Any
 
@@ -49,7 +49,7 @@ class _AnswerProtocol(Protocol):
             self._fail(DialError(code, answer.message or "the node gave no reason"))
 
     def expire(self, timeout: float) -> None:
-        """The time for the answer is over."""
+        """The answer did not come in time."""
         self._fail(DialError("timeout", f"no answer from the node within {timeout + ANSWER_GRACE:g} s"))
 
     def _fail(self, problem: Exception) -> None:
@@ -65,11 +65,11 @@ class _AnswerProtocol(Protocol):
 async def dial(
     mux: MuxConnection,
     request: DialRequest,
-    begun: Callable[[MuxStream], None] | None = None,
+    on_stream: Callable[[MuxStream], None] | None = None,
 ) -> MuxStream:
-    """A paused stream to the request's target, connected. Raises DialError.
+    """A paused stream, connected to the request's target. Raises DialError.
 
-    ``begun`` is given the stream at once: what it writes goes ahead of the node's answer.
+    ``on_stream`` is called with the stream at once. What it writes does not wait for the node's answer.
     """
     try:
         prologue = encode(request)
@@ -84,14 +84,14 @@ async def dial(
     protocol = _AnswerProtocol()
     stream.connect(protocol)
     stream.write(prologue)
-    if begun is not None:
-        begun(stream)
-    deadline = mux.deadlines.begin(request.timeout + ANSWER_GRACE, partial(protocol.expire, request.timeout))
+    if on_stream is not None:
+        on_stream(stream)
+    deadline = mux.deadlines.start(request.timeout + ANSWER_GRACE, partial(protocol.expire, request.timeout))
     try:
         await protocol.answered
     except BaseException:
         stream.abortConnection()
         raise
     finally:
-        deadline.met()
+        deadline.cancel()
     return stream

@@ -1,4 +1,4 @@
-"""Where nodes are, as names and addresses: for the DNS server and for listeners that take addresses."""
+"""Maps node names to addresses and addresses to nodes, for the DNS server and for `connect` listeners."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from superedge.tunnel.nodetable import NodeTable
 from superedge.tunnel.replicas.registry import KubernetesRegistry
 
 
-class Place(NamedTuple):
-    """A node, and the host that it is to dial there; empty for the node itself."""
+class Location(NamedTuple):
+    """A node, and the host that it dials; empty for the node itself."""
 
     node: str
     host: str = ""
 
 
 class NodeDirectory:
-    """The nodes of all replicas. ``own``: addresses at which callers reach this one's listeners."""
+    """The nodes of all replicas. ``own``: the addresses at which callers reach this replica's listeners."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class NodeDirectory:
         index: NodeIndex | None = None,
         names: NameRules | None = None,
     ) -> None:
-        """``names`` says which names no node may have."""
+        """``names`` decides which names no node may have."""
         self._names = names or NameRules()
         self._own = tuple(own)
         self._table = table
@@ -43,19 +43,19 @@ class NodeDirectory:
             registry.on_change(self.changed)
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Call back after a node came, went, moved, or has other addresses."""
+        """Call back after a node connected, disconnected, moved, or changed its addresses."""
         self._watchers.append(callback)
 
     def changed(self) -> None:
-        """Something that the answers are made of has changed."""
+        """A session, a route or a Node object has changed: call back."""
         self._by_address = None
         for callback in self._watchers:
             callback()
 
     def serving(self, node: str) -> Sequence[str]:
-        """Addresses of the replica through which callers reach a connected node; none for any other name.
+        """Addresses of the replica through which callers reach a connected node; empty for any other name.
 
-        That is the one that holds the node, unless it is about to stop: any other leads there as well.
+        It is the replica that holds the node. If that is about to stop, it is another: each replica forwards.
         """
         session = self._table.get(node)
         routes = self._registry.routes(node) if self._registry is not None else []
@@ -69,7 +69,7 @@ class NodeDirectory:
         return self._here() or holder.addresses
 
     def _here(self) -> Sequence[str]:
-        """This replica, or another one while it is leaving."""
+        """Addresses of this replica, or of another one while this one is leaving."""
         if self._registry is None or not self._registry.draining:
             return self._own
         staying = (each for each in self._registry.replicas() if each.addresses and not each.draining)
@@ -77,8 +77,8 @@ class NodeDirectory:
         return self._own if other is None else other.addresses
 
     def own(self, node: str) -> Sequence[str] | None:
-        """The addresses in the Node object; None when there is none, or objects are not read."""
-        if self._index is None or self._names.reserves(node):
+        """The addresses in the Node object; None without one, or when Node objects are not read."""
+        if self._index is None or self._names.is_reserved(node):
             return None
         return self._index.addresses(node)
 
@@ -100,22 +100,23 @@ class NodeDirectory:
         return [(node, addresses) for node, addresses in found if addresses]
 
     def held_here(self) -> int:
-        """Nodes that have a session with this replica."""
+        """The number of nodes with a session on this replica."""
         return len(self._table)
 
-    def locate(self, host: str) -> Place | None:
-        """The node that an address (an IP literal) belongs to: its own, or one of a pod of it."""
+    def locate(self, host: str) -> Location | None:
+        """The node that an IP literal belongs to, as the node's own address or as the address of one of its
+        pods."""
         if self._index is None or not is_address(host):
             return None
         claim = self._index.holder(host)
-        return None if claim is None else Place(claim.node, host if claim.of_pods else "")
+        return None if claim is None else Location(claim.node, host if claim.of_pods else "")
 
     def exists(self, node: str) -> bool:
         """Whether there is a Node object of that name, connected or not."""
         return self.own(node) is not None
 
     def reported(self, node: str) -> Sequence[str]:
-        """The node's own addresses, as it says itself: for what it is to dial on itself, and nothing else."""
+        """The node's own addresses as it reports them: for targets on the node itself, never for routing."""
         session = self._table.get(node)
-        said = () if session is None else session.hello.addresses
-        return self.own(node) or [host for host in said if is_address(host)]
+        reported_addresses = () if session is None else session.hello.addresses
+        return self.own(node) or [host for host in reported_addresses if is_address(host)]

@@ -1,4 +1,4 @@
-"""The edge service: keeps one session to the cloud, whatever happens to the link."""
+"""The edge service: keeps one session with the cloud, and dials again when it is lost."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from superedge.mux.protocol import MuxConnection
 from superedge.net.bucket import TokenBucket
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError, ConnectTimeout
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.net.failover import connect_to_any
-from superedge.net.httpproxy import ProxiedEndpoint, Proxy
+from superedge.net.httpproxy import HTTPProxy, ProxiedEndpoint
 from superedge.net.localaddresses import own_addresses
 from superedge.net.servers import Servers
 from superedge.net.sockets import address_text
@@ -41,14 +41,14 @@ from superedge.tunnel.names import ALPN
 from superedge.tunnel.redial import Redial
 from superedge.tunnel.serve import StreamServer
 
-PATIENCE = 6
-"""Short delays at first: a cloud end that is restarted is back within a few seconds."""
+INITIAL_ATTEMPTS = 6
+"""Number of short delays before delays grow: a restarted cloud end is back within a few seconds."""
 CONNECT_TIMEOUT = 10.0
-"""Seconds that one server has to be connected."""
-SHARE = 2.0
-"""Seconds after which the next server is tried beside one that is silent."""
+"""Seconds to connect to one server."""
+NEXT_SERVER_DELAY = 2.0
+"""Seconds without an answer after which the next server is tried concurrently."""
 SERVER_PENALTY = 60.0
-"""Seconds that a server which could not be reached is tried after the others."""
+"""Seconds for which a server that could not be reached is tried after the others."""
 
 _INSTANCE = token_hex(16)
 
@@ -67,7 +67,7 @@ class TunnelEdge(Service):
         watcher: FileWatcher,
         handlers: Mapping[str, Any] | None = None,
     ) -> None:
-        """``handlers`` are further `IStreamHandler` by kind. Raises IdentityError."""
+        """``handlers`` are additional `IStreamHandler` by kind. Raises IdentityError."""
         self._reactor = reactor
         self._config = config
         self._tls = ClientContextSource(config.ca, config.certificate, config.key, [ALPN])
@@ -83,21 +83,21 @@ class TunnelEdge(Service):
         self._was_connected = False
         self._meter = metrics.SessionMeter(reactor, "edge", lambda: self._connections, lambda: self._active)
         self._loop = Loop(reactor, "dialling the tunnel's cloud", self._run)
-        self._redial = Redial(config.reconnect_initial, config.reconnect_maximum, PATIENCE)
-        self._turned_away = False
-        """Whether a server refused the last dial; none answered otherwise."""
-        self._pausing: Deferred[None] | None = None
+        self._redial = Redial(config.reconnect_initial, config.reconnect_maximum, INITIAL_ATTEMPTS)
+        self._refused_at_once = False
+        """Whether a server refused the last dial, so that not every attempt timed out."""
+        self._pause_ended: Deferred[None] | None = None
         addresses = [cast(TCPAddress, parse_address(server)) for server in config.servers]
         rate = config.limits.bandwidth
         self._bandwidth = TokenBucket(rate, reactor.seconds()) if rate else None
         self._servers = Servers(addresses, round_robin=True, penalty=SERVER_PENALTY)
-        self._proxy: Proxy | None = None
+        self._proxy: HTTPProxy | None = None
         if config.proxy:
             address, credentials = parse_proxy(config.proxy)
-            self._proxy = Proxy(address, credentials, config.proxy_credentials)
+            self._proxy = HTTPProxy(address, credentials, config.proxy_credentials)
             self._proxy.credentials()
         self.connected_to: str | None = None
-        """The server of the session in use."""
+        """The server of the current session."""
         self.problem = ""
         """Why a server could not be reached last, or began no session; empty while there is one."""
 
@@ -108,7 +108,7 @@ class TunnelEdge(Service):
         self._loop.start()
 
     async def stopService(self) -> None:
-        """Stop dialling, serve until no stream is open or the time for that is over, and end the sessions."""
+        """Stop dialling, serve until no stream is open or ``drain_timeout`` is over, and end the sessions."""
         super().stopService()
         self._meter.stop()
         self._loop.stop()
@@ -121,7 +121,7 @@ class TunnelEdge(Service):
         return any(connection.stream_count > 1 for connection in self._connections)
 
     def waits_for(self) -> str:
-        """For the readiness page: no caller reaches this node while it has no session."""
+        """For the readiness page: without a session no caller reaches this node."""
         if self._active:
             return ""
         return f"a tunnel session: {self.problem}" if self.problem else "a tunnel session"
@@ -137,37 +137,37 @@ class TunnelEdge(Service):
 
     async def _run(self) -> None:
         while True:
-            self._loop.turned(CONNECT_TIMEOUT * len(self._config.servers))
+            self._loop.iteration_done(CONNECT_TIMEOUT * len(self._config.servers))
             reached = await self._connect_to_any()
             if reached is not None:
-                self._loop.turned()  # the session's own keepalive says how long it lasts
+                self._loop.iteration_done()  # the session's own keepalive says how long it lasts
                 started = self._reactor.seconds()
-                sent_away = await self._until_over(*reached)
+                sent_away = await self._run_session(*reached)
                 self.connected_to = None
                 now = self._reactor.seconds()
-                # One that sends every session away at once would be dialled in a busy loop.
+                # A server that sends every session away at once must not be dialled in a busy loop.
                 if sent_away and now - started >= self._config.reconnect_initial:
                     continue
                 delay = self._redial.ended(now, now - started, reached[0].rtt is not None)
             else:
-                delay = self._redial.failed(self._reactor.seconds(), self._turned_away)
-            self._loop.turned(delay)
+                delay = self._redial.failed(self._reactor.seconds(), self._refused_at_once)
+            self._loop.iteration_done(delay)
             await self._pause(delay)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but no longer than until a session that was left ends: its server may be there again."""
-        self._pausing = Deferred()
-        timer = self._reactor.callLater(seconds, self._pausing.callback, None)
+        """Wait ``seconds``, or until a drained session ends: its server may accept sessions again."""
+        self._pause_ended = Deferred()
+        timer = self._reactor.callLater(seconds, self._pause_ended.callback, None)
         try:
-            await self._pausing
+            await self._pause_ended
         finally:
-            self._pausing = None
+            self._pause_ended = None
             if timer.active():
                 timer.cancel()
 
     async def _connect_to_any(self) -> tuple[MuxConnection, TCPAddress] | None:
-        """A connection to the first server that works, beginning at the next in turn."""
-        self._turned_away = False
+        """A connection to the first server that works; each call begins at the next server."""
+        self._refused_at_once = False
 
         async def connect(server: TCPAddress) -> tuple[MuxConnection, TCPAddress]:
             return await self._connect(server), server
@@ -177,14 +177,14 @@ class TunnelEdge(Service):
                 self._reactor,
                 self._servers,
                 lambda server: Deferred.fromCoroutine(connect(server)),
-                SHARE,
-                self._not_reached,
+                NEXT_SERVER_DELAY,
+                self._server_failed,
             )
         except ConnectError:
-            return None  # each server's own reason has been told
+            return None  # _server_failed has logged each server's reason
 
-    def _not_reached(self, server: TCPAddress, problem: ConnectError) -> None:
-        self._turned_away = self._turned_away or not isinstance(problem, ConnectTimeout)
+    def _server_failed(self, server: TCPAddress, problem: ConnectError) -> None:
+        self._refused_at_once = self._refused_at_once or not isinstance(problem, ConnectTimeout)
         self.problem = f"tunnel to {server} failed: {problem}"
         _log.warn("tunnel to {server} failed: {reason}", server=str(server), reason=str(problem))
 
@@ -204,15 +204,15 @@ class TunnelEdge(Service):
             endpoint = ClientEndpoint(self._reactor, server, self._tls, name, CONNECT_TIMEOUT)
         else:
             endpoint = ProxiedEndpoint(self._reactor, server, self._proxy, self._tls, name, CONNECT_TIMEOUT)
-        connection = cast(MuxConnection, await endpoint.connect(cast(Any, MakingFactory(make))))
+        connection = cast(MuxConnection, await endpoint.connect(cast(Any, CallableFactory(make))))
         transport: Any = connection.transport
         if transport is not None and transport.alpn != ALPN:
-            connection.abort("the server speaks another protocol")
+            connection.abort("the server does not speak the tunnel protocol")
             raise ConnectError(f"{server} does not speak {ALPN}")
         return connection
 
-    async def _until_over(self, first: MuxConnection, server: TCPAddress) -> bool:
-        """Hold a session until it ends (False) or the cloud asks to connect elsewhere (True)."""
+    async def _run_session(self, first: MuxConnection, server: TCPAddress) -> bool:
+        """Run a session until it ends (False) or the cloud asks to connect elsewhere (True)."""
         config = self._config
         session = EdgeSession(
             self._reactor,
@@ -226,19 +226,19 @@ class TunnelEdge(Service):
         accepted = False
         try:
             session.begin(first, config.connections)
-            # Under TLS 1.3 our handshake ends before the cloud has judged our certificate.
-            accepted = await first.when_heard()
+            # In TLS 1.3 the client's handshake ends before the server has checked the client's certificate.
+            accepted = await first.when_established()
             if accepted:
                 self._accepted(server)
             else:
                 self._servers.failed(server, self._reactor.seconds())
-            return await session.over
+            return await session.ended
         finally:
             self._active -= accepted
             session.stop()
 
     def _accepted(self, server: TCPAddress) -> None:
-        """The cloud's first frame is there: this is a session."""
+        """The cloud's first frame has come: the session is established."""
         self._servers.connected(server)
         self.connected_to = str(server)
         self.problem = ""
@@ -250,13 +250,13 @@ class TunnelEdge(Service):
         _log.info("tunnel session started with {server}", server=str(server))
 
     def _refused(self, connection: MuxConnection, reason: str) -> None:
-        if self.running:  # else it is this end that stops
+        if self.running:  # otherwise this end stops
             metrics.SESSIONS_REFUSED.labels("edge").inc()
             peer = address_text(connection.peer)
             if not self._active:
                 self.problem = f"the cloud at {peer} began none: {reason}"
             _log.warn(
-                "the cloud at {peer} began no session: {reason}; it was shown {path}, subject {subject}",
+                "the cloud at {peer} refused the session: {reason}; certificate {path}, subject {subject}",
                 peer=peer,
                 reason=reason,
                 path=str(self._config.certificate),
@@ -277,12 +277,12 @@ class TunnelEdge(Service):
     def _lost(self, connection: MuxConnection) -> None:
         self._connections.discard(connection)
         self._meter.account(connection, ended=True)
-        if self._pausing is not None and not self._pausing.called:
-            self._pausing.callback(None)
+        if self._pause_ended is not None and not self._pause_ended.called:
+            self._pause_ended.callback(None)
 
 
 def _subject(certificate: Path) -> str:
-    """Whose a certificate is, as the file says it now."""
+    """The subject of the certificate that the file contains now."""
     try:
         leaf = load_certificates(certificate)[0]
     except IdentityError as problem:

@@ -1,4 +1,4 @@
-"""An edge's session with one server: its connections, kept at the configured number while it lasts."""
+"""An edge's session with one server, which keeps the configured number of connections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = Logger()
 
 
 class _ControlProtocol(Protocol):
-    """The edge's end of a control stream: says hello, hears notices."""
+    """The edge's end of a control stream: sends the hello and receives notices."""
 
     transport: Any
 
@@ -48,17 +48,17 @@ class _ControlProtocol(Protocol):
 
 
 class EdgeSession:
-    """The first connection makes the session, further ones join it; it ends with the last of them.
+    """The first connection starts the session, and further connections join it.
 
-    ``over`` fires with True when the cloud asks to connect elsewhere, with False when no connection is left.
-    Connections that the cloud sent away go on until it closes them.
+    ``ended`` fires with True when the cloud asks to connect elsewhere, with False when no connection is left.
+    Connections that the cloud drains stay open until it closes them.
 
     Args:
-        dial: gives a further connection to the same server, or fails with ConnectError.
-        hello: makes the hello of a connection from the session's id and whether it joins.
-        tracked: told of each connection that is up.
-        lost: told of each that has ended.
-        refused: told of each that ended, and why, before the cloud had sent anything.
+        dial: opens a further connection to the same server; fails with ConnectError.
+        hello: makes a connection's hello from the session id and whether the connection joins.
+        on_connected: called with each new connection.
+        on_lost: called with each connection that has ended.
+        on_refused: called with a connection that ended before the cloud sent anything, and the reason.
     """
 
     def __init__(
@@ -67,47 +67,47 @@ class EdgeSession:
         dial: Callable[[], Deferred[MuxConnection]],
         hello: Callable[[str, bool], Hello],
         redial: Callable[[], Redial],
-        tracked: Callable[[MuxConnection], None],
-        lost: Callable[[MuxConnection], None],
-        refused: Callable[[MuxConnection, str], None],
+        on_connected: Callable[[MuxConnection], None],
+        on_lost: Callable[[MuxConnection], None],
+        on_refused: Callable[[MuxConnection, str], None],
     ) -> None:
-        self.over: Deferred[bool] = Deferred()
+        self.ended: Deferred[bool] = Deferred()
         self._id = token_hex(16)
         self._reactor = reactor
         self._dial = dial
         self._hello = hello
         self._redial = redial
-        self._tracked = tracked
-        self._lost = lost
-        self._refused = refused
-        self._staying: set[MuxConnection] = set()
-        self._keepers: list[Loop] = []
+        self._on_connected = on_connected
+        self._on_lost = on_lost
+        self._on_refused = on_refused
+        self._active: set[MuxConnection] = set()
+        self._loops: list[Loop] = []
 
     def begin(self, first: MuxConnection, count: int) -> None:
-        """Introduce the first connection and keep ``count`` of them."""
+        """Send the first connection's hello, and keep ``count`` connections."""
         self._introduce(first, joins=False)
-        first.when_heard().addCallback(self._heard, first, count)
+        first.when_established().addCallback(self._established, first, count)
 
-    def _heard(self, heard: bool, first: MuxConnection, count: int) -> None:
+    def _established(self, heard: bool, first: MuxConnection, count: int) -> None:
         if not heard:
             return
         first.when_closed().addCallback(self._first_ended)
         for _ in range(count - 1):
-            self._keep_one()
+            self._add_connection()
 
     def _first_ended(self, _reason: str) -> None:
-        if not self.over.called:
-            self._keep_one()
+        if not self.ended.called:
+            self._add_connection()
 
     def stop(self) -> None:
         """Dial no more."""
-        keepers, self._keepers = self._keepers, []
-        for keeper in keepers:
-            keeper.stop()
+        loops, self._loops = self._loops, []
+        for loop in loops:
+            loop.stop()
 
     def _introduce(self, connection: MuxConnection, joins: bool) -> None:
-        self._staying.add(connection)
-        self._tracked(connection)
+        self._active.add(connection)
+        self._on_connected(connection)
         connection.when_closed().addCallback(self._ended, connection)
         connection.on_going_away = lambda: self._leave(connection, "it takes no more streams")
 
@@ -117,38 +117,38 @@ class EdgeSession:
             elif notice.notice == "replaced":
                 _log.warn("the cloud ended the tunnel session: {notice}", notice=notice.message)
 
-        with contextlib.suppress(SessionClosed, StreamRefused):  # when_closed has told
+        with contextlib.suppress(SessionClosed, StreamRefused):  # when_closed fires in this case
             connection.open().connect(_ControlProtocol(self._hello(self._id, joins), noticed))
 
     def _leave(self, connection: MuxConnection, message: str) -> None:
-        """The cloud sends a connection away: the session, when it has sent all of them."""
-        self._staying.discard(connection)
-        if not self._staying and not self.over.called:
+        """The cloud drains a connection. When all are drained, the session ends."""
+        self._active.discard(connection)
+        if not self._active and not self.ended.called:
             _log.info("the cloud asks to connect elsewhere: {notice}", notice=message)
             self._finish(drained=True)
 
     def _ended(self, reason: str, connection: MuxConnection) -> None:
         refusal = getattr(connection.transport, "failure_text", None)
-        if connection.heard:
+        if connection.established:
             peer = address_text(connection.peer)
             _log.info("tunnel connection ended: {reason}", reason=refusal or reason, peer=peer)
         else:
-            self._refused(connection, refusal or reason)
-        self._lost(connection)
-        self._staying.discard(connection)
-        if not self._staying and not self.over.called:
+            self._on_refused(connection, refusal or reason)
+        self._on_lost(connection)
+        self._active.discard(connection)
+        if not self._active and not self.ended.called:
             self._finish(drained=False)
 
     def _finish(self, drained: bool) -> None:
         self.stop()
-        self.over.callback(drained)
+        self.ended.callback(drained)
 
-    def _keep_one(self) -> None:
-        keeper = Loop(self._reactor, "dialling a further connection of the tunnel", self._keep)
-        self._keepers.append(keeper)
-        keeper.start()
+    def _add_connection(self) -> None:
+        loop = Loop(self._reactor, "dialling a further connection of the tunnel", self._keep_connected)
+        self._loops.append(loop)
+        loop.start()
 
-    async def _keep(self) -> None:
+    async def _keep_connected(self) -> None:
         redial = self._redial()
         while True:
             try:

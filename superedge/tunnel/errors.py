@@ -1,4 +1,4 @@
-"""Why a stream to a node could not be opened."""
+"""The error of opening a stream to a node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DialCode = Literal["refused", "timeout", "unresolvable", "denied", "limit", "int
 
 
 class DialError(SuperEdgeError):
-    """``code`` is for programs, the text for people."""
+    """A stream could not be opened. ``code`` is machine-readable; ``message`` is one clause."""
 
     def __init__(self, code: DialCode, message: str) -> None:
         self.code: DialCode = code

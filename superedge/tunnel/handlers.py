@@ -1,4 +1,4 @@
-"""What the edge connects streams to: TCP targets, with TLS or without, that the allow list names."""
+"""The edge's stream handlers: they connect streams to allowed TCP targets, with TLS or without."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.interfaces import IReactor, IStreamHandler
-from superedge.net.connecting import connect_nearby
+from superedge.net.connecting import connect_with_timeout
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError, ConnectTimeout, ResolveError
 from superedge.net.resolve import resolve
-from superedge.net.sockets import peer_of
+from superedge.net.sockets import peer_sockaddr
 from superedge.net.transport import StreamTransport
 from superedge.tunnel.allow import AllowList
 from superedge.tunnel.errors import DialError
 
 
 class _Placeholder(Protocol):
-    """Holds a target's transport, paused, until the splice takes it."""
+    """The protocol of a target's transport until the splice: it pauses the transport."""
 
     def connectionMade(self) -> None:
         cast(Any, self.transport).pauseProducing()
@@ -37,7 +37,7 @@ class _Targets(Factory):
 
 @implementer(IPlugin, IStreamHandler)
 class TCPHandler:
-    """Streams of kind ``tcp``: dials what the allow list names."""
+    """Handles streams of kind ``tcp``: connects to targets that the allow list covers."""
 
     kind = "tcp"
 
@@ -61,12 +61,12 @@ class TCPHandler:
             raise DialError("refused", str(problem)) from problem
 
     async def _dial(self, reactor: IReactor, target: TCPAddress, asked: str, timeout: float) -> Any:
-        sock = await connect_nearby(reactor, target, timeout)
-        # The transport does not read before it has a protocol of its own.
-        return StreamTransport(sock, Protocol(), reactor, peer_of(sock))
+        sock = await connect_with_timeout(reactor, target, timeout)
+        # The transport does not read before the splice replaces this protocol.
+        return StreamTransport(sock, Protocol(), reactor, peer_sockaddr(sock))
 
     def _allowed_literal(self, text: str) -> TCPAddress | None:
-        """The address, when it is an IP literal that the allow list covers."""
+        """The address if it is an IP literal that the allow list covers."""
         try:
             address = parse_address(text)
             covered = isinstance(address, TCPAddress) and self._allow.allows_address(address)
@@ -75,7 +75,7 @@ class TCPHandler:
         return cast(TCPAddress, address) if covered else None
 
     async def _resolved(self, reactor: IReactor, text: str) -> Sequence[TCPAddress]:
-        """What may be dialled for ``text``: the checked addresses themselves, never the name again."""
+        """The allowed addresses of ``text``. Only these are dialled: the name is not resolved again."""
         try:
             address = parse_address(text)
         except ValueError as problem:
@@ -95,12 +95,13 @@ class TCPHandler:
 
 
 class TLSHandler(TCPHandler):
-    """Streams of kind ``tls``: the node speaks TLS to the target, the stream carries what is inside."""
+    """Handles streams of kind ``tls``: the node speaks TLS to the target, and the stream carries
+    plaintext."""
 
     kind = "tls"
 
     def __init__(self, allow: AllowList, tls: ContextSource, server_name: str) -> None:
-        """``server_name`` is what targets' certificates must carry; empty for the host asked for."""
+        """``server_name`` is the name that targets' certificates must carry; empty for the dialled host."""
         super().__init__(allow)
         self._tls = tls
         self._server_name = server_name

@@ -1,4 +1,4 @@
-"""What the configuration's limits mean to a connection."""
+"""Converts the configured limits to the settings of a connection."""
 
 from __future__ import annotations
 

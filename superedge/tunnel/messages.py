@@ -1,6 +1,6 @@
-"""What is said on a stream before its bytes flow: u16 length (big endian) + UTF-8 JSON.
+"""The messages of the tunnel protocol: u16 length (big endian) and UTF-8 JSON.
 
-docs/protocol.md specifies each message. Unknown keys are ignored, so that both ends may be newer.
+docs/protocol.md specifies each message. Unknown keys are ignored, so that either end may be newer.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class MessageError(SuperEdgeError):
-    """The peer sent what is no message."""
+    """The peer sent an invalid message."""
 
 
 class DialRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The prologue: what the opener wants on the other side."""
+    """The prologue of a stream: the target to dial."""
 
     kind: str
     address: str = ""
     timeout: float = 10.0
     caller: str = ""
-    """Who asks, as far as the opener knows; callers share what the node dials at once."""
+    """Identifies the caller, or empty; callers share the node's dial slots."""
 
 
 class ForwardRequest(DialRequest, frozen=True):
-    """The prologue between replicas. ``hops`` counts the replicas that passed it on: 1, or it is refused."""
+    """The prologue between replicas. ``hops`` counts the replicas that forwarded it; only 1 is accepted."""
 
     node: str = ""
     hops: int = 1
@@ -48,7 +48,7 @@ class DialAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """First message on the control stream, from the edge. Nothing in it decides routing."""
+    """The first message on the control stream, from the edge. Routing does not depend on it."""
 
     version: str
     boot_id: str = ""
@@ -56,17 +56,17 @@ class Hello(msgspec.Struct, frozen=True):
     capabilities: list[str] = []
     kind: Literal["control"] = "control"
     session: str = ""
-    """Which connections of a node belong together; new for each session."""
+    """The session's id, which joins the connections of one session."""
     instance: str = ""
-    """Which process this is; new at each start."""
+    """The process's id, new at each start."""
     joins: bool = False
-    """Whether this is a further connection of that session."""
+    """Whether this is a further connection of the session."""
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """From the cloud on the control stream.
+    """A message from the cloud on the control stream.
 
-    ``drain`` asks the edge to connect elsewhere; ``replaced`` says that another session took its place.
+    ``drain`` asks the edge to connect elsewhere; ``replaced`` reports that another session replaced this one.
     """
 
     notice: str
@@ -90,13 +90,13 @@ def decode(kind: type[T], body: bytes) -> T:
 
 
 class MessageReader(Generic[T]):
-    """Cuts messages out of chunks; ``feed`` returns a message's body and what came after it."""
+    """Reads messages from a byte stream."""
 
     def __init__(self) -> None:
         self._buffer = b""
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """(body, rest) when a message is complete, else None. Raises MessageError."""
+        """The body of a complete message and the bytes behind it; otherwise None. Raises MessageError."""
         self._buffer += data
         if len(self._buffer) < LENGTH.size:
             return None

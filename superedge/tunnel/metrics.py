@@ -65,11 +65,12 @@ REGISTRY_WRITES = Counter(
 
 
 METER_INTERVAL = 5.0
-"""Seconds between two looks of a `SessionMeter`."""
+"""Seconds between two checks of a `SessionMeter`."""
 
 
 class SessionMeter:
-    """Adds what live connections counted since the last look; its gauges are true at each scrape."""
+    """Adds the counters of open connections to the metrics at intervals; gauges are computed at each
+    scrape."""
 
     def __init__(
         self,
@@ -78,8 +79,8 @@ class SessionMeter:
         connections: Callable[[], Iterable[MuxConnection]],
         sessions: Callable[[], int] | None = None,
     ) -> None:
-        """Without ``sessions``, which counts them, each connection is one."""
-        self._looking = PeriodicCall(reactor, METER_INTERVAL, self.collect)
+        """``sessions`` counts the sessions; without it, each connection is a session."""
+        self._periodic = PeriodicCall(reactor, METER_INTERVAL, self.collect)
         self._end = end
         self._connections = connections
         self._seen: dict[MuxConnection, Stats] = {}
@@ -88,22 +89,20 @@ class SessionMeter:
         STREAMS_OPEN.labels(end).set_function(lambda: sum(each.stream_count for each in connections()))
 
     def start(self) -> None:
-        """Begin to look."""
-        self._looking.start(now=True)
+        self._periodic.start(now=True)
 
     def stop(self) -> None:
-        """Look no more."""
-        self._looking.stop()
+        self._periodic.stop()
 
     def collect(self) -> None:
-        """Look at every live connection."""
+        """Account for every open connection."""
         for connection in list(self._connections()):
             self.account(connection)
             if connection.rtt is not None:
                 RTT.labels(self._end).observe(connection.rtt)
 
     def account(self, connection: MuxConnection, ended: bool = False) -> None:
-        """Count one connection's news; the last time when it has ended."""
+        """Add what one connection counted since the last call; ``ended`` with the last call."""
         now, end = connection.stats, self._end
         before = self._seen.get(connection, Stats())
         BYTES.labels(end, "in").inc(now.bytes_in - before.bytes_in)

@@ -1,4 +1,4 @@
-"""Node names: whose a certificate is, and which names no node may have."""
+"""Node names: the node that a certificate identifies, and the names that no node may have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from superedge.config.tunnel import RESERVED_NAMES
 from superedge.errors import SuperEdgeError
-from superedge.net.names import under
+from superedge.net.names import is_in_zone
 
 ALPN = "superedge-tunnel/1"
 NODE_PREFIX = "system:node:"
@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 class NotANode(SuperEdgeError):
-    """A certificate that makes no node, and why."""
+    """A certificate does not identify a node."""
 
 
 def node_of_common_name(common_name: str | None) -> str | None:
@@ -32,7 +32,8 @@ def node_of_common_name(common_name: str | None) -> str | None:
 
 
 class NameRules:
-    """Which certificate makes which node; ``strict`` asks for what Kubernetes asks of a node's."""
+    """Decides which node a certificate identifies. ``strict`` asks for the name and group of Kubernetes
+    nodes."""
 
     def __init__(
         self,
@@ -44,20 +45,20 @@ class NameRules:
         self.cluster_domain = cluster_domain
         self._reserved = [pattern.lower() for pattern in reserved]
 
-    def reserves(self, name: str) -> bool:
-        """Whether no node may have the name: it reads as an address, or is a name of the cluster.
+    def is_reserved(self, name: str) -> bool:
+        """Whether no node may have the name, because it reads as an address or is a name of the cluster.
 
         A name whose last label is a number reads as an IPv4 address, as ``10.1`` and ``0x7f.1`` do for
         inet_aton (POSIX); source: the URL standard, section 3.5.
         """
         return (
             _NUMBER.fullmatch(name.rpartition(".")[2]) is not None
-            or under(name, self.cluster_domain)
+            or is_in_zone(name, self.cluster_domain)
             or any(fnmatchcase(name, pattern) for pattern in self._reserved)
         )
 
     def node_of(self, common_name: str | None, organizations: Collection[str]) -> str:
-        """The node that a certificate makes. Raises NotANode."""
+        """The node that a certificate identifies. Raises NotANode."""
         node = node_of_common_name(common_name)
         if node is None:
             raise NotANode(f"no node's certificate: CN {common_name!r}")
@@ -66,6 +67,6 @@ class NameRules:
                 f"no node's certificate: CN {common_name!r} without {NODE_PREFIX} or without O {NODE_GROUP};"
                 " tunnel_cloud.node_certificates decides"
             )
-        if self.reserves(node):
+        if self.is_reserved(node):
             raise NotANode(f"no node may be called {node!r}: it is an address or a name of the cluster")
         return node

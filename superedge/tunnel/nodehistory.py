@@ -1,4 +1,4 @@
-"""What is told of each node: while it is connected, and after it has gone. Pure."""
+"""The history of nodes: disconnected nodes, last errors, and takeovers. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 MAX_GONE = 1000
-"""Nodes that are remembered after they have gone; the one that went first is forgotten first."""
+"""Disconnected nodes that are kept; the one that disconnected first is dropped first."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoneNode:
-    """A node without a session. Times in seconds since 1970."""
+    """A disconnected node. Times are in seconds since 1970."""
 
     name: str
     peer: str
@@ -22,36 +22,39 @@ class GoneNode:
 
 
 class NodeHistory:
-    """Gone nodes, last errors, and which process held a node's session before."""
+    """Disconnected nodes, each node's last error, and the process that held its session before."""
 
     def __init__(self) -> None:
         self.gone: OrderedDict[str, GoneNode] = OrderedDict()
         self._errors: OrderedDict[str, str] = OrderedDict()
         self._replaced: OrderedDict[str, str] = OrderedDict()
 
-    def left(self, node: GoneNode) -> None:
+    def disconnected(self, node: GoneNode) -> None:
         """A node's last session ended."""
         self.gone[node.name] = replace(node, reason=node.reason[:300])
         self.gone.move_to_end(node.name)
         _bound(self.gone)
         self.failed(node.name, node.reason)
 
-    def came(self, node: str) -> None:
+    def connected(self, node: str) -> None:
         """A node has a session again."""
         self.gone.pop(node, None)
 
     def failed(self, node: str, reason: str) -> None:
-        """Something of the node went wrong: a dial, or its session."""
+        """Record an error of the node's session or of a dial."""
         self._errors[node] = reason[:300]
         self._errors.move_to_end(node)
         _bound(self._errors)
 
     def last_error(self, node: str) -> str:
-        """In words; empty for none."""
+        """The node's last error; empty for none."""
         return self._errors.get(node, "")
 
-    def takes_over(self, node: str, before: str, now: str) -> bool:
-        """Process ``now`` replaces ``before``; whether both live, since each has replaced the other."""
+    def record_takeover(self, node: str, before: str, now: str) -> bool:
+        """Record that process ``now`` replaced ``before``. Return whether each has replaced the other.
+
+        Then both run, with the same certificate.
+        """
         if not before or not now or before == now:
             return False
         shared = self._replaced.get(node) == now

@@ -1,23 +1,21 @@
-"""Which session serves which node: the newest, by epoch."""
+"""The sessions of nodes. The session with the highest epoch serves its node."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from superedge.mux.protocol import MuxConnection
 from superedge.net.sockets import address_text
 from superedge.tunnel.epochs import EpochClock
 from superedge.tunnel.messages import Hello, Notice, encode
 
-if TYPE_CHECKING:
-    from superedge.mux.protocol import MuxConnection
-
 
 @dataclass(slots=True, eq=False)
 class NodeSession:
-    """One node's session as the cloud holds it: one connection, or several of the same edge process."""
+    """A node's session at the cloud end: one or more connections of the same edge process."""
 
     node: str
     epoch: int
@@ -28,7 +26,7 @@ class NodeSession:
     controls: dict[MuxConnection, Any] = field(default_factory=dict)
     """The control stream of each connection."""
 
-    def tell(self, notice: Notice) -> None:
+    def notify(self, notice: Notice) -> None:
         """Send a notice on every connection."""
         for control in self.controls.values():
             control.write(encode(notice))
@@ -38,7 +36,7 @@ class NodeSession:
         """The address that the session comes from."""
         return address_text(self.connections[0].peer) if self.connections else ""
 
-    def lightest(self) -> MuxConnection:
+    def least_loaded(self) -> MuxConnection:
         """The connection for a new stream."""
         if len(self.connections) == 1:
             return self.connections[0]
@@ -46,11 +44,11 @@ class NodeSession:
 
     @property
     def busy(self) -> bool:
-        """Whether streams are open beside control, each connection's first."""
+        """Whether streams other than the control streams are open."""
         return any(connection.stream_count > 1 for connection in self.connections)
 
     def go_away(self) -> None:
-        """Ask the edge to connect elsewhere; streams that are open finish."""
+        """Ask the edge to connect elsewhere; open streams finish."""
         for connection in self.connections:
             connection.go_away()
 
@@ -61,11 +59,11 @@ class NodeSession:
 
 
 Subscriber = Callable[[str, "NodeSession | None"], None]
-"""Called with a node's name and its session, None when it has none any more."""
+"""Called with a node's name and its session; None when the node has disconnected."""
 
 
 class NodeTable:
-    """The sessions of this process. Names are lower case, as node names are."""
+    """The sessions of this process, by node name."""
 
     def __init__(self, wall: Callable[[], float] = time) -> None:
         """``wall`` gives seconds since 1970."""
@@ -79,33 +77,36 @@ class NodeTable:
         return self._wall()
 
     def next_epoch(self) -> int:
-        """A number higher than any before, here or at a replica that this one has heard of."""
+        """An epoch higher than any given here or observed from another replica."""
         return self.epochs.next(self._wall())
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Tell of each node that is there now, and of each change from now on."""
+        """Call ``subscriber`` for each connected node now, and at each change."""
         self._subscribers.append(subscriber)
         for session in self:
             subscriber(session.node, session)
 
-    def _tell(self, node: str, session: NodeSession | None) -> None:
+    def _notify(self, node: str, session: NodeSession | None) -> None:
         for subscriber in self._subscribers:
             subscriber(node, session)
 
     def add(self, session: NodeSession) -> NodeSession | None:
-        """Make the session its node's, if it is newer than the one there; the session it replaces."""
+        """Make the session its node's current one if it is the newest.
+
+        Return the session to close, if any.
+        """
         before = self._newest.get(session.node)
         if before is not None and before.epoch > session.epoch:
             return session
         self._newest[session.node] = session
-        self._tell(session.node, session)
+        self._notify(session.node, session)
         return before
 
     def remove(self, session: NodeSession) -> None:
         """Forget the session; a newer one of the same node stays."""
         if self._newest.get(session.node) is session:
             del self._newest[session.node]
-            self._tell(session.node, None)
+            self._notify(session.node, None)
 
     def get(self, node: str) -> NodeSession | None:
         """The node's session."""

@@ -1,4 +1,4 @@
-"""The edge's half of a prologue: read what is asked for, have a handler connect it, splice."""
+"""The edge's half of a prologue: read it, connect to the target with a handler, and splice."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from superedge.net.splice import Splice
 from superedge.reactor.deadlines import Deadline
 from superedge.reactor.task import Task
 from superedge.tunnel import metrics
+from superedge.tunnel.dialslots import DialSlots
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.messages import DialAnswer, DialRequest, MessageError, MessageReader, decode, encode
-from superedge.tunnel.shares import Shares
 
 MAX_DIAL_TIMEOUT = 60.0
 MAX_REASON = 500
-"""Characters of a refusal's text, which may repeat what was asked for."""
+"""Longest text of a refusal, in characters: it may repeat the peer's request."""
 
 _log = Logger()
 
@@ -35,21 +35,21 @@ class StreamServer:
     end = "edge"
     """The metrics' label."""
     request: type[DialRequest] = DialRequest
-    """What a prologue is."""
+    """The type of a prologue."""
 
     def __init__(self, reactor: IReactor, handlers: Mapping[str, Any], limits: LimitsConfig) -> None:
         self._reactor = reactor
         self._handlers = handlers
         self._limits = limits
-        self._pending = Shares(limits.pending_dials)
+        self._pending = DialSlots(limits.pending_dials)
         self._dial_seconds = metrics.DIAL_SECONDS.labels(self.end)
 
     def accept(self, stream: MuxStream) -> None:
-        """Read the stream's prologue and do as it says."""
+        """Read the stream's prologue, and serve it."""
         stream.connect(_PrologueProtocol(self, self._limits.prologue_timeout))
 
     async def serve(self, stream: MuxStream, body: bytes, rest: bytes) -> None:
-        """A prologue is complete: splice the stream to what it asks for, or refuse it."""
+        """The prologue is complete: splice the stream to its target, or refuse it."""
         address = ""
         try:
             request = decode(self.request, body)
@@ -81,11 +81,11 @@ class StreamServer:
             raise DialError("denied", f"this node serves no streams of kind {request.kind!r}")
         timeout = min(max(request.timeout, 0.1), MAX_DIAL_TIMEOUT)
         started = self._reactor.seconds()
-        self._pending.take(request.address, request.caller)
+        self._pending.acquire(request.address, request.caller)
         try:
             target = await handler.connect(self._reactor, msgspec.structs.asdict(request), timeout)
         finally:
-            self._pending.give(request.address, request.caller)
+            self._pending.release(request.address, request.caller)
         self._dial_seconds.observe(self._reactor.seconds() - started)
         return target
 
@@ -103,7 +103,7 @@ class StreamServer:
 
 
 class _PrologueProtocol(Protocol):
-    """Collects a prologue within its time, pauses the stream and hands it over."""
+    """Reads a prologue, for a bounded time; then pauses the stream and serves it."""
 
     transport: Any
     _deadline: Deadline
@@ -115,7 +115,7 @@ class _PrologueProtocol(Protocol):
         self._serving: Task | None = None
 
     def connectionMade(self) -> None:
-        self._deadline = self.transport.deadlines.begin(self._timeout, self._timed_out)
+        self._deadline = self.transport.deadlines.start(self._timeout, self._timed_out)
 
     def _timed_out(self) -> None:
         _log.warn("stream {id} was reset: no prologue in time", id=self.transport.id)
@@ -130,7 +130,7 @@ class _PrologueProtocol(Protocol):
             return
         if message is None:
             return
-        self._deadline.met()
+        self._deadline.cancel()
         self.transport.pauseProducing()
         self._serving = Task(self._server.serve(self.transport, *message), self._failed)
 
@@ -139,6 +139,6 @@ class _PrologueProtocol(Protocol):
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._deadline.met()
+        self._deadline.cancel()
         if self._serving is not None:
             self._serving.cancel()

@@ -1,10 +1,10 @@
-"""A body that is gathered piece by piece, up to a length. Pure."""
+"""Collects a body in memory up to a maximum length. Pure."""
 
 from __future__ import annotations
 
 
 class BoundedBody:
-    """What was added, unless that is more than ``limit`` bytes: then nothing of it is kept."""
+    """The bytes that were added; once they exceed ``limit`` it drops all of them and takes no more."""
 
     __slots__ = ("_bytes", "_limit")
 
@@ -12,15 +12,15 @@ class BoundedBody:
         self._limit = limit
         self._bytes: bytearray | None = bytearray()
 
-    def add(self, piece: bytes) -> bool:
-        """Add a piece; whether the body is still short enough."""
+    def add(self, data: bytes) -> bool:
+        """Add part of the body. Returns whether the body is within the limit."""
         if self._bytes is not None:
-            self._bytes += piece
+            self._bytes += data
             if len(self._bytes) > self._limit:
                 self._bytes = None
         return self._bytes is not None
 
     @property
     def value(self) -> bytes | None:
-        """What came so far; None for a body that is too long."""
+        """The bytes so far; None when the body exceeded the limit."""
         return None if self._bytes is None else bytes(self._bytes)

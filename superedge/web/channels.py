@@ -1,95 +1,109 @@
-"""What a request goes over to a server, where such channels come from, and who takes the response."""
+"""Interfaces between a request and the connection that carries it.
+
+A `ChannelSource` provides channels, an `UpstreamChannel` carries one request, a `ResponseReceiver` takes its
+response.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
 from superedge.web.heads import Headers, OutgoingRequest, ResponseHead
 
-if TYPE_CHECKING:
-    from superedge.web.client import UpstreamConnection
+
+class SwitchedConnection(Protocol):
+    """A connection to a server that speaks another protocol since its 101 response."""
+
+    transport: Any
+    lost: Callable[[Any], None] | None
+    """Called with the connection when its pool is to forget it."""
+
+    def abandon(self) -> None:
+        """Abort the connection."""
 
 
 class ResponseReceiver(Protocol):
-    """Who takes a response."""
+    """Takes the response to one request."""
 
     def response(self, head: ResponseHead) -> None:
-        """The status and headers, informational ones (1xx) included."""
+        """Take the status and headers. Informational responses (1xx) come here, too."""
 
-    def data(self, pieces: list[bytes]) -> None:
-        """Pieces of the body."""
+    def data(self, chunks: list[bytes]) -> None:
+        """Take consecutive chunks of the body."""
 
     def complete(self, trailers: Headers) -> None:
-        """The response is whole. Called before the connection is used again."""
+        """The response is complete. Called before the connection is used again."""
 
-    def round_done(self) -> None:
-        """All that came in one piece has been told: the moment to send it on."""
+    def read_complete(self) -> None:
+        """Everything that one read from the socket brought has been delivered: flush what was collected."""
 
-    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
-        """After a 101: the connection is the receiver's; ``rest`` came behind the head."""
+    def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
+        """After a 101: take over the connection; ``rest`` are the bytes that followed the head."""
 
     def failed(self, reason: str) -> None:
-        """The connection ended before the response did, or what it brought was no HTTP."""
+        """The connection ended before the response did, or its bytes were not HTTP."""
 
 
 class UpstreamChannel(Protocol):
-    """What one request goes over and its response comes back: a connection, or a stream of a shared one."""
+    """Carries one request and its response: an HTTP/1.1 connection, or a stream of an HTTP/2 connection."""
 
     used: bool
-    """Whether the server may have given it up before it saw the request."""
+    """Whether the server may have closed the connection before it read the request, as with an idle one."""
 
     @property
     def producer(self) -> Any:
-        """Where the response's body comes from: paused, it stops the server."""
+        """The producer of the response's body; pausing it makes the server wait."""
 
     def begin(self, request: OutgoingRequest, receiver: ResponseReceiver) -> None:
-        """Send a request's head. Its body follows by `send` and `end`."""
+        """Send a request's head. The body follows through `send` and `end`."""
 
     def body_from(self, producer: Any) -> None:
-        """Pause ``producer``, whose pieces are given to `send`, while the server takes none."""
+        """Pause ``producer``, which feeds `send`, while the server accepts no more of the body."""
 
     def send(self, data: bytes) -> None:
-        """A piece of the request's body."""
+        """Send part of the request's body."""
 
     def end(self, trailers: Headers) -> None:
-        """The request's body is complete."""
+        """End the request's body."""
 
     def give_up_body(self) -> None:
-        """The response is whole, and the rest of the request is not wanted."""
+        """Stop sending the request's body: its response is complete already."""
 
     def give_up(self, reason: str) -> None:
-        """The way to the server is taken for dead."""
+        """Fail the request: the path to the server is taken for dead."""
 
     def abandon(self) -> None:
-        """The response is no longer wanted."""
+        """Cancel the request; its receiver hears nothing more."""
 
 
 class ChannelSource(Protocol):
-    """Where channels come from."""
+    """Provides channels to one set of servers."""
 
     def take_idle(self, proven: bool = False) -> UpstreamChannel | None:
-        """One that is there, to be used at once, if there is one.
+        """An existing channel, to be used at once; None when there is none.
 
-        With ``proven``, only one whose server was heard of a moment ago: for what cannot be sent twice.
+        With ``proven`` the server must have been heard from within the last seconds. Use it for requests that
+        cannot be sent twice.
         """
 
     def connect(self) -> Deferred[Any]:
-        """One that has to be made; fails with ConnectError after every server was tried. Cancellable."""
+        """A new channel. Fails with ConnectError after every server was tried. Cancellable."""
 
 
 class SharedConnections(ChannelSource, Protocol):
-    """Connections whose streams are channels, beside a `Pool` of the same identity."""
+    """HTTP/2 connections, whose streams are channels. A `Pool` with the same identity owns them."""
 
-    def question(self) -> None:
-        """As `Pool.question`."""
+    def probe(self) -> None:
+        """See `Pool.probe`."""
 
     def close_idle(self, before: float | None = None) -> None:
-        """As `Pool.close_idle`; without ``before``, busy ones are not used for more."""
+        """See `Pool.close_idle`. Without ``before``, busy connections take no new streams."""
 
     def replace(self, bound: float) -> None:
-        """As `Pool.replace`."""
+        """See `Pool.replace`."""
 
     def abort(self) -> None:
-        """As `Pool.abort`."""
+        """See `Pool.abort`."""

@@ -1,4 +1,4 @@
-"""A client's HTTP/1.1 connection: one request at a time, its response in events."""
+"""An HTTP/1.1 client connection: one request at a time, its response to a `ResponseReceiver`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from superedge.net.silence import tcp_socket
+from superedge.net.liveness import tcp_socket
 from superedge.web.channels import ResponseReceiver
 from superedge.web.errors import MessageError
 from superedge.web.h1 import End, Switched, chunk, last_chunk
@@ -20,12 +20,12 @@ from superedge.web.responses import ResponseReader
 
 
 @implementer(IHalfCloseableProtocol)
-class UpstreamConnection(TwistedProtocol):
-    """One connection; `request` may be called while it is idle."""
+class H1Connection(TwistedProtocol):
+    """An `UpstreamChannel` that is one connection; `request` may be called while it is idle."""
 
     transport: Any
 
-    def __init__(self, released: Callable[[UpstreamConnection], None]) -> None:
+    def __init__(self, released: Callable[[H1Connection], None]) -> None:
         self._reader = ResponseReader()
         self._released = released
         self._receiver: ResponseReceiver | None = None
@@ -37,14 +37,13 @@ class UpstreamConnection(TwistedProtocol):
         self._request_complete = True
         self._chunked = False
         self.used = False
-        """Whether a request has been answered on it before."""
+        """Whether it has had a response before."""
         self.usable = True
         self.idle_since = 0.0
-        self.lost: Callable[[UpstreamConnection], None] | None = None
+        self.lost: Callable[[H1Connection], None] | None = None
         self._send_soon: Callable[[bytes], None]
 
     def connectionMade(self) -> None:
-        """Called by Twisted."""
         self._send_soon = getattr(self.transport, "write_soon", self.transport.write)
 
     def request(self, head: bytes, head_only: bool, complete: bool, receiver: ResponseReceiver) -> None:
@@ -61,7 +60,6 @@ class UpstreamConnection(TwistedProtocol):
 
     @property
     def producer(self) -> Any:
-        """Where the response's body comes from."""
         return self.transport
 
     def begin(self, request: OutgoingRequest, receiver: ResponseReceiver) -> None:
@@ -74,35 +72,32 @@ class UpstreamConnection(TwistedProtocol):
         self.transport.registerProducer(producer, True)
 
     def send(self, data: bytes) -> None:
-        """A piece of the request's body."""
         self.transport.writeSequence(chunk([data]) if self._chunked else [data])
 
     def end(self, trailers: Headers) -> None:
-        """The request's body is complete."""
         if self._chunked:
             self.transport.write(last_chunk(trailers))
         self.transport.unregisterProducer()
         self.request_sent()
 
     def give_up_body(self) -> None:
-        """Answered before the request was read to its end: the connection serves no other."""
+        """Close the connection: the response came before the server read the whole request."""
         self.transport.unregisterProducer()
         self.usable = False
         self.transport.loseConnection()
 
     def request_sent(self) -> None:
-        """The request's body has been written to its end."""
+        """The request's body has been written completely."""
         self._request_complete = True
         if self._response_complete:
             self._release()
 
     def give_up(self, reason: str) -> None:
-        """The way to the server is taken for dead: who waits is told, and may ask again."""
+        """Abort the connection, whose path is taken for dead; the receiver may retry the request."""
         self.used = True
         self._broken(reason)
 
     def abandon(self) -> None:
-        """The response is no longer wanted."""
         self._receiver = None
         self.usable = False
         self.transport.abortConnection()
@@ -111,7 +106,7 @@ class UpstreamConnection(TwistedProtocol):
         """Read the response."""
         receiver = self._receiver
         if receiver is None:
-            # Nothing was asked: an unsolicited 408 or the like, and then the end.
+            # No request is outstanding: an unsolicited 408 or the like before the server closes.
             self.usable = False
             self.transport.loseConnection()
             return
@@ -120,10 +115,10 @@ class UpstreamConnection(TwistedProtocol):
         except MessageError as problem:
             self._broken(str(problem))
             return
-        pieces: list[bytes] = []
-        for number, event in enumerate(events, 1):
+        chunks: list[bytes] = []
+        for event in events:
             if type(event) is bytes:
-                pieces.append(event)
+                chunks.append(event)
             elif type(event) is ResponseHead:
                 self._begun(event, receiver)
             elif type(event) is End:
@@ -132,25 +127,25 @@ class UpstreamConnection(TwistedProtocol):
                 if self._interim:
                     self._interim = False
                     continue
-                if pieces:
-                    receiver.data(pieces)
-                    pieces = []
+                if chunks:
+                    receiver.data(chunks)
+                    chunks = []
                     if self._receiver is not receiver:
-                        break  # it gave up
-                if number < len(events) or not self._reader.between:
-                    self._keep_alive = False  # it answers what was not asked
+                        break  # it cancelled the request
+                if event is not events[-1] or not self._reader.idle:
+                    self._keep_alive = False  # a response without a request
                 self._complete(receiver, event.trailers)
             elif type(event) is Switched:
                 self._hand_over(receiver, event.rest)
                 return
             if self._receiver is not receiver:
-                break  # it gave up meanwhile
+                break  # it cancelled the request
         if self._switching and self._receiver is receiver:
             self._hand_over(receiver, b"")
             return
-        if pieces and self._receiver is receiver:
-            receiver.data(pieces)
-        receiver.round_done()
+        if chunks and self._receiver is receiver:
+            receiver.data(chunks)
+        receiver.read_complete()
 
     def _begun(self, head: ResponseHead, receiver: ResponseReceiver) -> None:
         self._switching = head.status == 101
@@ -159,16 +154,15 @@ class UpstreamConnection(TwistedProtocol):
             self._keep_alive = head.keep_alive and head.bounded
         receiver.response(head)
         if head.status < 200 and not self._switching:
-            # The reader takes an informational head for a whole message.
+            # The reader reports an informational head as a complete message.
             self._interim = True
 
     def _hand_over(self, receiver: ResponseReceiver, rest: bytes) -> None:
         self._receiver = None
         self.usable = False
         if tcp_socket(self.transport) is not None:
-            self.transport.give_up_after(
-                0
-            )  # another protocol's peer may leave bytes unread as long as it likes
+            # Another protocol's peer may leave bytes unread for any time.
+            self.transport.give_up_after(0)
         receiver.switched(self, rest)
 
     def _complete(self, receiver: ResponseReceiver, trailers: Headers) -> None:
@@ -178,7 +172,7 @@ class UpstreamConnection(TwistedProtocol):
         receiver.complete(trailers)
         if self._request_complete:
             self._release()
-        # else: it was answered before its body was sent, see request_sent
+        # else: the response came before the request was sent, see request_sent
 
     def _release(self) -> None:
         if not self._keep_alive:
@@ -194,23 +188,22 @@ class UpstreamConnection(TwistedProtocol):
             receiver.failed(reason)
 
     def readConnectionLost(self) -> None:
-        """The server sends no more."""
+        """End a body that has no length: the server half-closed the connection (RFC 9112 section 6.3)."""
         self.usable = False
         receiver = self._receiver
         if receiver is not None and self._unbounded:
-            # A body without a length ends here (RFC 9112 section 6.3).
             self._keep_alive = False
             self._request_complete = True
             self._complete(receiver, [])
-            receiver.round_done()
+            receiver.read_complete()
             return
         self._broken("the server closed the connection")
 
     def writeConnectionLost(self) -> None:
-        """Nobody half-closes here."""
+        """Required by IHalfCloseableProtocol; this end never half-closes."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell whoever waits."""
+        """Tell the pool and the receiver."""
         self.usable = False
         receiver, self._receiver = self._receiver, None
         if self.lost is not None:

@@ -1,4 +1,4 @@
-"""What is raised by readers of HTTP messages."""
+"""The error of the HTTP/1.1 parsers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from superedge.errors import SuperEdgeError
 
 
 class MessageError(SuperEdgeError):
-    """Bytes that are no HTTP message; ``code`` is what a server answers."""
+    """The bytes are not a valid HTTP message. ``code`` is the status that a server responds with."""
 
     def __init__(self, message: str, code: int = 400) -> None:
         super().__init__(message)

@@ -1,7 +1,8 @@
-"""HTTP/1.1 requests from bytes, read strictly, and messages to bytes. Pure.
+"""Parses HTTP/1.1 requests strictly, and encodes chunked bodies. Pure.
 
-A reader is fed what came in and returns events: a head, body pieces (bytes), an `End`, and for requests
-that switch protocols `Switched` with what follows. Source: RFC 9112. Responses: `superedge.web.responses`.
+A reader takes received bytes and returns events: a head, parts of the body (bytes), an `End`, and after a
+request to switch protocols a `Switched` with the bytes that follow. Source: RFC 9112. Responses are parsed by
+`superedge.web.responses`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from superedge.web.heads import Headers, RequestHead, header_lines
 from superedge.web.plain import MAX_PLAIN, plain_request
 
 MAX_HEAD = 128 * 1024
-"""Bytes of request line and headers, or of trailers, that are taken."""
+"""Maximum bytes of request line and headers, and of trailers."""
 
 
 class End(NamedTuple):
@@ -26,7 +27,7 @@ class End(NamedTuple):
 
 
 class Switched(NamedTuple):
-    """What came after a request that switches protocols; from here on the reader reads no more."""
+    """The bytes after a request to switch protocols; the reader parses nothing more."""
 
     rest: bytes
 
@@ -44,23 +45,24 @@ def _encoded(byte: re.Match[bytes]) -> bytes:
 
 
 class RequestReader:
-    """Reads requests, one after the other."""
+    """Parses consecutive requests."""
 
     def __init__(self) -> None:
         self._events: list[Any] = []
         self._headers: Headers = []
         self._target: list[bytes] = []
-        self._silent = 0
+        self._unreported = 0
+        """Bytes since the last event."""
         self._inside = False
         """Whether the parser is in the middle of a message."""
         self._line_due = True
-        """Whether the end of the request line is still to come."""
+        """Whether the request line is incomplete."""
         self._left = 0
-        """Bytes to come of a body of known length."""
+        """Bytes that have not arrived of a body with a known length."""
         self._parser = HttpRequestParser(self)
 
     def feed(self, data: bytes) -> list[RequestEvent]:
-        """The events that the bytes complete. Raises MessageError; then the connection is of no use."""
+        """The events that ``data`` completes. Raises MessageError; after that the connection is unusable."""
         if not self._inside and len(data) <= MAX_PLAIN:
             head = plain_request(data)
             if head is not None:
@@ -74,39 +76,39 @@ class RequestReader:
         for event in events:
             if type(event) is RequestHead:
                 _check_framing(event)
-        # What brings no event is an unfinished head, or trailers: the parser and we keep it.
-        self._silent = 0 if events else self._silent + len(data)
-        if self._silent > MAX_HEAD:
-            raise MessageError(f"headers of more than {MAX_HEAD} bytes", 431)
+        # Bytes without an event belong to an unfinished head or to trailers, and stay in memory.
+        self._unreported = 0 if events else self._unreported + len(data)
+        if self._unreported > MAX_HEAD:
+            raise MessageError(f"the headers exceed {MAX_HEAD} bytes", 431)
         return events
 
     def _parse(self, data: bytes) -> None:
-        """Give the parser its bytes: request lines apart, since they are encoded."""
+        """Feed httptools: request lines separately, because non-ASCII bytes in them are encoded first."""
         at = 0
         while at < len(data):
             line = self._line_due
             if line:
                 end = data.find(b"\n", at) + 1 or len(data)
-                # Browsers and curl's users send UTF-8 as it is: in a URL it means the same when encoded.
-                piece = _NOT_ASCII.sub(_encoded, data[at:end])
+                # Browsers and curl may send raw UTF-8, which means the same in a URL when encoded.
+                part = _NOT_ASCII.sub(_encoded, data[at:end])
             else:
                 end = self._part_end(data, at)
-                piece = data[at:end] if at or end < len(data) else data
+                part = data[at:end] if at or end < len(data) else data
             try:
-                self._parser.feed_data(piece)
+                self._parser.feed_data(part)
             except HttpParserUpgrade as switch:
-                self._events.append(Switched(piece[switch.args[0] :] + data[end:]))
+                self._events.append(Switched(part[switch.args[0] :] + data[end:]))
                 return
             if line and self._inside:
-                self._line_due = not piece.endswith(b"\n")
+                self._line_due = not part.endswith(b"\n")
             at = end
 
     def _part_end(self, data: bytes, at: int) -> int:
-        """Where the message that ``at`` is in may end, and another request line begin."""
+        """The index where the message that contains ``at`` may end and another request line may begin."""
         if self._left:
             return min(at + self._left, len(data))
         if not at and (near := data.find(b"\n", 0, 3)) >= 0:
-            return near + 1  # an empty line that began in the piece before
+            return near + 1  # an empty line that began in the bytes before
         end = data.find(b"\r\n\r\n", max(0, at - 2))
         return len(data) if end < 0 else end + 4
 
@@ -155,29 +157,29 @@ class RequestReader:
 
 
 def _check_framing(head: RequestHead) -> None:
-    """Refuse what the next server may take for another message than we do (RFC 9112 section 11.2).
+    """Refuse a request whose end the next server may see elsewhere (RFC 9112 section 11.2, smuggling).
 
-    What follows a request to switch protocols is of the other protocol. If the server does not switch, a body
-    would be the beginning of the next request on that connection. Raises MessageError.
+    Bytes after a request to switch protocols belong to the other protocol. If the server does not switch, it
+    would read a body as the next request on that connection. Raises MessageError.
     """
     for name, value in head.headers:
         low = name.lower()
         if low == b"transfer-encoding" and value.strip().lower() != b"chunked":
-            raise MessageError("no other Transfer-Encoding than chunked is served", 501)
+            raise MessageError("chunked is the only Transfer-Encoding that is supported", 501)
         if low == b"transfer-encoding" and head.version == "1.0":
             raise MessageError("HTTP/1.0 has no Transfer-Encoding")
         if head.upgrade and (low == b"transfer-encoding" or (low == b"content-length" and int(value))):
             raise MessageError("a request that switches protocols cannot have a body")
 
 
-def chunk(pieces: list[bytes]) -> list[bytes]:
-    """The pieces as one chunk of a chunked body."""
-    size = sum(map(len, pieces))
-    return [b"%x\r\n" % size, *pieces, b"\r\n"] if size else []
+def chunk(data: list[bytes]) -> list[bytes]:
+    """The data as one chunk of a chunked body; nothing when it is empty."""
+    size = sum(map(len, data))
+    return [b"%x\r\n" % size, *data, b"\r\n"] if size else []
 
 
 def last_chunk(trailers: Headers) -> bytes:
-    """The end of a chunked body."""
+    """The last chunk and the trailers of a chunked body."""
     if not trailers:
         return b"0\r\n\r\n"
     return b"0\r\n" + header_lines(trailers) + b"\r\n"

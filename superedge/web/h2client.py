@@ -1,4 +1,4 @@
-"""An HTTP/2 connection to a server, and its streams: the I/O of `superedge.web.h2session`."""
+"""The Twisted protocol of an HTTP/2 client connection, around `superedge.web.h2session`."""
 
 from __future__ import annotations
 
@@ -17,54 +17,50 @@ from superedge.web.channels import ResponseReceiver
 from superedge.web.h1 import End
 from superedge.web.h2frames import Code
 from superedge.web.h2session import Event, Failed, H2Session
-from superedge.web.h2stream import Stream
+from superedge.web.h2stream import H2Stream
 from superedge.web.heads import Headers, OutgoingRequest, ResponseHead
 
 TICK = 1.0
 BODY_LIMIT = 256 * 1024
-"""Bytes of a request's body that wait here for the server's credit before the client is held back."""
+"""Bytes of a request's body that wait for the server's window before their producer is paused."""
 MAX_UNSENT = 4 * 1024 * 1024
-"""Bytes that a server may leave in its socket; it made us write them and does not read."""
+"""Bytes that may wait for a server that does not read; more are answers to frames that it floods."""
 
 _log = Logger()
 
 
-class H2Stream:
-    """One request over a shared connection; see `superedge.web.channels.UpstreamChannel`.
+class H2Channel:
+    """An `UpstreamChannel` that is a stream of a shared connection.
 
-    It is the producer of its response's body: paused, it holds back the server's credit for itself alone.
+    It is also the producer of its response's body: pausing it stops this stream alone.
     """
 
     __slots__ = ("_body_producer", "_connection", "_held", "_receiver", "_stream", "used")
 
     def __init__(self, connection: H2Connection) -> None:
         self._connection = connection
-        self._stream: Stream | None = None
+        self._stream: H2Stream | None = None
         self._receiver: ResponseReceiver | None = None
         self._body_producer: Any = None
         self._held = False
-        self.used = connection.session.answers > 0
+        self.used = connection.session.responses > 0
 
     @property
-    def producer(self) -> H2Stream:
-        """Where the response's body comes from."""
+    def producer(self) -> H2Channel:
         return self
 
     def begin(self, request: OutgoingRequest, receiver: ResponseReceiver) -> None:
-        """Send a request's head."""
         self._receiver = receiver
         self._connection.open(self, request)
 
-    def opened(self, stream: Stream) -> None:
-        """It has its number."""
+    def opened(self, stream: H2Stream) -> None:
+        """The session has opened the stream."""
         self._stream = stream
 
     def body_from(self, producer: Any) -> None:
-        """Pause ``producer``, whose pieces are given to `send`, while the server gives no credit."""
         self._body_producer = producer
 
     def send(self, data: bytes) -> None:
-        """A piece of the request's body."""
         stream, session = self._stream, self._connection.session
         if stream is None:
             return
@@ -76,32 +72,29 @@ class H2Stream:
             self._body_producer.pauseProducing()
 
     def end(self, trailers: Headers) -> None:
-        """The request is complete."""
         if self._stream is not None:
             self._connection.session.end(self._stream, trailers)
             self._connection.flush()
         self._body_producer = None
 
     def credited(self) -> None:
-        """The server took some of the body."""
+        """The server's window may have grown: resume the body's producer if little is queued."""
         if self._stream is not None and self._stream.queued <= BODY_LIMIT // 2:
             self._go_on()
 
     def give_up_body(self) -> None:
-        """The response is whole, the rest of the request is not wanted."""
         self._end(Code.NO_ERROR)
 
     def give_up(self, reason: str) -> None:
-        """The response is waited for no more; whether the connection lives, its pings tell."""
+        """Fail the request, and probe the connection."""
         receiver = self._receiver
         self.used = True
         self._end(Code.CANCEL)
-        self._connection.question()
+        self._connection.probe()
         if receiver is not None:
             receiver.failed(reason)
 
     def abandon(self) -> None:
-        """The response is no longer wanted."""
         self._end(Code.CANCEL)
 
     def _end(self, code: Code) -> None:
@@ -122,26 +115,24 @@ class H2Stream:
             if self._body_producer is not None:
                 self._body_producer.resumeProducing()
 
-    # -- producer of the response
+    # -- IPushProducer of the response's body
 
     def pauseProducing(self) -> None:
-        """The client reads no more for now."""
         if self._stream is not None:
             self._connection.session.pause(self._stream)
 
     def resumeProducing(self) -> None:
-        """The client reads on."""
         if self._stream is not None:
             self._connection.session.resume(self._stream)
             self._connection.flush()
 
     def stopProducing(self) -> None:
-        """The client is gone; its request says so, too."""
+        """Required by IPushProducer; the caller cancels by `abandon`."""
 
-    # -- told by the connection
+    # -- called by the connection
 
-    def happened(self, event: Event) -> None:
-        """Tell the receiver. What it raises is for the connection to log."""
+    def deliver(self, event: Event) -> None:
+        """Pass an event to the receiver, whose exceptions the caller logs."""
         receiver = self._receiver
         if receiver is None:
             return
@@ -158,14 +149,13 @@ class H2Stream:
             self._go_on()
             receiver.failed(event.reason)
 
-    def round_done(self) -> None:
-        """All that came at once has been told."""
+    def read_complete(self) -> None:
         if self._receiver is not None:
-            self._receiver.round_done()
+            self._receiver.read_complete()
 
 
 class H2Connection(Protocol):
-    """Streams to one server. ``changed`` is called when it can take more streams, or none any more."""
+    """One connection to a server. ``changed`` is called when its `room` begins or ends, or it is lost."""
 
     transport: Any
 
@@ -175,34 +165,34 @@ class H2Connection(Protocol):
         self._reading = False
         self._congested = False
         self._closing = False
-        self._reserved: set[H2Stream] = set()
+        self._reserved: set[H2Channel] = set()
         self._ticks = PeriodicCall(reactor, TICK, self._tick)
         self.session = H2Session(reactor.seconds())
-        self.held: set[H2Stream] = set()
-        """Streams whose request's body waits for credit."""
+        self.held: set[H2Channel] = set()
+        """Streams whose body's producer is paused."""
         self.ready: Deferred[None] = Deferred()
-        """Fires with the server's SETTINGS; fails with ConnectError."""
+        """Fires when the server's SETTINGS arrive. Fails with ConnectError."""
         self.lost = False
         self.idle_since = reactor.seconds()
 
     @property
     def room(self) -> int:
-        """Streams that may be opened now."""
+        """The number of streams that may be opened now."""
         return 0 if self._closing else self.session.room - len(self._reserved)
 
     @property
     def idle(self) -> bool:
-        """Whether no request is under way."""
+        """Whether no request is in progress."""
         return not self.session.streams and not self._reserved
 
-    def stream(self) -> H2Stream:
-        """A stream to be used at once. There must be `room`."""
-        stream = H2Stream(self)
+    def stream(self) -> H2Channel:
+        """A new stream, to be used at once. Call it only when there is `room`."""
+        stream = H2Channel(self)
         self._reserved.add(stream)
         return stream
 
-    def open(self, stream: H2Stream, request: OutgoingRequest) -> None:
-        """Called by a stream."""
+    def open(self, stream: H2Channel, request: OutgoingRequest) -> None:
+        """Open a stream's request. Called by the stream."""
         self._reserved.discard(stream)
         now, session = self._reactor.seconds(), self.session
         stream.opened(
@@ -212,100 +202,100 @@ class H2Connection(Protocol):
             self._ticks.start()
         self.flush()
 
-    def unused(self, stream: H2Stream) -> None:
-        """Called by a stream that was not used after all."""
+    def unused(self, stream: H2Channel) -> None:
+        """Release a reserved stream. Called by the stream."""
         self._reserved.discard(stream)
 
-    def question(self) -> None:
-        """Ask the server for a sign of life now, if requests are under way."""
+    def probe(self) -> None:
+        """Send a PING now if requests are in progress."""
         if not self.idle and not self.lost:
-            self.session.question(self._reactor.seconds())
+            self.session.probe(self._reactor.seconds())
             self.flush()
 
     def drain(self) -> None:
-        """Take no more streams, close after those under way."""
+        """Open no more streams, and close after those that are open."""
         self.session.draining = True
         self._settle()
 
     def abort(self) -> None:
-        """Drop the connection."""
+        """Abort the connection."""
         self._closing = True
         self.transport.abortConnection()
 
-    # -- as a protocol
+    # -- IProtocol
 
     def connectionMade(self) -> None:
-        """Introduce this end."""
         self.transport.registerProducer(self, True)
         self.flush()
 
     def dataReceived(self, data: bytes) -> None:
-        """Tell each stream what came for it, and then that this was all."""
+        """Deliver all events, then call `read_complete` on each stream that had one."""
         session = self.session
-        room, settled = session.room, session.settled
+        room, settings_received = session.room, session.settings_received
         self._reading = True
-        told: dict[H2Stream, None] = {}
+        notified: dict[H2Channel, None] = {}
         for stream, event in session.receive(data, self._reactor.seconds()):
             owner = stream.owner
-            assert isinstance(owner, H2Stream)
-            told[owner] = None
-            self._guarded(owner, owner.happened, event)
-        for owner in told:
-            self._guarded(owner, owner.round_done)
+            assert isinstance(owner, H2Channel)
+            notified[owner] = None
+            self._guarded(owner, owner.deliver, event)
+        for owner in notified:
+            self._guarded(owner, owner.read_complete)
         self._reading = False
-        if session.settled and not settled and not self.ready.called:
+        if session.settings_received and not settings_received and not self.ready.called:
             self.ready.callback(None)
         self.flush()
         if session.room > room or (room and not session.room):
             self._changed(self)
 
-    def _guarded(self, stream: H2Stream, tell: Callable[..., None], *arguments: Event) -> None:
+    def _guarded(self, stream: H2Channel, call: Callable[..., None], *arguments: Event) -> None:
         try:
-            tell(*arguments)
+            call(*arguments)
         except Exception:
-            # One request's trouble is not that of the others on the connection.
-            _log.failure("a response could not be passed on")
+            # A fault in one request must not end the others on the connection.
+            _log.failure("a response could not be delivered")
             stream.abandon()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell every stream that waits."""
+        """Fail every open stream."""
         self.lost = self._closing = True
         self._ticks.stop()
         text = (
-            self.session.broken or getattr(self.transport, "failure_text", None) or "the connection was lost"
+            self.session.error or getattr(self.transport, "failure_text", None) or "the connection was lost"
         )
         if not self.ready.called:
             self.ready.errback(ConnectError(text))
         streams, self.session.streams = self.session.streams, {}
         for stream in streams.values():
             owner = stream.owner
-            if isinstance(owner, H2Stream) and not stream.ended:
-                self._guarded(owner, owner.happened, Failed(text, False))
+            if isinstance(owner, H2Channel) and not stream.ended:
+                self._guarded(owner, owner.deliver, Failed(text, False))
         self._changed(self)
 
-    # -- writing
+    # -- IPushProducer of this connection's bytes
 
     def pauseProducing(self) -> None:
-        """The server does not read: bodies wait."""
+        """The server does not read: hold back request bodies."""
         self._congested = True
 
     def resumeProducing(self) -> None:
-        """The server reads."""
         self._congested = False
         self.flush()
 
     def stopProducing(self) -> None:
-        """The transport is gone, `connectionLost` follows."""
+        """The transport is closed; `connectionLost` follows."""
 
     def flush(self) -> None:
-        """Send what there is to send."""
+        """Write what the session has to send."""
         if self._reading or self.lost:
             return
-        data = self.session.take(not self._congested)
+        data = self.session.data_to_send(not self._congested)
         if data:
             self.transport.write(data)
             if self._congested and self.transport.unsent() > MAX_UNSENT:
-                self.session.broken = self.session.broken or "the server does not read what it asked for"
+                self.session.error = (
+                    self.session.error or "the server does not read the frames that it caused"
+                )
         for stream in list(self.held):
             stream.credited()
         self._settle()
@@ -317,15 +307,15 @@ class H2Connection(Protocol):
             self._ticks.stop()
         if self._closing or self._reading or self.lost:
             return
-        if session.broken:
+        if session.error:
             self._closing = True
             self.transport.unregisterProducer()
             self.transport.abortConnection()
         elif session.draining and self.idle:
             self._closing = True
-            session.leave()
+            session.goaway()
             self.transport.unregisterProducer()
-            self.transport.write(session.take())
+            self.transport.write(session.data_to_send())
             self.transport.loseConnection()
 
     def _tick(self) -> None:

@@ -1,4 +1,4 @@
-"""HTTP/2 header lists from and to what HTTP/1.1 has as a head. Pure. Source: RFC 9113 section 8."""
+"""Converts between HTTP/2 header lists and HTTP/1.1 heads. Pure. Source: RFC 9113 section 8."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from superedge.web.h2frames import Code, ConnectionFault, StreamFault
 from superedge.web.heads import HOP_BY_HOP, PHRASES, Headers, ResponseHead, header_lines
 
 MAX_CONTINUATIONS = 64
-"""Frames in which one header block may come."""
+"""Maximum frames of one header block."""
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _FORBIDDEN = re.compile(rb"[\r\n\0]").search
@@ -20,34 +20,34 @@ _LENGTH = re.compile(rb"[0-9]{1,19}").fullmatch
 _CONNECTION_SPECIFIC = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
-# What a compressor that others feed, too, must not remember (RFC 7541 section 7.1.3).
+# Never indexed, because several users share the compressor's table (RFC 7541 section 7.1.3).
 _SECRET = frozenset({b"authorization", b"cookie"})
 
 
 class HeaderReader:
-    """Header blocks from the frames in which they come, one after the other; ``flags`` are the first's."""
+    """Assembles header blocks from frames, and decodes them; ``flags`` are those of the HEADERS frame."""
 
     def __init__(self) -> None:
         self._decoder = Decoder(MAX_HEAD)
         self._parts: list[bytes] = []
         self._stream = 0
         self.open = False
-        """Whether a block has begun and not ended."""
+        """Whether a block is incomplete."""
         self.flags = 0
 
     def begin(self, stream: int, flags: int) -> None:
-        """A HEADERS frame came; its content is for `add`."""
+        """Begin a block at a HEADERS frame, whose content goes to `add`."""
         self._stream, self.flags, self.open = stream, flags, True
         self._parts = []
 
     def add(self, stream: int, part: bytes, last: bool) -> Headers | None:
-        """The header list, once its block is whole. Raises ConnectionFault."""
+        """Add a frame's content. Returns the header list once complete. Raises ConnectionFault."""
         if not self.open or stream != self._stream:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "a CONTINUATION of nothing")
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "a CONTINUATION frame without a HEADERS frame")
         parts = self._parts
         parts.append(part)
         if len(parts) > MAX_CONTINUATIONS or sum(map(len, parts)) > MAX_HEAD:
-            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "a header block without end")
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "a header block is too long")
         if not last:
             return None
         self.open = False
@@ -59,7 +59,7 @@ class HeaderReader:
 
 
 def request_headers(method: bytes, target: bytes, headers: Headers) -> list[HeaderTuple]:
-    """A request line and headers as a header list; ``Host`` becomes the authority."""
+    """The header list of a request line and headers; ``Host`` becomes ``:authority``."""
     authority = b""
     fields: list[HeaderTuple] = []
     for name, value in headers:
@@ -78,17 +78,17 @@ def request_headers(method: bytes, target: bytes, headers: Headers) -> list[Head
 
 
 def trailer_headers(trailers: Headers) -> list[HeaderTuple]:
-    """Trailers as a header list."""
+    """The header list of trailers."""
     return [HeaderTuple(name.lower(), value.strip()) for name, value in trailers]
 
 
 def read_response(pairs: Headers) -> ResponseHead:
     """The head of a response. Raises StreamFault."""
     if not pairs or pairs[0][0] != b":status" or not _STATUS(pairs[0][1]):
-        raise StreamFault(Code.PROTOCOL_ERROR, "a response without a status")
+        raise StreamFault(Code.PROTOCOL_ERROR, "a response without a valid :status")
     status = int(pairs[0][1])
     if status == 101:
-        raise StreamFault(Code.PROTOCOL_ERROR, "a 101, which HTTP/2 does not have")
+        raise StreamFault(Code.PROTOCOL_ERROR, "a response with status 101, which HTTP/2 does not have")
     del pairs[0]
     _check(pairs)
     return ResponseHead(status, PHRASES.get(status, b""), header_lines(pairs), True, True)
@@ -101,20 +101,20 @@ def read_trailers(pairs: Headers) -> Headers:
 
 
 def content_length(headers: Headers) -> int | None:
-    """The length that the headers announce, if any. Raises StreamFault."""
+    """The content-length, if any. Raises StreamFault."""
     values = {value for name, value in headers if name == b"content-length"}
     if not values:
         return None
     value = values.pop()
     if values or not _LENGTH(value):
-        raise StreamFault(Code.PROTOCOL_ERROR, "a content-length that is no number")
+        raise StreamFault(Code.PROTOCOL_ERROR, "the content-length is not one number")
     return int(value)
 
 
 def _check(pairs: Headers) -> None:
-    # These become HTTP/1.1 headers: what could end a line there is refused here.
+    # They become HTTP/1.1 headers, where a line end in a value would begin another header.
     for name, value in pairs:
         if not _NAME(name) or name in _CONNECTION_SPECIFIC:
-            raise StreamFault(Code.PROTOCOL_ERROR, f"a header that HTTP/2 does not allow: {name[:64]!r}")
+            raise StreamFault(Code.PROTOCOL_ERROR, f"the header {name[:64]!r} is not allowed in HTTP/2")
         if _FORBIDDEN(value):
-            raise StreamFault(Code.PROTOCOL_ERROR, f"a line's end in the header {name[:64]!r}")
+            raise StreamFault(Code.PROTOCOL_ERROR, f"the header {name[:64]!r} contains a line end")

@@ -1,40 +1,40 @@
-"""Whether the other end of an HTTP/2 connection is still there. Pure."""
+"""Detects a dead peer of an HTTP/2 connection by PING frames. Pure."""
 
 from __future__ import annotations
 
 PING_AFTER = 5.0
-"""Seconds of silence, with requests under way, after which the server is asked for a sign of life."""
+"""Seconds without received bytes, with open streams, after which a PING is sent."""
 PING_TIMEOUT = 5.0
-"""Seconds that the server has for it."""
+"""Seconds for the server to answer, or to send anything else."""
 
 
 class Keepalive:
-    """Anything that comes in is a sign of life; times are seconds on any steady clock."""
+    """Decides when to send a PING. Any received bytes answer it. Times are seconds of a monotonic clock."""
 
     def __init__(self, now: float) -> None:
         self._heard = now
-        self._asked: float | None = None
+        self._pinged: float | None = None
 
     def heard(self, now: float) -> None:
-        """Bytes came."""
+        """Bytes arrived."""
         self._heard = now
 
-    def due(self, now: float) -> bool:
-        """Whether to ask, now that requests are under way; who is told so does."""
-        return now - self._heard >= PING_AFTER and self.ask(now)
+    def ping_due(self, now: float) -> bool:
+        """Whether to send a PING now; there are open streams. The caller sends it when true."""
+        return now - self._heard >= PING_AFTER and self.ping(now)
 
-    def ask(self, now: float) -> bool:
-        """Whether to ask at once; who is told so does. Not while an answer is outstanding."""
-        if self._asked is not None:
+    def ping(self, now: float) -> bool:
+        """Whether no PING is outstanding. The caller sends one when true."""
+        if self._pinged is not None:
             return False
-        self._asked = now
+        self._pinged = now
         return True
 
-    def dead(self, now: float) -> bool:
-        """Whether the server was asked and gave no sign in time."""
-        if self._asked is None:
+    def timed_out(self, now: float) -> bool:
+        """Whether a PING was not answered in time."""
+        if self._pinged is None:
             return False
-        if self._heard >= self._asked:
-            self._asked = None
+        if self._heard >= self._pinged:
+            self._pinged = None
             return False
-        return now - self._asked >= PING_TIMEOUT
+        return now - self._pinged >= PING_TIMEOUT

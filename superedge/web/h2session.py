@@ -1,8 +1,8 @@
-"""The client's end of an HTTP/2 connection: streams, credit and keepalive, without socket or clock.
+"""The client end of an HTTP/2 connection: streams, flow control and keepalive. Pure.
 
-`H2Session.receive` takes bytes and gives what happened on which stream; `H2Session.take` gives the bytes
-to send. Times are arguments, seconds on any steady clock. A response has the form that HTTP/1.1 gives it.
-Source: RFC 9113.
+`H2Session.receive` takes received bytes and returns events of streams; `H2Session.data_to_send` returns the
+bytes to send. Times are arguments: seconds of a monotonic clock. Responses have the same types as those of
+HTTP/1.1. Source: RFC 9113.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from superedge.web.h2headers import (
     trailer_headers,
 )
 from superedge.web.h2keepalive import PING_TIMEOUT, Keepalive
-from superedge.web.h2sending import Outgoing, Sending
-from superedge.web.h2stream import STREAM_WINDOW, Stream
+from superedge.web.h2sending import BodySender, SendQueue
+from superedge.web.h2stream import STREAM_WINDOW, H2Stream
 from superedge.web.heads import Headers, ResponseHead
 
 CONNECTION_WINDOW = 64 * 1024 * 1024
-"""Bytes on the way on all streams together; each stream's own window is what bounds memory."""
-LARGEST_FRAME = 64 * 1024
-"""Most bytes of a body in one frame, whatever the server would take."""
-MOST_STREAMS = 32
-"""Streams at a time, whatever the server allows: kube-apiserver ends a watch that lags, and what it has sent
-ahead of a burst's reader lies in the kernel's buffers, of which a connection has only one pair."""
+"""The receive window of all streams together. It does not bound memory; the streams' own windows do."""
+MAX_FRAME = 64 * 1024
+"""Maximum bytes of a DATA frame that is sent, even if the server accepts more."""
+MAX_STREAMS = 32
+"""Maximum concurrent streams, even if the server allows more. The streams of a connection share one pair of
+kernel buffers, and kube-apiserver ends a watch whose events wait there for too long in a burst."""
 DEFAULT_STREAMS = 100
-"""Streams at a time as long as the server has not said how many."""
+"""Maximum concurrent streams when the server's SETTINGS do not set it."""
 _PING = b"superedg"
 
 
 class Failed(NamedTuple):
-    """The stream ended before its response. ``unprocessed``: the server says that it did not look at it."""
+    """The stream ended before its response did. ``unprocessed``: the server did not process the request."""
 
     reason: str
     unprocessed: bool
@@ -49,18 +49,18 @@ Event = ResponseHead | list[bytes] | End | Failed
 
 
 class H2Session:
-    """One connection to a server, from the preface on."""
+    """One connection to a server, beginning with the preface."""
 
     def __init__(self, now: float) -> None:
-        self.streams: dict[int, Stream] = {}
-        self.settled = False
-        """Whether the server has introduced itself by its SETTINGS."""
+        self.streams: dict[int, H2Stream] = {}
+        self.settings_received = False
+        """Whether the server's first SETTINGS frame has arrived."""
         self.draining = False
-        """Whether no stream may be opened any more; those that are go on."""
-        self.broken = ""
-        """Why nothing more can come of the connection, empty as long as it works."""
-        self.answers = 0
-        """Responses that began."""
+        """Whether no new stream may be opened; open ones continue."""
+        self.error = ""
+        """Why the connection is unusable; empty while it is usable."""
+        self.responses = 0
+        """Responses that have begun."""
         self._out: list[bytes] = [
             frames.PREFACE,
             frames.settings(
@@ -79,87 +79,87 @@ class H2Session:
         self._last_allowed = frames.LARGEST_STREAM
         self._max_streams = DEFAULT_STREAMS
         self._consumed = 0
-        self._sending = Sending(self._trailers, self._sent)
-        self._touched: list[Stream] = []
-        self._events: list[tuple[Stream, Event]] = []
+        self._sending = BodySender(self._trailers, self._sent)
+        self._touched: list[H2Stream] = []
+        self._events: list[tuple[H2Stream, Event]] = []
         self._keepalive = Keepalive(now)
 
     # -- requests
 
     @property
     def room(self) -> int:
-        """How many streams may be opened now."""
-        if self.draining or self.broken or not self.settled:
+        """The number of streams that may be opened now."""
+        if self.draining or self.error or not self.settings_received:
             return 0
-        return min(self._max_streams, MOST_STREAMS) - len(self.streams)
+        return min(self._max_streams, MAX_STREAMS) - len(self.streams)
 
     def open(
         self, method: bytes, target: bytes, headers: Headers, body: bool, owner: object, now: float
-    ) -> Stream:
-        """Send a request's head; ``body`` says that `send` and `end` will follow. There must be `room`."""
+    ) -> H2Stream:
+        """Send a request's head; with ``body``, `send` and `end` follow. Requires `room`."""
         number, self._next = self._next, self._next + 2
         if self._next > frames.LARGEST_STREAM:
             self.draining = True
-        stream = Stream(number, owner, method == b"HEAD", self._sending.open(number, body))
+        stream = H2Stream(number, owner, method == b"HEAD", self._sending.open(number, body))
         self.streams[number] = stream
         block = self._encoder.encode(request_headers(method, target, headers), huffman=False)
         self._out.append(frames.header_block(number, block, not body, self._sending.frame_size))
-        self._look(now)
+        self._ping_if_due(now)
         return stream
 
-    def send(self, stream: Stream, data: bytes) -> None:
-        """A piece of the request's body; it leaves as the server gives credit."""
+    def send(self, stream: H2Stream, data: bytes) -> None:
+        """Send part of the request's body as the server's window allows."""
         if stream.id in self.streams:
             self._sending.add(stream.outgoing, data)
 
-    def end(self, stream: Stream, trailers: Headers) -> None:
-        """The request is complete."""
+    def end(self, stream: H2Stream, trailers: Headers) -> None:
+        """End the request."""
         if stream.id in self.streams:
             self._sending.end(stream.outgoing, trailers)
 
-    def reset(self, stream: Stream, code: Code = Code.CANCEL) -> None:
-        """The stream is no longer wanted; nothing more happens to it."""
+    def reset(self, stream: H2Stream, code: Code = Code.CANCEL) -> None:
+        """Reset the stream. It has no further events."""
         if stream.id in self.streams:
             self._forget(stream)
             self._out.append(frames.rst_stream(stream.id, code))
 
-    def pause(self, stream: Stream) -> None:
-        """Give the server no more credit for the stream: it stops at what it has."""
+    def pause(self, stream: H2Stream) -> None:
+        """Send no more WINDOW_UPDATE for the stream, so that the server stops when its window is used up."""
         stream.paused = True
 
-    def resume(self, stream: Stream) -> None:
-        """Give credit again."""
+    def resume(self, stream: H2Stream) -> None:
+        """Send WINDOW_UPDATE again."""
         stream.paused = False
         if stream.id in self.streams:
             self._credit_stream(stream)
 
-    def leave(self) -> None:
-        """Say that this end opens no more streams and is about to close."""
+    def goaway(self) -> None:
+        """Announce that this end opens no more streams and is about to close."""
         self.draining = True
         self._out.append(frames.goaway(0, Code.NO_ERROR))
 
     # -- keepalive
 
     def tick(self, now: float) -> None:
-        """To be called about once a second: asks for a sign of life, breaks a connection that gives none."""
-        if self._keepalive.dead(now):
-            self.broken = self.broken or f"no answer to a PING within {PING_TIMEOUT:g} s"
+        """Send a PING when one is due, or set ``error`` when one was not answered. Call it every second."""
+        if self._keepalive.timed_out(now):
+            self.error = self.error or f"no answer to a PING within {PING_TIMEOUT:g} s"
         else:
-            self._look(now)
+            self._ping_if_due(now)
 
-    def question(self, now: float) -> None:
-        """Ask for a sign of life now, unless that was done a moment ago."""
-        if self._keepalive.ask(now):
+    def probe(self, now: float) -> None:
+        """Send a PING now, unless one is outstanding."""
+        if self._keepalive.ping(now):
             self._out.append(frames.frame(frames.PING, 0, 0, _PING))
 
-    def _look(self, now: float) -> None:
-        if self.streams and self._keepalive.due(now):
+    def _ping_if_due(self, now: float) -> None:
+        if self.streams and self._keepalive.ping_due(now):
             self._out.append(frames.frame(frames.PING, 0, 0, _PING))
 
     # -- bytes to send
 
-    def take(self, bodies: bool = True) -> bytes:
-        """What is to be sent now; without ``bodies`` only what must not wait."""
+    def data_to_send(self, bodies: bool = True) -> bytes:
+        """The bytes to send now; without ``bodies``, no DATA frames."""
         if bodies:
             self._sending.fill(self._out)
         out = b"".join(self._out)
@@ -170,26 +170,26 @@ class H2Session:
         block = self._encoder.encode(trailer_headers(trailers), huffman=False)
         return frames.header_block(number, block, True, self._sending.frame_size)
 
-    def _sent(self, outgoing: Outgoing) -> None:
+    def _sent(self, outgoing: SendQueue) -> None:
         stream = self.streams[outgoing.stream]
         if stream.ended:
             self._forget(stream)
 
-    # -- bytes that came
+    # -- received bytes
 
-    def receive(self, data: bytes, now: float) -> list[tuple[Stream, Event]]:
-        """What happened on which stream. When the server broke the rules, `broken` says so afterwards."""
+    def receive(self, data: bytes, now: float) -> list[tuple[H2Stream, Event]]:
+        """(stream, event) pairs in order. A connection error is in ``error`` afterwards."""
         self._keepalive.heard(now)
         events = self._events = []
-        if self.broken:
+        if self.error:
             return events
         try:
             self._read(self._rest + data if self._rest else data)
         except ConnectionFault as fault:
-            self.broken = f"not HTTP/2 as it should be: {fault}"
+            self.error = f"not valid HTTP/2: {fault}"
             self._out.append(frames.goaway(0, fault.code))
         for stream in self._touched:
-            stream.pieces = None
+            stream.chunks = None
         self._touched.clear()
         return events
 
@@ -201,8 +201,8 @@ class H2Session:
             size = high << 16 | low
             if size > frames.FRAME_SIZE:
                 raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
-            if not self.settled and kind != frames.SETTINGS:
-                raise ConnectionFault(Code.PROTOCOL_ERROR, "it does not begin with SETTINGS")
+            if not self.settings_received and kind != frames.SETTINGS:
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
             begin = at + frames.HEAD_SIZE
             after = begin + size
             if after > end:
@@ -210,16 +210,16 @@ class H2Session:
             at = after
             number &= frames.LARGEST_STREAM
             if self._blocks.open and kind != frames.CONTINUATION:
-                raise ConnectionFault(Code.PROTOCOL_ERROR, "a header block that is interrupted")
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "a header block is interrupted by another frame")
             if kind == frames.DATA:
                 self._data(number, flags, data[begin:after], streams.get(number))
             elif kind <= frames.CONTINUATION:
                 self._frame(kind, flags, number, data[begin:after])
         self._rest = data[at:]
 
-    def _data(self, number: int, flags: int, payload: bytes, stream: Stream | None) -> None:
+    def _data(self, number: int, flags: int, payload: bytes, stream: H2Stream | None) -> None:
         size = len(payload)
-        # What a stream may not send is seen there; the connection's credit is given back at once.
+        # The connection's window is restored at once: each stream enforces its own.
         self._consumed += size
         if self._consumed >= CONNECTION_WINDOW // 4:
             self._out.append(frames.window_update(0, self._consumed))
@@ -234,26 +234,22 @@ class H2Session:
         except StreamFault as fault:
             self._fault(stream, fault)
 
-    def _body(self, stream: Stream, payload: bytes, size: int, last: bool) -> None:
-        if stream.body(payload, size) and stream.pieces is not None:
+    def _body(self, stream: H2Stream, payload: bytes, size: int, last: bool) -> None:
+        if stream.body(payload, size) and stream.chunks is not None:
             self._touched.append(stream)
-            self._events.append((stream, stream.pieces))
+            self._events.append((stream, stream.chunks))
         if last:
             self._response_ended(stream, [])
         elif stream.wants_credit:
             self._credit_stream(stream)
 
-    def _credit_stream(self, stream: Stream) -> None:
+    def _credit_stream(self, stream: H2Stream) -> None:
         credit = stream.take_credit()
         if credit:
             self._out.append(frames.window_update(stream.id, credit))
 
     def _frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        if kind in _ON_STREAMS:
-            if not number:
-                raise ConnectionFault(Code.PROTOCOL_ERROR, "a stream's frame without stream")
-        elif kind in _ON_CONNECTION and number:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "a connection's frame on a stream")
+        frames.check_stream(kind, number)
         if kind == frames.HEADERS:
             payload = frames.unpadded(flags & (frames.PADDED | frames.WITH_PRIORITY), payload)
             self._blocks.begin(number, flags)
@@ -274,8 +270,8 @@ class H2Session:
         elif kind == frames.GOAWAY:
             self._goaway(*frames.read_goaway(payload))
         elif kind == frames.PUSH_PROMISE:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "a push, which it was told not to")
-        # else PRIORITY, which servers do not send and nobody follows
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "a PUSH_PROMISE, which the client's SETTINGS forbid")
+        # else PRIORITY, which has no effect
 
     # -- headers
 
@@ -290,54 +286,50 @@ class H2Session:
         last = bool(self._blocks.flags & frames.END_STREAM)
         try:
             if stream.ended:
-                raise StreamFault(Code.STREAM_CLOSED, "headers after the end")
+                raise StreamFault(Code.STREAM_CLOSED, "headers after the end of the response")
             if stream.answered:
                 if not last:
-                    raise StreamFault(Code.PROTOCOL_ERROR, "trailers that are not the end")
+                    raise StreamFault(Code.PROTOCOL_ERROR, "trailers without END_STREAM")
                 self._response_ended(stream, read_trailers(fields))
             else:
                 self._response(stream, read_response(fields), last)
         except StreamFault as fault:
             self._fault(stream, fault)
 
-    def _response(self, stream: Stream, head: ResponseHead, last: bool) -> None:
+    def _response(self, stream: H2Stream, head: ResponseHead, last: bool) -> None:
         if head.status >= 200:
             stream.answer(head)
-            self.answers += 1
+            self.responses += 1
         elif last:
-            raise StreamFault(Code.PROTOCOL_ERROR, "an informational response that ends the stream")
+            raise StreamFault(Code.PROTOCOL_ERROR, "an informational response with END_STREAM")
         self._events.append((stream, head))
         if last:
             self._response_ended(stream, [])
 
-    def _response_ended(self, stream: Stream, trailers: Headers) -> None:
+    def _response_ended(self, stream: H2Stream, trailers: Headers) -> None:
         stream.end()
         if stream.outgoing.sent:
             self._forget(stream)
         self._events.append((stream, End(trailers)))
 
-    # -- the rest
+    # -- other frames
 
     def _settings(self, flags: int, payload: bytes) -> None:
         if flags & frames.ACK:
             if payload:
-                raise ConnectionFault(Code.FRAME_SIZE_ERROR, "an acknowledgement with content")
+                raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a SETTINGS acknowledgement with a payload")
             return
-        self.settled = True
+        self.settings_received = True
         for key, value in frames.read_settings(payload):
             if key == frames.INITIAL_WINDOW_SIZE:
                 streams = [stream.outgoing for stream in self.streams.values()]
-                self._sending.first_window(value, streams)
+                self._sending.set_initial_window(value, streams)
             elif key == frames.MAX_CONCURRENT_STREAMS:
                 self._max_streams = value
             elif key == frames.MAX_FRAME_SIZE:
-                if not frames.FRAME_SIZE <= value <= frames.LARGEST_FRAME_SIZE:
-                    raise ConnectionFault(Code.PROTOCOL_ERROR, f"a largest frame of {value} bytes")
-                self._sending.frame_size = min(value, LARGEST_FRAME)
+                self._sending.frame_size = min(value, MAX_FRAME)
             elif key == frames.HEADER_TABLE_SIZE:
                 self._encoder.header_table_size = min(value, 4096)
-            elif key == frames.ENABLE_PUSH and value:
-                raise ConnectionFault(Code.PROTOCOL_ERROR, "a server that wants to be pushed to")
         self._out.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
 
     def _window_update(self, number: int, credit: int) -> None:
@@ -365,7 +357,7 @@ class H2Session:
 
     def _goaway(self, last: int, code: int, text: bytes) -> None:
         if last > self._last_allowed:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "a GOAWAY that takes another back")
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "a GOAWAY with a higher stream than an earlier one")
         self._last_allowed = last
         self.draining = True
         reason = f"the server closes the connection: {frames.code_name(code)} {text[:200].decode('latin-1')}"
@@ -375,23 +367,19 @@ class H2Session:
                 self._fail(stream, reason.strip(), True)
 
     def _check_closed(self, number: int) -> None:
-        """A frame for a stream that is no more may be late; one for a stream that never was is a fault."""
+        """Accept a late frame of a closed stream; a stream that was never opened is an error."""
         if number >= self._next or not number % 2:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, f"a frame for stream {number}, which nobody opened")
+            raise ConnectionFault(Code.PROTOCOL_ERROR, f"a frame for stream {number}, which was not opened")
 
-    def _fault(self, stream: Stream, fault: StreamFault) -> None:
+    def _fault(self, stream: H2Stream, fault: StreamFault) -> None:
         self.reset(stream, fault.code)
         if not stream.ended:
-            self._fail(stream, f"not HTTP/2 as it should be: {fault}", False)
+            self._fail(stream, f"not valid HTTP/2: {fault}", False)
 
-    def _fail(self, stream: Stream, reason: str, unprocessed: bool) -> None:
+    def _fail(self, stream: H2Stream, reason: str, unprocessed: bool) -> None:
         stream.fail()
         self._events.append((stream, Failed(reason, unprocessed)))
 
-    def _forget(self, stream: Stream) -> None:
+    def _forget(self, stream: H2Stream) -> None:
         del self.streams[stream.id]
         self._sending.drop(stream.outgoing)
-
-
-_ON_STREAMS = frozenset({frames.HEADERS, frames.RST_STREAM, frames.CONTINUATION, frames.PUSH_PROMISE})
-_ON_CONNECTION = frozenset({frames.SETTINGS, frames.PING, frames.GOAWAY})

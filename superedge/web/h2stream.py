@@ -1,19 +1,19 @@
-"""One stream of an HTTP/2 connection: what its response may be, and the credit for it. Pure."""
+"""The state of one HTTP/2 stream: which frames its response may have next, and its receive window. Pure."""
 
 from __future__ import annotations
 
 from superedge.web.h2frames import Code, StreamFault
 from superedge.web.h2headers import content_length
-from superedge.web.h2sending import Outgoing
+from superedge.web.h2sending import SendQueue
 from superedge.web.heads import ResponseHead
 
 STREAM_WINDOW = 512 * 1024
-"""Bytes that a server may send on a stream whose receiver takes none: what a stalled client costs."""
+"""The receive window of a stream: bytes that a client that does not read costs in memory."""
 _NO_BODY = frozenset({204, 304})
 
 
-class Stream:
-    """One request and its response, as the session sees them; ``owner`` is for whoever opened it."""
+class H2Stream:
+    """One request and its response; ``owner`` is an arbitrary value of the caller that opened it."""
 
     __slots__ = (
         "_body_left",
@@ -21,25 +21,25 @@ class Stream:
         "_credit",
         "_head_only",
         "answered",
+        "chunks",
         "ended",
         "id",
         "outgoing",
         "owner",
         "paused",
-        "pieces",
     )
 
-    def __init__(self, number: int, owner: object, head_only: bool, outgoing: Outgoing) -> None:
+    def __init__(self, number: int, owner: object, head_only: bool, outgoing: SendQueue) -> None:
         self.id = number
         self.owner = owner
         self.outgoing = outgoing
         self.answered = False
         """Whether the response has begun."""
         self.ended = False
-        """Whether it is whole, or failed."""
+        """Whether the response is complete or failed."""
         self.paused = False
-        self.pieces: list[bytes] | None = None
-        """What came of the body in this round."""
+        self.chunks: list[bytes] | None = None
+        """The body's chunks that the current `H2Session.receive` brought."""
         self._head_only = head_only
         self._body_left: int | None = None
         self._credit = STREAM_WINDOW
@@ -47,46 +47,46 @@ class Stream:
 
     @property
     def queued(self) -> int:
-        """Bytes of the request's body that wait for the server's credit."""
+        """Bytes of the request's body that wait for the server's window."""
         return self.outgoing.queued
 
     def answer(self, head: ResponseHead) -> None:
-        """The response begins. Raises StreamFault."""
+        """Begin the response. Raises StreamFault."""
         self.answered = True
         length = content_length(head.headers)
         self._body_left = 0 if self._head_only or head.status in _NO_BODY else length
 
     def body(self, payload: bytes, size: int) -> bool:
-        """Some of the body, ``size`` bytes with its padding; whether it is the first of this round.
+        """Add part of the body, ``size`` bytes with its padding.
 
-        Raises StreamFault.
+        Returns whether it is the first of the current `H2Session.receive`. Raises StreamFault.
         """
         if self.ended or not self.answered:
             code = Code.STREAM_CLOSED if self.ended else Code.PROTOCOL_ERROR
-            raise StreamFault(code, "data out of place")
+            raise StreamFault(code, "a DATA frame before or after the response")
         self._credit -= size
         if self._credit < 0:
-            raise StreamFault(Code.FLOW_CONTROL_ERROR, "more data than there was credit for")
+            raise StreamFault(Code.FLOW_CONTROL_ERROR, "more data than the window allows")
         self._consumed += size
         if not payload:
             return False
         if self._body_left is not None:
             self._body_left -= len(payload)
             if self._body_left < 0:
-                raise StreamFault(Code.PROTOCOL_ERROR, "a body longer than announced")
-        if self.pieces is not None:
-            self.pieces.append(payload)
+                raise StreamFault(Code.PROTOCOL_ERROR, "the body is longer than its content-length")
+        if self.chunks is not None:
+            self.chunks.append(payload)
             return False
-        self.pieces = [payload]
+        self.chunks = [payload]
         return True
 
     @property
     def wants_credit(self) -> bool:
-        """Whether there is enough to give for a frame."""
+        """Whether the stream should get a WINDOW_UPDATE."""
         return not self.paused and self._consumed >= STREAM_WINDOW // 2
 
     def take_credit(self) -> int:
-        """The credit to give the server now."""
+        """The size of the WINDOW_UPDATE to send now."""
         if self.ended:
             return 0
         credit, self._consumed = self._consumed, 0
@@ -94,12 +94,12 @@ class Stream:
         return credit
 
     def end(self) -> None:
-        """The response is whole. Raises StreamFault."""
+        """End the response. Raises StreamFault."""
         if self._body_left:
-            raise StreamFault(Code.PROTOCOL_ERROR, "a body shorter than announced")
+            raise StreamFault(Code.PROTOCOL_ERROR, "the body is shorter than its content-length")
         self.fail()
 
     def fail(self) -> None:
-        """Nothing more of it counts."""
+        """Ignore everything that follows."""
         self.ended = True
-        self.pieces = None
+        self.chunks = None

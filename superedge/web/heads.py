@@ -1,4 +1,4 @@
-"""What stands before a message's body: request line or status line, and headers. Pure. Source: RFC 9112."""
+"""Heads of HTTP/1.1 messages: request line or status line, and headers. Pure. Source: RFC 9112."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
-"""What HTTP/1.1 says beside a status."""
+"""The reason phrase of each status."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -23,11 +23,11 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-"""Headers that are about one connection (RFC 9110 section 7.6.1)."""
+"""Headers that concern one connection (RFC 9110 section 7.6.1)."""
 SERVER_BOUND = HOP_BY_HOP | {b"host"}
-"""Headers of a request that are about one connection or one server."""
+"""Headers of a request that concern one connection or one server."""
 
-NOTED = frozenset(
+INSPECTED = frozenset(
     {
         b"accept",
         b"audit-id",
@@ -39,15 +39,15 @@ NOTED = frozenset(
         b"expect",
     }
 )
-"""What a proxy looks at beside those."""
+"""Headers that a proxy inspects and forwards."""
 _FRAMING = frozenset({b"content-length", b"host"})
-"""What Connection may not take away: without it the next server would read another message."""
+"""Headers that Connection may not remove: without them the next server would read another message."""
 _PLAIN_CONNECTIONS = frozenset({b"keep-alive", b"close", b"upgrade"})
 
 
-Passing = tuple[bytes, dict[bytes, bytes]]
-"""What of a message goes on from a proxy: header lines as they stand on the wire; and by lower-case name the
-values that a proxy looks at, see `split_headers`.
+Forwarded = tuple[bytes, dict[bytes, bytes]]
+"""What a proxy forwards of a head: the encoded header lines, and by lower-case name the values that it
+inspects, see `split_headers`.
 """
 
 
@@ -62,22 +62,22 @@ class RequestHead:
     keep_alive: bool
     upgrade: bool
     raw: bytes = field(default=b"", compare=False, repr=False)
-    """The whole request as it came, if it came in one piece, has no body and will likely come again."""
-    passing: Passing | None = field(default=None, compare=False, repr=False)
-    """Set by who read it, where that comes with the reading; see `passed_on`."""
+    """The whole request as received, when it arrived at once, has no body and is likely to recur."""
+    forwarded_head: Forwarded | None = field(default=None, compare=False, repr=False)
+    """Set by the parser when it has it anyway, see `forwarded`."""
 
-    def passed_on(self) -> Passing:
-        """What of it goes on from a proxy, without Host: the next server has a name of its own."""
-        if self.passing is None:
-            self.passing = _passing(self.headers, SERVER_BOUND)
-        return self.passing
+    def forwarded(self) -> Forwarded:
+        """What a proxy forwards of it, without Host, which names this server."""
+        if self.forwarded_head is None:
+            self.forwarded_head = _forwarded(self.headers, SERVER_BOUND)
+        return self.forwarded_head
 
 
 @dataclass(slots=True)
 class ResponseHead:
-    """A status line, and headers as they stand on the wire. Read-only: answers with the same head share it.
+    """A status line, and encoded headers. Read-only: responses with the same head share it.
 
-    ``bounded`` is false when the body ends with the connection.
+    ``bounded`` is false when the body ends with the connection (close-delimited).
     """
 
     status: int
@@ -85,92 +85,91 @@ class ResponseHead:
     lines: bytes
     keep_alive: bool
     bounded: bool
-    passing: Passing | None = field(default=None, compare=False, repr=False)
-    """Set by who read it, where that comes with the reading; see `passed_on`."""
+    forwarded_head: Forwarded | None = field(default=None, compare=False, repr=False)
+    """Set by the parser when it has it anyway, see `forwarded`."""
 
     @property
     def headers(self) -> Headers:
-        """The headers."""
         return split_lines(self.lines)
 
-    def passed_on(self) -> Passing:
-        """What of it goes on from a proxy."""
-        if self.passing is None:
-            self.passing = _passing(self.headers, HOP_BY_HOP)
-        return self.passing
+    def forwarded(self) -> Forwarded:
+        """What a proxy forwards of it."""
+        if self.forwarded_head is None:
+            self.forwarded_head = _forwarded(self.headers, HOP_BY_HOP)
+        return self.forwarded_head
 
 
-def _passing(headers: Headers, bound: frozenset[bytes]) -> Passing:
-    kept, noted = split_headers(headers, bound)
-    return header_lines(kept), noted
+def _forwarded(headers: Headers, bound: frozenset[bytes]) -> Forwarded:
+    kept, inspected = split_headers(headers, bound)
+    return header_lines(kept), inspected
 
 
 class OutgoingRequest:
-    """A request to send, apart from its body."""
+    """The head of a request to send, for HTTP/1.1 or HTTP/2."""
 
     __slots__ = ("_lines", "chunked", "has_body", "head", "method", "target")
 
     def __init__(self, method: bytes, target: bytes, lines: bytes, has_body: bool, sized: bool) -> None:
-        """``lines`` are its headers; ``sized`` is whether they tell the length of its body."""
+        """``lines`` are its encoded headers; ``sized`` is whether they have the body's length."""
         self.method = method
         self.target = target
         self._lines = lines
         self.has_body = has_body
         self.chunked = has_body and not sized
-        """Whether HTTP/1.1 sends its body in chunks, for want of a length."""
+        """Whether HTTP/1.1 sends its body chunked, because it has no length."""
         framing = b"Transfer-Encoding: chunked\r\n" if self.chunked else b""
         self.head = b"%b %b HTTP/1.1\r\n%b%b\r\n" % (method, target, lines, framing)
-        """Its head in HTTP/1.1."""
+        """The head, encoded for HTTP/1.1."""
 
     @property
     def headers(self) -> Headers:
-        """Its headers, apart from those that HTTP/1.1 adds for a body."""
+        """The headers, without those that HTTP/1.1 adds for a body."""
         return split_lines(self._lines)
 
 
 def split_headers(headers: Headers, connection_bound: frozenset[bytes]) -> tuple[Headers, dict[bytes, bytes]]:
-    """The headers to forward, and by lower-case name those that a proxy looks at.
+    """(headers to forward, values that a proxy inspects by lower-case name).
 
-    Left out are those in ``connection_bound`` and what ``Connection`` names (RFC 9110 section 7.6.1).
-    Values of a repeated header are joined by commas in the second.
+    The first lacks those in ``connection_bound`` and those that ``Connection`` names (RFC 9110 section
+    7.6.1). In the second, the values of a repeated header are joined by commas.
     """
     kept: Headers = []
-    noted: dict[bytes, bytes] = {}
+    inspected: dict[bytes, bytes] = {}
     for pair in headers:
         low = pair[0].lower()
         if low in connection_bound:
-            noted[low] = noted[low] + b"," + pair[1] if low in noted else pair[1]
+            inspected[low] = inspected[low] + b"," + pair[1] if low in inspected else pair[1]
             continue
-        if low in NOTED:
-            noted[low] = noted[low] + b"," + pair[1] if low in noted else pair[1]
+        if low in INSPECTED:
+            inspected[low] = inspected[low] + b"," + pair[1] if low in inspected else pair[1]
         kept.append(pair)
-    connection = noted.get(b"connection")
+    connection = inspected.get(b"connection")
     if connection is not None and connection.lower() not in _PLAIN_CONNECTIONS:
         tokens = {token.strip().lower() for token in connection.split(b",")} - _FRAMING
         kept = [pair for pair in kept if pair[0].lower() not in tokens]
-    return kept, noted
+    return kept, inspected
 
 
 def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Headers as they stand on the wire."""
+    """The headers encoded as lines."""
     return b"".join([b"%b: %b\r\n" % pair for pair in headers])
 
 
 def split_lines(lines: bytes) -> Headers:
-    """Headers from what `header_lines` made of them."""
+    """The reverse of `header_lines`."""
     pairs = [line.partition(b": ") for line in lines.split(b"\r\n")[:-1]]
     return [(name, value) for name, _, value in pairs]
 
 
 RESPONSE_HEAD = b"HTTP/1.1 %d %b\r\n%b\r\n"
-"""Status, reason and header lines as they stand on the wire."""
+"""Format of an encoded head: status, reason, header lines."""
 
 
 def response_head(status: int, reason: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A status line and headers, as they stand on the wire."""
+    """An encoded status line and headers."""
     return RESPONSE_HEAD % (status, reason, header_lines(headers))
 
 
 def request_head(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A request line and headers, as they stand on the wire."""
+    """An encoded request line and headers."""
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, header_lines(headers))

@@ -1,7 +1,8 @@
-"""Messages of the plainest form, which nearly all are, read in few steps. Pure.
+"""A fast path for heads of the plainest form, which nearly all have. Pure.
 
-What is not exactly so is left to the parser of `superedge.web.h1`: None says that it is not. Most heads came
-before, on this connection or another, but for a line or two: what the rest says is found out once.
+It returns None for any other form, and the complete parsers of `superedge.web.h1` and
+`superedge.web.responses` take over. Most heads differ from an earlier one in a line or two, so the parsed
+form of the other lines is cached.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import NamedTuple
 
 from superedge.web.heads import (
     HOP_BY_HOP,
-    NOTED,
+    INSPECTED,
     SERVER_BOUND,
+    Forwarded,
     Headers,
-    Passing,
     RequestHead,
     ResponseHead,
 )
@@ -33,30 +34,30 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([\t -~\x80-\xff]*)").f
 _REQUEST_LINE = re.compile(rb"(GET|HEAD) (/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*) HTTP/1\.1").fullmatch
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}").fullmatch
 # What tells where a message ends otherwise than by its length, or what comes after it.
-_DECIDES = frozenset({b"upgrade", b"expect"})
+_NOT_PLAIN = frozenset({b"upgrade", b"expect"})
 _NO_BODY = frozenset({204, 304})
 
-_OWN = (b"\r\nAudit-Id: ", b"\r\nDate: ")
-"""How the headers begin of which each answer has a value of its own."""
+_VARYING = (b"\r\nAudit-Id: ", b"\r\nDate: ")
+"""The beginnings of headers that have another value in each response."""
 _VALUE = re.compile(rb"[!-~](?:[ -~]*[!-~])?").fullmatch
 
 
 class _Lines(NamedTuple):
-    """Header lines; by lower-case name what a proxy looks at; and the lines that it does not send on."""
+    """Headers; the values that a proxy inspects, by lower-case name; the lines that it does not forward."""
 
     headers: Headers
-    noted: dict[bytes, bytes]
+    inspected: dict[bytes, bytes]
     bound: list[bytes]
 
 
-class _Known(NamedTuple):
-    """What a response's head says, apart from the values of its own."""
+class _CachedHead(NamedTuple):
+    """A response's parsed head, without the values of `_VARYING` headers."""
 
     status: int
     reason: bytes
     begin: int
-    """Where the header lines do."""
-    noted: dict[bytes, bytes]
+    """The index of the first header line."""
+    inspected: dict[bytes, bytes]
     bound: list[bytes]
     length: int
 
@@ -68,9 +69,9 @@ def _field(line: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _read(lines: Sequence[bytes], bound: Container[bytes]) -> _Lines | None:
-    """None unless every line is plain and none needs a closer look; ``bound`` names what is not sent on."""
+    """None unless every line is plain; ``bound`` are the names of headers that are not forwarded."""
     headers: Headers = []
-    noted: dict[bytes, bytes] = {}
+    inspected: dict[bytes, bytes] = {}
     left: list[bytes] = []
     for line in lines:
         pair = _field(line)
@@ -80,18 +81,18 @@ def _read(lines: Sequence[bytes], bound: Container[bytes]) -> _Lines | None:
         low = pair[0].lower()
         if low in bound:
             left.append(line)
-        elif low not in NOTED:
+        elif low not in INSPECTED:
             continue
-        if low in noted or low in _DECIDES:
+        if low in inspected or low in _NOT_PLAIN:
             return None
-        noted[low] = pair[1]
-    if noted.get(b"connection", b"keep-alive").lower() != b"keep-alive":
+        inspected[low] = pair[1]
+    if inspected.get(b"connection", b"keep-alive").lower() != b"keep-alive":
         return None
-    return _Lines(headers, noted, left)
+    return _Lines(headers, inspected, left)
 
 
 def _without(lines: bytes, bound: list[bytes]) -> bytes:
-    """Header lines as they stand on the wire, but for those that are ``bound``."""
+    """The encoded header lines without those in ``bound``."""
     if not bound:
         return lines
     lines = b"\n" + lines
@@ -101,19 +102,19 @@ def _without(lines: bytes, bound: list[bytes]) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _request_lines(lines: bytes) -> tuple[Headers, Passing] | None:
-    """Read the headers of a request, which are the same in all that one client asks for."""
+def _request_lines(lines: bytes) -> tuple[Headers, Forwarded] | None:
+    """Parse the headers of a request, which one client repeats in all of its requests."""
     found = _read(lines[:-2].split(b"\r\n"), SERVER_BOUND)
-    if found is None or b"content-length" in found.noted or b"transfer-encoding" in found.noted:
+    if found is None or b"content-length" in found.inspected or b"transfer-encoding" in found.inspected:
         return None
-    return found.headers, (_without(lines, found.bound), found.noted)
+    return found.headers, (_without(lines, found.bound), found.inspected)
 
 
 @lru_cache(maxsize=256)
 def plain_request(data: bytes) -> RequestHead | None:
-    """One whole request without a body, of at most MAX_PLAIN bytes, and nothing behind it.
+    """Parse exactly one complete request without a body, of at most MAX_PLAIN bytes.
 
-    The answer is shared between calls: it is read-only.
+    Calls share the result: it is read-only.
     """
     end = data.find(b"\r\n")
     line = _REQUEST_LINE(data, 0, end)
@@ -122,22 +123,22 @@ def plain_request(data: bytes) -> RequestHead | None:
     found = _request_lines(data[end + 2 : -2])
     if found is None:
         return None
-    headers, passing = found
-    return RequestHead(line[1], line[2], "1.1", headers, True, False, data, passing)
+    headers, forwarded_head = found
+    return RequestHead(line[1], line[2], "1.1", headers, True, False, data, forwarded_head)
 
 
 @lru_cache(maxsize=256)
-def _known(head: bytes) -> _Known | None:
-    """``head`` is without the values of its own, and without the end of its last line."""
+def _cached_head(head: bytes) -> _CachedHead | None:
+    """``head`` has no values of `_VARYING` headers, and no CRLF after its last line."""
     first, *lines = head.split(b"\r\n")
     status = _STATUS_LINE(first)
     found = _read(lines, HOP_BY_HOP)
     if status is None or found is None:
         return None
-    code, length = int(status[1]), _body_length(found.noted)
+    code, length = int(status[1]), _body_length(found.inspected)
     if code in _NO_BODY or length is None:
         return None
-    return _Known(code, status[2], len(first) + 2, found.noted, found.bound, length)
+    return _CachedHead(code, status[2], len(first) + 2, found.inspected, found.bound, length)
 
 
 def _body_length(noted: dict[bytes, bytes]) -> int | None:
@@ -157,7 +158,7 @@ def plain_response(data: bytes) -> tuple[bytes, ResponseHead, int] | None:
     if end < 0:
         return None
     head = data[: end + 2]
-    for begin in _OWN:
+    for begin in _VARYING:
         at = head.find(begin)
         if at >= 0:
             at += len(begin)
@@ -165,10 +166,10 @@ def plain_response(data: bytes) -> tuple[bytes, ResponseHead, int] | None:
             if _VALUE(head, at, stop) is None:
                 return None
             head = head[:at] + b"*" + head[stop:]
-    known = _known(head[:-2])
+    known = _cached_head(head[:-2])
     if known is None:
         return None
-    status, reason, begins, noted, bound, length = known
+    status, reason, begins, inspected, bound, length = known
     lines = data[begins : end + 2]
-    passing = _without(lines, bound), noted
-    return data[: end + 4], ResponseHead(status, reason, lines, True, True, passing), length
+    forwarded_head = _without(lines, bound), inspected
+    return data[: end + 4], ResponseHead(status, reason, lines, True, True, forwarded_head), length

@@ -1,4 +1,4 @@
-"""Connections to one set of servers, kept for the next request; `superedge.web.h2pool` has shared ones."""
+"""A pool of HTTP/1.1 connections to one set of servers. Its HTTP/2 counterpart is `superedge.web.h2pool`."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from twisted.internet.interfaces import IProtocol
 from superedge.config.addresses import TCPAddress
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.net.failover import connect_to_any
+from superedge.net.liveness import finish_probe, seconds_silent, start_probe, tcp_socket
 from superedge.net.servers import Servers
-from superedge.net.silence import answered, question, silence, tcp_socket
-from superedge.reactor.delayed import Later
+from superedge.reactor.delayedcalls import DelayedCalls
 from superedge.web.channels import SharedConnections
-from superedge.web.client import UpstreamConnection
+from superedge.web.client import H1Connection
 
 MAX_IDLE = 64
-SHARE = 1.0
-"""Seconds that a server has to be connected before the next is tried beside it."""
+NEXT_SERVER_DELAY = 1.0
+"""Seconds after which the next server is tried in parallel with one that has not connected."""
 IDLE_TIMEOUT = 90.0
-"""Seconds an unused connection is kept; kube-apiserver keeps it longer."""
+"""Seconds that an unused connection is kept; kube-apiserver keeps it longer."""
 
-UNACKNOWLEDGED = 30.0
-"""Seconds that a server has to acknowledge what was sent, before the connection counts as lost."""
-TRUST = 5.0
-"""Seconds of silence after which a connection is not trusted with what cannot be sent twice."""
+USER_TIMEOUT = 30.0
+"""Seconds without an acknowledgement of sent data after which the kernel closes a connection."""
+PROVEN_WITHIN = 5.0
+"""Seconds of silence after which a connection is no longer used for requests that cannot be sent twice."""
 
 Made = TypeVar("Made", bound=IProtocol)
 
 
 def is_proven(transport: Any) -> bool:
-    """Whether the peer was heard of in the last `TRUST` seconds."""
+    """Whether the peer was heard from in the last `PROVEN_WITHIN` seconds."""
     sock = tcp_socket(transport)
-    return sock is None or silence(sock) < TRUST
+    return sock is None or seconds_silent(sock) < PROVEN_WITHIN
 
 
-def bound_unacknowledged(transport: Any) -> None:
-    """Have the kernel give up a connection whose peer acknowledges nothing for `UNACKNOWLEDGED` seconds."""
+def set_user_timeout(transport: Any) -> None:
+    """Have the kernel close a connection whose peer acknowledges nothing for `USER_TIMEOUT` seconds."""
     if tcp_socket(transport) is not None:
-        transport.give_up_after(UNACKNOWLEDGED)
+        transport.give_up_after(USER_TIMEOUT)
 
 
 class Pool:
-    """Connections with one identity. Idle ones are used again, the last used first."""
+    """Connections that use one identity. Idle ones are reused, the most recently used first."""
 
     def __init__(
         self,
@@ -61,29 +61,29 @@ class Pool:
         self._tls = tls
         self._server_name = server_name
         self._connect_timeout = connect_timeout
-        self._idle: list[UpstreamConnection] = []
-        self._connections: dict[UpstreamConnection, object] = {}
-        self._questioned: set[UpstreamConnection] = set()
-        """Those that have to show now that their path is still there."""
-        self._ends = Later(reactor)
+        self._idle: list[H1Connection] = []
+        self._connections: dict[H1Connection, object] = {}
+        self._probed: set[H1Connection] = set()
+        """Connections with an outstanding probe."""
+        self._ends = DelayedCalls(reactor)
         self.shared: SharedConnections | None = None
-        """Connections for what need not have one of its own, if there are such."""
+        """HTTP/2 connections with the same identity, if they are used."""
 
-    def take_idle(self, proven: bool = False) -> UpstreamConnection | None:
-        """An idle connection, if there is one; see `superedge.web.channels.ChannelSource`."""
+    def take_idle(self, proven: bool = False) -> H1Connection | None:
+        """See `superedge.web.channels.ChannelSource`."""
         while self._idle:
             if proven and not is_proven(self._idle[-1].transport):
-                return None  # the others are idle for longer
+                return None  # the others have been idle for longer
             connection = self._idle.pop()
             if connection.usable:
                 return connection
         return None
 
-    def connect(self) -> Deferred[UpstreamConnection]:
-        """A new connection; fails with ConnectError after every server was tried. Cancellable."""
+    def connect(self) -> Deferred[H1Connection]:
+        """A new connection. Fails with ConnectError after every server was tried. Cancellable."""
         return Deferred.fromCoroutine(self._connect())
 
-    async def _connect(self) -> UpstreamConnection:
+    async def _connect(self) -> H1Connection:
         generation = self._tls.current()
         connection = await self.dial(self._tls, self.build)
         self.adopt(connection, generation)
@@ -91,31 +91,31 @@ class Pool:
 
     @property
     def generation(self) -> object:
-        """Changes when the identity's files do."""
+        """An object that is replaced when the identity's files change."""
         return self._tls.current()
 
-    def build(self) -> UpstreamConnection:
-        """A connection of this pool that is not connected yet, see `adopt`."""
-        return UpstreamConnection(self._released)
+    def build(self) -> H1Connection:
+        """A protocol of this pool without a transport, see `adopt`."""
+        return H1Connection(self._released)
 
-    def adopt(self, connection: UpstreamConnection, generation: object) -> None:
-        """Count a connection that was made when `generation` was this."""
+    def adopt(self, connection: H1Connection, generation: object) -> None:
+        """Register a connection that was made with this `generation`."""
         self._connections[connection] = generation
-        bound_unacknowledged(connection.transport)
+        set_user_timeout(connection.transport)
         connection.lost = self._lost
 
     async def dial(self, tls: ContextSource, build: Callable[[], Made]) -> Made:
-        """A protocol that is connected to the first server that answers. Raises ConnectError."""
+        """Connect a new protocol to the first server that answers. Raises ConnectError."""
 
         def connect(address: TCPAddress) -> Deferred[IProtocol]:
             endpoint = ClientEndpoint(
                 self._reactor, address, tls, self._server_name, timeout=self._connect_timeout
             )
-            return endpoint.connect(cast(Any, MakingFactory(build)))
+            return endpoint.connect(cast(Any, CallableFactory(build)))
 
-        return cast(Made, await connect_to_any(self._reactor, self._servers, connect, SHARE))
+        return cast(Made, await connect_to_any(self._reactor, self._servers, connect, NEXT_SERVER_DELAY))
 
-    def _released(self, connection: UpstreamConnection) -> None:
+    def _released(self, connection: H1Connection) -> None:
         current = self._tls.current()
         if not connection.usable:
             return
@@ -126,30 +126,35 @@ class Pool:
         connection.idle_since = self._reactor.seconds()
         self._idle.append(connection)
 
-    def _lost(self, connection: UpstreamConnection) -> None:
+    def _lost(self, connection: H1Connection) -> None:
         self._connections.pop(connection, None)
         if connection in self._idle:
             self._idle.remove(connection)
 
-    def question(self) -> None:
-        """The servers answer over new connections: give up those of the others whose path is gone."""
+    def probe(self) -> None:
+        """Probe the path of every connection, and give up those that fail.
+
+        Call it when the servers answer over new connections again: older ones may be dead.
+        """
         for connection in list(self._connections):
             sock = tcp_socket(connection.transport)
-            if sock is not None and connection not in self._questioned:
-                self._questioned.add(connection)
-                wait = question(sock)
-                self._ends.call(wait, self._questioned_for, connection, wait)
+            if sock is not None and connection not in self._probed:
+                self._probed.add(connection)
+                wait = start_probe(sock)
+                self._ends.call_later(wait, self._check_probed, connection, wait)
         if self.shared is not None:
-            self.shared.question()
+            self.shared.probe()
 
-    def _questioned_for(self, connection: UpstreamConnection, waited: float) -> None:
-        self._questioned.discard(connection)
+    def _check_probed(self, connection: H1Connection, waited: float) -> None:
+        self._probed.discard(connection)
         sock = tcp_socket(connection.transport)
-        if connection in self._connections and sock is not None and not answered(sock, waited):
-            connection.give_up(f"the path to the server is gone: nothing came for {silence(sock):.0f} s")
+        if connection in self._connections and sock is not None and not finish_probe(sock, waited):
+            connection.give_up(
+                f"the path to the server is gone: no packet from it for {seconds_silent(sock):.0f} s"
+            )
 
     def close_idle(self, before: float | None = None) -> None:
-        """Close idle connections, all or those unused since ``before`` (reactor seconds)."""
+        """Close idle connections: all, or those unused since ``before`` (reactor seconds)."""
         for connection in list(self._idle):
             if before is None or connection.idle_since <= before:
                 self._idle.remove(connection)
@@ -159,23 +164,26 @@ class Pool:
             self.shared.close_idle(before)
 
     def replace(self, bound: float) -> None:
-        """The identity has new files: end what uses the old, busy ones after their response or ``bound``."""
+        """End the connections that use the identity's old files.
+
+        Busy ones end after their response, or after ``bound`` seconds.
+        """
         self.close_idle()
         current = self._tls.current()
         old = [connection for connection, used in self._connections.items() if used is not current]
-        self._ends.call(bound, self._abort, old)
+        self._ends.call_later(bound, self._abort, old)
         if self.shared is not None:
             self.shared.replace(bound)
 
-    def _abort(self, connections: Sequence[UpstreamConnection]) -> None:
+    def _abort(self, connections: Sequence[H1Connection]) -> None:
         for connection in connections:
             if connection in self._connections:
                 connection.transport.abortConnection()
 
     def abort(self) -> None:
-        """Drop every connection."""
+        """Abort every connection."""
         self._idle.clear()
-        self._ends.call_off()
+        self._ends.cancel_all()
         self._abort(list(self._connections))
         if self.shared is not None:
             self.shared.abort()

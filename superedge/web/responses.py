@@ -1,8 +1,8 @@
-"""Responses from bytes, as real servers send them. Pure.
+"""Parses HTTP/1.1 responses. Pure.
 
-What servers write is read leniently, as curl, Go and nginx read it: bare LF, folded and padded headers, one
-length said twice. What is given out is unambiguous: one length or none, and no header that says another.
-Where two recipients could see different ends of a message it is refused. Source: RFC 9112 section 6.3.
+It is as lenient as curl, Go and nginx: it accepts bare LF, folded and padded headers, and a repeated
+Content-Length of one value. Its result is unambiguous: one length or none, and no header that contradicts it.
+It refuses a message whose end two recipients could see at different places. Source: RFC 9112 section 6.3.
 """
 
 from __future__ import annotations
@@ -29,40 +29,40 @@ _END = End([])
 
 
 class ResponseReader:
-    """Reads responses; say with `expect` what each one answers.
+    """Parses consecutive responses; call `expect` before each.
 
-    It is fed what came in and returns events: a head, body pieces (bytes), an `End`, and after a 101
-    `Switched` with what follows.
+    It takes received bytes and returns events: a head, parts of the body (bytes), an `End`, and after a 101 a
+    `Switched` with the bytes that follow.
     """
 
     def __init__(self) -> None:
         self._head_only = False
         self._head = bytearray()
-        """The beginning of a head whose end has not come."""
-        self._silent = 0
+        """The part of an incomplete head that has arrived."""
+        self._unreported = 0
         """Bytes since the last event."""
         self._left = 0
-        """Bytes to come of a body of known length."""
+        """Bytes that have not arrived of a body with a known length."""
         self._chunks: ChunkReader | None = None
         self._endless = False
-        """The body ends with the connection."""
+        """Whether the body ends with the connection."""
         self._problem: MessageError | None = None
-        """What stands behind a whole response; raised when more is read."""
+        """The fault in the bytes after a complete response; raised at the next `feed`."""
         self._last: tuple[bytes, ResponseHead, int] | None = None
         """The last plain head as it came, what it says, and the length of its body, or CHUNKED."""
 
     def expect(self, head_only: bool) -> None:
-        """The next response is to a HEAD request: it has no body whatever its headers say."""
+        """Set whether the next response answers a HEAD request; such a response never has a body."""
         self._head_only = head_only
 
     @property
-    def between(self) -> bool:
-        """Whether a response has ended and nothing came behind it."""
+    def idle(self) -> bool:
+        """Whether a response has ended and no bytes followed it."""
         busy = self._left or self._head or self._chunks is not None or self._endless
         return not busy and self._problem is None
 
     def feed(self, data: bytes) -> list[ResponseEvent]:
-        """The events that the bytes complete. Raises MessageError; then the connection is of no use."""
+        """The events that ``data`` completes. Raises MessageError; after that the connection is unusable."""
         if self._problem is not None:
             raise self._problem
         events: list[ResponseEvent] = []
@@ -97,13 +97,13 @@ class ResponseReader:
         except MessageError as problem:
             if not any(type(event) is End for event in events):
                 raise
-            self._problem = problem  # what is whole counts, whatever comes behind it
+            self._problem = problem  # the complete response counts, whatever follows it
         if events:
-            self._silent = 0
+            self._unreported = 0
         return events
 
     def _step(self, data: bytes, events: list[ResponseEvent]) -> bytes:
-        """Read one part of a message; what of ``data`` is behind it."""
+        """Parse one part of a message. Returns the rest of ``data``."""
         if self._left:
             return self._take_body(data, events)
         if self._chunks is not None:
@@ -143,32 +143,32 @@ class ResponseReader:
             raise MessageError(f"not an HTTP/1.1 message: {bytes(known[:40])!r}")
         found = _HEAD_END(known, scanned)
         if found is None:
-            self._silent = 0 if events else self._silent + len(data)
-            if self._silent > MAX_HEAD:
-                raise MessageError(f"headers of more than {MAX_HEAD} bytes", 431)
+            self._unreported = 0 if events else self._unreported + len(data)
+            if self._unreported > MAX_HEAD:
+                raise MessageError(f"the headers exceed {MAX_HEAD} bytes", 431)
             return b""
         raw, rest = bytes(known[: found.start()]), bytes(known[found.end() :])
         known.clear()
         if len(raw) > MAX_HEAD:
-            raise MessageError(f"headers of more than {MAX_HEAD} bytes", 431)
+            raise MessageError(f"the headers exceed {MAX_HEAD} bytes", 431)
         return self._begin(raw, rest, events)
 
     def _begin(self, raw: bytes, rest: bytes, events: list[ResponseEvent]) -> bytes:
-        """Take a whole head; what is behind the message when it has no body, else what is behind the head."""
+        """Process a complete head. Returns the bytes after it, ``rest``, or nothing after a 101."""
         first, *lines = raw.split(b"\n")
         status_line = _STATUS_LINE(without_controls(first).rstrip(b" "))
         if status_line is None:
             raise MessageError(f"not an HTTP/1.1 message: {first[:80]!r}")
         status, reason = int(status_line[2]), (status_line[3] or b"").strip(b" \t")
         fields = parse_fields(lines)
-        noted = _noted(fields)
-        coded, length = _is_chunked(noted[_CODING]), _length(noted[_LENGTH])
+        framing = _framing(fields)
+        coded, length = _is_chunked(framing[_CODING]), _length(framing[_LENGTH])
         bodiless = self._head_only or status < 200 or status in (204, 304)
-        # Two lengths, or one where no body is: another recipient might see the end elsewhere.
+        # Two lengths, or one without a body: another recipient might see the end elsewhere.
         doubtful = (coded and (length is not None or status_line[1] == b"0")) or (
             (status < 200 or status == 204) and (coded or bool(length))
         )
-        keep_alive = _keeps_alive(noted[_CONNECTION], status_line[1] != b"0") and not doubtful
+        keep_alive = _keeps_alive(framing[_CONNECTION], status_line[1] != b"0") and not doubtful
         bounded = bodiless or coded or length is not None
         headers = _with_one_length(fields, coded, None if status < 200 or status == 204 else length)
         events.append(ResponseHead(status, reason, header_lines(headers), keep_alive, bounded))
@@ -188,8 +188,8 @@ class ResponseReader:
         return rest
 
 
-def _noted(fields: Headers) -> dict[bytes, list[bytes]]:
-    """The members of the fields that tell where a message ends, in lower case (RFC 9110 section 5.6.1)."""
+def _framing(fields: Headers) -> dict[bytes, list[bytes]]:
+    """The list members of the fields that decide where a message ends, in lower case (RFC 9110 5.6.1)."""
     found: dict[bytes, list[bytes]] = {_LENGTH: [], _CODING: [], _CONNECTION: []}
     for name, value in fields:
         members = found.get(name.lower())
@@ -198,39 +198,39 @@ def _noted(fields: Headers) -> dict[bytes, list[bytes]]:
     return found
 
 
-def _is_chunked(said: list[bytes]) -> bool:
-    codings = [coding for coding in said if coding not in (b"", b"identity")]
+def _is_chunked(values: list[bytes]) -> bool:
+    codings = [coding for coding in values if coding not in (b"", b"identity")]
     if not codings:
         return False
     if codings != [b"chunked"]:
-        raise MessageError("a Transfer-Encoding other than chunked")
+        raise MessageError("the Transfer-Encoding is not chunked")
     return True
 
 
-def _length(said: list[bytes]) -> int | None:
-    if not said:
+def _length(values: list[bytes]) -> int | None:
+    if not values:
         return None
-    found = {None if (match := _DIGITS(value)) is None else int(match[1]) for value in said}
+    found = {None if (match := _DIGITS(value)) is None else int(match[1]) for value in values}
     length = found.pop()
     if length is None or found:
-        raise MessageError(f"not a Content-Length: {b', '.join(said)[:80]!r}")
+        raise MessageError(f"not a Content-Length: {b', '.join(values)[:80]!r}")
     return length
 
 
-def _keeps_alive(said: list[bytes], persistent: bool) -> bool:
-    return b"close" not in said and (persistent or b"keep-alive" in said)
+def _keeps_alive(options: list[bytes], persistent: bool) -> bool:
+    return b"close" not in options and (persistent or b"keep-alive" in options)
 
 
 def _with_one_length(fields: Headers, coded: bool, length: int | None) -> Headers:
-    """The fields with the message's length said once."""
+    """The fields, with exactly one that gives the message's length."""
     if not (coded or length is not None):
         return [pair for pair in fields if pair[0].lower() not in (_LENGTH, _CODING)]
     kept: Headers = []
-    said = False
+    added = False
     for pair in fields:
         if pair[0].lower() not in (_LENGTH, _CODING):
             kept.append(pair)
-        elif not said:
-            said = True
+        elif not added:
+            added = True
             kept.append(_CHUNKED if coded else (b"Content-Length", b"%d" % (length or 0)))
     return kept

@@ -1,10 +1,10 @@
-"""The server side: connections that read requests and give each to a handler."""
+"""An HTTP/1.1 server: its connections parse requests and pass each to a handler."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, connectionDone
@@ -14,179 +14,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.web.errors import MessageError
-from superedge.web.h1 import End, RequestReader, Switched, chunk, last_chunk
-from superedge.web.heads import PHRASES, RESPONSE_HEAD, Headers, RequestHead, header_lines, response_head
-from superedge.web.silence import Patience, Silence
+from superedge.web.h1 import End, RequestReader, Switched
+from superedge.web.heads import PHRASES, RequestHead, response_head
+from superedge.web.idle import IdleCounter, IdleLimits
+from superedge.web.serverrequest import Request
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _log = Logger()
-
-
-class RequestReceiver(Protocol):
-    """Who takes a request's body and hears of its end."""
-
-    def body(self, data: bytes) -> None:
-        """A piece of the request's body."""
-
-    def body_end(self, trailers: Headers) -> None:
-        """The request is complete."""
-
-    def client_lost(self) -> None:
-        """The client is gone; nothing more can be sent."""
-
-
-class Request:
-    """One request and its response. The response is sent with `start`, `write` and `finish`."""
-
-    __slots__ = (
-        "_buffer",
-        "_chunked",
-        "_connection",
-        "_pending",
-        "_producer",
-        "finished",
-        "has_body",
-        "head",
-        "receiver",
-        "started",
-    )
-
-    def __init__(self, connection: ServerConnection, head: RequestHead) -> None:
-        self._connection = connection
-        self.head = head
-        self.receiver: RequestReceiver | None = None
-        self.started = False
-        self.finished = False
-        self._chunked = False
-        self._producer = False
-        self._buffer: list[bytes] = []
-        # Body events that came before there was a receiver.
-        self._pending: list[bytes | End] = []
-
-    @property
-    def transport(self) -> Any:
-        """The client's transport."""
-        return self._connection.transport
-
-    def receive(self, receiver: RequestReceiver) -> None:
-        """Give the body, what came of it and what will come, to ``receiver``."""
-        self.receiver = receiver
-        pending, self._pending = self._pending, []
-        for event in pending:
-            self._deliver(event)
-
-    def _deliver(self, event: bytes | End) -> None:
-        receiver = self.receiver
-        if receiver is None:
-            self._pending.append(event)
-        elif type(event) is bytes:
-            receiver.body(event)
-        elif type(event) is End:
-            receiver.body_end(event.trailers)
-
-    # -- the request's body as a producer, for whom its pieces are sent on to
-
-    def pauseProducing(self) -> None:
-        """Read no more of the body: what the client sends waits in its socket."""
-        self._connection.hold(True)
-
-    def resumeProducing(self) -> None:
-        """Read on."""
-        self._connection.hold(False)
-
-    def stopProducing(self) -> None:
-        """Nobody takes the body any more: the rest is read and dropped."""
-        self._connection.hold(False)
-
-    # -- the response
-
-    def last(self) -> None:
-        """End the connection after this response; to be called before it is started."""
-        self._connection.close_after = True
-
-    def interim(self, head: bytes) -> None:
-        """Send an informational response (1xx), whole."""
-        self.transport.write(head)
-
-    def start(self, status: int, reason: bytes, headers: Headers, bounded: bool) -> None:
-        """Begin the response; nothing leaves before `flush`.
-
-        ``headers`` hold the body's length, unless ``bounded`` is false: then the body is chunked, or ends
-        with the connection for HTTP/1.0.
-        """
-        self.start_lines(status, reason, header_lines(headers), bounded)
-
-    def start_lines(self, status: int, reason: bytes, lines: bytes, bounded: bool) -> None:
-        """As `start`, with the headers as they stand on the wire."""
-        self.started = True
-        connection = self._connection
-        if not bounded:
-            if self.head.version == "1.1":
-                self._chunked = True
-                lines += b"Transfer-Encoding: chunked\r\n"
-            else:
-                connection.close_after = True
-        if connection.close_after or not self.head.keep_alive:
-            connection.close_after = True
-            lines += b"Connection: close\r\n"
-        elif self.head.version == "1.0":
-            lines += b"Connection: keep-alive\r\n"
-        self._buffer.append(RESPONSE_HEAD % (status, reason, lines))
-
-    def write(self, pieces: list[bytes]) -> None:
-        """Add to the body; nothing leaves before `flush`."""
-        self._buffer += chunk(pieces) if self._chunked else pieces
-
-    def flush(self) -> None:
-        """Send what was added."""
-        if self._buffer:
-            self._connection.send(self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer))
-            self._buffer.clear()
-
-    def finish(self, trailers: Headers | None = None) -> None:
-        """End the response and send it."""
-        if self._chunked:
-            self._buffer.append(last_chunk(trailers or []))
-        self.flush()
-        self._done()
-
-    def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        """Send a whole response."""
-        if status != 304:  # which has no body, whatever a length would say
-            headers.append((b"Content-Length", b"%d" % len(body)))
-        self.start(status, PHRASES[status], headers, True)
-        if body and self.head.method != b"HEAD":
-            self.write([body])
-        self.finish()
-
-    def abort(self) -> None:
-        """Break off: a client that got part of the response must not take it for whole."""
-        self._buffer.clear()
-        self.transport.abortConnection()
-
-    def throttle(self, producer: Any) -> None:
-        """Pause ``producer``, where the response comes from, while the client does not read."""
-        if not self._producer and not self.finished:
-            self._producer = True
-            self.transport.registerProducer(producer, True)
-
-    def _done(self) -> None:
-        self.finished = True
-        self.receiver = None  # who holds this request, too
-        if self._producer:
-            self._producer = False
-            self.transport.unregisterProducer()
-        self._connection.request_done(self)
-
-    def hijack(self, head: bytes) -> bytes:
-        """Send the head of a 101 and leave HTTP; what the client sent after its request."""
-        self.started = self.finished = True
-        return self._connection.switch(head)
 
 
 @implementer(IHalfCloseableProtocol)
 class ServerConnection(TwistedProtocol):
-    """Reads requests; the next is handled once the response before it is complete."""
+    """Handles one request at a time: a pipelined one waits until the response before it is complete."""
 
     transport: Any
 
@@ -201,21 +39,21 @@ class ServerConnection(TwistedProtocol):
         self._handling = False
         self._paused = False
         self._held = False
-        self._silence = Silence()
+        self._idle_counter = IdleCounter()
         self.close_after = False
         self.send: Callable[[bytes], None] = self._not_connected
-        """Sends in this round of the reactor."""
+        """Write in this iteration of the reactor."""
 
     def _not_connected(self, data: bytes) -> None:
         raise AssertionError("not connected")
 
     @property
     def idle(self) -> bool:
-        """Whether no request is under way."""
+        """Whether no request is in progress."""
         return self._request is None
 
     def connectionMade(self) -> None:
-        """Count the connection."""
+        """Register the connection with its factory."""
         self._connections.add(self)
         self.send = getattr(self.transport, "write_soon", self.transport.write)
 
@@ -230,15 +68,15 @@ class ServerConnection(TwistedProtocol):
             self._refuse(problem)
             return
         if events:
-            self._silence.broken()
+            self._idle_counter.heard()
         elif self._request is None:
-            self._silence.head_begun()
+            self._idle_counter.head_begun()
         if self._waiting:
             self._waiting.extend(events)
             return
         for number, event in enumerate(events):
             if type(event) is RequestHead and self._request is not None:
-                # Pipelined: read no more than this until it is its turn.
+                # Pipelined: stop reading until the current request is done.
                 self._waiting.extend(events[number:])
                 self._paused = True
                 self.transport.pauseProducing()
@@ -246,7 +84,7 @@ class ServerConnection(TwistedProtocol):
             self._event(event)
 
     def hold(self, held: bool) -> None:
-        """Stop or go on reading the body of the request under way."""
+        """Pause or resume reading the body of the current request."""
         self._held = held
         if held:
             self.transport.pauseProducing()
@@ -267,7 +105,7 @@ class ServerConnection(TwistedProtocol):
                 self._request_complete = True
             if self._request is not None and not self._request.finished:
                 self._request._deliver(event)
-            else:  # it was answered before its end, which is read and dropped
+            else:  # the response is complete already: discard the rest of the request
                 self._settle()
 
     def _handle(self, request: Request) -> None:
@@ -282,11 +120,11 @@ class ServerConnection(TwistedProtocol):
                 request.respond(500, [])
 
     def request_done(self, request: Request) -> None:
-        """The response is sent; go on once the request is read to its end, too."""
+        """The response has been sent. Proceed to the next request once this one has been read completely."""
         if self._held:
             self.hold(False)
         if self._switched is not None:
-            self.close_after = True  # it asked to switch and was answered otherwise: where it ends is unknown
+            self.close_after = True  # it asked to switch and was not switched: its end is unknown
         if self.close_after:
             self._request = None
             self.transport.loseConnection()
@@ -317,7 +155,7 @@ class ServerConnection(TwistedProtocol):
     def _refuse(self, problem: MessageError) -> None:
         request = self._request
         if request is not None and not request.finished:
-            # Garbage behind a request that is being answered, or in its body.
+            # The fault is in the body of the current request or after it.
             self._abandon()
             self.transport.abortConnection()
             return
@@ -331,20 +169,20 @@ class ServerConnection(TwistedProtocol):
         self.transport.write(response_head(problem.code, PHRASES[problem.code], headers) + body)
         self.transport.loseConnection()
 
-    def look(self, patience: Patience) -> None:
-        """Called at regular times: end the connection when its client is silent for too long."""
+    def check_idle(self, limits: IdleLimits) -> None:
+        """Close the connection when its client has been idle for too long. Called periodically."""
         request = self._request
         if request is None or request.finished:
-            if self._silence.between_requests(patience):
+            if self._idle_counter.between_requests(limits):
                 self.transport.loseConnection()
             return
         body_due = not (self._request_complete or self._held or self._paused or self._switched is not None)
         unsent = getattr(self.transport, "unsent", int)()
-        if self._silence.within_request(body_due, unsent, patience):
+        if self._idle_counter.within_request(body_due, unsent, limits):
             self.transport.abortConnection()
 
     def switch(self, head: bytes) -> bytes:
-        """Send the head of a 101; the connection is the caller's from here on."""
+        """Send the head of a 101 and give up the connection. Returns what the client sent after it."""
         self._connections.discard(self)
         self._request = None
         rest = b"".join(self._switched or ())
@@ -352,17 +190,17 @@ class ServerConnection(TwistedProtocol):
         return rest
 
     def readConnectionLost(self) -> None:
-        """A client that sends no more waits for no answer either, as API clients go."""
+        """Treat a half close as the end: no API client waits for a response after it."""
         if self._request is None:
             self.transport.loseConnection()
         else:
             self.transport.abortConnection()
 
     def writeConnectionLost(self) -> None:
-        """Nobody half-closes here."""
+        """Required by IHalfCloseableProtocol; this end never half-closes."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell the request under way."""
+        """Tell the current request."""
         self._connections.discard(self)
         self._abandon()
 
@@ -375,7 +213,7 @@ class ServerConnection(TwistedProtocol):
 
 
 class ServerFactory(Factory):
-    """Builds a connection for each client; ``connections`` are those that live."""
+    """Builds a connection for each client; ``connections`` are the open ones."""
 
     noisy = False
 
@@ -384,22 +222,21 @@ class ServerFactory(Factory):
         self.connections: set[ServerConnection] = set()
 
     def buildProtocol(self, addr: Any) -> ServerConnection:
-        """Called by Twisted."""
         return ServerConnection(self._handler, self.connections)
 
-    def look(self, patience: Patience) -> None:
-        """End connections whose clients are silent, see `silence.watch_clients`."""
+    def check_idle(self, limits: IdleLimits) -> None:
+        """Close connections that exceed the limits, see `superedge.web.idle`."""
         for connection in list(self.connections):
-            connection.look(patience)
+            connection.check_idle(limits)
 
     def close_idle(self) -> None:
-        """Ask every connection to end: at once when idle, else after its response."""
+        """Close every connection: at once when idle, else after its response."""
         for connection in list(self.connections):
             connection.close_after = True
             if connection.idle:
                 connection.transport.loseConnection()
 
     def abort(self, connections: Iterable[ServerConnection] | None = None) -> None:
-        """Drop what is still there."""
+        """Abort the given connections, or all."""
         for connection in list(self.connections if connections is None else connections):
             connection.transport.abortConnection()

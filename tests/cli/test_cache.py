@@ -19,7 +19,7 @@ from superedge.cli.cache import cache
 from superedge.interfaces import Change
 from superedge.kube.media import PROTOBUF
 from superedge.liteapiserver.access.credentials import Credentials
-from superedge.liteapiserver.access.tokens import TokenVault
+from superedge.liteapiserver.access.tokens import TokenCache
 from superedge.liteapiserver.stores.file import FileStore
 from superedge.liteapiserver.stores.sqlite import SqliteStore
 from tests.kube.test_codecs import sample
@@ -46,11 +46,11 @@ def filled() -> Driver:
     samples = "/api/v1/namespaces/samples/configmaps?labelSelector=app"
     driver.feed(samples, sample("list.protobuf"), accept=PROTOBUF)
     driver.feed("/version", b'{"major":"1"}')
-    vault = TokenVault(Fernet.generate_key(), driver._commit, lambda: 1000.0)
+    vault = TokenCache(Fernet.generate_key(), driver._commit, lambda: 1000.0)
     token = jwt(sub=ACCOUNT, exp=99_999_999).split()[1].decode()
     asked = request("/api/v1/namespaces/default/serviceaccounts/web/token", JSON, "POST")
     vault.record(ME, asked, b"pod a", JSON, in_json(token))
-    Credentials(driver._commit, lambda: 1000.0).accepted(token, ACCOUNT)
+    Credentials(driver._commit, lambda: 1000.0).accept(token, ACCOUNT)
     return driver
 
 
@@ -207,8 +207,8 @@ class CacheCommandTests(SynchronousTestCase):
     def test_what_is_not_there(self) -> None:
         script = str(Path(sys.executable).with_name("superedge-cache"))
         for arguments, code, why in (
-            (["--path", "/nowhere"], 1, "/nowhere: no cache of the kind file can be read"),
-            (["--path", "/nowhere", "--store", "odd"], 1, "no plugin is called 'odd'"),
+            (["--path", "/nowhere"], 1, "/nowhere: cannot be read as a cache of the store file"),
+            (["--path", "/nowhere", "--store", "odd"], 1, "no installed plugin is called 'odd'"),
             (["--config", "/nowhere.toml"], 78, "/nowhere.toml: cannot be read"),
         ):
             done = subprocess.run([script, "list", *arguments], capture_output=True, text=True, check=False)
@@ -219,7 +219,7 @@ class CacheCommandTests(SynchronousTestCase):
     def test_a_kind_of_store_without_a_directory(self) -> None:
         done = CliRunner().invoke(cache, ["list", "--store", "file"])
         self.assertEqual(done.exit_code, 2)
-        self.assertIn("--store needs the cache's directory", done.stderr)
+        self.assertIn("--store needs the directory of the cache", done.stderr)
 
     def test_the_configuration_says_where(self) -> None:
         self.write()

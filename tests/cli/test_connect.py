@@ -100,7 +100,7 @@ class ConnectTests(SynchronousTestCase):
             (["unix:door", "shop-1", "22"], "a Unix socket needs an absolute path"),
             (["unix:/door", "shop-1", "0"], "'PORT': 0 is not in the range 1<=x<=65535"),
             (["unix:/door", "shop-1", "ssh"], "'PORT': 'ssh' is not a valid integer"),
-            (["cloud:1", "shop-1", "22"], "a listener on TCP needs --certificate, --key and --ca"),
+            (["cloud:1", "shop-1", "22"], "a TCP listener needs --certificate, --key and --ca"),
         ):
             done = CliRunner().invoke(connect, arguments)
             self.assertEqual(done.exit_code, 2)

@@ -57,7 +57,7 @@ class MainTests(SynchronousTestCase):
             'certificate = "edge-1.crt"\nkey = "edge-1.key"\nca = ["ca.crt"]\n'
         )
         done = CliRunner().invoke(superedge, ["check", str(path)])
-        self.assertEqual((done.exit_code, done.stdout), (0, f"superedge: {path} is good\n"))
+        self.assertEqual((done.exit_code, done.stdout), (0, f"superedge: {path} is valid\n"))
         done = CliRunner().invoke(
             superedge, ["check", str(path), "--set", "ops.listen=5", "--set", "log.x=1"]
         )

@@ -5,6 +5,7 @@ Times are printed, not asserted.
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 import statistics
@@ -25,6 +26,7 @@ INSIDE, OUTSIDE = "198.18.40.2", "198.18.40.1"
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 LATER = 30
 LOSSY_SECONDS = 5.0
+RETURNS = 10
 
 
 class LossTests(EnvironmentCase):
@@ -134,6 +136,63 @@ class LossTests(EnvironmentCase):
         self.make("three")
         _, stale, body = self.ask(self.connect(), CONFIGMAPS)
         self.assertEqual((stale, b'"three"' in body), (False, True))
+
+    def write(self, connection: HTTPSConnection, name: str, value: str) -> int:
+        """The status of a PATCH, as a kubelet renews its Lease."""
+        body = json.dumps({"metadata": {"annotations": {"at": value}}})
+        headers = {"Content-Type": "application/merge-patch+json"}
+        connection.request("PATCH", f"{CONFIGMAPS}/{name}", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    def upstream_ports(self) -> set[str]:
+        """Those from which lite-apiserver has connections to the API server."""
+        arguments = ("-Htnp", "state", "established", "dst", INSIDE)
+        found = subprocess.run(["ss", *arguments], check=True, capture_output=True, text=True).stdout
+        own = f"pid={self.lite.process},"
+        return {line.split()[2].rpartition(":")[2] for line in found.splitlines() if own in line}
+
+    def test_3_present_connections_go_silent(self) -> None:
+        """A kubelet's reads and writes work again over new connections before its Lease expires."""
+        self.make("lease")
+        taken = []
+        for number in range(3):
+            connection = self.connect()
+            self.ask(connection, f"{CONFIGMAPS}/lease")
+            self.assertEqual(self.write(connection, "lease", f"before {number}"), 200)
+            ports = self.upstream_ports()
+            self.assertTrue(ports)
+            for port in ports:
+                self.drop("-p", "tcp", "--sport", port)
+                self.iptables("-A", "OUTPUT", "-o", "eth0", "-p", "tcp", "--dport", port, "-j", "DROP")
+            started, status = time.monotonic(), 0
+            while status != 200:
+                _, stale, _ = self.ask(connection, f"{CONFIGMAPS}/lease")
+                status = self.write(connection, "lease", f"after {number}")
+                self.assertLess(time.monotonic() - started, 40)
+                if status != 200 or stale:
+                    time.sleep(2)
+            taken.append(time.monotonic() - started)
+            self.iptables("-F")
+        self.report("written again after", *taken)
+
+    def test_4_the_first_write_after_it_is_back(self) -> None:
+        self.make("first")
+        taken = []
+        for number in range(RETURNS):
+            self.drop()
+            wait_until(lambda: self.lite.state == "offline", "it is offline")
+            connection = self.connect()
+            self.assertEqual(self.write(connection, "first", "offline"), 503)
+            self.iptables("-F")
+            started = time.monotonic()
+            while self.write(connection, "first", f"back {number}") != 200:
+                self.assertLess(time.monotonic() - started, 20)
+                time.sleep(0.1)
+            taken.append(time.monotonic() - started)
+            self.online()
+        self.report("median", statistics.median(taken), "most", max(taken), *taken)
 
     def report(self, *what: Any) -> None:
         words = [f"{each * 1000:.1f} ms" if isinstance(each, float) else str(each) for each in what]

@@ -60,7 +60,7 @@ class OutageTests(SynchronousTestCase):
         site.end(first, signal.SIGKILL)
         site.end(second, signal.SIGKILL)
         wait_until(partial(site.reaches, "c"), site)
-        waits = "waits for the other replicas' records and the cluster's nodes\n"
+        waits = "waiting for the other replicas' records and the cluster's nodes\n"
         self.assertEqual(site.readiness("c"), (503, waits))
         site.start(first)
         self.assertFalse(site.reaches(first), "it knows of nobody yet")

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
 from tests.cluster.lite import LiteAPIServer
+from tests.liteapiserver.access.test_bearer import subprotocol
 from tests.liteapiserver.access.test_credentials import token as unsigned
-from tests.liteapiserver.access.test_presented import subprotocol
 
 SECRET = "/api/v1/namespaces/default/secrets/plan"
 WEBSOCKET = {

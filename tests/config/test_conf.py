@@ -88,7 +88,8 @@ class ConfTests(SynchronousTestCase):
         return f"\n#{header}\n" in self.texts[name]
 
     def test_an_unknown_key_would_be_noticed(self) -> None:
+        sections = list(describe())
         for found in self.tables.values():
             for header, keys in found:
-                known = [section for section in describe() if belongs(section, header, keys)]
+                known = [section for section in sections if belongs(section, header, keys)]
                 self.assertNotEqual(known, [], header)

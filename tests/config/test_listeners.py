@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.listeners import (
     ConnectListenerConfig,
-    HttpListenerConfig,
-    HttpsListenerConfig,
-    TcpListenerConfig,
+    HTTPListenerConfig,
+    HTTPSListenerConfig,
+    TCPListenerConfig,
 )
 
 PAIR: dict[str, Any] = {"certificate": Path("x.crt"), "key": Path("x.key")}
@@ -23,8 +23,8 @@ class ExposureTests(SynchronousTestCase):
 
     def test_what_asks_nobody_stays_on_loopback(self) -> None:
         kinds: tuple[tuple[Any, dict[str, Any]], ...] = (
-            (TcpListenerConfig, {"node": "a", "target": "127.0.0.1:22"}),
-            (HttpListenerConfig, {"target": "127.0.0.1:80"}),
+            (TCPListenerConfig, {"node": "a", "target": "127.0.0.1:22"}),
+            (HTTPListenerConfig, {"target": "127.0.0.1:80"}),
         )
         for kind, options in kinds:
             for listen in ("0.0.0.0:80", "[::]:80", "192.0.2.1:80", "cloud.example:80"):
@@ -38,15 +38,15 @@ class ExposureTests(SynchronousTestCase):
         self.refuses(ConnectListenerConfig, "127.0.0.1:80", client_ca=[Path("ca.crt")])
         ConnectListenerConfig(listen="0.0.0.0:80", client_ca=[Path("ca.crt")], **PAIR)
         target: dict[str, Any] = {"target": "127.0.0.1:10250", **PAIR}
-        self.refuses(HttpsListenerConfig, "0.0.0.0:443", **target)
-        self.refuses(HttpsListenerConfig, "0.0.0.0:443", allow=["10.0.0.0/8"], **target)
-        self.refuses(HttpsListenerConfig, "127.0.0.1:443", client_names=["a"], **target)
-        HttpsListenerConfig(listen="0.0.0.0:443", client_ca=[Path("ca.crt")], **target)
-        HttpsListenerConfig(listen="127.0.0.1:443", **target)
+        self.refuses(HTTPSListenerConfig, "0.0.0.0:443", **target)
+        self.refuses(HTTPSListenerConfig, "0.0.0.0:443", allow=["10.0.0.0/8"], **target)
+        self.refuses(HTTPSListenerConfig, "127.0.0.1:443", client_names=["a"], **target)
+        HTTPSListenerConfig(listen="0.0.0.0:443", client_ca=[Path("ca.crt")], **target)
+        HTTPSListenerConfig(listen="127.0.0.1:443", **target)
 
     def test_targets(self) -> None:
-        self.refuses(HttpListenerConfig, "127.0.0.1:80")
-        self.refuses(HttpListenerConfig, "127.0.0.1:80", target="unix:/x")
+        self.refuses(HTTPListenerConfig, "127.0.0.1:80")
+        self.refuses(HTTPListenerConfig, "127.0.0.1:80", target="unix:/x")
         for port in ("x", "0", "70000", "٣"):
-            self.refuses(HttpListenerConfig, "127.0.0.1:80", ports={port: "127.0.0.1:1"})
-        self.refuses(HttpListenerConfig, "127.0.0.1:80", ports={"80": "nowhere"})
+            self.refuses(HTTPListenerConfig, "127.0.0.1:80", ports={port: "127.0.0.1:1"})
+        self.refuses(HTTPListenerConfig, "127.0.0.1:80", ports={"80": "nowhere"})

@@ -56,7 +56,7 @@ class ListeningTests(SynchronousTestCase):
                 self.load(*listens)
             self.assertEqual(
                 str(caught.exception),
-                f"x.toml: {key}.listen: {listens[-1]} is taken by {other}.listen",
+                f"x.toml: {key}.listen: {listens[-1]} is already used by {other}.listen",
             )
 
     def test_others_go_together(self) -> None:

@@ -72,7 +72,7 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual(
             str(error),
             f"{self.path}: inner.cuont: unknown key, did you mean count?;"
-            " accepted are count, mode, file, listeners",
+            " accepted keys: count, mode, file, listeners",
         )
 
     def test_unknown_key_in_a_tagged_table(self) -> None:
@@ -84,22 +84,22 @@ class LoadTests(SynchronousTestCase):
         tables = '[[inner.listeners]]\nkind = "tls"\nlisten = "x"\n'
         error = self.refused(tables + '[[inner.listeners]]\nkind = "tcp"\nlisten = "x"\nports = {}\n')
         self.assertEqual(error.key, "inner.listeners[1].ports")
-        self.assertEqual(error.message, "unknown key; accepted are kind, listen, target")
+        self.assertEqual(error.message, "unknown key; accepted keys: kind, listen, target")
 
     def test_unknown_section(self) -> None:
-        self.assertIn("accepted are inner, needed", str(self.refused("[other]\n")))
+        self.assertIn("accepted keys: inner, needed", str(self.refused("[other]\n")))
 
     def test_wrong_type_choice_and_meaning(self) -> None:
         for text, key, part in (
-            ('[inner]\ncount = "x"\n', "inner.count", "is text; accepted is a whole number, such as 10"),
-            ('[inner]\nmode = "c"\n', "inner.mode", '\'c\' is unknown; accepted is one of "a", "b"'),
+            ('[inner]\ncount = "x"\n', "inner.count", "is text; expected a whole number, such as 10"),
+            ('[inner]\nmode = "c"\n', "inner.mode", '\'c\' is unknown; expected one of "a", "b"'),
             ("[inner]\ncount = -1\n", "inner", "count must not be negative"),
-            ("[inner]\nfile = 3\n", "inner.file", "is a whole number; accepted is a path, such as"),
+            ("[inner]\nfile = 3\n", "inner.file", "is a whole number; expected a path, such as"),
             ('[[inner.listeners]]\nkind = "tcp"\n', "inner.listeners[0].listen", "is required"),
             (
                 '[[inner.listeners]]\nkind = "ftp"\n',
                 "inner.listeners[0].kind",
-                "'ftp' is unknown; accepted are tcp, tls",
+                "'ftp' is unknown; expected one of tcp, tls",
             ),
         ):
             error = self.refused(text)

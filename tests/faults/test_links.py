@@ -5,9 +5,23 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
+import sys
 import threading
+import time
 
-from tests.faults.world import BLOCK, FaultCase, Refused, echo, free_port, read_all, reverse, wait_until
+from tests.faults.world import (
+    BLOCK,
+    FaultCase,
+    Refused,
+    abort,
+    echo,
+    free_port,
+    read_all,
+    reverse,
+    wait_until,
+)
+
+FLAPPING_SECONDS = 30.0
 
 
 class LinkTests(FaultCase):
@@ -48,6 +62,29 @@ class LinkTests(FaultCase):
                     got += piece
         self.wait_for("edge-1", self.echo)
         self.assertEqual(self.cut.accepted, 2)
+
+
+class FlappingTests(FaultCase):
+    def test_a_path_that_is_cut_every_five_seconds(self) -> None:
+        """Nearly every caller finds the node: what a session achieved is forgiven its end."""
+        target, link = self.target(echo), self.link()
+        self.cloud()
+        self.edge("shop", target, port=link.port)
+        self.wait_for("shop", target)
+        began, cuts = time.monotonic(), 0
+        opened = []
+        while (now := time.monotonic() - began) < FLAPPING_SECONDS:
+            if now >= 5 * (cuts + 1):
+                link.reset()
+                cuts += 1
+            sock = self.try_dial("shop", target)
+            opened.append(sock is not None)
+            if sock is not None:
+                abort(sock)
+            time.sleep(0.05)
+        share = sum(opened) / len(opened)
+        sys.stdout.write(f"[{share:.1%} of {len(opened)} streams opened in {cuts} cuts] ")
+        self.assertGreater(share, 0.9)
 
 
 class ProcessTests(FaultCase):

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IHostnameResolver, IHostResolution, IRes
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from superedge.reactor.steadiness import SharedResolver
+from superedge.reactor.resolver import SharedResolver
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ServerContextSource
 from superedge.web.heads import Headers

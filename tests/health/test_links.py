@@ -37,7 +37,7 @@ from superedge.health.votes.messages import (
 )
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.testing.demo.stage import free_port
 from superedge.tls.authority import Authority
 from superedge.tls.reload import FileWatcher
@@ -124,7 +124,7 @@ class LinkCase(TestCase):
             [alpn],
         )
         endpoint = ClientEndpoint(self.reactor, TCPAddress(f"127.0.0.{to[-1]}", self.port), tls, to)
-        return cast(Peer, await endpoint.connect(cast(Any, MakingFactory(Peer))))
+        return cast(Peer, await endpoint.connect(cast(Any, CallableFactory(Peer))))
 
 
 class HonestTests(LinkCase):

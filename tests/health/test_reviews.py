@@ -19,7 +19,7 @@ from superedge.health.cloud.admission.webhook import Webhook
 from superedge.kube.access import Access
 from superedge.kube.client import KubeClient
 from superedge.net.endpoints import ClientEndpoint
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.testing.patch import json_patch
 from superedge.tls.contexts import ClientContextSource
 from tests.kube.contract import ClientContract
@@ -192,7 +192,7 @@ class ServerTests(TestCase):
         for head in (b"Content-Length: 5000000", b"Transfer-Encoding: chunked"):
             address = TCPAddress("127.0.0.1", self.webhook.address.port)
             endpoint = ClientEndpoint(self.reactor, address, self.tls, "localhost")
-            peer = cast(Any, await endpoint.connect(cast(Any, MakingFactory(Ended))))
+            peer = cast(Any, await endpoint.connect(cast(Any, CallableFactory(Ended))))
             peer.transport.write(b"POST /keep HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n\r\n")
             await peer.lost
 

@@ -150,7 +150,7 @@ class ProxyTests(FaultCase):
             f'proxy = "http://127.0.0.1:{port}"\nproxy_credentials = "{credentials}"\nreconnect_maximum = 1.0'
         )
         self.edge("shop-1", target, more=more)
-        wait_until(lambda: self.logged("shop-1", "it answers 40"), "the proxy refuses")
+        wait_until(lambda: self.logged("shop-1", "it answered 40"), "the proxy refuses")
         credentials.write_text("me:secret-word\n")
         self.wait_for("shop-1", target)
         self.assertEqual(self.round_trip("shop-1", target, BLOCK), BLOCK)

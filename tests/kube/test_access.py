@@ -94,12 +94,16 @@ class KubeconfigTests(SynchronousTestCase):
         self.assertEqual(self.fault(self.write(contexts="x")), "contexts: has no context called 'here'")
         self.assertEqual(self.fault(self.write(**{"current-context": None})), "current-context: is required")
         self.user = {"exec": {"command": "aws"}}
-        self.assertEqual(self.fault(self.write()), "user.exec: is not supported; use certificates or a token")
+        self.assertEqual(
+            self.fault(self.write()), "user.exec: is not supported; use a client certificate or a token"
+        )
         self.user = {"client-certificate": "admin.crt"}
-        self.assertEqual(self.fault(self.write()), "user: client-certificate and client-key go together")
+        self.assertEqual(
+            self.fault(self.write()), "user: needs both client-certificate and client-key, or neither"
+        )
         self.user = {}
         for key, value, message in (
-            ("insecure-skip-tls-verify", True, "is not supported; use certificates or a token"),
+            ("insecure-skip-tls-verify", True, "is not supported; use a client certificate or a token"),
             ("certificate-authority-data", "%", "is not base64"),
             ("server", "http://x", "'http://x' is not https://host:port"),
             ("server", "https://x:port", "'https://x:port' is not https://host:port"),

@@ -13,7 +13,7 @@ from superedge.kube.codecs import codec_for
 from superedge.kube.errors import DecodeError
 from superedge.kube.json import JSONCodec
 from superedge.kube.media import JSON, PROTOBUF, Representation, parse_media_type
-from superedge.kube.objects import Codec, Item, Known, WatchEvent, version_number
+from superedge.kube.objects import Codec, Item, KnownItems, WatchEvent, version_number
 from superedge.kube.protobuf import MAX_FRAME, ProtobufCodec
 from superedge.kube.table import TableCodec
 
@@ -74,12 +74,12 @@ class CodecTests(SynchronousTestCase):
     def test_what_is_known_is_not_decoded_again(self) -> None:
         body = sample(f"list.{self.suffix}")
         page = self.codec.decode_list(body)
-        again = self.codec.decode_list(body, Known(page.items))
+        again = self.codec.decode_list(body, KnownItems(page.items))
         self.assertEqual(again, page)
         for new, old in zip(again.items, page.items, strict=True):
             self.assertIs(new, old)
         changed = [item._replace(raw=item.raw + b" ") for item in page.items]
-        self.assertEqual(self.codec.decode_list(body, Known(changed)), page)
+        self.assertEqual(self.codec.decode_list(body, KnownItems(changed)), page)
 
     def test_watch_byte_by_byte(self) -> None:
         whole = events(self.codec, self.watch, len(self.watch))
@@ -245,7 +245,7 @@ class KnownTests(SynchronousTestCase):
             decoded.append(raw)
             return small(*raw.decode().split())
 
-        known = Known(before)
+        known = KnownItems(before)
         return [known.read(item.raw, decode) for item in now], len(decoded)
 
     @given(ITEMS, ITEMS)

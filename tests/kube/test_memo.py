@@ -5,10 +5,10 @@ import tracemalloc
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.kube.media import accepted
-from superedge.kube.memo import LONGEST, memo
+from superedge.kube.memo import MAX_CACHED, memo
 from superedge.kube.request import parse_request
-from superedge.liteapiserver.cache.forms import expected_form, wanted_forms
 from superedge.liteapiserver.cache.policy import Policy
+from superedge.liteapiserver.cache.representations import accepted_representations, expected_representation
 
 
 class MemoTests(SynchronousTestCase):
@@ -20,7 +20,7 @@ class MemoTests(SynchronousTestCase):
             calls.append(text)
             return text * 2
 
-        short, long = "a" * LONGEST, "b" * (LONGEST + 1)
+        short, long = "a" * MAX_CACHED, "b" * (MAX_CACHED + 1)
         for text in (short, long):
             self.assertEqual([double(text), double(text)], [text * 2] * 2)
         self.assertEqual(calls, [short, long, long])
@@ -30,11 +30,11 @@ class MemoTests(SynchronousTestCase):
         policy = Policy()
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
-        for number in range(200):
+        for number in range(40):
             long = f"{number}-{'x' * 100_000}"
             request = parse_request(b"GET", f"/apis/{long}/v1/{long}?q={long}".encode(), long.encode())
-            wanted_forms(request)
-            expected_form(request, long)
+            accepted_representations(request)
+            expected_representation(request, long)
             accepted(long)
             policy.for_resource(request.group, request.resource)
         del request, long

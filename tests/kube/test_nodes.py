@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.kube.errors import DecodeError
-from superedge.kube.nodes import MAX_ADDRESSES, MAX_NETWORKS, Node, NodeIndex, Ranges, Refused, read_node
+from superedge.kube.nodes import MAX_ADDRESSES, MAX_NETWORKS, Node, NodeIndex, Ranges, RefusedClaim, read_node
 
 RANGES = Ranges(
     ["192.0.2.0/24", "2001:db8::/32", "10.0.0.0/8"],
@@ -37,7 +37,7 @@ class NodeCase(SynchronousTestCase):
     """Two nodes, there from the start."""
 
     def setUp(self) -> None:
-        self.refused: list[Refused] = []
+        self.refused: list[RefusedClaim] = []
         self.index = NodeIndex(RANGES, self.refused.append)
         self.index.put(
             made("edge-1", "edge-1", "192.0.2.1", "2001:DB8::1", pods=("10.64.1.0/24", "fd00:1::/64"))
@@ -93,7 +93,7 @@ class NodeTests(NodeCase):
 
 
 class ClaimTests(NodeCase):
-    """A node that is told what to claim by whoever has its credentials."""
+    """A node that is reported what to claim by whoever has its credentials."""
 
     def claims(self, *addresses: str, pods: tuple[str, ...] = (), created: int = 0) -> list[str]:
         """The reasons why it did not get what it claims."""
@@ -103,7 +103,7 @@ class ClaimTests(NodeCase):
 
     def test_anothers_own_address(self) -> None:
         self.assertEqual(self.claims("192.0.2.2"), ["held"])
-        self.assertEqual(self.refused, [Refused("evil", "192.0.2.2", "held", "edge-2")])
+        self.assertEqual(self.refused, [RefusedClaim("evil", "192.0.2.2", "held", "edge-2")])
         self.assertEqual(self.own("192.0.2.2"), "edge-2")
 
     def test_anothers_pods(self) -> None:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.kube.request import parse_request
 from superedge.liteapiserver.cache.answers import WatchAnswer
 from superedge.liteapiserver.forward.held import HeldWatches
-from superedge.liteapiserver.upstream.health import Finding, Health, ProbeResult
+from superedge.liteapiserver.upstream.health import Health, ProbeReport, ProbeResult
 
 HOUR = 3600.0
 STEP = 0.25
@@ -51,17 +51,17 @@ class FlappingTests(SynchronousTestCase):
         self.probes = 0
         self.health = Health(self.clock, self.probe, 5.0)
         self.held = HeldWatches(self.clock, self.random)
-        self.health.on_online = lambda: self.held.resume(RESUME_WITHIN)
+        self.health.on_online = lambda: self.held.end_all_within(RESUME_WITHIN)
         self.health.start()
         self.addCleanup(self.health.stop)
 
-    async def probe(self) -> Finding:
+    async def probe(self) -> ProbeReport:
         self.probes += 1
         if not self.up:
             await deferLater(self.clock, TIMEOUT)
-            return Finding(ProbeResult.FAILED, "refused", "nobody is there")
+            return ProbeReport(ProbeResult.FAILED, "refused", "nobody is there")
         await deferLater(self.clock, 0.05)
-        return Finding(ProbeResult.READY)
+        return ProbeReport(ProbeResult.READY)
 
     def test_an_hour(self) -> None:
         next_change = 3.0
@@ -74,7 +74,7 @@ class FlappingTests(SynchronousTestCase):
                 self.up = not self.up
                 next_change = self.clock.seconds() + self.random.uniform(1.0, 12.0)
             if self.health.online and not self.up:
-                self.health.failed("refused")
+                self.health.request_failed("refused")
             ends.append(sum(not watch.open for watch in watches))
             watches = [watch for watch in watches if watch.open]
             if not self.health.online and len(watches) < CLIENTS:

@@ -8,29 +8,29 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.heap import LOOKS, STEP, Slack, resident
+from superedge.liteapiserver.heap import MAX_TRIMS, STEP, HeapTrimmer, resident
 
 
-class SlackTests(SynchronousTestCase):
+class HeapTrimmerTests(SynchronousTestCase):
     def test_growth_counts_from_what_was_left_the_last_time(self) -> None:
         size = 100 * STEP
         calls: list[int] = []
 
-        def give_back() -> None:
+        def trim() -> None:
             nonlocal size
             calls.append(size)
             size -= STEP // 2
 
-        slack = Slack(lambda: size, give_back)
-        for _ in range(LOOKS + 5):
-            slack.look()
-        self.assertEqual(calls, [100 * STEP - n * STEP // 2 for n in range(LOOKS)])
+        trimmer = HeapTrimmer(lambda: size, trim)
+        for _ in range(MAX_TRIMS + 5):
+            trimmer.check()
+        self.assertEqual(calls, [100 * STEP - n * STEP // 2 for n in range(MAX_TRIMS)])
         size += STEP - 1
-        slack.look()
-        self.assertEqual(len(calls), LOOKS)
+        trimmer.check()
+        self.assertEqual(len(calls), MAX_TRIMS)
         size += 1
-        slack.look()
-        self.assertEqual(len(calls), LOOKS + 1)
+        trimmer.check()
+        self.assertEqual(len(calls), MAX_TRIMS + 1)
 
     def test_the_system_says_how_much_it_is(self) -> None:
         before = resident()
@@ -39,12 +39,12 @@ class SlackTests(SynchronousTestCase):
             for at in range(0, len(ballast), mmap.PAGESIZE):
                 ballast[at] = 1
             self.assertGreaterEqual(resident(), before + STEP * 3)
-        Slack().look()
+        HeapTrimmer().check()
 
     def test_large_blocks_go_back_when_they_are_freed(self) -> None:
         script = """
-from superedge.liteapiserver.heap import STEP, let_large_blocks_go, resident
-let_large_blocks_go()
+from superedge.liteapiserver.heap import STEP, return_large_blocks, resident
+return_large_blocks()
 block = b"x" * STEP * 3
 del block  # from now on the C library would keep blocks of this size
 before = resident()

@@ -24,7 +24,7 @@ def bearer(value: bytes) -> Headers:
     return [(b"Authorization", value)]
 
 
-def acting_as(user: bytes) -> Headers:
+def impersonation(user: bytes) -> Headers:
     return [(b"Impersonate-User", user)]
 
 
@@ -38,19 +38,22 @@ class IsolationTests(OfflineTestCase):
             "other": (None, bearer(jwt(sub=ACCOUNT.replace("web", "db"), iss="k8s", exp=END))),
             "elsewhere": (None, bearer(jwt(sub=ACCOUNT, iss="https://login", exp=END))),
             "static": (None, bearer(b"Bearer 31ada4fd-adec-460c-809a-9e56ceb75269")),
-            "node as bob": (self.world.node, acting_as(b"bob")),
-            "node as al": (self.world.node, acting_as(b"al")),
-            "node as al in sales": (self.world.node, [*acting_as(b"al"), (b"impersonate-group", b"sales")]),
+            "node as bob": (self.world.node, impersonation(b"bob")),
+            "node as al": (self.world.node, impersonation(b"al")),
+            "node as al in sales": (
+                self.world.node,
+                [*impersonation(b"al"), (b"impersonate-group", b"sales")],
+            ),
             "node as al in sales and it": (
                 self.world.node,
-                [*acting_as(b"al"), (b"Impersonate-Group", b"sales"), (b"Impersonate-Group", b"it")],
+                [*impersonation(b"al"), (b"Impersonate-Group", b"sales"), (b"Impersonate-Group", b"it")],
             ),
             "node as al, remotely": (
                 self.world.node,
-                [*acting_as(b"al"), (b"Impersonate-Extra-Scopes", b"view")],
+                [*impersonation(b"al"), (b"Impersonate-Extra-Scopes", b"view")],
             ),
-            "web as al": (None, [*bearer(jwt(sub=ACCOUNT, iss="k8s", exp=END)), *acting_as(b"al")]),
-            "static as al": (None, [*bearer(b"Bearer 31ada4fd"), *acting_as(b"al")]),
+            "web as al": (None, [*bearer(jwt(sub=ACCOUNT, iss="k8s", exp=END)), *impersonation(b"al")]),
+            "static as al": (None, [*bearer(b"Bearer 31ada4fd"), *impersonation(b"al")]),
             "basic": (None, bearer(b"Basic " + base64.b64encode(b"a:b"))),
             "anonymous": (None, []),
         }

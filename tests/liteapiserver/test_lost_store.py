@@ -22,7 +22,7 @@ MISSING = f"{PODS}/missing"
 
 class LostDirectoryTests(OfflineTestCase):
     def setUp(self) -> object:  # type: ignore[override]
-        self.patch(service, "STORE_LOOK", 0.05)
+        self.patch(service, "STORE_CHECK_INTERVAL", 0.05)
         return super().setUp()
 
     async def test_everything_is_written_anew(self) -> None:

@@ -10,9 +10,9 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from superedge.config.ops import OpsConfig
-from superedge.liteapiserver.upstream import patience
-from superedge.net import silence
-from superedge.net.sockets import prepare
+from superedge.liteapiserver.upstream import timeouts
+from superedge.net import liveness
+from superedge.net.sockets import set_options
 from superedge.ops.http import OpsServer
 from superedge.web import pool
 from tests.faults.link import FaultyLink
@@ -32,7 +32,7 @@ class SilentTests(TestCase):
 
     async def test_a_first_server_that_drops_everything(self) -> None:
         """A queue that is full answers no SYN."""
-        self.patch(pool, "SHARE", 0.3)
+        self.patch(pool, "NEXT_SERVER_DELAY", 0.3)
         world = await self.make(timing=TIMING)
         await world.upstream.start()
         with socket.socket() as hole, socket.socket() as one, socket.socket() as two:
@@ -63,7 +63,7 @@ class SilentTests(TestCase):
         return link
 
     async def test_a_read_over_a_connection_that_fell_silent(self) -> None:
-        self.patch(patience, "ONE", 0.5)
+        self.patch(timeouts, "GET_TIMEOUT", 0.5)
         link = await self.through_link()
         self.assertEqual((await self.world.get("/version")).status, 200)
         link.silence()
@@ -74,7 +74,7 @@ class SilentTests(TestCase):
         self.assertEqual(self.world.state, "online")
 
     async def test_a_write_does_not_go_over_a_connection_that_was_idle(self) -> None:
-        self.patch(pool, "TRUST", 0.1)
+        self.patch(pool, "PROVEN_WITHIN", 0.1)
         link = await self.through_link()
         self.assertEqual((await self.world.get("/version")).status, 200)
         link.silence()
@@ -120,14 +120,14 @@ class SilentTests(TestCase):
 
 class SilenceTests(TestCase):
     async def test_a_peer_whose_kernel_lives_answers_for_a_program_that_does_not(self) -> None:
-        self.patch(silence, "ANSWER_WITHIN", 1.5)
+        self.patch(liveness, "ANSWER_WITHIN", 1.5)
         with socket.create_server(("127.0.0.1", 0)) as server:
             sock = socket.create_connection(server.getsockname())
-            prepare(sock)
+            set_options(sock)
             self.addCleanup(sock.close)
             await deferLater(reactor, 0.3)
-            self.assertGreaterEqual(silence.silence(sock), 0.25)
-            waited = silence.question(sock)
+            self.assertGreaterEqual(liveness.seconds_silent(sock), 0.25)
+            waited = liveness.start_probe(sock)
             await deferLater(reactor, waited)
-            self.assertTrue(silence.answered(sock, waited))
-            self.assertFalse(silence.answered(sock, 0.0))
+            self.assertTrue(liveness.finish_probe(sock, waited))
+            self.assertFalse(liveness.finish_probe(sock, 0.0))

@@ -7,8 +7,8 @@ import json
 
 from superedge.liteapiserver.access.authrequests import MAX_BODY
 from superedge.web.heads import Headers
+from tests.liteapiserver.access.test_bearer import subprotocol
 from tests.liteapiserver.access.test_credentials import ACCOUNT, jwt
-from tests.liteapiserver.access.test_presented import subprotocol
 from tests.liteapiserver.access.test_tokens import in_json
 from tests.liteapiserver.cache.driver import list_of, pod
 from tests.liteapiserver.test_offline import OfflineTestCase
@@ -157,7 +157,7 @@ class TrustTests(OfflineTestCase):
         for status, body in ((403, b"{}"), (201, b"["), (201, b"[" * 3000), (201, b'{"kind":"\xff"}')):
             self.upstream.serve(reviews, body, status)
             assert self.world.lite is not None
-            self.world.lite.vouching._asked.clear()
+            self.world.lite.token_reviewer._asked_at.clear()
             await self.world.ask("GET", PODS, bearer(other))
             await self.world.judged()
         await self.world.go_offline()

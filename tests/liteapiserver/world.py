@@ -19,17 +19,18 @@ from superedge.interfaces import ICacheStorePlugin, IReactor
 from superedge.liteapiserver.access.credentials import read_claims
 from superedge.liteapiserver.access.issuer import CONFIGURATION, KEYS
 from superedge.liteapiserver.service import LiteAPIServer
-from superedge.liteapiserver.upstream.reading import USER_AGENT
-from superedge.liteapiserver.upstream.vouching import PATH as REVIEWS
+from superedge.liteapiserver.upstream.fetch import USER_AGENT
+from superedge.liteapiserver.upstream.tokenreviewer import PATH as REVIEWS
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.plugin import find_plugin
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.identity import Identity
 from superedge.tls.reload import FileWatcher
-from superedge.web.client import UpstreamConnection
+from superedge.web.channels import SwitchedConnection
+from superedge.web.client import H1Connection
 from superedge.web.heads import Headers, ResponseHead, request_head
-from superedge.web.server import Request
+from superedge.web.serverrequest import Request
 from tests.web.h2server import BothFactory
 
 reactor = cast(IReactor, _reactor)
@@ -184,7 +185,7 @@ class Response:
         self.trailers: Headers = []
         self.begun: Deferred[None] = Deferred()
         self.over: Deferred[str] = Deferred()
-        self.connection: UpstreamConnection | None = None
+        self.connection: H1Connection | None = None
         self.switched_with: bytes | None = None
 
     @property
@@ -210,10 +211,10 @@ class Response:
         self.trailers = trailers
         self.over.callback("")
 
-    def round_done(self) -> None:
+    def read_complete(self) -> None:
         pass
 
-    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+    def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
         self.switched_with = rest
         self.over.callback("switched")
 
@@ -226,8 +227,8 @@ class Response:
 class _Clients(Factory):
     noisy = False
 
-    def buildProtocol(self, addr: Any) -> UpstreamConnection:
-        return UpstreamConnection(lambda _: None)
+    def buildProtocol(self, addr: Any) -> H1Connection:
+        return H1Connection(lambda _: None)
 
 
 class World:
@@ -259,7 +260,7 @@ class World:
         self.server_name = "127.0.0.1"
         self.options = options
         self.lite: LiteAPIServer | None = None
-        self.connections: list[UpstreamConnection] = []
+        self.connections: list[H1Connection] = []
 
     async def start(self) -> None:
         for upstream in (self.upstream, *self.others):
@@ -311,14 +312,14 @@ class World:
             upstream.stop()
         await deferLater(reactor, 0.02)
 
-    async def connect(self, identity: Identity | None = None) -> UpstreamConnection:
+    async def connect(self, identity: Identity | None = None) -> H1Connection:
         """A client's connection."""
         assert self.lite is not None
         address = self.lite.addresses[0]
         pair = (identity.certificate, identity.key) if identity is not None else (None, None)
         tls = ClientContextSource([self.authority.path], *pair)
         endpoint = ClientEndpoint(reactor, TCPAddress("127.0.0.1", address.port), tls)
-        connection = cast(UpstreamConnection, await endpoint.connect(cast(Any, _Clients())))
+        connection = cast(H1Connection, await endpoint.connect(cast(Any, _Clients())))
         self.connections.append(connection)
         return connection
 
@@ -329,7 +330,7 @@ class World:
         headers: Sequence[tuple[bytes, bytes]] = (),
         body: bytes = b"",
         identity: Identity | None = None,
-        connection: UpstreamConnection | None = None,
+        connection: H1Connection | None = None,
     ) -> Response:
         """Send a request and do not wait for its response."""
         response = Response()
@@ -355,7 +356,7 @@ class World:
     async def judged(self) -> None:
         """Wait until every token that was seen is judged."""
         assert self.lite is not None
-        await until(lambda: self.lite is None or self.lite.vouching.idle, "tokens are judged")
+        await until(lambda: self.lite is None or self.lite.token_reviewer.idle, "tokens are judged")
 
     async def go_offline(self) -> None:
         await self.judged()

@@ -92,13 +92,13 @@ class Pair:
     def step(self) -> bool:
         """Run what is due and carry what was written; whether anything happened."""
         self.clock.advance(0)
-        moved = False
+        transferred = False
         for index, transport in enumerate(self.transports):
             data, transport.out = b"".join(transport.out), []
             if self.severed:
                 continue
             for start in range(0, len(data), self.chunk):
-                moved = True
+                transferred = True
                 self.ends[1 - index].dataReceived(data[start : start + self.chunk])
                 while not self.transports[1 - index].reading:
                     self.clock.advance(0)
@@ -108,7 +108,7 @@ class Pair:
                 for end in (index, 1 - index):
                     if not self.severed:
                         self.ends[end].connectionLost(reason)
-        return moved
+        return transferred
 
     def pump(self) -> None:
         """Step until nothing moves."""

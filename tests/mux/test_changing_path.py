@@ -54,7 +54,7 @@ class Path:
 
     def run(self, seconds: float) -> float:
         """Bytes a second that the reader gets meanwhile."""
-        before = self.reader.count if self.stream.moved else 0
+        before = self.reader.count if self.stream.transferred else 0
         for _ in range(int(seconds / STEP)):
             self.now += STEP
             while self.stream.unsent < self.rate * STEP + len(PIECE):
@@ -66,7 +66,7 @@ class Path:
                 while under_way and under_way[0][0] <= self.now:
                     if data := under_way.popleft()[1]:
                         other.receive(data, self.now)
-                        other.rested(self.now)
+                        other.processed(self.now)
         return (self.reader.count - before) / seconds
 
 

@@ -28,7 +28,7 @@ class KeepaliveTests(SynchronousTestCase):
         while (number := self.beat()) is None:
             pass
         sent = self.now - INTERVAL / TICKS
-        self.keepalive.heard(sent + seconds)
+        self.keepalive.received(sent + seconds)
         self.keepalive.answered(number, sent + seconds)
 
     def test_one_at_once_and_then_one_each_interval(self) -> None:
@@ -38,7 +38,7 @@ class KeepaliveTests(SynchronousTestCase):
             if number is not None:
                 times.append(at - 1000.0)
                 numbers.append(number)
-                self.keepalive.heard_at = at + 0.1
+                self.keepalive.received_at = at + 0.1
                 self.keepalive.answered(number, at + 0.1)
         self.assertEqual(times, [INTERVAL * number for number in range(5)])
         self.assertEqual(numbers, [1, 2, 3, 4, 5])
@@ -47,7 +47,7 @@ class KeepaliveTests(SynchronousTestCase):
         first = self.beat()
         assert first is not None
         for _ in range(TICKS + 1):
-            self.keepalive.heard_at = self.now
+            self.keepalive.received_at = self.now
             self.assertIsNone(self.beat())
         self.keepalive.answered(first, self.now)
         self.assertEqual(self.beat(), first + 1)
@@ -75,9 +75,9 @@ class KeepaliveTests(SynchronousTestCase):
             while (number := self.beat()) is None:
                 pass
             sent = self.now - INTERVAL / TICKS
-            self.keepalive.heard(sent)
-            self.keepalive.rested(sent + busy)
-            self.keepalive.heard(sent + 1.0)
+            self.keepalive.received(sent)
+            self.keepalive.processed(sent + busy)
+            self.keepalive.received(sent + 1.0)
             self.keepalive.answered(number, sent + 1.0)
             self.assertEqual((self.keepalive.rtt, self.keepalive.path_rtt), (1.0, path))
 

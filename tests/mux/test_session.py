@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import ProtocolError, StreamRefused
-from superedge.mux.flood import NOISE_DECAY, NOISE_LIMIT, UNASKED
+from superedge.mux.flood import FLOOD_DECAY, FLOOD_LIMIT, UNEXPECTED_STREAM
 from superedge.mux.frames import ACK, DATA, FIN, FRAMES_AT_ONCE, PING, RST, SYN, WINDOW_UPDATE, header
-from superedge.mux.session import FRESH_RUN, Session
+from superedge.mux.session import MAX_SPARSE_RUN, Session
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.state import Stream
 
@@ -128,7 +128,7 @@ class SessionTests(SynchronousTestCase):
             stream = link.a.open()
             Reader(link.a, stream)
             link.a.send(stream, value * 100_000)
-        order = [bytes(piece[:1]) for piece in link.a.pull(1 << 20) if len(piece) > 12]
+        order = [bytes(chunk[:1]) for chunk in link.a.pull(1 << 20) if len(chunk) > 12]
         self.assertEqual(order[:6], [b"a", b"b", b"c", b"a", b"b", b"c"])
 
     def test_what_has_little_to_send_goes_first_and_starves_nobody(self) -> None:
@@ -141,10 +141,10 @@ class SessionTests(SynchronousTestCase):
         for stream in small:
             Reader(link.a, stream)
             link.a.send(stream, b"s" * 20_000)
-        order = b"".join(bytes(piece[:1]) for piece in link.a.pull(1 << 20) if len(piece) > 12)
+        order = b"".join(bytes(chunk[:1]) for chunk in link.a.pull(1 << 20) if len(chunk) > 12)
         ahead = order.index(b"b")
-        self.assertGreaterEqual(ahead * 20_000, FRESH_RUN)
-        self.assertLess((ahead - 1) * 20_000, FRESH_RUN, "then bulk has its turn")
+        self.assertGreaterEqual(ahead * 20_000, MAX_SPARSE_RUN)
+        self.assertLess((ahead - 1) * 20_000, MAX_SPARSE_RUN, "then bulk has its turn")
         self.assertIn(b"s", order[ahead:])
 
     def test_a_reader_that_does_not_read_stops_at_its_window(self) -> None:
@@ -299,18 +299,18 @@ class SessionTests(SynchronousTestCase):
             header(DATA, 0, 8, 0),
             opened + header(WINDOW_UPDATE, 0, 1, 0xFFFFFFFF),
             opened + header(WINDOW_UPDATE, FIN, 1, 0) + header(DATA, 0, 1, 1) + b"x",
-            header(PING, SYN, 0, 1) * (NOISE_LIMIT + 1),
-            opened + header(DATA, 0, 1, 0) * (NOISE_LIMIT + 1),
-            opened + header(WINDOW_UPDATE, 0, 1, 1) * (NOISE_LIMIT + 1),
-            opened + header(WINDOW_UPDATE, RST, 1, 0) + header(DATA, 0, 1, 0) * NOISE_LIMIT,
-            opened + header(WINDOW_UPDATE, RST, 1, 0) + header(WINDOW_UPDATE, 0, 1, 1 << 20) * NOISE_LIMIT,
+            header(PING, SYN, 0, 1) * (FLOOD_LIMIT + 1),
+            opened + header(DATA, 0, 1, 0) * (FLOOD_LIMIT + 1),
+            opened + header(WINDOW_UPDATE, 0, 1, 1) * (FLOOD_LIMIT + 1),
+            opened + header(WINDOW_UPDATE, RST, 1, 0) + header(DATA, 0, 1, 0) * FLOOD_LIMIT,
+            opened + header(WINDOW_UPDATE, RST, 1, 0) + header(WINDOW_UPDATE, 0, 1, 1 << 20) * FLOOD_LIMIT,
         ):
             self.assertRaises(ProtocolError, receive, Link().b, wire, 0.0)
 
     def test_reset_flood(self) -> None:
         wire = b"".join(
             header(WINDOW_UPDATE, SYN, id, 0) + header(WINDOW_UPDATE, RST, id, 0)
-            for id in range(1, 2 * NOISE_LIMIT + 4, 2)
+            for id in range(1, 2 * FLOOD_LIMIT + 4, 2)
         )
         link = Link()
         self.assertRaises(ProtocolError, receive, link.b, wire, 0.0)
@@ -319,21 +319,21 @@ class SessionTests(SynchronousTestCase):
     def test_flood_of_streams_beyond_the_limit(self) -> None:
         link = Link(MuxSettings(max_streams=1))
         with self.assertRaisesRegex(ProtocolError, "floods"):
-            for id in range(1, 2 * NOISE_LIMIT + 6, 2):
+            for id in range(1, 2 * FLOOD_LIMIT + 6, 2):
                 link.b.receive(header(WINDOW_UPDATE, SYN, id, 0), 0.0)
                 link.b.pull(1 << 20)
 
     def test_streams_that_the_peer_may_not_open_at_all_are_soon_a_flood(self) -> None:
         link = Link(MuxSettings(peer_streams=1))
-        unasked = NOISE_LIMIT // UNASKED
-        wire = b"".join(header(WINDOW_UPDATE, SYN, id, 0) for id in range(1, 2 * unasked + 2, 2))
+        unexpected = FLOOD_LIMIT // UNEXPECTED_STREAM
+        wire = b"".join(header(WINDOW_UPDATE, SYN, id, 0) for id in range(1, 2 * unexpected + 2, 2))
         receive(link.b, wire, 0.0)
-        self.assertEqual((link.b.stream_count, link.b.stats.streams_refused), (1, unasked))
+        self.assertEqual((link.b.stream_count, link.b.stats.streams_refused), (1, unexpected))
         receive(link.b, header(WINDOW_UPDATE, RST, 1, 0), 60.0)
-        receive(link.b, header(WINDOW_UPDATE, SYN, 2 * unasked + 3, 0), 60.0)
+        receive(link.b, header(WINDOW_UPDATE, SYN, 2 * unexpected + 3, 0), 60.0)
         self.assertEqual(link.b.stream_count, 0, "one in all, not at a time")
         with self.assertRaisesRegex(ProtocolError, "floods"):
-            for id in range(2 * unasked + 5, 4 * unasked + 9, 2):
+            for id in range(2 * unexpected + 5, 4 * unexpected + 9, 2):
                 receive(link.b, header(WINDOW_UPDATE, SYN, id, 0), 60.0)
 
     def test_a_peer_gets_a_bounded_number_of_frames_at_a_time(self) -> None:
@@ -349,7 +349,7 @@ class SessionTests(SynchronousTestCase):
     def test_frames_that_carry_nothing_are_no_flood_at_a_pace_that_may_be(self) -> None:
         link = Link()
         for tenth in range(600):
-            receive(link.b, header(PING, SYN, 0, 1) * (NOISE_DECAY // 10), tenth / 10)
+            receive(link.b, header(PING, SYN, 0, 1) * (FLOOD_DECAY // 10), tenth / 10)
             link.b.pull(1 << 20)
         self.assertFalse(link.b.closed)
 

@@ -173,16 +173,16 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(len(far_protocol.data), 2 * INITIAL_WINDOW)
 
     def test_a_peer_that_takes_nothing_leaves_a_bounded_amount_unsent_whatever_the_streams(self) -> None:
-        buffer, count, piece = 1 << 20, 64, 50_000
+        buffer, count, chunk = 1 << 20, 64, 50_000
         pair = Pair(MuxSettings(session_buffer=buffer))
         pair.dialer.pauseProducing()  # the connection's socket takes no more
-        sources = [Source(pair.dialer.open(), piece) for _ in range(count)]
+        sources = [Source(pair.dialer.open(), chunk) for _ in range(count)]
         for _ in range(20):
             for source in sources:
                 source.bring()
         brought = sum(source.brought for source in sources)
         self.assertGreater(brought, buffer)
-        self.assertLessEqual(brought, buffer + count * piece)
+        self.assertLessEqual(brought, buffer + count * chunk)
         pair.dialer.resumeProducing()
         for number, source in enumerate(sources):
             pair.pump()
@@ -312,7 +312,7 @@ class StreamTests(SynchronousTestCase):
     def test_end_of_the_session_resets_every_stream(self) -> None:
         pair, _near, _far, near_protocol, far_protocol = self.joined()
         closed = pair.acceptor.when_closed()
-        pair.dialer.deadlines.begin(10.0, self.fail)
+        pair.dialer.deadlines.start(10.0, self.fail)
         pair.dialer.close("going home")
         pair.pump()
         self.assertIsInstance(near_protocol.lost, StreamReset)

@@ -180,8 +180,8 @@ class EndTests(SynchronousTestCase):
         self.assertIsInstance(self.near_protocol.lost, StreamReset)
 
     def test_a_producer_that_is_asked_for_each_piece(self) -> None:
-        pieces = [bytes([number]) * 100_000 for number in range(20)]
-        near, left = self.near, list(pieces)
+        chunks = [bytes([number]) * 100_000 for number in range(20)]
+        near, left = self.near, list(chunks)
 
         class Pulled:
             def resumeProducing(self) -> None:
@@ -195,4 +195,4 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(len(left), 19, "the first is asked for at once")
         self.assertRaises(RuntimeError, near.registerProducer, Pulled(), False)
         self.pair.pump()
-        self.assertTrue(self.far_protocol.data == b"".join(pieces) and self.far_protocol.fin)
+        self.assertTrue(self.far_protocol.data == b"".join(chunks) and self.far_protocol.fin)

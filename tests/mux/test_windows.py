@@ -24,11 +24,11 @@ class Path:
         while count:
             if not self.window.available:
                 raise AssertionError("the sender would wait for ever")
-            piece = min(count, self.window.available, 65536)
-            assert self.window.receive(piece)
-            self.now += piece / self.rate
-            self.window.consume(piece, self.now, self.rtt)
-            count -= piece
+            chunk = min(count, self.window.available, 65536)
+            assert self.window.receive(chunk)
+            self.now += chunk / self.rate
+            self.window.consume(chunk, self.now, self.rtt)
+            count -= chunk
 
 
 class WindowTests(SynchronousTestCase):

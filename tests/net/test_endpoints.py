@@ -442,7 +442,7 @@ class TLSTests(EndpointCase):
             problem = await self.assertFailure(
                 Deferred.fromCoroutine(self.dial(address, self.client_tls(ca), name)), TLSError
             )
-            self.assertIn("is no name of a server", str(problem))
+            self.assertIn("is not a server name", str(problem))
 
     async def test_server_of_another_name_or_authority_is_refused(self) -> None:
         ca, other = self.authority(), self.authority("other")

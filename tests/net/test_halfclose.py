@@ -7,7 +7,7 @@ from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from superedge.net.halfclose import by_halves
+from superedge.net.halfclose import half_closeable
 from superedge.net.splice import Splice
 
 
@@ -25,8 +25,8 @@ class HalvesTests(SynchronousTestCase):
             pass
 
         for protocol in (Whole(), Heir(), Splice().left):
-            self.assertIs(by_halves(protocol), protocol)
+            self.assertIs(half_closeable(protocol), protocol)
 
     def test_others_are_not_asked(self) -> None:
-        self.assertIsNone(by_halves(Protocol()))
-        self.assertIsNone(by_halves(None))
+        self.assertIsNone(half_closeable(Protocol()))
+        self.assertIsNone(half_closeable(None))

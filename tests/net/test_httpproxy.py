@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.config.addresses import TCPAddress, parse_proxy
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.errors import ConnectError, ConnectTimeout
-from superedge.net.httpproxy import ProxiedEndpoint, Proxy, ProxyAnswer
+from superedge.net.httpproxy import ConnectResponseReader, HTTPProxy, ProxiedEndpoint
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from tests.net.connectproxy import ConnectProxy
@@ -26,29 +26,32 @@ GOOD = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 x\r\n\r\n"
 
 class AnswerTests(SynchronousTestCase):
     def test_byte_by_byte(self) -> None:
-        answer = ProxyAnswer()
+        answer = ConnectResponseReader()
         results = [answer.feed(GOOD[at : at + 1]) for at in range(len(GOOD))]
         self.assertEqual(results, [None] * (len(GOOD) - 1) + [b""])
-        self.assertEqual(ProxyAnswer().feed(GOOD + b"SSH-2.0"), b"SSH-2.0")
+        self.assertEqual(ConnectResponseReader().feed(GOOD + b"SSH-2.0"), b"SSH-2.0")
 
     def test_refusals(self) -> None:
         for data, cause in (
             (
                 b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\nbody",
-                "it answers 407 Proxy Authentication",
+                "it answered 407 Proxy Authentication",
             ),
-            (b"HTTP/1.0 403 \x1b[2J\r\n\r\n", r"it answers 403 ?[2J"),
+            (b"HTTP/1.0 403 \x1b[2J\r\n\r\n", r"it answered 403 ?[2J"),
             (b"SSH-2.0-x\r\n\r\n", "it does not speak HTTP"),
             (b"HTTP/1.1 x\r\n\r\n", "it does not speak HTTP"),
-            (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000, "it answers with no end"),
+            (
+                b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000,
+                "its response has more than 16384 bytes of headers",
+            ),
         ):
-            problem = self.assertRaises(ConnectError, ProxyAnswer().feed, data)
+            problem = self.assertRaises(ConnectError, ConnectResponseReader().feed, data)
             self.assertIn(cause, str(problem))
 
     @given(st.binary())
     def test_any_bytes_are_read_or_refused(self, data: bytes) -> None:
         with contextlib.suppress(ConnectError):
-            ProxyAnswer().feed(data)
+            ConnectResponseReader().feed(data)
 
 
 class AddressTests(SynchronousTestCase):
@@ -97,7 +100,7 @@ class ProxiedTests(EndpointCase):
         pair = ca.issue("cloud", dns=["localhost"], directory=self.directory)
         target = await self.echo(ServerContextSource(pair.certificate, pair.key))
         proxy = await self.proxy("me:secret")
-        way = Proxy(proxy.address, "me:secret")
+        way = HTTPProxy(proxy.address, "me:secret")
         caller = await self.through(ProxiedEndpoint(reactor, target, way, ClientContextSource([ca.path])))
         caller.transport.write(BIG)
         while sum(map(len, caller.chunks)) < len(BIG):
@@ -114,10 +117,10 @@ class ProxiedTests(EndpointCase):
         proxy, target = await self.proxy("me:new"), await self.echo()
         file = Path(self.directory) / "proxy"
         file.write_text("me:old\n")
-        endpoint = ProxiedEndpoint(reactor, target, Proxy(proxy.address, file=file))
+        endpoint = ProxiedEndpoint(reactor, target, HTTPProxy(proxy.address, file=file))
         text = await self.refusal(endpoint)
         self.assertIn(
-            f"localhost:{target.port} through proxy {proxy.address}: it answers 407 Proxy Auth", text
+            f"localhost:{target.port} through proxy {proxy.address}: it answered 407 Proxy Auth", text
         )
         self.assertNotIn("old", text)
         file.write_text("me:new\n# the rest is not read\n")
@@ -134,7 +137,7 @@ class ProxiedTests(EndpointCase):
         target = await self.echo()
         proxy = await self.proxy()
         self.ports.pop().stopListening()
-        way = Proxy(proxy.address)
+        way = HTTPProxy(proxy.address)
         self.assertIn("Connection refused", await self.refusal(ProxiedEndpoint(reactor, target, way)))
 
         class Speaks(Protocol):
@@ -147,20 +150,22 @@ class ProxiedTests(EndpointCase):
 
         for protocol, timeout, cause in (
             (Closes, 10.0, "it closed the connection"),
-            (Speaks, 10.0, "it speaks in the target's place"),
+            (Speaks, 10.0, "it sent data before the TLS handshake"),
             (Protocol, 0.1, "did not answer within"),
         ):
             port = await ServerEndpoint(reactor, TCPAddress("127.0.0.1", 0)).listen(
                 cast(Any, Factory.forProtocol(protocol))
             )
             self.ports.append(port)
-            way = Proxy(TCPAddress("127.0.0.1", cast(Any, port.getHost()).port))
+            way = HTTPProxy(TCPAddress("127.0.0.1", cast(Any, port.getHost()).port))
             endpoint = ProxiedEndpoint(reactor, target, way, timeout=timeout)
             self.assertIn(cause, await self.refusal(endpoint))
         self.assertTrue(issubclass(ConnectTimeout, ConnectError))
 
     async def test_a_target_that_the_proxy_cannot_reach(self) -> None:
         proxy = await self.proxy()
-        text = await self.refusal(ProxiedEndpoint(reactor, TCPAddress("127.0.0.1", 1), Proxy(proxy.address)))
+        text = await self.refusal(
+            ProxiedEndpoint(reactor, TCPAddress("127.0.0.1", 1), HTTPProxy(proxy.address))
+        )
         self.assertIn("127.0.0.1:1 through proxy", text)
         self.assertIn("502 Bad Gateway", text)

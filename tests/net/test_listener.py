@@ -79,8 +79,8 @@ class ExhaustionTests(SynchronousTestCase):
             self.assertEqual(
                 [(event["log_level"].name, formatEvent(event)) for event in events],
                 [
-                    ("error", f"cannot accept on 127.0.0.1:7: {os.strerror(code)}; tries again until it can"),
-                    ("info", "accepts again on 127.0.0.1:7"),
+                    ("error", f"cannot accept on 127.0.0.1:7: {os.strerror(code)}; retrying"),
+                    ("info", "accepting again on 127.0.0.1:7"),
                 ],
             )
 

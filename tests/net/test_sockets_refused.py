@@ -9,7 +9,7 @@ from typing import Any
 from twisted.trial.unittest import TestCase
 
 from superedge.config.addresses import TCPAddress
-from superedge.net.connecting import connect, connect_nearby
+from superedge.net.connecting import connect, connect_with_timeout
 from superedge.net.errors import ConnectionRefused
 from tests.net.test_endpoints import reactor
 
@@ -24,7 +24,7 @@ class RefusedTests(TestCase):
             problem: Any = await self.assertFailure(connect(reactor, address), ConnectionRefused)
             self.assertIn(f"{address}: Too many open files", str(problem))
             with self.assertRaises(ConnectionRefused):
-                await connect_nearby(reactor, address, 1.0)
+                await connect_with_timeout(reactor, address, 1.0)
 
     async def test_the_last_descriptors_are_not_for_targets(self) -> None:
         self.patch(resource, "getrlimit", lambda _: (1, 1))
@@ -32,5 +32,5 @@ class RefusedTests(TestCase):
         self.addCleanup(listening.close)
         address = TCPAddress("127.0.0.1", listening.getsockname()[1])
         with self.assertRaises(ConnectionRefused) as refused:
-            await connect_nearby(reactor, address, 1.0)
+            await connect_with_timeout(reactor, address, 1.0)
         self.assertIn("Too many open files", str(refused.exception))

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.net.tlsrecords import RecordCounter
-from superedge.net.tlstransport import BARREN_RECORDS, FEW, READ_SIZE, RECORDS
+from superedge.net.tlstransport import MAX_EMPTY_RECORDS, MAX_RECORDS, READ_SIZE, SMALL_READ_SIZE
 from tests.net.test_endpoints import BIG, Collector, Timed
 from tests.net.test_tls_transport import TLSTransportCase
 from tests.net.tls13 import DATA, RecordClient
@@ -31,9 +31,9 @@ class CountTests(SynchronousTestCase):
         while begin < len(stream):
             end = min(begin + cuts[0], len(stream))
             cuts = cuts[1:] + cuts[:1]
-            piece, at = memoryview(stream[begin:end]), 0
-            while at < len(piece):
-                stop, records = counter.take(piece, at, len(piece), most)
+            chunk, at = memoryview(stream[begin:end]), 0
+            while at < len(chunk):
+                stop, records = counter.scan(chunk, at, len(chunk), most)
                 self.assertLessEqual(records, most)
                 self.assertGreater(stop, at)
                 if records == most:
@@ -68,7 +68,7 @@ class FloodTests(RecordCase):
         for answer in (True, False):
             client = await self.connected()
             await client.send(
-                b"".join(client.key_update(answer) for _ in range(BARREN_RECORDS + 2 * RECORDS))
+                b"".join(client.key_update(answer) for _ in range(MAX_EMPTY_RECORDS + 2 * MAX_RECORDS))
             )
             server = await self.server()
             self.assertIsInstance(await server.lost, ConnectionLost)
@@ -76,7 +76,7 @@ class FloodTests(RecordCase):
 
     async def test_data_between_them_does_not_help(self) -> None:
         client = await self.connected()
-        pair = [client.key_update(True) + client.seal(DATA, b"x") for _ in range(2 * BARREN_RECORDS)]
+        pair = [client.key_update(True) + client.seal(DATA, b"x") for _ in range(2 * MAX_EMPTY_RECORDS)]
         await client.send(b"".join(pair))
         self.assertIsInstance(await (await self.server()).lost, ConnectionLost)
 
@@ -87,7 +87,7 @@ class FloodTests(RecordCase):
         clock = Clock()
         server.transport.reactor = Timed(clock)
         expected = b"begin"
-        for number in range(BARREN_RECORDS + 10):
+        for number in range(MAX_EMPTY_RECORDS + 10):
             data = b"%d," % number
             await client.send(client.key_update(number % 2 == 0) + client.seal(DATA, data))
             expected += data
@@ -108,7 +108,7 @@ class FloodTests(RecordCase):
         self.assertEqual(b"".join(server.chunks), bytes(number & 0xFF for number in range(count)))
         wire = 5 + 1 + 1 + 16
         later = [len(chunk) * wire for chunk in server.chunks[2:]]
-        self.assertLessEqual(max(later), FEW + wire)
+        self.assertLessEqual(max(later), SMALL_READ_SIZE + wire)
         await client.send(client.seal(DATA, BIG[:16000]))
         while sum(map(len, server.chunks)) < count + 16000:
             await self.turn()

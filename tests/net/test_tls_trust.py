@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectionAborted
 from superedge.config.addresses import TCPAddress
 from superedge.tls import authority
 from superedge.tls.authority import Authority
-from superedge.tls.contexts import SPREAD, ClientContextSource, ServerContextSource
+from superedge.tls.contexts import MAX_GRACE, ClientContextSource, ServerContextSource
 from superedge.tls.identity import Identity
 from tests.net.test_endpoints import Collector, EndpointCase
 
@@ -96,7 +96,7 @@ class EndTests(TrustCase):
         source = self.client_source(None)
         client, server = await self.connected(source)
         expires = ssl.cert_time_to_seconds(client.transport.peer_certificate["notAfter"])
-        for late, ended in ((-1, False), (SPREAD / 2 - 1, False), (SPREAD / 2, True)):
+        for late, ended in ((-1, False), (MAX_GRACE / 2 - 1, False), (MAX_GRACE / 2, True)):
             self.time = expires + late
             source.end_expired()
             await self.turn()
@@ -140,7 +140,7 @@ class AuthorityTests(TrustCase):
         ours, theirs = await self.both_connected()
         self.replace_file(self.ca)
         self.assertTrue(self.server.reload())
-        await self.assert_ended(theirs[1], "CA", "not trusted any more")
+        await self.assert_ended(theirs[1], "CA", "no longer trusted")
         self.assertFalse(ours[1].lost.called)
         await self.end(*ours)
 
@@ -192,7 +192,7 @@ class AuthorityTests(TrustCase):
             await self.listen(Collector, self.server), self.client_source(theirs), "localhost"
         )
         await client.lost
-        self.assertIn("not trusted any more", self.refused[0])
+        self.assertIn("no longer trusted", self.refused[0])
 
     async def test_a_ca_that_expires_before_what_it_signed(self) -> None:
         self.patch(authority, "LIFETIME", timedelta(minutes=1))  # a CA's is ten times as long

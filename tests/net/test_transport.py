@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.net.sockets import address_text, socket_address
+from superedge.net.sockets import address_text, twisted_address
 
 
 class AddressTextTests(SynchronousTestCase):
@@ -15,4 +15,4 @@ class AddressTextTests(SynchronousTestCase):
             ("/run/egress.sock", "unix:/run/egress.sock"),
             ("", "unix:"),
         ):
-            self.assertEqual(address_text(socket_address(sockaddr)), text)
+            self.assertEqual(address_text(twisted_address(sockaddr)), text)

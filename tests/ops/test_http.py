@@ -54,7 +54,7 @@ class OpsServerTests(TestCase):
         waits = ["the cluster's nodes"]
         self.server.add_readiness(lambda: "")
         self.server.add_readiness(lambda: waits[0])
-        self.assertEqual(await self.ask("/readyz"), (503, "text/plain", "waits for the cluster's nodes\n"))
+        self.assertEqual(await self.ask("/readyz"), (503, "text/plain", "waiting for the cluster's nodes\n"))
         self.assertEqual((await self.ask("/healthz"))[0], 200)
         waits[0] = ""
         self.assertEqual(await self.ask("/readyz"), (200, "text/plain", "ok\n"))

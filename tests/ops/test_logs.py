@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.log import LogConfig
-from superedge.ops.logs import LONGEST, json_line, make_observer, text_line
+from superedge.ops.logs import MAX_TEXT, json_line, make_observer, text_line
 
 
 def caught() -> Failure:
@@ -117,7 +117,7 @@ class LogTests(SynchronousTestCase):
 
     def test_what_is_too_long_is_cut(self) -> None:
         event = self.event("{reason}", reason="x" * 9000)
-        cut = "x" * LONGEST + "... (7000 more characters)"
+        cut = "x" * MAX_TEXT + "... (7000 more characters)"
         self.assertTrue(text_line(event).endswith(f": {cut}\n"))
         fields = self.read(event)
         self.assertEqual((fields["message"], fields["reason"]), (cut, cut))

@@ -50,13 +50,14 @@ class DocsTests(SynchronousTestCase):
             self.assertTrue(name == "index.md" or f"({name})" in index, f"docs/index.md does not name {name}")
 
     def test_configuration_in_the_pages_exists(self) -> None:
+        described = list(describe())
         count = 0
         for page, text in blocks("toml"):
             tomllib.loads(text)
             for header, keys in tables(text):
                 if header.startswith("[tunnel_cloud.plugin_listeners."):
                     continue
-                sections = [section for section in describe() if belongs(section, header, keys)]
+                sections = [section for section in described if belongs(section, header, keys)]
                 self.assertNotEqual(sections, [], f"{page}: {header}")
                 if header.startswith("[plugins."):
                     continue

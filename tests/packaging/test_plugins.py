@@ -145,7 +145,7 @@ reconnect_maximum = 0.2
         for command in (self.cloud(), self.edge()):
             done = self.check(command)
             self.assertEqual(done.returncode, 78)
-            self.assertIn("no plugin is called 'socket'", done.stderr)
+            self.assertIn("no installed plugin is called 'socket'", done.stderr)
         self.install()
         for command in (self.cloud(), self.edge()):
             done = self.check(command)

@@ -141,7 +141,7 @@ class WheelTests(SynchronousTestCase):
         self.assertIn("[tunnel_edge]", run(clean.python.with_name("superedge"), "example", "edge.toml"))
         config = directory / "ops.toml"
         config.write_text("[ops]\n")
-        self.assertIn("is good", clean.twistd("superedge-edge", "--config", str(config), "--check"))
+        self.assertIn("is valid", clean.twistd("superedge-edge", "--config", str(config), "--check"))
         where = run(clean.python, "-c", "import superedge; print(superedge.__file__)", cwd=directory).strip()
         self.assertTrue(where.startswith(str(clean.packages)), where)
 

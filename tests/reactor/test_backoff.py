@@ -20,7 +20,7 @@ class BackoffTests(SynchronousTestCase):
         self.assertGreater(len(set(delays[3:])), 10)
 
     def test_is_patient_at_first(self) -> None:
-        backoff = Backoff(1, 8, 60, Random(1), patience=3)
+        backoff = Backoff(1, 8, 60, Random(1), initial_attempts=3)
         delays = [backoff.failed(0) for _ in range(6)]
         for delay, ceiling in zip(delays, [1, 1, 1, 2, 4, 8], strict=True):
             self.assertTrue(ceiling / 2 <= delay <= ceiling, delays)

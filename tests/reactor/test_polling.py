@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.interfaces import IReactor
-from superedge.reactor.polling import poll_plainly
-from superedge.reactor.rounds import Round
+from superedge.reactor.iterations import ReactorIteration
+from superedge.reactor.polling import dispatch_directly
 
 
 class End:
@@ -40,17 +40,17 @@ class End:
         self.lost.append(reason)
 
 
-class Waiting:
-    """Who waits for the end of a round."""
+class Observer:
+    """An observer of the end of an iteration."""
 
     def __init__(self, over: Callable[[], Any]) -> None:
-        self.round_over = over
+        self.iteration_ended = over
 
 
 class PollingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor: Any = EPollReactor()
-        poll_plainly(cast(IReactor, self.reactor))
+        dispatch_directly(cast(IReactor, self.reactor))
         self.sockets: list[socket.socket] = []
         self.addCleanup(self._close)
 
@@ -147,13 +147,13 @@ class PollingTests(SynchronousTestCase):
         self.reactor.doIteration(None)
         self.assertEqual(read, [b"x"])
 
-    def test_who_waits_for_the_end_of_the_round_is_called_when_all_is_read(self) -> None:
+    def test_an_iteration_ends_when_all_is_read(self) -> None:
         seen: list[str] = []
-        waiting = Waiting(lambda: seen.append("over"))
+        observer = Observer(lambda: seen.append("over"))
 
         def read(name: str) -> None:
             seen.append(name)
-            Round.of(self.reactor).add(waiting)
+            ReactorIteration.of(self.reactor).add(observer)
 
         _, one = self.end(partial(read, "read"))
         _, two = self.end(partial(read, "read"))
@@ -165,27 +165,27 @@ class PollingTests(SynchronousTestCase):
 
     def test_what_timed_calls_begin_does_not_wait_for_an_event(self) -> None:
         seen: list[str] = []
-        Round.of(self.reactor).add(
-            Waiting(lambda: self.reactor.callLater(0, self.reactor.callLater, 0, seen.append, "later"))
+        ReactorIteration.of(self.reactor).add(
+            Observer(lambda: self.reactor.callLater(0, self.reactor.callLater, 0, seen.append, "later"))
         )
         self.reactor.running = True
         self.reactor.doIteration(None)  # would wait for ever, had it not looked at the time again
         self.reactor.runUntilCurrent()
         self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
-        Round.of(self.reactor).add(
-            Waiting(lambda: Round.of(self.reactor).add(Waiting(lambda: seen.append("next"))))
+        ReactorIteration.of(self.reactor).add(
+            Observer(lambda: ReactorIteration.of(self.reactor).add(Observer(lambda: seen.append("next"))))
         )
         self.reactor.doIteration(None)
         self.assertEqual(seen, ["next"])
 
     def test_an_event_may_know_that_it_is_alone(self) -> None:
-        the_round = Round.of(self.reactor)
+        iteration = ReactorIteration.of(self.reactor)
         alone: list[bool] = []
-        ends = [self.end(lambda: alone.append(the_round.alone)) for _ in range(2)]
+        ends = [self.end(lambda: alone.append(iteration.single_event)) for _ in range(2)]
         ends[0][1].send(b"x")
         self.reactor.doIteration(0)
         self.assertEqual(alone, [True])
-        self.assertFalse(the_round.alone)
+        self.assertFalse(iteration.single_event)
         ends[1][1].send(b"x")
         self.reactor.doIteration(0)  # neither took what it has
         self.assertEqual(alone, [True, False, False])
@@ -193,5 +193,5 @@ class PollingTests(SynchronousTestCase):
     def test_another_reactor_stays_as_it_is(self) -> None:
         clock = Clock()
         before = dict(vars(clock))
-        poll_plainly(cast(IReactor, clock))
+        dispatch_directly(cast(IReactor, clock))
         self.assertEqual(vars(clock), before)

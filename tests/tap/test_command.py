@@ -119,7 +119,9 @@ class CommandTests(SynchronousTestCase):
             stop = self.assertRaises(SystemExit, self.make, Config(plugins={"mine": {}}), {"nodaemon": 1})
         self.assertEqual(cast(SystemExit, stop).code, 78)
         where = "superedge-edge: /etc/superedge/edge.toml: plugins"
-        self.assertTrue(said.getvalue().startswith(f"{where}: no plugin is called 'mine'"), said.getvalue())
+        self.assertTrue(
+            said.getvalue().startswith(f"{where}: no installed plugin is called 'mine'"), said.getvalue()
+        )
 
     def test_what_cannot_start_ends_the_process(self) -> None:
         command = self.make(Config(), {"nodaemon": 1})
@@ -142,7 +144,7 @@ class CommandTests(SynchronousTestCase):
             said,
             [
                 ("info", f"superedge-edge {__version__} with /etc/superedge/edge.toml"),
-                ("warn", "no table switches a component on: nothing will run"),
+                ("warn", "no table enables a component: nothing will run"),
             ],
         )
 

@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.config.addresses import TCPAddress
 from superedge.config.tunnel import TunnelCloudConfig
 from superedge.kube.access import Access
-from superedge.kube.nodes import Refused
-from superedge.tap.nodetrust import name_rules, ranges, tell
+from superedge.kube.nodes import RefusedClaim
+from superedge.tap.nodetrust import name_rules, ranges, report
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource
 from superedge.tunnel.names import NotANode
@@ -63,7 +63,8 @@ class NodeTests(SynchronousTestCase):
         settings = self.settings(self.own, cluster_domain="shop.local", reserved_names=["cloud-*"])
         rules = name_rules(settings, None)
         found = [
-            rules.reserves(name) for name in ("a.shop.local", "cloud-1", "10.1", "a.cluster.local", "b.svc")
+            rules.is_reserved(name)
+            for name in ("a.shop.local", "cloud-1", "10.1", "a.cluster.local", "b.svc")
         ]
         self.assertEqual(found, [True, True, True, False, False])
 
@@ -82,9 +83,9 @@ class NodeTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         name = "superedge_tunnel_claims_refused_total"
         before = REGISTRY.get_sample_value(name, {"reason": "held"}) or 0.0
-        tell(Refused("a", "192.0.2.1", "held", "b"))
-        tell(Refused("a", "10.96.0.1", "reserved"))
-        tell(Refused("a", "203.0.113.1", "range"))
+        report(RefusedClaim("a", "192.0.2.1", "held", "b"))
+        report(RefusedClaim("a", "10.96.0.1", "reserved"))
+        report(RefusedClaim("a", "203.0.113.1", "range"))
         self.assertEqual(REGISTRY.get_sample_value(name, {"reason": "held"}), before + 1)
         self.assertEqual(
             [(each["node"], each["claim"]) for each in seen], [("a", "192.0.2.1"), ("a", "10.96.0.1")]

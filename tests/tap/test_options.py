@@ -86,12 +86,13 @@ class OptionsTests(SynchronousTestCase):
         with redirect_stdout(said):
             stop = cast(SystemExit, self.assertRaises(SystemExit, self.parse, "--check"))
         self.assertEqual(stop.code, 0)
-        self.assertEqual(said.getvalue(), f"superedge-edge: {self.path} is good\n")
+        self.assertEqual(said.getvalue(), f"superedge-edge: {self.path} is valid\n")
 
     def test_unknown_key(self) -> None:
         self.assertEqual(
             self.refused("--set", "log.levle=debug"),
-            "superedge-edge: --set: log.levle: unknown key, did you mean level?; accepted are level, format",
+            "superedge-edge: --set: log.levle: unknown key, did you mean level?; accepted keys: level,"
+            " format",
         )
 
     def test_unknown_section(self) -> None:
@@ -103,7 +104,7 @@ class OptionsTests(SynchronousTestCase):
     def test_wrong_value(self) -> None:
         self.assertEqual(
             self.refused("--set", "log.format=yaml"),
-            'superedge-edge: --set: log.format: \'yaml\' is unknown; accepted is one of "text", "json"',
+            'superedge-edge: --set: log.format: \'yaml\' is unknown; expected one of "text", "json"',
         )
 
     def test_no_such_file(self) -> None:
@@ -123,8 +124,8 @@ class OptionsTests(SynchronousTestCase):
     def test_check_reads_the_allow_list(self) -> None:
         self.assertEqual(
             self.refused("--check", "--set", 'tunnel_edge.allow=["kubelet"]'),
-            "superedge-edge: --set: tunnel_edge.allow: 'kubelet' is not a rule: use host:port,"
-            " network/bits:port, or port * for any",
+            "superedge-edge: --set: tunnel_edge.allow: 'kubelet' is not a rule: use host:port"
+            " or network/bits:port, with * for any port",
         )
 
     def test_check_looks_for_plugins(self) -> None:
@@ -134,14 +135,16 @@ class OptionsTests(SynchronousTestCase):
             ("tunnel_cloud.plugin_listeners.mine.x=1", "tunnel_cloud.plugin_listeners"),
         ):
             said = self.refused("--check", "--set", assignment, *CLOUD)
-            self.assertIn(f"{self.path}: {key}: no plugin is called 'mine'; installed are: ", said)
+            self.assertIn(
+                f"{self.path}: {key}: no installed plugin is called 'mine'; installed plugins: ", said
+            )
 
     def test_check_warns_of_what_will_not_do(self) -> None:
         (self.directory / "edge-1.key").chmod(0o644)
         said, warned = io.StringIO(), io.StringIO()
         with redirect_stdout(said), redirect_stderr(warned):
             stop = cast(SystemExit, self.assertRaises(SystemExit, self.parse, "--check"))
-        self.assertEqual((stop.code, said.getvalue()), (0, f"superedge-edge: {self.path} is good\n"))
+        self.assertEqual((stop.code, said.getvalue()), (0, f"superedge-edge: {self.path} is valid\n"))
         (line,) = warned.getvalue().splitlines()
         self.assertTrue(line.startswith("superedge-edge: warning: tunnel_edge: "), line)
 
@@ -161,12 +164,12 @@ class OptionsTests(SynchronousTestCase):
         self.path.write_text(EDGE + LITE)
         said = self.refused("--check", "--strict", code=0)
         self.assertIn("kubelet.pem", said)
-        self.assertIn("the cache is lost with the process", said)
+        self.assertIn("the cache is lost when the process ends", said)
 
     def test_the_other_ends_file(self) -> None:
         self.options = cloud.Options
         self.assertIn(
-            "warning: tunnel_edge: this is a configuration for superedge-edge, and superedge-cloud runs it",
+            "warning: tunnel_edge: this is a configuration for superedge-edge, but superedge-cloud runs it",
             self.refused("--check", code=0),
         )
 

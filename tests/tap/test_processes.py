@@ -79,11 +79,11 @@ class ProcessTests(TestCase):
         good = self.start("superedge-edge", "--config", str(self.config), "--check")
         bad = self.start("superedge-cloud", "--config", str(self.config), "--check", "--set", "ops.lisen=x")
         self.assertEqual(await good.ended, 0, good.err)
-        self.assertEqual((good.out, good.err), (f"superedge-edge: {self.config} is good\n".encode(), b""))
+        self.assertEqual((good.out, good.err), (f"superedge-edge: {self.config} is valid\n".encode(), b""))
         self.assertEqual(await bad.ended, 78)
         self.assertEqual(
             bad.err.decode(),
-            "superedge-cloud: --set: ops.lisen: unknown key, did you mean listen?; accepted are listen\n",
+            "superedge-cloud: --set: ops.lisen: unknown key, did you mean listen?; accepted keys: listen\n",
         )
         self.assertEqual(bad.out, b"")
 
@@ -96,7 +96,7 @@ class ProcessTests(TestCase):
         await run.ready
         run.transport.signalProcess("TERM")
         self.assertEqual(await run.ended, 0)
-        self.assertIn(b"told to stop by SIGTERM", run.out)
+        self.assertIn(b"stopping on SIGTERM", run.out)
         lines = [json.loads(line) for line in run.out.decode().splitlines()]
         (failed, *_) = [line for line in lines if line["logger"] == "superedge.tunnel.edge"]
         self.assertEqual((failed["level"], failed["server"]), ("warn", "127.0.0.1:1"))
@@ -109,7 +109,7 @@ class ProcessTests(TestCase):
         await run.ready
         run.transport.signalProcess("TERM")
         self.assertEqual(await run.ended, 0)
-        self.assertIn(b"told to stop by SIGTERM", run.out)
+        self.assertIn(b"stopping on SIGTERM", run.out)
         self.assertEqual(run.err, b"")
         self.assertFalse((self.directory / "twistd.pid").exists())
 
@@ -173,7 +173,7 @@ class ProcessTests(TestCase):
 
     async def test_a_cloud_end_that_stops_serves_new_callers_while_a_stream_lasts(self) -> None:
         cloud, edge, *ends = await self.both_ends_of_a_stream(drain_timeout=30.0)
-        cloud.until, cloud.ready = b"told to stop by SIGTERM", Deferred()
+        cloud.until, cloud.ready = b"stopping on SIGTERM", Deferred()
         cloud.transport.signalProcess("TERM")
         await cloud.ready
         for _ in range(2):

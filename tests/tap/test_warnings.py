@@ -83,13 +83,13 @@ class WarningTests(SynchronousTestCase):
         for name in ("system:kube-proxy", "Edge_1"):
             self.authority.issue(name, directory=self.directory, name="other")
             said = self.one("tunnel_edge.certificate=other.crt", "tunnel_edge.key=other.key")
-            self.assertIn(f"the common name {name!r} is no node's", said)
+            self.assertIn(f"the common name {name!r} is not a node name", said)
         self.authority.issue("system:node:10.1", directory=self.directory, name="other")
         said = self.one("tunnel_edge.certificate=other.crt", "tunnel_edge.key=other.key")
-        self.assertIn("no node may be called '10.1'", said)
+        self.assertIn("'10.1' is not allowed as a node name", said)
         replicas = 'tunnel_cloud.replicas={ca=["ca.crt"],names=["replica"]}'
         (said, _) = self.warnings(replicas, text=CLOUD)
-        self.assertIn("'edge-1', is not among them: other replicas refuse it", said)
+        self.assertIn("'edge-1', is not among them: other replicas will refuse it", said)
 
     def test_an_authority_that_is_none(self) -> None:
         self.assertTrue(
@@ -118,7 +118,7 @@ class WarningTests(SynchronousTestCase):
     def test_a_cache_that_cannot_be_kept(self) -> None:
         for path in ("x.toml", "x.toml/cache"):
             said = self.one(f"lite_apiserver.cache.path={path}")
-            self.assertTrue(said.endswith("cannot be written: the cache is lost with the process"), said)
+            self.assertTrue(said.endswith("is not writable: the cache is lost when the process ends"), said)
             self.assertEqual(
                 self.warnings(f"lite_apiserver.cache.path={path}", "lite_apiserver.cache.store=memory"), []
             )
@@ -137,9 +137,9 @@ class WarningTests(SynchronousTestCase):
     def test_what_nothing_uses(self) -> None:
         (self.directory / "password").write_text("a:b\n")
         (self.directory / "password").chmod(0o600)
-        self.assertIn("no proxy is named", self.one("tunnel_edge.proxy_credentials=password"))
+        self.assertIn("tunnel_edge.proxy is not set", self.one("tunnel_edge.proxy_credentials=password"))
         replicas = 'tunnel_cloud.replicas={ca=["ca.crt"],names=["edge-1"]}'
-        self.assertIn('needs registry = "kubernetes"', self.one(replicas, text=CLOUD))
+        self.assertIn('without registry = "kubernetes"', self.one(replicas, text=CLOUD))
         self.assertIn("nothing will run", self.one(text=""))
 
     def test_an_edge_that_allows_everything(self) -> None:

@@ -42,7 +42,7 @@ class IdentityTests(SynchronousTestCase):
         garbage.write_text("no PEM here")
         for certificate, key, culprit, text in (
             (one.certificate, two.key, two.key, "is not the key of"),
-            (garbage, one.key, garbage, "holds no PEM certificate"),
+            (garbage, one.key, garbage, "contains no PEM certificate"),
             (one.certificate, garbage, garbage, "private key"),
             (self.directory / "missing", one.key, self.directory / "missing", "cannot be read"),
         ):

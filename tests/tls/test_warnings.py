@@ -42,7 +42,7 @@ class ConcernTests(SynchronousTestCase):
         (late,) = authority_warnings(self.authority.path, now + 10_000 * DAY)
         self.assertIn("no certificate that it signed is accepted", late.text)
         (leaf,) = authority_warnings(self.pair[0], now)
-        self.assertIn("holds no CA certificate", leaf.text)
+        self.assertIn("contains no CA certificate", leaf.text)
 
     def test_one_good_authority_of_a_file_is_enough(self) -> None:
         newer = Authority.create(self.path / "new")

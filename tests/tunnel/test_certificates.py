@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from unittest.mock import patch
 
-from superedge.tls.contexts import SPREAD
+from superedge.tls.contexts import MAX_GRACE
 from tests.tunnel.case import TunnelCase
 
 YEAR = 365 * 86400.0
@@ -24,7 +24,7 @@ class CertificateTests(TunnelCase):
         await self.later(YEAR - 3600)
         self.assertEqual(self.edge._connections, {before})
         with patch.object(self.cloud._tls, "end_expired"):
-            await self.later(YEAR + SPREAD)
+            await self.later(YEAR + MAX_GRACE)
             await self.until(lambda: before not in self.edge._connections)
         self.assertIn("expired at", before._ended or "", "the edge saw the cloud's certificate expire")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from superedge.config.listeners import TcpListenerConfig
+from superedge.config.listeners import TCPListenerConfig
 from superedge.config.tunnel import LimitsConfig
 from superedge.mux.protocol import MuxConnection
-from superedge.tunnel.listeners.tcp import TcpListener
+from superedge.tunnel.listeners.tcp import TCPListener
 from superedge.tunnel.nodetable import NodeSession
 from tests.tunnel.case import BIG, TunnelCase, reactor
 
@@ -17,8 +17,8 @@ class ConnectionsTests(TunnelCase):
         await super().setUp()
         self.make_edge("edge-2", [self.target], connections=3)
         await self.until(lambda: self.connected() == 3)
-        config = TcpListenerConfig(listen="127.0.0.1:0", node="edge-2", target=self.target)
-        self.door = self.start(TcpListener(reactor, self.cloud, config))
+        config = TCPListenerConfig(listen="127.0.0.1:0", node="edge-2", target=self.target)
+        self.listener = self.start(TCPListener(reactor, self.cloud, config))
 
     def session(self, node: str = "edge-2") -> NodeSession:
         session = self.cloud.nodes.get(node)
@@ -41,9 +41,9 @@ class ConnectionsTests(TunnelCase):
         session, lost = self.session(), self.carrier(streams[0])
         lost.abort("test")
         await self.until(lambda: lost not in session.connections)
-        gone = [stream._state.gone for stream in streams]
+        gone = [stream._state.closed for stream in streams]
         self.assertEqual(gone.count(True), 2)
-        self.assertEqual(await self.call(self.door, BIG), BIG[::-1])
+        self.assertEqual(await self.call(self.listener, BIG), BIG[::-1])
         await self.until(lambda: self.connected() == 3)
         self.assertIs(self.session(), session, "it joins the session that is there")
         for stream in streams:
@@ -59,7 +59,7 @@ class ConnectionsTests(TunnelCase):
         await self.until(lambda: self.connected() == 3 and self.session() is not session)
 
     async def test_a_connection_whose_sender_is_blocked_gets_no_stream(self) -> None:
-        busy = self.session().lightest()
+        busy = self.session().least_loaded()
         busy.pauseProducing()
         streams = [await self.open() for _ in range(4)]
         self.assertNotIn(busy, [self.carrier(stream) for stream in streams])

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.addresses import TCPAddress
 from superedge.kube.nodes import Node, NodeIndex, Ranges
-from superedge.tunnel.directory import NodeDirectory, Place
+from superedge.tunnel.directory import Location, NodeDirectory
 from superedge.tunnel.messages import Hello
 from superedge.tunnel.nodetable import NodeSession, NodeTable
 from superedge.tunnel.replicas.records import Replica
@@ -103,8 +103,8 @@ class DirectoryTests(SynchronousTestCase):
     def test_objects(self) -> None:
         self.index.put(Node("edge-1", ("192.0.2.77",), (ip_network("10.64.1.0/24"),)))
         self.assertEqual(self.directory.own("edge-1"), ["192.0.2.77"])
-        self.assertEqual(self.directory.locate("192.0.2.77"), Place("edge-1"))
-        self.assertEqual(self.directory.locate("10.64.1.9"), Place("edge-1", "10.64.1.9"))
+        self.assertEqual(self.directory.locate("192.0.2.77"), Location("edge-1"))
+        self.assertEqual(self.directory.locate("10.64.1.9"), Location("edge-1", "10.64.1.9"))
         self.assertIsNone(self.directory.locate("10.96.0.1"))
         self.assertIsNone(self.directory.locate("web.default.svc"))
         self.assertTrue(self.directory.exists("edge-1") and not self.directory.exists("edge-2"))

@@ -71,7 +71,7 @@ class ImpatientTests(DrainCase):
         stream, caller = await self.open(), Recorder()
         stream.connect(caller)
         await self.stop()
-        self.assertTrue(stream.gone)
+        self.assertTrue(stream.closed)
         self.assertIsNotNone(caller.lost)
         opening: Deferred[Any] = Deferred.fromCoroutine(self.open())
         problem = await self.assertFailure(opening, DialError)
@@ -117,7 +117,7 @@ class EdgeTests(DrainCase):
         stream, caller = await self.open(), Recorder()
         stream.connect(caller)
         await self.stop_edge()
-        await self.until(lambda: stream.gone)
+        await self.until(lambda: stream.closed)
         self.assertIsInstance(caller.lost, StreamReset)
         self.assertFalse(caller.fin)
 
@@ -129,8 +129,8 @@ class EdgeTests(DrainCase):
         )
         await self.until(lambda: self.cloud.knows("edge-1"))
         stream, edge = await self.open(), cast(Any, self.edge)
-        self.cloud.send_away()
-        await self.until(lambda: edge._pausing is not None)
+        self.cloud.start_draining()
+        await self.until(lambda: edge._pause_ended is not None)
         stream.abortConnection()
         for connection in list(self.cloud._connections):
             connection.close("test")

@@ -11,10 +11,10 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from superedge.config.addresses import TCPAddress
-from superedge.config.listeners import HttpListenerConfig, TcpListenerConfig
+from superedge.config.listeners import HTTPListenerConfig, TCPListenerConfig
 from superedge.net.endpoints import ClientEndpoint
-from superedge.tunnel.listeners.http import HttpListener
-from superedge.tunnel.listeners.tcp import TcpListener
+from superedge.tunnel.listeners.http import HTTPListener
+from superedge.tunnel.listeners.tcp import TCPListener
 from tests.tunnel.case import TunnelCase, reactor
 
 ANSWER = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!"
@@ -80,9 +80,9 @@ class EarlyAnswerTests(TunnelCase):
         await serving
 
     async def test_http(self) -> None:
-        config = HttpListenerConfig(listen="127.0.0.1:0", target=self.address)
-        await self.uploads(HttpListener(reactor, self.cloud, config))
+        config = HTTPListenerConfig(listen="127.0.0.1:0", target=self.address)
+        await self.uploads(HTTPListener(reactor, self.cloud, config))
 
     async def test_tcp(self) -> None:
-        config = TcpListenerConfig(listen="127.0.0.1:0", node="edge-2", target=self.address)
-        await self.uploads(TcpListener(reactor, self.cloud, config))
+        config = TCPListenerConfig(listen="127.0.0.1:0", node="edge-2", target=self.address)
+        await self.uploads(TCPListener(reactor, self.cloud, config))

@@ -56,7 +56,7 @@ class EdgeSessionTests(SynchronousTestCase):
         )
         self.session.begin(self.clouds[0].dialer, count)
         self.clouds[0].pump()
-        return self.session.over
+        return self.session.ended
 
     def dial(self) -> Deferred[MuxConnection]:
         self.dials.append(Deferred())

@@ -14,9 +14,9 @@ from twisted.logger import formatEvent
 from superedge.config.addresses import TCPAddress, UnixAddress
 from superedge.config.listeners import (
     ConnectListenerConfig,
-    HttpsListenerConfig,
-    TcpListenerConfig,
-    TlsListenerConfig,
+    HTTPSListenerConfig,
+    TCPListenerConfig,
+    TLSListenerConfig,
 )
 from superedge.mux import session
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
@@ -27,22 +27,22 @@ from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.denied import DenyList
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.connect import ConnectListener
-from superedge.tunnel.listeners.http import HttpsListener
-from superedge.tunnel.listeners.tcp import TcpListener
-from superedge.tunnel.listeners.tls import TlsListener
+from superedge.tunnel.listeners.http import HTTPSListener
+from superedge.tunnel.listeners.tcp import TCPListener
+from superedge.tunnel.listeners.tls import TLSListener
 from tests.events import logged
 from tests.tunnel.case import BIG, Answering, Caller, TunnelCase, reactor
 
 
 class TunnelTests(TunnelCase):
     async def test_tcp_listener_passes_every_byte_and_both_ends(self) -> None:
-        config = TcpListenerConfig(listen="127.0.0.1:0", node="edge-1", target=self.target)
-        address = self.start(TcpListener(reactor, self.cloud, config))
+        config = TCPListenerConfig(listen="127.0.0.1:0", node="edge-1", target=self.target)
+        address = self.start(TCPListener(reactor, self.cloud, config))
         self.assertEqual(await self.call(address, BIG), BIG[::-1])
 
     async def test_tcp_listener_cuts_off_who_is_idle(self) -> None:
-        config = TcpListenerConfig(listen="127.0.0.1:0", node="edge-1", target=self.target, idle_timeout=0.2)
-        address = self.start(TcpListener(reactor, self.cloud, config))
+        config = TCPListenerConfig(listen="127.0.0.1:0", node="edge-1", target=self.target, idle_timeout=0.2)
+        address = self.start(TCPListener(reactor, self.cloud, config))
         caller = Caller()
         await ClientEndpoint(reactor, address).connect(
             cast(Any, Factory.forProtocol(cast(Any, lambda: caller)))
@@ -143,12 +143,12 @@ class TunnelTests(TunnelCase):
             "key": pair.key,
             "client_ca": [self.ca.path],
         }
-        connect, https = ConnectListenerConfig(**files), HttpsListenerConfig(target=self.target, **files)
+        connect, https = ConnectListenerConfig(**files), HTTPSListenerConfig(target=self.target, **files)
         client = self.ca.issue("kube-apiserver", directory=self.directory)
         tls = ClientContextSource([self.ca.path], client.certificate, client.key)
         addresses = [
             self.start(ConnectListener(reactor, self.cloud, connect, self.watcher)),
-            self.start(HttpsListener(reactor, self.cloud, https, self.watcher)),
+            self.start(HTTPSListener(reactor, self.cloud, https, self.watcher)),
         ]
 
         async def dial(address: TCPAddress) -> Any:
@@ -187,8 +187,8 @@ class TunnelTests(TunnelCase):
         target = f"127.0.0.1:{cast(Any, kubelet.getHost()).port}"
         self.make_edge("edge-2", [target])
         await self.until(lambda: self.cloud.knows("edge-2"))
-        config = TlsListenerConfig(listen="127.0.0.1:0", target=target, suffixes=["edge.example"])
-        address = self.start(TlsListener(reactor, self.cloud, config))
+        config = TLSListenerConfig(listen="127.0.0.1:0", target=target, suffixes=["edge.example"])
+        address = self.start(TLSListener(reactor, self.cloud, config))
         client = self.ca.issue("kube-apiserver", directory=self.directory)
         tls = ClientContextSource([self.ca.path], client.certificate, client.key)
         for name in ("edge-2", "edge-2.edge.example"):

@@ -8,14 +8,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 
 from superedge.config.addresses import TCPAddress
-from superedge.config.listeners import HttpListenerConfig, HttpsListenerConfig
+from superedge.config.listeners import HTTPListenerConfig, HTTPSListenerConfig
 from superedge.config.tunnel import TargetTLSConfig
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tunnel.errors import DialError
-from superedge.tunnel.listeners.http import HttpListener, HttpsListener
+from superedge.tunnel.listeners.http import HTTPListener, HTTPSListener
 from superedge.web.heads import Headers
-from superedge.web.server import Request, ServerFactory
+from superedge.web.server import ServerFactory
+from superedge.web.serverrequest import Request
 from tests.tunnel.case import Talker, TunnelCase, reactor
 
 
@@ -84,8 +85,8 @@ class HTTPTests(TunnelCase):
         target = await self.target_server(None)
         await self.node("edge-2", target)
         await self.node("edge-3", target)
-        config = HttpListenerConfig(listen="127.0.0.1:0", target=target)
-        address = self.start(HttpListener(reactor, self.cloud, config))
+        config = HTTPListenerConfig(listen="127.0.0.1:0", target=target)
+        address = self.start(HTTPListener(reactor, self.cloud, config))
         body = b"POST /big HTTP/1.1\r\nHost: edge-2\r\nContent-Length: 3000000\r\n\r\n" + bytes(3_000_000)
         answer = await self.ask(
             address, self.get("edge-3", "/a", "keep-alive") + body + self.get("edge-9", "/c")
@@ -97,8 +98,8 @@ class HTTPTests(TunnelCase):
     async def test_upgrade(self) -> None:
         target = await self.target_server(None)
         await self.node("edge-2", target)
-        config = HttpListenerConfig(listen="127.0.0.1:0", target=target)
-        address = self.start(HttpListener(reactor, self.cloud, config))
+        config = HTTPListenerConfig(listen="127.0.0.1:0", target=target)
+        address = self.start(HTTPListener(reactor, self.cloud, config))
         hello = b"GET / HTTP/1.1\r\nHost: edge-2\r\nConnection: Upgrade\r\nUpgrade: reverse\r\n\r\nabc"
         answer = Talker(hello)
         await self.endpoint(address).connect(cast(Any, Factory.forProtocol(cast(Any, lambda: answer))))
@@ -109,14 +110,14 @@ class HTTPTests(TunnelCase):
         await answer.over
 
     async def https(self, target: str, **options: Any) -> TCPAddress:
-        config = HttpsListenerConfig(
+        config = HTTPSListenerConfig(
             listen="127.0.0.1:0",
             certificate=self.server.certificate,
             key=self.server.key,
             target=target,
             **options,
         )
-        return self.start(HttpsListener(reactor, self.cloud, config, self.watcher))
+        return self.start(HTTPSListener(reactor, self.cloud, config, self.watcher))
 
     async def test_https_ends_here_and_begins_anew_on_the_node(self) -> None:
         pair = self.ca.issue("kubelet", dns=["edge-2"], directory=self.directory)

@@ -6,12 +6,19 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.tunnel.redial import REFUSED_PAUSE, REFUSED_TIME, SHORT_SESSION_PAUSE, SPREAD, STEADY, Redial
+from superedge.tunnel.redial import (
+    RECONNECT_JITTER,
+    REFUSED_PAUSE,
+    REFUSED_TIME,
+    SHORT_SESSION_PAUSE,
+    STABLE_SESSION,
+    Redial,
+)
 
 
 class RedialTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.redial = Redial(0.5, 60.0, patience=6, random=Random(1))
+        self.redial = Redial(0.5, 60.0, initial_attempts=6, random=Random(1))
 
     def test_a_path_that_is_cut_every_five_seconds_is_there_nearly_always(self) -> None:
         up = waited = now = 0.0
@@ -20,10 +27,10 @@ class RedialTests(SynchronousTestCase):
             now += 5.0
             waited += self.redial.ended(now, 5.0, worked=True)
         self.assertGreater(up / (up + waited), 0.95)
-        self.assertLessEqual(waited / 100, SPREAD)
+        self.assertLessEqual(waited / 100, RECONNECT_JITTER)
 
     def test_sessions_that_work_for_a_moment_only_are_waited_for_briefly(self) -> None:
-        delays = [self.redial.ended(float(number), STEADY / 2, worked=True) for number in range(30)]
+        delays = [self.redial.ended(float(number), STABLE_SESSION / 2, worked=True) for number in range(30)]
         self.assertLessEqual(max(delays), SHORT_SESSION_PAUSE)
         self.assertGreaterEqual(min(delays[10:]), SHORT_SESSION_PAUSE / 2)
 
@@ -40,7 +47,7 @@ class RedialTests(SynchronousTestCase):
         self.assertGreaterEqual(min(delays), 0.25)
         later = [self.redial.failed(now, refused=True) for _ in range(10)]
         self.assertGreaterEqual(later[-1], 30.0)
-        self.redial.ended(now, STEADY, worked=True)
+        self.redial.ended(now, STABLE_SESSION, worked=True)
         self.assertLessEqual(self.redial.failed(now, refused=True), 0.5, "the minute begins anew")
 
     def test_servers_that_do_not_answer_are_tried_ever_more_rarely(self) -> None:

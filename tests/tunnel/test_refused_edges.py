@@ -35,7 +35,7 @@ class RefusedEdgeTests(TunnelCase):
         edge = self.make_edge("edge-7", [], other)
         await self.until(lambda: self.lines("edge") and self.lines("cloud"))
         line = self.lines("edge")[0]
-        for part in ("began no session", "unknown ca", str(edge._config.certificate), "CN=edge-7"):
+        for part in ("refused the session", "unknown ca", str(edge._config.certificate), "CN=edge-7"):
             self.assertIn(part, line)
         self.assertIn("127.0.0.1:", self.lines("cloud")[0])
         self.assertIsNone(edge.connected_to)
@@ -44,10 +44,10 @@ class RefusedEdgeTests(TunnelCase):
 
     async def test_a_certificate_of_no_node(self) -> None:
         edge = self.make_edge("system:admin", [])
-        await self.until(lambda: self.lines("edge") and self.lines("cloud"))
+        await self.until(lambda: self.lines("edge") and self.lines("edgeconnection"))
         self.assertRegex(edge.waits_for(), r"^a tunnel session: the cloud at 127\.0\.0\.1:\d+ began none: .")
         self.assertIn("CN=system:admin", self.lines("edge")[0])
-        line = self.lines("cloud")[0]
+        line = self.lines("edgeconnection")[0]
         self.assertIn("subject 'CN=system:admin', issuer 'CN=", line)
         self.assertIn("127.0.0.1:", line)
 

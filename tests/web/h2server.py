@@ -77,8 +77,8 @@ class H2Request:
         kept = [(name.lower(), value) for name, value in headers if name.lower() not in HOP_BY_HOP]
         self._connection.h2.send_headers(self.number, [(b":status", b"%d" % status), *kept])
 
-    def write(self, pieces: list[bytes]) -> None:
-        self._queue.extend(piece for piece in pieces if piece)
+    def write(self, chunks: list[bytes]) -> None:
+        self._queue.extend(piece for piece in chunks if piece)
 
     def flush(self) -> None:
         self._connection.flush()

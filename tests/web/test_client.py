@@ -5,7 +5,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.web.client import UpstreamConnection
+from superedge.web.channels import SwitchedConnection
+from superedge.web.client import H1Connection
 from superedge.web.heads import Headers, ResponseHead
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
@@ -15,7 +16,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 class Receiver:
     def __init__(self) -> None:
         self.heads: list[ResponseHead] = []
-        self.pieces: list[bytes] = []
+        self.chunks: list[bytes] = []
         self.trailers: Headers | None = None
         self.reason = ""
         self.rest: bytes | None = None
@@ -23,16 +24,16 @@ class Receiver:
     def response(self, head: ResponseHead) -> None:
         self.heads.append(head)
 
-    def data(self, pieces: list[bytes]) -> None:
-        self.pieces += pieces
+    def data(self, chunks: list[bytes]) -> None:
+        self.chunks += chunks
 
     def complete(self, trailers: Headers) -> None:
         self.trailers = trailers
 
-    def round_done(self) -> None:
+    def read_complete(self) -> None:
         pass
 
-    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+    def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
         self.rest = rest
 
     def failed(self, reason: str) -> None:
@@ -41,13 +42,13 @@ class Receiver:
     @property
     def result(self) -> tuple[list[int], bytes, bool, str]:
         statuses = [head.status for head in self.heads]
-        return statuses, b"".join(self.pieces), self.trailers is not None, self.reason
+        return statuses, b"".join(self.chunks), self.trailers is not None, self.reason
 
 
 class ConnectionTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.released: list[UpstreamConnection] = []
-        self.connection = UpstreamConnection(self.released.append)
+        self.released: list[H1Connection] = []
+        self.connection = H1Connection(self.released.append)
         self.transport = StringTransport()
         self.connection.makeConnection(self.transport)
 
@@ -140,7 +141,7 @@ class ConnectionTests(SynchronousTestCase):
 
     def test_given_up_on_the_body(self) -> None:
         receiver = self.ask()
-        receiver.data = lambda pieces: self.connection.abandon()  # type: ignore[method-assign]
+        receiver.data = lambda chunks: self.connection.abandon()  # type: ignore[method-assign]
         self.connection.dataReceived(OK)
         self.assertIsNone(receiver.trailers)
         self.assertEqual(self.released, [])

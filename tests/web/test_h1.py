@@ -21,7 +21,7 @@ from superedge.web.responses import ResponseReader
 
 
 def merged(events: Sequence[object]) -> list[object]:
-    """Neighbouring body pieces joined."""
+    """Neighbouring body chunks joined."""
     out: list[object] = []
     for event in events:
         if isinstance(event, bytes) and out and isinstance(out[-1], bytes):
@@ -231,11 +231,11 @@ class RequestTests(SynchronousTestCase):
 
     @settings(max_examples=60)
     @given(st.lists(st.binary(max_size=40), max_size=5), st.integers(1, 30))
-    def test_chunks_written_here_are_read_here(self, pieces: list[bytes], size: int) -> None:
+    def test_chunks_written_here_are_read_here(self, chunks: list[bytes], size: int) -> None:
         head = request_head(b"PUT", b"/z", [(b"Transfer-Encoding", b"chunked")])
-        body = b"".join(b"".join(chunk([piece])) for piece in pieces)
+        body = b"".join(b"".join(chunk([piece])) for piece in chunks)
         found = requests(head + body + last_chunk([(b"T", b"1")]), size)
-        self.assertEqual(b"".join(event for event in found if isinstance(event, bytes)), b"".join(pieces))
+        self.assertEqual(b"".join(event for event in found if isinstance(event, bytes)), b"".join(chunks))
         self.assertEqual(found[-1], End([(b"T", b"1")]))
 
 
@@ -261,7 +261,7 @@ class ResponseTests(SynchronousTestCase):
         reader = ResponseReader()
         reader.expect(True)
         self.assertEqual(reader.feed(data + b"body")[1:], [End([])])
-        self.assertFalse(reader.between)
+        self.assertFalse(reader.idle)
         self.assertRaises(MessageError, reader.feed, data)
 
     def test_how_bodies_end(self) -> None:

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.net.errors import ConnectError
 from superedge.web import h2client, h2frames, h2keepalive, h2session
-from superedge.web.h2client import H2Connection, H2Stream
+from superedge.web.h2client import H2Channel, H2Connection
 from superedge.web.h2stream import STREAM_WINDOW
 from superedge.web.heads import OutgoingRequest
 from tests.producers import Producer
@@ -56,7 +56,7 @@ class H2ConnectionTests(SynchronousTestCase):
             elif not there:
                 return
 
-    def ask(self, method: bytes = b"GET", body: bool = False) -> tuple[H2Stream, Receiver]:
+    def ask(self, method: bytes = b"GET", body: bool = False) -> tuple[H2Channel, Receiver]:
         receiver, stream = Receiver(), self.connection.stream()
         stream.begin(OutgoingRequest(method, b"/", LINES, body, False), receiver)
         return stream, receiver
@@ -69,7 +69,7 @@ class H2ConnectionTests(SynchronousTestCase):
         self.assertEqual((self.connection.room, self.connection.ready.called), (0, False))
         self.exchange()
         self.successResultOf(self.connection.ready)
-        self.assertEqual(self.connection.room, h2session.MOST_STREAMS)
+        self.assertEqual(self.connection.room, h2session.MAX_STREAMS)
         self.assertEqual(self.changes, 1)
 
     def test_lost_before_that(self) -> None:
@@ -93,13 +93,13 @@ class H2ConnectionTests(SynchronousTestCase):
     def test_one_receivers_failure_is_its_own(self) -> None:
         self.exchange()
         (_, bad), (_, good) = self.ask(), self.ask()
-        bad.data = lambda pieces: 1 / 0  # type: ignore[method-assign,assignment]
+        bad.data = lambda chunks: 1 / 0  # type: ignore[method-assign,assignment]
         for number in self.asked():
             self.server.send_headers(number, OK)
             self.server.send_data(number, b"x")
         self.exchange()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(good.pieces, [b"x"])
+        self.assertEqual(good.chunks, [b"x"])
         self.assertEqual([event.stream_id for event in self.seen if type(event) is StreamReset], [1])
 
     def test_a_receiver_that_gives_up_in_the_middle(self) -> None:
@@ -110,7 +110,7 @@ class H2ConnectionTests(SynchronousTestCase):
         self.server.send_headers(1, OK)
         self.server.send_data(1, b"x", end_stream=True)
         self.connection.dataReceived(self.server.data_to_send())
-        self.assertEqual((receiver.pieces, receiver.trailers, receiver.reason), ([], None, ""))
+        self.assertEqual((receiver.chunks, receiver.trailers, receiver.reason), ([], None, ""))
 
     def test_a_body_holds_its_producer_back(self) -> None:
         self.exchange()
@@ -172,11 +172,11 @@ class H2ConnectionTests(SynchronousTestCase):
             while size := min(16_384, self.server.local_flow_control_window(1)):
                 self.server.send_data(1, bytes(size))
                 self.exchange()
-            self.assertGreaterEqual(sum(map(len, receiver.pieces)), STREAM_WINDOW)
+            self.assertGreaterEqual(sum(map(len, receiver.chunks)), STREAM_WINDOW)
             stream.resumeProducing()
             self.exchange()
             stream.pauseProducing()
-        self.assertEqual(sum(map(len, receiver.pieces)), 2 * STREAM_WINDOW)
+        self.assertEqual(sum(map(len, receiver.chunks)), 2 * STREAM_WINDOW)
 
     def test_room_counts_what_is_about_to_be_used(self) -> None:
         self.server.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 2})
@@ -232,4 +232,4 @@ class H2ConnectionTests(SynchronousTestCase):
         self.connection.dataReceived(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         self.assertTrue(self.transport.disconnected)
         self.connection.connectionLost(Failure(ConnectionLost()))
-        self.assertIn("not HTTP/2", receiver.reason)
+        self.assertIn("not valid HTTP/2", receiver.reason)

@@ -20,9 +20,9 @@ from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.web import h2pool
 from superedge.web.channels import UpstreamChannel
-from superedge.web.client import UpstreamConnection
-from superedge.web.h2client import H2Stream
-from superedge.web.h2pool import OFFERED, StreamPool
+from superedge.web.client import H1Connection
+from superedge.web.h2client import H2Channel
+from superedge.web.h2pool import OFFERED, H2Pool
 from superedge.web.heads import OutgoingRequest
 from superedge.web.pool import Pool
 from tests.web.h2server import BothFactory
@@ -58,7 +58,7 @@ class Mumbler(Protocol):
             cast(Any, self.transport).write(self.says)
 
 
-class StreamPoolTests(TestCase):
+class H2PoolTests(TestCase):
     def setUp(self) -> None:
         directory = Path(self.mktemp())
         directory.mkdir()
@@ -92,9 +92,9 @@ class StreamPoolTests(TestCase):
         self.addCleanup(port.stopListening)
         return TCPAddress("127.0.0.1", cast(Any, port.getHost()).port)
 
-    def pool(self, *servers: TCPAddress) -> StreamPool:
+    def pool(self, *servers: TCPAddress) -> H2Pool:
         pool = Pool(reactor, Servers(list(servers), False), self.tls, None, 5.0)
-        shared = pool.shared = StreamPool(reactor, pool, self.tls.offering(*OFFERED))
+        shared = pool.shared = H2Pool(reactor, pool, self.tls.offering(*OFFERED))
 
         async def end() -> None:
             pool.abort()
@@ -107,7 +107,7 @@ class StreamPoolTests(TestCase):
         self.plain = pool
         return shared
 
-    async def channel(self, pool: StreamPool) -> UpstreamChannel:
+    async def channel(self, pool: H2Pool) -> UpstreamChannel:
         idle = pool.take_idle()
         return idle if idle is not None else cast(UpstreamChannel, await pool.connect())
 
@@ -116,12 +116,12 @@ class StreamPoolTests(TestCase):
         channel.begin(OutgoingRequest(b"GET", target, b"Host: cloud\r\n", False, False), answer)
         return answer
 
-    async def ask(self, pool: StreamPool, target: bytes = b"/") -> Answer:
+    async def ask(self, pool: H2Pool, target: bytes = b"/") -> Answer:
         answer = self.begin(await self.channel(pool), target)
         await answer.over
         return answer
 
-    async def hold(self, pool: StreamPool) -> Answer:
+    async def hold(self, pool: H2Pool) -> Answer:
         answer, before = self.begin(await self.channel(pool), b"/hold"), len(self.held)
         while len(self.held) == before:
             await deferLater(reactor, 0.005)
@@ -158,7 +158,7 @@ class StreamPoolTests(TestCase):
             channels = [pool.connect() for _ in range(5)]
             for channel in channels:
                 one = await channel
-                self.assertIsInstance(one, UpstreamConnection)
+                self.assertIsInstance(one, H1Connection)
                 answer = self.begin(one)
                 await answer.over
                 self.assertEqual(answer.result[1], b"ok")
@@ -180,7 +180,7 @@ class StreamPoolTests(TestCase):
         self.factories[0].largest = 0
         pool = self.pool(address)
         channel = await self.channel(pool)
-        self.assertIsInstance(channel, UpstreamConnection)
+        self.assertIsInstance(channel, H1Connection)
         await self.begin(channel).over
 
     async def test_the_next_server(self) -> None:
@@ -246,7 +246,7 @@ class StreamPoolTests(TestCase):
         pool = self.pool(await self.serve())
         await self.ask(pool)
         self.plain.close_idle(reactor.seconds() - 1)
-        self.assertIsInstance(pool.take_idle(), H2Stream)
+        self.assertIsInstance(pool.take_idle(), H2Channel)
         pool = self.pool(await self.serve())
         await self.ask(pool)
         await deferLater(reactor, 0.01)

@@ -79,7 +79,7 @@ def message(first: bytes, lines: list[bytes], body: bytes) -> bytes:
 
 
 def read(reader: RequestReader | ResponseReader, data: bytes, cut: int) -> list[object]:
-    """What a reader makes of data in two pieces; no cut within the head leaves it to the parser."""
+    """What a reader makes of data in two chunks; no cut within the head leaves it to the parser."""
     return merged([*reader.feed(data[:cut]), *reader.feed(data[cut:])])
 
 
@@ -110,7 +110,7 @@ class PlainTests(SynchronousTestCase):
         parsed = read(ResponseReader(), whole, 5)
         self.assertEqual(parsed, [head, *([content] if content else []), End([])])
         self.assertEqual(merged(ResponseReader().feed(whole)), parsed)
-        kept, noted = head.passed_on()
+        kept, noted = head.forwarded()
         headers, said = split_headers(head.headers, HOP_BY_HOP)
         self.assertEqual(kept, header_lines(headers))
         if b"audit-id" in noted:  # that it is there is all that is told
@@ -124,10 +124,10 @@ class PlainTests(SynchronousTestCase):
         assert plain is not None
         raw, head, length = plain
         self.assertEqual((raw + b"ab", length), (answer, 2))
-        self.assertEqual(head.passed_on()[0], b"Content-Length: 2\r\nX: y\r\n")
+        self.assertEqual(head.forwarded()[0], b"Content-Length: 2\r\nX: y\r\n")
         plain = plain_response(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n")
         assert plain is not None
-        self.assertEqual((plain[2], plain[1].passed_on()[0]), (CHUNKED, b"X: y\r\n"))
+        self.assertEqual((plain[2], plain[1].forwarded()[0]), (CHUNKED, b"X: y\r\n"))
 
     def test_values_of_its_own(self) -> None:
         """An answer like one before, but for Date and Audit-Id, is told as it is."""
@@ -139,9 +139,9 @@ class PlainTests(SynchronousTestCase):
         for audit, date in ((b"1", b"Mon"), (b"2-3", b"Tue, 15 Nov"), (b"*", b"*")):
             plain = plain_response(answer(audit, date))
             assert plain is not None
-            passing, noted = plain[1].passed_on()
+            forwarded_head, noted = plain[1].forwarded()
             rest = b"ETag: %%b\r\nDate: %b\r\nContent-Length: 1\r\n" % date
-            self.assertEqual(passing, b"Audit-Id: %b\r\n%b" % (audit, rest))
+            self.assertEqual(forwarded_head, b"Audit-Id: %b\r\n%b" % (audit, rest))
             self.assertIn(b"audit-id", noted)
             self.assertIn((b"Audit-Id", audit), plain[1].headers)
             self.assertIn((b"Connection", b"Keep-Alive"), plain[1].headers)
@@ -168,7 +168,7 @@ class PlainTests(SynchronousTestCase):
         self.assertEqual(len(reader.feed(first)), 1)  # its body comes later
         self.assertEqual(reader.feed(b"i"), [b"i"])
         self.assertEqual(reader.feed(b"j" + first + b"kl")[:2], [b"j", End([])])
-        # In two pieces it is the parser's, and what follows is not.
+        # In two chunks it is the parser's, and what follows is not.
         self.assertEqual(
             merged([*reader.feed(first[:9]), *reader.feed(first[9:] + b"mn")])[1:], [b"mn", End([])]
         )
@@ -224,4 +224,4 @@ class PlainTests(SynchronousTestCase):
         self.assertEqual(answers.feed(answer)[1:], [b"ab", End([])])
         answers.expect(True)
         self.assertEqual(answers.feed(answer)[1:], [End([])])
-        self.assertFalse(answers.between)
+        self.assertFalse(answers.idle)

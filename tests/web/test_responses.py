@@ -122,7 +122,7 @@ class LenientTests(SynchronousTestCase):
             head, end = events
             assert isinstance(head, ResponseHead)
             self.assertEqual(end, End([]))
-            self.assertFalse(reader.between)
+            self.assertFalse(reader.idle)
         head, _ = self.message(b"HTTP/1.1 204 No\r\nContent-Length: 4\r\n\r\n")
         self.assertEqual((head.headers, head.keep_alive), ([], False), "four bytes may still come")
 
@@ -215,12 +215,12 @@ class LenientTests(SynchronousTestCase):
         ):
             reader = ResponseReader()
             self.assertEqual(reader.feed(whole + b"\x00junk")[1:][0], b"ok")
-            self.assertFalse(reader.between)
+            self.assertFalse(reader.idle)
             reader = ResponseReader()
             reader.feed(whole)
-            self.assertTrue(reader.between)
+            self.assertTrue(reader.idle)
             reader.feed(b"HT")
-            self.assertFalse(reader.between)
+            self.assertFalse(reader.idle)
 
     @settings(max_examples=300, deadline=None)
     @given(
@@ -265,9 +265,9 @@ class LenientTests(SynchronousTestCase):
             ends = [place for place, event in enumerate(found or []) if isinstance(event, End)]
             return found[: ends[0] + 1] if found and ends else found
 
-        whole, pieces = outcome(len(data)), outcome(size)
-        if pieces is not None:  # else the bytes behind a whole message were none
-            self.assertEqual(first_message(whole), first_message(pieces))
+        whole, chunks = outcome(len(data)), outcome(size)
+        if chunks is not None:  # else the bytes behind a whole message were none
+            self.assertEqual(first_message(whole), first_message(chunks))
         for event in whole or []:
             if isinstance(event, ResponseHead):
                 names = [name.lower() for name, _ in event.headers]

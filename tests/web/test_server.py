@@ -9,9 +9,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.web.heads import Headers, ResponseHead
+from superedge.web.idle import IdleLimits, idle_client_check
 from superedge.web.responses import ResponseReader
-from superedge.web.server import Request, ServerConnection, ServerFactory
-from superedge.web.silence import Patience, watch_clients
+from superedge.web.server import ServerConnection, ServerFactory
+from superedge.web.serverrequest import Request
 
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -31,12 +32,12 @@ class Transport(StringTransport):
 
 class Receiver:
     def __init__(self) -> None:
-        self.pieces: list[bytes] = []
+        self.chunks: list[bytes] = []
         self.ended = False
         self.lost = False
 
     def body(self, data: bytes) -> None:
-        self.pieces.append(data)
+        self.chunks.append(data)
 
     def body_end(self, trailers: Headers) -> None:
         self.ended = True
@@ -118,7 +119,7 @@ class ServerTests(SynchronousTestCase):
 
     def test_the_last_request_of_a_connection(self) -> None:
         self.receive(GET % 1 + GET % 2)
-        self.requests[0].last()
+        self.requests[0].close_after()
         self.requests[0].respond(200, [])
         self.assertIn(b"Connection: close\r\n", self.sent())
         self.assertTrue(self.transport.disconnecting)
@@ -135,9 +136,9 @@ class ServerTests(SynchronousTestCase):
         self.receive(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel")
         receiver = Receiver()
         self.requests[0].receive(receiver)
-        self.assertEqual((receiver.pieces, receiver.ended), ([b"hel"], False))
+        self.assertEqual((receiver.chunks, receiver.ended), ([b"hel"], False))
         self.receive(b"lo")
-        self.assertEqual((b"".join(receiver.pieces), receiver.ended), (b"hello", True))
+        self.assertEqual((b"".join(receiver.chunks), receiver.ended), (b"hello", True))
 
     def test_answered_before_its_body_came(self) -> None:
         self.receive(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe")
@@ -214,16 +215,16 @@ class ServerTests(SynchronousTestCase):
     def test_connections_that_ask_for_nothing_end(self) -> None:
         self.receive(GET % 1)
         self.requests[0].respond(200, [])
-        self.factory.look(Patience(1, 2))
-        self.factory.look(Patience(1, 2))
+        self.factory.check_idle(IdleLimits(1, 2))
+        self.factory.check_idle(IdleLimits(1, 2))
         self.assertFalse(self.transport.disconnecting)
-        self.factory.look(Patience(1, 2))
+        self.factory.check_idle(IdleLimits(1, 2))
         self.assertTrue(self.transport.disconnecting)
 
     def test_who_connects_and_says_nothing_has_less_time(self) -> None:
-        self.factory.look(Patience(1, 2))
+        self.factory.check_idle(IdleLimits(1, 2))
         self.assertFalse(self.transport.disconnecting)
-        self.factory.look(Patience(1, 2))
+        self.factory.check_idle(IdleLimits(1, 2))
         self.assertTrue(self.transport.disconnecting)
 
     def test_a_head_that_comes_byte_by_byte_has_no_more_time(self) -> None:
@@ -233,28 +234,28 @@ class ServerTests(SynchronousTestCase):
                 self.receive(GET % 1)
                 self.requests[0].respond(200, [])
                 for _ in range(2):
-                    self.factory.look(Patience(1, 2))
+                    self.factory.check_idle(IdleLimits(1, 2))
             for byte in b"GE":
                 self.receive(bytes([byte]))
                 self.assertFalse(self.transport.disconnecting)
-                self.factory.look(Patience(1, 2))
+                self.factory.check_idle(IdleLimits(1, 2))
             self.assertTrue(self.transport.disconnecting)
 
     def test_a_body_that_stands_still_is_silence(self) -> None:
         self.receive(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
         for byte in b"abc":
             self.receive(bytes([byte]))
-            self.factory.look(Patience(1, 2))
-        self.factory.look(Patience(1, 2))
+            self.factory.check_idle(IdleLimits(1, 2))
+        self.factory.check_idle(IdleLimits(1, 2))
         self.assertFalse(self.transport.aborted)
-        self.factory.look(Patience(1, 2))
+        self.factory.check_idle(IdleLimits(1, 2))
         self.assertTrue(self.transport.aborted)
 
     def test_a_body_that_is_not_read_may_stand_still(self) -> None:
         self.receive(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
         self.requests[0].pauseProducing()
         for _ in range(10):
-            self.factory.look(Patience(1, 2))
+            self.factory.check_idle(IdleLimits(1, 2))
         self.assertFalse(self.transport.aborted)
 
     def test_an_answer_that_is_not_taken_is_silence(self) -> None:
@@ -262,37 +263,37 @@ class ServerTests(SynchronousTestCase):
         self.transport.unsent = lambda: next(unsent)
         self.receive(GET % 1)
         for _ in range(6):
-            self.factory.look(Patience(1, 2))
+            self.factory.check_idle(IdleLimits(1, 2))
             self.assertFalse(self.transport.aborted)
-        self.factory.look(Patience(1, 2))
+        self.factory.check_idle(IdleLimits(1, 2))
         self.assertTrue(self.transport.aborted)
 
     def test_a_request_under_way_may_take_its_time(self) -> None:
         self.receive(GET % 1)
         for _ in range(10):
-            self.factory.look(Patience(1, 2))
+            self.factory.check_idle(IdleLimits(1, 2))
         self.assertFalse(self.transport.disconnecting)
         self.requests[0].respond(200, [])
         for _ in range(2):
-            self.factory.look(Patience(1, 2))
+            self.factory.check_idle(IdleLimits(1, 2))
         self.assertTrue(self.transport.disconnecting)
 
     def test_a_request_that_is_answered_and_does_not_end_is_silent(self) -> None:
         self.receive(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
         self.requests[0].respond(405, [])
-        self.factory.look(Patience(1, 2))
+        self.factory.check_idle(IdleLimits(1, 2))
         self.receive(b"def")
         for _ in range(2):
-            self.factory.look(Patience(1, 2))
+            self.factory.check_idle(IdleLimits(1, 2))
             self.assertFalse(self.transport.disconnecting)
-        self.factory.look(Patience(1, 2))
+        self.factory.check_idle(IdleLimits(1, 2))
         self.assertTrue(self.transport.disconnecting)
 
     def test_how_long_that_is(self) -> None:
         for idle, head in ((180.0, 25.0), (75.0, 25.0), (600.0, 25.0), (10.0, 12.0)):
             self.setUp()
             clock = Clock()
-            watch = watch_clients(clock, self.factory, idle)
+            watch = idle_client_check(clock, self.factory, idle)
             watch.start()
             clock.pump([0.5] * int(2 * head - 1))
             self.assertFalse(self.transport.disconnecting, idle)
@@ -300,7 +301,7 @@ class ServerTests(SynchronousTestCase):
             self.assertTrue(self.transport.disconnecting, idle)
             self.setUp()
             watch.stop()
-            watch = watch_clients(clock, self.factory, idle)
+            watch = idle_client_check(clock, self.factory, idle)
             watch.start()
             self.receive(GET % 1)
             self.requests[-1].respond(200, [])

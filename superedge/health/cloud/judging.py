@@ -125,7 +125,7 @@ class Judging(MultiService):
         self.judge.start()
         self._streams.startService()
         self._kept.begin()
-        backoff = Backoff(initial=10.0, maximum=60.0, patience=3)
+        backoff = Backoff(initial=10.0, maximum=60.0, initial_attempts=3)
         while True:
             await self._prove()
             if not self.fault:

@@ -27,7 +27,7 @@ from superedge.health.votes.signing import NodeOf
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.net.sockets import address_text
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
@@ -86,7 +86,7 @@ class PeerLinks(Service):
         """Listen. Raises ConnectError when the address cannot be had."""
         super().startService()
         endpoint = ServerEndpoint(self._reactor, self._listen, self._server_tls, _refused)
-        self._listening = endpoint.listen_now(cast(Any, MakingFactory(self._incoming)))
+        self._listening = endpoint.listen_now(cast(Any, CallableFactory(self._incoming)))
         _log.info("health waits for other nodes on {address}", address=address_text(self.address))
 
     def stopService(self) -> None:
@@ -131,7 +131,7 @@ class PeerLinks(Service):
             member.name,
             CONNECT_TIMEOUT,
         )
-        attempt = endpoint.connect(cast(Any, MakingFactory(lambda: talk)))
+        attempt = endpoint.connect(cast(Any, CallableFactory(lambda: talk)))
         self._dials.add(attempt)
 
         def ended(result: Any) -> None:

@@ -1,4 +1,4 @@
-"""Who may read: callers and their credentials, tokens, the issuer's keys, reviews, sealed secrets.
+"""Who may read: callers and their credentials, tokens, the issuer's keys, reviews, sealed tokens.
 
-`frontend.py` asks it who calls, and while the cloud is away whether the caller is believed.
+`frontend.py` uses it to decide whether a caller is accepted while the cloud is away.
 """

@@ -1,4 +1,4 @@
-"""Requests that are written like a change and only ask: TokenRequest and reviews. Their bodies decide."""
+"""Auth requests: TokenRequest and reviews. They are POSTs whose answer depends on the body. Pure."""
 
 from __future__ import annotations
 
@@ -9,83 +9,85 @@ from twisted.logger import Logger
 from superedge.kube.errors import DecodeError
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.access.reviews import Reviews, is_review
-from superedge.liteapiserver.access.tokens import TokenVault, is_token_request
+from superedge.liteapiserver.access.tokens import TokenCache, is_token_request
 from superedge.liteapiserver.cache.answers import Answer
 from superedge.web.bounded import BoundedBody
 
 MAX_BODY = 256 * 1024
-"""Bytes of the longest question, and of the longest answer, that are kept."""
+"""Bytes of the longest request body and of the longest response that are kept."""
 
 _log = Logger()
 
 
-def is_question(request: RequestInfo) -> bool:
-    """Whether the answer to the same body may be given again."""
+def is_auth_request(request: RequestInfo) -> bool:
+    """Whether the response to a request may be used again for the same body."""
     return is_token_request(request) or is_review(request)
 
 
-class Questions:
-    """What the cloud answered, for when it is away."""
+class AuthRequests:
+    """Keeps the cloud's responses, and answers from them while the cloud is away."""
 
-    def __init__(self, tokens: TokenVault, reviews: Reviews, made: Callable[[str], None]) -> None:
-        """``made`` hears of each token that the cloud made."""
+    def __init__(self, tokens: TokenCache, reviews: Reviews, issued: Callable[[str], None]) -> None:
+        """``issued`` is called with each token that the cloud issued."""
         self._tokens = tokens
         self._reviews = reviews
-        self._made = made
+        self._issued = issued
 
     def record(
-        self, identity: str, request: RequestInfo, question: bytes, content_type: str, body: bytes
+        self, identity: str, request: RequestInfo, request_body: bytes, content_type: str, body: bytes
     ) -> None:
-        """Keep an answer (201). Raises DecodeError."""
+        """Keep a response with status 201. Raises DecodeError."""
         if is_token_request(request):
-            self._made(self._tokens.record(identity, request, question, content_type, body))
+            self._issued(self._tokens.record(identity, request, request_body, content_type, body))
         else:
-            self._reviews.record(identity, request, question, content_type, body)
+            self._reviews.record(identity, request, request_body, content_type, body)
 
-    def answer(self, identity: str, request: RequestInfo, question: bytes) -> Answer:
-        """201 as the cloud answered, else 503."""
+    def answer(self, identity: str, request: RequestInfo, request_body: bytes) -> Answer:
+        """The 201 that the cloud sent, else 503."""
         if is_token_request(request):
-            return self._tokens.answer(identity, request, question)
-        return self._reviews.answer(identity, request, question)
+            return self._tokens.answer(identity, request, request_body)
+        return self._reviews.answer(identity, request, request_body)
 
 
-class QuestionRecorder:
-    """Follows a question on its way: its body, and the answer to it."""
+class AuthRequestRecorder:
+    """Collects the body of an auth request and the response to it."""
 
-    def __init__(self, questions: Questions, identity: str, request: RequestInfo) -> None:
-        self._questions = questions
+    def __init__(self, auth_requests: AuthRequests, identity: str, request: RequestInfo) -> None:
+        self._auth_requests = auth_requests
         self._identity = identity
         self._request = request
         self._answer: BoundedBody | None = None
         self._content_type = ""
-        self.question = BoundedBody(MAX_BODY)
-        """The question's body so far."""
+        self.body = BoundedBody(MAX_BODY)
+        """The request's body so far."""
         self.whole = False
-        """Whether that is all of it."""
+        """Whether the request's body is complete."""
 
     def answered(self, status: int, content_type: bytes) -> None:
-        """The answer's head."""
+        """Take the response's head."""
         if status == 201:
             self._answer = BoundedBody(MAX_BODY)
             self._content_type = content_type.decode("latin-1")
 
-    def data(self, pieces: list[bytes]) -> None:
-        """Some of the answer's body."""
+    def data(self, chunks: list[bytes]) -> None:
+        """Take some of the response's body."""
         if self._answer is not None:
-            for piece in pieces:
-                self._answer.add(piece)
+            for chunk in chunks:
+                self._answer.add(chunk)
 
     def complete(self) -> None:
-        """The answer is whole: keep it."""
+        """The response is complete: keep it."""
         answer = self._answer.value if self._answer is not None else None
-        question = self.question.value
-        if answer is None or question is None or not self.whole:
+        request_body = self.body.value
+        if answer is None or request_body is None or not self.whole:
             return
         try:
-            self._questions.record(self._identity, self._request, question, self._content_type, answer)
+            self._auth_requests.record(
+                self._identity, self._request, request_body, self._content_type, answer
+            )
         except DecodeError as problem:
             _log.warn(
-                "an answer to {path} is not kept for later: {problem}",
+                "the response to {path} is not kept: {problem}",
                 path=self._request.path,
                 problem=problem,
             )

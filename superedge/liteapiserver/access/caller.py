@@ -1,4 +1,4 @@
-"""Who asks, and as whom."""
+"""The caller of a request: its identity in the cache and its connection pool."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from superedge.web.pool import Pool
 _IMPERSONATE = b"impersonate-"
 
 
-def acting_as(lines: bytes) -> str:
-    """What the name of a client begins with that asks as somebody else; empty for one that does not.
+def impersonation(lines: bytes) -> str:
+    """The prefix of an impersonating client's identity; empty for a client that does not impersonate.
 
-    ``lines`` are the headers that it is forwarded with. Whoever it asks as, with which groups and extra
-    fields, sees other things, and has a cache of its own. Source: Kubernetes, "User impersonation".
+    ``lines`` are the forwarded headers. The impersonated user, groups and extra fields decide what the client
+    sees, so each combination has a cache of its own. Source: Kubernetes, "User impersonation".
     """
     if _IMPERSONATE not in lines.lower():
         return ""
@@ -29,15 +29,15 @@ def acting_as(lines: bytes) -> str:
 
 
 def certificate_identity(common_name: str) -> str:
-    """The name in the cache of the clients whose certificates have a common name."""
+    """The identity in the cache of clients whose certificates have a common name."""
     return f"cert:{common_name}"
 
 
 class Caller:
-    """The pool that speaks for a client, and the client's name in the cache, see `acting_as`.
+    """The pool that forwards a client's requests, and its identity in the cache.
 
-    ``token`` is set when it is what names the client, and not a certificate. ``is_known`` is false for a
-    client that cannot be told from others by what it presents: nothing is remembered for it.
+    ``token`` is the bearer token of a client that is identified by it, else empty. ``is_known`` is false for
+    a client whose credentials do not identify it: nothing is cached for it.
     """
 
     __slots__ = ("identity", "is_known", "pool", "token")
@@ -50,5 +50,5 @@ class Caller:
 
     @property
     def authorization(self) -> bytes:
-        """The Authorization header that presents the token; empty without one."""
+        """The Authorization header with the token; empty without a token."""
         return b"Bearer " + self.token.encode() if self.token else b""

@@ -1,7 +1,7 @@
-"""Bearer tokens: whom they name, and whether they are believed while the cloud is away. Pure.
+"""Bearer tokens: the identity that they name, and whether they are accepted while the cloud is away. Pure.
 
-It is believed what the cloud said when it was asked whose the token is, and what the issuer's keys signed. A
-token is never stored, only its hash.
+A token is accepted if the cloud's review of it was positive, or if the issuer's keys signed it. Only the hash
+of a token is stored.
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import JSON_FAULTS, DecodeError
-from superedge.kube.memo import memo
-from superedge.liteapiserver.access.expiring import BOOT, NEVER, Expiring
+from superedge.kube.memo import MAX_CACHED
+from superedge.liteapiserver.access.expiring import NEVER, UNIX_EPOCH, ExpiringTable
 from superedge.liteapiserver.access.jwt import SUBJECT, Claims, TokenError
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.records import Commit
 
 ANONYMOUS = "anonymous"
 UNATTRIBUTED = "unattributed"
-"""Who presents credentials that are not one bearer token."""
-_NOBODY = frozenset({"", "system:anonymous"})
-_MAX_HELD = 1000
-MAX_JUDGED = 10_000
-"""Tokens of which is remembered what the cloud said. Some never expire, and an API server lets a kubelet's
-tokens live for a year, though new ones are made every hour."""
-_LONGEST_NAME = 600
-"""Characters of the longest name that claims give."""
+"""The identity of callers whose credentials are not a single bearer token."""
+_ANONYMOUS_USERS = frozenset({"", "system:anonymous"})
+_MAX_CACHED = 1000
+MAX_VERDICTS = 10_000
+"""Tokens whose verdict is kept. A limit is needed: some tokens never expire, and those of a kubelet live for
+up to a year although it gets new ones every hour.
+"""
+_MAX_NAME = 600
+"""Characters of the longest name made of claims."""
 _CLAIMED = "token:"
-"""How a name begins that is made of claims."""
+"""The prefix of a name made of claims."""
 _IN_SUBJECT = "/:.,+ "
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
@@ -50,8 +51,8 @@ class _Claims(msgspec.Struct):
     exp: float | None = None
 
 
-class _Judged(msgspec.Struct, omit_defaults=True):
-    """What the cloud said of a token; ``owner`` is whom the token names."""
+class _Verdict(msgspec.Struct, omit_defaults=True):
+    """The cloud's verdict on a token; ``owner`` is the token's identity."""
 
     owner: str
     expires: float | None
@@ -59,12 +60,12 @@ class _Judged(msgspec.Struct, omit_defaults=True):
 
 
 _claims = msgspec.json.Decoder(_Claims)
-# Nothing around it: what a client writes beside its token must not be read in its place.
+# The whole text must match, so that nothing beside a token is read instead of it.
 _JWT = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]+", re.ASCII).fullmatch
 
 
 def read_claims(token: str) -> _Claims | None:
-    """The claims of a JWT, not verified; None for any other token (RFC 7519)."""
+    """The unverified claims of a JWT (RFC 7519); None for any other token."""
     found = _JWT(token)
     if found is None:
         return None
@@ -76,13 +77,8 @@ def read_claims(token: str) -> _Claims | None:
     return claims if claims.sub else None
 
 
-@memo(256)
-def _digest(token: str) -> str:
-    return sha256(token.encode()).hexdigest()
-
-
-class Identified(NamedTuple):
-    """Of a token: a name for the cache, its hash, its subject and Unix time of expiry if it has them."""
+class TokenIdentity(NamedTuple):
+    """A token's identity in the cache, its hash, and its subject and expiry (Unix time) if it has them."""
 
     name: str
     digest: str
@@ -90,128 +86,127 @@ class Identified(NamedTuple):
     expires: float | None
 
 
-class Judge(Protocol):
-    """Who signs tokens, as `superedge.liteapiserver.access.issuer.Issuer` knows it."""
+class TokenIssuer(Protocol):
+    """The token issuer; implemented by `superedge.liteapiserver.access.issuer.Issuer`."""
 
     @property
     def name(self) -> str:
         """The issuer, empty while its keys are not known."""
 
     def verify(self, token: str) -> Claims:
-        """The claims of a token that is to be believed. Raises TokenError."""
+        """The claims of a valid token. Raises TokenError."""
 
-    def disowns(self, issuer: str, token: str) -> bool:
-        """Whether a token says that it is of this issuer and is not."""
+    def is_forged(self, issuer: str, token: str) -> bool:
+        """Whether a token claims this issuer without its signature."""
 
 
 class Credentials:
-    """Which tokens are believed without the cloud."""
+    """Decides which tokens are accepted without the cloud."""
 
-    def __init__(self, commit: Commit, clock: Callable[[], float], issuer: Judge | None = None) -> None:
-        """Without ``issuer`` only what the cloud accepted is believed. ``clock`` gives Unix time."""
+    def __init__(self, commit: Commit, clock: Callable[[], float], issuer: TokenIssuer | None = None) -> None:
+        """Without ``issuer`` only tokens that the cloud accepted are accepted. ``clock`` gives Unix time."""
         self._commit = commit
         self._clock = clock
         self._issuer = issuer
-        self._judged: Expiring[str, _Judged] = Expiring(MAX_JUDGED, self._forget)
-        # Until when, by hash, a signature was found good.
+        self._verdicts: ExpiringTable[str, _Verdict] = ExpiringTable(MAX_VERDICTS, self._forget)
+        # Expiry of tokens whose signature was verified, by hash.
         self._verified: dict[str, float] = {}
-        self._identified: dict[str, Identified] = {}
+        self._identified: dict[str, TokenIdentity] = {}
 
-    def identify(self, token: str) -> Identified:
-        """Whom it names. That opens nothing: the cloud has to accept it, or its signature to be right.
+    def identify(self, token: str) -> TokenIdentity:
+        """The identity that a token names. It grants nothing until the token is accepted.
 
-        All tokens of one subject of one issuer have one name. A token that claims to be of the cluster's
-        issuer and is not signed by it has a name of its own, whoever else may accept it.
+        All tokens of a subject of an issuer have one identity. A token that claims the cluster's issuer
+        without its signature has an identity of its own.
         """
-        digest = _digest(token)
-        found = self._identified.get(digest)
+        found = self._identified.get(token)
         if found is None:
-            found = self._identify(token, digest)
-            if len(self._identified) >= _MAX_HELD:
-                del self._identified[next(iter(self._identified))]
-            self._identified[digest] = found
+            found = self._identify(token, sha256(token.encode()).hexdigest())
+            if len(token) <= MAX_CACHED:
+                if len(self._identified) >= _MAX_CACHED:
+                    del self._identified[next(iter(self._identified))]
+                self._identified[token] = found
         return found
 
-    def _identify(self, token: str, digest: str) -> Identified:
+    def _identify(self, token: str, digest: str) -> TokenIdentity:
         claims = read_claims(token)
-        if claims is None or len(claims.sub) + len(claims.iss) > _LONGEST_NAME:
-            return Identified(f"credential:{digest}", digest, "", claims.exp if claims else None)
-        if self._issuer is not None and self._issuer.disowns(claims.iss, token):
-            return Identified(f"credential:{digest}", digest, claims.sub, claims.exp)
+        if claims is None or len(claims.sub) + len(claims.iss) > _MAX_NAME:
+            return TokenIdentity(f"credential:{digest}", digest, "", claims.exp if claims else None)
+        if self._issuer is not None and self._issuer.is_forged(claims.iss, token):
+            return TokenIdentity(f"credential:{digest}", digest, claims.sub, claims.exp)
         subject = quote(claims.sub, safe=_IN_SUBJECT)
-        return Identified(f"{_CLAIMED}{subject}@{claims.iss}", digest, claims.sub, claims.exp)
+        return TokenIdentity(f"{_CLAIMED}{subject}@{claims.iss}", digest, claims.sub, claims.exp)
 
-    def restore(self, entries: Iterable[Entry]) -> None:
-        """Take back what a store held."""
+    def load(self, entries: Iterable[Entry]) -> None:
+        """Load what a store holds."""
         for entry in entries:
             if entry.kind == records.BEARER:
                 try:
-                    header, _ = records.unpack(_Judged, entry.value)
+                    header, _ = records.unpack(_Verdict, entry.value)
                 except DecodeError:
                     self._commit(entry.kind, entry.key, None)
                     continue
-                self._hold(entry.key[0], header, BOOT)
+                self._hold(entry.key[0], header, UNIX_EPOCH)
 
     def save(self) -> None:
-        """Write down everything once more, for a store that lost it."""
-        for digest, judged in self._judged.items():
-            self._commit(records.BEARER, (digest,), records.pack(judged))
+        """Commit everything again, for a store that lost it."""
+        for digest, verdict in self._verdicts.items():
+            self._commit(records.BEARER, (digest,), records.pack(verdict))
 
-    def is_judged(self, token: str) -> bool:
-        """Whether the cloud said that the token is good, and has not refused it since."""
+    def is_accepted(self, token: str) -> bool:
+        """Whether the cloud's latest verdict accepts the token."""
         digest = self.identify(token).digest
-        known = self._judged.get(digest)
+        known = self._verdicts.get(digest)
         if known is None or known.refused:
             return False
-        self._judged.use(digest)
+        self._verdicts.touch(digest)
         return True
 
-    def accepted(self, token: str, username: str) -> bool:
-        """The cloud says whose token it is; whether that makes it believed.
+    def accept(self, token: str, username: str) -> bool:
+        """Take the cloud's review of a token, which names its user; whether it is accepted now.
 
-        An anonymous user means that the cloud saw no token in what it was sent. The name of a service
-        account's token is made of its claims, which have to be those that the cloud read.
+        An anonymous user means that the cloud did not read a token. The identity of a service account's token
+        is made of its claims, so the user must be the claimed subject.
         """
         found = self.identify(token)
         claimed = found.name.startswith(_CLAIMED) and found.subject.startswith(SUBJECT)
-        if username in _NOBODY or (claimed and found.subject != username):
+        if username in _ANONYMOUS_USERS or (claimed and found.subject != username):
             return False
-        self._judge(found, refused=False)
+        self._record(found, refused=False)
         return True
 
-    def _judge(self, found: Identified, refused: bool) -> None:
-        judged = _Judged(found.name, found.expires, refused)
-        self._hold(found.digest, judged, self._clock())
-        self._commit(records.BEARER, (found.digest,), records.pack(judged))
+    def _record(self, found: TokenIdentity, refused: bool) -> None:
+        verdict = _Verdict(found.name, found.expires, refused)
+        self._hold(found.digest, verdict, self._clock())
+        self._commit(records.BEARER, (found.digest,), records.pack(verdict))
 
-    def _hold(self, digest: str, judged: _Judged, now: float) -> None:
-        # Refused ones have a share together: who makes them up pushes out no other.
-        owner = "" if judged.refused else judged.owner
-        self._judged.put(owner, digest, judged, NEVER if judged.expires is None else judged.expires, now)
+    def _hold(self, digest: str, verdict: _Verdict, now: float) -> None:
+        # Refused tokens share one owner, so that made-up tokens evict no others.
+        owner = "" if verdict.refused else verdict.owner
+        self._verdicts.put(owner, digest, verdict, NEVER if verdict.expires is None else verdict.expires, now)
 
     def _forget(self, digest: str) -> None:
         self._commit(records.BEARER, (digest,), None)
 
-    def refused(self, token: str) -> bool:
-        """The cloud answered 401; whether that tells something new.
+    def reject(self, token: str) -> bool:
+        """Take a 401 of the cloud; whether the verdict is new.
 
-        It is remembered of a token that would be believed, now or once the issuer's keys are known. Others
-        are nothing.
+        It is kept only for a token that would be accepted, now or once the issuer's keys are known.
         """
         found = self.identify(token)
-        known = self._judged.get(found.digest)
+        known = self._verdicts.get(found.digest)
         if known is not None and known.refused:
             return False
         unknown_issuer = self._issuer is not None and not self._issuer.name and bool(found.subject)
         if known is None and not unknown_issuer and not self._is_signed(token, found.digest):
             return False
-        self._judge(found, refused=True)
+        self._record(found, refused=True)
         return True
 
-    def objection(self, token: str) -> str:
-        """Why a token is not believed without the cloud; empty for one that is."""
+    def rejection(self, token: str) -> str:
+        """Why a token is not accepted without the cloud; empty for an accepted one."""
         found = self.identify(token)
-        known = self._judged.get(found.digest)
+        known = self._verdicts.get(found.digest)
         if known is not None and known.refused:
             return "it refused this token before"
         if found.expires is not None and found.expires <= self._clock():
@@ -229,14 +224,14 @@ class Credentials:
             try:
                 until = self._issuer.verify(token).exp
             except TokenError as problem:
-                _log.debug("a token is not believed: {problem}", problem=problem)
+                _log.debug("a token is not accepted: {problem}", problem=problem)
                 return False
-            if len(self._verified) >= _MAX_HELD:
+            if len(self._verified) >= _MAX_CACHED:
                 del self._verified[next(iter(self._verified))]
             self._verified[digest] = until
         return until > self._clock()
 
     def keys_changed(self) -> None:
-        """The issuer has other keys: signatures are looked at anew."""
+        """The issuer's keys changed: signatures are verified again."""
         self._verified.clear()
         self._identified.clear()

@@ -1,4 +1,4 @@
-"""A table of limited size whose entries end at a time and belong to owners. Pure."""
+"""A table of limited size whose entries expire and belong to owners. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 NEVER = float("inf")
-BOOT = 0.0
-"""A time at which nothing has expired: after a reboot the clock may be wrong for a while."""
+UNIX_EPOCH = 0.0
+"""A time at which nothing has expired, for loading: after a boot the clock may be wrong."""
 
 
 class _Entry(Generic[V]):
@@ -23,19 +23,19 @@ class _Entry(Generic[V]):
         self.size = size
 
 
-class Expiring(Generic[K, V]):
-    """Beyond ``limit`` the owner that holds most loses what it put or used least lately.
+class ExpiringTable(Generic[K, V]):
+    """Over ``limit``, the largest owner loses its least recently used entry.
 
-    So nobody pushes out what others hold before it has lost all that it holds beyond their share.
+    Therefore no owner can evict the entries of owners that hold less.
     """
 
-    def __init__(self, limit: int, gone: Callable[[K], None]) -> None:
-        """``limit`` bounds the sum of all sizes; ``gone`` is told what went by itself."""
+    def __init__(self, limit: int, on_evicted: Callable[[K], None]) -> None:
+        """``limit`` bounds the sum of all sizes; ``on_evicted`` gets the key of each evicted entry."""
         self._limit = limit
-        self._gone = gone
+        self._on_evicted = on_evicted
         self._entries: dict[K, _Entry[V]] = {}
         self._owned: dict[str, dict[K, None]] = {}
-        """The keys of each owner, the one used least lately first."""
+        """The keys of each owner, the least recently used first."""
         self._sizes: dict[str, int] = {}
         self._size = 0
         # No entry ends before this.
@@ -45,20 +45,20 @@ class Expiring(Generic[K, V]):
         return len(self._entries)
 
     def get(self, key: K) -> V | None:
-        """The entry, expired or not."""
+        """The value, expired or not."""
         found = self._entries.get(key)
         return None if found is None else found.value
 
     def items(self) -> Iterator[tuple[K, V]]:
-        """All of them."""
+        """Every key and value."""
         for key, entry in self._entries.items():
             yield key, entry.value
 
     def put(self, owner: str, key: K, value: V, end: float, now: float, size: int = 1) -> None:
-        """Add or replace an entry that counts until ``end``; make room by what has expired, or is old."""
+        """Add or replace an entry that expires at ``end``; evict expired ones, and others over the limit."""
         if self._earliest <= now:
             for expired in [each for each, entry in self._entries.items() if entry.end <= now]:
-                self._drop(expired)
+                self._evict(expired)
             self._earliest = min((entry.end for entry in self._entries.values()), default=NEVER)
         if key in self._entries:
             self.remove(key)
@@ -69,15 +69,15 @@ class Expiring(Generic[K, V]):
         self._earliest = min(self._earliest, end)
         while self._size > self._limit:
             largest = max(self._sizes, key=lambda each: (self._sizes[each], each == owner))
-            self._drop(next(iter(self._owned[largest])))
+            self._evict(next(iter(self._owned[largest])))
 
-    def use(self, key: K) -> None:
-        """The entry is the last of its owner's to give way."""
+    def touch(self, key: K) -> None:
+        """Mark an entry as the most recently used of its owner."""
         owned = self._owned[self._entries[key].owner]
         owned[key] = owned.pop(key)
 
     def remove(self, key: K) -> None:
-        """Take an entry out; nobody is told."""
+        """Remove an entry without calling ``on_evicted``."""
         entry = self._entries.pop(key)
         owned = self._owned[entry.owner]
         del owned[key]
@@ -86,6 +86,6 @@ class Expiring(Generic[K, V]):
         if not owned:
             del self._owned[entry.owner], self._sizes[entry.owner]
 
-    def _drop(self, key: K) -> None:
+    def _evict(self, key: K) -> None:
         self.remove(key)
-        self._gone(key)
+        self._on_evicted(key)

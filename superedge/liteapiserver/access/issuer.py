@@ -1,4 +1,4 @@
-"""The issuer of the cluster's service account tokens: its name and public keys, kept for outages. Pure.
+"""The issuer of the cluster's service account tokens: its name and public keys. Pure.
 
 Source: Kubernetes "Service Account Issuer Discovery".
 """
@@ -35,9 +35,9 @@ class _Issuer(msgspec.Struct):
 
 
 class Issuer:
-    """Believes tokens that its keys signed, until they expire.
+    """Verifies tokens by its keys.
 
-    What the cloud alone knows is not looked at: a token of a pod that is gone counts until its end.
+    Only the cloud knows whether a token's pod still exists; here a token is valid until it expires.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class Issuer:
         clock: Callable[[], float],
         changed: Callable[[], None],
     ) -> None:
-        """``audiences`` are those of the API server, its issuer's name when there are none.
+        """``audiences`` are those of the API server; when empty, the issuer's name.
 
-        ``clock`` gives Unix time; ``changed`` is called when other keys count from now on.
+        ``clock`` gives Unix time; ``changed`` is called when the keys have changed.
         """
         self._audiences = list(audiences)
         self._commit = commit
@@ -62,8 +62,8 @@ class Issuer:
         """The issuer, empty while it is not known."""
         return self._known.issuer
 
-    def restore(self, entries: Iterable[Entry]) -> None:
-        """Take back what a store held."""
+    def load(self, entries: Iterable[Entry]) -> None:
+        """Load what a store holds."""
         for entry in entries:
             if entry.kind == records.ISSUER:
                 try:
@@ -73,12 +73,12 @@ class Issuer:
         metrics.ISSUER_KNOWN.set(bool(self.name))
 
     def save(self) -> None:
-        """Write down what is known once more, for a store that lost it."""
+        """Commit everything again, for a store that lost it."""
         if self.name:
             self._commit(records.ISSUER, _KEY, records.pack(self._known))
 
     def update(self, configuration: bytes, keys: bytes) -> None:
-        """Take what the API server says of its issuer, both in JSON. Raises DecodeError."""
+        """Take the API server's issuer configuration and keys, both in JSON. Raises DecodeError."""
         try:
             issuer = msgspec.json.decode(configuration, type=_Configuration).issuer
             known = _Issuer(issuer, msgspec.json.decode(keys, type=_KeySet).keys)
@@ -93,14 +93,14 @@ class Issuer:
             self._changed()
 
     def verify(self, token: str) -> Claims:
-        """The claims of a token that is to be believed. Raises TokenError."""
+        """The claims of a valid token. Raises TokenError."""
         if not self.name:
             raise TokenError("the issuer's keys are not known")
         audiences = self._audiences or [self.name]
         return verify(token, self._known.keys, self.name, audiences, self._clock())
 
-    def disowns(self, issuer: str, token: str) -> bool:
-        """Whether a token says that it is of this issuer, and none of the issuer's keys signed it."""
+    def is_forged(self, issuer: str, token: str) -> bool:
+        """Whether a token claims this issuer and none of the issuer's keys signed it."""
         if not self.name or issuer != self.name:
             return False
         try:

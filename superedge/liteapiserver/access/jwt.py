@@ -1,7 +1,7 @@
 """Service account tokens verified by signature. Pure: time is an argument.
 
-Sources: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7518 sections 3.3, 3.4 and 6, RFC 8725 (which algorithm is used
-is the key's to say, not the token's); Kubernetes "Service Account Issuer Discovery".
+Sources: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7518 sections 3.3, 3.4 and 6, RFC 8725 (the key decides
+the algorithm, not the token); Kubernetes "Service Account Issuer Discovery".
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 LEEWAY = 30.0
-"""Seconds that the issuer's clock may be ahead."""
+"""Seconds that the issuer's clock may be ahead of this one."""
 SUBJECT = "system:serviceaccount:"
-"""How the name of a service account's user begins."""
+"""The prefix of a service account's user name."""
 _MIN_RSA_BITS = 2048
 # The curve's name and the bytes of each half of a signature.
 _CURVES = {"ES256": ("P-256", 32), "ES384": ("P-384", 48), "ES512": ("P-521", 66)}
@@ -31,7 +31,7 @@ _RSA = frozenset({"RS256", "RS384", "RS512"})
 
 
 class TokenError(SuperEdgeError):
-    """A token that is not to be believed; the text says why and does not quote it."""
+    """A token that is not valid; the text says why without quoting it."""
 
 
 class Key(msgspec.Struct, omit_defaults=True):
@@ -55,7 +55,7 @@ class _Header(msgspec.Struct):
 
 
 class Claims(msgspec.Struct):
-    """Who the token is of, and for whom and how long it counts; times are Unix seconds."""
+    """Issuer, subject, expiry, audiences and start of validity; times are Unix seconds."""
 
     iss: str
     sub: str
@@ -76,14 +76,14 @@ def _decode(text: str) -> bytes:
 
 
 def verify(token: str, keys: Sequence[Key], issuer: str, audiences: Collection[str], now: float) -> Claims:
-    """The claims of a token that is to be believed now. Raises TokenError."""
+    """The claims of a token that is valid at ``now``, Unix time. Raises TokenError."""
     claims = read_signed(token, keys)
     _check_claims(claims, issuer, audiences, now)
     return claims
 
 
 def read_signed(token: str, keys: Sequence[Key]) -> Claims:
-    """The claims of a token that one of ``keys`` signed, whatever they say. Raises TokenError."""
+    """The claims of a token that one of ``keys`` signed, without checking them. Raises TokenError."""
     parts = token.split(".")
     if len(parts) != 3:
         raise TokenError("it is no signed JWT")
@@ -103,11 +103,11 @@ def _check_claims(claims: Claims, issuer: str, audiences: Collection[str], now: 
     if claims.iss != issuer:
         raise TokenError("it is of another issuer")
     if not set(audience) & set(audiences):
-        raise TokenError("it is meant for somebody else")
+        raise TokenError("it is meant for another audience")
     if claims.exp <= now:
         raise TokenError("it has expired")
     if claims.nbf > now + LEEWAY:
-        raise TokenError("it does not count yet")
+        raise TokenError("it is not valid yet")
     if not claims.sub.startswith(SUBJECT):
         raise TokenError("it is not a service account's")
 

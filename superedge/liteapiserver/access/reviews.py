@@ -1,6 +1,6 @@
-"""SubjectAccessReview, TokenReview and their kin while the cloud is away: what it said a moment ago.
+"""Answers SubjectAccessReview, TokenReview and similar requests from recent responses of the cloud.
 
-The kubelet asks them before it serves ``logs`` or ``exec``. Sources: Kubernetes authorization.k8s.io/v1 and
+The kubelet sends them before it serves ``logs`` or ``exec``. Sources: Kubernetes authorization.k8s.io/v1 and
 authentication.k8s.io/v1 (protobuf: TokenReview has its spec in 2, the token in 1 of that).
 """
 
@@ -18,11 +18,11 @@ from superedge.kube.protobuf import split_envelope
 from superedge.kube.request import RequestInfo
 from superedge.kube.wire import BYTES, walk
 from superedge.liteapiserver.access.credentials import read_claims
-from superedge.liteapiserver.access.expiring import Expiring
-from superedge.liteapiserver.cache.answers import Answer, refused, stale_headers
+from superedge.liteapiserver.access.expiring import ExpiringTable
+from superedge.liteapiserver.cache.answers import Answer, cloud_only, stale_headers
 
 MAX_BYTES = 8 * 1024 * 1024
-"""Bytes of the answers that are held."""
+"""Bytes of the responses that are kept."""
 _REVIEWS = frozenset(
     {
         ("authorization.k8s.io", "subjectaccessreviews"),
@@ -43,10 +43,10 @@ class _TokenReview(msgspec.Struct):
     spec: _Spec
 
 
-class _Held(NamedTuple):
+class _Kept(NamedTuple):
     at: float
     expires: float | None
-    """Unix time at which the token ends that it is about."""
+    """Unix time at which the reviewed token expires."""
     content_type: str
     body: bytes
 
@@ -55,7 +55,7 @@ _json = msgspec.json.Decoder(_TokenReview)
 
 
 def is_review(request: RequestInfo) -> bool:
-    """Whether it asks for a decision and changes nothing."""
+    """Whether a request is a review, which changes nothing."""
     return (
         request.verb == "create"
         and (request.group, request.resource) in _REVIEWS
@@ -65,7 +65,7 @@ def is_review(request: RequestInfo) -> bool:
 
 
 def _reviewed_token(media_type: str, body: bytes) -> str:
-    """The token that a TokenReview is about. Raises DecodeError."""
+    """The token in a TokenReview. Raises DecodeError."""
     try:
         if media_type == JSON:
             return _json.decode(body).spec.token
@@ -81,47 +81,49 @@ def _reviewed_token(media_type: str, body: bytes) -> str:
 
 
 class Reviews:
-    """Answers by identity and the request's own body. In memory alone: the bodies hold tokens."""
+    """Responses by identity and request body. They are kept in memory only, as the bodies hold tokens."""
 
-    def __init__(self, seconds: float, elapsed: Callable[[], float], clock: Callable[[], float]) -> None:
-        """``seconds`` is how long an answer counts by ``elapsed``, which is never set back.
+    def __init__(self, seconds: float, monotonic: Callable[[], float], clock: Callable[[], float]) -> None:
+        """``seconds`` is how long a response is used, by the monotonic clock ``monotonic``.
 
-        ``clock`` gives Unix time, for the ends of tokens.
+        ``clock`` gives Unix time, for the expiry of tokens.
         """
         self._seconds = seconds
-        self._elapsed = elapsed
+        self._monotonic = monotonic
         self._clock = clock
-        self._held: Expiring[tuple[str, str, str, str], _Held] = Expiring(MAX_BYTES, lambda _: None)
+        self._held: ExpiringTable[tuple[str, str, str, str], _Kept] = ExpiringTable(MAX_BYTES, lambda _: None)
 
     @staticmethod
-    def _key(identity: str, request: RequestInfo, question: bytes, form: str) -> tuple[str, str, str, str]:
-        return (identity, request.path, sha256(question).hexdigest(), form)
+    def _key(
+        identity: str, request: RequestInfo, request_body: bytes, form: str
+    ) -> tuple[str, str, str, str]:
+        return (identity, request.path, sha256(request_body).hexdigest(), form)
 
     def record(
-        self, identity: str, request: RequestInfo, question: bytes, content_type: str, body: bytes
+        self, identity: str, request: RequestInfo, request_body: bytes, content_type: str, body: bytes
     ) -> None:
-        """Keep an answer (201). Raises DecodeError."""
+        """Keep a response with status 201. Raises DecodeError."""
         form = parse_media_type(content_type)
         expires = None
         if request.resource == "tokenreviews":
             claims = read_claims(_reviewed_token(form.media_type, body))
             expires = claims.exp if claims is not None else None
-        key = self._key(identity, request, question, str(form))
-        now = self._elapsed()
-        held = _Held(now, expires, content_type, body)
-        if self._counts(held):
+        key = self._key(identity, request, request_body, str(form))
+        now = self._monotonic()
+        held = _Kept(now, expires, content_type, body)
+        if self._is_valid(held):
             size = len(body) + len(content_type) + sum(map(len, key))
             self._held.put(identity, key, held, now + self._seconds, now, size)
 
-    def _counts(self, held: _Held) -> bool:
-        still = self._elapsed() - held.at < self._seconds
+    def _is_valid(self, held: _Kept) -> bool:
+        still = self._monotonic() - held.at < self._seconds
         return still and (held.expires is None or self._clock() < held.expires)
 
-    def answer(self, identity: str, request: RequestInfo, question: bytes) -> Answer:
-        """The answer to the same body, if it still counts; else 503."""
+    def answer(self, identity: str, request: RequestInfo, request_body: bytes) -> Answer:
+        """The response to the same body if it is still valid, else 503."""
         for form in accepted(request.accept):
-            held = self._held.get(self._key(identity, request, question, str(form)))
-            if held is not None and self._counts(held):
-                age = self._elapsed() - held.at
+            held = self._held.get(self._key(identity, request, request_body, str(form)))
+            if held is not None and self._is_valid(held):
+                age = self._monotonic() - held.at
                 return Answer(201, stale_headers(held.content_type, age), held.body, "hit")
-        return refused(request)
+        return cloud_only(request)

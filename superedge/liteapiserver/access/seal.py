@@ -1,6 +1,6 @@
-"""Encryption of what the disk must not show: Fernet, loaded when there is something to encrypt.
+"""Encryption of stored tokens with Fernet.
 
-The library takes memory that a node whose clients ask for no tokens can do without.
+The library is imported at the first use, to save memory on nodes whose clients request no tokens.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _KEY_BYTES = 32
 
 
 def generate_key() -> bytes:
-    """A new key, as text."""
+    """A new key: 32 random bytes in base64."""
     return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES))
 
 
-class BrokenSeal(Exception):
-    """Bytes that this key did not seal."""
+class UnsealError(Exception):
+    """The bytes were not encrypted with this key, or are damaged."""
 
 
 class Seal:
-    """Seals and opens with one key."""
+    """Encrypts and decrypts with one key."""
 
     def __init__(self, key: bytes) -> None:
-        """Raises ValueError when ``key`` is none."""
+        """Raises ValueError for a malformed ``key``."""
         try:
             size = len(base64.urlsafe_b64decode(key))
         except binascii.Error as problem:
@@ -45,15 +45,15 @@ class Seal:
 
         return Fernet(self._key)
 
-    def close(self, content: bytes) -> bytes:
-        """The sealed form."""
+    def encrypt(self, content: bytes) -> bytes:
+        """The encrypted form."""
         return self._fernet.encrypt(content)
 
-    def open(self, sealed: bytes) -> bytes:
-        """The content. Raises BrokenSeal."""
+    def decrypt(self, sealed: bytes) -> bytes:
+        """The content. Raises UnsealError."""
         from cryptography.fernet import InvalidToken  # noqa: PLC0415
 
         try:
             return self._fernet.decrypt(sealed)
         except InvalidToken as problem:
-            raise BrokenSeal("it was sealed with another key, or is damaged") from problem
+            raise UnsealError("it was sealed with another key, or is damaged") from problem

@@ -1,4 +1,4 @@
-"""TokenRequest while the cloud is away: a real token, obtained before for the very same request.
+"""Answers TokenRequests with a token that the cloud issued before for the same request.
 
 Source: Kubernetes authentication.k8s.io/v1 TokenRequest (protobuf: status 3 with token 1 and
 expirationTimestamp 2, a Time of seconds 1).
@@ -22,20 +22,22 @@ from superedge.kube.protobuf import envelope, split_envelope
 from superedge.kube.request import RequestInfo
 from superedge.kube.wire import BYTES, VARINT, field, number_field, read_varint, walk
 from superedge.liteapiserver.access.credentials import read_claims
-from superedge.liteapiserver.access.expiring import BOOT, Expiring
-from superedge.liteapiserver.access.seal import BrokenSeal, Seal
+from superedge.liteapiserver.access.expiring import UNIX_EPOCH, ExpiringTable
+from superedge.liteapiserver.access.seal import Seal, UnsealError
 from superedge.liteapiserver.cache import records
-from superedge.liteapiserver.cache.answers import Answer, failure, stale_headers, what
+from superedge.liteapiserver.cache.answers import Answer, describe, failure, stale_headers
 from superedge.liteapiserver.cache.records import Commit
 
-_MARGIN = 10.0
-"""Seconds before its end from which a token is no longer given out."""
-_STRETCH = 600.0
-"""Seconds that are promised when the token lives on after the time its issuer named."""
+_EXPIRY_MARGIN = 10.0
+"""Seconds before its expiry from which a token is no longer returned."""
+_EXTENSION = 600.0
+"""Seconds that the answer states as remaining when the stated expiry has passed and the token's own has not.
+"""
 MAX_BYTES = 8 * 1024 * 1024
-"""Bytes of the tokens that are held, several times those of a full node's pods. An API server lets a
-kubelet's tokens live for a year, so that those of pods that are gone have to give way to newer ones."""
-_LONGEST_KEY = 4096
+"""Bytes of the tokens that are kept, several times those of a full node's pods. A limit is needed since a
+kubelet's tokens may live for a year, long after their pods are deleted.
+"""
+_MAX_KEY_BYTES = 4096
 
 _log = Logger()
 
@@ -59,7 +61,7 @@ _json = msgspec.json.Decoder(_TokenRequest)
 
 
 def is_token_request(request: RequestInfo) -> bool:
-    """Whether a service account's token is asked for."""
+    """Whether a request is a TokenRequest for a service account."""
     return (
         request.verb == "create"
         and request.resource == "serviceaccounts"
@@ -73,7 +75,7 @@ def _timestamp(seconds: float) -> str:
 
 
 def read_token(media_type: str, body: bytes) -> tuple[str, float]:
-    """The token of an answer and the Unix time it names as its end. Raises DecodeError."""
+    """The token of a response and its stated expiry, Unix time. Raises DecodeError."""
     try:
         if media_type == JSON:
             status = _json.decode(body).status
@@ -97,7 +99,7 @@ def read_token(media_type: str, body: bytes) -> tuple[str, float]:
 
 
 def with_expiry(media_type: str, body: bytes, seconds: float) -> bytes:
-    """The answer with another time as the token's end. Raises DecodeError."""
+    """The response with another stated expiry, Unix time. Raises DecodeError."""
     if media_type == JSON:
         before = _json.decode(body).status.expirationTimestamp
         return body.replace(msgspec.json.encode(before), msgspec.json.encode(_timestamp(seconds)), 1)
@@ -115,20 +117,20 @@ def with_expiry(media_type: str, body: bytes, seconds: float) -> bytes:
 
 
 def read_key(path: Path) -> bytes | None:
-    """The key that tokens are encrypted with; None when there is none yet. Raises OSError."""
+    """The key that encrypts tokens; None when the file does not exist. Raises OSError."""
     try:
-        # Not to wait for whoever writes, should it be a FIFO.
+        # O_NONBLOCK: a FIFO must not block.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:
-                _log.warn("others could read {path}: it is made 0600", path=str(path))
+                _log.warn("{path} was readable by others: its mode is 0600 now", path=str(path))
                 os.fchmod(file.fileno(), 0o600)
-            return file.read(_LONGEST_KEY)
+            return file.read(_MAX_KEY_BYTES)
     except FileNotFoundError:
         return None
 
 
-def keep_key(path: Path, key: bytes) -> None:
-    """Put a new key there, for nobody else. Raises OSError."""
+def write_key(path: Path, key: bytes) -> None:
+    """Write the key file with mode 0600. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.new")
     with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
@@ -139,24 +141,26 @@ def keep_key(path: Path, key: bytes) -> None:
     os.rename(aside, path)
 
 
-class TokenVault:
-    """Answers to TokenRequests, encrypted, by identity, service account and the request's own body.
+class TokenCache:
+    """Encrypted responses to TokenRequests, by identity, service account and request body.
 
-    The body holds audiences, expiry and the pod: the same body asks for the same token.
+    The body has audiences, expiry and pod, so that the same body requests the same token.
     """
 
     def __init__(self, key: bytes, commit: Commit, clock: Callable[[], float]) -> None:
-        """Raises ValueError when ``key`` is none."""
+        """Raises ValueError for a malformed ``key``."""
         self._seal = Seal(key)
         self._commit = commit
         self._clock = clock
-        self._held: Expiring[tuple[str, ...], tuple[_Header, bytes]] = Expiring(MAX_BYTES, self._forget)
+        self._held: ExpiringTable[tuple[str, ...], tuple[_Header, bytes]] = ExpiringTable(
+            MAX_BYTES, self._forget
+        )
 
     def _forget(self, key: tuple[str, ...]) -> None:
         self._commit(records.TOKEN, key, None)
 
-    def restore(self, entries: Iterable[Entry], readable: bool = True) -> None:
-        """Take back what a store held. With ``readable`` false it was sealed with a key that is lost."""
+    def load(self, entries: Iterable[Entry], readable: bool = True) -> None:
+        """Load what a store holds; with ``readable`` false delete it, since its key is lost."""
         found = []
         for entry in entries:
             if entry.kind == records.TOKEN:
@@ -166,63 +170,63 @@ class TokenVault:
                     found.append((entry.key, records.unpack(_Header, entry.value)))
                 except DecodeError:
                     self._forget(entry.key)
-        # In the order in which they were made, more or less.
+        # Roughly in the order in which they were issued.
         for key, held in sorted(found, key=lambda each: each[1][0].promised):
-            self._hold(key, held, BOOT)
+            self._hold(key, held, UNIX_EPOCH)
 
     def _hold(self, key: tuple[str, ...], held: tuple[_Header, bytes], now: float) -> None:
         size = len(held[1]) + sum(map(len, key))
         self._held.put(key[0], key, held, held[0].expires, now, size)
 
     def save(self) -> None:
-        """Write down everything once more, for a store that lost it."""
+        """Commit everything again, for a store that lost it."""
         for key, held in self._held.items():
             self._commit(records.TOKEN, key, records.pack(*held))
 
     def record(
-        self, identity: str, request: RequestInfo, question: bytes, content_type: str, body: bytes
+        self, identity: str, request: RequestInfo, request_body: bytes, content_type: str, body: bytes
     ) -> str:
-        """Keep an answer (201); the token. Raises DecodeError."""
+        """Keep a response with status 201; returns its token. Raises DecodeError."""
         representation = parse_media_type(content_type)
         if representation.media_type not in (JSON, PROTOBUF):
             raise DecodeError(f"a TokenRequest as {content_type}")
         token, promised = read_token(representation.media_type, body)
         claims = read_claims(token)
         expires = claims.exp if claims is not None and claims.exp is not None else promised
-        key = self._key(identity, request, question, str(representation))
+        key = self._key(identity, request, request_body, str(representation))
         header = _Header(representation.media_type, expires, promised)
-        sealed = self._seal.close(body)
+        sealed = self._seal.encrypt(body)
         self._hold(key, (header, sealed), self._clock())
         self._commit(records.TOKEN, key, records.pack(header, sealed))
         return token
 
     @staticmethod
-    def _key(identity: str, request: RequestInfo, question: bytes, form: str) -> tuple[str, ...]:
-        return (identity, request.namespace, request.name, sha256(question).hexdigest(), form)
+    def _key(identity: str, request: RequestInfo, request_body: bytes, form: str) -> tuple[str, ...]:
+        return (identity, request.namespace, request.name, sha256(request_body).hexdigest(), form)
 
-    def answer(self, identity: str, request: RequestInfo, question: bytes) -> Answer:
-        """201 with a token that is still good, else 503."""
+    def answer(self, identity: str, request: RequestInfo, request_body: bytes) -> Answer:
+        """201 with a token that is still valid, else 503."""
         now = self._clock()
         for representation in accepted(request.accept):
-            key = self._key(identity, request, question, str(representation))
+            key = self._key(identity, request, request_body, str(representation))
             held = self._held.get(key)
-            if held is None or held[0].expires - _MARGIN <= now:
+            if held is None or held[0].expires - _EXPIRY_MARGIN <= now:
                 continue
             header, sealed = held
             try:
-                body = self._seal.open(sealed)
-                if header.promised - _MARGIN <= now:
-                    end = min(header.expires, now + _STRETCH)
+                body = self._seal.decrypt(sealed)
+                if header.promised - _EXPIRY_MARGIN <= now:
+                    end = min(header.expires, now + _EXTENSION)
                     body = with_expiry(header.content_type, body, end)
-            except (BrokenSeal, DecodeError) as problem:
+            except (UnsealError, DecodeError) as problem:
                 _log.error("a stored token cannot be read: {problem}", problem=problem)
                 self._held.remove(key)
                 self._forget(key)
                 continue
             return Answer(201, stale_headers(header.content_type, 0), body, "hit")
-        return failure(503, f"the cloud is unreachable, and no token for {what(request)} is still good")
+        return failure(503, f"the cloud is unreachable, and no token for {describe(request)} is still valid")
 
-    def held(self) -> Iterator[tuple[str, str, str, float]]:
-        """Identity, namespace, service account and Unix time of expiry of each."""
+    def tokens(self) -> Iterator[tuple[str, str, str, float]]:
+        """Identity, namespace, service account and expiry (Unix time) of each token."""
         for (identity, namespace, account, *_), (header, _sealed) in self._held.items():
             yield identity, namespace, account, header.expires

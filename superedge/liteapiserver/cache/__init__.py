@@ -1,4 +1,4 @@
-"""What clients read, remembered: objects, views of them, documents. Pure but for `committer`.
+"""The cache of what clients read: objects, views and documents. Pure, except for `committer`.
 
-`cache` is the entrance: `record` while the cloud answers, `answer` while it does not.
+`Cache` is the entry point: `record` while the cloud answers, `answer` while it does not.
 """

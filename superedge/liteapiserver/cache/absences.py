@@ -1,4 +1,4 @@
-"""What a 404 says: an object, a resource or a path is not there. Pure."""
+"""Applies 404 responses: an object, a resource or a path does not exist. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from superedge.liteapiserver.cache.records import Commit
 from superedge.liteapiserver.cache.scopes import object_name
 
 _NO_SUCH_PATH = b"404 page not found"
-"""What an API server says of a path that nothing serves."""
+"""The body of an API server's 404 for a path that it does not serve."""
 
 
 class Absences:
-    """Takes bodies of such answers, and forgets what is gone."""
+    """Forgets what no longer exists."""
 
     def __init__(self, collections: CollectionIndex, documents: Documents, commit: Commit) -> None:
         self._collections = collections
@@ -28,10 +28,10 @@ class Absences:
     def finish(
         self, identity: str, request: RequestInfo, reached: int, audited: bool
     ) -> Callable[[bytes], None] | None:
-        """What takes the body; None when the answer says nothing.
+        """A function that takes the body; None when the response proves nothing.
 
-        ``reached`` is the latest version that was known when it was asked for. A plain page counts only when
-        ``audited``: what stands before an API server makes such pages, too.
+        ``reached`` is the latest version known before the request. A plain page counts only when ``audited``,
+        since something before the API server may have sent it.
         """
         if request.subresource:
             return None
@@ -40,31 +40,31 @@ class Absences:
         if request.verb != "get" or not request.name:
             return partial(self._not_served, identity, request) if audited else None
         if request.query.get("resourceVersion"):
-            return None  # it may be old
+            return None  # the response may be an old one
         return partial(self._missing, identity, request, reached, audited)
 
     def _missing(self, identity: str, request: RequestInfo, version: int, audited: bool, body: bytes) -> None:
-        """The answer to a get of one object; ``version`` is the latest known before it."""
+        """Apply the 404 of a get; ``version`` is the latest known before the request."""
         if b"NotFound" not in body:  # no Status
             if audited:
                 self._not_served(identity, request, body)
             return
-        # One form at least remembers it.
+        # The collection that keeps the 404, if the object was never read.
         self._collections.make(
             CollectionKey(identity, request.group, request.version, request.resource, Representation(JSON))
         )
         for collection in self._collections.of(identity, request):
-            collection.missing(object_name(request), version)
+            collection.apply_not_found(object_name(request), version)
         self._documents.forget(identity, request, self._commit)
 
     def _not_served(self, identity: str, request: RequestInfo, body: bytes) -> None:
-        """The API server has no such resource (any more): a CustomResourceDefinition was deleted."""
+        """The API server does not serve the resource: its CustomResourceDefinition may be deleted."""
         if body.strip() != _NO_SUCH_PATH:
             return
         for collection in self._collections.of(identity, request):
-            collection.begin_anew()
+            collection.reset()
         self._documents.forget(identity, request, self._commit)
 
     def _path_unknown(self, identity: str, request: RequestInfo, _body: bytes) -> None:
-        """The API server has no such group or version (any more)."""
+        """The API server does not serve the path."""
         self._documents.forget(identity, request, self._commit)

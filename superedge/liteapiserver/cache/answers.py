@@ -1,4 +1,4 @@
-"""What the cache answers, in the words of the API server. Pure."""
+"""The answers of the cache, worded as the API server words them. Pure."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from superedge.kube.request import RequestInfo, qualified
 from superedge.kube.status import status_body
 from superedge.web.heads import Headers
 
-_LONGEST = 600
-"""Characters of what a request is about: names have at most 253."""
+_MAX_DESCRIPTION = 600
+"""Characters of the longest description of a request; names have at most 253."""
 STALE = (b"Warning", b'110 - "response is stale: the cloud is unreachable"')
 
 
-def out_of_reach(since: float) -> bytes:
-    """A warning for people, as kubectl prints those of code 299; ``since`` is Unix time."""
+def stale_warning(since: float) -> bytes:
+    """A Warning header of code 299, which kubectl prints; ``since`` is Unix time."""
     moment = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return f'299 - "the cloud is out of reach since {moment}; this is what was known then"'.encode()
 
 
 @dataclass(slots=True)
 class Answer:
-    """A whole response. ``outcome`` is hit, miss or refused."""
+    """A complete response. ``outcome`` is ``hit``, ``miss`` or ``refused``."""
 
     status: int
     headers: Headers
     body: bytes
     outcome: str
     message: str = ""
-    """Of a failure: what its Status says."""
+    """The message of a failure's Status."""
 
-    def because(self, reason: str) -> Answer:
-        """The same failure, with why the cloud is unreachable; anything else as it is."""
+    def with_reason(self, reason: str) -> Answer:
+        """The same failure with the reason why the cloud is unreachable; other answers are not changed."""
         if not self.message:
             return self
         return failure(self.status, f"{self.message} ({reason})", outcome=self.outcome)
@@ -42,15 +42,15 @@ class Answer:
 
 @dataclass(slots=True)
 class WatchAnswer:
-    """A watch to hold open: frames to send at once, then silence with bookmarks."""
+    """A watch to hold open: ``frames`` are sent at once, then bookmarks only."""
 
     headers: Headers
     frames: list[bytes]
     timeout: float | None
     """Seconds the client asked for."""
     bookmark: bytes | None
-    """A bookmark of the moment that `frames` lead to, when the client asked for them: what comes to be known
-    later is not shown to this client, and must not be skipped when it goes on."""
+    """A bookmark at the version that `frames` lead to, if the client asked for bookmarks. It never advances:
+    the client sees no later events here, and must not skip them when it watches again."""
     outcome: str = field(default="hit")
 
 
@@ -65,14 +65,14 @@ def stale_headers(content_type: str, age: float) -> Headers:
 
 
 def failure(code: int, message: str, reason: str = "", outcome: str = "miss") -> Answer:
-    """A Status."""
+    """A Status as answer."""
     body = status_body(code, message, reason)
     headers = [(b"Content-Type", JSON.encode()), (b"Cache-Control", b"no-cache, private")]
     return Answer(code, headers, body, outcome, message)
 
 
 def too_new(wanted: int, known: int) -> Answer:
-    """A client has seen more than is remembered: it may ask again for what there is."""
+    """A client names a version newer than the cached one; client-go then asks again without it."""
     details: dict[str, object] = {
         "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
         "retryAfterSeconds": 1,
@@ -82,8 +82,8 @@ def too_new(wanted: int, known: int) -> Answer:
     return Answer(504, headers, status_body(504, message, "Timeout", details), "hit")
 
 
-def beyond(request: RequestInfo, end: int) -> Answer:
-    """A client goes on from a version that the cluster, restored from a backup, has not come to."""
+def beyond_history(request: RequestInfo, end: int) -> Answer:
+    """A client names a version beyond the end of the history of a restored cluster."""
     version = request.query.get("resourceVersion", "")
     if request.verb == "list":
         return too_new(version_number(version), end)
@@ -91,13 +91,13 @@ def beyond(request: RequestInfo, end: int) -> Answer:
     return failure(410, message, outcome="refused")
 
 
-def what(request: RequestInfo) -> str:
-    """What a request is about, for messages: ``pods "a" in namespace "b"``."""
-    text = _what(request)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+def describe(request: RequestInfo) -> str:
+    """A description of a request's target for messages: ``pods "a" in namespace "b"``."""
+    text = _describe(request)
+    return text if len(text) <= _MAX_DESCRIPTION else f"{text[:_MAX_DESCRIPTION]}..."
 
 
-def _what(request: RequestInfo) -> str:
+def _describe(request: RequestInfo) -> str:
     if not request.is_resource:
         return request.path
     name = qualified(request.group, request.resource)
@@ -108,23 +108,21 @@ def _what(request: RequestInfo) -> str:
     return f'{name} in namespace "{request.namespace}"' if request.namespace else name
 
 
-def unknown(request: RequestInfo) -> Answer:
-    """Nothing is known of it: no 404, which would say that it does not exist."""
+def not_cached(request: RequestInfo) -> Answer:
+    """503: the target is not cached. A 404 would say that it does not exist."""
     return failure(
-        503, f"the cloud is unreachable, and the cache of this client does not hold {what(request)}"
+        503, f"the cloud is unreachable, and the cache of this client does not hold {describe(request)}"
     )
 
 
 def forbidden(request: RequestInfo) -> Answer:
-    """The cloud forbade it the last time."""
-    message = f"{what(request)} is forbidden: the cloud said so before it became unreachable"
+    """403, as the cloud answered last."""
+    message = f"{describe(request)} is forbidden: the cloud said so before it became unreachable"
     return failure(403, message, outcome="hit")
 
 
-def refused(request: RequestInfo) -> Answer:
-    """A request that only the cloud can answer."""
-    return failure(
-        503,
-        f"the cloud is unreachable: {request.verb or request.method} of {what(request)} is not possible now",
-        outcome="refused",
-    )
+def cloud_only(request: RequestInfo) -> Answer:
+    """503 for a request that only the cloud can answer."""
+    verb = request.verb or request.method
+    message = f"the cloud is unreachable: {verb} of {describe(request)} is not possible now"
+    return failure(503, message, outcome="refused")

@@ -1,7 +1,7 @@
-"""Long answers that are whole and wait for a quiet moment to be taken into the cache.
+"""Complete long responses that wait to be decoded and applied to the cache.
 
-A list of megabytes costs more to decode than to forward. Asked for again and again, only the latest answer
-counts: what it replaces is never decoded.
+A list of megabytes costs more to decode than to forward. If the same list is requested again meanwhile, only
+the latest response is decoded.
 """
 
 from __future__ import annotations
@@ -12,76 +12,79 @@ from operator import itemgetter
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-LONG = 64 * 1024
-"""Bytes of a body, as it came, that may wait."""
+MIN_SIZE = 64 * 1024
+"""Bytes of a body, still encoded, from which it may wait."""
 DELAY = 0.05
-"""Seconds that it waits, like a group commit."""
+"""Seconds that a response waits."""
 SHARE = 20
-"""Decoding takes at most one part in so many of the time."""
+"""Decoding takes at most 1/SHARE of the time."""
 MAX_DELAY = 2.0
+"""Seconds that a response waits at most."""
 MAX_BYTES = 32 * 1024 * 1024
-"""Bytes that may wait together."""
+"""Bytes that may wait; beyond, everything is applied at once."""
 
-Take = Callable[[], None]
-Owner = tuple[str, str, str]
-"""Identity, group and resource: what must not change before its earlier answers are taken."""
+Apply = Callable[[], None]
+BacklogKey = tuple[str, str, str]
+"""Identity, group and resource: responses with the same key are applied in order."""
 
 
 class Backlog:
-    """Takes answers in quiet moments."""
+    """Applies responses after a delay."""
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self.waiting: dict[Owner, dict[Hashable, list[tuple[int, int, Take]]]] = {}
-        """What waits, by owner and question: its turn, its size, and what takes it."""
-        self.turn = 0
-        """How many answers were put here."""
+        self.waiting: dict[BacklogKey, dict[Hashable, list[tuple[int, int, Apply]]]] = {}
+        """The sequence number, size and application of each response that waits, by key and query."""
+        self.sequence = 0
+        """How many responses were put here so far."""
         self._size = 0
         self._call: IDelayedCall | None = None
         self._delay = DELAY
 
-    def put(self, owner: Owner, question: Hashable, size: int, take: Take, replaced: int) -> None:
-        """Call ``take`` soon; it does not raise.
+    def put(self, key: BacklogKey, query: Hashable, size: int, apply: Apply, replaces_to: int) -> None:
+        """Call ``apply`` soon; it does not raise.
 
-        Earlier answers to the same question, up to the turn ``replaced``, are not taken any more: this one
-        was asked for after them, and so is not older.
+        Waiting responses to the same query up to the sequence number ``replaces_to`` are dropped: this one
+        was requested after they had come, and so is not older.
         """
-        self.turn += 1
-        answers = self.waiting.setdefault(owner, {}).setdefault(question, [])
-        while answers and answers[0][0] <= replaced:
+        self.sequence += 1
+        answers = self.waiting.setdefault(key, {}).setdefault(query, [])
+        while answers and answers[0][0] <= replaces_to:
             self._size -= answers.pop(0)[1]
-        answers.append((self.turn, size, take))
+        answers.append((self.sequence, size, apply))
         self._size += size
         if self._size > MAX_BYTES:
-            self.settle_all()
+            self.drain_all()
         elif self._call is None:
             self._call = self._reactor.callLater(self._delay, self._due)
 
-    def settle(self, owner: Owner, but: Hashable = None) -> None:
-        """Take what waits of an owner now; if ``but`` is all that waits, its next answer is on the way."""
-        questions = self.waiting.get(owner)
-        if questions is None or questions.keys() == {but}:
+    def drain(self, key: BacklogKey, except_for: Hashable = None) -> None:
+        """Apply what waits under ``key`` now, unless only ``except_for`` waits, which a new response
+        replaces.
+        """
+        queries = self.waiting.get(key)
+        if queries is None or queries.keys() == {except_for}:
             return
-        del self.waiting[owner]
-        for _, size, take in sorted(chain.from_iterable(questions.values()), key=itemgetter(0)):
+        del self.waiting[key]
+        for _, size, apply in sorted(chain.from_iterable(queries.values()), key=itemgetter(0)):
             self._size -= size
-            take()
+            apply()
 
-    def settle_all(self) -> None:
-        """Take everything now."""
+    def drain_all(self) -> None:
+        """Apply everything now."""
         while self.waiting:
-            self.settle(next(iter(self.waiting)))
+            self.drain(next(iter(self.waiting)))
 
     def _due(self) -> None:
         self._call = None
         started = self._reactor.seconds()
-        self.settle_all()
+        self.drain_all()
         cost = self._reactor.seconds() - started
         self._delay = min(max(DELAY, cost * (SHARE - 1)), MAX_DELAY)
 
     def close(self) -> None:
-        """Take everything, and wait for nothing more."""
+        """Apply everything, and wait for nothing more."""
         if self._call is not None:
             self._call.cancel()
             self._call = None
-        self.settle_all()
+        self.drain_all()

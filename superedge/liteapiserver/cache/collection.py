@@ -1,13 +1,13 @@
-"""One identity's objects of one resource in one representation, and what answers and events do to them. Pure.
+"""Applies responses and watch events to the objects of one collection. Pure.
 
-The newest version wins, whichever of get, list, watch or write brought it.
+The newest version of an object wins, whether a get, list, watch or write showed it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from superedge.kube.objects import Codec, Item, Known, ListPage, WatchEvent, version_number
+from superedge.kube.objects import Codec, Item, KnownItems, ListPage, WatchEvent, version_number
 from superedge.liteapiserver.cache.membership import belongs
 from superedge.liteapiserver.cache.objects import CollectionKey, Objects
 from superedge.liteapiserver.cache.records import Commit
@@ -18,7 +18,7 @@ _DECODED_EVENTS = 256
 
 
 class Collection(Objects):
-    """See the module."""
+    """One identity's objects of one resource in one representation."""
 
     def __init__(
         self,
@@ -28,43 +28,43 @@ class Collection(Objects):
         clock: Callable[[], float],
         restored: Callable[[Collection], None],
     ) -> None:
-        """``clock`` gives Unix time; ``restored`` is told when an answer comes from a cluster that was
-        restored, and has every form of the resource `begin_anew`.
+        """``clock`` gives Unix time; ``restored`` is called when a response shows that the cluster was
+        restored from a backup, and resets the collections of every representation.
         """
         super().__init__(key, codec, commit, clock)
         self._restored = restored
-        # What several watches bring alike.
+        # Frames that several watches receive.
         self._decoded: dict[bytes, WatchEvent] = {}
         self._watches = 0
 
     def decode_object(self, body: bytes) -> Item:
-        """Decode the answer to a get. Raises DecodeError."""
+        """Decode the response to a get. Raises DecodeError."""
         item = self.codec.decode_object(body)
         self._follow_shared()
         return item
 
     def decode_list(self, scope: Scope, body: bytes) -> ListPage:
-        """Decode the answer to a list; what its view has already is not decoded. Raises DecodeError."""
+        """Decode the response to a list, except objects that its view already has. Raises DecodeError."""
         view = self.views.get(scope)
-        known = Known([stored.item for stored in view.members.values()]) if view is not None else None
+        known = KnownItems([stored.item for stored in view.members.values()]) if view is not None else None
         page = self.codec.decode_list(body, known)
         self._follow_shared()
         return page
 
-    def watched(self, view: View) -> None:
-        """A watch keeps a view up to date from now on."""
+    def watch_started(self, view: View) -> None:
+        """Note that a watch keeps a view up to date."""
         view.watchers += 1
         self._watches += 1
 
-    def unwatched(self, view: View) -> None:
-        """It ended."""
+    def watch_ended(self, view: View) -> None:
+        """Note that such a watch ended."""
         view.watchers -= 1
         self._watches -= 1
         if self._watches < 2:
             self._decoded.clear()
 
     def decode_event(self, frame: bytes) -> WatchEvent:
-        """Decode a watch frame; one that another watch brought a moment ago is not decoded again."""
+        """Decode a watch frame, or reuse the result when another watch received the same frame recently."""
         known = self._decoded.get(frame)
         if known is not None:
             return known
@@ -78,38 +78,35 @@ class Collection(Objects):
         return event
 
     def _follow_shared(self) -> None:
-        """Rows under other columns say nothing any more."""
+        """Drop every row when the columns of a Table changed."""
         shared = self.codec.shared
         if shared == self._shared:
             return
         if self._shared:
             for view in self.views.values():
-                self.doubt(view)
+                self.mark_partial(view)
             for name in list(self.objects):
                 self._drop(name)
         self._shared = shared
         self._records.put_shared(shared)
 
-    def take(self, item: Item, newest_before: int | None) -> None:
-        """Take an object from a get.
+    def apply_get(self, item: Item, newest_before: int | None) -> None:
+        """Apply the object that a get returned.
 
-        ``newest_before`` is the version that was known when it was asked for: an older one comes from a
-        cluster that was restored. None when it was allowed to be old.
+        ``newest_before`` is the version known when the get was sent: an older object comes from a restored
+        cluster. None when the get allowed an old object.
         """
         if newest_before is not None and 0 < version_number(item.version) < newest_before:
             self._restored(self)
-        self.show(item)
+        self.apply_object(item)
 
-    def show(self, item: Item) -> None:
-        """Take an object that the cloud showed by itself, in answer to a get or a write.
-
-        A list that is older shows it from now on if it selects it, and does not if it selects it no longer.
-        """
+    def apply_object(self, item: Item) -> None:
+        """Apply an object from the response to a get or a write, and update the older complete views."""
         self.put(item)
         name, number = (item.namespace, item.name), version_number(item.version)
         stored = self.objects.get(name)
         if stored is None or stored.item is not item:
-            return  # what is known is newer
+            return  # the cached object is newer
         changed = False
         for view in list(self.views.values()):
             if view.complete and number > view.number and self._place(view, name, stored):
@@ -119,7 +116,7 @@ class Collection(Objects):
             self._records.put_object(name, stored)
 
     def _place(self, view: View, name: Name, stored: StoredObject) -> bool:
-        """Have a view hold an object if it selects it, and not if it does not; whether that changes it."""
+        """Add an object to a view that selects it, or remove it from another; whether the view changed."""
         selected = self._selects(view, name, stored)
         if selected is None or selected == (name in view.members):
             return False
@@ -132,14 +129,14 @@ class Collection(Objects):
         return True
 
     def _selects(self, view: View, name: Name, stored: StoredObject) -> bool | None:
-        """Whether a view's scope selects an object as it is now, None when nobody can tell."""
+        """Whether a view's scope selects an object; None when that cannot be told from what is decoded."""
         key = self.key
         return belongs(view.scope, self.codec, key.group, key.resource, name, stored.item.raw)
 
-    def missing(self, name: Name, version: int) -> None:
-        """The API server said that there is no such object; ``version`` is the latest known before it did.
+    def apply_not_found(self, name: Name, version: int) -> None:
+        """Apply a 404; ``version`` is the latest version known before it.
 
-        What an open watch shows is left to that watch: it may have been made since.
+        An object in a view with an open watch is left to that watch, as it may have been created since.
         """
         stored = self.objects.get(name)
         if stored is not None:
@@ -148,48 +145,48 @@ class Collection(Objects):
             self._drop(name)
         self._absent(name, version)
 
-    def removed(self, name: Name, version: int, raw: bytes = b"") -> None:
-        """The cloud deleted an object at this client's request, at some version after ``version``.
+    def apply_deletion(self, name: Name, version: int, raw: bytes = b"") -> None:
+        """Apply the client's own deletion of an object, at some version after ``version``.
 
-        Clients that go on from an older list are told, with ``raw`` or the object as it was known.
+        A client that watches from an older list gets a DELETED event, with ``raw`` or the cached object.
         """
         stored = self.objects.get(name)
         if stored is not None:
             version = max(version, stored.number)
             for view in self._views_of(stored):
-                view.bury(max(view.number, version) + 1, raw or stored.item.raw)
+                view.add_tombstone(max(view.number, version) + 1, raw or stored.item.raw)
             self._drop(name)
         self._absent(name, version)
 
-    def outdated(self, name: Name, version: int) -> None:
-        """An object changed, was made or is gone at ``version`` or later, and how is not known.
+    def invalidate(self, name: Name, version: int) -> None:
+        """An object was created, changed or deleted at ``version`` or later, with an unknown result.
 
-        Neither the object as it was nor a list that shows it, or may lack it, is true any more. An open watch
-        will tell.
+        The object is dropped, and complete views that may select it become partial, unless a watch keeps them
+        up to date.
         """
         stored = self.objects.get(name)
         if max(self.absent.get(name, 0), stored.number if stored is not None else 0) >= version:
             return
-        self.found(*name)
+        self.clear_absence(*name)
         for view in self.views.values():
             older = view.number < version or name in view.members
-            if older and not view.watchers and view.scope.may_hold(name):
-                self.doubt(view)
+            if older and not view.watchers and view.scope.may_select(name):
+                self.mark_partial(view)
         if stored is not None and not any(view.watchers for view in self._views_of(stored)):
             self._drop(name)
 
     def replace(self, scope: Scope, page: ListPage, newest_before: int | None) -> None:
-        """Replace a view by a whole list.
+        """Replace a view by a complete list.
 
-        ``newest_before`` is `newest_for` at the moment a consistent list was asked for: one that is older
-        comes from a cluster that was restored. None when the list was allowed to be old.
+        ``newest_before`` is `newest_for` when the list was requested: an older list comes from a restored
+        cluster. None when the request allowed an old list.
         """
         number = version_number(page.version)
         view = self.view(scope)
         if newest_before is not None and number < newest_before:
             self._restored(self)
         elif number < view.number and (view.complete or view.watchers):
-            return  # what is known is newer, or a watch has told what this list lacks
+            return  # the view is newer, or a watch has events that this list lacks
         if page.kind.endswith("List"):
             self.kind, self.api_version = page.kind.removesuffix("List"), page.api_version
         listed = self._put_all(page.items, view)
@@ -199,14 +196,14 @@ class Collection(Objects):
         for name in lacking:
             stored = self.objects[name]
             if stored.number > number and self._selects(view, name, stored):
-                self._put(name, stored.item, view)  # it was made after the list
+                self._put(name, stored.item, view)  # it was created after the list
                 self._records.put_object(name, stored)
                 listed[name] = None
             elif scope.proves_deletion and stored.number <= number:
                 self._drop(name)
             else:
-                self._leave(name, view)
-        view.arrange(listed)
+                self._remove_member(name, view)
+        view.reorder(listed)
         view.version, view.number = page.version, number
         view.complete, view.expired = True, False
         view.updated = view.used = self._clock()
@@ -216,7 +213,7 @@ class Collection(Objects):
         self._records.put_view(view, self.kind, self.api_version)
 
     def _put_all(self, items: Iterable[Item], view: View) -> dict[Name, None]:
-        """Take a list's objects; their names, in its order."""
+        """Put a list's objects; returns their names in the list's order."""
         now = self._clock()
         listed: dict[Name, None] = {}
         changed = []
@@ -224,30 +221,30 @@ class Collection(Objects):
             name = (item.namespace, item.name)
             stored = view.members.get(name)
             if stored is not None and stored.item is item:
-                stored.updated = now  # as it was
+                stored.updated = now  # unchanged
             elif self._put(name, item, view):
                 changed.append(name)
             if name in view.members:
                 listed[name] = None
-        # Last, so that memory that is needed for a moment lies apart from memory that stays.
+        # Last, so that short-lived allocations do not fragment the memory of the objects.
         for name in changed:
             self._records.put_object(name, self.objects[name])
         return listed
 
     def apply(self, view: View, event: WatchEvent, follows: bool = True) -> None:
-        """Take one watch event into the view that the watch continues.
+        """Apply one watch event to the view that the watch continues.
 
-        ``follows`` says that nothing was missed between the view and the watch. Otherwise the event counts
-        for its own object, and the view stays complete at its version, which is where clients go on from.
+        ``follows`` says that no event is missing between the view and the watch. Otherwise the event changes
+        its own object only, and the view keeps its version, from which clients resume.
         """
         item = event.item
         if event.type == "ERROR":
-            # What was listed stays true, at its version.
+            # The view stays valid at its version.
             view.expired = view.expired or event.code == 410
             return
         number = version_number(item.version)
         if view.complete and view.floor < number <= view.number:
-            view.updated = self._clock()  # another watch, which is ahead, brought it
+            view.updated = self._clock()  # another watch is ahead and has shown it
             return
         members = len(view.members)
         if event.type in ("ADDED", "MODIFIED"):
@@ -264,15 +261,15 @@ class Collection(Objects):
         name = (item.namespace, item.name)
         stored = view.members.get(name)
         if stored is None:
-            if name in self.absent:  # it was deleted by this client, who did not learn the version
-                view.bury(number, item.raw)
+            if name in self.absent:  # this client deleted it, without learning the version
+                view.add_tombstone(number, item.raw)
             return
         if stored.number > number:
             return
         if view.scope.proves_deletion:
             for holder in self._views_of(stored):
-                holder.bury(number, item.raw)
+                holder.add_tombstone(number, item.raw)
             self._drop(name)
         else:
-            view.bury(number, item.raw)
-            self._leave(name, view)
+            view.add_tombstone(number, item.raw)
+            self._remove_member(name, view)

@@ -1,4 +1,4 @@
-"""Group commit: changes are gathered for a moment, then written to the store in one batch."""
+"""Group commit: changes of a short interval are written to the store in one batch."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from superedge.interfaces import Change, Entry, ICacheStore, IReactor
 from superedge.liteapiserver import metrics
 
 MAX_BATCH = 1000
-"""Changes that are not held back any longer, whatever the interval."""
+"""Changes that are written before the interval ends."""
 RETRY = 5.0
-"""Seconds before a store that refused a batch is tried again."""
+"""Seconds until a batch that the store refused is tried again."""
 
 _log = Logger()
 
 
 class Committer:
-    """Writes changes to ``store``; the latest change of a key counts.
+    """Writes changes to ``store``; for each key the latest change counts.
 
-    While the store refuses them they stay in memory, and are tried again. A store that could not be read is
-    emptied of what it held before the first change is written: it must not join what came since.
+    While the store refuses changes they stay in memory and are retried. A store that could not be read is
+    emptied before the first change is written, so that old and new records are not mixed.
 
-    It knows by their hashes which records the store may hold, so that what comes and goes while the store
-    refuses, however much, leaves nothing behind.
+    The committer keeps a hash of every key that the store may hold. A record that is created and deleted
+    while the store refuses changes therefore leaves nothing in memory.
     """
 
     def __init__(self, reactor: IReactor, store: ICacheStore, interval: float) -> None:
@@ -41,9 +41,9 @@ class Committer:
         self._timer: IDelayedCall | None = None
         self._due_again = False
         self._closed = False
-        self._unread = False
+        self._must_clear = False
         self.on_lost: Callable[[], None] = lambda: None
-        """Adds everything that is to be durable once more; called when the store lost what it had."""
+        """Called when the store lost its records; adds everything again."""
         self.degraded = ""
         """Why the store refuses changes, empty while it takes them."""
 
@@ -64,12 +64,12 @@ class Committer:
             self._timer.reset(0)
 
     def loaded(self, entries: Iterable[Entry]) -> None:
-        """What the store holds; to be told before the first change."""
+        """Note what the store holds; to be called before the first change."""
         self._stored = {hash((entry.kind, entry.key)) for entry in entries}
 
-    def unread(self, problem: Exception) -> None:
-        """The store could not be read, so that nobody knows what it holds."""
-        self._unread = True
+    def load_failed(self, problem: Exception) -> None:
+        """Note that the store could not be read, and may hold anything."""
+        self._must_clear = True
         self._refused(problem)
 
     def _schedule(self, delay: float) -> None:
@@ -79,7 +79,7 @@ class Committer:
     def _due(self) -> None:
         self._timer = None
         if self._lock.locked:
-            # The store is slow: what waits for it is one batch, however long that takes.
+            # The store is slow: what waits for it becomes one batch.
             self._due_again = True
             return
         Deferred.fromCoroutine(self.flush()).addErrback(self._unexpected)
@@ -87,8 +87,8 @@ class Committer:
     def _unexpected(self, failure: Failure) -> None:
         _log.failure("the store failed", failure)
 
-    def look(self) -> None:
-        """See whether the store still has what it took; call it every few seconds."""
+    def check(self) -> None:
+        """Check that the store still has its records; to be called every few seconds."""
         if not self._lock.locked:
             Deferred.fromCoroutine(self._check()).addErrback(self._unexpected)
 
@@ -97,17 +97,17 @@ class Committer:
         try:
             await self._store.check()
         except StoreLost as problem:
-            _log.critical("the cache is written anew: {problem}", problem=problem)
+            _log.critical("the cache store was lost and is written again: {problem}", problem=problem)
             self.degraded = str(problem)
             metrics.STORE_DEGRADED.set(1)
             self._stored.clear()
-            self._unread = True  # what is there now, if anything, is older
+            self._must_clear = True  # records that are there now are older
             self.on_lost()
             if self._timer is not None:
                 self._timer.cancel()
             self._schedule(0)
         except OSError:
-            pass  # the next batch tells
+            pass  # the next batch reports it
         finally:
             self._lock.release()
 
@@ -119,15 +119,15 @@ class Committer:
             if not batch:
                 return not self.degraded
             changes = [Change(kind, key, value) for (kind, key), value in batch.items()]
-            # From now on they may be there, whatever comes of it.
+            # The store may hold them from now on, even if it reports a failure.
             self._stored.update(hash(key) for key, value in batch.items() if value is not None)
             started = self._reactor.seconds()
             try:
-                if self._unread:
+                if self._must_clear:
                     held = await self._store.load()
                     changes = [Change(entry.kind, entry.key, None) for entry in held] + changes
                 await self._store.apply(changes)
-                self._unread = False
+                self._must_clear = False
             except Exception as problem:
                 self._pending = batch | self._pending
                 self._refused(problem)
@@ -152,7 +152,7 @@ class Committer:
         metrics.STORE_DEGRADED.set(1)
         if not self.degraded:
             _log.critical(
-                "the cache store refuses changes, which now live in memory alone: {problem}", problem=problem
+                "the cache store refuses changes, which are kept in memory only: {problem}", problem=problem
             )
         self.degraded = str(problem) or type(problem).__name__
         if self._timer is not None:

@@ -1,4 +1,4 @@
-"""Content-Encoding of recorded bodies. Pure."""
+"""Decoders for the Content-Encoding of recorded bodies. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _GZIP_WINDOW = 31
 
 
 class IdentityDecoder:
-    """Bytes as they are."""
+    """No content encoding."""
 
     def feed(self, data: bytes) -> bytes:
         """The same bytes."""
         return data
 
     def end(self) -> None:
-        """Nothing can be missing."""
+        """End the body, which is always complete."""
 
 
 class GzipDecoder:
@@ -30,7 +30,7 @@ class GzipDecoder:
         self._member = zlib.decompressobj(_GZIP_WINDOW)
 
     def feed(self, data: bytes) -> bytes:
-        """What can be decoded now. Raises DecodeError."""
+        """Decode as much as possible. Raises DecodeError."""
         out = []
         try:
             while data:
@@ -43,7 +43,7 @@ class GzipDecoder:
         return out[0] if len(out) == 1 else b"".join(out)
 
     def end(self) -> None:
-        """No more comes. Raises DecodeError when a member is cut short, or there is none."""
+        """End the body. Raises DecodeError when the last member is incomplete, or there is none."""
         if not self._member.eof:
             raise DecodeError("the gzip body is cut short")
 
@@ -53,7 +53,7 @@ _IDENTITY = IdentityDecoder()
 
 
 def decoder_for(encoding: bytes) -> Decoder | None:
-    """The decoder of a Content-Encoding, None for one that is not read here."""
+    """The decoder of a Content-Encoding; None for an unsupported one."""
     if not encoding:
         return _IDENTITY
     name = encoding.strip().lower()

@@ -1,4 +1,4 @@
-"""What a 403 says: a client may no longer read what it read before. Pure."""
+"""Applies 403 responses: a client may no longer read what it has read. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from superedge.liteapiserver.cache.records import DENIED, Commit, DeniedHeader, 
 from superedge.liteapiserver.cache.scopes import Scope, object_name, scope_of
 
 MAX_DENIALS = 1000
-"""Denials that are remembered; the oldest give way. What they denied is gone by then."""
+"""Denials that are kept; the oldest are dropped. What they denied has been forgotten by then."""
 _LONGEST = 2048
-"""Characters of the longest that is remembered."""
+"""Characters of the longest denial that is kept."""
 
 _Denial = tuple[str, ...]
-"""Identity, verb, group, resource, subresource, namespace, name, label and field selector; of a path that is
-no resource's, the path in the place of the resource."""
+"""Identity, verb, group, resource, subresource, namespace, name, label and field selector. For a path
+that is no resource, the path takes the place of the resource."""
 
 
 def _denial(identity: str, verb: str, request: RequestInfo) -> _Denial:
@@ -30,14 +30,14 @@ def _denial(identity: str, verb: str, request: RequestInfo) -> _Denial:
 
 
 def _verb(request: RequestInfo) -> str:
-    """What is asked for, which for HEAD is what GET would ask for."""
+    """The verb; that of a HEAD is that of the same GET."""
     if not request.is_resource or request.verb == "watch":
         return "watch" if request.verb == "watch" else "get"
     return "get" if request.name else "list"
 
 
 class Denials:
-    """Takes 403s of the API server, forgets what they deny, and what they said once it is allowed again."""
+    """Keeps the 403s of the API server until the same read is allowed again."""
 
     def __init__(self, collections: CollectionIndex, documents: Documents, commit: Commit) -> None:
         self._collections = collections
@@ -46,7 +46,7 @@ class Denials:
         self._found: dict[_Denial, None] = {}
 
     def deny(self, identity: str, request: RequestInfo) -> None:
-        """A read is forbidden: what rests on it is forgotten, in memory and in the store."""
+        """A read is forbidden: forget what it showed, in memory and in the store."""
         verb = _verb(request)
         if request.is_resource and not request.subresource:
             self._forget(identity, request, verb)
@@ -59,26 +59,26 @@ class Denials:
             self._commit(DENIED, denial, pack(DeniedHeader()))
 
     def _forget(self, identity: str, request: RequestInfo, verb: str) -> None:
-        forms = self._collections.of(identity, request)
+        collections = self._collections.of(identity, request)
         if verb == "get":
-            for form in forms:
-                form.revoke_object(object_name(request))
+            for collection in collections:
+                collection.revoke_object(object_name(request))
         elif verb == "list" or request.flag("sendInitialEvents"):
             self._documents.forget_about(identity, request, self._commit)
-            for form in forms:
-                self._revoke(form, scope_of(request))
+            for collection in collections:
+                self._revoke(collection, scope_of(request))
 
-    def _revoke(self, form: Collection, scope: Scope) -> None:
-        """Every list from which this one could be told needs more rights than it does."""
+    def _revoke(self, collection: Collection, scope: Scope) -> None:
+        """Revoke every view from which the list could be answered: each needs at least the same rights."""
         for namespace in {scope.namespace, ""}:
             for labels in {scope.labels, ""}:
                 for fields in {scope.fields, ""}:
-                    view = form.views.get(Scope(namespace, labels, fields))
+                    view = collection.views.get(Scope(namespace, labels, fields))
                     if view is not None:
-                        form.revoke(view)
+                        collection.revoke(view)
 
     def allow(self, identity: str, request: RequestInfo) -> None:
-        """A read was answered: it is forbidden no longer. Who lists may watch."""
+        """A read succeeded: lift its denial. A client that may list may also watch."""
         if self._found:
             verb = _verb(request)
             for each in ("list", "watch") if verb == "list" else (verb,):
@@ -91,15 +91,15 @@ class Denials:
         self._commit(DENIED, denial, None)
 
     def denies(self, identity: str, request: RequestInfo) -> bool:
-        """Whether the cloud forbade it last."""
+        """Whether the cloud's last response to this read was a 403."""
         return bool(self._found) and _denial(identity, _verb(request), request) in self._found
 
-    def restore(self, key: tuple[str, ...]) -> None:
-        """Take back a denial. Raises ValueError."""
+    def load(self, key: tuple[str, ...]) -> None:
+        """Load a denial. Raises ValueError."""
         identity, verb, group, resource, subresource, namespace, name, labels, fields = key
         self._found[identity, verb, group, resource, subresource, namespace, name, labels, fields] = None
 
     def save(self) -> None:
-        """Write down everything once more."""
+        """Commit everything again."""
         for denial in self._found:
             self._commit(DENIED, denial, pack(DeniedHeader()))

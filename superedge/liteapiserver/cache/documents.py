@@ -1,4 +1,4 @@
-"""Bodies that are kept whole: discovery, versions, schemas, Tables. Pure."""
+"""Documents: response bodies that are kept whole, such as discovery, schemas and Tables. Pure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.kube.media import JSON, Representation, parse_media_type
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache import records
-from superedge.liteapiserver.cache.forms import wanted_forms
 from superedge.liteapiserver.cache.index import in_memory
 from superedge.liteapiserver.cache.records import Commit, DocumentHeader, pack
+from superedge.liteapiserver.cache.representations import accepted_representations
 
-# Parameters that say what is asked for, of resources and of schemas.
-_ASKS = frozenset({"labelSelector", "fieldSelector", "includeObject", "continue"})
-_ASKS_OF_PATHS = frozenset({"hash"})
+# Parameters that select the content, of resources and of schemas.
+_SELECTORS = frozenset({"labelSelector", "fieldSelector", "includeObject", "continue"})
+_PATH_SELECTORS = frozenset({"hash"})
 
 
 _Key = tuple[str, str, Representation]
-"""Identity, path and form."""
+"""Identity, path and representation."""
 
 
 class _ListMetadata(msgspec.Struct):
@@ -39,10 +39,10 @@ _any = msgspec.json.Decoder(msgspec.Raw)
 
 
 def document_path(request: RequestInfo) -> str:
-    """What names a document: path and the parameters that say what is asked for; others change nothing."""
+    """The path of a document with the parameters that select its content; others are left out."""
     if not request.query:
         return request.path
-    asks = _ASKS if request.is_resource else _ASKS_OF_PATHS
+    asks = _SELECTORS if request.is_resource else _PATH_SELECTORS
     kept = sorted((key, value) for key, value in request.query.items() if key in asks)
     return f"{request.path}?{urlencode(kept)}" if kept else request.path
 
@@ -63,28 +63,28 @@ def _check(representation: Representation, body: bytes) -> None:
 
 
 class Documents:
-    """One table for all identities."""
+    """The documents of all identities."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._found: dict[_Key, tuple[DocumentHeader, bytes]] = {}
         self._in_memory: set[_Key] = set()
-        """What must not reach the store."""
+        """Documents that must not reach the store."""
         self.size = 0
-        """Bytes of all bodies, and of what names them."""
+        """Bytes of all bodies and names."""
 
     @property
     def records(self) -> int:
-        """How many there are."""
+        """The number of documents."""
         return len(self._found)
 
     def ages(self) -> Iterator[tuple[str, float, Callable[[Commit], None]]]:
-        """Whose each is, when it was brought, Unix time, and what forgets it."""
+        """Identity, Unix time of the last response, and a function that forgets it, of each document."""
         for key, (header, _) in self._found.items():
             yield key[0], header.updated, partial(self._forget, key)
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Whose each is, and its bytes."""
+        """Identity and bytes of each document."""
         for key, document in self._found.items():
             yield key[0], _size(key, document)
 
@@ -100,9 +100,9 @@ class Documents:
     def put(
         self, identity: str, request: RequestInfo, content_type: str, etag: str, body: bytes, commit: Commit
     ) -> None:
-        """Keep a body; one page of many is not kept. ``etag`` is the answer's header, empty without one.
+        """Keep a body, unless it is one page of several. ``etag`` is that header, empty without one.
 
-        Raises DecodeError for an empty body, and for one that is labelled as JSON and is none.
+        Raises DecodeError for an empty body, and for one that should be JSON and is not.
         """
         version = ""
         representation = parse_media_type(content_type)
@@ -128,32 +128,32 @@ class Documents:
         commit(records.DOCUMENT, (key[0], key[1], str(key[2])), pack(*self._found[key]))
 
     def save(self, commit: Commit) -> None:
-        """Write down everything once more."""
+        """Commit everything again."""
         for key in self._found.keys() - self._in_memory:
             self._write(key, commit)
 
     def _forget_others(self, identity: str, path: str, commit: Commit) -> None:
-        """A schema's path carries the hash of what it says: a new one takes the place of the old."""
+        """Forget the older schemas of a path, whose parameter ``hash`` differs."""
         plain = path.partition("?")[0]
         for key in list(self._found):
             if key[0] == identity and key[1] != path and key[1].startswith(f"{plain}?hash="):
                 self._forget(key, commit)
 
     def confirm(self, identity: str, request: RequestInfo, etag: str) -> None:
-        """A 304 said that what has this ETag is still so."""
+        """Note that a 304 confirmed the document with this ETag."""
         path = document_path(request)
         for (owner, known, _), (header, _body) in self._found.items():
             if owner == identity and known == path and etag and header.etag == etag:
                 header.updated = self._clock()
 
     def forget(self, identity: str, request: RequestInfo, commit: Commit) -> None:
-        """What was shown there is gone."""
+        """Forget the documents of a request's path."""
         path = document_path(request)
         for key in [key for key in self._found if key[:2] == (identity, path)]:
             self._forget(key, commit)
 
     def forget_about(self, identity: str, request: RequestInfo, commit: Commit) -> None:
-        """An object was written: forget what is kept whole of it, and every list that may show it."""
+        """Forget the documents of a written object, and of every list that may show it."""
         start = f"/apis/{request.group}/" if request.group else "/api/"
         anywhere = f"{start}{request.version}/{request.resource}"
         lists = {anywhere, f"{start}{request.version}/namespaces/{request.namespace}/{request.resource}"}
@@ -163,8 +163,8 @@ class Documents:
             if key[0] == identity and (path in lists or f"{path}/".startswith(names)):
                 self._forget(key, commit)
 
-    def restore(self, key: tuple[str, ...], header: DocumentHeader, body: bytes) -> None:
-        """Take back a body."""
+    def load(self, key: tuple[str, ...], header: DocumentHeader, body: bytes) -> None:
+        """Load a document."""
         identity, path, representation = key
         self._keep((identity, path, parse_media_type(representation)), header, body)
 
@@ -176,18 +176,18 @@ class Documents:
         self.size += _size(key, self._found[key])
 
     def get(self, identity: str, request: RequestInfo) -> tuple[DocumentHeader, bytes] | None:
-        """The body in the form the client wants most."""
+        """The document in the representation that the client prefers."""
         path = document_path(request)
-        for representation in wanted_forms(request):
+        for representation in accepted_representations(request):
             found = self._found.get((identity, path, representation))
             if found is not None:
                 return found
-        return None if request.is_resource else self._as_asked_before(identity, request, path)
+        return None if request.is_resource else self._by_accept(identity, request, path)
 
-    def _as_asked_before(
+    def _by_accept(
         self, identity: str, request: RequestInfo, path: str
     ) -> tuple[DocumentHeader, bytes] | None:
-        """Schemas come under media types other than those that were asked for: go by the question."""
+        """The document with the same Accept: the media type of a schema is not the requested one."""
         anything = not request.accept or "*/*" in request.accept
         chosen = None
         for (owner, known, _), document in self._found.items():

@@ -1,4 +1,4 @@
-"""Every collection, found by its key and by what it is of. Pure."""
+"""All collections, by key and by resource. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from superedge.liteapiserver.cache.records import Commit
 
 
 def in_memory(_kind: str, _key: tuple[str, ...], _value: bytes | None) -> None:
-    """The commit of what must not reach the store."""
+    """The `Commit` of records that must not reach the store."""
 
 
 class CollectionIndex:
-    """Collections of every identity; none of one identity is found for another."""
+    """The collections of all identities. A lookup never crosses identities."""
 
     def __init__(self, policy: Policy, commit: Commit, clock: Callable[[], float]) -> None:
         """``commit`` makes one record durable, or deletes it; ``clock`` gives Unix time."""
@@ -25,11 +25,11 @@ class CollectionIndex:
         self._commit = commit
         self._clock = clock
         self._by_key: dict[CollectionKey, Collection] = {}
-        # The collections of one identity's resource, one for each form.
-        self._forms: dict[tuple[str, str, str, str], list[Collection]] = {}
+        # The collections of an identity's resource, one for each representation.
+        self._by_resource: dict[tuple[str, str, str, str], list[Collection]] = {}
 
     def commit_for(self, keep: Keep) -> Commit:
-        """What makes a record as durable as the policy wants it."""
+        """The commit function for a policy's verdict."""
         return self._commit if keep is Keep.STORED else in_memory
 
     def get(self, key: CollectionKey) -> Collection | None:
@@ -37,37 +37,37 @@ class CollectionIndex:
         return self._by_key.get(key)
 
     def make(self, key: CollectionKey) -> Collection | None:
-        """The collection of a key, made when it is new; None when its form is not read."""
+        """The collection of a key, created if new; None for a representation that is not decoded."""
         collection = self._by_key.get(key)
         if collection is None:
             codec = codec_for(key.representation)
             if codec is None:
                 return None
             commit = self.commit_for(self._policy.for_resource(key.group, key.resource))
-            collection = self._by_key[key] = Collection(key, codec, commit, self._clock, self._begin_anew)
-            self._forms.setdefault(key[:4], []).append(collection)
+            collection = self._by_key[key] = Collection(key, codec, commit, self._clock, self._reset)
+            self._by_resource.setdefault(key[:4], []).append(collection)
         return collection
 
     def retire_empty(self) -> bool:
-        """Forget collections without anything: resource or identity may be gone. Whether there were any."""
+        """Remove empty collections, whose resource or identity may not exist; whether there were any."""
         empty = [collection for collection in self._by_key.values() if not collection.records]
         for collection in empty:
             collection.retire()
             key = collection.key
             del self._by_key[key]
-            forms = self._forms[key[:4]]
-            forms.remove(collection)
-            if not forms:
-                del self._forms[key[:4]]
+            siblings = self._by_resource[key[:4]]
+            siblings.remove(collection)
+            if not siblings:
+                del self._by_resource[key[:4]]
         return bool(empty)
 
-    def _begin_anew(self, collection: Collection) -> None:
-        for form in self._forms[collection.key[:4]]:
-            form.begin_anew()
+    def _reset(self, collection: Collection) -> None:
+        for each in self._by_resource[collection.key[:4]]:
+            each.reset()
 
     def of(self, identity: str, request: RequestInfo) -> list[Collection]:
-        """The collections of the resource a request is about, one for each form."""
-        return self._forms.get((identity, request.group, request.version, request.resource), [])
+        """The collections of a request's resource, one for each representation."""
+        return self._by_resource.get((identity, request.group, request.version, request.resource), [])
 
     def all(self) -> list[Collection]:
         """Every collection."""

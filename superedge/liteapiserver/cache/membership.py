@@ -1,4 +1,4 @@
-"""Whether an object belongs to what a list or watch asks for. Pure."""
+"""Whether the scope of a list or watch selects an object. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from superedge.kube.objects import Codec
 from superedge.kube.selectors import parse_label_selector
 from superedge.liteapiserver.cache.scopes import Name, Scope
 
-# A kubelet has a list for each ConfigMap and Secret of its pods.
+# A kubelet has a watch for each ConfigMap and Secret of its pods.
 _fields = memo(1024)(parse_field_selector)
 
 
 def belongs(scope: Scope, codec: Codec, group: str, resource: str, name: Name, raw: bytes) -> bool | None:
-    """Whether an object, as ``codec`` reads it, is selected; None when that cannot be told from it."""
+    """Whether a scope selects an object; None when ``codec`` does not decode what decides it."""
     if not scope.covers(name):
         return False
     try:

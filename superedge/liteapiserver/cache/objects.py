@@ -1,4 +1,4 @@
-"""The objects and views of one collection, kept in step with each other and with the store. Pure."""
+"""The objects, 404s and views of one collection, consistent with each other and the store. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from sys import intern
 from typing import NamedTuple
 
+from superedge.kube.age import UNKNOWN
 from superedge.kube.media import Representation
 from superedge.kube.objects import Codec, Item, version_number
 from superedge.liteapiserver.cache.durable import CollectionRecords
@@ -13,8 +14,9 @@ from superedge.liteapiserver.cache.records import Commit, ObjectHeader, ViewHead
 from superedge.liteapiserver.cache.scopes import Name, Scope
 from superedge.liteapiserver.cache.views import StoredObject, View
 
+_UNKNOWN = UNKNOWN.encode()
 MAX_ABSENT = 1000
-"""404s a collection remembers; the oldest give way."""
+"""404s that a collection keeps; the oldest are dropped."""
 
 
 def _length(parts: tuple[str, ...]) -> int:
@@ -22,7 +24,7 @@ def _length(parts: tuple[str, ...]) -> int:
 
 
 class CollectionKey(NamedTuple):
-    """Whose objects of which resource in which form."""
+    """Identity, group, version, resource and representation."""
 
     identity: str
     group: str
@@ -32,14 +34,14 @@ class CollectionKey(NamedTuple):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The beginning of its records' keys."""
+        """The first parts of its records' keys."""
         return (self.identity, self.group, self.version, self.resource, str(self.representation))
 
 
 class Objects:
-    """Objects, what is known not to be there, and views: what `Collection` changes.
+    """The base of `Collection`: primitives that change objects, 404s and views together.
 
-    An object is shared by all views it is a member of; the newest version wins.
+    All views that an object is a member of share it.
     """
 
     def __init__(self, key: CollectionKey, codec: Codec, commit: Commit, clock: Callable[[], float]) -> None:
@@ -52,26 +54,26 @@ class Objects:
         self.api_version = ""
         self.objects: dict[Name, StoredObject] = {}
         self.absent: dict[Name, int] = {}
-        """What a 404 or a deletion said not to be there, and a version at which it was known."""
+        """Objects that do not exist according to a 404 or a deletion, and the version known then."""
         self.views: dict[Scope, View] = {}
         self._by_identifier: dict[str, View] = {}
         self._shared = codec.shared
-        # While restoring: how many members each view had.
+        # While loading: how many members each view had.
         self._members: dict[str, int] = {}
         self.newest = 0
         """The latest version seen."""
         self.size = 0
-        """Bytes of all objects, and of what names them and the views."""
+        """Bytes of all objects, names and scopes."""
         self.retired = False
-        """Whether another takes its place, see `retire`."""
+        """Whether it is no longer in use, see `retire`."""
 
     @property
     def records(self) -> int:
-        """How much is remembered, in pieces."""
+        """How many objects, views and 404s there are."""
         return len(self.objects) + len(self.views) + len(self.absent)
 
     def view(self, scope: Scope) -> View:
-        """The view of a scope, made partial when there is none."""
+        """The view of a scope; a new one is partial."""
         view = self.views.get(scope)
         if view is None:
             view = self.views[scope] = View(scope, self._clock())
@@ -80,12 +82,12 @@ class Objects:
         return view
 
     def newest_for(self, scope: Scope) -> int:
-        """The latest version known of what a scope shows."""
+        """The latest version known of the objects in a scope."""
         view = self.views.get(scope)
         return max(self.newest, view.number if view is not None else 0)
 
-    def seen(self, stored: StoredObject) -> int:
-        """The latest version at which an object is known to have been there."""
+    def last_seen(self, stored: StoredObject) -> int:
+        """The latest version at which an object is known to have existed."""
         complete = (view.number for view in self._views_of(stored) if view.complete)
         return max(stored.number, *complete, 0)
 
@@ -93,18 +95,18 @@ class Objects:
         return (self._by_identifier[identifier] for identifier in stored.views)
 
     def put(self, item: Item, view: View | None = None) -> None:
-        """Take an object as it is shown, by a watch as a member of ``view``."""
+        """Store an object; one from a watch becomes a member of ``view``."""
         name = (item.namespace, item.name)
         if self._put(name, item, view):
             self._records.put_object(name, self.objects[name])
 
     def _put(self, name: Name, item: Item, view: View | None) -> bool:
-        """Take an object; whether it is to be saved."""
+        """Store an object in memory; whether its record has to be written."""
         number = version_number(item.version)
         stored = self.objects.get(name)
         changed = False
         if 0 < number <= self.absent.get(name, 0):
-            return False  # as it was before it was deleted
+            return False  # a version from before the deletion
         if item.kind and not self.kind:
             self.kind, self.api_version = item.kind, item.api_version
         if stored is None:
@@ -116,7 +118,9 @@ class Objects:
             stored.update(item, self._clock())
             changed = True
         elif number == stored.number:
-            # Seen again: not worth a write. A Table's row counts the object's age, all else is the same.
+            # The same version, so no write: only the age in a Table's row may differ. A row that was derived
+            # from a client's write is replaced; in the API server's own rows "<" is escaped.
+            changed = _UNKNOWN in stored.item.raw and _UNKNOWN not in item.raw
             self.size += len(item.raw) - len(stored.item.raw)
             stored.update(item, self._clock())
         if name in self.absent:
@@ -124,7 +128,7 @@ class Objects:
         self.newest = max(self.newest, number)
         if view is not None and name not in view.members:
             view.members[name] = stored
-            stored.views = (*stored.views, view.identifier) if stored.views else view.alone
+            stored.views = (*stored.views, view.identifier) if stored.views else view.only_this
             changed = True
         return changed
 
@@ -137,8 +141,8 @@ class Objects:
         self.size += _length(name)
         self._records.put_absent(name, version)
 
-    def found(self, namespace: str, name: str) -> None:
-        """Forget a remembered 404; without a name, every one of the namespace."""
+    def clear_absence(self, namespace: str, name: str) -> None:
+        """Forget the 404 of an object; with an empty name, every 404 of the namespace."""
         for absent in [each for each in self.absent if each[0] == namespace and name in ("", each[1])]:
             self._forget_absent(absent)
 
@@ -147,14 +151,14 @@ class Objects:
         self.size -= _length(name)
         self._records.drop_absent(name)
 
-    def doubt(self, view: View) -> None:
-        """Something may be missing: the view is partial until it is listed again."""
+    def mark_partial(self, view: View) -> None:
+        """Make a view partial, since it may lack objects, until it is listed again."""
         if view.complete:
             view.complete = False
             self._records.put_view(view, self.kind, self.api_version)
 
-    def _leave(self, name: Name, view: View) -> None:
-        """Take an object out of a view; one that no view holds may be gone, and is forgotten."""
+    def _remove_member(self, name: Name, view: View) -> None:
+        """Remove an object from a view; drop it if no other view has it, as it may be deleted."""
         stored = view.members.pop(name, None)
         if stored is None:
             return
@@ -174,12 +178,12 @@ class Objects:
                 self._records.put_view(view, self.kind, self.api_version)
         self._records.drop_object(name)
 
-    def begin_anew(self) -> None:
-        """Nothing from before counts: the cluster went back in time, so that versions from before cannot be
-        compared with those to come, or the resource is no longer served.
+    def reset(self) -> None:
+        """Forget everything: the cluster was restored, so that old and new versions cannot be compared, or
+        the resource is no longer served.
         """
         for view in self.views.values():
-            self.doubt(view)
+            self.mark_partial(view)
             view.version, view.number, view.floor = "", 0, 0
             view.tombstones.clear()
         for name in list(self.objects):
@@ -190,24 +194,24 @@ class Objects:
     # -- forgetting
 
     def revoke(self, view: View) -> None:
-        """The client may no longer list this: forget what it showed; a watch that is open goes on."""
+        """The client may no longer list this: forget the view, or empty it if a watch is open."""
         if not view.watchers:
             self.forget_view(view)
             return
-        self.doubt(view)
+        self.mark_partial(view)
         for name in list(view.members):
-            self._leave(name, view)
+            self._remove_member(name, view)
 
     def revoke_object(self, name: Name) -> None:
-        """The client may no longer get this: forget it, unless a list shows it, which it may read."""
+        """The client may no longer get this object: forget it, unless a list that it may read shows it."""
         stored = self.objects.get(name)
         if stored is not None and not stored.views:
             self.forget_object(name)
 
     def forget_view(self, view: View) -> None:
-        """Forget a view, and the objects that no other view holds."""
+        """Forget a view and the objects that no other view has."""
         for name in list(view.members):
-            self._leave(name, view)
+            self._remove_member(name, view)
         del self.views[view.scope]
         self.size -= _length(view.scope)
         del self._by_identifier[view.identifier]
@@ -215,7 +219,7 @@ class Objects:
         self._forget_shared()
 
     def forget_absent(self) -> None:
-        """Forget every remembered 404."""
+        """Forget every 404."""
         for name in list(self.absent):
             self._forget_absent(name)
 
@@ -225,7 +229,7 @@ class Objects:
         self._forget_shared()
 
     def retire(self) -> None:
-        """Nothing is remembered here any more; what comes now goes to another."""
+        """Mark the empty collection as unused; later objects go to a new one."""
         self._forget_shared()
         self.retired = True
 
@@ -237,7 +241,7 @@ class Objects:
     # -- to the store, and from it
 
     def save(self) -> None:
-        """Write down everything once more."""
+        """Commit everything again."""
         for view in self.views.values():
             self._records.put_view(view, self.kind, self.api_version)
         for name, stored in self.objects.items():
@@ -247,17 +251,17 @@ class Objects:
         if self._shared:
             self._records.put_shared(self._shared)
 
-    def restore_absent(self, name: Name, version: int) -> None:
-        """Take back a 404."""
+    def load_absent(self, name: Name, version: int) -> None:
+        """Load a 404."""
         self.absent[name] = version
         self.size += _length(name)
 
-    def restore_shared(self, shared: bytes) -> None:
-        """Take back what no object says itself."""
+    def load_shared(self, shared: bytes) -> None:
+        """Load what all objects share, such as a Table's columns."""
         self._shared = self.codec.shared = shared
 
-    def restore_view(self, header: ViewHeader) -> None:
-        """Take back a view; to be called before `restore_object`."""
+    def load_view(self, header: ViewHeader) -> None:
+        """Load a view; to be called before `load_object`."""
         view = self.view(Scope(header.namespace, header.labels, header.fields))
         view.advance(header.version)
         view.complete = header.complete
@@ -268,8 +272,8 @@ class Objects:
         self.api_version = self.api_version or header.api_version
         self.newest = max(self.newest, view.number)
 
-    def restore_object(self, name: Name, header: ObjectHeader, raw: bytes) -> None:
-        """Take back an object."""
+    def load_object(self, name: Name, header: ObjectHeader, raw: bytes) -> None:
+        """Load an object."""
         name = (intern(name[0]), name[1])
         item = Item(*name, header.version, header.kind, header.api_version, raw)
         stored = self.objects[name] = StoredObject(item, header.updated)
@@ -278,20 +282,20 @@ class Objects:
         if header.kind and not self.kind:
             self.kind, self.api_version = header.kind, header.api_version
         views = [self._by_identifier[each] for each in header.views if each in self._by_identifier]
-        stored.views = views[0].alone if len(views) == 1 else tuple(view.identifier for view in views)
+        stored.views = views[0].only_this if len(views) == 1 else tuple(view.identifier for view in views)
         for view in views:
             view.members[name] = stored
 
-    def settle(self) -> int:
-        """Everything is taken back: doubt views that lack a member, which is no proof that it was deleted.
+    def finish_load(self) -> int:
+        """Make views partial whose members were not all loaded; to be called last.
 
-        Returns how many do.
+        Returns the number of such views.
         """
         lacking = 0
         for identifier, members in self._members.items():
             view = self._by_identifier[identifier]
             if view.complete and len(view.members) != members:
-                self.doubt(view)
+                self.mark_partial(view)
                 lacking += 1
         self._members.clear()
         return lacking

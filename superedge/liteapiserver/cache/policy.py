@@ -1,4 +1,4 @@
-"""What is remembered and for how long. Pure."""
+"""Which responses are cached, and whether on disk. Pure."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from superedge.config.liteapiserver import CacheRuleConfig
 from superedge.kube.memo import memo
 from superedge.kube.request import RequestInfo, qualified
 
-# The only subresources whose answer is state rather than an action or a stream.
+# The only subresources whose response is state rather than an action or a stream.
 _SUBRESOURCES = frozenset({"status", "scale"})
-# Paths that are no resource's: discovery, schemas, the version and the token issuer.
+# Paths that are not resources: discovery, schemas, the version and the token issuer.
 _DOCUMENTS = ("/api", "/apis", "/version")
 _BELOW = ("/api/", "/apis/", "/openapi/", "/openid/", "/.well-known/")
-# Their parameters: any other would be kept as a document of its own, and there is no end of them.
+# Their known parameters. A request with others is not cached: clients could create documents without end.
 _PATHS = frozenset({"timeout"})
 _SCHEMAS = frozenset({"timeout", "hash"})
 
 
 class Keep(enum.Enum):
-    """How long an answer is kept."""
+    """Where a response is kept: on disk, in memory, or not at all."""
 
     STORED = "cache"
     MEMORY = "memory-only"
-    NOT = "skip"
+    SKIP = "skip"
 
 
 class Policy:
-    """The configured rules, and what can be remembered at all."""
+    """The configured rules, and what can be cached at all."""
 
     def __init__(self, rules: Sequence[CacheRuleConfig] = ()) -> None:
         self._rules = [(rule.resources, Keep(rule.action)) for rule in rules]
@@ -43,14 +43,14 @@ class Policy:
         return Keep.STORED
 
     def keep(self, request: RequestInfo) -> Keep:
-        """For the answer to one request."""
+        """Where the response to a request is kept."""
         if not request.is_read or request.method != "GET":
-            return Keep.NOT
+            return Keep.SKIP
         if not request.is_resource:
             path = request.path
             known = path in _DOCUMENTS or path.startswith(_BELOW)
             asks = _SCHEMAS if path.startswith("/openapi/v3/") else _PATHS
-            return Keep.STORED if known and asks.issuperset(request.query) else Keep.NOT
+            return Keep.STORED if known and asks.issuperset(request.query) else Keep.SKIP
         if request.subresource and (request.subresource not in _SUBRESOURCES or request.verb != "get"):
-            return Keep.NOT
+            return Keep.SKIP
         return self.for_resource(request.group, request.resource)

@@ -1,4 +1,4 @@
-"""Recorders: each is fed one answer's body while the client gets it. None of their methods raises."""
+"""Recorders: each takes the body of one response while the client gets it. Their methods do not raise."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ _log = Logger()
 
 
 class Recorder(Protocol):
-    """Takes body bytes after transfer decoding, still content-encoded."""
+    """Takes a body without transfer encoding, still with its content encoding."""
 
     @property
-    def settled(self) -> bool:
-        """Whether a client whose answer goes no further has what it can go on with."""
+    def resumable(self) -> bool:
+        """Whether a client whose response ends here can go on from what it has."""
 
-    def data(self, pieces: list[bytes]) -> None:
+    def data(self, chunks: list[bytes]) -> None:
         """Some of the body."""
 
     def complete(self) -> None:
         """The body is whole."""
 
     def abort(self) -> None:
-        """The body was cut short: what is not known to be whole is dropped."""
+        """The body was cut short: drop what is incomplete."""
 
 
 def fault(reason: str, problem: Exception, what: str) -> None:
-    """Count and log what could not be remembered."""
+    """Count and log a response that could not be cached."""
     metrics.CACHE_FAULTS.labels(reason).inc()
     if isinstance(problem, DecodeError):
-        _log.warn("{what} is not remembered: {problem}", what=what, problem=problem)
+        _log.warn("{what} is not cached: {problem}", what=what, problem=problem)
     else:
-        _log.failure("{what} is not remembered", what=what)
+        _log.failure("{what} is not cached", what=what)
 
 
-class Gathered:
-    """How much of bodies that are not whole each identity has, so that none has the memory of all."""
+class PendingBytes:
+    """Bounds the bytes of unfinished bodies of each identity, so that none takes all memory."""
 
     def __init__(self, limit: int) -> None:
-        """``limit`` is in bytes, of one identity's bodies together."""
+        """``limit`` is in bytes for one identity."""
         self.limit = limit
         self._sizes: dict[str, int] = {}
 
     def add(self, identity: str, size: int) -> bool:
-        """Count ``size`` bytes more, or less; whether that is within the limit."""
+        """Add ``size`` bytes, or subtract; whether the total is within the limit."""
         total = self._sizes.get(identity, 0) + size
         if total:
             self._sizes[identity] = total
@@ -68,21 +68,21 @@ class Gathered:
 
 
 class BodyRecorder:
-    """Collects a whole body, then gives it to ``finish`` decoded; ``defer`` may put that off.
+    """Collects a body, then gives it decoded to ``finish``, possibly later through ``defer``.
 
-    ``lost`` is called in the place of ``finish`` when a whole body is too long or cannot be read, ``cut``
-    when it was cut short.
+    ``lost`` is called instead when a complete body is too long or cannot be read, ``cut`` when it was cut
+    short.
     """
 
     __slots__ = (
+        "_chunks",
         "_cut",
         "_decoder",
         "_defer",
         "_finish",
-        "_gathered",
         "_identity",
         "_lost",
-        "_pieces",
+        "_pending",
         "_size",
         "_what",
     )
@@ -91,91 +91,92 @@ class BodyRecorder:
         self,
         what: str,
         decoder: Decoder,
-        gathered: Gathered,
+        pending: PendingBytes,
         identity: str,
         finish: Callable[[bytes], None],
         defer: Callable[[int, Callable[[], None]], None] | None = None,
         lost: Callable[[], None] = lambda: None,
         cut: Callable[[], None] = lambda: None,
     ) -> None:
-        """``gathered`` counts what is gathered for ``identity``, and bounds the decoded body; ``defer`` is
-        given the size of the body as it came, and what finishes it, which does not raise.
+        """``pending`` counts the bytes under ``identity``, and its limit bounds the decoded body, too.
+        ``defer`` gets the encoded size of the body and a function that finishes the recording and does not
+        raise.
         """
         self._what = what
         self._decoder = decoder
-        self._gathered = gathered
+        self._pending = pending
         self._identity = identity
         self._finish = finish
         self._defer = defer
         self._lost = lost
         self._cut = cut
-        self._pieces: list[bytes] | None = []
+        self._chunks: list[bytes] | None = []
         self._size = 0
 
     @property
-    def settled(self) -> bool:
-        """A part of a body is nothing to go on with."""
+    def resumable(self) -> bool:
+        """False: a part of a body is of no use."""
         return False
 
-    def data(self, pieces: list[bytes]) -> None:
+    def data(self, chunks: list[bytes]) -> None:
         """Some of the body."""
-        if self._pieces is None:
+        if self._chunks is None:
             return
-        self._pieces += pieces
-        size = sum(map(len, pieces))
+        self._chunks += chunks
+        size = sum(map(len, chunks))
         self._size += size
-        if not self._gathered.add(self._identity, size):
+        if not self._pending.add(self._identity, size):
             self._drop()
             fault("body", self._too_long(), self._what)
 
     def _drop(self) -> list[bytes] | None:
-        """Gather no more; what there is."""
-        pieces, self._pieces = self._pieces, None
-        if pieces is not None:
-            self._gathered.add(self._identity, -self._size)
-        return pieces
+        """Stop collecting; the chunks so far."""
+        chunks, self._chunks = self._chunks, None
+        if chunks is not None:
+            self._pending.add(self._identity, -self._size)
+        return chunks
 
     def _too_long(self) -> DecodeError:
-        return DecodeError(f"it, with what else is on its way, has more than {self._gathered.limit} bytes")
+        return DecodeError(f"it, with what else is on its way, has more than {self._pending.limit} bytes")
 
     def complete(self) -> None:
         """The body is whole."""
-        pieces = self._drop()
-        if pieces is None:
+        chunks = self._drop()
+        if chunks is None:
             self._lost()
             return
         if self._defer is not None:
-            self._defer(self._size, partial(self._conclude, pieces))
+            self._defer(self._size, partial(self._conclude, chunks))
         else:
-            self._conclude(pieces)
+            self._conclude(chunks)
 
-    def _conclude(self, pieces: list[bytes]) -> None:
+    def _conclude(self, chunks: list[bytes]) -> None:
         try:
-            body = b"".join(pieces if type(self._decoder) is IdentityDecoder else self._decoded(pieces))
-            pieces.clear()  # nothing of megabytes is there twice for longer than it must be
+            body = b"".join(chunks if type(self._decoder) is IdentityDecoder else self._decoded(chunks))
+            chunks.clear()  # frees the encoded body before it is decoded further
             self._finish(body)
         except Exception as problem:
             fault("body", problem, self._what)
             self._lost()
 
-    def _decoded(self, pieces: list[bytes]) -> list[bytes]:
+    def _decoded(self, chunks: list[bytes]) -> list[bytes]:
         decoded, size = [], 0
-        for piece in pieces:
-            decoded.append(self._decoder.feed(piece))
+        for chunk in chunks:
+            decoded.append(self._decoder.feed(chunk))
             size += len(decoded[-1])
-            if size > self._gathered.limit:
+            if size > self._pending.limit:
                 raise self._too_long()
         self._decoder.end()
         return decoded
 
     def abort(self) -> None:
-        """Drop what came."""
+        """Drop the body."""
         self._drop()
         self._cut()
 
 
 class WatchRecorder:
-    """Follows a watch; with ``initial``, what comes before the end bookmark replaces the view at once."""
+    """Applies a watch to a view; with ``initial``, the initial events replace the view at their end."""
 
     def __init__(
         self,
@@ -188,8 +189,8 @@ class WatchRecorder:
         start: int | None,
         newest_before: int | None,
     ) -> None:
-        """``start`` is the version that the watch goes on from, None when it names none; ``newest_before``
-        is for `Collection.replace`.
+        """``start`` is the version that the watch continues, None without one; ``newest_before`` is for
+        `Collection.replace`.
         """
         self._what = what
         self._decoder = decoder
@@ -202,21 +203,21 @@ class WatchRecorder:
         self._initial: dict[tuple[str, str], Item] | None = {} if initial else None
         self._gathered = 0
         self._ended = False
-        collection.watched(view)
+        collection.watch_started(view)
 
     @property
-    def settled(self) -> bool:
-        """A client waits for the end of the initial events."""
+    def resumable(self) -> bool:
+        """False until the initial events have ended."""
         return self._initial is None
 
-    def data(self, pieces: list[bytes]) -> None:
+    def data(self, chunks: list[bytes]) -> None:
         """Some of the stream."""
         if self._ended:
             return
         collection = self._collection
         try:
-            for piece in pieces:
-                for frame in self._splitter.feed(self._decoder.feed(piece)):
+            for chunk in chunks:
+                for frame in self._splitter.feed(self._decoder.feed(chunk)):
                     event = collection.decode_event(frame)
                     if self._initial is None:
                         start = self._start
@@ -228,7 +229,7 @@ class WatchRecorder:
             if self._splitter.pending > longest:
                 raise DecodeError(f"an event of more than {longest} bytes")
         except Exception as problem:
-            # What is known stays true, at its version.
+            # The view stays valid at its version.
             fault("watch", problem, self._what)
             self._view.expired = True
             self._end()
@@ -256,16 +257,16 @@ class WatchRecorder:
         self._end()
 
     def abort(self) -> None:
-        """The watch broke off; every event that came whole counts."""
+        """The watch broke off; its complete events have been applied."""
         self._end()
 
     def _end(self) -> None:
         if not self._ended:
             self._ended = True
-            self._collection.unwatched(self._view)
+            self._collection.watch_ended(self._view)
 
 
-class _Begun(NamedTuple):
+class _PartialList(NamedTuple):
     items: list[Item]
     version: str
     newest_before: int | None
@@ -274,40 +275,42 @@ class _Begun(NamedTuple):
 
 
 class PagedLists:
-    """Pages of lists that are not yet at their end, by the token that asks for the next page."""
+    """The pages of unfinished lists, by the continue token of the next page."""
 
     MAX_LISTS = 64
 
     def __init__(self, limit: int) -> None:
-        """``limit`` is in bytes of one list, and of all of one identity."""
+        """``limit`` is in bytes for all unfinished lists of one identity."""
         self._limit = limit
-        self._begun: dict[tuple[CollectionKey, Scope, str], _Begun] = {}
+        self._unfinished: dict[tuple[CollectionKey, Scope, str], _PartialList] = {}
 
-    def take(self, collection: Collection, scope: Scope, token: str) -> _Begun | None:
-        """The pages before the one that ``token`` asks for."""
-        return self._begun.pop((collection.key, scope, token), None)
+    def take(self, collection: Collection, scope: Scope, token: str) -> _PartialList | None:
+        """Remove and return the pages before the one of ``token``."""
+        return self._unfinished.pop((collection.key, scope, token), None)
 
     def put(
         self,
         collection: Collection,
         scope: Scope,
         page: ListPage,
-        before: _Begun | None,
+        before: _PartialList | None,
         newest_before: int | None,
     ) -> None:
-        """Keep a page and those before it until the next comes. Unfinished lists of the same identity give
-        way to it, and beyond MAX_LISTS the oldest of anybody's.
+        """Keep a page and those before it until the next one. Over the limit, older lists of the same
+        identity are dropped; over MAX_LISTS, the oldest list of the identity or else of any.
         """
         size = sum(len(item.raw) for item in page.items)
         items = page.items
         if before is not None:
             items, size = before.items + items, before.size + size
-        own = [key for key in self._begun if key[0].identity == collection.key.identity]
-        used = size + sum(self._begun[key].size for key in own)
+        own = [key for key in self._unfinished if key[0].identity == collection.key.identity]
+        used = size + sum(self._unfinished[key].size for key in own)
         while own and used > self._limit:
-            used -= self._begun.pop(own.pop(0)).size
+            used -= self._unfinished.pop(own.pop(0)).size
         if used > self._limit:
             return
-        if len(self._begun) >= self.MAX_LISTS:
-            del self._begun[own[0] if own else next(iter(self._begun))]
-        self._begun[collection.key, scope, page.token] = _Begun(items, page.version, newest_before, size)
+        if len(self._unfinished) >= self.MAX_LISTS:
+            del self._unfinished[own[0] if own else next(iter(self._unfinished))]
+        self._unfinished[collection.key, scope, page.token] = _PartialList(
+            items, page.version, newest_before, size
+        )

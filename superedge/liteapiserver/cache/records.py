@@ -1,4 +1,4 @@
-"""The durable form of what the cache holds: one line of JSON, then the bytes as they came. Pure."""
+"""The format of stored records: a header as one line of JSON, then the body. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Commit = Callable[[str, tuple[str, ...], bytes | None], None]
 
 
 class ObjectHeader(msgspec.Struct, omit_defaults=True):
-    """Of an object: ``views`` are the identifiers of the views it is a member of."""
+    """Of an object; ``views`` are the identifiers of its views."""
 
     version: str
     updated: float
@@ -31,7 +31,7 @@ class ObjectHeader(msgspec.Struct, omit_defaults=True):
 
 
 class ViewHeader(msgspec.Struct, omit_defaults=True):
-    """Of a view; its members say themselves that they belong to it, and ``members`` is how many must."""
+    """Of a view. Its members name it in their headers; ``members`` is their number."""
 
     namespace: str
     labels: str
@@ -45,21 +45,21 @@ class ViewHeader(msgspec.Struct, omit_defaults=True):
 
 
 class AbsentHeader(msgspec.Struct, omit_defaults=True):
-    """Of a 404: ``version`` is the latest that was known when it came."""
+    """Of a 404; ``version`` is the latest known when it came."""
 
     version: str = "0"
 
 
 class DeniedHeader(msgspec.Struct, omit_defaults=True):
-    """Of a 403; the key says everything."""
+    """Of a 403; its key has everything."""
 
 
 class SharedHeader(msgspec.Struct, omit_defaults=True):
-    """Of what a collection's objects need and none says itself; the bytes follow."""
+    """Of what a collection's objects share, such as a Table's columns; the bytes follow."""
 
 
 class DocumentHeader(msgspec.Struct, omit_defaults=True):
-    """Of a body that is kept whole."""
+    """Of a document."""
 
     content_type: str
     updated: float

@@ -1,4 +1,4 @@
-"""Names and scopes: which objects a request is about. Pure."""
+"""Names and scopes: the objects that a request selects. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Name = tuple[str, str]
 
 
 class Scope(NamedTuple):
-    """Which objects a list or watch asks for: ``namespace`` is empty for all of them."""
+    """The namespace, empty for all, and the selectors of a list or watch."""
 
     namespace: str
     labels: str
@@ -21,30 +21,30 @@ class Scope(NamedTuple):
 
     @property
     def identifier(self) -> str:
-        """A short name that fits into every member's record."""
+        """A short hash, for the records of the members."""
         return blake2s("\0".join(self).encode(), digest_size=6).hexdigest()
 
     @property
     def proves_deletion(self) -> bool:
-        """Whether an object that leaves it is deleted: what it asks for never changes in an object."""
+        """Whether only deleted objects leave the scope, as it selects by fields that never change."""
         return not self.labels and all(
             term.replace("==", "=").partition("=")[0] in ("metadata.name", "metadata.namespace", "")
             and "!=" not in term
             for term in self.fields.split(",")
         )
 
-    def may_hold(self, name: Name) -> bool:
-        """Whether an object of this name can be selected, whatever it holds."""
+    def may_select(self, name: Name) -> bool:
+        """Whether an object of this name may be selected, whatever its content."""
         fields = parse_field_selector(self.fields, "", "")
         return self.covers(name) and (fields is None or fields.selects_name(*name))
 
     def covers(self, name: Name) -> bool:
-        """Whether the namespace fits."""
+        """Whether the namespace matches."""
         return not self.namespace or self.namespace == name[0]
 
 
 def scope_of(request: RequestInfo) -> Scope:
-    """What a list or watch asks for; watching one name is watching that field."""
+    """The scope of a list or watch; a watch of one name has a field selector for it."""
     fields = request.query.get("fieldSelector", "")
     if request.name and request.verb == "watch":
         fields = f"metadata.name={request.name}"
@@ -52,5 +52,5 @@ def scope_of(request: RequestInfo) -> Scope:
 
 
 def object_name(request: RequestInfo) -> Name:
-    """Where the object of a get is; a namespace is in none."""
+    """The name of a get's object; a Namespace object is in no namespace."""
     return ("" if request.resource == "namespaces" else request.namespace, request.name)

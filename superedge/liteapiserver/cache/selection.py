@@ -1,4 +1,4 @@
-"""Answers to list and watch from a view that covers what is asked. Pure."""
+"""Answers list and watch from a complete view that covers the requested scope. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from superedge.liteapiserver.cache.scopes import Name, Scope
 from superedge.liteapiserver.cache.views import StoredObject, View
 
 
-def _store_key(member: tuple[Name, StoredObject]) -> str:
+def _etcd_key(member: tuple[Name, StoredObject]) -> str:
     (namespace, name), _ = member
     return f"{namespace}/{name}"
 
@@ -27,7 +27,7 @@ class Selection:
         labels: LabelPredicate | None,
         now: float,
     ) -> None:
-        """``fields`` and ``labels`` are what ``scope`` asks for beyond the view, ``now`` is Unix time."""
+        """``fields`` and ``labels`` are the selectors that the view lacks; ``now`` is Unix time."""
         self.collection = collection
         self._now = now
         self.view = view
@@ -40,26 +40,28 @@ class Selection:
         """The view's version."""
         return self.view.number
 
-    def _names(self, name: Name) -> bool:
-        """Whether an object of this name can be meant: that never changes."""
+    def _name_matches(self, name: Name) -> bool:
+        """Whether the scope may select an object of this name, at any time."""
         return self._scope.covers(name) and (self._fields is None or self._fields.selects_name(*name))
 
     def _selects(self, raw: bytes) -> bool:
-        """Whether an object is selected as it is now."""
+        """Whether the selectors match an object."""
         codec = self.collection.codec
         if self._fields is not None and not self._fields.selects(codec, raw):
             return False
         return self._labels is None or self._labels(codec.labels(raw))
 
     def _members(self) -> list[StoredObject]:
-        """In the API server's order, which is that of the objects' keys in its store."""
-        members = sorted(self.view.members.items(), key=_store_key)
+        """The selected objects in the API server's order: by their keys in etcd."""
+        members = sorted(self.view.members.items(), key=_etcd_key)
         if self._scope == self.view.scope:
             return [stored for _, stored in members]
-        return [stored for name, stored in members if self._names(name) and self._selects(stored.item.raw)]
+        return [
+            stored for name, stored in members if self._name_matches(name) and self._selects(stored.item.raw)
+        ]
 
     def shows_the_same(self, other: Selection) -> bool:
-        """Whether another selects the same objects, unchanged; a version is that of one object alone."""
+        """Whether two selections have the same objects at the same versions."""
         ours, theirs = ([stored.number for stored in each._members()] for each in (self, other))
         return ours == theirs
 
@@ -86,19 +88,20 @@ class Selection:
         ]
 
     def events_since(self, version: int) -> list[bytes] | None:
-        """What is newer than a version, in order; None when deletions since then may be unknown.
+        """The events after a version, in order; None when deletions since then may be unknown.
 
-        An object that changed since and is not selected now may have been: it is told as DELETED.
+        An object that changed since and is not selected now becomes DELETED, as it may have been selected
+        before.
         """
         if version < self.view.floor:
             return None
         found: list[tuple[int, str, bytes]] = []
         for name, stored in self.view.members.items():
-            if stored.number > version and self._names(name):
+            if stored.number > version and self._name_matches(name):
                 type_ = "ADDED" if self._selects(stored.item.raw) else "DELETED"
                 found.append((stored.number, type_, stored.item.raw))
         for number, raw in self.view.tombstones:
-            if number > version and self._names(self._name_of(raw)):
+            if number > version and self._name_matches(self._name_of(raw)):
                 found.append((number, "DELETED", raw))
         found.sort(key=lambda each: each[0])
         return [self._event(type_, raw, at == 0) for at, (_, type_, raw) in enumerate(found)]
@@ -119,13 +122,13 @@ class Selection:
 
 
 def select(collection: Collection, scope: Scope, now: float) -> Selection | None:
-    """The newest view of exactly this scope, or of a wider one from which it can be told, at Unix time now.
+    """The newest view of this scope, or of a wider one that can be narrowed to it; ``now`` is Unix time.
 
     Raises SelectorError.
     """
     labels = parse_label_selector(scope.labels)
     fields = parse_field_selector(scope.fields, collection.key.group, collection.key.resource)
-    fields_told = fields is not None and (fields.names_only or collection.codec.whole)
+    fields_decidable = fields is not None and (fields.names_only or collection.codec.whole)
     best: Selection | None = None
     for namespace in dict.fromkeys((scope.namespace, "")):
         for wider_labels in dict.fromkeys((scope.labels, "")):
@@ -133,7 +136,7 @@ def select(collection: Collection, scope: Scope, now: float) -> Selection | None
                 view = collection.views.get(Scope(namespace, wider_labels, wider_fields))
                 if view is None or not view.complete or (best is not None and view.number <= best.number):
                     continue
-                if wider_fields != scope.fields and not fields_told:
+                if wider_fields != scope.fields and not fields_decidable:
                     continue
                 best = Selection(
                     collection,

@@ -1,17 +1,16 @@
-"""Who has which share of what may be remembered. Pure."""
+"""The share of the cache that an identity uses. Pure."""
 
 from __future__ import annotations
 
 _NODE, _AUTHENTICATED, _OTHERS = 16, 4, 1
-"""Weights: of the node's own identities, of a service account or another token's subject, and of all callers
-together whose credentials tell nothing."""
+"""Weights of an upstream identity of the node, of a token's subject, and of all other callers together."""
 
 
 def share_of(identity: str) -> tuple[str, int]:
-    """Whose share an identity's answers are in, and its weight.
+    """The name of an identity's share, and its weight.
 
-    Who acts as somebody else uses the own share. Callers without credentials, and with credentials that an
-    API server need not have looked at, have one together: they can name themselves as they like.
+    An impersonating caller uses its own share. Callers without credentials, and with credentials that an API
+    server need not have checked, have one share together, since they can choose any name.
     """
     if identity.startswith("as:"):
         identity = identity.split(":", 3)[-1]

@@ -1,4 +1,4 @@
-"""An object as it is kept, and a view of objects. Pure."""
+"""A cached object, and a view of objects. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from superedge.kube.objects import Item, version_number
 from superedge.liteapiserver.cache.scopes import Name, Scope
 
 MAX_TOMBSTONES = 256
-"""Deletions a view remembers, so that a watch may continue from before them."""
+"""Deletions that a view keeps, so that a watch can continue from before them."""
 
 
 class StoredObject:
-    """An object as it came, the number of its version, and the identifiers of the views it is in."""
+    """An object as received, its version as a number, and the identifiers of its views."""
 
     __slots__ = ("item", "number", "updated", "views")
 
@@ -23,31 +23,32 @@ class StoredObject:
         self.update(item, updated)
 
     def update(self, item: Item, updated: float) -> None:
-        """Take newer bytes."""
+        """Replace the object."""
         self.item = item
         self.number = version_number(item.version)
         self.updated = updated
 
 
 class View:
-    """What one list or watch shows: its members and the version up to which they are known."""
+    """The objects of one list or watch, and the version at which they are known."""
 
     def __init__(self, scope: Scope, updated: float) -> None:
         self.scope = scope
         self.identifier = scope.identifier
-        self.alone = (self.identifier,)
-        """The views of an object that is in no other: one tuple for them all."""
+        self.only_this = (self.identifier,)
+        """The identifiers of an object that is in this view only; one shared tuple saves memory."""
         self.members: dict[Name, StoredObject] = {}
         self.version = ""
         self.number = 0
         self.complete = False
         self.expired = False
-        """Whether no watch goes on from the version: the history begins later, or cannot be read."""
+        """Whether no watch can continue from the version: it is too old, or the watch could not be decoded.
+        """
         self.updated = updated
         self.used = updated
-        """When a client asked for it last, Unix time."""
+        """When a client read it last, Unix time."""
         self.watchers = 0
-        """Watches that keep it up to date now."""
+        """The number of open watches that keep it up to date."""
         self.floor = 0
         self.tombstones: deque[tuple[int, bytes]] = deque()
 
@@ -59,14 +60,14 @@ class View:
         self.version, self.number = version, number
         return True
 
-    def arrange(self, names: Collection[Name]) -> None:
-        """Have the members, which are these, in this order: that of the next list, most likely."""
+    def reorder(self, names: Collection[Name]) -> None:
+        """Sort the members by ``names``, the order of a list, which the next list will likely have, too."""
         members = self.members
         if not all(map(eq, members, names)):
-            keys = {name: name for name in members}  # each is kept once, whoever has it
+            keys = {name: name for name in members}  # reuses the key objects, which saves memory
             self.members = {keys[name]: members[name] for name in names}
 
-    def bury(self, number: int, raw: bytes) -> None:
+    def add_tombstone(self, number: int, raw: bytes) -> None:
         """Remember a deletion."""
         self.tombstones.append((number, raw))
         if len(self.tombstones) > MAX_TOMBSTONES:

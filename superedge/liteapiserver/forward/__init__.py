@@ -1,4 +1,4 @@
-"""One request on its way: what its head says, the exchange with the cloud, filters, held watches.
+"""Forwarding of one request: its head, the exchange with the cloud, response filters, held watches.
 
-`frontend.py` calls it for each request that is not answered from the cache at once.
+`frontend.py` starts an exchange for each request that goes to the cloud.
 """

@@ -1,7 +1,8 @@
-"""One request on its way to the cloud and its answer on the way back, byte for byte, both streaming."""
+"""Forwards one request to the cloud and streams the response back, both byte for byte."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,99 +10,82 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from superedge.kube.deletion import is_dry_run
-from superedge.liteapiserver.access.authrequests import QuestionRecorder
 from superedge.liteapiserver.access.caller import Caller
-from superedge.liteapiserver.access.credentials import ANONYMOUS
-from superedge.liteapiserver.forward.filtered import FilteredBody, FilteredWatch
-from superedge.liteapiserver.upstream.origin import BALANCER, DoubtfulAnswer, Origin, origin
-from superedge.liteapiserver.upstream.patience import patience
+from superedge.liteapiserver.forward.filtered import FilteredBody, FilteredWatch, filtered_client
+from superedge.liteapiserver.forward.recording import ExchangeRecording
+from superedge.liteapiserver.upstream.origin import BALANCER, Origin, UndecidedResponse, origin
 from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
-from superedge.web.channels import ChannelSource, UpstreamChannel
-from superedge.web.client import UpstreamConnection
+from superedge.web.channels import ChannelSource, SwitchedConnection, UpstreamChannel
 from superedge.web.heads import HOP_BY_HOP, Headers, ResponseHead, response_head, split_headers
 
 if TYPE_CHECKING:
-    from superedge.liteapiserver.cache.recorders import Recorder
-    from superedge.liteapiserver.forward.incoming import Incoming
-    from superedge.liteapiserver.frontend import Frontend
-    from superedge.web.server import Request
-
-MAX_OPTIONS = 64 * 1024
-"""Bytes of the longest DeleteOptions that are read."""
+    from superedge.liteapiserver.forward.incoming import IncomingRequest
+    from superedge.liteapiserver.forward.owner import ExchangeOwner
+    from superedge.web.serverrequest import Request
 
 _log = Logger()
 
 
 class Exchange:
-    """Forwards one request; it is the receiver of the request's body and of the response."""
+    """Receives the request's body from the client and the response from the cloud."""
 
     __slots__ = (
-        "_asked",
         "_caller",
         "_client",
         "_connecting",
         "_connection",
         "_done",
-        "_doubtful",
-        "_frontend",
+        "_ended",
         "_has_body",
         "_incoming",
         "_info",
         "_interim_seen",
-        "_options",
-        "_patience",
-        "_question",
-        "_recorder",
+        "_owner",
+        "_recording",
         "_request",
+        "_response_timeout",
         "_retried",
-        "_round",
         "_source",
         "_started",
         "_switch_head",
+        "_undecided",
         "heard_at",
         "started_at",
     )
 
     def __init__(
         self,
-        frontend: Frontend,
+        owner: ExchangeOwner,
         request: Request,
-        incoming: Incoming,
+        incoming: IncomingRequest,
         caller: Caller,
         now: float,
+        ended: Callable[[Exchange], None],
     ) -> None:
-        """``incoming`` is what the request's head says."""
-        self._frontend = frontend
+        """``now`` is in reactor seconds; ``ended`` is called once, when the exchange has ended."""
+        self._owner = owner
         self._request = request
         self._client: Request | FilteredBody | FilteredWatch = request
-        """Where the answer goes."""
+        """Takes the response: the request itself, or a filter in front of it."""
         self._incoming = incoming
         self._info = incoming.info
         self._caller = caller
         self.started_at = now
         self.heard_at = now
-        self._patience = patience(incoming.info)
-        """When more of the answer came last, or when it was asked for."""
+        """When some of the response came last, or else when the request came, reactor seconds."""
+        self._response_timeout = incoming.response_timeout
         pool = caller.pool
         self._source: ChannelSource = pool.shared if incoming.shares and pool.shared is not None else pool
         self._connection: UpstreamChannel | None = None
         self._connecting: Deferred[UpstreamChannel] | None = None
-        self._recorder: Recorder | None = None
-        self._asked = frontend.cache.asked(caller.identity, incoming.info)
-        self._question: QuestionRecorder | None = None
-        if incoming.is_question and caller.is_known and caller.identity != ANONYMOUS:
-            self._question = QuestionRecorder(frontend.questions, caller.identity, incoming.info)
-        deletes = incoming.info.verb in ("delete", "deletecollection")
-        self._options: bytearray | None = bytearray() if deletes else None
-        """The body of a deletion, as far as it came; None when it is too long."""
-        self._doubtful: DoubtfulAnswer | None = None
-        self._round: list[bytes] = []
-        """What the recorder is to see after the client."""
+        self._recording = ExchangeRecording(owner.cache, owner.auth_requests, incoming, caller)
+        self._undecided: UndecidedResponse | None = None
+        """A response that is held back until its body shows whether an API server sent it."""
         self._has_body = False
-        """Whether some of the request is still to be sent."""
+        """Whether some of the request's body is still to be sent."""
         self._started = False
+        self._ended = ended
         self._done = False
         self._retried = False
         self._interim_seen = False
@@ -109,23 +93,23 @@ class Exchange:
 
     @property
     def waiting(self) -> bool:
-        """Whether no answer has begun."""
+        """Whether no response has begun."""
         return not self._started and not self._done
 
     @property
     def is_awaited(self) -> bool:
-        """Whether the client waits for the answer, or for the rest of it."""
-        return not self._done and not (self._started and self._is_settled)
+        """Whether the client waits for the response, or for the rest of it."""
+        return not self._done and not (self._started and self._can_end_here)
 
     @property
     def is_watch(self) -> bool:
-        """Whether it is a watch that is answered now."""
+        """Whether it is a watch whose response has begun."""
         return self._started and self._info.verb == "watch"
 
     # -- towards the cloud
 
     def begin(self) -> None:
-        """Send the request, over an idle connection if there is one."""
+        """Send the request over an idle connection, or else over a new one."""
         connection = self._source.take_idle(proven=not self._incoming.repeatable)
         if connection is not None:
             self._send(connection)
@@ -133,7 +117,7 @@ class Exchange:
             self._connect()
 
     def _connect(self) -> None:
-        # What comes of the body waits in the client's socket, not here.
+        # Until there is a connection the body waits in the client's socket.
         self._request.pauseProducing()
         connecting = self._connecting = self._source.connect()
         connecting.addCallbacks(self._connected, self._not_connected)
@@ -175,21 +159,15 @@ class Exchange:
     # -- RequestReceiver
 
     def body(self, data: bytes) -> None:
-        """A piece of the request's body."""
-        if self._question is not None:
-            self._question.question.add(data)
-        if self._options is not None:
-            self._options += data
-            if len(self._options) > MAX_OPTIONS:
-                self._options = None
+        """Send on some of the request's body."""
+        self._recording.request_data(data)
         connection = self._connection
         if connection is not None and not self._done:
             connection.send(data)
 
     def body_end(self, trailers: Headers) -> None:
         """The request is complete."""
-        if self._question is not None:
-            self._question.whole = True
+        self._recording.request_complete()
         connection = self._connection
         if connection is None or not self._has_body:
             return
@@ -197,87 +175,64 @@ class Exchange:
         connection.end(trailers)
 
     def client_lost(self) -> None:
-        """The client is gone: so is the reason to ask."""
+        """The client closed the connection: give the request up."""
         if not self._done:
-            self._abort_recorder()
+            self._recording.abort()
             self._finish()
             self._drop_upstream()
 
     # -- ResponseReceiver
 
     def response(self, head: ResponseHead) -> None:
-        """The status and headers."""
+        """Take the status and headers."""
         status = head.status
         if status < 200:
             self._informational(head)
             return
-        whose = origin(self._info, status, head.passed_on()[1])
-        if whose is Origin.API_SERVER:
-            self._frontend.health.answered()
+        sender = origin(self._info, status, head.forwarded()[1])
+        if sender is Origin.API_SERVER:
+            self._owner.health.request_answered()
             self._answer(head)
-        elif whose is Origin.DOUBTFUL:
-            self._doubtful = DoubtfulAnswer(head)
+        elif sender is Origin.UNDECIDED:
+            self._undecided = UndecidedResponse(head)
         else:
-            self._stranger_answered(head)
+            self._not_api_server(head)
 
-    def _stranger_answered(self, head: ResponseHead) -> None:
-        """No API server is behind the address: for a read the cache has the better answer."""
-        self._frontend.health.failed(f"a load balancer or a portal answered {head.status}")
+    def _not_api_server(self, head: ResponseHead) -> None:
+        """A load balancer or a portal answered: for a read the cache has the better answer."""
+        self._owner.health.request_failed(f"a load balancer or a portal answered with status {head.status}")
         if self._done:
-            return  # that was enough to go offline
+            return  # that failure ended the online state, and the request was answered
         if self._is_answerable or head.status not in BALANCER:
             self._drop_upstream()
             self._answer_without(sent=True)
         else:
             self._answer(head)
 
-    def _settle_doubt(self, answer: DoubtfulAnswer) -> None:
-        """Enough of the body of a doubtful answer is here."""
-        self._doubtful = None
-        if answer.is_genuine:
-            self._frontend.health.answered()
-            self._answer(answer.head)
+    def _decide(self, response: UndecidedResponse) -> None:
+        """Pass on a response whose body now shows whether an API server sent it."""
+        self._undecided = None
+        if response.is_status:
+            self._owner.health.request_answered()
+            self._answer(response.head)
         else:
-            self._stranger_answered(answer.head)
+            self._not_api_server(response.head)
         if not self._done:
-            self.data(answer.pieces)
+            self.data(response.chunks)
 
     def _answer(self, head: ResponseHead) -> None:
         """Begin the client's response."""
-        frontend, info, status = self._frontend, self._info, head.status
-        lines, noted = head.passed_on()
-        content_type = noted.get(b"content-type", b"")
-        audited = b"audit-id" in noted
-        if audited:  # what stands before an API server may answer anybody
-            frontend.check_token(self._caller, info, status)
+        owner, info, status = self._owner, self._info, head.status
+        lines, noted = head.forwarded()
+        if b"audit-id" in noted:  # without it the response may come from something before the API server
+            owner.check_token(self._caller, info, status)
         if status == 200 and self._incoming.filtered:
-            if info.verb == "watch":
-                known = partial(frontend.cache.known, self._caller.identity, info)
-                self._client = FilteredWatch(self._request, frontend.filters, info, known, self.client_lost)
-            else:
-                self._client = FilteredBody(self._request, frontend.filters, info, self.client_lost)
+            known = partial(owner.cache.known, self._caller.identity, info)
+            self._client = filtered_client(self._request, owner.filters, info, known, self.client_lost)
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
-        frontend.answering(self, info, status)
-        if self._question is not None and audited:
-            self._question.answered(status, content_type)
-        if info.is_read and self._caller.is_known:
-            encoding, etag = noted.get(b"content-encoding", b""), noted.get(b"etag", b"")
-            self._recorder = frontend.cache.record(
-                self._caller.identity,
-                info,
-                status,
-                content_type,
-                encoding,
-                etag,
-                audited,
-                self._asked,
-            )
-        elif status < 300 and self._caller.is_known and not info.opaque:
-            encoding = noted.get(b"content-encoding", b"")
-            self._recorder = frontend.cache.record_write(
-                self._caller.identity, info, content_type, encoding, self._asked, self._is_dry_run
-            )
+        owner.answering(info, status, self.started_at)
+        self._recording.response(status, noted)
         if self._client is self._request:
             self._request.start_lines(status, head.reason, lines, bounded)
         else:
@@ -287,46 +242,35 @@ class Exchange:
     def _informational(self, head: ResponseHead) -> None:
         if head.status == 101:
             self._switch_head = response_head(101, head.reason, head.headers)
-            self._frontend.check_token(self._caller, self._info, 101)
+            self._owner.check_token(self._caller, self._info, 101)
         elif self._request.head.version == "1.1":
             self._interim_seen = True
             self._request.interim(response_head(head.status, head.reason, head.headers))
 
-    def _is_dry_run(self) -> bool:
-        """Whether a deletion's body says that nothing is to be deleted."""
-        if self._info.verb not in ("delete", "deletecollection"):
-            return False
-        return self._options is None or is_dry_run(bytes(self._options))
-
-    def data(self, pieces: list[bytes]) -> None:
-        """Pieces of the body."""
-        if self._doubtful is not None:
-            if self._doubtful.data(pieces):
-                self._settle_doubt(self._doubtful)
+    def data(self, chunks: list[bytes]) -> None:
+        """Send on some of the body."""
+        if self._undecided is not None:
+            if self._undecided.data(chunks):
+                self._decide(self._undecided)
             return
-        self._client.write(pieces)
-        if self._recorder is not None:
-            self._round += pieces
-        if self._question is not None:
-            self._question.data(pieces)
+        self._client.write(chunks)
+        self._recording.data(chunks)
 
-    def round_done(self) -> None:
-        """Send on what came, then let the cache see it."""
+    def read_complete(self) -> None:
+        """Flush what was written to the client, then give the cache its copy."""
         if self._done or not self._started:
             return
         if self._info.verb != "watch":
-            self.heard_at = self._frontend.health.answered()
+            self.heard_at = self._owner.health.request_answered()
         self._client.flush()
         if self._connection is not None:
             self._request.throttle(self._connection.producer)
-        if self._recorder is not None and self._round:
-            pieces, self._round = self._round, []
-            self._recorder.data(pieces)
+        self._recording.flush()
 
     def complete(self, trailers: Headers) -> None:
         """The response is whole."""
-        if self._doubtful is not None:
-            self._settle_doubt(self._doubtful)
+        if self._undecided is not None:
+            self._decide(self._undecided)
             if self._done:
                 return
         self._finish()
@@ -334,18 +278,12 @@ class Exchange:
         if self._has_body and connection is not None:
             connection.give_up_body()
         self._client.finish(trailers)
-        recorder, self._recorder = self._recorder, None
-        if recorder is not None:
-            if self._round:
-                recorder.data(self._round)
-            recorder.complete()
-        if self._question is not None:
-            self._question.complete()
+        self._recording.complete()
 
-    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
-        """The server speaks another protocol from here on: bytes go through as they are."""
+    def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
+        """The server switched protocols: from here on bytes pass unchanged in both directions."""
         self._started = True
-        self._frontend.answering(self, self._info, 101)
+        self._owner.answering(self._info, 101, self.started_at)
         self._finish()
         early = self._request.hijack(self._switch_head)
         client: Any = self._request.transport
@@ -367,90 +305,87 @@ class Exchange:
             return
         stale = connection is not None and connection.used and not self._interim_seen
         if stale and self._incoming.repeatable and not self._retried:
-            # The server closed a kept connection at the moment we wrote to it.
+            # The server closed the idle connection while the request was being written to it.
             self._retried = True
             self._connect()
             return
         self._unreachable(reason, sent=True)
 
     def _cut_short(self, reason: str) -> None:
-        frontend = self._frontend
-        settled = self._is_settled
-        self._abort_recorder()
+        owner = self._owner
+        can_end_here = self._can_end_here
+        self._recording.abort()
         self._finish()
-        frontend.health.doubt()
-        if self._info.verb == "watch" and settled:
-            frontend.hold(self._request, self._info, self.started_at)
+        owner.health.probe_soon()
+        if self._info.verb == "watch" and can_end_here:
+            owner.hold(self._request, self._info, self.started_at)
         else:
-            _log.info("an answer to {path} was cut short: {reason}", path=self._info.path, reason=reason)
+            _log.info("the response to {path} was cut short: {reason}", path=self._info.path, reason=reason)
             self._request.abort()
 
     # -- without the cloud
 
     def went_offline(self) -> None:
-        """The cloud is given up: answer what has no answer yet, and let what is stuck be asked again."""
+        """The cloud is away: answer from the cache, or end the response so that the client asks again."""
         if self.waiting:
             sent = self._connection is not None
             self._drop_upstream()
             self._answer_without(sent)
-        elif not self._done and not self._is_settled:
-            _log.info("an answer to {path} is stuck", path=self._info.path)
-            self._abort_recorder()
+        elif not self._done and not self._can_end_here:
+            _log.info("the response to {path} is ended: the cloud is offline", path=self._info.path)
+            self._recording.abort()
             self._finish()
             self._drop_upstream()
             self._request.abort()
 
     @property
-    def _is_settled(self) -> bool:
-        """Whether the client of an answer that has begun may be left with what it got."""
+    def _can_end_here(self) -> bool:
+        """Whether the client needs no more of a response that has begun."""
         info = self._info
         if info.verb == "watch" and not info.flag("sendInitialEvents"):
             return True
         if not info.is_read or (info.is_resource and info.subresource):
             return True  # a stream, such as logs
-        return self._recorder is not None and self._recorder.settled
+        return self._recording.resumable
 
     def give_up_if_silent(self, now: float, proven_at: float) -> None:
-        """End what has been silent for too long, when a probe that began since got through."""
-        allowed = self._patience
+        """End a request without a response for too long, if a probe that began since then succeeded.
+
+        Times are in reactor seconds; ``proven_at`` is when that probe began.
+        """
+        allowed = self._response_timeout
         connection = self._connection
         if connection is None or allowed is None or self._has_body or not self.waiting:
             return
         silent = now - self.heard_at
         if silent > allowed and proven_at > self.heard_at:
-            connection.give_up(f"no answer within {silent:.0f} s, while new connections work")
+            connection.give_up(f"no response within {silent:.0f} s, while new connections work")
 
     def _unreachable(self, reason: str, sent: bool) -> None:
-        self._frontend.health.failed(reason)
-        if not self._done:  # going offline may have answered it
+        self._owner.health.request_failed(reason)
+        if not self._done:  # the change to offline may have answered it
             self._answer_without(sent)
 
     @property
     def _is_answerable(self) -> bool:
-        """Whether the cache may answer what was sent to the cloud: it changes nothing there."""
-        return self._info.is_read or self._incoming.is_question
+        """Whether the cache may answer although the request was sent: it changes nothing in the cloud."""
+        return self._info.is_read or self._incoming.is_auth_request
 
     def _answer_without(self, sent: bool) -> None:
         self._finish()
-        question = self._question
-        if question is not None:
-            body, whole = question.question, question.whole
-            self._frontend.ask_offline(self._request, self._info, self._caller, body, whole)
+        auth_request = self._recording.auth_request
+        if auth_request is not None:
+            self._owner.answer_auth_request(
+                self._request, self._info, self._caller, auth_request.body, auth_request.whole
+            )
         elif sent and not (self._is_answerable or self._incoming.repeatable):
-            self._frontend.undecided(self._request, self._info)
+            self._owner.answer_unknown_outcome(self._request, self._info)
         else:
-            self._frontend.answer_offline(self._request, self._info, self._caller)
+            self._owner.answer_offline(self._request, self._info, self._caller)
 
     def _finish(self) -> None:
         self._done = True
-        self._frontend.finished(self)
-
-    def _abort_recorder(self) -> None:
-        recorder, self._recorder = self._recorder, None
-        if recorder is not None:
-            if self._round:
-                recorder.data(self._round)
-            recorder.abort()
+        self._ended(self)
 
     def _drop_upstream(self) -> None:
         connecting, self._connecting = self._connecting, None

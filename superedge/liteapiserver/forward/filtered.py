@@ -1,4 +1,4 @@
-"""A filtered answer of the cloud on its way to the client. Both classes stand in the place of its Request."""
+"""Filters a response of the cloud on its way to the client: both classes take the place of its Request."""
 
 from __future__ import annotations
 
@@ -12,55 +12,58 @@ from superedge.liteapiserver.cache.answers import failure
 from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.forward.filters import FAILED, Filters, WatchFilter, hidden
 from superedge.web.heads import Headers
-from superedge.web.server import Request
+from superedge.web.serverrequest import Request
 
 _log = Logger()
 
 
 class FilteredBody:
-    """Gathers a get or a list, and answers once it is whole."""
+    """Collects the response to a get or a list, and filters it when it is whole."""
 
     def __init__(
         self, request: Request, filters: Filters, info: RequestInfo, failed: Callable[[], None]
     ) -> None:
-        """``failed`` is called when the answer is too long to be filtered, which ends it."""
+        """``failed`` is called when the response is too long to be filtered; the client then has a 500."""
         self._failed = failed
         self._size = 0
         self._request = request
         self._filters = filters
         self._info = info
         self._headers: Headers = []
-        self._pieces: list[bytes] = []
+        self._chunks: list[bytes] = []
 
     def start(self, status: int, reason: bytes, headers: Headers, bounded: bool) -> None:
         """Begin the response, which is a 200."""
         self._headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
 
-    def write(self, pieces: list[bytes]) -> None:
+    def write(self, chunks: list[bytes]) -> None:
         """Add to the body."""
         if self._request.finished:
             return
-        self._pieces += pieces
-        self._size += sum(map(len, pieces))
+        self._chunks += chunks
+        self._size += sum(map(len, chunks))
         if self._size > self._filters.max_body:
-            self._pieces.clear()
-            message = f"this node filters it, and it has more than {self._filters.max_body} bytes: use limit"
+            self._chunks.clear()
+            message = (
+                f"this node filters no response of more than {self._filters.max_body} bytes: "
+                "ask for pages with limit"
+            )
             answer = failure(500, message)
             self._request.respond(answer.status, answer.headers, answer.body)
             self._failed()
 
     def flush(self) -> None:
-        """Nothing is sent before the end."""
+        """Send nothing before the end."""
 
     def finish(self, trailers: Headers | None = None) -> None:
         """Filter and send."""
         try:
-            body = self._filters.body(self._info, b"".join(self._pieces))
+            body = self._filters.body(self._info, b"".join(self._chunks))
         except DecodeError as problem:
             _log.warn(
-                "an answer to {path} cannot be filtered: {problem}", path=self._info.path, problem=problem
+                "the response to {path} cannot be filtered: {problem}", path=self._info.path, problem=problem
             )
-            answer = failure(502, f"the API server's answer cannot be filtered: {problem}")
+            answer = failure(502, f"the API server's response cannot be filtered: {problem}")
             self._request.respond(answer.status, answer.headers, answer.body)
             return
         except Exception:
@@ -75,7 +78,7 @@ class FilteredBody:
 
 
 class FilteredWatch:
-    """Sends a watch's events filtered."""
+    """Filters the events of a watch."""
 
     def __init__(
         self,
@@ -94,10 +97,10 @@ class FilteredWatch:
         self.flush = request.flush
         self.finish = request.finish
 
-    def write(self, pieces: list[bytes]) -> None:
+    def write(self, chunks: list[bytes]) -> None:
         """Add to the stream."""
         try:
-            self._request.write(self._filter.feed(pieces))
+            self._request.write(self._filter.feed(chunks))
         except Exception as problem:
             if isinstance(problem, DecodeError):
                 _log.warn(
@@ -107,3 +110,16 @@ class FilteredWatch:
                 _log.failure("a response filter failed on {path}", path=self._path)
             self._failed()
             self._request.abort()
+
+
+def filtered_client(
+    request: Request,
+    filters: Filters,
+    info: RequestInfo,
+    known: Callable[[Name], bytes | None],
+    failed: Callable[[], None],
+) -> FilteredBody | FilteredWatch:
+    """What takes the response to a filtered request; ``known`` is for `WatchFilter`, ``failed`` for both."""
+    if info.verb == "watch":
+        return FilteredWatch(request, filters, info, known, failed)
+    return FilteredBody(request, filters, info, failed)

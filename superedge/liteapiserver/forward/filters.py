@@ -1,7 +1,7 @@
-"""Response filters: plugins that see decoded objects of chosen resources, and change or hide them.
+"""Response filters: plugins that change or hide decoded objects of chosen resources.
 
-A filtered resource is asked for as JSON without compression; the cache keeps what the API server sent, so
-that filters see it online and offline alike. resourceVersions stay true.
+A filtered resource is requested as JSON without compression. The cache keeps what the API server sent, so
+that a filter sees the same objects online and offline. Filters keep resourceVersions as they are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from superedge.web.heads import Headers
 Object = dict[str, Any]
 
 FAILED = status_body(500, "a response filter of this node failed; its log has the reason")
-"""The answer in the place of one that a filter choked on."""
+"""The body of the 500 that replaces a response on which a filter failed."""
 
 MAX_BODY = 64 * 1024 * 1024
 
@@ -45,7 +45,7 @@ def _decode(content: bytes) -> Object:
 
 
 def _unknown(_name: Name) -> None:
-    """Nothing is known from before what the cache has."""
+    """No object is known from before a replay of the cache."""
 
 
 def _name(item: Object) -> tuple[str, str]:
@@ -54,20 +54,20 @@ def _name(item: Object) -> tuple[str, str]:
 
 
 class Filters:
-    """The filters in use, by the resources that they want to see."""
+    """The filters in use, by the resources that they filter."""
 
     def __init__(self, filters: Sequence[IResponseFilter], max_body: int = MAX_BODY) -> None:
-        """``max_body`` is the bytes of the longest answer that is filtered."""
+        """``max_body`` is the length of the longest response that is filtered, bytes."""
         self.max_body = max_body
         self._by_resource: dict[tuple[str, str], list[IResponseFilter]] = {}
         self.active = bool(filters)
-        """Whether there is any filter at all."""
+        """Whether any filter is configured."""
         for each in filters:
             for resource in each.resources():
                 self._by_resource.setdefault(resource, []).append(each)
 
     def covers(self, request: RequestInfo) -> bool:
-        """Whether the answer to a read is to be shown to a filter."""
+        """Whether the response to a request is filtered."""
         return (
             self.active
             and (request.group, request.resource) in self._by_resource
@@ -95,7 +95,7 @@ class Filters:
         return _encode(content)
 
     def answer(self, request: RequestInfo, answer: Answer | WatchAnswer) -> Answer | WatchAnswer:
-        """An answer of the cache, filtered; a filter that fails makes it 500."""
+        """An answer of the cache, filtered; 500 if a filter fails."""
         try:
             return self._answer(request, answer)
         except Exception:
@@ -113,31 +113,30 @@ class Filters:
         return answer
 
 
-def takes_plain(request: RequestInfo) -> bool:
-    """Whether a client takes objects as plain JSON, the one form that filters see."""
+def accepts_json(request: RequestInfo) -> bool:
+    """Whether a client accepts plain JSON, the only form that filters read."""
     return PLAIN in accepted(request.accept)
 
 
 def not_acceptable(request: RequestInfo) -> Answer:
-    """The answer to a client that takes no plain JSON: what it asks for would pass the filters by."""
-    message = (
-        f"{qualified(request.group, request.resource)} are filtered on this node and come as {JSON} alone, "
-        "which the request does not accept"
-    )
+    """406 for a client that does not accept plain JSON: any other form would bypass the filters."""
+    what = qualified(request.group, request.resource)
+    message = f"{what} are filtered on this node and served only as {JSON}, which the request does not accept"
     return failure(406, message, "NotAcceptable", outcome="refused")
 
 
 def hidden(request: RequestInfo) -> Answer:
-    """The answer for an object that a filter hides."""
+    """404 for an object that a filter hides."""
     headers: Headers = [(b"Content-Type", JSON.encode())]
     return Answer(404, headers, not_found(request.group, request.resource, request.name), "hit")
 
 
 class WatchFilter:
-    """One watch: an object that becomes hidden is deleted for the client, one never shown never was.
+    """Filters one watch: an object that becomes hidden is shown as deleted, one never shown is left out.
 
-    The client is told the whole object, as an API server tells it of one that leaves a selector: as it was
-    shown last, at the version at which it became hidden. Clients undo by its fields what they made of it.
+    The DELETED event carries the whole object as it was shown last, at the version at which it became hidden,
+    as an API server does for an object that leaves a selector. Clients need its fields to undo what they
+    derived.
     """
 
     def __init__(
@@ -147,8 +146,8 @@ class WatchFilter:
         known: Callable[[Name], bytes | None],
         replayed: bool = False,
     ) -> None:
-        """``known`` gives an object as it was before the events; where it has none, the client is told the
-        object as it is. ``replayed`` when events come from the cache, where whatever changed is ADDED.
+        """``known`` gives an object as it was before the events, or None: then the event's own object is
+        shown. ``replayed`` says that the events come from the cache, which sends every change as ADDED.
         """
         self._filters = filters
         self._request = request
@@ -157,18 +156,18 @@ class WatchFilter:
         self._shown: set[tuple[str, str]] = set()
         self._hidden: set[tuple[str, str]] = set()
         self._recent: dict[tuple[str, str], Object] = {}
-        """What was shown in these pieces, which ``known`` does not know yet."""
-        # What a client that goes on from a version may have been shown before.
+        """Objects shown in the chunks being filtered, which ``known`` does not have yet."""
+        # The events whose objects a client that resumes from a version may have seen before.
         self._old: tuple[str, ...] = ()
         if request.query.get("resourceVersion", "") not in ("", "0") and not request.flag(
             "sendInitialEvents"
         ):
             self._old = ("ADDED", "MODIFIED", "DELETED") if replayed else ("MODIFIED", "DELETED")
 
-    def feed(self, pieces: list[bytes]) -> list[bytes]:
-        """The events that the pieces complete, as the client is to see them. Raises DecodeError."""
+    def feed(self, chunks: list[bytes]) -> list[bytes]:
+        """The events that the chunks complete, filtered. Raises DecodeError."""
         self._recent.clear()
-        lines = [line for piece in pieces for line in self._splitter.feed(piece)]
+        lines = [line for chunk in chunks for line in self._splitter.feed(chunk)]
         if self._splitter.pending > self._filters.max_body:
             raise DecodeError(f"an event of more than {self._filters.max_body} bytes")
         return [event for event in map(self._event, lines) if event]

@@ -1,74 +1,80 @@
-"""What a request's head says, and how the request goes on to the cloud. Pure."""
+"""Reads a request's head, and makes the head that is sent to the cloud. Pure."""
 
 from __future__ import annotations
 
 from superedge.kube.media import JSON, without_cbor
 from superedge.kube.memo import memo
 from superedge.kube.request import RequestInfo, parse_request
-from superedge.liteapiserver.access.authrequests import is_question
-from superedge.liteapiserver.access.caller import acting_as
-from superedge.liteapiserver.access.presented import presented_token, without_front_proxy
-from superedge.liteapiserver.forward.filters import Filters, takes_plain
+from superedge.liteapiserver.access.authrequests import is_auth_request
+from superedge.liteapiserver.access.bearer import bearer_token, without_front_proxy
+from superedge.liteapiserver.access.caller import impersonation
+from superedge.liteapiserver.forward.filters import Filters, accepts_json
+from superedge.liteapiserver.upstream.timeouts import response_timeout
 from superedge.web.heads import OutgoingRequest, RequestHead, header_lines, split_lines
 
-# How a filtered resource is asked for.
+# The media type in which a filtered resource is requested.
 _PLAIN = JSON.encode()
 _NEGOTIATION = frozenset({b"accept", b"accept-encoding"})
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
-class Incoming:
-    """A request as its head tells it. Read-only: requests with the same head may share it."""
+class IncomingRequest:
+    """A request's head, parsed. Immutable, since requests with the same head share it."""
 
     __slots__ = (
         "acceptable",
-        "acting_as",
         "filtered",
+        "impersonation",
         "info",
-        "is_question",
+        "is_auth_request",
         "outgoing",
         "repeatable",
+        "response_timeout",
         "shares",
         "token",
     )
 
     def __init__(self, head: RequestHead, host: bytes, filters: Filters, share_all: bool) -> None:
-        """``host`` is the cloud's name; ``share_all`` whether not watches alone may share connections."""
-        lines, noted = head.passed_on()
+        """``host`` is the Host header for the cloud; ``share_all`` says whether requests other than watches
+        may share connections.
+        """
+        lines, noted = head.forwarded()
         accept = noted.get(b"accept", b"")
-        lines, self.token, self.acting_as = _presented(
+        lines, self.token, self.impersonation = _presented(
             lines, noted.get(b"upgrade", b"") if head.upgrade else b""
         )
         info = parse_request(head.method, head.target, accept)
         self.acceptable = True
-        """Whether the client takes the form in which alone what is filtered is shown."""
+        """False when the client does not accept JSON, the only form of a filtered resource."""
         self.filtered = filters.active and filters.covers(info)
         if self.filtered:
-            self.acceptable = takes_plain(info)
+            self.acceptable = accepts_json(info)
             if self.acceptable:
                 info = parse_request(head.method, head.target, _PLAIN)
-                lines = _in_plain_form(lines)
+                lines = _as_plain_json(lines)
         elif b"cbor" in accept.lower():
             lines = _without_cbor(lines)
         self.info: RequestInfo = info
-        self.is_question = is_question(info)
+        self.is_auth_request = is_auth_request(info)
+        self.response_timeout = response_timeout(info)
+        """Seconds; see `response_timeout`."""
         self.outgoing = outgoing_request(head, b"Host: %b\r\n%b" % (host, lines), noted)
-        """What is sent."""
+        """The request as it is sent to the cloud."""
         self.repeatable = head.method in _IDEMPOTENT and not self.outgoing.has_body
-        """Whether it may be sent twice."""
-        # A protocol that a request switches to needs a connection of its own.
+        """Whether it may be sent a second time."""
+        # A request that switches protocols needs a connection of its own.
         self.shares = (share_all or info.verb == "watch") and not (head.upgrade or info.opaque)
-        """Whether it may share a connection with others."""
+        """Whether it may share a connection with other requests."""
 
 
 @memo(256)
 def _presented(lines: bytes, upgrade: bytes) -> tuple[bytes, str | None, str]:
-    """The headers to forward; and see `presented_token` and `acting_as`."""
+    """The headers to forward, the result of `bearer_token`, and that of `impersonation`."""
     lines = without_front_proxy(lines)
-    return lines, presented_token(lines, upgrade.lower() == b"websocket"), acting_as(lines)
+    return lines, bearer_token(lines, upgrade.lower() == b"websocket"), impersonation(lines)
 
 
-def _in_plain_form(lines: bytes) -> bytes:
+def _as_plain_json(lines: bytes) -> bytes:
     kept = [pair for pair in split_lines(lines) if pair[0].lower() not in _NEGOTIATION]
     return header_lines([*kept, (b"Accept", _PLAIN)])
 
@@ -81,9 +87,9 @@ def _without_cbor(lines: bytes) -> bytes:
 
 
 def outgoing_request(head: RequestHead, lines: bytes, noted: dict[bytes, bytes]) -> OutgoingRequest:
-    """What to send with these headers; ``noted`` are the request's as `split_headers` gives them."""
+    """A request with the headers ``lines``; ``noted`` are the original ones as `split_headers` gives them."""
     if head.upgrade:
-        # Everything after the head goes through as it is once the server agrees.
+        # Once the server agrees, everything after the head passes unchanged.
         lines += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % noted.get(b"upgrade", b"")
         has_body = False
     else:

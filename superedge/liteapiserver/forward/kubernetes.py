@@ -1,7 +1,8 @@
-"""A response filter: the Service ``kubernetes`` leads to this lite-apiserver.
+"""The response filter that makes the Service ``kubernetes`` lead to this lite-apiserver.
 
-Pods reach the API server by the Service's address, which kube-proxy sends to the endpoints; these are the
-cloud's, which may be away. Sources: Kubernetes Endpoints v1, EndpointSlice discovery.k8s.io/v1.
+Pods reach the API server by the Service's address, which kube-proxy maps to the Service's endpoints. Those
+are the API servers in the cloud, which may be out of reach. Sources: Kubernetes Endpoints v1, EndpointSlice
+discovery.k8s.io/v1.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _ENDPOINTS = ("", "endpoints")
 
 @implementer(IPlugin, IResponseFilter)
 class KubernetesEndpoints:
-    """Puts ``address`` in the place of the API servers' addresses."""
+    """Replaces the API servers' addresses by ``address``."""
 
     name = "kubernetes-endpoints"
 
@@ -31,11 +32,11 @@ class KubernetesEndpoints:
         self._family = f"IPv{ip_address(address.host).version}"
 
     def resources(self) -> Sequence[tuple[str, str]]:
-        """Both forms of endpoints."""
+        """Endpoints and EndpointSlices."""
         return [_ENDPOINTS, _SLICES]
 
     def filter(self, group: str, resource: str, item: dict[str, Any]) -> dict[str, Any]:
-        """The object, changed when it is the Service's. It belongs to the caller, who gives it away."""
+        """The object, changed in place when it belongs to the Service ``kubernetes``."""
         meta = item.get("metadata") or {}
         if meta.get("namespace") != "default":
             return item

@@ -1,4 +1,4 @@
-"""Cache stores that come with SuperEdge, each an `ICacheStore`; twisted/plugins names them.
+"""The cache stores that come with SuperEdge. Each is an `ICacheStore`; twisted/plugins registers them.
 
-superedge.testing.contracts.cachestore is the suite that every store passes.
+superedge.testing.contracts.cachestore is the test suite that every store must pass.
 """

@@ -1,4 +1,4 @@
-"""The directory of a store: for its owner alone, for one process at a time, and still there. Blocking."""
+"""The directory of a store: private, locked by one process, and checked for removal. Blocking."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from twisted.logger import Logger
 from superedge.errors import StoreLost, SuperEdgeError
 
 _OPEN = stat.S_IRWXG | stat.S_IRWXO
-_OURS = ("lock", "journal", "tree", "token.key*", "cache.sqlite*", "cache.damaged*")
+_CACHE_FILES = ("lock", "journal", "tree", "token.key*", "cache.sqlite*", "cache.damaged*")
 
 _log = Logger()
 
 
 class StoreInUse(SuperEdgeError):
-    """Another process has the directory."""
+    """Another process uses the directory."""
 
 
 class NotPrivate(SuperEdgeError):
@@ -27,15 +27,15 @@ class NotPrivate(SuperEdgeError):
 
 
 class Directory:
-    """Held from `take` to `release`."""
+    """Held from `acquire` to `release`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock: int | None = None
         self._known: dict[str, tuple[int, int]] = {}
 
-    def take(self) -> None:
-        """Make the directory, or make it private, and lock it. Raises OSError, StoreInUse, NotPrivate."""
+    def acquire(self) -> None:
+        """Create the directory, make it private and lock it. Raises OSError, StoreInUse, NotPrivate."""
         if self._lock is not None:
             return
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -49,23 +49,23 @@ class Directory:
                 raise StoreInUse(f"{self._root} is in use by another process") from None
             raise
         self._lock = lock
-        self.note("lock")
+        self.track("lock")
 
-    def note(self, name: str) -> None:
-        """A file or directory in it is in use from now on: `check` looks for it."""
+    def track(self, name: str) -> None:
+        """Have `check` look for a file or directory in it from now on."""
         found = _identity(self._root / name)
         if found is not None:
             self._known[name] = found
 
     def check(self) -> None:
-        """Raises StoreLost when something that is in use was removed or replaced."""
+        """Raise StoreLost if a tracked file or directory was removed or replaced."""
         for name, known in self._known.items():
             path = self._root / name
             if _identity(path) != known:
                 raise StoreLost(f"{path} was removed while it was in use")
 
     def release(self) -> None:
-        """Unlock it."""
+        """Release the lock."""
         self._known.clear()
         lock, self._lock = self._lock, None
         if lock is not None:
@@ -80,20 +80,20 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _is_ours(path: Path) -> bool:
-    return path.lstat().st_uid == os.geteuid() and any(fnmatchcase(path.name, each) for each in _OURS)
+def _is_cache_file(path: Path) -> bool:
+    return path.lstat().st_uid == os.geteuid() and any(fnmatchcase(path.name, each) for each in _CACHE_FILES)
 
 
 def _make_private(root: Path) -> None:
-    """Close a directory that others can enter. Raises OSError, NotPrivate.
+    """Make a directory private that others can enter. Raises OSError, NotPrivate.
 
-    One that holds anything that is not the cache's is left alone: it may be a system's directory, named by
-    mistake, or somebody else may have put records there that would be believed.
+    A directory with other files is refused: it may be a system directory named by mistake, or another user
+    may have put records there.
     """
     mode = root.stat().st_mode
     if not mode & _OPEN:
         return
-    foreign = [path.name for path in root.iterdir() if not _is_ours(path)]
+    foreign = [path.name for path in root.iterdir() if not _is_cache_file(path)]
     if foreign:
         raise NotPrivate(
             f"{root} is open to others (mode {stat.S_IMODE(mode):04o}) and holds {min(foreign)}, which is no "

@@ -1,8 +1,8 @@
-"""The file store: a journal that makes batches atomic, and a tree of files that it is folded into.
+"""The file store: a journal of atomic batches, and a tree with one file for each record.
 
-A batch is durable once it is in the journal. When the journal is long and another batch comes, or the store
-is closed, every record it holds goes to its own file and the journal begins anew; after a crash in between
-the journal is read over the tree again, which changes nothing.
+A batch is durable once it is in the journal. A checkpoint writes the journal's records to their files and
+empties the journal; it happens when the journal is long and another batch comes, and when the store is
+closed. After a crash during a checkpoint the journal is applied to the tree once more, with the same result.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from superedge.errors import StoreLost
 from superedge.interfaces import Change, Entry, Inspection, IReactor
 from superedge.liteapiserver.stores.directory import Directory
 from superedge.liteapiserver.stores.journal import Journal, Records, read_records, value_of
-from superedge.liteapiserver.stores.threads import ThreadedStore, read_only
+from superedge.liteapiserver.stores.threads import ThreadedStore, load_read_only
 from superedge.liteapiserver.stores.tree import Tree, is_unfinished, sync_directory
 
 JOURNAL_LIMIT = 8 * 1024 * 1024
-"""Bytes of a journal that is folded into the tree."""
+"""Bytes of a journal from which the next batch causes a checkpoint."""
 _TRIES = 10
 
 _log = Logger()
@@ -40,27 +40,27 @@ class FileStore:
     def load(self) -> list[Entry]:
         """Open the directory and read everything. Raises OSError, StoreInUse, NotPrivate."""
         try:
-            unfolded = self._open()
+            journaled = self._open()
         except OSError as problem:
-            return read_only(inspect, self._root, problem)
-        return _overlay(self._tree.read(), unfolded)
+            return load_read_only(inspect, self._root, problem)
+        return _overlay(self._tree.read(), journaled)
 
     def _open(self) -> Records:
-        """Open lock and journal when they are not yet; what the journal holds."""
+        """Open lock and journal if they are not open; returns the journal's records."""
         if self._journal is not None:
             return self._journal.read()
-        self._directory.take()
+        self._directory.acquire()
         try:
             journal = Journal(self._root / "journal")
             sync_directory(self._root)  # the journal may be new
-            unfolded = journal.read()
+            journaled = journal.read()
         except OSError:
             self._directory.release()
             raise
         self._journal = journal
         for name in ("journal", "tree"):
-            self._directory.note(name)
-        return unfolded
+            self._directory.track(name)
+        return journaled
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make one batch durable. Raises OSError."""
@@ -68,22 +68,22 @@ class FileStore:
             self._open()  # a disk may come back
         journal = cast(Journal, self._journal)
         if journal.size > self._limit:
-            # Not behind the batch that made it long, which would be held in memory for so long.
+            # Before the batch and not after the previous one, which would stay in memory meanwhile.
             try:
-                self._fold(journal)
+                self._checkpoint(journal)
             except OSError as problem:
-                # What was acknowledged is safe in the journal.
-                _log.error("the cache's journal cannot be folded: {problem}", problem=problem)
+                # Acknowledged batches are safe in the journal.
+                _log.error("the cache's journal cannot be written to the tree: {problem}", problem=problem)
         journal.append(changes)
 
-    def _fold(self, journal: Journal) -> None:
+    def _checkpoint(self, journal: Journal) -> None:
         if journal.size:
             self._tree.write((key, value_of(record)) for key, record in journal.read().items())
-            self._directory.note("tree")
+            self._directory.track("tree")
             journal.clear()
 
     def check(self) -> None:
-        """See whether the files are still there. Raises StoreLost; then they are released."""
+        """Check that the files still exist. Raises StoreLost; then they are released."""
         try:
             self._directory.check()
         except StoreLost:
@@ -94,21 +94,21 @@ class FileStore:
             raise
 
     def close(self) -> None:
-        """Fold the journal and release the directory. Raises OSError when folding failed; nothing is lost."""
+        """Make a checkpoint and release the directory. Raises OSError if that failed; nothing is lost."""
         journal, self._journal = self._journal, None
         if journal is None:
             return
         try:
-            self._fold(journal)
+            self._checkpoint(journal)
         finally:
             journal.close()
             self._directory.release()
 
 
-def _overlay(entries: Iterable[Entry], unfolded: Records) -> list[Entry]:
-    """The tree's records, and the journal's over them."""
+def _overlay(entries: Iterable[Entry], journaled: Records) -> list[Entry]:
+    """The tree's records, replaced by those of the journal."""
     found = {(entry.kind, entry.key): entry for entry in entries}
-    for (kind, key), record in unfolded.items():
+    for (kind, key), record in journaled.items():
         value = value_of(record)
         if value is None:
             found.pop((kind, key), None)
@@ -118,12 +118,12 @@ def _overlay(entries: Iterable[Entry], unfolded: Records) -> list[Entry]:
 
 
 def create(reactor: IReactor, path: str, _options: Mapping[str, Any]) -> ThreadedStore:
-    """For the plugin."""
+    """Implements `ICacheStorePlugin.create`."""
     return ThreadedStore(reactor, FileStore(Path(path)))
 
 
 def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
-    """For the plugin: reads the directory as it is, locked or not."""
+    """Implements `ICacheStorePlugin.inspect`: reads the directory, locked or not."""
     root = Path(path)
     journal = root / "journal"
     for _ in range(_TRIES):
@@ -131,8 +131,8 @@ def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
         scanned = list(Tree(root / "tree").scan())
         data = journal.read_bytes()
         if data.startswith(before):
-            break  # it was not folded into the tree meanwhile
-    unfolded, end = read_records(data)
+            break  # no checkpoint happened meanwhile
+    journaled, end = read_records(data)
     faults = [
         f"{file}: {found}"
         for file, found in scanned
@@ -140,4 +140,6 @@ def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
     ]
     if end < len(data):
         faults.append(f"{journal}: {len(data) - end} bytes from {end} on are torn or damaged")
-    return Inspection(_overlay((found for _, found in scanned if isinstance(found, Entry)), unfolded), faults)
+    return Inspection(
+        _overlay((found for _, found in scanned if isinstance(found, Entry)), journaled), faults
+    )

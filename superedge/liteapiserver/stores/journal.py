@@ -1,4 +1,4 @@
-"""An append-only file of batches, each whole or not there. Blocking; the file store calls it in a thread."""
+"""An append-only file of atomic batches. Blocking; the file store uses it in a thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Change
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.stores.keys import Key, shared
+from superedge.liteapiserver.stores.keys import Key, interned
 
 _HEAD = struct.Struct(">I16s")
 _encoder = msgspec.msgpack.Encoder()
@@ -21,7 +21,7 @@ _decoder = msgspec.msgpack.Decoder(list[tuple[str, Key, msgspec.Raw]])
 _value = msgspec.msgpack.Decoder(bytes | None)
 
 Records = dict[tuple[str, Key], msgspec.Raw]
-"""The latest of each record by kind and key, not copied out of the journal yet: `value_of` does that."""
+"""The latest record of each kind and key, still in the journal's memory: `value_of` copies its value."""
 
 _log = Logger()
 
@@ -31,9 +31,9 @@ def _digest(payload: bytes | memoryview) -> bytes:
 
 
 def read_records(data: bytes | bytearray) -> tuple[Records, int]:
-    """The latest of each record in the whole batches at the beginning, and where these end.
+    """The latest records of the intact batches at the start, and the offset where these end.
 
-    What follows one that is not whole does not count, as it may build on it: the state is an older one.
+    Batches after a damaged one are ignored, as they may depend on it: the result is an older state.
     """
     records: Records = {}
     view = memoryview(data)
@@ -44,7 +44,7 @@ def read_records(data: bytes | bytearray) -> tuple[Records, int]:
         if len(payload) < size or _digest(payload) != digest:
             break
         for kind, key, value in _decoder.decode(payload):
-            records[kind, shared(key)] = value
+            records[kind, interned(key)] = value
         at += _HEAD.size + size
     return records, at
 
@@ -56,20 +56,20 @@ def value_of(record: msgspec.Raw) -> bytes | None:
 
 
 class Journal:
-    """Length, digest and payload of one batch after the other."""
+    """Batches, each as length, digest and payload."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file. Raises OSError."""
+        """Open or create the file. Raises OSError."""
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.size = 0
-        """Bytes of whole batches; what lies behind is torn and is overwritten."""
+        """Bytes of intact batches; what follows is torn and is overwritten."""
 
     def read(self) -> Records:
-        """What the whole batches at the beginning say; what follows is torn, or damaged, and is dropped."""
+        """The records of the intact batches at the start; what follows is torn or damaged, and dropped."""
         data = bytearray()
         os.lseek(self._file, 0, os.SEEK_SET)
-        while piece := os.read(self._file, 1024 * 1024):
-            data += piece
+        while chunk := os.read(self._file, 1024 * 1024):
+            data += chunk
         records, self.size = read_records(data)
         if len(data) > self.size:
             metrics.CORRUPT_ENTRIES.inc()
@@ -91,7 +91,7 @@ class Journal:
         self.size = at
 
     def clear(self) -> None:
-        """Forget every batch. Raises OSError."""
+        """Remove every batch. Raises OSError."""
         os.ftruncate(self._file, 0)
         os.fsync(self._file)
         self.size = 0

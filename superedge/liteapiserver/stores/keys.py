@@ -1,4 +1,4 @@
-"""Keys of records as they come out of a store. Pure."""
+"""Keys of records that are read from a store. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from sys import intern
 Key = tuple[str, ...]
 
 
-def shared(key: Key) -> Key:
-    """A key whose parts but the last, which are those of thousands of others, are there once."""
+def interned(key: Key) -> Key:
+    """A key with interned parts, except the last: thousands of keys share the others."""
     return (*map(intern, key[:-1]), *key[-1:])

@@ -1,4 +1,4 @@
-"""The store that forgets: for nodes that must not write to their disk, and for tests."""
+"""The memory store: for nodes that must not write to their disk, and for tests."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from superedge.interfaces import Change, Entry, ICacheStore, Inspection, IReacto
 
 @implementer(ICacheStore)
 class MemoryStore:
-    """Keeps nothing beyond the process, and so nothing twice: the cache itself holds every object."""
+    """Stores nothing: the cache itself has every object in memory."""
 
     async def load(self) -> Sequence[Entry]:
-        """Nothing is ever there."""
+        """Always empty."""
         return []
 
     async def apply(self, changes: Sequence[Change]) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     async def check(self) -> None:
-        """Nothing can be lost."""
+        """Never lost."""
 
     async def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 def create(_reactor: IReactor, _path: str, _options: Mapping[str, Any]) -> MemoryStore:
-    """For the plugin."""
+    """Implements `ICacheStorePlugin.create`."""
     return MemoryStore()
 
 
 def inspect(_path: str, _options: Mapping[str, Any]) -> Inspection:
-    """For the plugin: another process sees nothing of it."""
+    """Implements `ICacheStorePlugin.inspect`: another process sees nothing of the store."""
     return Inspection([], [])

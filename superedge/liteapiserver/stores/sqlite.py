@@ -1,6 +1,6 @@
-"""The SQLite store: one table in one file, write-ahead log, one transaction a batch, a checksum a record.
+"""The SQLite store: one table, a write-ahead log, a transaction for each batch, a checksum for each record.
 
-A database that is found damaged is put aside as ``cache.damaged``, and what can be read of it is taken over.
+A damaged database is renamed to ``cache.damaged``; the records that can be read go into a new one.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from superedge.errors import StoreLost
 from superedge.interfaces import Change, Entry, Inspection, IReactor
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.stores.directory import Directory
-from superedge.liteapiserver.stores.keys import Key, shared
-from superedge.liteapiserver.stores.threads import ThreadedStore, read_only
+from superedge.liteapiserver.stores.keys import Key, interned
+from superedge.liteapiserver.stores.threads import ThreadedStore, load_read_only
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS entries "
@@ -70,7 +70,7 @@ class SqliteStore:
         except _Damaged as problem:
             entries, faults = [], [str(problem)]
         except OSError as problem:
-            return read_only(inspect, self._root, problem)
+            return load_read_only(inspect, self._root, problem)
         if faults:
             self._rebuild(entries, faults)
         return entries
@@ -78,11 +78,11 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         if self._database is not None:
             return self._database
-        self._directory.take()
-        # SQLite gives its other files the permissions of this one.
+        self._directory.acquire()
+        # SQLite gives its other files the same permissions.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with _as_os_error():
-            # Called from one thread at a time, not always the same.
+            # Threads use it one at a time, but not always the same thread.
             database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             try:
                 database.execute("PRAGMA journal_mode = WAL")
@@ -93,13 +93,13 @@ class SqliteStore:
                 raise
         self._database = database
         for suffix in _DURABLE:
-            self._directory.note(_NAME + suffix)
+            self._directory.track(_NAME + suffix)
         return database
 
     def _rebuild(self, entries: Sequence[Entry], faults: Sequence[str]) -> None:
-        """Put the damaged file aside; what could be read of it begins the new one."""
+        """Rename the damaged database, and write the readable entries to a new one."""
         metrics.CORRUPT_ENTRIES.inc(len(faults))
-        _log.error("the cache database is damaged and made anew: {faults}", faults="; ".join(faults[:10]))
+        _log.error("the damaged cache database is created again: {faults}", faults="; ".join(faults[:10]))
         self._close_database()
         for suffix in _BESIDE:
             path = self._path.with_name(self._path.name + suffix)
@@ -138,7 +138,7 @@ class SqliteStore:
                 database.close()
 
     def check(self) -> None:
-        """See whether the files are still there. Raises StoreLost; then they are released."""
+        """Check that the files still exist. Raises StoreLost; then they are released."""
         try:
             self._directory.check()
         except StoreLost:
@@ -152,7 +152,7 @@ class SqliteStore:
 
 
 def _read(database: sqlite3.Connection) -> tuple[list[Entry], list[str]]:
-    """What is sound, and what is wrong. A page that cannot be read is stepped over."""
+    """The intact entries, and the faults. A page that cannot be read is skipped."""
     faults = _check(database)
     entries: list[Entry] = []
     at, step, last = 0, 1, _last_row(database)
@@ -163,7 +163,7 @@ def _read(database: sqlite3.Connection) -> tuple[list[Entry], list[str]]:
                 try:
                     if _digest(kind, key, value) != digest:
                         raise ValueError("the checksum does not fit")
-                    entries.append(Entry(kind, shared(_key.decode(key)), value))
+                    entries.append(Entry(kind, interned(_key.decode(key)), value))
                 except (AttributeError, TypeError, ValueError, msgspec.MsgspecError) as problem:
                     faults.append(f"row {row}: {problem}")
             return entries, faults
@@ -187,7 +187,7 @@ def _check(database: sqlite3.Connection) -> list[str]:
 
 
 def _last_row(database: sqlite3.Connection) -> int:
-    """No row has a higher number."""
+    """An upper bound of the row numbers."""
     try:
         found: int | None = database.execute("SELECT max(rowid) FROM entries").fetchone()[0]
     except sqlite3.OperationalError:
@@ -198,12 +198,12 @@ def _last_row(database: sqlite3.Connection) -> int:
 
 
 class _Damaged(Exception):
-    """The file is no database, or not a whole one."""
+    """The file is no database, or a damaged one."""
 
 
 @contextlib.contextmanager
 def _as_os_error() -> Iterator[None]:
-    """SQLite's faults of the medium as OSError, those of the file's content as _Damaged."""
+    """Raise SQLite's errors of the medium as OSError, and those of the content as _Damaged."""
     try:
         yield
     except sqlite3.OperationalError as problem:
@@ -213,12 +213,12 @@ def _as_os_error() -> Iterator[None]:
 
 
 def create(reactor: IReactor, path: str, _options: Mapping[str, Any]) -> ThreadedStore:
-    """For the plugin."""
+    """Implements `ICacheStorePlugin.create`."""
     return ThreadedStore(reactor, SqliteStore(Path(path)))
 
 
 def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
-    """For the plugin: reads the database as it is, beside the server that has it open or without one."""
+    """Implements `ICacheStorePlugin.inspect`: reads the database, open in a server or not."""
     root = Path(path)
     try:
         with _as_os_error(), _open_to_read(root) as database:
@@ -229,7 +229,7 @@ def inspect(path: str, _options: Mapping[str, Any]) -> Inspection:
 
 @contextlib.contextmanager
 def _open_to_read(root: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that writes nothing to the directory, where it can be avoided not even a lock's file."""
+    """A connection that does not change the database, and creates no files where that can be avoided."""
     file = root / _NAME
     log = file.with_name(f"{_NAME}-wal")
     os.stat(file)
@@ -239,7 +239,7 @@ def _open_to_read(root: Path) -> Iterator[sqlite3.Connection]:
         elif not log.exists() or not log.stat().st_size:
             options = "mode=ro&immutable=1"
         else:
-            # A server that was killed left a log, which only a writer takes in: let a copy take it in.
+            # A killed server left a log, which only a writer can apply: apply it to a copy.
             copies = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="superedge-cache-")))
             for path in (file, log):
                 shutil.copyfile(path, copies / path.name)

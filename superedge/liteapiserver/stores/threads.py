@@ -1,4 +1,4 @@
-"""What blocking stores share: they run in the reactor's threads, and are read where they cannot be opened."""
+"""Runs a blocking store in the reactor's thread pool, and reads stores that cannot be written."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ R = TypeVar("R")
 _log = Logger()
 
 
-def read_only(
+def load_read_only(
     inspect: Callable[[str, Mapping[str, Any]], Inspection], root: Path, problem: OSError
 ) -> list[Entry]:
-    """What is in a directory that could not be opened because of ``problem``. Raises it if nothing is."""
+    """The entries of a directory that ``problem`` keeps from being opened. Raises it if none can be read."""
     try:
         inspection = inspect(str(root), {})
     except OSError:
         raise problem from None
     _log.error(
-        "the cache can be read and not be written to: {problem}{faults}",
+        "the cache can be read but not written: {problem}{faults}",
         problem=problem,
         faults="".join(f"; {fault}" for fault in inspection.faults[:10]),
     )
@@ -34,24 +34,24 @@ def read_only(
 
 
 class BlockingStore(Protocol):
-    """What `ICacheStore` says, in a thread."""
+    """`ICacheStore` with blocking methods, which are called in a thread."""
 
     def load(self) -> list[Entry]:
-        """Read every sound record. Raises OSError, SuperEdgeError."""
+        """Read every intact record. Raises OSError, SuperEdgeError."""
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make one batch durable. Raises OSError."""
 
     def check(self) -> None:
-        """See whether everything is still there. Raises OSError, StoreLost."""
+        """Check that the files still exist. Raises OSError, StoreLost."""
 
     def close(self) -> None:
-        """Release what is held."""
+        """Release the files."""
 
 
 @implementer(ICacheStore)
 class ThreadedStore:
-    """The caller awaits one call before the next."""
+    """The `ICacheStore` around a blocking store. Callers await each call before the next."""
 
     def __init__(self, reactor: IReactor, store: BlockingStore) -> None:
         self._reactor = reactor
@@ -62,7 +62,7 @@ class ThreadedStore:
         return cast(R, await deferToThreadPool(cast(Any, self._reactor), pool, function, *arguments))
 
     async def load(self) -> Sequence[Entry]:
-        """Read every sound record."""
+        """Read every intact record."""
         return await self._call(self._store.load)
 
     async def apply(self, changes: Sequence[Change]) -> None:
@@ -70,9 +70,9 @@ class ThreadedStore:
         await self._call(self._store.apply, changes)
 
     async def check(self) -> None:
-        """See whether everything is still there."""
+        """Check that the files still exist."""
         await self._call(self._store.check)
 
     async def close(self) -> None:
-        """Release what is held."""
+        """Release the files."""
         await self._call(self._store.close)

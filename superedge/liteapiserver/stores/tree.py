@@ -1,4 +1,4 @@
-"""A directory tree of records, one file each, laid out by key so that a person can read it. Blocking."""
+"""A directory tree with one file for each record, in folders by key, readable for people. Blocking."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from twisted.logger import Logger
 
 from superedge.interfaces import Entry
 from superedge.liteapiserver import metrics
-from superedge.liteapiserver.stores.keys import Key, shared
+from superedge.liteapiserver.stores.keys import Key, interned
 
 _SAFE = " :=,@+~()"
 _LONGEST = 200
 _TEMPORARY = "."
-"""What the name of a file that is being written begins with, and no record's: see `file_name`."""
+"""The prefix of temporary files; `file_name` never returns it."""
 
 _log = Logger()
 
@@ -36,7 +36,7 @@ _head = msgspec.json.Decoder(_Head)
 
 
 def file_name(part: str) -> str:
-    """A part of a key as a file's name: readable, never hidden, never empty, never too long."""
+    """A file name for a part of a key: readable, not hidden, not empty, not too long."""
     name = quote(part, safe=_SAFE)
     if not name or name == "_":
         return "_" if not part else "%5F"
@@ -48,17 +48,17 @@ def file_name(part: str) -> str:
 
 
 class Tree:
-    """Files are written aside, synced and renamed: each is the old or the new, never a part."""
+    """Files are written to a temporary name, synced and renamed, so that none is ever partial."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def path(self, kind: str, key: Key) -> Path:
-        """Where a record is."""
+        """The path of a record."""
         return self._root.joinpath(kind, *map(file_name, key))
 
     def scan(self) -> Iterator[tuple[Path, Entry | str]]:
-        """Every file with its record, or with what is wrong with it. Changes nothing."""
+        """Every file with its record, or with its fault. Changes nothing."""
         for directory, _, files in os.walk(self._root):
             for name in files:
                 path = Path(directory, name)
@@ -72,7 +72,7 @@ class Tree:
                     yield path, found
 
     def read(self) -> Iterator[Entry]:
-        """Every sound record; a damaged file is logged, counted and removed."""
+        """Every intact record; a damaged file is logged, counted and removed."""
         for path, found in self.scan():
             if isinstance(found, Entry):
                 yield found
@@ -86,7 +86,7 @@ class Tree:
                 _log.error("could not remove {path}: {problem}", path=str(path), problem=refused)
 
     def write(self, records: Iterable[tuple[tuple[str, Key], bytes | None]]) -> None:
-        """Put and delete records durably. Raises OSError; then some are written, and all can be again."""
+        """Put and delete records durably. Raises OSError; then some are done, and all can be repeated."""
         directories: set[Path] = set()
         for (kind, key), value in records:
             path = self.path(kind, key)
@@ -105,7 +105,7 @@ class Tree:
             sync_directory(directory)
 
     def _remove_empty(self, directory: Path) -> Path:
-        """Remove directories that hold nothing any more; the first that stays."""
+        """Remove empty directories upwards; returns the first that stays."""
         while directory != self._root:
             try:
                 directory.rmdir()
@@ -125,7 +125,7 @@ def _decode(data: bytes) -> Entry:
     head = _head.decode(line)
     if len(value) != head.size or _digest(head.kind, head.key, value) != head.blake2b:
         raise ValueError("the checksum does not fit")
-    return Entry(head.kind, shared(head.key), value)
+    return Entry(head.kind, interned(head.key), value)
 
 
 def _digest(kind: str, key: Key, value: bytes) -> str:
@@ -148,9 +148,9 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _make_directory(path: Path, changed: set[Path]) -> None:
-    """With its parents, all for nobody else, which `Path.mkdir` does for the last alone.
+    """Create a directory and its parents, all with mode 0700; `Path.mkdir` applies it to the last only.
 
-    Directories that have a new entry are added to ``changed``.
+    Directories with a new entry are added to ``changed``.
     """
     if not path.is_dir():
         _make_directory(path.parent, changed)
@@ -159,7 +159,7 @@ def _make_directory(path: Path, changed: set[Path]) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make a directory's entries durable. Raises OSError; one that is gone needs nothing."""
+    """Make a directory's entries durable; ignore a directory that no longer exists. Raises OSError."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:

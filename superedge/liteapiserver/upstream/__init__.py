@@ -1,4 +1,4 @@
-"""The cloud: as whom it is asked, whether it is there and still the same, and what is read from it unasked.
+"""The cloud: identities and callers, health, history, and the requests that lite-apiserver makes itself.
 
-`frontend.py` and `service.py` call it; `forward` asks it whether an answer is an API server's.
+`frontend.py` and `service.py` use it; `forward` uses it to tell whether a response is from an API server.
 """

@@ -1,7 +1,7 @@
-"""Whether the cloud answers: a state machine, and the probes that move it.
+"""Whether the cloud is reachable: a state machine, driven by probes and failed requests.
 
-Requests go to the cloud while `Health.online`. One hard failure raises a suspicion that a probe confirms or
-removes; offline ends with two good probes.
+Requests go to the cloud while `Health.online`. A failed request leads to ``suspect``, which a probe turns
+into ``online`` or ``offline``; two successful probes end ``offline``.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from superedge.liteapiserver import metrics
-from superedge.reactor.delayed import Later
+from superedge.reactor.delayedcalls import DelayedCalls
 from superedge.reactor.loops import Loop
 
-EAGER = 0.25
-"""Seconds between two probes at least while requests ask for them offline."""
-PROBE_LIMIT = 30.0
-"""Seconds within which a probe is over."""
+MIN_PROBE_INTERVAL = 0.25
+"""Seconds between probes at least, while offline requests ask for them."""
+PROBE_TIMEOUT = 30.0
+"""Seconds within which a probe ends."""
 
 _log = Logger()
 
 
 class ProbeResult(enum.Enum):
-    """What a probe found."""
+    """The result of a probe."""
 
     READY = "ready"
-    """The API server is there and ready."""
+    """An API server is ready."""
     ANSWERING = "answering"
-    """An API server is there and says that it is not ready: its answers count, but it is not returned to."""
+    """An API server answers that it is not ready: enough to stay online, not to come online."""
     FAILED = "failed"
-    """Nothing there that is an API server."""
+    """No API server answers."""
 
 
-CAUSES = ("name", "refused", "timeout", "tls", "closed", "stranger", "not-ready", "other")
-"""The kinds of reason for which a probe does not find a ready API server."""
+CAUSES = ("name", "refused", "timeout", "tls", "closed", "not-api-server", "not-ready", "other")
+"""Why a probe finds no ready API server, for metrics."""
 
 
-class Finding(NamedTuple):
-    """What a probe found; unless that is READY, of which of the `CAUSES`, and a clause that says why."""
+class ProbeReport(NamedTuple):
+    """The result of a probe; unless READY, with one of `CAUSES` and a clause that says why."""
 
     result: ProbeResult
     cause: str = ""
@@ -53,7 +53,7 @@ class Finding(NamedTuple):
 
 class _Inputs(Protocol):
     def request_failed(self) -> None:
-        """A request met what only an absent cloud does."""
+        """A request failed as it does when the cloud is away."""
 
     def probe_ready(self) -> None:
         """A probe found a ready API server."""
@@ -66,7 +66,7 @@ class _Inputs(Protocol):
 
 
 class _Core:
-    """Told of every state that is entered."""
+    """Calls ``entered`` for every state that the machine enters."""
 
     def __init__(self, entered: Callable[[str], None]) -> None:
         self.entered = entered
@@ -121,21 +121,21 @@ _machine = _build()
 
 
 class Health:
-    """Runs the probes and tells who asked of the changes.
+    """Runs the probes and calls back on changes.
 
     Args:
         reactor: time.
-        probe: asks the cloud once; must end by itself.
-        interval: seconds between probes while nothing else shows that the cloud answers.
+        probe: probes the cloud once, and ends within PROBE_TIMEOUT.
+        interval: seconds between probes without another response of the cloud.
     """
 
     def __init__(
-        self, reactor: IReactorTime, probe: Callable[[], Awaitable[Finding]], interval: float
+        self, reactor: IReactorTime, probe: Callable[[], Awaitable[ProbeReport]], interval: float
     ) -> None:
         self._reactor = reactor
         self._probe = probe
         self._interval = interval
-        self._due = interval + PROBE_LIMIT
+        self._due = interval + PROBE_TIMEOUT
         self._machine = _machine(_Core(self._entered))
         self.state = "starting"
         self.since = reactor.seconds()
@@ -144,87 +144,87 @@ class Health:
         self._last_answer = 0.0
         self._probe_began = reactor.seconds()
         self.reason = ""
-        """Why the last probe did not find a ready API server; empty when it did."""
-        self._told = ""
-        """The reason that the log has."""
-        self._ended = -EAGER
-        """When the last probe did."""
-        self._trials: list[Deferred[bool]] = []
-        self._waited_for = False
-        self._hurry: Deferred[None] | None = None
-        self._eager = Later(reactor)
+        """Why the last probe found no ready API server; empty if it found one."""
+        self._logged_reason = ""
+        """The reason that was logged last."""
+        self._probe_ended = -MIN_PROBE_INTERVAL
+        """When the last probe ended, reactor seconds."""
+        self._waiters: list[Deferred[bool]] = []
+        self._slow_request = False
+        self._pausing: Deferred[None] | None = None
+        self._early_probe = DelayedCalls(reactor)
         self._loop = Loop(reactor, "the probe of the cloud", self._run, self._due)
         self.on_offline: Callable[[], None] = lambda: None
         self.on_online: Callable[[], None] = lambda: None
-        self.on_answer: Callable[[], None] = lambda: None
-        """Called when a probe finds that the cloud is there after all."""
+        self.on_probe_success: Callable[[], None] = lambda: None
+        """Called when a probe succeeds while online."""
 
     def start(self) -> None:
-        """Begin to probe."""
+        """Start the probes."""
         self._loop.start()
 
     def stop(self) -> None:
-        """Probe no more."""
+        """Stop the probes."""
         self._loop.stop()
-        self._eager.call_off()
+        self._early_probe.cancel_all()
 
-    def answered(self) -> float:
-        """A real API server answered a request, or sent more of its answer; when, in reactor seconds."""
+    def request_answered(self) -> float:
+        """Note that an API server responded, or sent more of a response; returns the reactor seconds."""
         self._last_answer = self._reactor.seconds()
         return self._last_answer
 
     @property
     def probe_began(self) -> float:
-        """When the last probe did, reactor seconds."""
+        """When the last probe began, reactor seconds."""
         return self._probe_began
 
-    def failed(self, reason: str) -> None:
-        """A request met a hard failure: refused, TLS, closed before an answer, a load balancer's 502."""
+    def request_failed(self, reason: str) -> None:
+        """Note a failed request: refused, TLS, closed without a response, a load balancer's 502."""
         if self.state == "online":
             _log.warn("the cloud may be unreachable: {reason}", reason=reason)
         self._machine.request_failed()
-        self.doubt()
+        self.probe_soon()
 
-    def slow(self, since: float) -> None:
-        """A request has been waiting for too long since then (reactor seconds): probe, once for it.
+    def request_slow(self, since: float) -> None:
+        """Probe once for a request that waits too long since ``since``, reactor seconds.
 
-        It counts as a failure when the probe fails, too.
+        If the probe fails, the request counts as failed, too.
         """
         if since > self._probe_began:
-            self._waited_for = True
-            self.doubt()
+            self._slow_request = True
+            self.probe_soon()
 
-    def doubt(self) -> None:
-        """Probe now: something was cut short, or waits for longer than is usual."""
+    def probe_soon(self) -> None:
+        """Probe at once, if online."""
         if self.online:
-            self._cut_pause()
+            self._end_pause()
 
-    def _cut_pause(self) -> None:
-        hurry, self._hurry = self._hurry, None
-        if hurry is not None:
-            hurry.cancel()
+    def _end_pause(self) -> None:
+        pausing, self._pausing = self._pausing, None
+        if pausing is not None:
+            pausing.cancel()
 
-    def trial(self) -> Deferred[bool]:
-        """Whether the next probe to end finds a ready API server; it begins at once. Cancellable.
+    def next_probe(self) -> Deferred[bool]:
+        """Probe soon; whether that probe finds a ready API server. Cancellable.
 
-        For a write that came while offline: the cloud may be back, and nobody has noticed yet.
+        For a write that came while offline, as the cloud may just have returned.
         """
-        waiting: Deferred[bool] = Deferred(self._trials.remove)
-        self._trials.append(waiting)
-        self._hurry_up()
+        waiting: Deferred[bool] = Deferred(self._waiters.remove)
+        self._waiters.append(waiting)
+        self._shorten_pause()
         return waiting
 
-    def _hurry_up(self) -> None:
-        if self._hurry is None or not self._trials:
+    def _shorten_pause(self) -> None:
+        if self._pausing is None or not self._waiters:
             return
-        early = self._ended + EAGER - self._reactor.seconds()
+        early = self._probe_ended + MIN_PROBE_INTERVAL - self._reactor.seconds()
         if early > 0:
-            self._eager.call(early, self._hurry_up)
+            self._early_probe.call_later(early, self._shorten_pause)
         else:
-            self._cut_pause()
+            self._end_pause()
 
-    def _tried(self, is_ready: bool) -> None:
-        trials, self._trials = self._trials, []
+    def _notify_waiters(self, is_ready: bool) -> None:
+        trials, self._waiters = self._waiters, []
         for waiting in trials:
             waiting.callback(is_ready)
 
@@ -232,23 +232,23 @@ class Health:
         while True:
             self._probe_began = self._reactor.seconds()
             result, cause, reason = await self._probe()
-            self._ended = self._reactor.seconds()
-            self._explain(cause, reason)
-            waited_for, self._waited_for = self._waited_for, False
+            self._probe_ended = self._reactor.seconds()
+            self._note_reason(cause, reason)
+            slow_request, self._slow_request = self._slow_request, False
             if result is ProbeResult.FAILED and self._last_answer > self._probe_began:
-                result = ProbeResult.ANSWERING  # the link is busy with another answer
+                result = ProbeResult.ANSWERING  # the link is busy with another response
             if result is ProbeResult.READY:
                 self._machine.probe_ready()
             elif result is ProbeResult.ANSWERING:
                 self._machine.probe_answering()
             else:
-                if waited_for:
+                if slow_request:
                     self._machine.request_failed()
                 self._machine.probe_failed()
             if result is not ProbeResult.FAILED and self.online:
-                self.on_answer()
-            self._tried(result is ProbeResult.READY)
-            self._loop.turned(self._due)
+                self.on_probe_success()
+            self._notify_waiters(result is ProbeResult.READY)
+            self._loop.iteration_done(self._due)
             await self._pause()
 
     async def _pause(self) -> None:
@@ -256,29 +256,29 @@ class Health:
             return
         delay = min(1.0, self._interval) if self.state == "recovering" else self._interval
         while True:
-            self._hurry = deferLater(self._reactor, delay)
-            hurry = self._hurry
-            self._hurry_up()
+            self._pausing = deferLater(self._reactor, delay)
+            pausing = self._pausing
+            self._shorten_pause()
             try:
-                await hurry
+                await pausing
             except CancelledError:
-                if self._hurry is hurry:
-                    raise  # we are stopped
+                if self._pausing is pausing:
+                    raise  # the service stops
                 return
-            self._hurry = None
+            self._pausing = None
             if self.state != "online":
                 return
             delay = self._last_answer + self._interval - self._reactor.seconds()
             if delay <= 0:
                 return
 
-    def _explain(self, cause: str, reason: str) -> None:
-        """Note why the cloud is not there, and say so again when that changes."""
+    def _note_reason(self, cause: str, reason: str) -> None:
+        """Note why the cloud is away, and log the reason when it changes."""
         self.reason = reason
         for each in CAUSES:
             metrics.CAUSE.labels(each).set(each == cause)
-        if reason and not self.online and reason != self._told:
-            self._told = reason
+        if reason and not self.online and reason != self._logged_reason:
+            self._logged_reason = reason
             _log.info("still offline: {reason}", reason=reason)
 
     def _entered(self, state: str) -> None:
@@ -288,7 +288,7 @@ class Health:
         was_online, self.online = self.online, state in ("online", "suspect")
         metrics.ONLINE.set(self.online)
         if was_online and not self.online:
-            self._told = self.reason
+            self._logged_reason = self.reason
             _log.warn("offline: the cache answers; {reason}", reason=self.reason)
             self.on_offline()
         elif self.online and not was_online:

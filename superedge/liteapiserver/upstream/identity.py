@@ -1,4 +1,4 @@
-"""The certificate manager: upstream identities on disk, one connection pool for each."""
+"""The upstream identities: certificate and key pairs on disk, each with its connection pool."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from superedge.tls.metrics import CERTIFICATE_EXPIRY
 from superedge.tls.warnings import pair_warnings
 from superedge.web.pool import Pool
 
-EAGERNESS = 0.5
-"""Seconds between two looks for a name that is not known, while no path has changed."""
+MIN_SCAN_INTERVAL = 0.5
+"""Seconds between two scans for an unknown name while no path has changed."""
 
 _log = Logger()
 
@@ -29,7 +29,7 @@ PoolMaker = Callable[[ClientContextSource], Pool]
 
 @dataclass(slots=True)
 class UpstreamIdentity:
-    """One pair in use, and who asks with it."""
+    """A pair in use, with its pool and caller."""
 
     identity: Identity
     tls: ClientContextSource
@@ -40,23 +40,26 @@ class UpstreamIdentity:
 class IdentityManager:
     """Finds pairs in files and directories; `check` follows what changed.
 
-    A new common name gets a pool; a changed pair replaces the old, whose connections end after their
-    requests or ``bound`` seconds; a broken pair leaves the one in use and is reported.
+    A new common name gets a pool. A changed pair replaces the old one, whose connections end after their
+    requests, or after ``drain_timeout`` seconds. A pair that cannot be loaded is reported, and the old one
+    stays in use.
     """
 
-    def __init__(self, paths: Iterable[Path], ca: list[Path], make_pool: PoolMaker, bound: float) -> None:
+    def __init__(
+        self, paths: Iterable[Path], ca: list[Path], make_pool: PoolMaker, drain_timeout: float
+    ) -> None:
         self._paths = list(paths)
         self._ca = ca
         self._make_pool = make_pool
-        self._bound = bound
+        self._drain_timeout = drain_timeout
         self._by_name: dict[str, UpstreamIdentity] = {}
         self._faults: dict[Path, str] = {}
         self._loaded: dict[tuple[Path, Path], tuple[tuple[object, ...], str]] = {}
-        self._next_look = 0.0
-        self._looked_at: list[object] = []
+        self._next_scan = 0.0
+        self._listings: list[object] = []
         self._anonymous_tls = ClientContextSource(ca)
         self.anonymous = make_pool(self._anonymous_tls)
-        self._note(self._look())
+        self._set_faults(self._scan())
 
     @property
     def names(self) -> list[str]:
@@ -69,20 +72,20 @@ class IdentityManager:
         return sorted(self._faults.values())
 
     def get(self, name: str) -> UpstreamIdentity | None:
-        """The pair of a common name."""
+        """The pair with a common name."""
         return self._by_name.get(name)
 
     def find(self, name: str, now: float) -> UpstreamIdentity | None:
-        """As `get`, but looks at the files once more when there is none: it may have come a moment ago.
+        """As `get`, but scans the files when the name is unknown, since its pair may be new.
 
-        A stranger costs a listing of the paths; the files are read when that changed, and otherwise at most
-        once in `EAGERNESS` seconds.
+        An unknown name costs a listing of the paths. The files are read if the listing changed, and otherwise
+        at most once in `MIN_SCAN_INTERVAL` seconds. ``now`` is in reactor seconds.
         """
         if name not in self._by_name:
             paths = [_listing(path) for path in self._paths]
-            if paths != self._looked_at or now >= self._next_look:
-                self._looked_at = paths
-                self._next_look = now + EAGERNESS
+            if paths != self._listings or now >= self._next_scan:
+                self._listings = paths
+                self._next_scan = now + MIN_SCAN_INTERVAL
                 self.check()
         return self._by_name.get(name)
 
@@ -91,38 +94,40 @@ class IdentityManager:
         return [self.anonymous, *(found.pool for found in self._by_name.values())]
 
     def reload_authorities(self) -> None:
-        """Trust what the CA files say now. Raises IdentityError; then what was trusted before is."""
+        """Load the CA files again. Raises IdentityError; then the previous CAs stay in use."""
         self._anonymous_tls.reload()
-        self.anonymous.replace(self._bound)
+        self.anonymous.replace(self._drain_timeout)
         for found in self._by_name.values():
             found.tls.reload()
-            found.pool.replace(self._bound)
+            found.pool.replace(self._drain_timeout)
 
     def check(self) -> None:
-        """Look at the files, take changed and new pairs into use, and log what cannot be used any more.
+        """Scan the files: use new and changed pairs, and log those that cannot be used.
 
-        Connections to servers whose certificates have expired end.
+        Connections to servers whose certificates have expired are closed.
         """
-        faults = self._look()
+        faults = self._scan()
         for path, message in faults.items():
             if self._faults.get(path) != message:
-                _log.error("identity not usable, kept what was in use: {problem}", problem=message)
-        self._note(faults)
+                _log.error(
+                    "an identity cannot be used, the previous one stays in use: {problem}", problem=message
+                )
+        self._set_faults(faults)
         self._anonymous_tls.end_expired()
         for found in self._by_name.values():
             found.tls.end_expired()
 
     def warnings(self, now: datetime) -> Iterator[ConfigWarning]:
         """Pairs that cannot be loaded, and those that can but are unlikely to work."""
-        yield from (ConfigWarning(text, passing=True) for text in self.faults)
+        yield from (ConfigWarning(text, temporary=True) for text in self.faults)
         for found in self._by_name.values():
             yield from pair_warnings(found.identity.certificate, found.identity.key, now)
 
-    def _note(self, faults: dict[Path, str]) -> None:
+    def _set_faults(self, faults: dict[Path, str]) -> None:
         self._faults = faults
         metrics.IDENTITY_FAULTS.set(len(faults))
 
-    def _look(self) -> dict[Path, str]:
+    def _scan(self) -> dict[Path, str]:
         faults: dict[Path, str] = {}
         pairs = self._pairs(faults)
         for pair in pairs:
@@ -142,7 +147,7 @@ class IdentityManager:
         return faults
 
     def _load(self, pair: tuple[Path, Path]) -> str:
-        """The common name that the pair is for, empty for one that is nobody's. Raises IdentityError."""
+        """Load a pair; its common name, empty for a CA's pair. Raises IdentityError."""
         if pair[0] != pair[1] and _is_ca(pair[0]):
             return ""
         identity = load_identity(*pair)
@@ -150,11 +155,11 @@ class IdentityManager:
         if current is not None and (current.identity.certificate, current.identity.key) == pair:
             current.tls.reload()
             current.identity = identity
-            current.pool.replace(self._bound)
+            current.pool.replace(self._drain_timeout)
             _log.info("identity {name} has a new certificate", name=identity.name)
         elif current is not None:
             raise IdentityError(
-                pair[0], f"has the common name {identity.name} that {current.identity.certificate} has, too"
+                pair[0], f"has the same common name {identity.name} as {current.identity.certificate}"
             )
         else:
             tls = ClientContextSource(self._ca, *pair)
@@ -176,7 +181,7 @@ class IdentityManager:
             del self._by_name[name]
             found.pool.abort()
             metrics.IDENTITY_EXPIRY.remove(name)
-            _log.info("identity {name} is gone from {path}", name=name, path=str(pair[0]))
+            _log.info("identity {name} was removed from {path}", name=name, path=str(pair[0]))
 
     def _pairs(self, faults: dict[Path, str]) -> list[tuple[Path, Path]]:
         found: list[tuple[Path, Path]] = []
@@ -198,7 +203,7 @@ class IdentityManager:
 
 
 def _listing(path: Path) -> object:
-    """Changes when a file comes, also within one tick of the file system's clock."""
+    """A value that changes when a file is added, even within one tick of the file system's clock."""
     try:
         names = sorted(os.listdir(path)) if path.is_dir() else []
     except OSError:
@@ -207,7 +212,7 @@ def _listing(path: Path) -> object:
 
 
 def _is_ca(certificate: Path) -> bool:
-    """Whether it signs others, and so is nobody's identity."""
+    """Whether a certificate is a CA's, and so not an identity."""
     try:
         return load_certificates(certificate)[0].is_ca
     except IdentityError:

@@ -1,4 +1,4 @@
-"""Whether an answer is an API server's: load balancers and captive portals answer in its place. Pure."""
+"""Whether a response is from an API server, or from a load balancer or captive portal before it. Pure."""
 
 from __future__ import annotations
 
@@ -10,53 +10,55 @@ from superedge.liteapiserver.access.authrequests import MAX_BODY
 from superedge.web.heads import ResponseHead
 
 BALANCER = frozenset({502, 503, 504})
-"""What a load balancer says when no API server answers it; an API server may say it, too."""
+"""Statuses of a load balancer that reaches no API server; an API server may send them, too."""
 
 _STATUS_TYPES = (b"application/json", b"application/vnd.kubernetes.protobuf")
-# What a captive portal says; an API server has no reason to.
-_ELSEWHERE = frozenset({301, 302, 303, 307, 308, 511})
+# Statuses of a captive portal that an API server does not send.
+_PORTAL_STATUSES = frozenset({301, 302, 303, 307, 308, 511})
 
 
 class Origin(Enum):
-    """Who answered, as far as a response's head tells."""
+    """What the head of a response shows about its sender."""
 
     API_SERVER = 0
-    STRANGER = 1
-    DOUBTFUL = 2
-    """The body tells, see `DoubtfulAnswer`."""
+    NOT_API_SERVER = 1
+    UNDECIDED = 2
+    """The body decides, see `UndecidedResponse`."""
 
 
 def origin(request: RequestInfo, status: int, noted: dict[bytes, bytes]) -> Origin:
-    """Who answered; ``noted`` are the response's headers as `split_headers` gives them."""
+    """The sender of a response; ``noted`` are its headers as `split_headers` gives them."""
     content_type = noted.get(b"content-type", b"")
-    if b"audit-id" in noted or (status not in BALANCER and not _is_strange(request, status, content_type)):
+    if b"audit-id" in noted or (
+        status not in BALANCER and not _is_portal_page(request, status, content_type)
+    ):
         return Origin.API_SERVER
-    # An API server without audit says so in its body.
-    return Origin.DOUBTFUL if content_type.startswith(_STATUS_TYPES) else Origin.STRANGER
+    # An API server whose audit is off has no Audit-Id; its errors have a Status as body.
+    return Origin.UNDECIDED if content_type.startswith(_STATUS_TYPES) else Origin.NOT_API_SERVER
 
 
-def _is_strange(request: RequestInfo, status: int, content_type: bytes) -> bool:
-    """Whether it answers for an object what no API server does: a page, or the way to another server."""
+def _is_portal_page(request: RequestInfo, status: int, content_type: bytes) -> bool:
+    """Whether a request for an object got an HTML page or a redirect, which no API server sends."""
     if not request.is_resource or request.subresource or request.verb == "proxy":
         return False
-    return status in _ELSEWHERE or content_type.startswith(b"text/html")
+    return status in _PORTAL_STATUSES or content_type.startswith(b"text/html")
 
 
-class DoubtfulAnswer:
-    """An answer that is held back until its body tells whose it is."""
+class UndecidedResponse:
+    """A response that is held back until its body shows its sender."""
 
     def __init__(self, head: ResponseHead) -> None:
         self.head = head
-        self.pieces: list[bytes] = []
+        self.chunks: list[bytes] = []
         self._size = 0
 
-    def data(self, pieces: list[bytes]) -> bool:
-        """Take some of the body; whether it is longer than any Status."""
-        self.pieces += pieces
-        self._size += sum(map(len, pieces))
+    def data(self, chunks: list[bytes]) -> bool:
+        """Take some of the body; True once it is longer than any Status."""
+        self.chunks += chunks
+        self._size += sum(map(len, chunks))
         return self._size > MAX_BODY
 
     @property
-    def is_genuine(self) -> bool:
-        """Whether the body is a Status, which an API server makes."""
-        return is_status(b"".join(self.pieces))
+    def is_status(self) -> bool:
+        """Whether the body is a Status, and so from an API server."""
+        return is_status(b"".join(self.chunks))

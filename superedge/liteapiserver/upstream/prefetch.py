@@ -1,4 +1,4 @@
-"""Warm-up: reads what nobody has asked for yet, and keeps it fresh while the cloud is there."""
+"""Reads configured paths into the cache before a client asks for them, and keeps them fresh."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from superedge.liteapiserver import metrics
 from superedge.liteapiserver.access.caller import Caller, certificate_identity
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.recorders import Recorder
+from superedge.liteapiserver.upstream.fetch import FetchError, UnexpectedStatus, fetch
 from superedge.liteapiserver.upstream.history import History
 from superedge.liteapiserver.upstream.identity import IdentityManager
-from superedge.liteapiserver.upstream.reading import ReadError, Refused, read
 from superedge.net.errors import ConnectError
 from superedge.reactor.backoff import Backoff
 from superedge.web.heads import ResponseHead
 from superedge.web.pool import Pool
 
 WATCH_SECONDS = (300, 600)
-"""A watch's time limit is drawn from here, so that many do not end at once."""
-_SHORT = 1.0
+"""Bounds of a watch's random timeoutSeconds, which keeps many watches from ending at once."""
+_MIN_WATCH_INTERVAL = 1.0
+"""Seconds from the end of a watch that ended within that time to the next one."""
 _GONE = 410
 _ACCEPT = {"json": JSON, "protobuf": PROTOBUF}
 
@@ -36,13 +37,13 @@ _log = Logger()
 
 
 class _Target:
-    """One path as one identity: a collection is listed and watched, anything else is read now and then."""
+    """One path read as one identity: a collection is listed and watched, others are read periodically."""
 
     def __init__(self, prefetch: Prefetch, identity: str, path: str, accept: str, refresh: float) -> None:
         self._prefetch = prefetch
         self._identity = identity
         self._owner = certificate_identity(identity)
-        """Who has what is read, in the cache."""
+        """The identity in the cache that the answers belong to."""
         self._path = path
         self._accept = accept
         self._refresh = refresh
@@ -61,14 +62,14 @@ class _Target:
         """For the status page."""
         return {"identity": self._identity, "path": self._path, "state": self.state}
 
-    def look(self, now: float) -> None:
-        """Begin when it is time to."""
+    def poll(self, now: float) -> None:
+        """Start a read when it is due; ``now`` is in reactor seconds."""
         if self._running is None and now >= self._next:
             self._running = Deferred.fromCoroutine(self._run(now))
             self._running.addErrback(self._failed).addBoth(self._ended)
 
     def stop(self) -> None:
-        """Give up what is under way; it begins anew at the next look."""
+        """Cancel the read under way; the next poll starts it again."""
         if self._running is not None:
             self._next = 0.0
             self._running.cancel()
@@ -83,7 +84,7 @@ class _Target:
         self._next = self._prefetch.seconds() + self._backoff.failed(self._prefetch.seconds())
         self.failing = True
         before, self.state = self.state, failure.getErrorMessage()
-        if not failure.check(ConnectError, ReadError):
+        if not failure.check(ConnectError, FetchError):
             _log.failure("prefetch of {path} failed", failure, path=self._path)
         elif before != self.state:
             _log.warn("prefetch of {path}: {reason}", path=self._path, reason=self.state)
@@ -93,30 +94,32 @@ class _Target:
             await self._read(self._path)
             self._done("fresh", now + self._refresh, now)
             return
-        if self._relist or not self._position():
+        if self._relist or not self._resume_version():
             await self._read(self._path)
             self._relist = False
-        version = self._position()
+        version = self._resume_version()
         if not version:
-            raise ReadError("the cache does not keep it")
+            raise FetchError("the cache rules do not keep this resource")
         seconds = self._prefetch.random.randint(*WATCH_SECONDS)
         mark = "&" if "?" in self._path else "?"
         query = f"watch=true&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={seconds}"
         target = f"{self._path}{mark}{query}"
         try:
-            if await self._reached(target):
+            if await self._is_in_history(target):
                 await self._read(target)
             else:
                 self._relist = True
-        except Refused as problem:
+        except UnexpectedStatus as problem:
             if problem.status != _GONE:
                 raise
             self._relist = True
         ended = self._prefetch.seconds()
-        self._done("waiting", ended if ended - now > _SHORT else ended + _SHORT, now)
+        self._done(
+            "waiting", ended if ended - now > _MIN_WATCH_INTERVAL else ended + _MIN_WATCH_INTERVAL, now
+        )
 
-    def _position(self) -> str:
-        return self._prefetch.cache.position(self._owner, self._request)
+    def _resume_version(self) -> str:
+        return self._prefetch.cache.resume_version(self._owner, self._request)
 
     def _done(self, state: str, next_: float, began: float) -> None:
         self.state, self.failing, self._next = state, False, next_
@@ -125,20 +128,20 @@ class _Target:
     def _pool(self) -> Pool:
         found = self._prefetch.identities.get(self._identity)
         if found is None:
-            raise ReadError(f"no upstream identity has the common name {self._identity!r}")
+            raise FetchError(f"no upstream identity has the common name {self._identity!r}")
         return found.pool
 
-    async def _reached(self, target: str) -> bool:
+    async def _is_in_history(self, target: str) -> bool:
         request = self._ask(target)
         history = self._prefetch.history
-        if not history.is_doubtful(request):
+        if not history.must_check(request):
             return True
-        return not await history.falls_short(Caller(self._pool(), self._owner), request)
+        return not await history.history_end(Caller(self._pool(), self._owner), request)
 
     async def _read(self, target: str) -> None:
         pool = self._pool()
         request = self._ask(target)
-        asked = self._prefetch.cache.asked(self._owner, request)
+        asked = self._prefetch.cache.baseline(self._owner, request)
 
         def begin(head: ResponseHead) -> Recorder | None:
             if head.status == 200 and request.verb == "watch":
@@ -155,13 +158,13 @@ class _Target:
                 asked,
             )
 
-        status = await read(pool, self._prefetch.host, target, self._accept, begin, gzip=True)
+        status = await fetch(pool, self._prefetch.host, target, self._accept, begin, gzip=True)
         if status != 200:
-            raise Refused(status)
+            raise UnexpectedStatus(status)
 
 
 class Prefetch:
-    """Everything that the configuration names. Call `look` often."""
+    """Every configured path. `poll` is to be called often."""
 
     def __init__(
         self,
@@ -174,7 +177,7 @@ class Prefetch:
         online: Callable[[], bool],
         random: Random | None = None,
     ) -> None:
-        """``host`` is the Host header for the cloud; ``online`` says whether it is there."""
+        """``host`` is the Host header for the cloud; ``online`` says whether the cloud is reachable."""
         self._online = online
         self.seconds = reactor.seconds
         self.cache = cache
@@ -188,18 +191,18 @@ class Prefetch:
             for path in config.paths
         ]
 
-    def look(self) -> None:
-        """Begin what is due; while the cloud is away nothing is under way."""
+    def poll(self) -> None:
+        """Start the reads that are due; cancel all while the cloud is away."""
         if not self._online():
             self.stop()
             return
         now = self.seconds()
         for target in self._targets:
-            target.look(now)
+            target.poll(now)
         metrics.PREFETCH_FAILING.set(sum(target.failing for target in self._targets))
 
     def stop(self) -> None:
-        """Give up what is under way."""
+        """Cancel the reads under way."""
         for target in self._targets:
             target.stop()
 

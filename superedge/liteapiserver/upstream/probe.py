@@ -1,4 +1,4 @@
-"""One probe of the cloud: a new connection, ``GET /readyz``, a status."""
+"""Probes the cloud once: ``GET /readyz`` over a new connection."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from superedge.liteapiserver.upstream.health import Finding, ProbeResult
-from superedge.liteapiserver.upstream.reading import ReadError, read
+from superedge.liteapiserver.upstream.fetch import FetchError, fetch
+from superedge.liteapiserver.upstream.health import ProbeReport, ProbeResult
 from superedge.net.errors import ConnectError, ConnectionRefused, ConnectTimeout, ResolveError, TLSError
 from superedge.net.racing import first_of
 from superedge.web.heads import ResponseHead
 from superedge.web.pool import Pool
 
 _log = Logger()
-# A cluster may let nobody ask who has no certificate; it is an API server all the same.
+# A cluster may refuse anonymous requests; the answer still comes from a ready API server.
 _ANSWERS = frozenset({200, 401, 403})
 _CAUSES = {ResolveError: "name", ConnectionRefused: "refused", ConnectTimeout: "timeout", TLSError: "tls"}
-# A load balancer without servers; a captive portal that sends elsewhere.
-_STRANGE = frozenset({502, 503, 504, 301, 302, 303, 307, 308, 511})
+# Statuses of a load balancer without servers, and redirects of a captive portal.
+_NOT_API_SERVER = frozenset({502, 503, 504, 301, 302, 303, 307, 308, 511})
 
 
-AGAIN = 0.5
-"""Seconds after which a probe that has not ended is begun once more beside it, where asked for."""
+RETRY_INTERVAL = 0.5
+"""Seconds after which ``retry`` starts another attempt beside those without a response."""
 
 
 async def probe(
-    reactor: IReactorTime, pool: Pool, host: str, timeout: float, insists: bool = False
-) -> Finding:
-    """Ask ``/readyz`` over a connection of its own, within ``timeout`` seconds for everything.
+    reactor: IReactorTime, pool: Pool, host: str, timeout: float, retry: bool = False
+) -> ProbeReport:
+    """Ask ``/readyz`` over a new connection, within ``timeout`` seconds for everything.
 
-    A link that has just returned answers a new connection at once, and one begun before only when the kernel
-    tries again: so with ``insists`` a new one is begun every `AGAIN` seconds beside those that are silent.
+    With ``retry`` another attempt starts every `RETRY_INTERVAL` seconds: when a link has just returned, a new
+    connection succeeds at once, and an older one only when the kernel retransmits.
     """
-    count = max(1, int(timeout / AGAIN)) if insists else 1
+    count = max(1, int(timeout / RETRY_INTERVAL)) if retry else 1
 
-    def begin() -> Deferred[Finding]:
+    def begin() -> Deferred[ProbeReport]:
         return Deferred.fromCoroutine(_ask(pool, host))
 
-    asking = first_of(reactor, [begin] * count, AGAIN)
+    asking = first_of(reactor, [begin] * count, RETRY_INTERVAL)
     try:
         return await asking.addTimeout(timeout, reactor)
     except TimeoutError:
-        return Finding(ProbeResult.FAILED, "timeout", f"{host} did not answer within {timeout:g} s")
+        return ProbeReport(ProbeResult.FAILED, "timeout", f"{host} did not answer within {timeout:g} s")
 
 
-async def _ask(pool: Pool, host: str) -> Finding:
+async def _ask(pool: Pool, host: str) -> ProbeReport:
     is_page = False
 
     def begin(head: ResponseHead) -> None:
@@ -55,22 +55,22 @@ async def _ask(pool: Pool, host: str) -> Finding:
         )
 
     try:
-        status = await read(pool, host.encode(), "/readyz", "*/*", begin)
-    except (ConnectError, ReadError) as problem:
+        status = await fetch(pool, host.encode(), "/readyz", "*/*", begin)
+    except (ConnectError, FetchError) as problem:
         _log.debug("probe failed: {reason}", reason=problem)
-        return Finding(ProbeResult.FAILED, _cause(problem), str(problem))
-    if is_page or status in _STRANGE:
-        what = "with a page of HTML" if is_page else f"with status {status}"
-        reason = f"{host} answers {what}, which no API server does: a load balancer or a portal"
-        return Finding(ProbeResult.FAILED, "stranger", reason)
+        return ProbeReport(ProbeResult.FAILED, _cause(problem), str(problem))
+    if is_page or status in _NOT_API_SERVER:
+        what = "an HTML page" if is_page else f"status {status}"
+        reason = f"{host} answers with {what}, which no API server does: a load balancer or a portal"
+        return ProbeReport(ProbeResult.FAILED, "not-api-server", reason)
     if status in _ANSWERS:
-        return Finding(ProbeResult.READY)
-    return Finding(ProbeResult.ANSWERING, "not-ready", f"{host} says that it is not ready: status {status}")
+        return ProbeReport(ProbeResult.READY)
+    return ProbeReport(ProbeResult.ANSWERING, "not-ready", f"{host} is not ready: status {status}")
 
 
-def _cause(problem: ConnectError | ReadError) -> str:
+def _cause(problem: ConnectError | FetchError) -> str:
     for kind, cause in _CAUSES.items():
         if isinstance(problem, kind):
             return cause
-    # In TLS 1.3 the verdict on our certificate comes after the handshake.
-    return "tls" if "TLS" in str(problem) else "closed" if isinstance(problem, ReadError) else "other"
+    # In TLS 1.3 the server rejects a client certificate after the handshake.
+    return "tls" if "TLS" in str(problem) else "closed" if isinstance(problem, FetchError) else "other"

@@ -1,4 +1,4 @@
-"""Where cloud programs enter the tunnel: one module a kind of listener.
+"""The listeners at which callers enter the tunnel, one module for each kind.
 
-Each decides which node and address are meant and splices the caller to a stream.
+A listener finds the node and the target of each caller, and splices the caller to a stream.
 """

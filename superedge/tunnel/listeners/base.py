@@ -1,4 +1,4 @@
-"""What every kind of listener shares: who may call, and the splice to a stream."""
+"""The base of every kind of listener: access by network, and the splice to a stream."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from superedge.mux.stream import MuxStream
 from superedge.net.endpoints import ContextSource, ServerEndpoint
 from superedge.net.names import strip_suffix
 from superedge.net.networks import Networks
-from superedge.net.pacing import Gate, Pace
 from superedge.net.sockets import address_text
 from superedge.net.splice import Splice
+from superedge.net.throttling import BandwidthLimit, ThrottledProducer
 from superedge.reactor.task import Task
 from superedge.tunnel import metrics
 from superedge.tunnel.cloud import Tunnel
@@ -37,14 +37,14 @@ from superedge.tunnel.listeners.idle import IdleWatch
 _log = Logger()
 
 
-_AHEAD = 64 * 1024
-"""Bytes of a caller that are kept while there is no stream for them."""
-_ELSEWHERE = frozenset({"refused", "denied", "unresolvable"})
-"""Why a node did not connect to a target, though it may to another."""
+MAX_EARLY_DATA = 64 * 1024
+"""Most bytes of a caller that are kept before its stream is opened."""
+_TRY_NEXT_TARGET = frozenset({"refused", "denied", "unresolvable"})
+"""Dial errors after which another target of the same node is tried."""
 
 
-def caller_of(transport: Any) -> str:
-    """Who a caller is to those who share with it: its certificate's name, or where it comes from."""
+def caller_name(transport: Any) -> str:
+    """Identifies a caller for sharing dial slots: its certificate's common name, or its address."""
     name = getattr(transport, "peer_common_name", None)
     return str(name or getattr(transport.getPeer(), "host", "unix"))
 
@@ -53,127 +53,136 @@ class CallerProtocol(Protocol):
     """A caller's connection until it is spliced."""
 
     transport: Any
-    answered_first = False
-    """Whether callers wait for an answer before they say more: who ends before, having said nothing, left."""
+    caller_waits = False
+    """Whether callers wait for an answer before they send data.
+
+    Such a caller has left if it sends FIN first.
+    """
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self._opening: Task | None = None
 
-    def enter(
+    def route(
         self, node: str, target: str, early: bytes = b"", kind: str = "tcp", others: Sequence[str] = ()
     ) -> None:
-        """Open a stream to ``target`` on ``node`` and splice; ``early`` is sent first.
+        """Open a stream to ``target`` on ``node``, and splice; ``early`` is sent first.
 
-        What the caller sends meanwhile goes ahead of the node's answer. When the node cannot reach a target
-        it tries the next of ``others``.
+        Bytes that the caller sends meanwhile do not wait for the node's answer. When the node cannot reach a
+        target, the next of ``others`` is tried.
         """
-        ahead = _Ahead(self, early)
-        self.transport.protocol = ahead
-        if not self.answered_first:
+        opening = _OpeningProtocol(self, early)
+        self.transport.protocol = opening
+        if not self.caller_waits:
             self.transport.pauseProducing()
-        self._opening = Task(self._enter(node, [target, *others], ahead, kind), self._crashed)
+        self._opening = Task(self._route(node, [target, *others], opening, kind), self._failed_unexpectedly)
 
-    async def _enter(self, node: str, targets: Sequence[str], ahead: _Ahead, kind: str) -> None:
+    async def _route(self, node: str, targets: Sequence[str], opening: _OpeningProtocol, kind: str) -> None:
         try:
-            stream = await self._open(node, targets, ahead, kind)
+            stream = await self._open(node, targets, opening, kind)
         except DialError as problem:
-            ahead.refused = True
+            opening.refused = True
             self.failed(problem)
             return
         self.opened(stream)
-        ahead.splice(stream)
+        opening.splice(stream)
 
-    async def _open(self, node: str, targets: Sequence[str], ahead: _Ahead, kind: str) -> MuxStream:
-        listener, caller = self.listener, caller_of(self.transport)
+    async def _open(
+        self, node: str, targets: Sequence[str], opening: _OpeningProtocol, kind: str
+    ) -> MuxStream:
+        listener, caller = self.listener, caller_name(self.transport)
         for target in targets[:-1]:
             try:
                 stream = await listener.tunnel.open(
                     node, target, timeout=listener.dial_timeout, kind=kind, caller=caller
                 )
             except DialError as problem:
-                if problem.code not in _ELSEWHERE:
+                if problem.code not in _TRY_NEXT_TARGET:
                     raise
             else:
                 self.reached(node, target)
                 return stream
         stream = await listener.tunnel.open(
-            node, targets[-1], timeout=listener.dial_timeout, kind=kind, begun=ahead.begin, caller=caller
+            node,
+            targets[-1],
+            timeout=listener.dial_timeout,
+            kind=kind,
+            on_stream=opening.begin,
+            caller=caller,
         )
         self.reached(node, targets[-1])
         return stream
 
     def reached(self, node: str, target: str) -> None:
-        """The node has connected to this one of its targets."""
+        """The node has connected to ``target``."""
 
     def opened(self, stream: MuxStream) -> None:
-        """The stream is there; say so to the caller if the protocol has words for it."""
+        """The stream is open. A protocol with an answer for that sends it."""
 
     def failed(self, problem: DialError) -> None:
-        """No stream: end the connection."""
+        """The stream could not be opened: end the connection."""
         self.transport.abortConnection()
 
-    def _crashed(self, failure: Failure) -> None:
+    def _failed_unexpectedly(self, failure: Failure) -> None:
         _log.failure("a caller of listener {kind} was dropped", failure, kind=self.listener.kind)
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The caller left: give up what is being opened for it."""
+        """The caller has disconnected: cancel the opening of its stream."""
         if self._opening is not None:
             self._opening.cancel()
 
 
-class AskingCaller(CallerProtocol):
-    """A caller whose first bytes say where it wants to go; it has ``patience`` seconds for them."""
+class RequestCaller(CallerProtocol):
+    """A caller whose first bytes name the target. They must come within ``request_timeout`` seconds."""
 
-    patience = 10.0
+    request_timeout = 10.0
     _deadline: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        """Its time begins."""
-        self._deadline = self.listener.reactor.callLater(self.patience, self._expired)
+        """Start the timeout."""
+        self._deadline = self.listener.reactor.callLater(self.request_timeout, self._expired)
 
     def _expired(self) -> None:
         self._deadline = None
-        self.late()
+        self.request_timed_out()
 
-    def late(self) -> None:
-        """It did not say so in time."""
+    def request_timed_out(self) -> None:
+        """The request did not come in time."""
         raise NotImplementedError
 
-    def asked(self) -> None:
-        """It has said so."""
+    def request_received(self) -> None:
+        """The request has come: end the timeout."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The caller left."""
-        self.asked()
+        self.request_received()
         super().connectionLost(reason)
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class _Ahead(Protocol):
-    """The caller's protocol while its stream is being opened: passes on what the caller sends.
+class _OpeningProtocol(Protocol):
+    """The caller's protocol while its stream is being opened.
 
-    Some of that is kept while there is no stream yet.
+    It passes the caller's bytes to the stream, and keeps a bounded number while there is no stream.
     """
 
     def __init__(self, caller: CallerProtocol, early: bytes) -> None:
         self.transport: Any = caller.transport
         self._caller = caller
         self._early = early
-        self._spoken = bool(early)
-        pace = caller.listener.paces[0]
-        self._gate = None if pace is None else Gate(pace, self.transport)
+        self._received_any = bool(early)
+        limit = caller.listener.limits[0]
+        self._throttled = None if limit is None else ThrottledProducer(limit, self.transport)
         self._stream: MuxStream | None = None
         self._finished = False
         self.refused = False
-        """The caller is being told that there is no stream."""
+        """Whether the caller gets an error, because the stream could not be opened."""
 
     def begin(self, stream: MuxStream) -> None:
-        """Bytes may go to the stream from now on."""
+        """From now on the caller's bytes go to the stream."""
         self._stream = stream
         early, self._early = self._early, b""
         if early:
@@ -186,7 +195,7 @@ class _Ahead(Protocol):
         if self._stream is None:
             self.begin(stream)
         stream.unregisterProducer()
-        pair = Splice(self._caller.listener.paces, self._gate)
+        pair = Splice(self._caller.listener.limits, self._throttled)
         stream.connect(pair.right)
         self.transport.protocol = pair.left
         pair.left.makeConnection(self.transport)
@@ -195,42 +204,40 @@ class _Ahead(Protocol):
             pair.left.readConnectionLost()
 
     def dataReceived(self, data: bytes) -> None:
-        self._spoken = True
+        self._received_any = True
         if self._stream is None:
             self._early += data
-            if len(self._early) > _AHEAD:
+            if len(self._early) > MAX_EARLY_DATA:
                 self.transport.pauseProducing()
             return
         self._stream.write(data)
-        if self._gate is not None:
-            self._gate.passed(len(data))
+        if self._throttled is not None:
+            self._throttled.consumed(len(data))
 
     def readConnectionLost(self) -> None:
-        """The caller has said everything: its end passes when the stream is spliced."""
+        """The caller has sent FIN, which passes on when the stream is spliced."""
         self._finished = True
-        if self._caller.answered_first and not self._spoken and not self.refused:
+        if self._caller.caller_waits and not self._received_any and not self.refused:
             self.transport.abortConnection()
 
     def writeConnectionLost(self) -> None:
-        """Our half is ended by a refusal alone."""
+        """Only a refusal closes the sending half."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._caller.connectionLost(reason)
 
     def pauseProducing(self) -> None:
-        """The stream holds enough."""
-        (self._gate or self.transport).pauseProducing()
+        (self._throttled or self.transport).pauseProducing()
 
     def resumeProducing(self) -> None:
-        """The stream takes more."""
-        (self._gate or self.transport).resumeProducing()
+        (self._throttled or self.transport).resumeProducing()
 
     def stopProducing(self) -> None:
-        """The stream is gone; the opening of it fails, and the caller hears why."""
+        """The stream has ended: opening it fails, and the caller gets the reason."""
 
 
 class Listener(Service):
-    """Listens, lets allowed callers in, gives each a ``CallerProtocol``."""
+    """Listens, accepts callers from allowed networks, and makes a ``CallerProtocol`` for each."""
 
     kind = ""
 
@@ -247,10 +254,13 @@ class Listener(Service):
         self.reactor = reactor
         self.tunnel = tunnel
         self.dial_timeout = config.dial_timeout
-        self.paces: tuple[Pace | None, Pace | None] = (None, None)
-        """What limits bytes from the callers, and to them."""
+        self.limits: tuple[BandwidthLimit | None, BandwidthLimit | None] = (None, None)
+        """The bandwidth limits of bytes from the callers, and of bytes to the callers."""
         if config.bandwidth:
-            self.paces = (Pace(reactor, config.bandwidth), Pace(reactor, config.bandwidth))
+            self.limits = (
+                BandwidthLimit(reactor, config.bandwidth),
+                BandwidthLimit(reactor, config.bandwidth),
+            )
         self._idle = IdleWatch(reactor, idle_timeout, self._cut_idle) if idle_timeout else None
         self._networks = Networks(config.allow)
         address = parse_address(config.listen)
@@ -268,23 +278,23 @@ class Listener(Service):
         raise NotImplementedError
 
     def find_node(self, host: str, suffixes: Sequence[str]) -> str | None:
-        """The connected node that a caller's ``host`` names, with or without one of the suffixes."""
+        """The connected node with the name ``host``, with or without one of the suffixes."""
         return next((node for node in strip_suffix(host, suffixes) if self.tunnel.knows(node)), None)
 
     def allows(self, peer: IAddress) -> bool:
-        """Whether the caller's address is in an allowed network; a Unix socket's peer always is."""
+        """Whether the caller's address is in an allowed network. A Unix socket's peer is always allowed."""
         host = getattr(peer, "host", None)
         return host is None or self._networks.allow(host)
 
     def refused(self, peer: IAddress, reason: str) -> None:
-        """Count and log a caller that was turned away."""
+        """Count and log a refused caller."""
         metrics.CALLERS_REFUSED.labels(self.kind, reason.partition(":")[0]).inc()
         _log.warn(
             "listener {kind} refused {peer}: {reason}", kind=self.kind, peer=address_text(peer), reason=reason
         )
 
     def spliced(self, stream: MuxStream, pair: Splice) -> None:
-        """A caller and a stream are joined by ``pair``."""
+        """``pair`` joins a caller and the stream."""
         idle = self._idle
         if idle is not None:
             idle.add(stream)
@@ -292,13 +302,13 @@ class Listener(Service):
 
     def _cut_idle(self) -> None:
         metrics.CALLERS_REFUSED.labels(self.kind, "idle").inc()
-        _log.info("listener {kind} cut a caller off: nothing moved for its idle_timeout", kind=self.kind)
+        _log.info("listener {kind} closed an idle connection: no data for its idle_timeout", kind=self.kind)
 
     def _handshake_failed(self, peer: IAddress, reason: str) -> None:
         self.refused(peer, f"tls: {reason}")
 
     def startService(self) -> None:
-        """Listen. Raises ConnectError when the address cannot be had."""
+        """Listen. Raises ConnectError when the address is not available."""
         super().startService()
         if self._idle is not None:
             self._idle.start()
@@ -321,7 +331,7 @@ class Listener(Service):
         _log.info("listener {kind} on {address}", kind=self.kind, address=address_text(port.getHost()))
 
     def stopService(self) -> None:
-        """Take no more callers; those being served go on."""
+        """Accept no more callers; connected callers stay."""
         super().stopService()
         if self._idle is not None:
             self._idle.stop()

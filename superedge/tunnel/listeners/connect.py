@@ -1,4 +1,4 @@
-"""``connect``: the egress selector's door, over mutual TLS or a Unix socket."""
+"""``connect``: the listener for kube-apiserver's egress selector, over mutual TLS or a Unix socket."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from superedge.tls.contexts import ServerContextSource
 from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import Tunnel
-from superedge.tunnel.directory import NodeDirectory, Place
+from superedge.tunnel.directory import Location, NodeDirectory
 from superedge.tunnel.errors import DialError
-from superedge.tunnel.listeners.base import AskingCaller, CallerProtocol, Listener
+from superedge.tunnel.listeners.base import CallerProtocol, Listener, RequestCaller
 from superedge.tunnel.listeners.connect_request import ESTABLISHED, ConnectReader
 from superedge.tunnel.listeners.refusals import STATUS, BadRequest, refusal
 
 MAX_HOSTS = 4
 """Hosts of one node that are tried for one caller."""
 MAX_REACHED = 20000
-"""Nodes of which it is remembered which host answered."""
+"""Nodes for which the host that answered last is kept."""
 
 
-class _Caller(AskingCaller):
+class _Caller(RequestCaller):
     listener: ConnectListener
-    answered_first = True
+    caller_waits = True
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self._reader = ConnectReader()
 
-    def late(self) -> None:
+    def request_timed_out(self) -> None:
         self._refuse(400, "head: no request in time")
 
     def _refuse(self, status: int, reason: str) -> None:
-        self.asked()
+        self.request_received()
         self.listener.refused(self.transport.getPeer(), reason)
         self._answer(status, reason)
 
@@ -55,14 +55,14 @@ class _Caller(AskingCaller):
             return
         if request is None:
             return
-        # Only now: an answer before the request is read may be lost in the reset that follows.
+        # Not earlier: a response before the request is read may be lost in the reset that follows.
         if not self.listener.admits(self.transport):
             self._refuse(403, f"denied: the certificate of {self.transport.peer_common_name!r} is denied")
             return
         if not self.listener.knows_client(self.transport.peer_common_name):
             self._refuse(403, f"client: {self.transport.peer_common_name!r} is not in client_names")
             return
-        self.asked()
+        self.request_received()
         target, rest = request
         place = self.listener.locate(target.host)
         if place is None:
@@ -75,7 +75,7 @@ class _Caller(AskingCaller):
             self._refuse(403, f"access: {name!r} may not reach port {target.port} of {place.node}")
             return
         first, *others = (str(TCPAddress(host, target.port)) for host in self.listener.hosts(place))
-        self.enter(place.node, first, rest, others=others)
+        self.route(place.node, first, rest, others=others)
 
     def reached(self, node: str, target: str) -> None:
         self.listener.reached(node, cast(TCPAddress, parse_address(target)).host)
@@ -101,7 +101,7 @@ def _access(text: str) -> _Access:
 
 
 class ConnectListener(Listener):
-    """Routes on the request's target; its Host header is constant and means nothing."""
+    """Routes by the request's target. The Host header is constant and is ignored."""
 
     kind = "connect"
 
@@ -114,7 +114,10 @@ class ConnectListener(Listener):
         directory: NodeDirectory | None = None,
         denied: DenyList | None = None,
     ) -> None:
-        """``directory``: where targets may be that are addresses. ``denied`` certificates are not let in."""
+        """``directory`` maps targets that are addresses to nodes.
+
+        Callers with a ``denied`` certificate are refused.
+        """
         tls = None
         if config.certificate is not None and config.key is not None:
             tls = ServerContextSource(config.certificate, config.key, config.client_ca, "required")
@@ -128,26 +131,25 @@ class ConnectListener(Listener):
         node_host = config.node_host
         self._hosts = [node_host] if isinstance(node_host, str) else node_host
         self._reached: dict[str, str] = {}
-        """The host at which a node reached itself last, where there is more than one."""
+        """The host on which each node answered last, if it has more than one."""
 
     def make_protocol(self) -> CallerProtocol:
-        """A caller whose request is awaited."""
         return _Caller(self)
 
-    def locate(self, host: str) -> Place | None:
-        """What a target's host leads to: a connected node, one that exists, a node's or a pod's address."""
+    def locate(self, host: str) -> Location | None:
+        """Where a target's host leads: a connected node, an existing node, or a node's or a pod's address."""
         node = self.find_node(host, self.config.suffixes)
         if node is not None:
-            return Place(node)
+            return Location(node)
         directory = self._directory
         if directory is None:
             return None
         names = (name for name in strip_suffix(host, self.config.suffixes) if directory.exists(name))
         known = next(names, None)
-        return Place(known) if known is not None else directory.locate(host)
+        return Location(known) if known is not None else directory.locate(host)
 
-    def hosts(self, place: Place) -> Sequence[str]:
-        """What the node is to dial, in this order: at least one."""
+    def hosts(self, place: Location) -> Sequence[str]:
+        """The hosts that the node tries in order; at least one."""
         if place.host:
             return (place.host,)
         hosts: list[str] = []
@@ -163,7 +165,7 @@ class ConnectListener(Listener):
         return hosts[:MAX_HOSTS] or ("127.0.0.1",)
 
     def reached(self, node: str, host: str) -> None:
-        """The node has connected to this host of itself: the next time it is dialled first."""
+        """The node has connected to ``host``, which is tried first the next time."""
         if len(self._hosts) > 1 or INTERNAL_IP in self._hosts:
             self._reached.pop(node, None)
             if len(self._reached) >= MAX_REACHED:
@@ -175,7 +177,8 @@ class ConnectListener(Listener):
         return self._denied is None or self._denied.admit(transport)
 
     def may_reach(self, common_name: str | None, node: str, port: int) -> bool:
-        """Whether a rule of ``access`` lets the caller reach the port; without rules everybody may."""
+        """Whether a rule of ``access`` allows the caller to reach the port; without rules every caller
+        may."""
         return not self._access or any(
             fnmatchcase(common_name or "", rule.caller)
             and fnmatchcase(node, rule.node)
@@ -184,6 +187,6 @@ class ConnectListener(Listener):
         )
 
     def knows_client(self, common_name: str | None) -> bool:
-        """Whether a certificate's name is let in; a Unix socket's permissions say who is."""
+        """Whether a certificate's name is allowed. A Unix socket has file permissions instead."""
         names = self.config.client_names
         return not self._secured or not names or common_name in names

@@ -1,4 +1,4 @@
-"""The HTTP CONNECT request, as kube-apiserver's egress selector makes it. Pure.
+"""The HTTP CONNECT request, as kube-apiserver's egress selector sends it. Pure.
 
 Source: RFC 9110 section 9.3.6; k8s.io/apiserver pkg/server/egressselector.
 """
@@ -13,7 +13,7 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 class ConnectReader:
-    """Collects the request's head; what follows it is kept."""
+    """Reads the request's head, and keeps the bytes behind it."""
 
     def __init__(self) -> None:
         self._buffer = b""

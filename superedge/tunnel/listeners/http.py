@@ -1,10 +1,10 @@
-"""``http`` and ``https``: each request goes to the node that it names."""
+"""``http`` and ``https``: the listeners that route each HTTP request to the node that it names."""
 
 from __future__ import annotations
 
 from twisted.internet.protocol import Protocol
 
-from superedge.config.listeners import HttpListenerConfig, HttpsListenerConfig
+from superedge.config.listeners import HTTPListenerConfig, HTTPSListenerConfig
 from superedge.interfaces import IReactor
 from superedge.reactor.periodic import PeriodicCall
 from superedge.tls.contexts import ServerContextSource
@@ -17,15 +17,16 @@ from superedge.tunnel.listeners.http_exchange import Exchange, respond
 from superedge.tunnel.listeners.http_request import forwarded
 from superedge.tunnel.listeners.refusals import BadRequest
 from superedge.tunnel.listeners.upstreams import Target, Upstreams
-from superedge.web.server import Request, ServerFactory
-from superedge.web.silence import watch_clients
+from superedge.web.idle import idle_client_check
+from superedge.web.server import ServerFactory
+from superedge.web.serverrequest import Request
 
-LOOKS = 5
-"""How often in an idle time connections to targets are looked at."""
+CHECKS = 5
+"""Checks of idle connections to targets in one idle timeout."""
 
 
-class HttpListener(Listener):
-    """Reads requests; a caller's connection may carry requests for different nodes."""
+class HTTPListener(Listener):
+    """Routes plain HTTP. A caller's connection may carry requests for different nodes."""
 
     kind = "http"
 
@@ -33,7 +34,7 @@ class HttpListener(Listener):
         self,
         reactor: IReactor,
         tunnel: Tunnel,
-        config: HttpListenerConfig | HttpsListenerConfig,
+        config: HTTPListenerConfig | HTTPSListenerConfig,
         tls: ServerContextSource | None = None,
     ) -> None:
         super().__init__(reactor, tunnel, config, tls)
@@ -42,25 +43,24 @@ class HttpListener(Listener):
         self._targets = {int(port): target for port, target in config.ports.items()}
         self._server = ServerFactory(self.handle)
         self._upstreams = Upstreams(reactor, tunnel, config.dial_timeout)
-        self._looking = [
-            watch_clients(reactor, self._server, config.idle_timeout),
-            PeriodicCall(reactor, config.idle_timeout / LOOKS, self._close_idle),
+        self._periodic = [
+            idle_client_check(reactor, self._server, config.idle_timeout),
+            PeriodicCall(reactor, config.idle_timeout / CHECKS, self._close_idle),
         ]
 
     def make_protocol(self) -> Protocol:
-        """A caller whose requests are awaited."""
         return self._server.buildProtocol(None)
 
     def startService(self) -> None:
-        """Listen. Raises ConnectError when the address cannot be had."""
+        """Listen. Raises ConnectError when the address is not available."""
         super().startService()
-        for each in self._looking:
+        for each in self._periodic:
             each.start()
 
     def stopService(self) -> None:
-        """Take no more callers; each connection ends after the response under way."""
+        """Accept no more callers. Each connection closes after its current response."""
         super().stopService()
-        for each in self._looking:
+        for each in self._periodic:
             each.stop()
         self._server.close_idle()
         self._upstreams.close()
@@ -71,9 +71,9 @@ class HttpListener(Listener):
     # -- requests
 
     def handle(self, request: Request) -> None:
-        """Send a request on to the node that it names, or say why not."""
-        if not self.lets_in(request):
-            self._refuse(request, 403, "client", "this client certificate is not let in here")
+        """Forward a request to the node that it names, or refuse it with the reason."""
+        if not self.allows_client(request):
+            self._refuse(request, 403, "client", "this client certificate is not allowed")
             return
         try:
             wanted = forwarded(request.head)
@@ -87,29 +87,29 @@ class HttpListener(Listener):
             return
         address = self._targets.get(wanted.port or 0, self._config.target)
         if not address:
-            cause = f"this listener leads to no port {wanted.port}" if wanted.port else "name a port"
+            cause = f"port {wanted.port} is not configured" if wanted.port else "the host needs a port"
             self._refuse(request, 404, "port", cause, wanted.has_body)
             return
         target = Target(node, address, self._stream_kind)
-        Exchange(request, wanted, target, self._upstreams, self.paces, self._answered).begin()
+        Exchange(request, wanted, target, self._upstreams, self.limits, self._answered).begin()
 
-    def lets_in(self, request: Request) -> bool:
-        """Whether the caller may ask."""
+    def allows_client(self, request: Request) -> bool:
+        """Whether the caller's certificate is allowed; always so without TLS."""
         return True
 
     def _refuse(self, request: Request, status: int, reason: str, cause: str, last: bool = True) -> None:
         self.refused(request.transport.getPeer(), f"{reason}: {cause}")
         self._answered(status)
         if last:
-            request.last()
+            request.close_after()
         respond(request, status, cause)
 
     def _answered(self, status: int) -> None:
         metrics.HTTP_RESPONSES.labels(self.kind, str(status)).inc()
 
 
-class HttpsListener(HttpListener):
-    """Ends the callers' TLS; the node begins it anew towards the target, with its own certificate."""
+class HTTPSListener(HTTPListener):
+    """Terminates the callers' TLS. The node opens TLS to the target, with its own certificate."""
 
     kind = "https"
 
@@ -117,11 +117,11 @@ class HttpsListener(HttpListener):
         self,
         reactor: IReactor,
         tunnel: Tunnel,
-        config: HttpsListenerConfig,
+        config: HTTPSListenerConfig,
         watcher: FileWatcher,
         denied: DenyList | None = None,
     ) -> None:
-        """``denied`` are callers' certificates that are not let in."""
+        """Callers with a ``denied`` certificate are refused."""
         tls = ServerContextSource(
             config.certificate,
             config.key,
@@ -135,8 +135,8 @@ class HttpsListener(HttpListener):
         self._denied = denied
         self._stream_kind = "tls" if config.target_tls else "tcp"
 
-    def lets_in(self, request: Request) -> bool:
-        """Whether the caller's certificate carries a name that is let in, and is not denied."""
+    def allows_client(self, request: Request) -> bool:
+        """Whether the caller's certificate has an allowed name and is not denied."""
         if self._denied is not None and not self._denied.admit(request.transport):
             return False
         return not self._names or request.transport.peer_common_name in self._names

@@ -1,4 +1,4 @@
-"""One HTTP request on its way to a node's target, and its answer on the way back, both streaming."""
+"""Forwards one HTTP request to a node's target, and its response back. Both bodies are streamed."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from superedge.net.pacing import Gate, Pace
 from superedge.net.splice import splice
+from superedge.net.throttling import BandwidthLimit, ThrottledProducer
 from superedge.tunnel.errors import DialError
-from superedge.tunnel.listeners.base import caller_of
+from superedge.tunnel.listeners.base import caller_name
 from superedge.tunnel.listeners.http_request import Forwarded, response_headers
 from superedge.tunnel.listeners.refusals import STATUS
 from superedge.tunnel.listeners.upstreams import Target, Upstreams
-from superedge.web.client import UpstreamConnection
+from superedge.web.channels import SwitchedConnection
+from superedge.web.client import H1Connection
 from superedge.web.h1 import chunk, last_chunk
 from superedge.web.heads import Headers, ResponseHead, response_head
-from superedge.web.server import Request
+from superedge.web.serverrequest import Request
 
 _REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-"""Methods that may be sent a second time when a kept connection turns out to be closed."""
+"""Methods that may be sent again when an idle connection turns out to be closed."""
 
 _log = Logger()
 
 
 def respond(request: Request, status: int, cause: str) -> None:
-    """Answer with one sentence that says what is wrong."""
+    """Respond with one sentence that gives the cause."""
     request.respond(status, [(b"Content-Type", b"text/plain; charset=utf-8")], cause.encode() + b"\n")
 
 
 class Exchange:
-    """Receives the request's body and the response; ``answered`` is told the status, once."""
+    """Receives the request's body and the response; ``answered`` is called once, with the status."""
 
     def __init__(
         self,
@@ -41,19 +42,19 @@ class Exchange:
         forwarded: Forwarded,
         target: Target,
         upstreams: Upstreams,
-        paces: tuple[Pace | None, Pace | None],
+        limits: tuple[BandwidthLimit | None, BandwidthLimit | None],
         answered: Callable[[int], None],
     ) -> None:
         self._request = request
         self._forwarded = forwarded
         self._target = target
         self._upstreams = upstreams
-        self._paces = paces
+        self._limits = limits
         self._answered = answered
-        self._body_gate: Gate | None = None
-        self._answer_gate: Gate | None = None
+        self._throttled_body: ThrottledProducer | None = None
+        self._throttled_response: ThrottledProducer | None = None
         self._connecting: Deferred[None] | None = None
-        self._connection: UpstreamConnection | None = None
+        self._connection: H1Connection | None = None
         self._body_complete = not forwarded.has_body
         self._started = False
         self._done = False
@@ -72,14 +73,14 @@ class Exchange:
             self._connect()
 
     def _connect(self) -> None:
-        # What comes of the body waits in the client's socket, not here.
+        # The body waits in the client's socket, not in this process.
         self._request.pauseProducing()
         self._connecting = self._upstreams.connect(
-            self._target, caller_of(self._request.transport)
+            self._target, caller_name(self._request.transport)
         ).addCallbacks(self._connected, self._not_connected)
-        self._connecting.addErrback(self._crashed)
+        self._connecting.addErrback(self._failed_unexpectedly)
 
-    def _connected(self, connection: UpstreamConnection) -> None:
+    def _connected(self, connection: H1Connection) -> None:
         self._connecting = None
         if self._request.finished:
             connection.abandon()
@@ -96,32 +97,32 @@ class Exchange:
         if not self._request.finished:
             self._refuse(STATUS[problem.code], f"{problem.code}: {problem.message}")
 
-    def _crashed(self, failure: Failure) -> None:
+    def _failed_unexpectedly(self, failure: Failure) -> None:
         _log.failure("a request to {target} was dropped", failure, target=self._target)
         if not self._done:
             self._done = True
             self._request.abort()
 
-    def _send(self, connection: UpstreamConnection) -> None:
+    def _send(self, connection: H1Connection) -> None:
         self._connection = connection
         forwarded = self._forwarded
         connection.request(forwarded.head, self._request.head.method == b"HEAD", not forwarded.has_body, self)
         if not self._body_complete:
             source: Any = self._request
-            if self._paces[0] is not None:
-                source = self._body_gate = Gate(self._paces[0], source)
+            if self._limits[0] is not None:
+                source = self._throttled_body = ThrottledProducer(self._limits[0], source)
             connection.transport.registerProducer(source, True)
         self._request.receive(self)
 
     # -- RequestReceiver
 
     def body(self, data: bytes) -> None:
-        """A piece of the request's body."""
+        """A chunk of the request's body."""
         if self._connection is not None and not self._done:
             for piece in chunk([data]) if self._forwarded.chunked else (data,):
                 self._connection.transport.write(piece)
-            if self._body_gate is not None:
-                self._body_gate.passed(len(data))
+            if self._throttled_body is not None:
+                self._throttled_body.consumed(len(data))
 
     def body_end(self, trailers: Headers) -> None:
         """The request is complete."""
@@ -135,7 +136,7 @@ class Exchange:
         connection.request_sent()
 
     def client_lost(self) -> None:
-        """The client is gone: so is the reason to ask."""
+        """The client has disconnected: abandon the request."""
         self._done = True
         if self._connecting is not None:
             self._connecting.cancel()
@@ -153,10 +154,10 @@ class Exchange:
         request = self._request
         bounded = bounded or head.status in (204, 304) or request.head.method == b"HEAD"
         if request.head.upgrade or (self._forwarded.expects_continue and not self._interim_seen):
-            request.last()  # what the client sends now is unknown
+            request.close_after()  # what the client sends now is unknown
         self._started = True
-        if self._paces[1] is not None and self._connection is not None:
-            self._answer_gate = Gate(self._paces[1], self._connection.transport)
+        if self._limits[1] is not None and self._connection is not None:
+            self._throttled_response = ThrottledProducer(self._limits[1], self._connection.transport)
         self._answered(head.status)
         request.start(head.status, head.reason, headers, bounded)
 
@@ -168,32 +169,32 @@ class Exchange:
             self._request.interim(response_head(head.status, head.reason, response_headers(head.headers)[0]))
 
     def data(self, pieces: list[bytes]) -> None:
-        """Pieces of the body."""
+        """Chunks of the body."""
         self._request.write(pieces)
-        if self._answer_gate is not None:
-            self._answer_gate.passed(sum(map(len, pieces)))
+        if self._throttled_response is not None:
+            self._throttled_response.consumed(sum(map(len, pieces)))
 
-    def round_done(self) -> None:
+    def read_complete(self) -> None:
         """Send on what came."""
         if self._started and not self._done:
             self._request.flush()
             if self._connection is not None:
-                self._request.throttle(self._answer_gate or self._connection.transport)
+                self._request.throttle(self._throttled_response or self._connection.transport)
 
     def complete(self, trailers: Headers) -> None:
-        """The response is whole."""
+        """The response is complete."""
         self._done = True
         connection = self._connection
         if not self._body_complete and connection is not None:
-            # Answered before the request was read to its end: its connection serves no other.
+            # The response came before the end of the request: the connection cannot be reused.
             self._drop_connection()
         self._request.finish()
 
-    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+    def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
         """The target speaks another protocol from here on: bytes go through as they are."""
         if not self._request.head.upgrade:
             connection.transport.abortConnection()
-            self._refuse(502, "the target switched protocols and was not asked to")
+            self._refuse(502, "the target switched protocols without being asked")
             return
         self._done = True
         self._answered(101)
@@ -203,7 +204,7 @@ class Exchange:
             client.write(rest)
         if early:
             connection.transport.write(early)
-        splice(client, connection.transport, self._paces)
+        splice(client, connection.transport, self._limits)
 
     def failed(self, reason: str) -> None:
         """The connection ended before the response did."""
@@ -212,17 +213,17 @@ class Exchange:
         connection, self._connection = self._connection, None
         if self._started:
             self._done = True
-            _log.info("an answer of {target} was cut short: {reason}", target=self._target, reason=reason)
+            _log.info("a response of {target} was cut short: {reason}", target=self._target, reason=reason)
             self._request.abort()
             return
         stale = connection is not None and connection.used and not self._interim_seen
         repeatable = self._request.head.method in _REPEATABLE and not self._forwarded.has_body
         if stale and repeatable and not self._retried:
-            # The target closed a kept connection at the moment we wrote to it.
+            # The target closed the idle connection just as the request was sent.
             self._retried = True
             self._connect()
             return
-        self._refuse(502, f"the target gave no whole answer: {reason}")
+        self._refuse(502, f"the target sent no complete response: {reason}")
 
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
@@ -234,6 +235,6 @@ class Exchange:
     def _refuse(self, status: int, cause: str) -> None:
         self._done = True
         if not self._body_complete:
-            self._request.last()
+            self._request.close_after()
         self._answered(status)
         respond(self._request, status, cause)

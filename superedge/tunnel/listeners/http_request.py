@@ -1,4 +1,4 @@
-"""Whom an HTTP request is for, and how it goes on from here. Pure.
+"""Which node an HTTP request is for, and the request as it is forwarded. Pure.
 
 Sources: RFC 9112 sections 3.2 and 6, RFC 9110 sections 7.2 and 7.6.
 """
@@ -18,7 +18,7 @@ _VIA = (b"Via", b"1.1 superedge")
 
 
 class Forwarded(NamedTuple):
-    """A request to send on. ``port`` is the one that the caller named, None without one."""
+    """A request to forward. ``port`` is the port that the caller named, or None."""
 
     host: str
     port: int | None
@@ -29,10 +29,10 @@ class Forwarded(NamedTuple):
 
 
 def forwarded(head: RequestHead) -> Forwarded:
-    """The request as the target shall see it. Raises BadRequest.
+    """The request as the target gets it. Raises BadRequest.
 
-    What is about the caller's connection stays here; the body's length is said anew, in the one way that
-    we understood it, so that no other server can find another end.
+    Hop-by-hop headers are removed. The body's length is written anew, exactly as this parser understood it,
+    so that no server behind can find a different end (request smuggling).
     """
     if head.method == b"CONNECT":
         raise BadRequest(405, "CONNECT is not served here")
@@ -63,12 +63,12 @@ def forwarded(head: RequestHead) -> Forwarded:
 
 
 def _authority_and_target(head: RequestHead) -> tuple[bytes, bytes]:
-    """Host and port as the caller wrote them, and the request target in its origin form."""
+    """Host and port as the caller wrote them, and the request target in origin form."""
     hosts = [value for name, value in head.headers if name.lower() == b"host"]
     if len(hosts) > 1:
         raise BadRequest(400, "more than one Host header")
     absolute = _ABSOLUTE.fullmatch(head.target)
-    if absolute is not None:  # its host counts, whatever Host says
+    if absolute is not None:  # its host takes precedence over the Host header
         rest = absolute[2]
         if not rest and head.method == b"OPTIONS":
             rest = b"*"

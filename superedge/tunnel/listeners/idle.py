@@ -1,4 +1,4 @@
-"""Ends streams on which nothing moves for a time."""
+"""Idle timeouts of streams."""
 
 from __future__ import annotations
 
@@ -9,45 +9,41 @@ from twisted.internet.interfaces import IReactorTime
 from superedge.mux.stream import MuxStream
 from superedge.reactor.periodic import PeriodicCall
 
-LOOKS = 4
-"""How often in an idle time streams are looked at."""
+CHECKS = 4
+"""Checks of each stream in one idle timeout."""
 
 
 class IdleWatch:
-    """Looks at a listener's streams; one on which no byte moved for ``timeout`` seconds is reset.
-
-    ``ended`` is told of each.
-    """
+    """Resets a listener's streams on which no byte moved for ``timeout`` seconds; calls ``ended`` for
+    each."""
 
     def __init__(self, reactor: IReactorTime, timeout: float, ended: Callable[[], None]) -> None:
         self._ended = ended
         self._seen: dict[MuxStream, tuple[int, int]] = {}
-        self._looking = PeriodicCall(reactor, timeout / LOOKS, self._look)
+        self._periodic = PeriodicCall(reactor, timeout / CHECKS, self._check)
 
     def start(self) -> None:
-        """Begin to look."""
-        self._looking.start()
+        self._periodic.start()
 
     def stop(self) -> None:
-        """Look no more."""
-        self._looking.stop()
+        self._periodic.stop()
 
     def add(self, stream: MuxStream) -> None:
-        """Watch a stream until it is forgotten."""
-        self._seen[stream] = stream.moved, 0
+        """Check the stream until `forget` is called."""
+        self._seen[stream] = stream.transferred, 0
 
     def forget(self, stream: MuxStream) -> None:
         """The stream has ended."""
         self._seen.pop(stream, None)
 
-    def _look(self) -> None:
-        for stream, (moved, looks) in list(self._seen.items()):
-            if stream.gone:
+    def _check(self) -> None:
+        for stream, (transferred, checks) in list(self._seen.items()):
+            if stream.closed:
                 self.forget(stream)
-            elif stream.moved != moved:
-                self._seen[stream] = stream.moved, 0
-            elif looks + 1 < LOOKS:
-                self._seen[stream] = moved, looks + 1
+            elif stream.transferred != transferred:
+                self._seen[stream] = stream.transferred, 0
+            elif checks + 1 < CHECKS:
+                self._seen[stream] = transferred, checks + 1
             else:
                 self.forget(stream)
                 stream.abortConnection()

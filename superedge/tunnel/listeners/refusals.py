@@ -1,4 +1,4 @@
-"""What callers are told in HTTP when there is no stream for them. Pure."""
+"""HTTP responses to callers whose stream could not be opened. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ STATUS: dict[DialCode, int] = {
     "limit": 503,
     "timeout": 504,
 }
-"""The status for each cause."""
+"""The HTTP status for each dial error."""
 
 
 class BadRequest(SuperEdgeError):
-    """A request that is not served; ``status`` is the answer's."""
+    """The request is invalid; ``status`` is the response's."""
 
     def __init__(self, status: int, message: str) -> None:
         self.status = status
@@ -26,6 +26,6 @@ class BadRequest(SuperEdgeError):
 
 
 def refusal(status: int, reason: str) -> bytes:
-    """A whole answer whose reason phrase carries the cause."""
+    """A complete response whose reason phrase gives the cause."""
     phrase = "".join(char if " " <= char < "\x7f" else " " for char in reason)[:300]
     return f"HTTP/1.1 {status} {phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()

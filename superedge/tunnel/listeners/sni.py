@@ -1,4 +1,4 @@
-"""Reads the server name out of a TLS ClientHello, however it is cut. Pure.
+"""Reads the server name (SNI) of a TLS ClientHello, in any fragmentation. Pure.
 
 Sources: RFC 8446 sections 4.1.2 and 5.1, RFC 6066 section 3.
 """
@@ -13,7 +13,7 @@ _RECORD_HEAD, _MESSAGE_HEAD = 5, 4
 
 
 class NotTLS(SuperEdgeError):
-    """The bytes are no ClientHello."""
+    """The bytes are not a ClientHello."""
 
 
 class _Cursor:
@@ -39,24 +39,24 @@ class _Cursor:
 
 
 class ClientHelloReader:
-    """Feed it what the caller sends; keep the bytes: they belong to the target."""
+    """Reads a ClientHello, and keeps the received bytes for the target."""
 
     def __init__(self) -> None:
         self._received = bytearray()
         self._message = bytearray()
         """The beginning of the handshake, joined from its records."""
         self._at = 0
-        """Where the bytes begin that are not in it yet."""
+        """Position in ``_received`` behind the bytes that are in ``_message``."""
         self._left = 0
-        """Bytes of the record there that it lacks."""
+        """Bytes that the current record still lacks."""
 
     @property
     def received(self) -> bytes:
-        """All that was fed."""
+        """All bytes that were fed."""
         return bytes(self._received)
 
     def feed(self, data: bytes) -> str | None:
-        """The server name in lower case, "" if none was asked for, None while more is needed.
+        """The server name in lower case, "" without one, None while more is needed.
 
         Raises NotTLS.
         """
@@ -70,7 +70,7 @@ class ClientHelloReader:
         return None
 
     def _join_record(self) -> bool:
-        """Join what is there of one record to the message; False when nothing is."""
+        """Append the received part of one record to the message. Return False without any."""
         data, at = self._received, self._at
         if at == len(data):
             return False
@@ -90,7 +90,7 @@ class ClientHelloReader:
         return True
 
     def _hello(self) -> bytes | None:
-        """The ClientHello's body once it is whole."""
+        """The ClientHello's body once it is complete."""
         message = self._message
         if message and message[0] != _CLIENT_HELLO:
             raise NotTLS("the first handshake message is no ClientHello")

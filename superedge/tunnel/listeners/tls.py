@@ -1,22 +1,22 @@
-"""``tls``: routes by the server name asked for and never decrypts."""
+"""``tls``: the listener that routes TLS by server name (SNI), without decrypting it."""
 
 from __future__ import annotations
 
-from superedge.config.listeners import TlsListenerConfig
+from superedge.config.listeners import TLSListenerConfig
 from superedge.interfaces import IReactor
 from superedge.tunnel.cloud import Tunnel
-from superedge.tunnel.listeners.base import AskingCaller, CallerProtocol, Listener
+from superedge.tunnel.listeners.base import CallerProtocol, Listener, RequestCaller
 from superedge.tunnel.listeners.sni import ClientHelloReader, NotTLS
 
 
-class _Caller(AskingCaller):
-    listener: TlsListener
+class _Caller(RequestCaller):
+    listener: TLSListener
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self._reader = ClientHelloReader()
 
-    def late(self) -> None:
+    def request_timed_out(self) -> None:
         self._refuse("hello: no ClientHello in time")
 
     def _refuse(self, reason: str) -> None:
@@ -31,23 +31,22 @@ class _Caller(AskingCaller):
             return
         if name is None:
             return
-        self.asked()
+        self.request_received()
         node = self.listener.find_node(name, self.listener.config.suffixes)
         if node is None:
             self._refuse(f"name: no connected node is called {name!r}")
             return
-        self.enter(node, self.listener.config.target, self._reader.received)
+        self.route(node, self.listener.config.target, self._reader.received)
 
 
-class TlsListener(Listener):
-    """The caller's own TLS, and its client certificate, reach the target untouched."""
+class TLSListener(Listener):
+    """Passes the caller's TLS through: the target sees the caller's own client certificate."""
 
     kind = "tls"
 
-    def __init__(self, reactor: IReactor, tunnel: Tunnel, config: TlsListenerConfig) -> None:
+    def __init__(self, reactor: IReactor, tunnel: Tunnel, config: TLSListenerConfig) -> None:
         super().__init__(reactor, tunnel, config, idle_timeout=config.idle_timeout)
         self.config = config
 
     def make_protocol(self) -> CallerProtocol:
-        """A caller whose hello is awaited."""
         return _Caller(self)

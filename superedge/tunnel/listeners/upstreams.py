@@ -1,4 +1,4 @@
-"""HTTP connections to targets on nodes: streams that are kept for the next request."""
+"""A pool of HTTP connections to targets on nodes; each connection is a stream."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from twisted.internet.defer import Deferred
 
 from superedge.interfaces import IReactor
 from superedge.tunnel.cloud import Tunnel
-from superedge.web.client import UpstreamConnection
+from superedge.web.client import H1Connection
 
 MAX_IDLE = 16
 """Idle connections that are kept to one target."""
 
 
 class Target(NamedTuple):
-    """An address on a node, and the kind of stream that leads there."""
+    """An address on a node, and the kind of stream to open."""
 
     node: str
     address: str
@@ -23,16 +23,16 @@ class Target(NamedTuple):
 
 
 class Upstreams:
-    """Gives connections; an idle one is used again, the last used first."""
+    """Reuses idle connections, the last used first, and opens new ones."""
 
     def __init__(self, reactor: IReactor, tunnel: Tunnel, dial_timeout: float) -> None:
         self._reactor = reactor
         self._tunnel = tunnel
         self._dial_timeout = dial_timeout
-        self._idle: dict[Target, list[UpstreamConnection]] = {}
+        self._idle: dict[Target, list[H1Connection]] = {}
         self._closed = False
 
-    def take_idle(self, target: Target) -> UpstreamConnection | None:
+    def take_idle(self, target: Target) -> H1Connection | None:
         """An idle connection, if there is one."""
         idle = self._idle.get(target, [])
         while idle:
@@ -43,20 +43,20 @@ class Upstreams:
                 return connection
         return None
 
-    def connect(self, target: Target, caller: str) -> Deferred[UpstreamConnection]:
+    def connect(self, target: Target, caller: str) -> Deferred[H1Connection]:
         """A new connection, for who asks; fails with DialError. Cancellable."""
         return Deferred.fromCoroutine(self._connect(target, caller))
 
-    async def _connect(self, target: Target, caller: str) -> UpstreamConnection:
+    async def _connect(self, target: Target, caller: str) -> H1Connection:
         stream = await self._tunnel.open(
             target.node, target.address, timeout=self._dial_timeout, kind=target.kind, caller=caller
         )
-        connection = UpstreamConnection(lambda released: self._released(target, released))
+        connection = H1Connection(lambda released: self._released(target, released))
         connection.lost = lambda lost: self._lost(target, lost)
         stream.connect(connection)
         return connection
 
-    def _released(self, target: Target, connection: UpstreamConnection) -> None:
+    def _released(self, target: Target, connection: H1Connection) -> None:
         if not connection.usable:
             return
         idle = self._idle.setdefault(target, [])
@@ -68,25 +68,25 @@ class Upstreams:
         connection.idle_since = self._reactor.seconds()
         idle.append(connection)
 
-    def _lost(self, target: Target, connection: UpstreamConnection) -> None:
+    def _lost(self, target: Target, connection: H1Connection) -> None:
         idle = self._idle.get(target, [])
         if connection in idle:
             idle.remove(connection)
             if not idle:
                 del self._idle[target]
 
-    def _end(self, connection: UpstreamConnection) -> None:
+    def _end(self, connection: H1Connection) -> None:
         connection.usable = False
         connection.transport.loseConnection()
 
     def close_idle(self, before: float) -> None:
-        """Close what was not used since ``before`` (reactor seconds)."""
+        """Close the connections that are idle since ``before`` (reactor seconds) or longer."""
         for target, idle in list(self._idle.items()):
             for connection in [each for each in idle if each.idle_since <= before]:
                 self._lost(target, connection)
                 self._end(connection)
 
     def close(self) -> None:
-        """Keep none from here on."""
+        """Close the idle connections, and keep none from now on."""
         self._closed = True
         self.close_idle(self._reactor.seconds())

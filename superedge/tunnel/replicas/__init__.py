@@ -1,5 +1,5 @@
-"""Several cloud ends that act as one: who holds which node, and the way from one to another.
+"""Replicas: several cloud ends that act as one.
 
-`records`, `routes` are pure; `publisher` writes, `registry` follows, `links` forwards, `router` decides.
-Composed by superedge.tap when ``tunnel_cloud.registry`` is ``kubernetes``.
+`records` and `routes` are pure. `publisher` writes this replica's nodes to Kubernetes, `registry` follows the
+other replicas' nodes, `links` forwards streams, and `router` chooses the replica.
 """

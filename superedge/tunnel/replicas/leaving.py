@@ -1,4 +1,4 @@
-"""The order in which a cloud end stops, so that no caller and no stream is lost."""
+"""Stopping a cloud end in an order that loses no caller and no stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class OrderedServices(MultiService):
     """Stops its services one after the other, the last added first."""
 
     async def stopService(self) -> None:
-        """Stop all, whatever becomes of one."""
+        """Stop every service, even if one fails to stop."""
         Service.stopService(self)
         for service in reversed(list(self)):
             try:
@@ -30,7 +30,8 @@ class OrderedServices(MultiService):
 
 
 class Draining(Service):
-    """Stops first in a cloud end without replicas: callers are served until the streams have ended."""
+    """The first service to stop without replicas: it drains the node sessions while callers are still
+    served."""
 
     name = "draining"
 
@@ -38,13 +39,17 @@ class Draining(Service):
         self._cloud = cloud
 
     async def stopService(self) -> None:
-        """Everything else still serves meanwhile."""
+        """Drain; the other services still run."""
         super().stopService()
         await self._cloud.drain()
 
 
 class Leaving(Service):
-    """Stops first: announces the end, sends the nodes away, and gives callers ``delay`` seconds to notice."""
+    """The first service to stop with replicas.
+
+    It marks the replica as draining, sends its nodes elsewhere, and waits ``delay`` seconds for callers to
+    notice.
+    """
 
     name = "leaving"
 
@@ -57,8 +62,8 @@ class Leaving(Service):
         self._delay = delay
 
     async def stopService(self) -> None:
-        """Everything else still serves meanwhile."""
+        """Leave; the other services still run."""
         super().stopService()
-        self._cloud.send_away()
+        self._cloud.start_draining()
         await self._registry.leave()
         await deferLater(self._reactor, self._delay)

@@ -1,7 +1,8 @@
-"""One connection to each other replica that a request was forwarded to, and the door for theirs.
+"""Links between replicas: one connection to each replica that requests are forwarded to, and a listener for
+theirs.
 
-A link is a yamux session as between edge and cloud, over mutual TLS with an ALPN of its own. The dialler
-opens streams; each begins with a prologue that names the node. docs/protocol.md, "Between replicas".
+A link is a yamux session as between edge and cloud, over mutual TLS with its own ALPN. The dialler opens
+streams; each begins with a prologue that names the node. See docs/protocol.md, "Between replicas".
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from superedge.mux.protocol import MuxConnection
 from superedge.mux.stream import MuxStream
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.net.errors import ConnectError
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.net.sockets import address_text
 from superedge.reactor.draining import drained
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
@@ -31,23 +32,23 @@ from superedge.tls.reload import FileWatcher
 from superedge.tunnel import metrics
 from superedge.tunnel.cloud import TunnelCloud
 from superedge.tunnel.dial import dial
+from superedge.tunnel.dialslots import DialSlots
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.limits import mux_settings
 from superedge.tunnel.messages import DialRequest, ForwardRequest
 from superedge.tunnel.replicas.records import Replica
 from superedge.tunnel.serve import StreamServer
-from superedge.tunnel.shares import Shares
 
 ALPN = "superedge-replica/1"
 CONNECT_TIMEOUT = 5.0
 MAX_STREAMS = 65536
-"""Streams on one link: those of all nodes of a replica."""
+"""Streams on one link, which carries the streams of all nodes of a replica."""
 
 _log = Logger()
 
 
-class _Forwarded(StreamServer):
-    """Serves the streams that another replica opens: each goes on to a session here, and nowhere else."""
+class _ForwardedStreamServer(StreamServer):
+    """Serves streams from another replica. Each goes to a session on this replica, never to a third one."""
 
     end = "replica"
     request = ForwardRequest
@@ -55,7 +56,7 @@ class _Forwarded(StreamServer):
     def __init__(self, reactor: IReactor, tunnel: TunnelCloud, limits: LimitsConfig) -> None:
         super().__init__(reactor, {}, limits)
         self._tunnel = tunnel
-        self._pending = Shares(limits.streams)
+        self._pending = DialSlots(limits.streams)
 
     async def _connect(self, request: DialRequest) -> MuxStream:
         assert isinstance(request, ForwardRequest)
@@ -63,8 +64,8 @@ class _Forwarded(StreamServer):
         try:
             if request.hops != 1:
                 raise DialError("denied", f"a request is forwarded once, this one {request.hops} times")
-            # Nodes share the link; the targets of one, and its callers, share what that node has.
-            self._pending.take(request.node, "")
+            # Nodes share the link's slots; the targets and callers of a node share the node's slots.
+            self._pending.acquire(request.node, "")
             try:
                 return await self._tunnel.open(
                     request.node,
@@ -74,7 +75,7 @@ class _Forwarded(StreamServer):
                     caller=request.caller,
                 )
             finally:
-                self._pending.give(request.node, "")
+                self._pending.release(request.node, "")
         except DialError as problem:
             outcome = problem.code
             raise
@@ -87,8 +88,8 @@ def _refuse(peer: object, reason: str) -> None:
     _log.warn("refused connection of a replica from {peer}: {reason}", peer=address_text(peer), reason=reason)
 
 
-def _fault(connection: MuxConnection, names: Collection[str], tunnel: TunnelCloud) -> str | None:
-    """Why the other side is no replica."""
+def _refusal(connection: MuxConnection, names: Collection[str], tunnel: TunnelCloud) -> str | None:
+    """Why the peer is not accepted as a replica; None if it is."""
     transport: Any = connection.transport
     if transport.alpn != ALPN:
         return f"it does not speak {ALPN}"
@@ -100,23 +101,23 @@ def _fault(connection: MuxConnection, names: Collection[str], tunnel: TunnelClou
 
 
 class _Accepted(MuxConnection):
-    """A link that says who it is before anything is served on it."""
+    """A link that another replica dialled. Its certificate is checked before it carries streams."""
 
-    door: ReplicaLinks
+    owner: ReplicaLinks
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
-        fault = _fault(self, self.door.names, self.door.tunnel)
-        if fault is not None:
-            _refuse(transport.getPeer(), fault)
+        refusal = _refusal(self, self.owner.names, self.owner.tunnel)
+        if refusal is not None:
+            _refuse(transport.getPeer(), refusal)
             transport.abortConnection()
             return
         super().connectionMade()
-        self.door.joined(self)
+        self.owner.link_started(self)
 
 
 class ReplicaLinks(Service):
-    """Forwards to other replicas, and serves what they forward."""
+    """Forwards streams to other replicas, and serves the streams that they forward."""
 
     name = "tunnel-replica-links"
 
@@ -176,10 +177,10 @@ class ReplicaLinks(Service):
     async def _link(self, replica: Replica) -> MuxConnection:
         key = str(replica.peer)
         link = self._dialled.get(key)
-        if link is not None and not link.used_up:
+        if link is not None and not link.exhausted:
             return link
         waiters = self._dialling.setdefault(key, [])
-        # A caller that leaves gives up its own waiting and not the connection, which is everybody's.
+        # A caller that cancels ends its own wait, not the dial that other callers wait for.
         waiting: Deferred[MuxConnection] = Deferred(waiters.remove)
         waiters.append(waiting)
         if len(waiters) == 1 and key not in self._under_way:
@@ -189,7 +190,7 @@ class ReplicaLinks(Service):
             return await waiting
         except ConnectError as problem:
             raise DialError(
-                "not-connected", f"replica {replica.name}, which has it, is not reached: {problem}"
+                "not-connected", f"replica {replica.name}, which holds the node, cannot be reached: {problem}"
             ) from problem
 
     def _finish(self, result: MuxConnection | Failure, key: str) -> None:
@@ -202,24 +203,24 @@ class ReplicaLinks(Service):
 
     async def _dial(self, replica: Replica) -> MuxConnection:
         def make() -> MuxConnection:
-            settings = replace(self._settings, peer_streams=0)  # the side that was dialled opens none
+            settings = replace(self._settings, peer_streams=0)  # only the dialler opens streams
             return MuxConnection(
                 self._reactor, dialer=True, settings=settings, accept=MuxStream.abortConnection
             )
 
-        factory = MakingFactory(make)
+        factory = CallableFactory(make)
         endpoint = ClientEndpoint(
             self._reactor, replica.peer, self._client_tls, self._server_name, CONNECT_TIMEOUT
         )
         link = cast(MuxConnection, await endpoint.connect(cast(Any, factory)))
-        fault = _fault(link, self.names, self.tunnel)
-        if fault is not None:
-            link.abort(fault)
-            raise ConnectError(f"{replica.peer}: {fault}")
+        refusal = _refusal(link, self.names, self.tunnel)
+        if refusal is not None:
+            link.abort(refusal)
+            raise ConnectError(f"{replica.peer}: {refusal}")
         key = str(replica.peer)
         self._dialled[key] = link
         link.when_closed().addCallback(self._forget, key, link)
-        self.joined(link)
+        self.link_started(link)
         return link
 
     def _forget(self, _reason: str, key: str, link: MuxConnection) -> None:
@@ -228,8 +229,8 @@ class ReplicaLinks(Service):
 
     # -- both directions
 
-    def joined(self, link: MuxConnection) -> None:
-        """A link is up, whoever dialled."""
+    def link_started(self, link: MuxConnection) -> None:
+        """A link is established, in either direction."""
         self._links.add(link)
         peer = address_text(link.peer)
         metrics.SESSIONS_STARTED.labels("replica").inc()
@@ -245,25 +246,25 @@ class ReplicaLinks(Service):
     # -- life
 
     def startService(self) -> None:
-        """Listen. Raises ConnectError when the address cannot be had."""
+        """Listen. Raises ConnectError when the address is not available."""
         super().startService()
         self._meter.start()
-        streams = _Forwarded(self._reactor, self.tunnel, self._limits)
+        streams = _ForwardedStreamServer(self._reactor, self.tunnel, self._limits)
 
         def make() -> MuxConnection:
             link = _Accepted(self._reactor, dialer=False, settings=self._settings, accept=streams.accept)
-            link.door = self
+            link.owner = self
             return link
 
         endpoint = ServerEndpoint(self._reactor, self._listen, self._server_tls, _refuse)
-        self._listening(endpoint.listen_now(cast(Any, MakingFactory(make))))
+        self._listening(endpoint.listen_now(cast(Any, CallableFactory(make))))
 
     def _listening(self, port: IListeningPort) -> None:
         self._port = port
         _log.info("tunnel waits for other replicas on {address}", address=address_text(port.getHost()))
 
     async def stopService(self) -> None:
-        """Let streams finish a bounded time, then end the links."""
+        """Wait a bounded time for streams to finish, then close the links."""
         super().stopService()
         self._meter.stop()
         await drained(

@@ -1,4 +1,4 @@
-"""Writes down which nodes this replica holds: what changed, once a second at most."""
+"""Publishes the nodes that this replica holds as ConfigMaps: changes only, at most once a second."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from twisted.python.failure import Failure
 from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
 from superedge.kube.errors import APIError
 from superedge.reactor.backoff import Backoff
-from superedge.reactor.loops import Turns
+from superedge.reactor.loops import LoopMonitor
 from superedge.reactor.task import in_background
 from superedge.tunnel import metrics
 from superedge.tunnel.replicas.records import configmap, node_value, shard_name
 
 INTERVAL = 1.0
-"""Seconds between two writes."""
-GATHER = 0.02
-"""Seconds that a change waits for others, when there was no write lately."""
+"""Least seconds between two writes."""
+BATCH_DELAY = 0.02
+"""Seconds that a change waits for further changes if there was no write in the last interval."""
 SHARD_BYTES = 400_000
-"""Of one ConfigMap, as `_cost` counts them; the API server takes 1 MiB of data and 1.5 MiB of object."""
+"""Most bytes of one ConfigMap, as `_cost` counts.
+
+The API server accepts 1 MiB of data in a 1.5 MiB object.
+"""
 
 _log = Logger()
 
 
 def _cost(node: str, value: str) -> int:
-    """Bytes of a node in the stored object: its key stands in the managed fields once more."""
+    """Bytes of a node in the stored object; managedFields repeats the key."""
     return 2 * len(node) + len(value) + 24
 
 
 @dataclass(slots=True)
 class _Shard:
-    """``stored`` is what the API server has acknowledged; None when that is not known."""
+    """One ConfigMap. ``stored`` is the data that the API server acknowledged; None if unknown."""
 
     wanted: dict[str, str] = field(default_factory=dict)
     stored: dict[str, str] | None = None
@@ -53,7 +56,7 @@ class _Object(msgspec.Struct):
 
 
 class Publisher:
-    """The ConfigMaps of one replica. Nothing that it was told is lost: a failed write is tried again."""
+    """Writes the ConfigMaps of one replica. A failed write is tried again, so no change is lost."""
 
     def __init__(self, reactor: IReactorTime, client: IKubeClient, namespace: str, replica: str) -> None:
         self._reactor = reactor
@@ -62,7 +65,7 @@ class Publisher:
         self._replica = replica
         self._shards = [_Shard()]
         self._place: dict[str, int] = {}
-        # In the order in which they wait to be written.
+        # The numbers of changed shards, in the order to write them.
         self._dirty: dict[int, None] = {}
         self._next = float("-inf")
         self._backoff = Backoff(initial=1.0, maximum=10.0, stable=30.0)
@@ -70,16 +73,16 @@ class Publisher:
         self._writing: Deferred[None] | None = None
         self._failing = False
         self._stopped = True
-        self._turns = Turns(reactor, "publishing nodes")
+        self._monitor = LoopMonitor(reactor, "publishing nodes")
 
     def start(self) -> None:
-        """Make the first ConfigMap say what is so, whatever an earlier process left there."""
+        """Start, and overwrite what an earlier process left in the first ConfigMap."""
         self._stopped = False
-        self._turns.begin(None)
+        self._monitor.start(None)
         self._touch(0)
 
     def put(self, node: str, epoch: int, since: float) -> None:
-        """The node has this session now."""
+        """Publish the node with its session's epoch and start (seconds since 1970)."""
         value = node_value(epoch, since)
         number = self._place.get(node)
         if number is None:
@@ -93,7 +96,7 @@ class Publisher:
         self._touch(number)
 
     def remove(self, node: str) -> None:
-        """The node has no session here."""
+        """The node's session has ended."""
         number = self._place.pop(node, None)
         if number is not None:
             shard = self._shards[number]
@@ -101,19 +104,19 @@ class Publisher:
             self._touch(number)
 
     def found(self, number: int) -> None:
-        """A ConfigMap of this replica is there that an earlier process made: it is to be rewritten."""
+        """A ConfigMap from an earlier process of this replica exists: overwrite it."""
         if number >= len(self._shards):
             self._extend(number)
             self._touch(number)
 
     def missing(self, number: int) -> None:
-        """Somebody removed a ConfigMap of this replica: it is to be made again."""
+        """A ConfigMap of this replica was deleted: create it again."""
         if number < len(self._shards):
             self._shards[number].stored = None
             self._touch(number)
 
     async def withdraw(self) -> None:
-        """Write no more and remove everything. Raises what the client does."""
+        """Stop, and delete the ConfigMaps. Raises the client's errors."""
         self.stop()
         for number in range(len(self._shards)):
             path = CONFIGMAPS.path(self._namespace, shard_name(self._replica, number))
@@ -124,9 +127,8 @@ class Publisher:
                     raise
 
     def stop(self) -> None:
-        """Write no more."""
         self._stopped = True
-        self._turns.end()
+        self._monitor.stop()
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -143,14 +145,14 @@ class Publisher:
 
     def _schedule(self) -> None:
         if self._dirty and not self._stopped and self._call is None and self._writing is None:
-            delay = max(GATHER, self._next - self._reactor.seconds())
+            delay = max(BATCH_DELAY, self._next - self._reactor.seconds())
             self._call = self._reactor.callLater(delay, self._begin)
 
     def _begin(self) -> None:
         self._call = None
         number = next(iter(self._dirty))
         del self._dirty[number]
-        # The first write says that nobody is here; whoever comes next should not have to wait for that.
+        # The first write of a shard is usually empty, and the next node should not wait for the interval.
         pause = INTERVAL if self._shards[number].stored is not None else 0.0
         self._next = self._reactor.seconds() + pause
         self._writing = in_background(self._write(number), _log, "publishing nodes failed")
@@ -173,20 +175,20 @@ class Publisher:
             self._dirty.setdefault(number)
             self._next = self._reactor.seconds() + self._backoff.failed(self._reactor.seconds())
             if not isinstance(problem, Problems):
-                self._turns.failed(Failure())
+                self._monitor.failed(Failure())
             metrics.REGISTRY_WRITES.labels("failed").inc()
             if not self._failing:
                 self._failing = True
                 _log.warn("cannot publish nodes: {problem}", problem=problem)
         else:
-            self._turns.done(None)
+            self._monitor.succeeded(None)
             if self._failing:
                 self._failing = False
                 self._backoff.connected(self._reactor.seconds())
                 _log.info("publishing nodes again")
 
     async def _replace(self, number: int, shard: _Shard) -> None:
-        """Write the ConfigMap whole, there or not."""
+        """Create or replace the whole ConfigMap."""
         path = CONFIGMAPS.path(self._namespace, shard_name(self._replica, number))
         wanted = dict(shard.wanted)
         item: Any = configmap(self._replica, number, wanted)
@@ -201,7 +203,7 @@ class Publisher:
         self._acknowledge(shard, wanted, answer)
 
     async def _patch(self, number: int, shard: _Shard, stored: dict[str, str]) -> None:
-        """Write what differs from the version that was acknowledged last."""
+        """Write the difference from the version that was acknowledged last."""
         wanted = dict(shard.wanted)
         data: dict[str, str | None] = {
             node: value for node, value in wanted.items() if stored.get(node) != value
@@ -217,7 +219,7 @@ class Publisher:
             if problem.code not in (404, 409):
                 raise
             if problem.code == 409:
-                _log.warn("{path} was changed by somebody else; it is written anew", path=path)
+                _log.warn("{path} was changed by another client; it is overwritten", path=path)
             await self._replace(number, shard)
         else:
             self._acknowledge(shard, wanted, answer)

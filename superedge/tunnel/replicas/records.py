@@ -1,7 +1,7 @@
-"""How a replica describes itself in Kubernetes: a Lease, and ConfigMaps of the nodes it holds. Pure.
+"""A replica's records in Kubernetes: a Lease, and ConfigMaps of the nodes that it holds. Pure.
 
-docs/protocol.md specifies both. A ConfigMap has one key a node, so that a change is a small merge patch and
-``kubectl get configmap -o yaml`` shows who is where; a replica has several when one does not hold its nodes.
+docs/protocol.md specifies both. A ConfigMap has one key for each node, so that a change is a small merge
+patch and ``kubectl get configmap -o yaml`` lists the nodes. A replica with many nodes has several ConfigMaps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ PREFIX = "superedge-tunnel-"
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A replica by its Lease. ``instance`` changes with each process, ``renewed`` with each renewal."""
+    """A replica as its Lease describes it. ``instance`` changes with each process, ``renewed`` with each
+    renewal."""
 
     name: str
     instance: str
@@ -35,9 +36,9 @@ class Replica:
     duration: float
     """Seconds without a renewal after which it counts as dead."""
     peer: TCPAddress
-    """Where other replicas dial it."""
+    """The address at which other replicas dial it."""
     addresses: tuple[str, ...]
-    """Where callers dial its listeners: IP literals."""
+    """The addresses at which callers reach its listeners, IP literals."""
     draining: bool = False
 
 
@@ -72,23 +73,23 @@ class _ConfigMap(msgspec.Struct):
 
 
 def lease_name(replica: str) -> str:
-    """The Lease of a replica."""
+    """The name of a replica's Lease."""
     return PREFIX + replica
 
 
 def shard_name(replica: str, number: int) -> str:
-    """A replica's ConfigMap, the first being number 0."""
+    """The name of a replica's ConfigMap; numbers begin at 0."""
     return f"{PREFIX}{replica}-{number}"
 
 
 def shard_number(replica: str, name: str) -> int | None:
-    """The number in a ConfigMap's name; None when it is not the replica's."""
+    """The number in a ConfigMap's name; None if it is not the replica's."""
     number = name.removeprefix(f"{PREFIX}{replica}-")
     return int(number) if number != name and number.isascii() and number.isdigit() else None
 
 
 def lease(replica: Replica) -> dict[str, object]:
-    """The object, as a whole and as a merge patch."""
+    """The Lease object, which also serves as a merge patch."""
     return {
         "metadata": {
             "name": lease_name(replica.name),
@@ -113,7 +114,7 @@ def configmap(replica: str, number: int, data: Mapping[str, str]) -> dict[str, o
 
 
 def node_value(epoch: int, since: float) -> str:
-    """What stands under a node's name: its session's epoch and, for people, when that began."""
+    """The value of a node's key: its session's epoch and, for human readers, the session's start."""
     return f"{epoch} {timestamp(since)[:19]}Z"
 
 
@@ -144,7 +145,7 @@ def read_lease(raw: bytes) -> Replica:
 
 
 def read_shard(raw: bytes) -> Shard:
-    """A replica's nodes; what is no epoch is left out. Raises DecodeError."""
+    """A replica's nodes; invalid epochs are ignored. Raises DecodeError."""
     found: _ConfigMap = decode(_ConfigMap, raw)
     nodes = {}
     for node, value in (found.data or {}).items():

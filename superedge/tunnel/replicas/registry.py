@@ -1,4 +1,4 @@
-"""The registry in Kubernetes: publishes the nodes of this replica, follows those of the others."""
+"""The registry in Kubernetes: publishes this replica's nodes, and follows the other replicas' nodes."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ from superedge.tunnel.replicas.records import (
 )
 from superedge.tunnel.replicas.routes import Route, RouteTable
 
-RENEWALS = 3
-"""In the time of a lease."""
-RENEWAL = 30.0
-"""Seconds within which one renewal, or its failure, is over."""
-LAST_WORDS = 3.0
-"""Seconds that the API server has to take each of the last writes of a process that stops."""
+RENEWALS_PER_LEASE = 3
+"""Renewals in one lease duration."""
+RENEWAL_TIMEOUT = 30.0
+"""Seconds within which one renewal has succeeded or failed."""
+SHUTDOWN_WRITE_TIMEOUT = 3.0
+"""Seconds for each write of a process that stops."""
 
 _log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
 class OwnReplica:
-    """This replica, as the others are to see it."""
+    """This replica as it presents itself to the others."""
 
     name: str
     namespace: str
@@ -59,7 +59,8 @@ class OwnReplica:
 
 
 class KubernetesRegistry(Service):
-    """``routes`` says where a node is beside here; ``superseded`` hears of newer sessions elsewhere."""
+    """``routes`` gives the other replicas that hold a node; ``superseded`` is called for newer sessions
+    there."""
 
     name = "tunnel-registry"
 
@@ -101,13 +102,13 @@ class KubernetesRegistry(Service):
             LABEL,
             random,
         )
-        self._renewal = Loop(reactor, "renewing the Lease", self._renew, RENEWAL)
+        self._renewal = Loop(reactor, "renewing the Lease", self._renew, RENEWAL_TIMEOUT)
         self._failing = False
         self._renewed = False
         self._collecting: set[str] = set()
         self._watchers: list[Callable[[], None]] = []
 
-    # -- what others ask
+    # -- queries
 
     @property
     def synced(self) -> bool:
@@ -116,7 +117,7 @@ class KubernetesRegistry(Service):
 
     @property
     def draining(self) -> bool:
-        """Whether this replica is about to leave."""
+        """Whether this replica is stopping."""
         return self._draining
 
     def routes(self, node: str) -> list[Route]:
@@ -124,29 +125,30 @@ class KubernetesRegistry(Service):
         return self._routes.routes(node)
 
     def replicas(self) -> list[Replica]:
-        """All other replicas that live."""
+        """The other replicas whose Lease has not expired."""
         return self._routes.replicas()
 
     def nodes(self) -> set[str]:
-        """Every node that some other replica may hold."""
+        """The nodes that other replicas have published."""
         return set(self._routes.nodes())
 
     def count(self, name: str) -> int:
-        """Nodes that a replica has published."""
+        """The number of nodes that a replica has published."""
         return self._routes.count(name)
 
     def is_first(self) -> bool:
-        """Whether this replica's name comes before those of all others that live: what one does for all."""
+        """Whether this replica's name sorts before all other live replicas': it does the work of which one is
+        enough."""
         return all(self._own.name < replica.name for replica in self._routes.replicas())
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Call back after anything that decides where a caller is sent has changed."""
+        """Call back after a change of routes, replicas or draining."""
         self._watchers.append(callback)
 
     # -- life
 
     def startService(self) -> None:
-        """Follow, publish, renew."""
+        """Start following, publishing and renewing."""
         super().startService()
         self._table.subscribe(self._table_changed)
         self._publisher.start()
@@ -155,25 +157,25 @@ class KubernetesRegistry(Service):
         self._renewal.start()
 
     async def leave(self) -> None:
-        """Say that no caller should be sent here any more; waits a bounded time for that to be written."""
+        """Mark this replica as draining, and wait a bounded time for that to be written."""
         self._draining = True
-        self._tell()
-        await self._last_word(self._write_lease(), "announce the end")
+        self._notify()
+        await self._write_at_shutdown(self._write_lease(), "announce the end")
 
     async def stopService(self) -> None:
-        """Take back everything that was published."""
+        """Delete everything that was published."""
         super().stopService()
         for part in (self._leases, self._shards):
             part.stopService()
         self._renewal.stop()
-        await self._last_word(self._publisher.withdraw(), "withdraw its nodes")
+        await self._write_at_shutdown(self._publisher.withdraw(), "withdraw its nodes")
         path = LEASES.path(self._own.namespace, lease_name(self._own.name))
-        await self._last_word(self._client.call("DELETE", path), "remove its Lease")
+        await self._write_at_shutdown(self._client.call("DELETE", path), "remove its Lease")
 
-    async def _last_word(self, writing: Coroutine[Any, Any, object], what: str) -> None:
+    async def _write_at_shutdown(self, writing: Coroutine[Any, Any, object], what: str) -> None:
         done: Deferred[object] = Deferred.fromCoroutine(writing)
         try:
-            await done.addTimeout(LAST_WORDS, self._reactor)
+            await done.addTimeout(SHUTDOWN_WRITE_TIMEOUT, self._reactor)
         except (APIError, Unavailable, TimeoutError) as problem:
             _log.warn("this replica could not {what}: {problem}", what=what, problem=problem)
 
@@ -181,7 +183,7 @@ class KubernetesRegistry(Service):
 
     async def _renew(self) -> None:
         while True:
-            pause = self._own.duration / RENEWALS
+            pause = self._own.duration / RENEWALS_PER_LEASE
             try:
                 await self._write_lease()
             except Problems as problem:
@@ -194,7 +196,7 @@ class KubernetesRegistry(Service):
                     self._failing = False
                     _log.info("renewing the Lease again")
             self._collect()
-            self._renewal.turned(pause + RENEWAL)
+            self._renewal.iteration_done(pause + RENEWAL_TIMEOUT)
             await deferLater(self._reactor, pause)
 
     async def _write_lease(self) -> None:
@@ -218,7 +220,7 @@ class KubernetesRegistry(Service):
             await self._client.call("POST", LEASES.path(own.namespace), body=item)
         self._renewed = True
 
-    # -- news
+    # -- changes
 
     def _table_changed(self, node: str, session: NodeSession | None) -> None:
         if session is None:
@@ -235,7 +237,7 @@ class KubernetesRegistry(Service):
         after = self._living()
         if before != after:
             metrics.REPLICAS.set(1 + len(after))
-            self._tell()
+            self._notify()
 
     def _living(self) -> list[Replica]:
         return [replace(replica, renewed="") for replica in self._routes.replicas()]
@@ -246,7 +248,7 @@ class KubernetesRegistry(Service):
     def _check_instance(self, replica: Replica) -> None:
         if replica.instance != self._instance:
             _log.error(
-                "another process publishes as replica {name}, too: give each a name of its own",
+                "another process uses the replica name {name}: give each replica its own name",
                 name=self._own.name,
             )
 
@@ -269,16 +271,16 @@ class KubernetesRegistry(Service):
                     self._superseded(node, best[0].epoch)
         if changed:
             metrics.REMOTE_NODES.set(len(self._routes.nodes()))
-            self._tell()
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for callback in self._watchers:
             callback()
 
-    # -- what dead replicas left
+    # -- garbage collection
 
     def _collect(self) -> None:
-        """Remove what belongs to replicas long dead; the first of the living does it."""
+        """Delete the records of replicas whose Lease expired long ago; the first live replica does this."""
         if not self.is_first():
             return
         for name, shards in self._routes.dead():

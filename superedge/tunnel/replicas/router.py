@@ -1,11 +1,11 @@
-"""What listeners open streams through: a session here, or one hop to the replica that has it."""
+"""Opens streams for listeners: on a session of this replica, or through the replica that holds the node."""
 
 from __future__ import annotations
 
 from twisted.logger import Logger
 
 from superedge.mux.stream import MuxStream
-from superedge.tunnel.cloud import StreamBegun, TunnelCloud
+from superedge.tunnel.cloud import StreamCallback, TunnelCloud
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.messages import DialRequest
 from superedge.tunnel.replicas.links import ReplicaLinks
@@ -35,13 +35,14 @@ class Router:
         *,
         timeout: float,
         kind: str = "tcp",
-        begun: StreamBegun | None = None,
+        on_stream: StreamCallback | None = None,
         caller: str = "",
     ) -> MuxStream:
         """A paused stream to ``address``, connected by the node's handler of ``kind``. Raises DialError.
 
-        The news of a node that moves takes a moment: where it is not any more, the next newest session is
-        tried, each replica once. So ``begun`` is only for a session here, which is the last to be tried.
+        A moved node is known here with a delay. If a replica does not hold the node any more, the next newest
+        session is tried, each replica once. ``on_stream`` is used only for a session here, which is tried
+        last.
         """
         tried: set[str] = set()
         request = DialRequest(kind, address, timeout, caller)
@@ -60,10 +61,12 @@ class Router:
                 )
                 if problem.code != "not-connected" or self._last(node, tried):
                     raise
-        return await self._cloud.open(node, address, timeout=timeout, kind=kind, begun=begun, caller=caller)
+        return await self._cloud.open(
+            node, address, timeout=timeout, kind=kind, on_stream=on_stream, caller=caller
+        )
 
     def _next(self, node: str, tried: set[str]) -> Route | None:
-        """The newest session elsewhere that is not tried yet, unless the one here is newer."""
+        """The route to the newest session elsewhere that was not tried, unless the session here is newer."""
         session = self._cloud.nodes.get(node)
         here = session.epoch if session is not None else 0
         routes = (route for route in self._registry.routes(node) if route.replica.name not in tried)

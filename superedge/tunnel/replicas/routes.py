@@ -1,8 +1,9 @@
-"""Which replica holds a node, as far as this one knows. Pure: time is an argument.
+"""Routes: which replica holds a node, as far as this replica knows. Pure: time is an argument.
 
-No two clocks are compared. A replica counts as dead when this one's own renewals have come back through the
-watch for longer than a lease lasts without one of the other's among them. So while the API server is away, or
-only slow, nobody is declared dead; after a gap everybody has a whole lease's time again.
+Clocks of different replicas are never compared. A replica counts as dead when the watch has returned this
+replica's own renewals for longer than a lease duration, and none of the other's. So no replica is declared
+dead while the API server is unreachable or slow; after such a gap, each replica has a whole lease duration
+again.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from superedge.tunnel.epochs import EpochClock
 from superedge.tunnel.replicas.records import Replica, Shard
 
 _GAP = 2 / 3
-"""Part of a lease without an own renewal after which there was an outage; one is due each third."""
+"""Part of a lease duration without an own renewal that counts as an outage; a renewal is due each third."""
 _NO_NODES: Shard = Shard("")
 
 
 class Route(NamedTuple):
-    """The replica that has the newest session of a node, and that session's epoch."""
+    """A replica that holds a session of a node, and the session's epoch."""
 
     replica: Replica
     epoch: int
@@ -27,7 +28,7 @@ class Route(NamedTuple):
 
 @dataclass(slots=True)
 class _Peer:
-    """What is known of another replica. ``seen``: when it last gave a sign of life, reactor seconds."""
+    """Another replica. ``seen`` is the reactor time of its last renewal."""
 
     seen: float
     replica: Replica | None = None
@@ -35,23 +36,23 @@ class _Peer:
 
 
 class RouteTable:
-    """The nodes of all other replicas; ``own`` is this one's name."""
+    """The nodes of all other replicas; ``own`` is this replica's name."""
 
     def __init__(self, own: str, duration: float, epochs: EpochClock) -> None:
-        """``duration`` is this replica's lease, seconds."""
+        """``duration`` is this replica's lease duration, seconds."""
         self._own = own
         self._duration = duration
         self._epochs = epochs
-        self._echo: float | None = None
+        self._renewed_at: float | None = None
         self._peers: dict[str, _Peer] = {}
         self._owners: dict[str, str] = {}
         self._claims: dict[str, dict[str, int]] = {}
 
     def lease_changed(self, name: str, replica: Replica | None, now: float) -> None:
-        """A Lease came, was renewed, or (None) went; ``name`` is the replica's."""
+        """A Lease was created, renewed, or (None) deleted; ``name`` is the replica's."""
         if name == self._own:
             if replica is not None:
-                self._echoed(now)
+                self._own_renewal_seen(now)
             return
         peer = self._peers.setdefault(name, _Peer(now))
         if replica is not None and (peer.replica is None or peer.replica.renewed != replica.renewed):
@@ -59,15 +60,18 @@ class RouteTable:
         peer.replica = replica
         self._drop_empty(name)
 
-    def _echoed(self, now: float) -> None:
+    def _own_renewal_seen(self, now: float) -> None:
         # The reactor's seconds are the system's clock, which may be set back.
-        if self._echo is not None and not 0 <= now - self._echo <= self._duration * _GAP:
+        if self._renewed_at is not None and not 0 <= now - self._renewed_at <= self._duration * _GAP:
             for peer in self._peers.values():
                 peer.seen = now
-        self._echo = now
+        self._renewed_at = now
 
     def shard_changed(self, key: str, shard: Shard | None, now: float) -> list[str]:
-        """A ConfigMap came, changed, or (None) went; ``key`` is its name. The nodes concerned."""
+        """A ConfigMap ``key`` was created, changed, or (None) deleted.
+
+        Return the nodes whose routes changed.
+        """
         owner = shard.replica if shard is not None else self._owners.get(key)
         if owner is None or owner == self._own:
             return []
@@ -101,23 +105,23 @@ class RouteTable:
             del self._peers[name]
 
     def _age(self, peer: _Peer) -> float:
-        """Seconds that a lease ran without a renewal, by this replica's own renewals."""
-        return 0.0 if self._echo is None else self._echo - peer.seen
+        """Seconds without a renewal of the peer, up to this replica's own last renewal."""
+        return 0.0 if self._renewed_at is None else self._renewed_at - peer.seen
 
     def live(self, name: str) -> Replica | None:
-        """The replica, unless its Lease has expired or is gone."""
+        """The replica, unless its Lease has expired or was deleted."""
         peer = self._peers.get(name)
         if peer is None or peer.replica is None or self._age(peer) > peer.replica.duration:
             return None
         return peer.replica
 
     def replicas(self) -> list[Replica]:
-        """All other replicas that live, by name."""
+        """The other live replicas, by name."""
         found = (self.live(name) for name in sorted(self._peers))
         return [replica for replica in found if replica is not None]
 
     def routes(self, node: str) -> list[Route]:
-        """Where the node may be, the newest session first."""
+        """The live replicas that claim the node, the newest session first."""
         found = []
         for key, epoch in self._claims.get(node, {}).items():
             replica = self.live(self._owners[key])
@@ -128,7 +132,7 @@ class RouteTable:
         return found
 
     def count(self, name: str) -> int:
-        """Nodes that a replica claims."""
+        """The number of nodes that a replica claims."""
         peer = self._peers.get(name)
         return 0 if peer is None else sum(len(shard.nodes) for shard in peer.shards.values())
 
@@ -137,7 +141,7 @@ class RouteTable:
         return list(self._claims)
 
     def dead(self) -> list[tuple[str, list[str]]]:
-        """Replicas that expired a lease ago and more, with the names of their ConfigMaps."""
+        """Replicas that expired at least a lease duration ago, with the names of their ConfigMaps."""
         found = []
         for name, peer in self._peers.items():
             duration = self._duration if peer.replica is None else peer.replica.duration

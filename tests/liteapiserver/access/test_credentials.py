@@ -6,7 +6,7 @@ import json
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.interfaces import Entry
-from superedge.liteapiserver.access.credentials import MAX_JUDGED, Credentials, Identified
+from superedge.liteapiserver.access.credentials import MAX_VERDICTS, Credentials, TokenIdentity
 
 
 def jwt(**claims: object) -> bytes:
@@ -22,7 +22,7 @@ def token(**claims: object) -> str:
     return jwt(**claims).split()[1].decode()
 
 
-def identify(text: str) -> Identified:
+def identify(text: str) -> TokenIdentity:
     return Credentials(lambda *_: None, lambda: 0.0).identify(text)
 
 
@@ -67,12 +67,12 @@ class CredentialsTests(SynchronousTestCase):
         return Credentials(commit, lambda: self.now)
 
     def believes(self, text: str) -> bool:
-        return not self.credentials.objection(text)
+        return not self.credentials.rejection(text)
 
     def test_only_what_the_cloud_accepted(self) -> None:
         good = token(sub=ACCOUNT, exp=2000)
         self.assertFalse(self.believes(good))
-        self.credentials.accepted(good, ACCOUNT)
+        self.credentials.accept(good, ACCOUNT)
         self.assertTrue(self.believes(good))
         self.assertFalse(self.believes(token(sub=ACCOUNT, exp=9999)))
 
@@ -80,55 +80,55 @@ class CredentialsTests(SynchronousTestCase):
         """The cloud saw no token, or another account's than the claims say."""
         good = token(sub=ACCOUNT, exp=2000)
         for username in ("", "system:anonymous", "bob", f"{ACCOUNT}2"):
-            self.assertFalse(self.credentials.accepted(good, username))
+            self.assertFalse(self.credentials.accept(good, username))
             self.assertFalse(self.believes(good))
         alice = token(sub="alice", iss="https://login", exp=2000)
-        self.assertTrue(self.credentials.accepted(alice, "oidc:alice"))
+        self.assertTrue(self.credentials.accept(alice, "oidc:alice"))
         self.assertTrue(self.believes(alice))
 
     def test_until_it_expires(self) -> None:
         good = token(sub=ACCOUNT, exp=2000)
-        self.credentials.accepted(good, ACCOUNT)
+        self.credentials.accept(good, ACCOUNT)
         self.now = 2000
-        self.assertEqual(self.credentials.objection(good), "the token expired at 1970-01-01T00:33:20Z")
-        self.credentials.accepted("another", "a")
+        self.assertEqual(self.credentials.rejection(good), "the token expired at 1970-01-01T00:33:20Z")
+        self.credentials.accept("another", "a")
         self.assertEqual([value for value in self.records.values() if value is None], [None])
 
     def test_expiries_that_no_calendar_has(self) -> None:
-        self.assertIn("expired", self.credentials.objection(token(sub=ACCOUNT, exp=-1e300)))
+        self.assertIn("expired", self.credentials.rejection(token(sub=ACCOUNT, exp=-1e300)))
         self.now = 1e300
-        self.assertIn("expired", self.credentials.objection(token(sub=ACCOUNT, exp=1e299)))
+        self.assertIn("expired", self.credentials.rejection(token(sub=ACCOUNT, exp=1e299)))
 
     def test_until_the_cloud_refuses_it(self) -> None:
-        self.credentials.accepted("static", "a")
-        self.credentials.refused("static")
-        self.credentials.refused("never seen")
-        self.assertIn("refused", self.credentials.objection("static"))
-        self.assertIn("never took", self.credentials.objection("never seen"))
+        self.credentials.accept("static", "a")
+        self.credentials.reject("static")
+        self.credentials.reject("never seen")
+        self.assertIn("refused", self.credentials.rejection("static"))
+        self.assertIn("never took", self.credentials.rejection("never seen"))
         self.assertEqual(len(self.records), 1)
 
     def test_after_a_reboot(self) -> None:
         good, bad = token(sub=ACCOUNT, exp=2000), token(sub=ACCOUNT, exp=3000)
         for each in (good, bad):
-            self.credentials.accepted(each, ACCOUNT)
-        self.credentials.refused(bad)
+            self.credentials.accept(each, ACCOUNT)
+        self.credentials.reject(bad)
         entries = [Entry(kind, key, value) for (kind, key), value in self.records.items() if value]
         damaged = (identify("damaged").digest,)
         entries.append(Entry("bearer", damaged, b"?"))
         self.credentials = self.make()
-        self.credentials.restore(entries)
+        self.credentials.load(entries)
         self.assertTrue(self.believes(good))
-        self.assertIn("refused", self.credentials.objection(bad))
+        self.assertIn("refused", self.credentials.rejection(bad))
         self.assertFalse(self.believes("damaged"))
         self.assertIsNone(self.records["bearer", damaged])
         self.assertNotIn(good.encode(), b"".join(entry.value for entry in entries))
 
     def test_many_that_never_expire(self) -> None:
         """Of one who has many the oldest give way, and nobody else's."""
-        self.credentials.accepted("static", "a")
-        for number in range(MAX_JUDGED + 1000):
-            self.credentials.accepted(token(sub=ACCOUNT, jti=number), ACCOUNT)
+        self.credentials.accept("static", "a")
+        for number in range(MAX_VERDICTS + 1000):
+            self.credentials.accept(token(sub=ACCOUNT, jti=number), ACCOUNT)
         held = [value for value in self.records.values() if value is not None]
-        self.assertEqual(len(held), MAX_JUDGED)
-        asked = [token(sub=ACCOUNT, jti=0), token(sub=ACCOUNT, jti=MAX_JUDGED + 999), "static"]
+        self.assertEqual(len(held), MAX_VERDICTS)
+        asked = [token(sub=ACCOUNT, jti=0), token(sub=ACCOUNT, jti=MAX_VERDICTS + 999), "static"]
         self.assertEqual([self.believes(each) for each in asked], [False, True, True])

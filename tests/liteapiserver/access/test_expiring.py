@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.access.expiring import BOOT, NEVER, Expiring
+from superedge.liteapiserver.access.expiring import NEVER, UNIX_EPOCH, ExpiringTable
 
 
 class ExpiringTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.gone: list[str] = []
-        self.table: Expiring[str, int] = Expiring(3, self.gone.append)
+        self.table: ExpiringTable[str, int] = ExpiringTable(3, self.gone.append)
 
     def put(self, names: str, end: float = NEVER, now: float = 0.0, owner: str = "me", size: int = 1) -> None:
         for name in names:
@@ -20,7 +20,7 @@ class ExpiringTests(SynchronousTestCase):
 
     def test_what_is_used_or_put_again_is_not_old(self) -> None:
         self.put("abc")
-        self.table.use("a")
+        self.table.touch("a")
         self.put("b")
         self.put("de")
         self.assertEqual(self.gone, ["c", "a"])
@@ -39,8 +39,8 @@ class ExpiringTests(SynchronousTestCase):
         self.assertEqual(len(self.table), 3)
 
     def test_nothing_has_expired_at_boot(self) -> None:
-        self.put("a", 10.0, BOOT)
-        self.put("b", 20.0, BOOT)
+        self.put("a", 10.0, UNIX_EPOCH)
+        self.put("b", 20.0, UNIX_EPOCH)
         self.assertEqual(self.gone, [])
         self.table.remove("a")
         self.put("c", now=15.0)

@@ -12,7 +12,7 @@ from zope.interface import provider
 
 from superedge.interfaces import Entry
 from superedge.kube.errors import DecodeError
-from superedge.liteapiserver.access.credentials import MAX_JUDGED, Credentials
+from superedge.liteapiserver.access.credentials import MAX_VERDICTS, Credentials
 from superedge.liteapiserver.access.issuer import CONFIGURATION, KEYS, Issuer
 from superedge.liteapiserver.access.jwt import TokenError
 from superedge.liteapiserver.access.seal import Seal
@@ -48,7 +48,7 @@ class IssuerTests(SynchronousTestCase):
         return issuer, credentials
 
     def believes(self, token: str) -> bool:
-        return not self.credentials.objection(token)
+        return not self.credentials.rejection(token)
 
     def test_nothing_is_believed_without_keys(self) -> None:
         self.assertFalse(self.believes(OLD.token()))
@@ -72,40 +72,40 @@ class IssuerTests(SynchronousTestCase):
         self.issuer.update(configuration(), key_set(OLD))
         entries = [Entry(kind, key, value) for (kind, key), value in self.records.items()]
         self.issuer, self.credentials = self.make()
-        self.issuer.restore([*entries, Entry("object", ("x",), b"")])
+        self.issuer.load([*entries, Entry("object", ("x",), b"")])
         self.assertTrue(self.believes(OLD.token()))
         self.issuer, _ = self.make()
-        self.issuer.restore([Entry("issuer", ("service-account",), b"damaged")])
+        self.issuer.load([Entry("issuer", ("service-account",), b"damaged")])
         self.assertEqual((self.issuer.name, self.records), ("", {}))
 
     def test_what_the_cloud_refused_is_not_believed(self) -> None:
         self.issuer.update(configuration(), key_set(OLD))
         token = OLD.token()
-        for before in (lambda: False, lambda: self.credentials.accepted(token, ACCOUNT)):
+        for before in (lambda: False, lambda: self.credentials.accept(token, ACCOUNT)):
             before()
-            self.credentials.refused(token)
+            self.credentials.reject(token)
             self.assertFalse(self.believes(token))
         entries = [Entry(kind, key, value) for (kind, key), value in self.records.items()]
         self.issuer, self.credentials = self.make()
-        self.issuer.restore(entries)
-        self.credentials.restore(entries)
+        self.issuer.load(entries)
+        self.credentials.load(entries)
         self.assertFalse(self.believes(token))
-        self.credentials.accepted(token, ACCOUNT)
+        self.credentials.accept(token, ACCOUNT)
         self.assertTrue(self.believes(token))
 
     def test_what_was_refused_before_the_keys_were_known(self) -> None:
         token = OLD.token()
-        self.credentials.refused(token)
+        self.credentials.reject(token)
         self.issuer.update(configuration(), key_set(OLD))
         self.assertFalse(self.believes(token))
         self.assertTrue(self.believes(OLD.token(jti="another")))
 
     def test_refused_tokens_push_out_no_accepted_ones(self) -> None:
-        self.credentials.accepted("static", "somebody")
-        for number in range(MAX_JUDGED + 10):
-            self.credentials.refused(unsigned(sub=f"x-{number}", exp=5000))
+        self.credentials.accept("static", "somebody")
+        for number in range(MAX_VERDICTS + 10):
+            self.credentials.reject(unsigned(sub=f"x-{number}", exp=5000))
         self.assertTrue(self.believes("static"))
-        self.assertEqual(len(self.records), MAX_JUDGED)
+        self.assertEqual(len(self.records), MAX_VERDICTS)
 
     def test_claims_that_are_no_text_and_json_without_end(self) -> None:
         self.issuer.update(configuration(), key_set(OLD))
@@ -123,14 +123,14 @@ class IssuerTests(SynchronousTestCase):
             ):
                 self.assertTrue(self.credentials.identify(token).name.startswith("credential:"))
                 self.assertFalse(self.believes(token))
-                self.credentials.refused(token)
+                self.credentials.reject(token)
 
     def test_refused_garbage_is_not_remembered(self) -> None:
         self.issuer.update(configuration(), key_set(OLD))
         before = dict(self.records)
         for number in range(5):
-            self.credentials.refused(str(number))
-            self.credentials.refused(NEW.token(exp=5000 + number))
+            self.credentials.reject(str(number))
+            self.credentials.reject(NEW.token(exp=5000 + number))
         self.assertEqual(self.records, before)
 
     def test_a_name_that_is_claimed(self) -> None:
@@ -179,7 +179,7 @@ class OfflineBearerTests(OfflineTestCase):
         self.upstream.serve(CONFIGURATION.encode(), configuration())
         self.upstream.serve(KEYS.encode(), key_set(OLD))
         assert self.world.lite is not None
-        self.world.lite._issuer_watch._next = 0.0
+        self.world.lite._issuer_keys._next = 0.0
         await until(
             lambda: self.world.lite is not None and self.world.lite.status()["token_issuer"] == ISSUER
         )
@@ -218,7 +218,7 @@ class OfflineBearerTests(OfflineTestCase):
 
         self.upstream.answers[CONFIGURATION.encode()] = for_the_node
         assert self.world.lite is not None
-        self.world.lite._issuer_watch._next = 0.0
+        self.world.lite._issuer_keys._next = 0.0
         await until(
             lambda: self.world.lite is not None and self.world.lite.status()["token_issuer"] == ISSUER
         )

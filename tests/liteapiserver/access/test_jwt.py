@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.liteapiserver.access.jwt import Key, TokenError, verify
 from tests.liteapiserver.tokens import ACCOUNT, ISSUER, Signer, encode
 
-RSA, EC, STRANGER = Signer(), Signer("ES256", "two"), Signer()
+RSA, EC, NOT_API_SERVER = Signer(), Signer("ES256", "two"), Signer()
 KEYS = [msgspec.convert(signer.jwk(), Key) for signer in (RSA, EC)]
 
 
@@ -35,7 +35,7 @@ class VerifyTests(SynchronousTestCase):
             self.assertEqual(self.verify(signer.token(aud=ISSUER)), ACCOUNT)
 
     def test_signed_by_somebody_else(self) -> None:
-        self.refuse(STRANGER.token(), "none of the issuer's keys")
+        self.refuse(NOT_API_SERVER.token(), "none of the issuer's keys")
         self.refuse(Signer("ES256", "two").token(), "none of the issuer's keys")
         self.refuse(RSA.token({"kid": "two"}), "none of the issuer's keys")
         self.refuse(RSA.token({"kid": "new"}), "none of the issuer's keys")
@@ -85,12 +85,12 @@ class VerifyTests(SynchronousTestCase):
         for changes, why in (
             ({"iss": "https://elsewhere"}, "another issuer"),
             ({"iss": None}, "lacks"),
-            ({"aud": ["vault"]}, "somebody else"),
-            ({"aud": None}, "somebody else"),
+            ({"aud": ["vault"]}, "another audience"),
+            ({"aud": None}, "another audience"),
             ({"exp": 1000}, "expired"),
             ({"exp": None}, "lacks"),
             ({"exp": "never"}, "lacks"),
-            ({"nbf": 1100}, "not count yet"),
+            ({"nbf": 1100}, "not valid yet"),
             ({"sub": "system:admin"}, "not a service account's"),
             ({"sub": ""}, "not a service account's"),
             ({"sub": None}, "lacks"),

@@ -15,12 +15,12 @@ from superedge.kube.wire import field, number_field, walk
 from superedge.liteapiserver.access.seal import generate_key
 from superedge.liteapiserver.access.tokens import (
     MAX_BYTES,
-    TokenVault,
+    TokenCache,
     is_token_request,
-    keep_key,
     read_key,
     read_token,
     with_expiry,
+    write_key,
 )
 from superedge.liteapiserver.cache.answers import Answer
 from tests.liteapiserver.access.test_credentials import ACCOUNT, jwt
@@ -52,11 +52,11 @@ class VaultTests(SynchronousTestCase):
         self.key = Fernet.generate_key()
         self.vault = self.make(self.key)
 
-    def make(self, key: bytes) -> TokenVault:
+    def make(self, key: bytes) -> TokenCache:
         def commit(kind: str, key: tuple[str, ...], value: bytes | None) -> None:
             self.records[kind, key] = value
 
-        return TokenVault(key, commit, lambda: self.now)
+        return TokenCache(key, commit, lambda: self.now)
 
     def record(self, body: bytes, media_type: str = JSON, question: bytes = b"q", identity: str = ME) -> str:
         request = parse_request(b"POST", TARGET, media_type.encode())
@@ -107,10 +107,10 @@ class VaultTests(SynchronousTestCase):
         entries = [Entry(kind, key, value) for (kind, key), value in self.records.items() if value]
         self.assertNotIn(token.encode(), b"".join(entry.value for entry in entries))
         self.vault = self.make(self.key)
-        self.vault.restore([*entries, Entry("token", ("damaged",), b"?")])
+        self.vault.load([*entries, Entry("token", ("damaged",), b"?")])
         self.assertEqual(self.ask().status, 201)
         self.vault = self.make(Fernet.generate_key())
-        self.vault.restore(entries)
+        self.vault.load(entries)
         self.assertEqual(self.ask().status, 503)
 
     def test_expired_ones_are_forgotten(self) -> None:
@@ -132,7 +132,7 @@ class VaultTests(SynchronousTestCase):
             for pod in (b"%d" % number, *([b"lasts"] if number % 50 == 0 else [])):
                 self.record(answer(number), question=pod)
         held = {key for key, value in self.records.items() if value is not None}
-        self.assertEqual(len(held), len(list(self.vault.held())))
+        self.assertEqual(len(held), len(list(self.vault.tokens())))
         self.assertLess(len(held), MAX_BYTES // size)
         asked = [self.ask(question=pod).status for pod in (b"0", b"%d" % (count - 1), b"lasts")]
         self.assertEqual(asked, [503, 201, 201])
@@ -146,7 +146,7 @@ class VaultTests(SynchronousTestCase):
             self.record(json.dumps({"status": status}).encode(), question=b"%d" % number)
         entries = [Entry(kind, key, value) for (kind, key), value in self.records.items() if value]
         self.vault = self.make(self.key)
-        self.vault.restore(reversed(entries))
+        self.vault.load(reversed(entries))
         self.record(in_json(token_of(99_000) + "A" * 900_000), question=b"new")
         asked = [self.ask(question=pod).status for pod in (b"new", b"279", b"0")]
         self.assertEqual(asked, [201, 201, 503])
@@ -155,7 +155,7 @@ class VaultTests(SynchronousTestCase):
         self.record(in_json(token_of(9000)))
         entries = [Entry(kind, key, value) for (kind, key), value in self.records.items() if value]
         self.vault = self.make(Fernet.generate_key())
-        self.vault.restore(entries, readable=False)
+        self.vault.load(entries, readable=False)
         self.assertEqual(self.ask().status, 503)
         self.assertEqual(list(self.records.values()), [None])
 
@@ -176,7 +176,7 @@ class KeyTests(SynchronousTestCase):
         self.assertIsNone(read_key(path))
         self.assertFalse(path.parent.exists())
         key = generate_key()
-        keep_key(path, key)
+        write_key(path, key)
         self.assertEqual(read_key(path), key)
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
 
@@ -192,6 +192,6 @@ class KeyTests(SynchronousTestCase):
         path.parent.mkdir(parents=True)
         path.with_name("token.key.new").write_bytes(b"half")
         self.assertIsNone(read_key(path))
-        keep_key(path, Fernet.generate_key())
+        write_key(path, Fernet.generate_key())
         Fernet(read_key(path) or b"")
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)

@@ -13,7 +13,7 @@ from superedge.kube.deletion import is_dry_run
 from superedge.kube.request import RequestInfo, parse_request
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
 from superedge.liteapiserver.cache.cache import Cache
-from superedge.liteapiserver.cache.limits import Limits
+from superedge.liteapiserver.cache.eviction import Limits
 from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.cache.recorders import Recorder
 
@@ -108,7 +108,7 @@ class Driver:
         """A new process with what the store holds."""
         entries = [Entry(kind, key, value) for (kind, key), value in self.records.items()]
         self.cache = self._make()
-        self.cache.restore(entries)
+        self.cache.load(entries)
 
     def begin(
         self,
@@ -123,7 +123,7 @@ class Driver:
     ) -> Recorder | None:
         kind = (content_type or accept.split(",")[0].split(";")[0]).encode()
         asked = request(target, accept)
-        known = self.cache.asked(identity, asked)
+        known = self.cache.baseline(identity, asked)
         return self.cache.record(identity, asked, status, kind, encoding, etag, audited, known)
 
     def feed(self, target: str, body: bytes, status: int = 200, **options: Any) -> None:
@@ -143,7 +143,7 @@ class Driver:
     ) -> Recorder | None:
         """A write that succeeds; ``options`` are the body of a deletion."""
         asked = request(target, accept, method)
-        known = self.cache.asked(identity, asked)
+        known = self.cache.baseline(identity, asked)
         kind = accept.split(",")[0].split(";")[0].encode()
         return self.cache.record_write(identity, asked, kind, b"", known, lambda: is_dry_run(options))
 

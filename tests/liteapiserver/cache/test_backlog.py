@@ -103,7 +103,7 @@ class BacklogTests(SynchronousTestCase):
         self.driver.feed(PODS, long_list("a", 100), identity="cert:other")
         self.assertEqual(self.driver.status(PODS), 503)
         self.assertEqual(self.driver.commits, 0)
-        self.assertEqual(self.driver.cache.position("cert:other", request(PODS)), "100")
+        self.assertEqual(self.driver.cache.resume_version("cert:other", request(PODS)), "100")
 
     def test_what_cannot_be_decoded_harms_nothing(self) -> None:
         self.driver.feed(PODS, long_list("a", 100))
@@ -124,7 +124,7 @@ class BacklogTests(SynchronousTestCase):
         for version in range(100, 110):
             self.driver.feed(PODS, long_list("a", version))
         self.assertEqual(self.driver.commits, 0)
-        self.driver.backlog.settle_all()
+        self.driver.backlog.drain_all()
         for version in range(110, 113):
             self.driver.feed(PODS, long_list("a", version))
         self.assertEqual(self.driver.commits, 2, "what was taken does not count, too")

@@ -186,13 +186,13 @@ class CommitterTests(SynchronousTestCase):
     def test_a_store_that_lost_everything_is_given_it_again(self) -> None:
         self.add("a", b"1")
         self.clock.advance(0.05)
-        self.committer.look()
+        self.committer.check()
         self.clock.advance(1)
         self.assertEqual((len(self.store.batches), self.committer.degraded), (1, ""))
         self.store.problem = StoreLost("/cache was removed")
         self.store.held = [Entry("object", ("older",), b"")]
         self.committer.on_lost = lambda: self.add("a", b"1")
-        self.committer.look()
+        self.committer.check()
         self.assertEqual(self.committer.degraded, "/cache was removed")
         self.clock.advance(0)
         self.assertEqual(self.store.batches[1:], [{("older",): None, ("a",): b"1"}])
@@ -203,9 +203,9 @@ class CommitterTests(SynchronousTestCase):
 
     def test_a_store_that_cannot_be_looked_at(self) -> None:
         self.store.problem = OSError(5, "Input/output error")
-        self.committer.look()
+        self.committer.check()
         self.assertEqual(self.committer.degraded, "", "the next batch tells")
-        self.committer.look()
+        self.committer.check()
         self.add("a", b"1")
         self.clock.advance(0.05)
         self.assertEqual(len(self.store.batches), 1)

@@ -699,7 +699,7 @@ class FaultTests(SynchronousTestCase):
         for recorder in endless:
             assert recorder is not None
             recorder.data([body])
-        held = [recorder for recorder in endless if recorder._pieces]  # type: ignore[union-attr]
+        held = [recorder for recorder in endless if recorder._chunks]  # type: ignore[union-attr]
         self.assertEqual(len(held), 1)
         assert other is not None
         other.data([body])

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer
-from superedge.liteapiserver.cache.limits import Limits
+from superedge.liteapiserver.cache.eviction import Limits
 from tests.liteapiserver.cache.driver import (
     COLUMNS,
     PODS,
@@ -227,7 +227,7 @@ class TableTests(SynchronousTestCase):
         self.driver = Driver(limits=Limits(1_000_000, 1))
         self.feed(PODS, row("a", 3), row("b", 4))
         self.assertIn("shared", {kind for kind, _ in self.driver.records})
-        self.driver.cache.trim()
+        self.driver.cache.evict()
         self.assertEqual(self.driver.records, {})
         self.feed(f"{PODS}/a", row("a", 13))
         self.driver.reboot()

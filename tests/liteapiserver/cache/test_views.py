@@ -231,9 +231,9 @@ class InitialEventsTests(ViewTests):
     def test_an_ordinary_bookmark_is_not_the_end(self) -> None:
         recorder = self.driver.watch(INITIAL, event("ADDED", pod("a", 3)), bookmark(5))
         self.assertEqual(self.driver.status(PODS), 503)
-        self.assertFalse(recorder.settled)
+        self.assertFalse(recorder.resumable)
         recorder.data([event("ADDED", pod("b", 4)), bookmark(9, end=True)])
-        self.assertTrue(recorder.settled)
+        self.assertTrue(recorder.resumable)
         self.assertEqual((self.driver.names(PODS), self.version(PODS)), (["a", "b"], "9"))
 
     def test_changes_among_them(self) -> None:
@@ -277,9 +277,9 @@ class RestoredTests(ViewTests):
         self.feed(PODS, list_of([pod("a", 300)], 900))
         self.feed("/apis/apps/v1/namespaces/default/pods", list_of([pod("a", 300)], 900))
         self.feed(OTHER, list_of([pod("c", 300)], 900, "ConfigMapList"))
-        self.driver.cache.went_back("", "pods", 900)
+        self.driver.cache.cluster_restored("", "pods", 900)
         self.assertEqual(self.driver.names(PODS), ["a"])
-        self.driver.cache.went_back("", "pods", 899)
+        self.driver.cache.cluster_restored("", "pods", 899)
 
         def check() -> None:
             self.assertEqual(self.driver.status(PODS), 503)

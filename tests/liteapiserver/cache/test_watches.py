@@ -100,7 +100,7 @@ class OnlineTests(SynchronousTestCase):
         for version in (110, 120):
             self.driver.feed(PODS, list_of([pod("a", version)], version))
             self.driver.watch(f"{PODS}?resourceVersion={version}", gone)
-            self.assertEqual(self.driver.cache.position(ME, request(PODS)), "")
+            self.assertEqual(self.driver.cache.resume_version(ME, request(PODS)), "")
 
     def test_one_event_writes_one_object_not_the_list(self) -> None:
         self.driver.feed(PODS, list_of([pod(f"p{number}", 9) for number in range(500)], 20))
@@ -196,7 +196,7 @@ class OnlineTests(SynchronousTestCase):
         recorder.data([event("ADDED", pod("c", 10))])
         recorder.complete()
         self.assertEqual(self.driver.names(PODS), ["a", "b"])
-        self.assertEqual(self.driver.cache.position(ME, request(PODS)), "", "to be listed again")
+        self.assertEqual(self.driver.cache.resume_version(ME, request(PODS)), "", "to be listed again")
         self.assertEqual([view.watchers for view in self.driver.cache.collections()[0].views.values()], [0])
 
     def test_endless_event(self) -> None:
@@ -204,7 +204,7 @@ class OnlineTests(SynchronousTestCase):
         driver.feed(PODS, list_of([pod("a", 3)], 9))
         driver.watch(f"{PODS}?resourceVersion=9", b"{" * 5000, b"}" * 5000)
         self.assertEqual(driver.names(PODS), ["a"])
-        self.assertEqual(driver.cache.position(ME, request(PODS)), "")
+        self.assertEqual(driver.cache.resume_version(ME, request(PODS)), "")
 
     def test_a_list_in_the_place_of_a_watch(self) -> None:
         """A server that does not know the parameter answers with a list, which is no event."""

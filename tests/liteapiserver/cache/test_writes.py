@@ -284,11 +284,13 @@ class OtherFormTests(WriteCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.list_rows(9, row("a", 3), row("b", 4))
+
+    def list_rows(self, version: int, *rows: Object) -> None:
         columns: list[Object] = [*COLUMNS, {"name": "Ready", "type": "string", "format": ""}]
-        rows = [row("a", 3), row("b", 4)]
         for each in rows:
             each["cells"].append("1/1")
-        self.feed(PODS, json.dumps(table(rows, 9, columns)).encode(), accept=TABLE)
+        self.feed(PODS, json.dumps(table(rows, version, columns)).encode(), accept=TABLE)
 
     def cells(self) -> list[list[str]]:
         return [each["cells"] for each in self.driver.get(PODS, accept=TABLE)["rows"]]
@@ -306,6 +308,18 @@ class OtherFormTests(WriteCase):
             self.assertEqual(found["metadata"]["labels"], {"app": "y"})
 
         self.before_and_after_a_reboot(check)
+
+    def test_rows_that_are_listed_after_a_write(self) -> None:
+        """They are whole again, although they are of the version that the write was answered with."""
+        self.write("PATCH", f"{PODS}/b", body(pod("b", 21, app="y")))
+        self.list_rows(25, row("a", 3), row("b", 21))
+        whole = [["a", "1/1"], ["b", "1/1"]]
+        self.before_and_after_a_reboot(lambda: self.assertEqual(self.cells(), whole))
+
+    def test_a_write_that_changed_nothing(self) -> None:
+        self.write("PATCH", f"{PODS}/b", body(pod("b", 4)))
+        whole = [["a", "1/1"], ["b", "1/1"]]
+        self.before_and_after_a_reboot(lambda: self.assertEqual(self.cells(), whole))
 
     def test_rows_of_what_was_written_in_protobuf(self) -> None:
         """As kubectl writes what it knows the type of."""

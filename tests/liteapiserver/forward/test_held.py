@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.kube.request import parse_request
 from superedge.liteapiserver.cache.answers import WatchAnswer
 from superedge.liteapiserver.forward.held import BOOKMARK_INTERVAL, TIMEOUT, HeldWatches
-from superedge.web.server import Request, ServerFactory
+from superedge.web.server import ServerFactory
+from superedge.web.serverrequest import Request
 from tests.liteapiserver.cache.driver import PODS, Driver, event, list_of, pod
 from tests.web.test_server import Transport
 
@@ -72,14 +73,14 @@ class HeldTests(SynchronousTestCase):
 
     def test_the_cloud_is_back(self) -> None:
         self.open()
-        self.held.resume(3.0)
+        self.held.end_all_within(3.0)
         self.clock.advance(3.0)
         self.assertTrue(self.transport.value().endswith(END))
         self.assertEqual(len(self.held), 0)
 
     def test_the_cloud_is_back_and_its_time_is_up_before(self) -> None:
         self.open(timeout=1.0)
-        self.held.resume(1000.0)
+        self.held.end_all_within(1000.0)
         self.clock.advance(1.0)
         self.assertTrue(self.transport.value().endswith(END))
 

@@ -56,7 +56,7 @@ class PrivateTests(SynchronousTestCase):
             raise PermissionError(1, "Operation not permitted")
 
         self.patch(Path, "chmod", refuse)
-        problem = self.assertRaises(NotPrivate, Directory(self.path).take)
+        problem = self.assertRaises(NotPrivate, Directory(self.path).acquire)
         self.assertIn("belongs to another user", str(problem))
 
 

@@ -54,8 +54,8 @@ class DiskCase(SynchronousTestCase):
         self.addCleanup(_libc.umount2, os.fsencode(self.disk), _DETACH)
         self.path = self.disk / "cache"
 
-    def set_read_only(self, read_only: bool) -> None:
-        mount(self.disk, "", _REMOUNT | (_READ_ONLY if read_only else 0))
+    def set_read_only(self, load_read_only: bool) -> None:
+        mount(self.disk, "", _REMOUNT | (_READ_ONLY if load_read_only else 0))
 
     def fill(self) -> Path:
         """Take all the room there is."""
@@ -161,7 +161,7 @@ class _Tests(DiskCase):
         self.leave(True)
         clock = Clock()
         committer = Committer(clock, Immediate(self.make(self.path)), 0.05)  # type: ignore[arg-type]
-        committer.unread(OSError("the disk was not there"))
+        committer.load_failed(OSError("the disk was not there"))
         committer.add("object", ("b",), b"2")
         clock.advance(RETRY)
         self.assertEqual((committer.degraded, committer.pending), ("", 0))

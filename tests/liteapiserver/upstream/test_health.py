@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.upstream.health import Finding, Health, ProbeResult
+from superedge.liteapiserver.upstream.health import Health, ProbeReport, ProbeResult
 
 READY, ANSWERING, FAILED = ProbeResult.READY, ProbeResult.ANSWERING, ProbeResult.FAILED
 
@@ -20,11 +20,11 @@ class HealthTests(SynchronousTestCase):
         self.health.start()
         self.addCleanup(self.health.stop)
 
-    async def probe(self) -> Finding:
+    async def probe(self) -> ProbeReport:
         waiting: Deferred[ProbeResult] = Deferred()
         self.probes.append(waiting)
         result = await waiting
-        return Finding(result, *(("refused", "nobody is there") if result is FAILED else ()))
+        return ProbeReport(result, *(("refused", "nobody is there") if result is FAILED else ()))
 
     def answer(self, *results: ProbeResult) -> None:
         """Results of the probes that are asked next; time passes until each is."""
@@ -52,7 +52,7 @@ class HealthTests(SynchronousTestCase):
 
     def test_a_failure_is_confirmed_at_once(self) -> None:
         self.answer(READY)
-        self.health.failed("refused")
+        self.health.request_failed("refused")
         self.assertEqual((self.health.state, self.health.online), ("suspect", True))
         self.assertEqual(len(self.probes), 1)
         self.answer(FAILED)
@@ -60,10 +60,10 @@ class HealthTests(SynchronousTestCase):
 
     def test_a_failure_of_one_connection_is_no_outage(self) -> None:
         self.answer(READY)
-        self.health.failed("closed")
+        self.health.request_failed("closed")
         self.answer(READY)
         self.assertEqual(self.health.state, "online")
-        self.health.failed("closed")
+        self.health.request_failed("closed")
         self.answer(ANSWERING)
         self.assertEqual(self.health.state, "online")
         self.assertEqual(self.changes, [])
@@ -88,7 +88,7 @@ class HealthTests(SynchronousTestCase):
     def test_nothing_is_probed_while_requests_are_answered(self) -> None:
         self.answer(READY)
         for _ in range(20):
-            self.health.answered()
+            self.health.request_answered()
             self.clock.advance(2.0)
         self.assertEqual(self.probes, [])
         self.clock.advance(5.0)
@@ -96,15 +96,15 @@ class HealthTests(SynchronousTestCase):
 
     def test_a_slow_request_is_a_reason_to_probe(self) -> None:
         self.answer(READY)
-        self.health.doubt()
+        self.health.probe_soon()
         self.assertEqual(len(self.probes), 1)
-        self.health.doubt()
+        self.health.probe_soon()
         self.assertEqual(len(self.probes), 1)
 
     def test_a_slow_request_and_a_failed_probe_are_an_outage(self) -> None:
         self.answer(READY)
         self.clock.advance(1.0)
-        self.health.slow(self.clock.seconds())
+        self.health.request_slow(self.clock.seconds())
         self.answer(FAILED)
         self.assertEqual(self.changes, ["offline"])
 
@@ -112,34 +112,34 @@ class HealthTests(SynchronousTestCase):
         self.answer(READY)
         self.clock.advance(1.0)
         slow_since = self.clock.seconds()
-        self.health.slow(slow_since)
+        self.health.request_slow(slow_since)
         self.answer(READY)
         self.clock.advance(0.25)
-        self.health.slow(slow_since)
+        self.health.request_slow(slow_since)
         self.assertEqual(self.probes, [])
-        self.health.slow(self.clock.seconds())  # another
+        self.health.request_slow(self.clock.seconds())  # another
         self.assertEqual(len(self.probes), 1)
 
     def test_a_request_that_becomes_slow_while_a_probe_is_out(self) -> None:
         self.answer(READY)
         self.clock.advance(5.0)
         self.clock.advance(1.0)
-        self.health.slow(self.clock.seconds())
+        self.health.request_slow(self.clock.seconds())
         self.answer(FAILED)
         self.assertEqual(self.changes, ["offline"])
 
     def test_an_answer_while_a_probe_is_out_is_proof_enough(self) -> None:
         self.answer(READY)
-        self.health.failed("x")
+        self.health.request_failed("x")
         self.clock.advance(0.5)
-        self.health.answered()
+        self.health.request_answered()
         self.answer(FAILED)
         self.assertEqual(self.health.state, "online")
 
     def test_doubts_do_not_hurry_probes_while_offline(self) -> None:
         self.answer(FAILED)
-        self.health.failed("x")
-        self.health.doubt()
+        self.health.request_failed("x")
+        self.health.probe_soon()
         self.assertEqual(self.probes, [])
 
     def test_stopping(self) -> None:

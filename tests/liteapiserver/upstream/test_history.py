@@ -70,11 +70,13 @@ class HistoryTests(SynchronousTestCase):
         self.clock = Clock()
         self.pool = FakePool()
         self.shown = 50
-        self.history = History(self.clock, b"cloud", lambda: {("", "pods"): self.shown}, self.went_back)
+        self.history = History(
+            self.clock, b"cloud", lambda: {("", "pods"): self.shown}, self.cluster_restored
+        )
         self.told: list[tuple[str, str, int]] = []
-        self.history.doubt()
+        self.history.reset()
 
-    def went_back(self, group: str, resource: str, end: int) -> None:
+    def cluster_restored(self, group: str, resource: str, end: int) -> None:
         self.told.append((group, resource, end))
 
     def resume(self, version: int, query: str = "", identity: str = "me") -> Deferred[bool]:
@@ -83,7 +85,7 @@ class HistoryTests(SynchronousTestCase):
         return Deferred.fromCoroutine(self.goes_on(info, Caller(cast(Any, self.pool), identity, "t")))
 
     async def goes_on(self, info: RequestInfo, caller: Caller) -> bool:
-        return not self.history.is_doubtful(info) or not await self.history.falls_short(caller, info)
+        return not self.history.must_check(info) or not await self.history.history_end(caller, info)
 
     def asked(self, count: int) -> Connection:
         self.assertEqual(len(self.pool.connections), count)
@@ -104,7 +106,7 @@ class HistoryTests(SynchronousTestCase):
         self.assertTrue(self.successResultOf(self.resume(900)))
         self.asked(1)
         self.assertEqual(self.told, [])
-        self.history.doubt()
+        self.history.reset()
         self.resume(60)
         self.asked(2)
 
@@ -133,17 +135,17 @@ class HistoryTests(SynchronousTestCase):
 
     def test_a_client_that_was_shown_more_than_the_cache_knows(self) -> None:
         self.shown = 0  # a resource that is not remembered
-        self.history.doubt()
+        self.history.reset()
         watch = self.resume(45)
         self.asked(1).answer(200, listed(20))
         self.assertFalse(self.successResultOf(watch))
 
     def test_many_wait_for_one_answer(self) -> None:
         watches = [self.resume(version) for version in (10, 45, 46)]
-        self.assertEqual(list(self.history.waits()), [0.0])
+        self.assertEqual(list(self.history.waiting_since()), [0.0])
         self.asked(1).answer(200, listed(45))
         self.assertEqual([self.successResultOf(watch) for watch in watches], [True, True, False])
-        self.assertEqual(list(self.history.waits()), [])
+        self.assertEqual(list(self.history.waiting_since()), [])
 
     def test_an_answer_that_was_asked_for_before_is_no_proof(self) -> None:
         first = self.resume(10)
@@ -188,9 +190,9 @@ class HistoryTests(SynchronousTestCase):
         self.assertTrue(self.successResultOf(watch))
         self.assertTrue(self.asked(1).abandoned)
         watch = self.resume(45)
-        self.history.doubt()  # the cloud is given up meanwhile
+        self.history.reset()  # the cloud is given up meanwhile
         self.assertTrue(self.successResultOf(watch))
-        self.assertEqual((list(self.history.waits()), self.clock.getDelayedCalls()), ([], []))
+        self.assertEqual((list(self.history.waiting_since()), self.clock.getDelayedCalls()), ([], []))
 
     def test_stopping(self) -> None:
         watches = [self.resume(45), self.resume(46)]
@@ -198,7 +200,7 @@ class HistoryTests(SynchronousTestCase):
         for watch in watches:
             self.failureResultOf(watch, CancelledError)
         self.assertTrue(self.asked(1).abandoned)
-        self.assertEqual((list(self.history.waits()), self.clock.getDelayedCalls()), ([], []))
+        self.assertEqual((list(self.history.waiting_since()), self.clock.getDelayedCalls()), ([], []))
 
     def test_who_is_not_asked_about(self) -> None:
         for target in (
@@ -211,7 +213,7 @@ class HistoryTests(SynchronousTestCase):
             f"/api/v1/watch{PODS.removeprefix('/api/v1')}/a?resourceVersion=45",
         ):
             info = parse_request(b"GET", target.encode(), b"")
-            self.assertFalse(self.history.is_doubtful(info), target)
+            self.assertFalse(self.history.must_check(info), target)
 
 
 class RestoredClusterCase(OfflineTestCase):

@@ -7,7 +7,7 @@ from typing import Any, cast
 from prometheus_client import REGISTRY
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.liteapiserver.upstream.identity import EAGERNESS, IdentityManager
+from superedge.liteapiserver.upstream.identity import MIN_SCAN_INTERVAL, IdentityManager
 from superedge.net.tlstransport import organizations_of
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource
@@ -92,8 +92,8 @@ class IdentityTests(SynchronousTestCase):
         manager = self.manager()
         self.assertIsNone(manager.find("a", 7.0))
         key.write_bytes(good)
-        self.assertIsNone(manager.find("a", 7.0 + EAGERNESS - 0.01))
-        self.assertIsNotNone(manager.find("a", 7.0 + EAGERNESS))
+        self.assertIsNone(manager.find("a", 7.0 + MIN_SCAN_INTERVAL - 0.01))
+        self.assertIsNotNone(manager.find("a", 7.0 + MIN_SCAN_INTERVAL))
 
     def test_a_ca_is_nobody(self) -> None:
         self.assertEqual(self.manager(self.path / "ca").names, [])

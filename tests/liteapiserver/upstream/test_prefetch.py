@@ -24,9 +24,9 @@ class PrefetchTests(OfflineTestCase):
     }
 
     async def setUp(self) -> None:  # type: ignore[override]
-        self.patch(prefetch, "_SHORT", 0.0)
+        self.patch(prefetch, "_MIN_WATCH_INTERVAL", 0.0)
         self.patch(Backoff, "failed", lambda _self, _now: 0.0)
-        self.patch(service, "SWEEP", 0.02)
+        self.patch(service, "SWEEP_INTERVAL", 0.02)
         self.watches: list[Seen] = []
         self.lists = 0
         self.body = list_of([pod("a", 3), pod("b", 4)], 9, "ServiceList")

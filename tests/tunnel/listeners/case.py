@@ -9,12 +9,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.config.listeners import TcpListenerConfig
+from superedge.config.listeners import TCPListenerConfig
 from superedge.config.tunnel import LimitsConfig
 from superedge.mux.stream import MuxStream
 from superedge.tunnel.dial import dial
 from superedge.tunnel.listeners.base import Listener
-from superedge.tunnel.listeners.tcp import TcpListener
+from superedge.tunnel.listeners.tcp import TCPListener
 from superedge.tunnel.messages import DialRequest
 from superedge.tunnel.serve import StreamServer
 from tests.mux.pair import Pair
@@ -75,8 +75,8 @@ class ListenerCase(SynchronousTestCase):
         self.pair.pump()
 
     def make_listener(self) -> Listener:
-        config = TcpListenerConfig(listen="127.0.0.1:0", node="edge-1", target="127.0.0.1:1", **self.options)
-        return TcpListener(cast(Any, self.pair.clock), cast(Any, self), config)
+        config = TCPListenerConfig(listen="127.0.0.1:0", node="edge-1", target="127.0.0.1:1", **self.options)
+        return TCPListener(cast(Any, self.pair.clock), cast(Any, self), config)
 
     def knows(self, node: str) -> bool:
         return node == "edge-1"
@@ -88,13 +88,13 @@ class ListenerCase(SynchronousTestCase):
         *,
         timeout: float,
         kind: str = "tcp",
-        begun: Any = None,
+        on_stream: Any = None,
         caller: str = "",
     ) -> MuxStream:
         if self.opening is not None:
             await self.opening
         request = DialRequest(kind, address, timeout, caller)
-        return await dial(self.pair.dialer, request, begun)
+        return await dial(self.pair.dialer, request, on_stream)
 
     def says(self, data: bytes) -> None:
         self.caller.protocol.dataReceived(data)

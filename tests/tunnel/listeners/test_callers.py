@@ -15,17 +15,17 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from superedge.config.addresses import TCPAddress, UnixAddress
-from superedge.config.listeners import ConnectListenerConfig, TcpListenerConfig, TlsListenerConfig
+from superedge.config.listeners import ConnectListenerConfig, TCPListenerConfig, TLSListenerConfig
 from superedge.interfaces import IReactor
 from superedge.kube.nodes import Node, NodeIndex, Ranges
 from superedge.net.endpoints import ClientEndpoint
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.directory import NodeDirectory
 from superedge.tunnel.errors import DialError
-from superedge.tunnel.listeners.base import AskingCaller, Listener
+from superedge.tunnel.listeners.base import Listener, RequestCaller
 from superedge.tunnel.listeners.connect import ConnectListener
-from superedge.tunnel.listeners.tcp import TcpListener
-from superedge.tunnel.listeners.tls import TlsListener
+from superedge.tunnel.listeners.tcp import TCPListener
+from superedge.tunnel.listeners.tls import TLSListener
 from superedge.tunnel.nodetable import NodeTable
 from tests.tunnel.case import Talker
 from tests.tunnel.listeners.test_sni import client_hello
@@ -50,7 +50,7 @@ class FakeTunnel:
         *,
         timeout: float,
         kind: str = "tcp",
-        begun: Any = None,
+        on_stream: Any = None,
         caller: str = "",
     ) -> Any:
         self.asked.append((node, address, timeout))
@@ -89,8 +89,8 @@ class CallerTests(TestCase):
         return self.start(ConnectListener(reactor, self.tunnel, config, FileWatcher(reactor)))
 
     def tls(self, **options: Any) -> Listener:
-        config = TlsListenerConfig(listen="127.0.0.1:0", **options)
-        return self.start(TlsListener(reactor, self.tunnel, config))
+        config = TLSListenerConfig(listen="127.0.0.1:0", **options)
+        return self.start(TLSListener(reactor, self.tunnel, config))
 
     async def test_connect_says_why_a_dial_failed(self) -> None:
         listener = self.connect(node_host="::1", suffixes=["edge.example"], dial_timeout=3.0)
@@ -140,7 +140,7 @@ class CallerTests(TestCase):
         self.assertEqual(self.tunnel.asked, [])
 
     async def test_connect_waits_no_longer_than_it_says(self) -> None:
-        self.patch(AskingCaller, "patience", 0.05)
+        self.patch(RequestCaller, "request_timeout", 0.05)
         before, listener = self.refusals("connect", "head"), self.connect()
         for says in (b"", b"CONNECT edge-1:10250 HTT"):
             answer = await self.call(listener, says)
@@ -165,7 +165,7 @@ class CallerTests(TestCase):
         self.assertEqual(self.tunnel.asked, [("edge-2", "127.0.0.1:6443", 10.0)])
 
     async def test_tls_refuses_what_names_no_node(self) -> None:
-        self.patch(AskingCaller, "patience", 0.05)
+        self.patch(RequestCaller, "request_timeout", 0.05)
         listener = self.tls()
         hello = client_hello("edge-1", maximum_version=ssl.TLSVersion.TLSv1_2)
         for says, reason in (
@@ -182,24 +182,24 @@ class CallerTests(TestCase):
         self.assertEqual(self.tunnel.asked, [])
 
     async def test_networks(self) -> None:
-        config = TcpListenerConfig(
+        config = TCPListenerConfig(
             listen="127.0.0.1:0", node="Edge-1", target="127.0.0.1:22", allow=["192.0.2.0/24"]
         )
         before = self.refusals("tcp", "network")
-        self.assertEqual(await self.call(self.start(TcpListener(reactor, self.tunnel, config)), b"x"), b"")
+        self.assertEqual(await self.call(self.start(TCPListener(reactor, self.tunnel, config)), b"x"), b"")
         self.assertEqual(self.tunnel.asked, [])
         self.assertEqual(self.refusals("tcp", "network"), before + 1)
-        config = TcpListenerConfig(
+        config = TCPListenerConfig(
             listen="127.0.0.1:0", node="Edge-1", target="127.0.0.1:22", allow=["127.0.0.0/8"]
         )
-        await self.call(self.start(TcpListener(reactor, self.tunnel, config)), b"x")
+        await self.call(self.start(TCPListener(reactor, self.tunnel, config)), b"x")
         self.assertEqual(self.tunnel.asked, [("edge-1", "127.0.0.1:22", 10.0)])
 
 
 class NetworkTests(SynchronousTestCase):
     def test_who_may_call(self) -> None:
-        config = TlsListenerConfig(listen="[::]:0", allow=["10.0.0.0/8", "2001:db8::/32"])
-        listener = TlsListener(reactor, FakeTunnel(), config)
+        config = TLSListenerConfig(listen="[::]:0", allow=["10.0.0.0/8", "2001:db8::/32"])
+        listener = TLSListener(reactor, FakeTunnel(), config)
         for peer, allowed in (
             (IPv4Address("TCP", "10.1.2.3", 1), True),
             (IPv4Address("TCP", "11.1.2.3", 1), False),

@@ -8,13 +8,13 @@ from prometheus_client import REGISTRY
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.python.failure import Failure
 
-from superedge.config.listeners import ConnectListenerConfig, TlsListenerConfig
+from superedge.config.listeners import ConnectListenerConfig, TLSListenerConfig
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.base import Listener
 from superedge.tunnel.listeners.connect import ConnectListener
 from superedge.tunnel.listeners.connect_request import ESTABLISHED
-from superedge.tunnel.listeners.tls import TlsListener
+from superedge.tunnel.listeners.tls import TLSListener
 from superedge.tunnel.metrics import CALLERS_REFUSED
 from tests.tunnel.listeners.case import ListenerCase
 from tests.tunnel.listeners.test_sni import client_hello
@@ -78,8 +78,8 @@ class TlsTests(ListenerCase):
     """A caller whose own TLS goes through."""
 
     def make_listener(self) -> Listener:
-        config = TlsListenerConfig(listen="127.0.0.1:0", target="127.0.0.1:1")
-        return TlsListener(cast(Any, self.pair.clock), cast(Any, self), config)
+        config = TLSListenerConfig(listen="127.0.0.1:0", target="127.0.0.1:1")
+        return TLSListener(cast(Any, self.pair.clock), cast(Any, self), config)
 
     def test_a_caller_that_leaves_is_forgotten(self) -> None:
         hello = client_hello("edge-1")
@@ -157,8 +157,8 @@ class TlsIdleTests(IdleCase):
     hello = client_hello("edge-1")
 
     def make_listener(self) -> Listener:
-        config = TlsListenerConfig(listen="127.0.0.1:0", target="127.0.0.1:1")
-        return TlsListener(cast(Any, self.pair.clock), cast(Any, self), config)
+        config = TLSListenerConfig(listen="127.0.0.1:0", target="127.0.0.1:1")
+        return TLSListener(cast(Any, self.pair.clock), cast(Any, self), config)
 
     def test_it_is_cut_by_default(self) -> None:
         self.is_cut_after(DEFAULT_IDLE)

@@ -9,14 +9,14 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.config.listeners import HttpListenerConfig
+from superedge.config.listeners import HTTPListenerConfig
 from superedge.mux.stream import MuxStream
 from superedge.tunnel.errors import DialError
-from superedge.tunnel.listeners.http import HttpListener
+from superedge.tunnel.listeners.http import HTTPListener
 from superedge.web.h1 import RequestReader
 from superedge.web.heads import RequestHead, ResponseHead
+from superedge.web.idle import IdleLimits
 from superedge.web.responses import ResponseReader
-from superedge.web.silence import Patience
 from tests.mux.pair import Pair, Recorder
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -45,7 +45,7 @@ class Tunnel:
         *,
         timeout: float,
         kind: str = "tcp",
-        begun: Any = None,
+        on_stream: Any = None,
         caller: str = "",
     ) -> MuxStream:
         self.opened.append((node, address, kind))
@@ -76,14 +76,14 @@ class HttpCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.tunnel = Tunnel()
         self.pair = self.tunnel.pair
-        config = HttpListenerConfig(
+        config = HTTPListenerConfig(
             listen="127.0.0.1:0",
             target="127.0.0.1:80",
             ports={"9100": "127.0.0.1:19100"},
             suffixes=["edge.example"],
             idle_timeout=50.0,
         )
-        self.listener = HttpListener(cast(Any, self.pair.clock), self.tunnel, config)
+        self.listener = HTTPListener(cast(Any, self.pair.clock), self.tunnel, config)
         self.targets: list[Recorder] = []
 
         def accept(stream: MuxStream) -> None:
@@ -101,7 +101,7 @@ class HttpCase(SynchronousTestCase):
     def look(self) -> None:
         """What is done every ten of the fifty seconds that connections may be idle."""
         self.listener._close_idle()
-        self.listener._server.look(Patience(5, 5))
+        self.listener._server.check_idle(IdleLimits(5, 5))
 
     def ask(self, connection: Any, data: bytes) -> None:
         connection.dataReceived(data)
@@ -186,8 +186,8 @@ class HttpListenerTests(HttpCase):
         self.assertTrue(transport.disconnecting)
 
     def test_a_port_that_leads_nowhere(self) -> None:
-        config = HttpListenerConfig(listen="127.0.0.1:0", ports={"9100": "127.0.0.1:19100"})
-        self.listener = HttpListener(cast(Any, self.pair.clock), self.tunnel, config)
+        config = HTTPListenerConfig(listen="127.0.0.1:0", ports={"9100": "127.0.0.1:19100"})
+        self.listener = HTTPListener(cast(Any, self.pair.clock), self.tunnel, config)
         connection, transport = self.caller()
         self.ask(connection, get("edge-1:9101"))
         self.ask(connection, get("edge-1"))
@@ -391,8 +391,8 @@ class HttpListenerTests(HttpCase):
         self.assertGreater(len(transport.value()), before + 40 * 65536 - 1)
 
     def test_bandwidth(self) -> None:
-        config = HttpListenerConfig(listen="127.0.0.1:0", target="127.0.0.1:80", bandwidth=100_000)
-        self.listener = HttpListener(cast(Any, self.pair.clock), self.tunnel, config)
+        config = HTTPListenerConfig(listen="127.0.0.1:0", target="127.0.0.1:80", bandwidth=100_000)
+        self.listener = HTTPListener(cast(Any, self.pair.clock), self.tunnel, config)
         connection, transport = self.caller()
         self.ask(
             connection, b"PUT / HTTP/1.1\r\nHost: edge-1\r\nContent-Length: 400000\r\n\r\n" + bytes(300_000)

@@ -34,7 +34,7 @@ class IdleTests(SynchronousTestCase):
             ends[0][0].write(b"x")
             ends[1][1].write(b"x")
             self.wait(30)
-        self.assertEqual([near.gone for near, _ in ends], [False, False, True])
+        self.assertEqual([near.closed for near, _ in ends], [False, False, True])
         self.assertEqual(self.cut, 1)
         self.wait(60)
         self.assertEqual(self.cut, 3)

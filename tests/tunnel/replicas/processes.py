@@ -174,7 +174,7 @@ class Site:
         )
 
     def connect(self, name: str, target: str = "") -> socket.socket:
-        """A stream to the echo server on the node through the replica's door. Raises OSError."""
+        """A stream to the echo server on the node through the replica's listener. Raises OSError."""
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(20)
         try:

@@ -19,7 +19,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress
-from superedge.config.listeners import TcpListenerConfig
+from superedge.config.listeners import TCPListenerConfig
 from superedge.config.tunnel import ReplicasConfig, TunnelCloudConfig, TunnelEdgeConfig
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.tls.authority import Authority
@@ -30,7 +30,7 @@ from superedge.tunnel.cloud import TunnelCloud
 from superedge.tunnel.dial import dial
 from superedge.tunnel.edge import TunnelEdge
 from superedge.tunnel.errors import DialError
-from superedge.tunnel.listeners.tcp import TcpListener
+from superedge.tunnel.listeners.tcp import TCPListener
 from superedge.tunnel.messages import DialRequest, ForwardRequest
 from superedge.tunnel.replicas.links import ALPN, ReplicaLinks
 from superedge.tunnel.replicas.records import Replica
@@ -252,7 +252,7 @@ class LinkTests(TestCase):
         (first,), (acceptor,) = (side._links for side in self.links)
         first.session._next_id, acceptor.session._peer_ids._last = 0xFFFF_FFFF, 0xFFFF_FFFD
         last = Deferred.fromCoroutine(call(BIG))
-        while not first.used_up:
+        while not first.exhausted:
             await deferLater(reactor, 0.001)
         self.assertEqual(await call(b"abc"), b"cba")
         self.assertEqual(await last, BIG[::-1], "what the first one carries goes on")
@@ -285,14 +285,14 @@ class LinkTests(TestCase):
         self.make_links(self.pair)
         elsewhere = replace(self.replica(self.services[-1].address.port), name="elsewhere")
         self.registry.known["edge-1"] = [Route(elsewhere, 9), Route(self.there, 5)]
-        config = TcpListenerConfig(listen="127.0.0.1:0", node="edge-1", target=self.target)
-        door = TcpListener(reactor, self.router, config)
-        door.startService()
-        self.addCleanup(door.stopService)
+        config = TCPListenerConfig(listen="127.0.0.1:0", node="edge-1", target=self.target)
+        listener = TCPListener(reactor, self.router, config)
+        listener.startService()
+        self.addCleanup(listener.stopService)
         for data in (b"", b"x", BIG):
             self.targets.append(Answering())
             caller = Caller()
-            endpoint = ClientEndpoint(reactor, TCPAddress("127.0.0.1", door.address.port))
+            endpoint = ClientEndpoint(reactor, TCPAddress("127.0.0.1", listener.address.port))
             await endpoint.connect(cast(Any, Factory.forProtocol(cast(Any, lambda caller=caller: caller))))
             caller.transport.write(data)
             caller.transport.loseWriteConnection()

@@ -31,7 +31,7 @@ class World:
         ]
         self.fails: dict[str, DialError] = {}
         self.asked: list[str] = []
-        self.begun: list[object] = []
+        self.on_stream: list[object] = []
         self.router = Router(cast(Any, self), cast(Any, self), cast(Any, SimpleNamespace(open=self.hop)))
 
     def get(self, node: str) -> object:
@@ -44,7 +44,7 @@ class World:
         return self._routes
 
     async def open(self, node: str, address: str, **more: Any) -> str:
-        self.begun.append(more["begun"])
+        self.on_stream.append(more["on_stream"])
         return self.reach("here")
 
     async def hop(self, replica: Replica, node: str, request: DialRequest) -> str:
@@ -66,7 +66,7 @@ class RouterTests(SynchronousTestCase):
         """The ways tried, and what came of the last."""
         world.fails = {way: DialError(cast(Any, code), f"said by {way}") for way, code in fails.items()}
         opening: Deferred[Any] = Deferred.fromCoroutine(
-            world.router.open("edge-1", "x:1", timeout=1, begun=cast(Any, begin))
+            world.router.open("edge-1", "x:1", timeout=1, on_stream=cast(Any, begin))
         )
         found: list[Any] = []
         opening.addBoth(found.append)
@@ -107,4 +107,4 @@ class RouterTests(SynchronousTestCase):
     def test_bytes_go_ahead_only_where_no_other_way_follows(self) -> None:
         world = World(5, b=9)
         self.ask(world, b="not-connected")
-        self.assertEqual(world.begun, [begin])
+        self.assertEqual(world.on_stream, [begin])

@@ -22,7 +22,7 @@ from superedge.health.edge.probes.web import MAX_IDLE, WebChecker, read_options
 from superedge.interfaces import IHealthChecker, IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.tls.contexts import ClientContextSource
 from superedge.tls.peers import SecureConnection
 from superedge.web.h2frames import (
@@ -183,7 +183,7 @@ class KubeletChecker:
                 self._keep(address, kept)
                 return
         endpoint = ClientEndpoint(self._reactor, address, self._tls, self._name, timeout)
-        made = cast(_Connection, await endpoint.connect(cast(Any, MakingFactory(_Connection))))
+        made = cast(_Connection, await endpoint.connect(cast(Any, CallableFactory(_Connection))))
         if made.transport.alpn != ALPN[0]:
             made.drop()
             if len(self._old) < MAX_IDLE:

@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress
 from superedge.interfaces import IHealthChecker, IReactor
-from superedge.net.connecting import connect_nearby
+from superedge.net.connecting import connect_with_timeout
 
 
 @implementer(IHealthChecker)
@@ -21,7 +21,7 @@ class TCPChecker:
 
     async def check(self, host: str, port: int, timeout: float) -> None:
         """Raises ConnectError."""
-        sock = await connect_nearby(self._reactor, TCPAddress(host, port), timeout)
+        sock = await connect_with_timeout(self._reactor, TCPAddress(host, port), timeout)
         sock.close()
 
     def close(self) -> None:

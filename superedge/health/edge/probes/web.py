@@ -18,9 +18,10 @@ from superedge.errors import ConfigError, SuperEdgeError
 from superedge.interfaces import IHealthChecker, IReactor
 from superedge.net.endpoints import ClientEndpoint, ContextSource
 from superedge.net.errors import ConnectError
-from superedge.net.factory import MakingFactory
+from superedge.net.factory import CallableFactory
 from superedge.tls.contexts import ClientContextSource
-from superedge.web.client import UpstreamConnection
+from superedge.web.channels import SwitchedConnection
+from superedge.web.client import H1Connection
 from superedge.web.heads import Headers, ResponseHead, request_head
 
 MAX_IDLE = 512
@@ -45,7 +46,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Status:
     """Takes an answer's status."""
 
-    def __init__(self, connection: UpstreamConnection) -> None:
+    def __init__(self, connection: H1Connection) -> None:
         self.done: Deferred[int] = Deferred(lambda _: connection.abandon())
         self._connection = connection
         self._status = 0
@@ -64,7 +65,7 @@ class _Status:
     def complete(self, trailers: Headers) -> None:
         self._complete = True
 
-    def round_done(self) -> None:
+    def read_complete(self) -> None:
         if self._complete:
             self._fire()
 
@@ -72,7 +73,7 @@ class _Status:
         if not self.done.called:
             self.done.callback(self._status)
 
-    def switched(self, connection: UpstreamConnection, rest: bytes) -> None:
+    def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
         connection.transport.abortConnection()
         self._fire()
 
@@ -98,8 +99,8 @@ class WebChecker:
         self._tls = tls
         self._well = well
         self._method = method
-        self._idle: dict[TCPAddress, UpstreamConnection] = {}
-        self._connections: set[UpstreamConnection] = set()
+        self._idle: dict[TCPAddress, H1Connection] = {}
+        self._connections: set[H1Connection] = set()
 
     async def check(self, host: str, port: int, timeout: float) -> None:
         """Raises ConnectError, Unwell."""
@@ -121,16 +122,16 @@ class WebChecker:
                 return await self._exchange(idle, head)
         name = self._options.server_name or None
         endpoint = ClientEndpoint(self._reactor, address, self._tls, name, timeout)
-        made = await endpoint.connect(cast(Any, MakingFactory(lambda: self._connection(address))))
-        return await self._exchange(cast(UpstreamConnection, made), head)
+        made = await endpoint.connect(cast(Any, CallableFactory(lambda: self._connection(address))))
+        return await self._exchange(cast(H1Connection, made), head)
 
-    def _connection(self, address: TCPAddress) -> UpstreamConnection:
-        connection = UpstreamConnection(partial(self._released, address))
+    def _connection(self, address: TCPAddress) -> H1Connection:
+        connection = H1Connection(partial(self._released, address))
         connection.lost = self._connections.discard
         self._connections.add(connection)
         return connection
 
-    def _released(self, address: TCPAddress, connection: UpstreamConnection) -> None:
+    def _released(self, address: TCPAddress, connection: H1Connection) -> None:
         before = self._idle.pop(address, None)
         if before is None and len(self._idle) >= MAX_IDLE:
             before = self._idle.pop(next(iter(self._idle)))
@@ -139,7 +140,7 @@ class WebChecker:
         if connection.usable:
             self._idle[address] = connection
 
-    async def _exchange(self, connection: UpstreamConnection, head: bytes) -> int:
+    async def _exchange(self, connection: H1Connection, head: bytes) -> int:
         receiver = _Status(connection)
         connection.request(head, self._method == b"HEAD", True, receiver)
         return await receiver.done

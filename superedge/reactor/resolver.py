@@ -1,0 +1,142 @@
+"""A name resolver that asks once for concurrent lookups and survives an outage of the name server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHostnameResolver,
+    IHostResolution,
+    IResolutionReceiver,
+)
+from zope.interface import implementer
+
+from superedge.interfaces import IReactor
+
+STALE_AFTER = 1.0
+"""Seconds that a name server has to answer before the addresses of its last answer are used."""
+MAX_CACHED = 256
+"""Names whose last addresses are kept. The name that was answered longest ago is dropped first."""
+
+_Key = tuple[str, int, tuple[type[IAddress], ...] | None, str]
+
+
+@implementer(IHostResolution)
+class _Lookup:
+    """A lookup in progress, and the receivers that wait for its result."""
+
+    def __init__(self, reactor: IReactor, name: str, last: Sequence[IAddress]) -> None:
+        self.name = name
+        self._last = last
+        self._found: list[IAddress] = []
+        self._receivers: list[IResolutionReceiver] = []
+        self._overdue = False
+        self.done = False
+        self._timer: IDelayedCall | None = reactor.callLater(STALE_AFTER, self._use_last) if last else None
+
+    def add(self, receiver: IResolutionReceiver) -> None:
+        """Deliver the result to one more receiver."""
+        receiver.resolutionBegan(self)
+        if self._overdue:
+            _deliver(receiver, self._last)
+        else:
+            self._receivers.append(receiver)
+
+    def cancel(self) -> None:
+        """Do nothing: other receivers may wait for the same lookup."""
+
+    def _use_last(self) -> None:
+        self._timer = None
+        self._overdue = True
+        self._answer(self._last)
+
+    def _answer(self, addresses: Sequence[IAddress]) -> None:
+        receivers, self._receivers = self._receivers, []
+        for receiver in receivers:
+            _deliver(receiver, addresses)
+
+    def finish(self) -> Sequence[IAddress]:
+        """Deliver the result to every receiver. Return the addresses found."""
+        self.done = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._answer(self._found or self._last)
+        return self._found
+
+    def found(self, address: IAddress) -> None:
+        self._found.append(address)
+
+
+def _deliver(receiver: IResolutionReceiver, addresses: Sequence[IAddress]) -> None:
+    for address in addresses:
+        receiver.addressResolved(address)
+    receiver.resolutionComplete()
+
+
+@implementer(IResolutionReceiver)
+class _Receiver:
+    """Collects the addresses that the inner resolver finds."""
+
+    def __init__(self, owner: SharedResolver, key: _Key, lookup: _Lookup) -> None:
+        self._owner = owner
+        self._key = key
+        self._lookup = lookup
+
+    def resolutionBegan(self, resolution: IHostResolution) -> None:
+        """The resolver has started."""
+
+    def addressResolved(self, address: IAddress) -> None:
+        self._lookup.found(address)
+
+    def resolutionComplete(self) -> None:
+        """The inner resolver has found every address."""
+        self._owner.finished(self._key, self._lookup)
+
+
+@implementer(IHostnameResolver)
+class SharedResolver:
+    """Joins concurrent lookups of a name into one lookup of ``inner``, and keeps each name's last addresses.
+
+    The system's resolver occupies a thread for each lookup, for half a minute when no name server answers.
+    Many lookups at once would take every thread of the pool.
+    """
+
+    def __init__(self, reactor: IReactor, inner: IHostnameResolver) -> None:
+        self._reactor = reactor
+        self._inner = inner
+        self._lookups: dict[_Key, _Lookup] = {}
+        self._last: dict[_Key, Sequence[IAddress]] = {}
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        """Implements IHostnameResolver; Twisted and `superedge.net.resolve` call it."""
+        types = tuple(addressTypes) if addressTypes is not None else None
+        key = (hostName, portNumber, types, transportSemantics)
+        lookup = self._lookups.get(key)
+        if lookup is None:
+            lookup = self._lookups[key] = _Lookup(self._reactor, hostName, self._last.get(key, ()))
+            lookup.add(resolutionReceiver)
+            receiver = _Receiver(self, key, lookup)
+            self._inner.resolveHostName(receiver, hostName, portNumber, addressTypes, transportSemantics)
+        else:
+            lookup.add(resolutionReceiver)
+        return lookup
+
+    def finished(self, key: _Key, lookup: _Lookup) -> None:
+        """The inner resolver has ended a lookup."""
+        del self._lookups[key]
+        found = lookup.finish()
+        if found:
+            self._last.pop(key, None)
+            if len(self._last) >= MAX_CACHED:
+                del self._last[next(iter(self._last))]
+            self._last[key] = found

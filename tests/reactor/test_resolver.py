@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHostnameResolver, IHostResolution, IResolutionReceiver
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from superedge.interfaces import IReactor
+from superedge.net.errors import ResolveError
+from superedge.net.resolve import resolve
+from superedge.reactor.resolver import MAX_CACHED, STALE_AFTER, SharedResolver
+
+
+@implementer(IHostnameResolver)
+class InnerResolver:
+    """Answers when a test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, IResolutionReceiver]] = []
+
+    def resolveHostName(
+        self, resolutionReceiver: IResolutionReceiver, hostName: str, *rest: Any
+    ) -> IHostResolution:
+        self.asked.append((hostName, resolutionReceiver))
+        return cast(IHostResolution, None)
+
+    def answer(self, *addresses: str) -> None:
+        _, receiver = self.asked.pop(0)
+        for address in addresses:
+            receiver.addressResolved(IPv4Address("TCP", address, 0))
+        receiver.resolutionComplete()
+
+
+class _Reactor(Clock):
+    nameResolver: IHostnameResolver
+
+
+class ResolverTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = _Reactor()
+        self.inner = InnerResolver()
+        reactor = cast(IReactor, self.clock)
+        self.clock.nameResolver = SharedResolver(reactor, self.inner)
+
+    def ask(self, name: str = "cloud.example") -> Deferred[Sequence[str]]:
+        return Deferred.fromCoroutine(resolve(cast(IReactor, self.clock), name))
+
+    def test_concurrent_lookups_are_one(self) -> None:
+        answers = [self.ask() for _ in range(200)]
+        self.assertEqual(len(self.inner.asked), 1)
+        self.inner.answer("192.0.2.1", "192.0.2.2")
+        for answer in answers:
+            self.assertEqual(self.successResultOf(answer), ["192.0.2.1", "192.0.2.2"])
+        self.ask()
+        self.assertEqual(len(self.inner.asked), 1)
+
+    def test_other_names_are_other_lookups(self) -> None:
+        self.ask("one.example")
+        self.ask("other.example")
+        self.assertEqual([name for name, _ in self.inner.asked], ["one.example", "other.example"])
+
+    def test_a_name_that_never_had_an_address(self) -> None:
+        answer = self.ask()
+        self.inner.answer()
+        self.failureResultOf(answer, ResolveError)
+
+    def test_a_name_server_that_now_denies_the_name(self) -> None:
+        self.ask()
+        self.inner.answer("192.0.2.1")
+        answer = self.ask()
+        self.inner.answer()
+        self.assertEqual(self.successResultOf(answer), ["192.0.2.1"])
+
+    def test_a_name_server_that_is_now_silent(self) -> None:
+        self.ask()
+        self.inner.answer("192.0.2.1")
+        answer = self.ask()
+        self.assertNoResult(answer)
+        self.clock.advance(STALE_AFTER)
+        self.assertEqual(self.successResultOf(answer), ["192.0.2.1"])
+        self.assertEqual(self.successResultOf(self.ask()), ["192.0.2.1"])  # at once, from now on
+        self.assertEqual(len(self.inner.asked), 1)
+        self.inner.answer("192.0.2.9")
+        answer = self.ask()
+        self.inner.answer("192.0.2.9")
+        self.assertEqual(self.successResultOf(answer), ["192.0.2.9"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_is_kept_is_bounded(self) -> None:
+        for number in range(MAX_CACHED + 1):
+            self.ask(f"{number}.example")
+            self.inner.answer("192.0.2.1")
+        first = self.ask("0.example")
+        self.inner.answer()
+        self.failureResultOf(first, ResolveError)
