@@ -73,7 +73,8 @@ def percentiles(rate: int, seconds: float) -> tuple[float, float]:
             await deferLater(reactor, number / rate)
             started = reactor.seconds()
             answer = await client.call("POST", "/keep", body=body)
-            times.append(reactor.seconds() - started)
+            if number >= rate:  # the first second warms both up
+                times.append(reactor.seconds() - started)
             assert "patch" in json.loads(answer)["response"]
 
         await gatherResults([Deferred.fromCoroutine(one(n)) for n in range(int(rate * seconds))])
