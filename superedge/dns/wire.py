@@ -12,6 +12,7 @@ from superedge.interfaces import Answer, Question
 MAX_UDP = 1232
 """Bytes of the largest UDP answer, whatever the client takes: what passes every path unfragmented."""
 PLAIN_UDP = 512
+MAX_MESSAGE = 65535
 HEADER = 12
 MAX_NAME = 254
 """Bytes of a name without its last, empty label (RFC 1035 section 3.1)."""
@@ -113,6 +114,8 @@ def render(question: Question, answer: Answer, limit: int | None) -> bytes:
         high = answer.code >> 4 << 24
         opt = b"\0" + _RECORD.pack(OPT, MAX_UDP, high | (_DNSSEC_OK if question.dnssec_ok else 0), 0)
     whole = HEADER + len(question.section) + len(records) + len(opt)
+    if whole > MAX_MESSAGE:
+        opt = b""
     if answer.truncated or (limit is not None and whole > limit):
         flags |= TRUNCATED
         if not answer.truncated or (limit is not None and whole > limit):

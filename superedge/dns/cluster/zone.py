@@ -15,7 +15,7 @@ from superedge.kube.reflector import Key
 VERSION = b"1.1.0"
 """Of the specification."""
 _POD = re.compile(rb"[0-9a-f]+(-[0-9a-f]*)+")
-_REVERSE = (b"\x07in-addr\x04arpa\0", b"\x03ip6\x04arpa\0")
+REVERSE = (b"\x07in-addr\x04arpa\0", b"\x03ip6\x04arpa\0")
 
 
 class Found(NamedTuple):
@@ -107,7 +107,7 @@ class ClusterZone:
             except UnicodeDecodeError:
                 return _ABSENT
             return self._below(name, above[::-1], kind)
-        if name.endswith(_REVERSE):
+        if name.endswith(REVERSE):
             return self._reverse(name, parts, kind)
         return None
 
