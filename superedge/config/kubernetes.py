@@ -8,7 +8,7 @@ import msgspec
 
 
 class KubernetesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How components in the cloud reach the API server; without this table, as the pod they run in."""
+    """How components in the cloud, and `local_dns`, reach the API server; without it, as a pod does."""
 
     #: Kubeconfig whose current context is used: a client certificate, `token` or `tokenFile`. Without one,
     #: the service account of the pod.

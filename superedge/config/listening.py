@@ -10,7 +10,7 @@ import msgspec
 from superedge.config.addresses import Address, TCPAddress, parse_address
 
 DEFAULT_PORT = 53
-"""Of addresses without one; tunnel_dns alone takes such."""
+"""Of addresses without one; the DNS servers alone take such."""
 
 
 def tables(table: msgspec.Struct, key: str = "") -> Iterator[tuple[str, msgspec.Struct]]:

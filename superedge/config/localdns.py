@@ -86,9 +86,11 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ttl: int = 5
     #: Whether `1-2-3-4.NAMESPACE.pod` is answered with the address in it.
     pod_records: bool = True
-    #: The links that answer a question, each asking the next one: "cluster", "hosts", "cache", "forward",
-    #: "rewrite", "log", and the names of plugins that installed packages bring.
-    chain: list[str] = msgspec.field(default_factory=lambda: ["cluster", "cache", "forward"])
+    #: The links that answer a question, each asking the next one: "rewrite", "hosts", "cluster", "cache",
+    #: "forward", "log", and the names of plugins that installed packages bring.
+    chain: list[str] = msgspec.field(
+        default_factory=lambda: ["rewrite", "hosts", "cluster", "cache", "forward"]
+    )
     #: File in which the cluster's names outlive a restart without the cloud.
     snapshot: Path = Path("/var/lib/superedge/dns.snapshot")
     #: Networks (CIDR) that may ask; empty for any.
@@ -119,8 +121,6 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for key, there in (("hosts", self.hosts), ("forward", self.forward), ("rewrite", self.rewrite)):
             if there and key not in self.chain:
                 raise ValueError(f"chain: {key} is not there, and the section has a value for it")
-            if not there and key in self.chain and key != "forward":
-                raise ValueError(f"{key}: chain has it, and there is no value for it")
         own = {str(check_tcp_address("listen", address, 53)) for address in self.listen}
         for each in self.forward:
             for upstream in each.upstreams:

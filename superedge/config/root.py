@@ -10,6 +10,7 @@ from superedge.config.dns import TunnelDNSConfig
 from superedge.config.kubernetes import KubernetesConfig
 from superedge.config.listening import clash
 from superedge.config.liteapiserver import LiteAPIServerConfig
+from superedge.config.localdns import LocalDNSConfig
 from superedge.config.log import LogConfig
 from superedge.config.ops import OpsConfig
 from superedge.config.tunnel import TunnelCloudConfig, TunnelEdgeConfig
@@ -30,6 +31,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     tunnel_edge: TunnelEdgeConfig | None = None
     #: The node's API server.
     lite_apiserver: LiteAPIServerConfig | None = None
+    #: The node's DNS server.
+    local_dns: LocalDNSConfig | None = None
     #: Node names as addresses.
     tunnel_dns: TunnelDNSConfig | None = None
     #: Services of installed packages: `[plugins.NAME]` is given to the plugin of that name.

@@ -42,6 +42,8 @@ from superedge.kube.client import IKubeClient
 from superedge.metrics import CounterSeries
 from superedge.net.networks import Networks
 
+LINKS = frozenset({"cluster", "cache", "forward", "hosts", "rewrite", "log"})
+"""Names of the links that this package has."""
 MAX_KNOWN = 16 * 1024 * 1024
 """Bytes of packed answers that are kept, with their questions; beyond, all are made anew."""
 _OVERHEAD = 400
@@ -77,7 +79,7 @@ class LocalDNS(MultiService):
         self._follower = ClusterFollower(reactor, client, self.zone, config.snapshot, self.forget)
         self._follower.setServiceParent(self)
         self.cache: CacheResolver | None = None
-        self.hosts: HostsResolver | None = None
+        self._hosts: HostsResolver | None = None
         self._forward: ForwardResolver | None = None
         self._chain: IResolver = self._build(plugins)
         # By the whole question but its id, so that each asker's own spelling comes back; UDP, then TCP.
@@ -97,9 +99,11 @@ class LocalDNS(MultiService):
             elif name == "forward":
                 chain = self._forward = ForwardResolver(reactor, config.forward, chain)
             elif name == "hosts":
-                chain = self.hosts = HostsResolver(config.hosts, chain)
+                if config.hosts:
+                    chain = self._hosts = HostsResolver(config.hosts, chain)
             elif name == "rewrite":
-                chain = RewriteResolver(config.rewrite, chain)
+                if config.rewrite:
+                    chain = RewriteResolver(config.rewrite, chain)
             elif name == "log":
                 chain = LogResolver(reactor, chain)
             else:
@@ -157,6 +161,12 @@ class LocalDNS(MultiService):
         for known in self._known:
             known.clear()
         self._known_size = 0
+
+    def reload_hosts(self) -> None:
+        """The files of the link `hosts` have changed."""
+        if self._hosts is not None:
+            self._hosts.reload()
+            self.forget()
 
     def turned_away(self, reason: str) -> None:
         """Count a client that was not allowed, or was one too many."""

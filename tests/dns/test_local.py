@@ -149,9 +149,7 @@ class ServerTests(LocalServing):
             self.assertEqual({str(rr.rname) for rr in answer.rr} - {name + "."}, set())
         self.assertEqual(codes(await self.ask(port, "x.othersite.example", "A"))[0], "REFUSED")
         hosts.write_text("192.0.2.8 printer\n")
-        assert self.server.hosts is not None
-        self.server.hosts.reload()
-        self.server.forget()
+        self.server.reload_hosts()
         self.assertEqual(str((await self.ask(port, "printer", "A")).rr[0].rdata), "192.0.2.8")
 
     async def test_a_resolver_that_fails_is_servfail_and_others_go_on(self) -> None:
