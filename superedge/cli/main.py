@@ -27,6 +27,7 @@ _COMMANDS = {
     "check": _Command("superedge.cli.run:check", "Check a configuration and the files it names."),
     "nodes": _Command("superedge.cli.nodes:nodes", "List the nodes of a cloud end."),
     "cache": _Command("superedge.cli.cache:cache", "Look into the cache of a lite-apiserver."),
+    "dns": _Command("superedge.cli.dns:dns", "Ask a node's DNS server, or convert a Corefile."),
     "connect": _Command(
         "superedge.cli.connect:connect", "Connect standard input and output to a node's port."
     ),

@@ -75,9 +75,6 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     #: Addresses of the server, `host:port`; pods reach a link-local one.
     listen: list[str] = msgspec.field(default_factory=lambda: ["169.254.20.10:53"])
-    #: Dummy network interface that is made, with the addresses of `listen`, and removed at the end; needs
-    #: CAP_NET_ADMIN. None when empty.
-    interface: str = ""
     #: Whether another process may listen on the same addresses (SO_REUSEPORT).
     reuse_port: bool = False
     #: The cluster's domain.
