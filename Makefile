@@ -66,6 +66,7 @@ bench: $(VENV)/ready
 	@$(BIN)/python -m bench.liteapiserver $(ARGS)
 	@$(BIN)/python -m bench.http2 $(ARGS)
 	@$(BIN)/python -m bench.registry
+	@$(BIN)/python -m bench.dns
 
 ## make docs          write the configuration reference from the configuration types
 docs: $(VENV)/ready
