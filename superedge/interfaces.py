@@ -147,7 +147,7 @@ class Question:
     """What a client asks: ``name`` is in wire form, lower case, ``section`` the question as it was sent.
 
     ``size`` is the client's UDP payload size, 0 without EDNS; ``flags`` are the header's, 16 bits;
-    ``dnssec_ok`` is EDNS's DO bit.
+    ``edns_version`` and ``dnssec_ok`` are EDNS's version and DO bit.
     """
 
     name: bytes
@@ -157,6 +157,7 @@ class Question:
     flags: int = 0x0100
     size: int = 0
     dnssec_ok: bool = False
+    edns_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

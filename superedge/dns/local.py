@@ -26,6 +26,7 @@ from superedge.dns.resolvers.rewrite import RewriteResolver
 from superedge.dns.transports import Listening
 from superedge.dns.wire import (
     ANY_CLASS,
+    BADVERS,
     IN,
     NOTIMP,
     OPCODE,
@@ -215,6 +216,8 @@ class LocalDNS(MultiService):
     async def _answer(self, question: Question) -> Answer:
         if question.flags & OPCODE:
             return Answer(NOTIMP)
+        if question.edns_version:
+            return Answer(BADVERS)
         if question.qclass not in (IN, ANY_CLASS) or question.kind in _TRANSFERS:
             return Answer(REFUSED)
         try:

@@ -45,7 +45,7 @@ def parse_question(data: bytes) -> Question | None:
         raise ValueError(f"{int.from_bytes(counts[:2], 'big')} questions")
     try:
         end = _name_end(data, HEADER, pointers=False) + 4
-        size, dnssec_ok = (0, False) if counts == _ALONE else _read_opt(data, end, counts)
+        size, extended = (0, 0) if counts == _ALONE else _read_opt(data, end, counts)
     except (IndexError, struct.error):
         raise ValueError("it is cut short") from None
     if len(data) < end:
@@ -58,22 +58,23 @@ def parse_question(data: bytes) -> Question | None:
         section,
         data[2] << 8 | data[3],
         size,
-        dnssec_ok,
+        bool(extended & _DNSSEC_OK),
+        extended >> 16 & 0xFF,
     )
 
 
-def _read_opt(data: bytes, at: int, counts: bytes) -> tuple[int, bool]:
-    """The payload size, 0 without an OPT record, and the DO bit."""
-    size, dnssec_ok = 0, False
+def _read_opt(data: bytes, at: int, counts: bytes) -> tuple[int, int]:
+    """The payload size, 0 without an OPT record, and what stands in the place of its TTL."""
+    size, found = 0, 0
     for _ in range(sum(_COUNTS.unpack(counts)[1:])):
         at = _name_end(data, at)
         kind, payload, extended, length = _RECORD.unpack_from(data, at)
         at += _RECORD.size + length
         if kind == OPT and not size:
-            size, dnssec_ok = max(payload, PLAIN_UDP), bool(extended & _DNSSEC_OK)
+            size, found = max(payload, PLAIN_UDP), extended
     if at > len(data):
         raise ValueError("it is cut short")
-    return size, dnssec_ok
+    return size, found
 
 
 def _name_end(data: bytes, at: int, pointers: bool = True) -> int:

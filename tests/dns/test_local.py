@@ -241,6 +241,14 @@ class PacketTests(SynchronousTestCase):
         notify.add_question(DNSQuestion("cluster.local"))
         self.assertEqual(self.code(notify), 4)
 
+    def test_another_version_of_edns(self) -> None:
+        query = DNSRecord.question(f"web.default.{SVC}")
+        query.add_ar(EDNS0(udp_len=1232, version=1))
+        answer = self.respond(bytes(query.pack()))
+        assert answer is not None
+        message = DNSRecord.parse(answer)
+        self.assertEqual((message.header.rcode, message.ar[0].ttl >> 24, message.rr), (0, 1, []))
+
     def test_an_unknown_type_is_no_data(self) -> None:
         query = DNSRecord(DNSHeader())
         query.add_question(DNSQuestion(f"web.default.{SVC}", 65280))
