@@ -16,7 +16,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.dns.cluster.objects import Service
+from superedge.dns.snapshot import encode_snapshot, write_snapshot
+from superedge.kube.reflector import Key
+from tests.cluster.environment import ENABLED
 from tests.cluster.test_apiserver_contract import SKIP, shared
+from tests.dns.test_local_process import LocalDNSProcess
 from tests.dns.test_process import free_port
 
 NAMESPACE = "dns-cases"
@@ -145,3 +150,61 @@ snapshot = "dns.snapshot"
         self.start()
         self.until(f"db-0.db.{SVC}", "A", ("NOERROR", ["10.1.0.1"]))
         self.assertEqual(self.dig(f"web.{SVC}", "A"), ("NXDOMAIN", []))
+
+
+IN_A_NAMESPACE = """
+ip link set lo up
+ip addr add 169.254.20.10/32 dev lo
+mount --bind resolv.conf /etc/resolv.conf
+"$@" >/dev/null 2>&1 &
+for try in $(seq 200); do getent ahosts web >/dev/null && break; sleep 0.05; done
+for name in web web.prod web.prod.svc.cluster.local six none.example; do
+    PYTHON -c 'import socket, sys
+try:
+    found = socket.getaddrinfo(sys.argv[1], 80, type=socket.SOCK_STREAM)
+except socket.gaierror:
+    found = []
+print(sys.argv[1], *(each[4][0] for each in found))' "$name"
+done
+kill $!
+wait
+"""
+
+
+class CLibraryTests(LocalDNSProcess):
+    """glibc's resolver with a pod's resolv.conf, without the cloud, on a link-local address."""
+
+    if not ENABLED:
+        skip = SKIP
+
+    def test_search_list_and_both_families(self) -> None:
+        four, six = bytes([10, 0, 0, 1]), bytes.fromhex("fd" + "0" * 29 + "1")
+        services = {
+            Key("prod", "web"): Service((four,)),
+            Key("default", "web"): Service((bytes([10, 0, 0, 2]), six)),
+            Key("default", "six"): Service((six,)),
+        }
+        write_snapshot(self.directory / "dns.snapshot", encode_snapshot(services, {}))
+        config = self.directory / "edge.toml"
+        config.write_text(config.read_text().replace(f"127.0.0.1:{self.port}", "169.254.20.10:53"))
+        (self.directory / "resolv.conf").write_text(
+            "search default.svc.cluster.local svc.cluster.local cluster.local\n"
+            "nameserver 169.254.20.10\noptions ndots:5 timeout:1 attempts:2\n"
+        )
+        script = IN_A_NAMESPACE.replace("PYTHON", sys.executable)
+        command = ["unshare", "--net", "--mount", "sh", "-c", script, "sh", *self.command()]
+        done = subprocess.run(
+            command, cwd=self.directory, env=self.environment(), capture_output=True, text=True, check=False
+        )
+        answers = {line.split()[0]: sorted(line.split()[1:]) for line in done.stdout.splitlines()}
+        self.assertEqual(
+            answers,
+            {
+                "web": ["10.0.0.2", "fd00::1"],
+                "web.prod": ["10.0.0.1"],
+                "web.prod.svc.cluster.local": ["10.0.0.1"],
+                "six": ["fd00::1"],
+                "none.example": [],
+            },
+            done.stderr,
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -50,10 +51,18 @@ snapshot = "dns.snapshot"
 """
         )
 
+    def command(self) -> list[str]:
+        config = str(self.directory / "edge.toml")
+        return [sys.executable, "-m", "superedge.cli.main", "edge", "--config", config]
+
+    def environment(self) -> dict[str, str]:
+        """Of processes that may run in another directory."""
+        return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
     def start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "superedge.cli.main", "edge"]
-        command += ["--config", str(self.directory / "edge.toml")]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            self.command(), env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 
 from tests.dns.test_local_process import LocalDNSProcess
 from tests.packaging.test_docs import PROJECT
@@ -33,37 +32,17 @@ class ResolverTests(LocalDNSProcess):
         )
         (self.directory / "edge.toml").write_text(config)
 
-    def command(self, *more: str) -> list[str]:
-        return [
-            sys.executable,
-            "-m",
-            "superedge.cli.main",
-            *more,
-            "--config",
-            str(self.directory / "edge.toml"),
-        ]
-
-    def environment(self, installed: bool = True) -> dict[str, str]:
-        path = f"{self.directory / 'package'}{os.pathsep}{PROJECT}" if installed else str(PROJECT)
-        return {**os.environ, "PYTHONPATH": path}
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": f"{self.directory / 'package'}{os.pathsep}{PROJECT}"}
 
     def test_it_is_used(self) -> None:
-        process = subprocess.Popen(
-            self.command("edge"),
-            env=self.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
+        process = self.start()
         self.assertEqual(self.ask("a.blocked.example").header.rcode, 3)
         self.assertEqual(self.ask("a.open.example").header.rcode, 5)
         process.send_signal(signal.SIGTERM)
         process.wait(10)
 
     def test_without_the_package(self) -> None:
-        done = subprocess.run(
-            self.command("edge"), env=self.environment(False), capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(self.command(), env=os.environ, capture_output=True, text=True, check=False)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("local_dns.chain: no plugin is called 'block'", done.stderr + done.stdout)
