@@ -17,6 +17,7 @@ from zope.interface import implementer
 from superedge.config.localdns import ForwardConfig, LocalDNSConfig, RewriteConfig
 from superedge.dns.cluster.objects import read_service
 from superedge.dns.local import MAX_KNOWN, LocalDNS
+from superedge.dns.resolvers.rewrite import RewriteResolver
 from superedge.dns.wire import parse_question
 from superedge.interfaces import Answer, IResolver, IResolverPlugin, Question
 from superedge.kube.reflector import Key
@@ -230,6 +231,9 @@ class PacketTests(SynchronousTestCase):
                 self.assertEqual(answer[:2], packet[:2])
 
     def test_other_classes_transfers_and_operations(self) -> None:
+        """None of them is forwarded either."""
+        config = LocalDNSConfig(forward=[ForwardConfig(upstreams=["127.0.0.1:1"])])
+        self.server = LocalDNS(reactor, config, cast(Any, Away()), {})
         chaos = DNSRecord(DNSHeader())
         chaos.add_question(DNSQuestion("version.bind", 16, 3))
         self.assertEqual(self.code(chaos), 5)
@@ -240,6 +244,12 @@ class PacketTests(SynchronousTestCase):
         notify = DNSRecord(DNSHeader(opcode=4))
         notify.add_question(DNSQuestion("cluster.local"))
         self.assertEqual(self.code(notify), 4)
+
+    def test_a_label_that_holds_a_suffix_is_not_below_it(self) -> None:
+        rule = RewriteConfig(name="site.example", to="other.example", suffix=True)
+        resolver = RewriteResolver([rule], cast(Any, None))
+        self.assertIsNone(resolver._rewritten(b"\x07ab\x04site\x07example\0"))
+        self.assertIsNotNone(resolver._rewritten(b"\x02ab\x04site\x07example\0"))
 
     def test_another_version_of_edns(self) -> None:
         query = DNSRecord.question(f"web.default.{SVC}")

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from superedge.config.localdns import CacheConfig
 from superedge.dns import metrics
 from superedge.dns.received import lifetime, with_ttls
-from superedge.dns.wire import SERVFAIL, text_name
+from superedge.dns.wire import text_name
 from superedge.errors import SuperEdgeError
 from superedge.interfaces import Answer, IReactor, IResolver, Question
 from superedge.reactor.task import in_background
@@ -146,7 +146,7 @@ class CacheResolver:
 
     async def _fetch(self, key: _Key, question: Question) -> Answer:
         answer = await self._following.resolve(question)
-        if answer.until or (answer.code == SERVFAIL and key in self._entries):
+        if answer.until:
             return answer
         life = lifetime(answer, question.kind)
         if life is None:
