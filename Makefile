@@ -67,6 +67,7 @@ bench: $(VENV)/ready
 	@$(BIN)/python -m bench.http2 $(ARGS)
 	@$(BIN)/python -m bench.registry
 	@$(BIN)/python -m bench.health $(ARGS)
+	@$(BIN)/python -m bench.dns
 
 ## make docs          write the configuration reference from the configuration types
 docs: $(VENV)/ready

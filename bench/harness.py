@@ -24,7 +24,13 @@ from superedge.tls.identity import Identity
 
 console = Console(width=110)
 
-PACKAGES = {"nginx": "nginx-light", "wrk": "wrk"}
+PACKAGES = {
+    "nginx": "nginx-light",
+    "wrk": "wrk",
+    "dnsperf": "dnsperf",
+    "dnsmasq": "dnsmasq-base",
+    "unbound": "unbound",
+}
 
 
 def program(name: str) -> str:

@@ -178,6 +178,66 @@ class IHealthProbe(IPlugin):
         """Return a checker. ``options`` is the table's own table ``options``. Raises SuperEdgeError."""
 
 
+# -- DNS ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a client asks: ``name`` is in wire form, lower case, ``section`` the question as it was sent.
+
+    ``size`` is the client's UDP payload size, 0 without EDNS; ``flags`` are the header's, 16 bits;
+    ``edns_version`` and ``dnssec_ok`` are EDNS's version and DO bit.
+    """
+
+    name: bytes
+    kind: int
+    qclass: int
+    section: bytes
+    flags: int = 0x0100
+    size: int = 0
+    dnssec_ok: bool = False
+    edns_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said to a question: the message behind its question section.
+
+    ``code`` is the RCODE, ``counts`` the records in the answer, authority and additional sections, and
+    ``records`` these records packed; they may point into the question, which has the same length in every
+    spelling. ``until`` is the reactor's time up to which the same question may be answered with the same
+    bytes without asking again, 0 for not at all. ``source`` is the resolver's name, for metrics.
+    """
+
+    code: int
+    counts: tuple[int, int, int] = (0, 0, 0)
+    records: bytes = b""
+    authoritative: bool = False
+    authentic: bool = False
+    truncated: bool = False
+    until: float = 0.0
+    source: str = ""
+
+
+class IResolver(Interface):
+    """One link of the chain that answers questions."""
+
+    async def resolve(question: Question) -> Answer:
+        """Answer, or ask the next link. What is raised is logged and answered SERVFAIL."""
+
+
+class IResolverPlugin(IPlugin):
+    """Makes a resolver; found by ``name``, which stands in local_dns.chain."""
+
+    name: str = Attribute("The name used in local_dns.chain.")
+
+    def create(reactor: IReactor, options: Mapping[str, Any], following: IResolver) -> IResolver:
+        """Return a resolver that asks ``following`` what it does not answer itself.
+
+        ``options`` is the table ``local_dns.resolvers.NAME``. `superedge.dns.packing` builds answers.
+        """
+
+
 # -- lite-apiserver ------------------------------------------------------------------------------
 
 

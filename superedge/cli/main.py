@@ -28,6 +28,7 @@ _COMMANDS = {
     "nodes": _Command("superedge.cli.nodes:nodes", "List the nodes that are connected to a cloud end."),
     "health": _Command("superedge.cli.health:health", "Show the health verdicts of nodes, and who voted."),
     "cache": _Command("superedge.cli.cache:cache", "Inspect the cache of a lite-apiserver."),
+    "dns": _Command("superedge.cli.dns:dns", "Ask a node's DNS server, or convert a Corefile."),
     "connect": _Command(
         "superedge.cli.connect:connect", "Connect standard input and output to a node's port."
     ),

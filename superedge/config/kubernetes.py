@@ -8,7 +8,7 @@ import msgspec
 
 
 class KubernetesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How components in the cloud reach the API server; by default with the service account of their pod."""
+    """How components in the cloud, and `local_dns`, reach the API server; without it, as a pod does."""
 
     #: Kubeconfig whose current context is used, with a client certificate, `token` or `tokenFile`. By
     #: default, the service account of the pod is used.

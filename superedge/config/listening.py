@@ -10,7 +10,7 @@ import msgspec
 from superedge.config.addresses import Address, TCPAddress, parse_address
 
 DEFAULT_PORT = 53
-"""The port of addresses without one, which only ``tunnel_dns`` accepts."""
+"""The port of addresses without one, which only the DNS servers accept."""
 
 
 def tables(table: msgspec.Struct, key: str = "") -> Iterator[tuple[str, msgspec.Struct]]:

@@ -11,6 +11,7 @@ from superedge.config.health import EdgeAdmissionConfig, EdgeHealthConfig
 from superedge.config.kubernetes import KubernetesConfig
 from superedge.config.listening import conflict
 from superedge.config.liteapiserver import LiteAPIServerConfig
+from superedge.config.localdns import LocalDNSConfig
 from superedge.config.log import LogConfig
 from superedge.config.ops import OpsConfig
 from superedge.config.tunnel import TunnelCloudConfig, TunnelEdgeConfig
@@ -31,6 +32,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     tunnel_edge: TunnelEdgeConfig | None = None
     #: The node's API server.
     lite_apiserver: LiteAPIServerConfig | None = None
+    #: The node's DNS server.
+    local_dns: LocalDNSConfig | None = None
     #: Node names as addresses.
     tunnel_dns: TunnelDNSConfig | None = None
     #: Nodes that probe each other and vote.

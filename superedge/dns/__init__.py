@@ -1,4 +1,4 @@
-"""DNS: the tunnel's names, which lead to the cloud end that holds a node; everything else is forwarded.
+"""DNS: the tunnel's names, which lead to the cloud end that holds a node, and the cluster's names on a node.
 
-`zone` and `messages` are pure, `forward` asks others, `server` listens. Composed by superedge.tap.
+Composed by superedge.tap.
 """

@@ -121,6 +121,14 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
             ops.add_readiness(server.waits_for)
             ops.add_remark(server.remark)
         root.more_warnings.append(server.warnings)
+    if config.local_dns is not None:
+        from superedge.tap.localdns import local_dns  # noqa: PLC0415
+
+        dns = local_dns(reactor, config, config.local_dns, watcher)
+        dns.setServiceParent(root)
+        if ops is not None:
+            ops.add_status("local_dns", dns.status)
+            ops.add_readiness(dns.waits_for)
     for name, options in config.plugins.items():
         find_plugin(IServicePlugin, name, "plugins").create(reactor, options).setServiceParent(root)
     return root

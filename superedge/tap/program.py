@@ -28,7 +28,7 @@ from superedge.tls.identity import load_certificates, load_identity
 
 _ENDS = {
     "superedge-cloud": ("tunnel_cloud", "tunnel_dns"),
-    "superedge-edge": ("tunnel_edge", "lite_apiserver"),
+    "superedge-edge": ("tunnel_edge", "lite_apiserver", "local_dns"),
 }
 
 

@@ -23,7 +23,8 @@ from superedge.tunnel.names import NameRules, node_of_common_name
 
 def warnings(config: Config, now: datetime) -> Iterator[ConfigWarning]:
     """All warnings about the configuration alone; each begins with the path of its key."""
-    if not any((config.ops, config.tunnel_cloud, config.tunnel_edge, config.lite_apiserver, config.plugins)):
+    there = (config.ops, config.tunnel_cloud, config.tunnel_edge, config.lite_apiserver, config.local_dns)
+    if not any((*there, config.plugins)):
         yield ConfigWarning("no table enables a component: nothing will run")
     for key, table in tables(config):
         yield from _of_files(key, table, now)
@@ -41,6 +42,12 @@ def warnings(config: Config, now: datetime) -> Iterator[ConfigWarning]:
                 f"lite_apiserver.cache.path: {path} is not writable: the cache is lost when the process ends",
                 temporary=True,
             )
+    if config.local_dns is not None and not _can_be_kept(config.local_dns.snapshot.parent):
+        yield ConfigWarning(
+            f"local_dns.snapshot: {config.local_dns.snapshot}: cannot be written: after a restart without the"
+            " cloud the cluster's names do not resolve",
+            passing=True,
+        )
 
 
 def _of_files(key: str, table: msgspec.Struct, now: datetime) -> Iterator[ConfigWarning]:

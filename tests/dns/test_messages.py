@@ -6,7 +6,8 @@ import dnslib
 from dnslib import EDNS0, RR, TXT, DNSHeader, DNSQuestion, DNSRecord
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.dns.messages import MAX_UDP, PLAIN_UDP, answers, pack, parse_query, udp_size
+from superedge.dns.messages import answers, pack, parse_query, udp_size
+from superedge.dns.wire import MAX_UDP, PLAIN_UDP
 
 
 def asking(size: int | None) -> DNSRecord:

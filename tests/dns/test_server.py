@@ -19,9 +19,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from superedge.config.addresses import TCPAddress
 from superedge.config.dns import TunnelDNSConfig
-from superedge.dns import forward, server
+from superedge.dns import forward, transports
 from superedge.dns.messages import answers
-from superedge.dns.server import IDLE, MAX_KNOWN, DNSServer, _Questions, _Streams
+from superedge.dns.server import MAX_KNOWN, DNSServer
+from superedge.dns.transports import IDLE, Questions, Streams
 from superedge.interfaces import IReactor
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from tests.dns.corpus import CORPUS, GOOD
@@ -209,21 +210,18 @@ class ServerTests(TestCase):
         """The process may open no more, or the kernel has no IPv6."""
         port = self.serve("127.0.0.1:1")
         query = DNSRecord.question("example.org").pack()
-        real = reactor.listenUDP
 
-        def refuse(number: int, protocol: Any, *arguments: Any) -> Any:
-            if type(protocol) is forward._Datagram:
-                raise OSError(24, "Too many open files")
-            return real(number, protocol, *arguments)
+        def refuse(server: TCPAddress) -> Any:
+            raise OSError(24, "Too many open files")
 
-        self.patch(reactor, "listenUDP", refuse)
+        self.patch(forward, "_connected", refuse)
         answer = await self.raw(port, query)
         self.assertEqual(answer[3] & 0x0F, dnslib.RCODE.SERVFAIL)
 
     async def test_questions_upstream_are_hard_to_guess(self) -> None:
         upstream = Upstream("first")
         port = self.serve(await self.upstream(upstream))
-        await gatherResults([Deferred.fromCoroutine(self.ask(port, "example.org")) for _ in range(20)])
+        await gatherResults([Deferred.fromCoroutine(self.ask(port, f"{n}.example.org")) for n in range(20)])
         self.assertGreater(len(upstream.sources), 15)
         self.assertGreater(len({query.header.id for query in upstream.asked}), 15)
 
@@ -364,7 +362,7 @@ class PaceTests(SynchronousTestCase):
         self.server = DNSServer(reactor, TunnelDNSConfig(), StaticDirectory(["192.0.2.10"], "edge-1"))
         self.asked: list[Deferred[bytes | None]] = []
         self.transport = StringTransport()
-        factory: Any = _Streams(self.server)
+        factory: Any = Streams(self.server, reactor)
         self.protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
         self.protocol.makeConnection(self.transport)
         self.addCleanup(self.protocol.connectionLost)
@@ -410,7 +408,7 @@ class PaceTests(SynchronousTestCase):
     def test_time_for_a_question(self) -> None:
         """A question that comes byte by byte has no more of it."""
         clock = Clock()
-        protocol: Any = _Questions(self.server, cast(Any, clock))
+        protocol: Any = Questions(self.server, cast(Any, clock))
         transport, ended = StringTransport(), []
         transport.abortConnection = lambda: ended.append(1)  # type: ignore[method-assign]
         protocol.makeConnection(transport)
@@ -425,8 +423,8 @@ class PaceTests(SynchronousTestCase):
         protocol.connectionLost()
 
     def test_connections_at_once(self) -> None:
-        self.patch(server, "MAX_STREAMS", 2)
-        factory: Any = _Streams(self.server)
+        self.patch(transports, "MAX_STREAMS", 2)
+        factory: Any = Streams(self.server, reactor)
         peer = IPv4Address("TCP", "127.0.0.1", 1)
         second = factory.buildProtocol(peer)
         second.makeConnection(StringTransport())

@@ -1,0 +1,1 @@
+"""The node-local DNS server beside dnsmasq and unbound."""

@@ -1,0 +1,127 @@
+"""Section ``[local_dns]``: the node's own DNS server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from superedge.config.checks import (
+    check_ip,
+    check_networks,
+    check_not_negative,
+    check_positive,
+    check_tcp_address,
+)
+
+
+class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Servers that names of some zones are asked of."""
+
+    #: Zones, each with all names below it; "." is every name. The longest one that a name is in counts.
+    zones: list[str] = msgspec.field(default_factory=lambda: ["."])
+    #: Addresses of the servers, `address:port`; the port may be left out.
+    upstreams: list[str]
+    #: Which is asked first: "sequential", the first that works; "random"; "round-robin".
+    policy: Literal["sequential", "random", "round-robin"] = "sequential"
+    #: Seconds for one of them to answer; another is asked beside it after 0.5.
+    timeout: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check addresses and times."""
+        if not self.upstreams:
+            raise ValueError("upstreams must name at least one server")
+        for upstream in self.upstreams:
+            check_ip("upstreams", check_tcp_address("upstreams", upstream, 53).host)
+        check_positive(timeout=self.timeout)
+
+
+class RewriteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A name that is asked under another name."""
+
+    #: The name that clients ask, or with `suffix` the end of it.
+    name: str
+    #: The name, or end of a name, that is asked instead.
+    to: str
+    #: Whether every name that ends so is meant.
+    suffix: bool = False
+
+
+class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the link `cache` keeps."""
+
+    #: Answers that are kept; beyond, those asked for longest ago give way.
+    entries: int = 10_000
+    #: Bytes of all answers that are kept.
+    max_bytes: int = 33_554_432
+    #: Longest life of an answer, seconds.
+    max_ttl: int = 3600
+    #: Longest life of an answer that there is no such name or record, seconds.
+    max_negative_ttl: int = 300
+    #: Seconds beyond its life for which an answer is given while no upstream server answers; 0 for never.
+    stale: float = 86400.0
+    #: Whether an answer that is asked for often is fetched anew before its life ends.
+    prefetch: bool = True
+
+    def __post_init__(self) -> None:
+        """Check numbers."""
+        check_positive(entries=self.entries, max_bytes=self.max_bytes)
+        check_not_negative(max_ttl=self.max_ttl, max_negative_ttl=self.max_negative_ttl, stale=self.stale)
+
+
+class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A DNS server on the node, UDP and TCP, that answers the cluster's names with or without the cloud."""
+
+    #: Addresses of the server, `host:port`; pods reach a link-local one.
+    listen: list[str] = msgspec.field(default_factory=lambda: ["169.254.20.10:53"])
+    #: Whether another process may listen on the same addresses (SO_REUSEPORT).
+    reuse_port: bool = False
+    #: The cluster's domain.
+    cluster_domain: str = "cluster.local"
+    #: Seconds that clients may keep an answer about the cluster.
+    ttl: int = 5
+    #: Whether `1-2-3-4.NAMESPACE.pod` is answered with the address in it.
+    pod_records: bool = True
+    #: The links that answer a question, each asking the next one: "rewrite", "hosts", "cluster", "cache",
+    #: "forward", "log", and the names of plugins that installed packages bring.
+    chain: list[str] = msgspec.field(
+        default_factory=lambda: ["rewrite", "hosts", "cluster", "cache", "forward"]
+    )
+    #: File in which the cluster's names outlive a restart without the cloud.
+    snapshot: Path = Path("/var/lib/superedge/dns.snapshot")
+    #: Networks (CIDR) that may ask; empty for any.
+    allow: list[str] = []
+    #: Files in the format of /etc/hosts, for the link `hosts`.
+    hosts: list[Path] = []
+    #: Servers for the link `forward`.
+    forward: list[ForwardConfig] = []
+    #: Names for the link `rewrite`; the first rule that matches counts.
+    rewrite: list[RewriteConfig] = []
+    #: What the link `cache` keeps.
+    cache: CacheConfig = msgspec.field(default_factory=CacheConfig)
+    #: Options of links that installed packages bring: `[local_dns.resolvers.NAME]`.
+    resolvers: dict[str, dict[str, Any]] = {}
+
+    def __post_init__(self) -> None:
+        """Check addresses, names and times."""
+        if not self.listen:
+            raise ValueError("listen must name at least one address")
+        for address in self.listen:
+            host = check_tcp_address("listen", address, 53).host
+            check_ip("listen", host)
+        if not self.chain:
+            raise ValueError("chain must name at least one link")
+        for name in self.chain:
+            if self.chain.count(name) > 1:
+                raise ValueError(f"chain: {name} is there twice")
+        for key, there in (("hosts", self.hosts), ("forward", self.forward), ("rewrite", self.rewrite)):
+            if there and key not in self.chain:
+                raise ValueError(f"chain: {key} is not there, and the section has a value for it")
+        own = {str(check_tcp_address("listen", address, 53)) for address in self.listen}
+        for each in self.forward:
+            for upstream in each.upstreams:
+                if str(check_tcp_address("upstreams", upstream, 53)) in own:
+                    raise ValueError(f"forward.upstreams: {upstream} is this server")
+        check_networks("allow", self.allow)
+        check_not_negative(ttl=self.ttl)

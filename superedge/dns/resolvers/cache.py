@@ -1,0 +1,172 @@
+"""Answers of the next link, kept as long as they may be, and longer while nobody gives a new one.
+
+Sources: RFC 2308 (negative answers), RFC 8767 (stale answers).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from superedge.config.localdns import CacheConfig
+from superedge.dns import metrics
+from superedge.dns.received import lifetime, with_ttls
+from superedge.dns.wire import text_name
+from superedge.errors import SuperEdgeError
+from superedge.interfaces import Answer, IReactor, IResolver, Question
+from superedge.reactor.task import in_background
+
+STALE_TTL = 30
+"""Seconds for which a client may keep a stale answer."""
+PATIENCE = 1.8
+"""Seconds that a client waits before it gets a stale answer."""
+RETRY = 5.0
+"""Seconds after a failed refresh during which stale answers are given at once."""
+PREFETCH_SHARE = 0.1
+"""An answer that is asked for in the last tenth of its life, one second at least, is refreshed."""
+_OVERHEAD = 500
+"""Bytes that an entry takes beside its records."""
+
+_CHECKING_DISABLED = 0x0010
+_log = Logger()
+
+_Key = tuple[bytes, int, int, bool, int]
+
+
+class _Entry:
+    __slots__ = ("answer", "asked", "expires", "refreshing", "retry", "stored", "ttls")
+
+    def __init__(self, answer: Answer, stored: float, seconds: float, ttls: tuple[int, ...]) -> None:
+        self.answer = answer
+        self.stored = stored
+        self.expires = stored + seconds
+        self.ttls = ttls
+        self.asked = 0
+        self.retry = 0.0
+        self.refreshing: list[Deferred[None]] | None = None
+        """Who waits for a refresh that is under way."""
+
+
+@implementer(IResolver)
+class CacheResolver:
+    """Asks the next link once in an answer's lifetime."""
+
+    def __init__(self, reactor: IReactor, config: CacheConfig, following: IResolver) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._following = following
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
+        self._bytes = 0
+        self.hits = 0
+        self.misses = 0
+        self.stale = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    async def resolve(self, question: Question) -> Answer:
+        """From memory, or of the next link."""
+        key = _key(question)
+        entry = self._entries.get(key)
+        if entry is None:
+            self.misses += 1
+            metrics.CACHE_MISSES.inc()
+            return await self._fetch(key, question)
+        now = self._reactor.seconds()
+        self._entries.move_to_end(key)
+        if now < entry.expires:
+            self.hits += 1
+            metrics.CACHE_HITS.labels("success" if entry.answer.code == 0 else "denial").inc()
+            entry.asked += 1
+            self._prefetch(key, entry, question, now)
+            return self._aged(entry, now)
+        if now >= entry.expires + self._config.stale:
+            self._drop(key)
+            self.misses += 1
+            metrics.CACHE_MISSES.inc()
+            return await self._fetch(key, question)
+        return await self._renewed(key, entry, question, now)
+
+    def _aged(self, entry: _Entry, now: float) -> Answer:
+        age = int(now - entry.stored)
+        records = with_ttls(entry.answer.records, entry.ttls, self._config.max_ttl, age)
+        until = min(entry.stored + age + 1, entry.expires)
+        return replace(entry.answer, records=records, until=until, authoritative=False, source="cache")
+
+    def _prefetch(self, key: _Key, entry: _Entry, question: Question, now: float) -> None:
+        share = max(1.0, PREFETCH_SHARE * (entry.expires - entry.stored))
+        if self._config.prefetch and entry.asked > 1 and entry.expires - now < share:
+            self._refresh(key, entry, question)
+
+    def _refresh(self, key: _Key, entry: _Entry, question: Question) -> list[Deferred[None]]:
+        """Ask again, once at a time; what is in the result fires when that has ended in some way."""
+        if entry.refreshing is None:
+            waiting: list[Deferred[None]] = []
+            entry.refreshing = waiting
+            in_background(self._ask_again(key, entry, question), _log, "refreshing an answer failed")
+            return waiting
+        return entry.refreshing
+
+    async def _ask_again(self, key: _Key, entry: _Entry, question: Question) -> None:
+        try:
+            await self._fetch(key, question)
+        except SuperEdgeError as problem:
+            _log.debug("{name} stays stale: {problem}", name=text_name(question.name), problem=problem)
+        finally:
+            entry.retry = self._reactor.seconds() + RETRY
+            waiting, entry.refreshing = entry.refreshing or [], None
+            for done in waiting:
+                if not done.called:
+                    done.callback(None)
+
+    async def _renewed(self, key: _Key, entry: _Entry, question: Question, now: float) -> Answer:
+        """A new answer, or the stale one when none comes in time."""
+        if now >= entry.retry:
+            waiting = self._refresh(key, entry, question)
+            if entry.refreshing is not None:
+                done: Deferred[None] = Deferred()
+                waiting.append(done)
+                late = self._reactor.callLater(PATIENCE, done.callback, None)
+                await done
+                if late.active():
+                    late.cancel()
+            newer = self._entries.get(key)
+            if newer is not None and newer is not entry:
+                self.misses += 1
+                metrics.CACHE_MISSES.inc()
+                return self._aged(newer, self._reactor.seconds())
+        self.stale += 1
+        metrics.CACHE_STALE.inc()
+        records = with_ttls(entry.answer.records, entry.ttls, STALE_TTL, -STALE_TTL)
+        return replace(entry.answer, records=records, authoritative=False, source="cache")
+
+    async def _fetch(self, key: _Key, question: Question) -> Answer:
+        answer = await self._following.resolve(question)
+        if answer.until:
+            return answer
+        life = lifetime(answer, question.kind)
+        if life is None:
+            return answer
+        highest = self._config.max_negative_ttl if life.negative else self._config.max_ttl
+        seconds = min(life.seconds, highest)
+        if seconds > 0:
+            self._drop(key)
+            self._entries[key] = _Entry(answer, self._reactor.seconds(), seconds, life.ttls)
+            self._bytes += len(answer.records) + _OVERHEAD
+            while len(self._entries) > self._config.entries or self._bytes > self._config.max_bytes:
+                self._drop(next(iter(self._entries)))
+        return replace(answer, records=with_ttls(answer.records, life.ttls, highest))
+
+    def _drop(self, key: _Key) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= len(entry.answer.records) + _OVERHEAD
+
+
+def _key(question: Question) -> _Key:
+    disabled = question.flags & _CHECKING_DISABLED
+    return (question.name, question.kind, question.qclass, question.dnssec_ok, disabled)

@@ -1,0 +1,48 @@
+"""The package that docs/how-to/local-dns.md shows, installed and used by a process."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+
+from tests.dns.test_local_process import LocalDNSProcess
+from tests.packaging.test_docs import PROJECT
+
+PAGE = (PROJECT / "docs/how-to/local-dns.md").read_text()
+
+
+class ResolverTests(LocalDNSProcess):
+    """In a process of its own, as an operator has it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        plugins = self.directory / "package" / "twisted" / "plugins"
+        plugins.mkdir(parents=True)
+        ((name, code),) = re.findall(
+            r"^`twisted/plugins/(\w+\.py)`:\n\n```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE
+        )
+        (plugins / name).write_text(code)
+        tables = re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+        (table,) = (text for text in tables if "block" in text)
+        config = f'[kubernetes]\nkubeconfig = "kubeconfig"\n{table}'.replace(
+            "[local_dns]\n",
+            f'[local_dns]\nlisten = ["127.0.0.1:{self.port}"]\nsnapshot = "dns.snapshot"\n',
+        )
+        (self.directory / "edge.toml").write_text(config)
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": f"{self.directory / 'package'}{os.pathsep}{PROJECT}"}
+
+    def test_it_is_used(self) -> None:
+        process = self.start()
+        self.assertEqual(self.ask("a.blocked.example").header.rcode, 3)
+        self.assertEqual(self.ask("a.open.example").header.rcode, 5)
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+    def test_without_the_package(self) -> None:
+        done = subprocess.run(self.command(), env=os.environ, capture_output=True, text=True, check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("local_dns.chain: no plugin is called 'block'", done.stderr + done.stdout)
