@@ -46,7 +46,7 @@ def warnings(config: Config, now: datetime) -> Iterator[ConfigWarning]:
         yield ConfigWarning(
             f"local_dns.snapshot: {config.local_dns.snapshot}: cannot be written: after a restart without the"
             " cloud the cluster's names do not resolve",
-            passing=True,
+            temporary=True,
         )
 
 

@@ -45,4 +45,4 @@ class ResolverTests(LocalDNSProcess):
     def test_without_the_package(self) -> None:
         done = subprocess.run(self.command(), env=os.environ, capture_output=True, text=True, check=False)
         self.assertNotEqual(done.returncode, 0)
-        self.assertIn("local_dns.chain: no plugin is called 'block'", done.stderr + done.stdout)
+        self.assertIn("local_dns.chain: no installed plugin is called 'block'", done.stderr + done.stdout)
