@@ -24,9 +24,10 @@ from superedge.dns.messages import answers
 from superedge.dns.server import MAX_KNOWN, DNSServer
 from superedge.dns.transports import IDLE, Questions, Streams
 from superedge.interfaces import IReactor
-from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
+from superedge.net.endpoints import ClientEndpoint
 from tests.dns.corpus import CORPUS, GOOD
 from tests.dns.directory import StaticDirectory
+from tests.dns.upstream import listen_on_both
 
 reactor = cast(IReactor, _reactor)
 
@@ -119,10 +120,9 @@ class ServerTests(TestCase):
         factory = Factory()
         factory.noisy = False
         factory.protocol = type("Bound", (UpstreamStream,), {"upstream": upstream})
-        tcp = await ServerEndpoint(reactor, TCPAddress("127.0.0.1", 0)).listen(cast(Any, factory))
-        number = cast(Any, tcp.getHost()).port
-        self.ports += [tcp, reactor.listenUDP(number, upstream, "127.0.0.1", 65535)]
-        return f"127.0.0.1:{number}"
+        tcp, udp = await listen_on_both(factory, upstream)
+        self.ports += [tcp, udp]
+        return f"127.0.0.1:{tcp.getHost().port}"
 
     def serve(self, *upstreams: str, **options: Any) -> int:
         options = {"listen": ["127.0.0.1:0"], **options}

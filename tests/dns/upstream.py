@@ -9,6 +9,7 @@ import dnslib
 from dnslib import RR, TXT, DNSRecord
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
@@ -36,6 +37,16 @@ def says(text: str, code: int = 0, ttl: int = 60) -> Behaviour:
 
 def silent(data: bytes) -> list[bytes]:
     return []
+
+
+async def listen_on_both(factory: Factory, datagrams: DatagramProtocol) -> tuple[Any, Any]:
+    """A TCP and a UDP port of one number, which another process may take between the two."""
+    while True:
+        tcp = await ServerEndpoint(reactor, TCPAddress("127.0.0.1", 0)).listen(cast(Any, factory))
+        try:
+            return tcp, reactor.listenUDP(cast(Any, tcp.getHost()).port, datagrams, "127.0.0.1", 65535)
+        except CannotListenError:
+            await cast(Any, tcp.stopListening() or deferLater(reactor, 0))
 
 
 class Upstream(DatagramProtocol):
@@ -137,15 +148,14 @@ class LoopbackTestCase(TestCase):
     ) -> Upstream:
         upstream = Upstream(behave, delay)
         self.upstreams.append(upstream)
-        number = 0
         if stream is not None:
             factory = Factory()
             factory.noisy = False
             factory.protocol = type("Bound", (_Stream,), {"behave": staticmethod(stream)})
-            tcp = await ServerEndpoint(reactor, TCPAddress("127.0.0.1", 0)).listen(cast(Any, factory))
-            number = cast(Any, tcp.getHost()).port
+            tcp, port = await listen_on_both(factory, upstream)
             self.ports.append(tcp)
-        port = reactor.listenUDP(number, upstream, "127.0.0.1", 65535)
+        else:
+            port = reactor.listenUDP(0, upstream, "127.0.0.1", 65535)
         self.ports.append(port)
         upstream.address = f"127.0.0.1:{cast(Any, port.getHost()).port}"
         return upstream
