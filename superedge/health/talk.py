@@ -22,10 +22,10 @@ from superedge.health.votes.messages import (
 )
 from superedge.net.bucket import TokenBucket
 
-PATIENCE = 10.0
+MESSAGE_TIMEOUT = 10.0
 """Seconds that the other side has for its hello, and for the rest of a message that has begun."""
 RATE = 200 * 1024
-"""Bytes a second that the other side may send for long; PATIENCE seconds of it at once."""
+"""Bytes a second that the other side may send for long; MESSAGE_TIMEOUT seconds of it at once."""
 MESSAGE = 512
 """Bytes that a message counts for beside its own."""
 
@@ -91,11 +91,11 @@ class Talk(Protocol):
 
     def _expect(self) -> None:
         if self._deadline is None:
-            self._deadline = self._reactor.callLater(PATIENCE, self._late)
+            self._deadline = self._reactor.callLater(MESSAGE_TIMEOUT, self._late)
 
     def _late(self) -> None:
         self._deadline = None
-        self.end(f"no whole message within {PATIENCE:g} s")
+        self.end(f"no whole message within {MESSAGE_TIMEOUT:g} s")
 
     def _arrived(self) -> None:
         if self._deadline is not None:
@@ -127,7 +127,7 @@ class Talk(Protocol):
     def _charge(self, size: int) -> None:
         now = self._reactor.seconds()
         self._bucket.consume(size, now)
-        if self._bucket.delay(now) > PATIENCE:
+        if self._bucket.delay(now) > MESSAGE_TIMEOUT:
             raise MessageError(f"more than {RATE} bytes a second")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

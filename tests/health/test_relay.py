@@ -49,8 +49,8 @@ class RelayTests(SynchronousTestCase):
     def test_what_goes_on_and_where(self) -> None:
         for link, hops in {"near": 0, "next": 1, "third": 1, "far": 9}.items():
             self.relay.announce(link, hops)
-        self.assertFalse(self.relay.concerns("near"))
-        self.assertTrue(self.relay.concerns("far"))
+        self.assertFalse(self.relay.forwards_from("near"))
+        self.assertTrue(self.relay.forwards_from("far"))
         self.assertEqual(self.relay.onward("far"), ["near"])
         self.relay.drop("near")
         self.assertEqual(self.relay.onward("far"), ["next", "third"])

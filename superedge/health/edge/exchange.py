@@ -297,7 +297,7 @@ class Exchange(Service):
         if ballot is None or ballot.voter == self._voter.name:
             return
         metrics.BALLOTS_TAKEN.labels("edge").inc()
-        if self._relay.concerns(talk):
+        if self._relay.forwards_from(talk):
             self._pass_on(talk, signed)
 
     def _refused(self, problem: Refused) -> None:
@@ -318,9 +318,9 @@ class Exchange(Service):
 
     def _pass_on_all(self) -> None:
         """A way to the cloud has opened, or somebody has lost its own."""
-        near = {peer for talk, peer in self._links.items() if not self._relay.concerns(talk)}
+        near = {peer for talk, peer in self._links.items() if not self._relay.forwards_from(talk)}
         for talk in self._links:
-            if self._relay.concerns(talk):
+            if self._relay.forwards_from(talk):
                 for held in self.box.current(self._clock.now()):
                     if held.ballot.voter not in near:
                         self._pass_on(talk, held.signed)

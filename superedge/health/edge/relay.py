@@ -47,7 +47,7 @@ class Relay(Generic[Link]):
         self.hops = 0 if self._session else min(nearest + 1, FAR)
         return self.hops != before
 
-    def concerns(self, link: Link) -> bool:
+    def forwards_from(self, link: Link) -> bool:
         """Whether what comes over the link is to go further: its sender has no session."""
         return self._links.get(link, FAR) > 0
 

@@ -16,10 +16,10 @@ PEERS = 16
 class ReferenceClock:
     """Milliseconds since 1970, as the cloud has them."""
 
-    def __init__(self, wall: Callable[[], float], steady: Callable[[], float]) -> None:
-        """``wall`` gives this machine's seconds since 1970, ``steady`` seconds that never jump."""
+    def __init__(self, wall: Callable[[], float], monotonic: Callable[[], float]) -> None:
+        """``wall`` gives this machine's seconds since 1970, ``monotonic`` seconds that never jump."""
         self._wall = wall
-        self._steady = steady
+        self._monotonic = monotonic
         self._from_cloud: float | None = None
         self._from_peers: dict[str, float] = {}
 
@@ -31,18 +31,18 @@ class ReferenceClock:
     def now(self) -> int:
         """The time."""
         if self._from_cloud is not None:
-            return int(self._from_cloud + self._steady() * 1000)
+            return int(self._from_cloud + self._monotonic() * 1000)
         if self._from_peers:
-            return int(median_low(self._from_peers.values()) + self._steady() * 1000)
+            return int(median_low(self._from_peers.values()) + self._monotonic() * 1000)
         return int(self._wall() * 1000)
 
     def cloud_says(self, now: int) -> None:
         """The cloud told the time."""
-        self._from_cloud = now - self._steady() * 1000
+        self._from_cloud = now - self._monotonic() * 1000
 
     def peer_says(self, peer: str, now: int) -> None:
         """A peer that has the time from the cloud told it."""
         self._from_peers.pop(peer, None)
-        self._from_peers[peer] = now - self._steady() * 1000
+        self._from_peers[peer] = now - self._monotonic() * 1000
         if len(self._from_peers) > PEERS:
             del self._from_peers[next(iter(self._from_peers))]
