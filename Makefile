@@ -36,11 +36,11 @@ picture: $(VENV)/demo
 
 ## make test          unit tests and end-to-end tests that need Python alone
 test: $(VENV)/ready
-	@$(TRIAL) --jobs 3 $(TESTS)
+	@$(TRIAL) --jobs 4 $(TESTS)
 
 ## make test-lowest   the unit tests with the lowest versions of dependencies that pyproject.toml admits
 test-lowest: $(LOWEST)/ready
-	@$(LOWEST)/bin/python -W default -m twisted.trial --temp-directory $(LOWEST)/trial --jobs 3 $(TESTS)
+	@$(LOWEST)/bin/python -W default -m twisted.trial --temp-directory $(LOWEST)/trial --jobs 4 $(TESTS)
 
 $(LOWEST)/ready: pyproject.toml
 	@echo "setting up $(LOWEST) (a minute, once)"
