@@ -116,7 +116,8 @@ class H1Connection(TwistedProtocol):
             self._broken(str(problem))
             return
         chunks: list[bytes] = []
-        for number, event in enumerate(events, 1):
+        remaining = iter(events)
+        for event in remaining:
             if type(event) is bytes:
                 chunks.append(event)
             elif type(event) is ResponseHead:
@@ -132,7 +133,7 @@ class H1Connection(TwistedProtocol):
                     chunks = []
                     if self._receiver is not receiver:
                         break  # it cancelled the request
-                if number < len(events) or not self._reader.idle:
+                if next(remaining, None) is not None or not self._reader.idle:
                     self._keep_alive = False  # a response without a request
                 self._complete(receiver, event.trailers)
             elif type(event) is Switched:

@@ -153,9 +153,8 @@ class Credentials:
         for digest, verdict in self._verdicts.items():
             self._commit(records.BEARER, (digest,), records.pack(verdict))
 
-    def is_accepted(self, token: str) -> bool:
-        """Whether the cloud's latest verdict accepts the token."""
-        digest = self.identify(token).digest
+    def is_accepted(self, digest: str) -> bool:
+        """Whether the cloud's latest verdict accepts the token with this hash."""
         known = self._verdicts.get(digest)
         if known is None or known.refused:
             return False

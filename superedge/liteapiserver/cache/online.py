@@ -76,7 +76,9 @@ class OnlineRecorder:
     def baseline(self, identity: str, request: RequestInfo) -> Baseline:
         """Which versions are known when a request is about to be sent."""
         collections = self._collections.of(identity, request)
-        reached = max([each.newest for each in collections], default=0)
+        reached = 0
+        for each in collections:
+            reached = max(reached, each.newest)
         sequence = self._backlog.sequence if self._backlog is not None else 0
         newest: int | None = None
         if request.query.get("resourceVersion"):

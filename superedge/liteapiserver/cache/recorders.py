@@ -49,6 +49,10 @@ def fault(reason: str, problem: Exception, what: str) -> None:
         _log.failure("{what} is not cached", what=what)
 
 
+UNCOUNTED = 4096
+"""Bytes up to which a body is not counted: a request on its way takes as much memory anyway."""
+
+
 class PendingBytes:
     """Bounds the bytes of unfinished bodies of each identity, so that none takes all memory."""
 
@@ -76,6 +80,7 @@ class BodyRecorder:
 
     __slots__ = (
         "_chunks",
+        "_counted",
         "_cut",
         "_decoder",
         "_defer",
@@ -112,6 +117,8 @@ class BodyRecorder:
         self._cut = cut
         self._chunks: list[bytes] | None = []
         self._size = 0
+        self._counted = 0
+        """The part of the size that ``pending`` has."""
 
     @property
     def resumable(self) -> bool:
@@ -123,17 +130,19 @@ class BodyRecorder:
         if self._chunks is None:
             return
         self._chunks += chunks
-        size = sum(map(len, chunks))
-        self._size += size
-        if not self._pending.add(self._identity, size):
-            self._drop()
-            fault("body", self._too_long(), self._what)
+        for chunk in chunks:
+            self._size += len(chunk)
+        if self._size > UNCOUNTED:
+            added, self._counted = self._size - self._counted, self._size
+            if not self._pending.add(self._identity, added):
+                self._drop()
+                fault("body", self._too_long(), self._what)
 
     def _drop(self) -> list[bytes] | None:
         """Stop collecting; the chunks so far."""
         chunks, self._chunks = self._chunks, None
-        if chunks is not None:
-            self._pending.add(self._identity, -self._size)
+        if chunks is not None and self._counted:
+            self._pending.add(self._identity, -self._counted)
         return chunks
 
     def _too_long(self) -> DecodeError:

@@ -76,16 +76,19 @@ class TokenReviewer:
 
     def review(self, token: str) -> None:
         """Review a token that the cloud took, unless its user is known."""
-        if not self._credentials.is_accepted(token):
-            self.review_again(token)
+        digest = self._credentials.identify(token).digest
+        if not self._credentials.is_accepted(digest):
+            self._enqueue(token, digest)
 
     def review_again(self, token: str) -> None:
         """Review a token, unless that happened less than INTERVAL ago or MAX_WAITING tokens wait."""
-        digest = self._credentials.identify(token).digest
-        if digest in self._waiting or digest in self._in_flight or len(self._waiting) >= MAX_WAITING:
+        self._enqueue(token, self._credentials.identify(token).digest)
+
+    def _enqueue(self, token: str, digest: str) -> None:
+        asked_at = self._asked_at.get(digest)
+        if asked_at is not None and self._reactor.seconds() < asked_at + INTERVAL:
             return
-        now = self._reactor.seconds()
-        if now < self._asked_at.get(digest, now - INTERVAL) + INTERVAL:
+        if digest in self._waiting or digest in self._in_flight or len(self._waiting) >= MAX_WAITING:
             return
         self._waiting[digest] = token
         self._start()
