@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import click
 
 from superedge.cli.corefile import CorefileError, convert
-
-URL = "http://127.0.0.1:51010"
-TIMEOUT = 5.0
+from superedge.cli.statuspage import URL, page_of, read_status
 
 
 @click.group()
@@ -20,18 +17,13 @@ def dns() -> None:
     """Ask a node's DNS server, or convert a Corefile."""
 
 
-def read_status(url: str) -> dict[str, Any]:
-    """What ``url`` tells of the table local_dns. Raises ClickException."""
-    page = f"{url.rstrip('/')}/superedge/status"
+def read_dns(url: str) -> dict[str, Any]:
+    """The table ``local_dns`` of the status page. Raises ClickException."""
     try:
-        with urllib.request.urlopen(page, timeout=TIMEOUT) as answer:
-            status: dict[str, Any] = json.load(answer)["local_dns"]
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "reason", problem)
-        raise click.ClickException(f"{page} cannot be read: {reason}") from problem
+        found: dict[str, Any] = read_status(url)["local_dns"]
     except (KeyError, TypeError) as problem:
-        raise click.ClickException(f"{page} is not of a process with a local_dns table") from problem
-    return status
+        raise click.ClickException(f"{page_of(url)} is not of a process with a local_dns table") from problem
+    return found
 
 
 def describe(status: dict[str, Any]) -> str:
@@ -58,7 +50,7 @@ def describe(status: dict[str, Any]) -> str:
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def status_command(url: str, output: str) -> None:
     """Show the zone's size, the snapshot's age, the cache and the upstream servers."""
-    status = read_status(url)
+    status = read_dns(url)
     click.echo(json.dumps(status, indent=1) if output == "json" else describe(status))
 
 

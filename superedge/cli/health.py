@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import click
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from superedge.cli.nodes import age
-
-URL = "http://127.0.0.1:51010"
-TIMEOUT = 5.0
-WATCH_INTERVAL = 2.0
+from superedge.cli.statuspage import URL, page_of, read_status, show
 
 _CLOUD = (
     "UNIT",
@@ -43,16 +37,10 @@ Section = dict[str, Any]
 
 def read_health(url: str) -> Section:
     """The table ``edge_admission`` of the page, or else ``edge_health``. Raises ClickException."""
-    page = f"{url.rstrip('/')}/superedge/status"
-    try:
-        with urllib.request.urlopen(page, timeout=TIMEOUT) as answer:
-            status = json.load(answer)
-    except (OSError, ValueError) as problem:
-        raise click.ClickException(
-            f"{page} cannot be read: {getattr(problem, 'reason', problem)}"
-        ) from problem
+    status = read_status(url)
     found = status.get("edge_admission") or status.get("edge_health") if isinstance(status, dict) else None
     if not isinstance(found, dict):
+        page = page_of(url)
         raise click.ClickException(f"{page} is not of a process with a table edge_admission or edge_health")
     return found
 
@@ -119,20 +107,7 @@ def render(found: Section, now: float) -> Group:
 @click.option("--watch", is_flag=True, help="Show the table anew every two seconds.")
 def health(url: str, output: str, watch: bool) -> None:
     """Show units, nodes, verdicts, and who said what."""
-    console = Console()
-    if output == "json":
-        if watch:
-            raise click.UsageError("--watch shows a table: it does not go with --output json")
-        click.echo(json.dumps(read_health(url), indent=1))
-    elif watch:
-        with Live(render(read_health(url), time.time()), console=console, auto_refresh=False) as live:
-            while True:
-                time.sleep(WATCH_INTERVAL)
-                live.update(render(read_health(url), time.time()), refresh=True)
-    else:
-        if not console.is_terminal:
-            console = Console(width=1000)
-        console.print(render(read_health(url), time.time()))
+    show(lambda: read_health(url), render, output, watch)
 
 
 if __name__ == "__main__":

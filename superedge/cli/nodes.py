@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import time
-import urllib.error
-import urllib.request
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-URL = "http://127.0.0.1:51010"
-TIMEOUT = 5.0
-WATCH_INTERVAL = 2.0
+from superedge.cli.statuspage import URL, page_of, read_status, show
 
 _COLUMNS = ("NAME", "STATE", "SINCE", "PEER", "VERSION", "RTT", "STREAMS", "IN", "OUT", "LAST ERROR")
 
 
 def read_nodes(url: str) -> list[dict[str, Any]]:
     """The nodes on the status page at ``url``. Raises ClickException."""
-    page = f"{url.rstrip('/')}/superedge/status"
+    status = read_status(url)
     try:
-        with urllib.request.urlopen(page, timeout=TIMEOUT) as answer:
-            status = json.load(answer)
         nodes: list[dict[str, Any]] = status["tunnel_cloud"]["nodes"]
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "reason", problem)
-        raise click.ClickException(f"{page} cannot be read: {reason}") from problem
     except (KeyError, TypeError) as problem:
-        raise click.ClickException(f"{page} has no nodes: it is not that of a cloud end") from problem
+        raise click.ClickException(f"{page_of(url)} has no nodes: it is not that of a cloud end") from problem
     return nodes
 
 
@@ -86,20 +73,7 @@ def make_table(nodes: list[dict[str, Any]], now: float) -> Table:
 @click.option("--watch", is_flag=True, help="Refresh the table every two seconds.")
 def nodes(url: str, output: str, watch: bool) -> None:
     """List the nodes that are or were connected to a cloud end."""
-    console = Console()
-    if output == "json":
-        if watch:
-            raise click.UsageError("--watch cannot be combined with --output json")
-        click.echo(json.dumps(read_nodes(url), indent=1))
-    elif watch:
-        with Live(make_table(read_nodes(url), time.time()), console=console, auto_refresh=False) as live:
-            while True:
-                time.sleep(WATCH_INTERVAL)
-                live.update(make_table(read_nodes(url), time.time()), refresh=True)
-    else:
-        if not console.is_terminal:
-            console = Console(width=1000)
-        console.print(make_table(read_nodes(url), time.time()))
+    show(lambda: read_nodes(url), make_table, output, watch)
 
 
 if __name__ == "__main__":
