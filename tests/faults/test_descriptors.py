@@ -83,6 +83,6 @@ path = "cache"
         self.assertEqual(held.recv(100), b"still there")
         self.assertEqual(self.page("healthz"), (200, "ok\n"))
         abort(held)
-        wait_until(lambda: self.logged("cloud", "accepts again"), "the silent were sent away")
+        wait_until(lambda: self.logged("cloud", "accepting again"), "the silent were sent away")
         self.wait_for("shop", self.served)
         self.assertWorks()
