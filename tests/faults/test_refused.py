@@ -29,7 +29,7 @@ class RefusedTests(FaultCase):
         def said(name: str, parts: tuple[str, ...]) -> bool:
             return any(all(part in text for part in parts) for text in self.warnings(name))
 
-        ours = ("the cloud at 127.0.0.1:", "began no session", str(self.pki / "shop.crt"), *edge)
+        ours = ("the cloud at 127.0.0.1:", "refused the session", str(self.pki / "shop.crt"), *edge)
         wait_until(lambda: said("shop", ours), f"the edge says {ours}")
         wait_until(lambda: said("cloud", ("127.0.0.1:", *cloud)), f"the cloud says {cloud}")
         self.assertFalse(self.logged("shop", "tunnel session started"))
@@ -39,7 +39,7 @@ class RefusedTests(FaultCase):
         self.assertRegex(counted, r"(?m)^superedge_tunnel_sessions_refused_total\{.*[1-9]")
         with self.assertRaises(urllib.error.HTTPError) as raised:
             urllib.request.urlopen(f"http://127.0.0.1:{self.ops}/readyz", timeout=5)
-        self.assertIn("waits for a tunnel session: ", raised.exception.read().decode())
+        self.assertIn("waiting for a tunnel session: ", raised.exception.read().decode())
 
     def test_by_another_authority(self) -> None:
         Authority.create(self.directory / "other").issue("shop", directory=self.pki)
