@@ -67,8 +67,7 @@ class RequestInfo(NamedTuple):
 
     def flag(self, key: str) -> bool:
         """A boolean query parameter. Absent, ``0`` and ``false`` are false; anything else is true."""
-        value = self.query.get(key)
-        return value is not None and value.casefold() not in _FALSE
+        return _flag(self.query, key)
 
     def number(self, key: str) -> int | None:
         """An integer query parameter; None when it is absent, not a number, or exceeds 64 bits."""
@@ -76,30 +75,31 @@ class RequestInfo(NamedTuple):
         return int(value) if value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS else None
 
 
-@memo(1024)
-def parse_request(method: bytes, target: bytes, accept: bytes) -> RequestInfo:
-    """Parse a request line. ``accept`` is the Accept header, or empty.
+def _flag(query: dict[str, str], key: str) -> bool:
+    value = query.get(key)
+    return value is not None and value.casefold() not in _FALSE
 
-    Calls share the result: treat ``query`` as read-only.
-    """
+
+def parse_request(method: bytes, target: bytes, accept: bytes) -> RequestInfo:
+    """Parse a request line. ``accept`` is the Accept header, or empty."""
     raw_path, _, raw_query = target.partition(b"?")
     known = _read_path(raw_path)
     query = _read_query(raw_query) if raw_query else {}
     if query is None or known.opaque:
         known, query = RequestInfo("", "", target.decode("latin-1"), {}, "", opaque=True), {}
     name = method.decode("latin-1")
-    info = known._replace(method=name, verb=name.lower(), query=query, accept=accept.decode("latin-1"))
-    return info._replace(verb=known.verb or _verb(info)) if info.is_resource else info
+    verb = known.verb or (_verb(name, known.name, query) if known.is_resource else name.lower())
+    return RequestInfo(name, verb, known.path, query, accept.decode("latin-1"), *known[5:])
 
 
-def _verb(info: RequestInfo) -> str:
+def _verb(method: str, name: str, query: dict[str, str]) -> str:
     """The verb of a request for a resource; empty for an unknown method."""
-    if info.method in ("GET", "HEAD"):
-        if info.name:
+    if method in ("GET", "HEAD"):
+        if name:
             return "get"
-        return "watch" if info.flag("watch") else "list"
-    verb = _VERBS.get(info.method, "")
-    return "deletecollection" if verb == "delete" and not info.name else verb
+        return "watch" if _flag(query, "watch") else "list"
+    verb = _VERBS.get(method, "")
+    return "deletecollection" if verb == "delete" and not name else verb
 
 
 def _read_query(raw: bytes) -> dict[str, str] | None:
@@ -113,9 +113,7 @@ def _read_query(raw: bytes) -> dict[str, str] | None:
         except UnicodeDecodeError:
             return None
     else:
-        pairs = [
-            (name, value) for name, _, value in (part.partition("=") for part in text.split("&") if part)
-        ]
+        pairs = [part.partition("=")[::2] for part in text.split("&") if part]
     return dict(reversed(pairs))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 from weakref import WeakSet
 
@@ -41,11 +40,13 @@ from superedge.liteapiserver.upstream.identity import IdentityManager
 from superedge.liteapiserver.upstream.tokenreviewer import TokenReviewer
 from superedge.web.bounded import BoundedBody
 from superedge.web.heads import RequestHead
-from superedge.web.plain import plain_request
 from superedge.web.serverrequest import Request
 
 WRITE_PROBE_TIMEOUT = 1.0
 """Seconds that a write waits, while offline, for a probe that may find the cloud back."""
+
+MAX_INCOMING = 256
+"""Parsed heads that are kept."""
 
 _log = Logger()
 
@@ -94,9 +95,11 @@ class Frontend:
         self.auth_requests = parts.auth_requests
         self.filters = parts.filters
         self.history = parts.history
-        self._callers = Callers(parts.identities, parts.credentials, settings.forward_unknown)
-        # Most requests have the same head as an earlier one.
-        self._read_cached = lru_cache(maxsize=256)(self._read_plain)
+        self._callers = Callers(
+            parts.identities, parts.credentials, settings.forward_unknown, reactor.seconds
+        )
+        self._incoming: dict[bytes, IncomingRequest] = {}
+        """Parsed heads: most requests have the same head as an earlier one."""
         self._held = HeldWatches(reactor)
         self._exchanges: set[Exchange] = set()
         self._proven_at = 0.0
@@ -116,16 +119,13 @@ class Frontend:
 
     def handle(self, request: Request) -> None:
         """Answer a request, now or later."""
-        raw = request.head.raw
-        incoming = self._read_cached(raw) if raw else self._read(request.head)
+        incoming = self._incoming.get(request.head.raw) or self._read(request.head)
         info = incoming.info
         if not incoming.acceptable:
             self._respond(request, info, not_acceptable(info), "refused")
             return
         try:
-            caller = self._callers.find(
-                request.transport, incoming.token, incoming.impersonation, self._reactor.seconds()
-            )
+            caller = self._callers.find(request.transport, incoming.token, incoming.impersonation)
         except Forbidden as problem:
             self._respond(request, info, failure(403, str(problem), outcome="refused"), "refused")
             return
@@ -181,12 +181,12 @@ class Frontend:
             request.abort()
 
     def _read(self, head: RequestHead) -> IncomingRequest:
-        return IncomingRequest(head, self._settings.host, self.filters, self._settings.share_all)
-
-    def _read_plain(self, raw: bytes) -> IncomingRequest:
-        head = plain_request(raw)
-        assert head is not None
-        return self._read(head)
+        incoming = IncomingRequest(head, self._settings.host, self.filters, self._settings.share_all)
+        if head.raw:
+            if len(self._incoming) >= MAX_INCOMING:
+                self._incoming.clear()  # cheaper than to find out which were used last
+            self._incoming[head.raw] = incoming
+        return incoming
 
     # -- ExchangeOwner
 

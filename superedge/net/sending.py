@@ -106,9 +106,9 @@ class SendingDescriptor(abstract.FileDescriptor):
         more than receiving. Data leaves at once when the iteration has no other event, so nothing else can be
         sent.
         """
-        at_once = self._iteration.single_event and not self._awaits_iteration_end
+        awaits_end = self._awaits_iteration_end
         if (
-            at_once
+            (self._iteration.single_event and not awaits_end)
             or len(data) > MAX_WRITE_SOON
             or self.dataBuffer
             or not self.connected
@@ -118,8 +118,9 @@ class SendingDescriptor(abstract.FileDescriptor):
             return
         self._tempDataBuffer.append(data)
         self._tempDataLen += len(data)
-        if not self._awaits_iteration_end:
-            self._await_iteration_end()
+        if not awaits_end:
+            self._awaits_iteration_end = True
+            self._iteration.add(self)
         if self.producer is not None:
             self._maybePauseProducer()
 

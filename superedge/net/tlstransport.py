@@ -59,6 +59,7 @@ class TLSTransport(StreamTransport):
         "_close_notify_sent",
         "_empty_at",
         "_empty_records",
+        "_encrypt",
         "_encrypted",
         "_incoming",
         "_on_ready",
@@ -88,7 +89,9 @@ class TLSTransport(StreamTransport):
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_name is None, server_hostname=server_name
         )
-        self._read_into = cast(Any, self._tls)._sslobj.read
+        # The methods of SSLObject only call these.
+        engine = cast(Any, self._tls)._sslobj
+        self._read_into, self._encrypt = engine.read, engine.write
         self._on_ready: Callable[[], None] | None = on_ready
         self._cipher: bytes | memoryview = b""
         """Encrypted bytes that the socket has not taken yet."""
@@ -279,7 +282,7 @@ class TLSTransport(StreamTransport):
         try:
             while sent < total:
                 chunk = data if not sent and total <= MAX_SLICE else memoryview(data)[sent : sent + MAX_SLICE]
-                count = self._tls.write(chunk)
+                count = self._encrypt(chunk)
                 self._cipher = self._outgoing.read()
                 problem = self._send_cipher()
                 if problem is not None:

@@ -50,16 +50,83 @@ class _Lines(NamedTuple):
     bound: list[bytes]
 
 
-class _CachedHead(NamedTuple):
-    """A response's parsed head, without the values of `_VARYING` headers."""
+class PlainResponse(NamedTuple):
+    """The head at the beginning of a response."""
 
-    status: int
-    reason: bytes
-    begin: int
-    """The index of the first header line."""
-    inspected: dict[bytes, bytes]
-    bound: list[bytes]
+    size: int
+    """Bytes of the head."""
+    head: ResponseHead
     length: int
+    """Bytes of the body, or CHUNKED."""
+    template: ResponseTemplate
+
+
+class ResponseTemplate:
+    """Reads heads that differ from a known one in the values of `_VARYING` headers only."""
+
+    __slots__ = (
+        "_begin",
+        "_end",
+        "_forwarded_end",
+        "_inspected",
+        "_length",
+        "_reason",
+        "_status",
+        "_varying",
+    )
+
+    def __init__(
+        self, head: bytes, status: int, reason: bytes, begin: int, found: _Lines, length: int
+    ) -> None:
+        """``head`` has an asterisk for each varying value; its header lines start at ``begin``, and they read
+        as ``found``.
+        """
+        *before, self._end = _around_values(head + b"\r\n\r\n")
+        *forwarded, self._forwarded_end = _around_values(_without(head[begin:] + b"\r\n", found.bound))
+        self._varying = list(zip(before, forwarded, strict=True))
+        """What comes before each varying value: in the head, and in the lines to forward."""
+        self._status = status
+        self._reason = reason
+        self._begin = begin
+        self._inspected = found.inspected
+        self._length = length
+
+    def read(self, data: bytes) -> PlainResponse | None:
+        """The head that ``data`` begins with; None for another one."""
+        at = 0
+        forwarded: list[bytes] = []
+        for before, forwarded_before in self._varying:
+            if not data.startswith(before, at):
+                return None
+            begin = at + len(before)
+            at = data.find(b"\r", begin, MAX_PLAIN)
+            if _VALUE(data, begin, at) is None:
+                return None
+            forwarded += forwarded_before, data[begin:at]
+        if not data.startswith(self._end, at):
+            return None
+        size = at + len(self._end)
+        forwarded.append(self._forwarded_end)
+        head = ResponseHead(
+            self._status,
+            self._reason,
+            data[self._begin : size - 2],
+            True,
+            True,
+            (b"".join(forwarded), self._inspected),
+        )
+        return PlainResponse(size, head, self._length, self)
+
+
+def _around_values(lines: bytes) -> list[bytes]:
+    """What stands before, between and behind the values of the varying headers, each of them an asterisk."""
+    text = b"\r\n" + lines
+    found = [text.find(begin + b"*\r\n") + len(begin) for begin in _VARYING if begin + b"*\r\n" in text]
+    parts, at = [], 2
+    for value in sorted(found):
+        parts.append(text[at:value])
+        at = value + 1
+    return [*parts, text[at:]]
 
 
 @lru_cache(maxsize=512)
@@ -128,8 +195,8 @@ def plain_request(data: bytes) -> RequestHead | None:
 
 
 @lru_cache(maxsize=256)
-def _cached_head(head: bytes) -> _CachedHead | None:
-    """``head`` has no values of `_VARYING` headers, and no CRLF after its last line."""
+def _template(head: bytes) -> ResponseTemplate | None:
+    """``head`` has an asterisk for each varying value, and no CRLF after its last line."""
     first, *lines = head.split(b"\r\n")
     status = _STATUS_LINE(first)
     found = _read(lines, HOP_BY_HOP)
@@ -138,7 +205,7 @@ def _cached_head(head: bytes) -> _CachedHead | None:
     code, length = int(status[1]), _body_length(found.inspected)
     if code in _NO_BODY or length is None:
         return None
-    return _CachedHead(code, status[2], len(first) + 2, found.inspected, found.bound, length)
+    return ResponseTemplate(head, code, status[2], len(first) + 2, found, length)
 
 
 def _body_length(noted: dict[bytes, bytes]) -> int | None:
@@ -149,11 +216,13 @@ def _body_length(noted: dict[bytes, bytes]) -> int | None:
     return int(length) if coding is None and _LENGTH(length) else None
 
 
-def plain_response(data: bytes) -> tuple[bytes, ResponseHead, int] | None:
-    """The head at the beginning of a response, as it came and as it reads, and the body's length or CHUNKED.
+def plain_response(data: bytes, template: ResponseTemplate | None = None) -> PlainResponse | None:
+    """The head at the beginning of a response; ``template`` is that of one that it may resemble.
 
     Not for the response to HEAD, nor for one whose body ends with the connection.
     """
+    if template is not None and (known := template.read(data)) is not None:
+        return known
     end = data.find(b"\r\n\r\n", 0, MAX_PLAIN)
     if end < 0:
         return None
@@ -166,10 +235,5 @@ def plain_response(data: bytes) -> tuple[bytes, ResponseHead, int] | None:
             if _VALUE(head, at, stop) is None:
                 return None
             head = head[:at] + b"*" + head[stop:]
-    known = _cached_head(head[:-2])
-    if known is None:
-        return None
-    status, reason, begins, inspected, bound, length = known
-    lines = data[begins : end + 2]
-    forwarded_head = _without(lines, bound), inspected
-    return data[: end + 4], ResponseHead(status, reason, lines, True, True, forwarded_head), length
+    found = _template(head[:-2])
+    return found.read(data) if found is not None else None

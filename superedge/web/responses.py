@@ -14,7 +14,7 @@ from superedge.web.errors import MessageError
 from superedge.web.fields import parse_fields, without_controls
 from superedge.web.h1 import MAX_HEAD, End, Switched
 from superedge.web.heads import Headers, ResponseHead, header_lines
-from superedge.web.plain import CHUNKED, plain_response
+from superedge.web.plain import CHUNKED, ResponseTemplate, plain_response
 
 _BEGINNING = b"HTTP/1."
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([1-9][0-9][0-9])(?:[ \t]+(.*))?", re.DOTALL).fullmatch
@@ -48,8 +48,8 @@ class ResponseReader:
         """Whether the body ends with the connection."""
         self._problem: MessageError | None = None
         """The fault in the bytes after a complete response; raised at the next `feed`."""
-        self._last: tuple[bytes, ResponseHead, int] | None = None
-        """The last plain head as it came, what it says, and the length of its body, or CHUNKED."""
+        self._template: ResponseTemplate | None = None
+        """That of the last plain head: most heads resemble the one before."""
 
     def expect(self, head_only: bool) -> None:
         """Set whether the next response answers a HEAD request; such a response never has a body."""
@@ -74,12 +74,10 @@ class ResponseReader:
                 return events
             data = self._behind_chunks(chunks, data, end, events)
         elif not (self._head or self._head_only or self._endless):
-            last = self._last
-            if last is None or not data.startswith(last[0]):
-                last = self._last = plain_response(data)
-            if last is not None:
-                raw, head, length = last
-                data = data[len(raw) :]
+            plain = plain_response(data, self._template)
+            if plain is not None:
+                size, head, length, self._template = plain
+                data = data[size:]
                 if length and len(data) == length:
                     return [head, data, _END]
                 events.append(head)

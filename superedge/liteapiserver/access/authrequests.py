@@ -21,7 +21,7 @@ _log = Logger()
 
 def is_auth_request(request: RequestInfo) -> bool:
     """Whether the response to a request may be used again for the same body."""
-    return is_token_request(request) or is_review(request)
+    return request.verb == "create" and (is_token_request(request) or is_review(request))
 
 
 class AuthRequests:

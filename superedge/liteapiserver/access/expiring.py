@@ -74,7 +74,8 @@ class ExpiringTable(Generic[K, V]):
     def touch(self, key: K) -> None:
         """Mark an entry as the most recently used of its owner."""
         owned = self._owned[self._entries[key].owner]
-        owned[key] = owned.pop(key)
+        if len(owned) > 1:
+            owned[key] = owned.pop(key)
 
     def remove(self, key: K) -> None:
         """Remove an entry without calling ``on_evicted``."""

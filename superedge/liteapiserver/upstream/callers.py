@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from superedge.liteapiserver.access.caller import Caller
@@ -16,23 +17,30 @@ class Forbidden(Exception):
 class Callers:
     """Maps the credentials of a request to a caller."""
 
-    def __init__(self, identities: IdentityManager, credentials: Credentials, forward_unknown: bool) -> None:
+    def __init__(
+        self,
+        identities: IdentityManager,
+        credentials: Credentials,
+        forward_unknown: bool,
+        clock: Callable[[], float],
+    ) -> None:
         """``forward_unknown`` says whether a client whose certificate's common name has no upstream identity
-        is forwarded as a client without a certificate.
+        is forwarded as a client without a certificate; ``clock`` gives reactor seconds.
         """
+        self._clock = clock
         self._identities = identities
         self._credentials = credentials
         self._forward_unknown = forward_unknown
 
-    def find(self, transport: Any, token: str | None, impersonation: str, now: float) -> Caller:
+    def find(self, transport: Any, token: str | None, impersonation: str) -> Caller:
         """The caller of a request. Raises Forbidden.
 
         ``transport`` gives the verified client certificate's common name and organizations, ``token`` is what
-        `bearer_token` read, ``impersonation`` what `impersonation` read; ``now`` is in reactor seconds.
+        `bearer_token` read, ``impersonation`` what `impersonation` read.
         """
         name = transport.peer_common_name
         if name is not None:
-            found = self._identities.find(name, now)
+            found = self._identities.find(name, self._clock())
             if found is not None:
                 missing = found.identity.organizations - transport.peer_organizations
                 if missing:
