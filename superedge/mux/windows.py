@@ -2,9 +2,10 @@
 
 A stream's window bounds the bytes in flight to it and the bytes that wait for its reader. The window becomes
 twice what the reader drains in one round trip: a long path is used fully after its first round trip, and a
-short path builds no queue. Beyond WIDE_WINDOW, the window is at most twice what was drained in a whole round
-trip, and shrinks to that. The windows of a session share one allowance. Each window takes at most half of
-what is left; when little is left, windows beyond their share shrink as they drain.
+short path builds no queue. Beyond WIDE_WINDOW, the window is at most twice what was drained in the last
+whole round trip or in the current one, and shrinks to that. The windows of a session share one allowance.
+Each window takes at most half of what is left; when little is left, windows beyond their share shrink as
+they drain.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class ReceiveWindow:
             self._trip = int(self._trip_drained * rtt / elapsed)
             self._trip_since, self._trip_drained = now, 0
         pace = self._drained / max(now - since, SHORTEST_MEASURE)
-        proven = max(2 * self._trip, WIDE_WINDOW)
+        proven = max(2 * self._trip, 2 * self._trip_drained, WIDE_WINDOW)
         wanted = min(int(2 * pace * rtt), proven)
         return max(wanted, self.size if self.size <= proven else self.size - self._step)
 

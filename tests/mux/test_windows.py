@@ -51,6 +51,17 @@ class WindowTests(SynchronousTestCase):
         self.assertLessEqual(path.window.size, WIDE_WINDOW)
         self.assertEqual(self.allowance.left, self.allowance.total - path.window.size + INITIAL_WINDOW)
 
+    def test_a_window_is_wider_within_the_round_trip_in_which_much_was_drained(self) -> None:
+        path = Path(self.allowance, rtt=0.1, rate=400e6)
+        path.drain(INITIAL_WINDOW)
+        drained = INITIAL_WINDOW
+        while drained < 24 * MIB:
+            path.drain(MIB)
+            drained += MIB
+            self.assertLessEqual(path.window.size, max(WIDE_WINDOW, 2 * drained))
+        self.assertLess(path.now, path.rtt)
+        self.assertGreater(path.window.size, 40 * MIB)
+
     def test_a_window_is_twice_what_the_path_holds(self) -> None:
         path = Path(self.allowance, rtt=0.1, rate=10e6)
         path.drain(8 * MIB)
@@ -63,7 +74,7 @@ class WindowTests(SynchronousTestCase):
             self.assertEqual(path.window.size, INITIAL_WINDOW)
 
     def test_a_wide_window_is_given_back_in_small_parts(self) -> None:
-        path = Path(self.allowance, rtt=0.1, rate=200e6)
+        path = Path(self.allowance, rtt=0.1, rate=80e6)
         path.drain(INITIAL_WINDOW)
         window, parts = path.window, []
         for _ in range(256):
