@@ -18,7 +18,7 @@ DATA, WINDOW_UPDATE, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
 ALL_FLAGS = SYN | ACK | FIN | RST
 
-NORMAL, PROTOCOL_ERROR, INTERNAL_ERROR = range(3)
+NORMAL, PROTOCOL_ERROR, INTERNAL_ERROR, REFUSED = range(4)
 """Reason codes in the length field of a go-away frame."""
 
 FRAMES_AT_ONCE = 512

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.mux.errors import ProtocolError
-from superedge.mux.frames import NORMAL, PROTOCOL_ERROR
+from superedge.mux.frames import ACK, DATA, GO_AWAY, NORMAL, PROTOCOL_ERROR, REFUSED, header
 from superedge.mux.keepalive import TICKS
 from superedge.mux.session import Session
 from superedge.mux.settings import MuxSettings
@@ -28,6 +28,15 @@ FLUSH_SIZE = 64 * 1024
 """Bytes given to the transport in one write, and so the most that an urgent frame waits behind."""
 UNSENT_IN_KERNEL = 128 * 1024
 """Most bytes in the kernel's send buffer that are not in flight."""
+
+
+def _lost_because(reason: Failure) -> str:
+    """Why a connection was lost, without Twisted's own texts."""
+    if type(reason.value) is ConnectionAborted:
+        return "this end dropped the connection"
+    if reason.check(ConnectionAborted) is None and reason.check(ConnectionDone, ConnectionLost):
+        return "the peer closed the connection and gave no reason"
+    return reason.getErrorMessage()
 
 
 @implementer(IPushProducer)
@@ -63,7 +72,7 @@ class MuxConnection(Protocol):
         self._ended: str | None = None
         self._closed: list[Deferred[str]] = []
         self.established = False
-        """Whether the peer has sent anything."""
+        """Whether the peer has sent something other than a refusal."""
         self._establishing: list[Deferred[bool]] = []
         self._keepalive = PeriodicCall(reactor, settings.ping_interval / TICKS, self._tick)
 
@@ -124,6 +133,16 @@ class MuxConnection(Protocol):
             self._transport.abortConnection()
             self._end(reason)
 
+    def refuse(self, message: bytes, reason: str) -> None:
+        """For `connectionMade`: begin no session. The dialer gets ``message`` on its first stream.
+
+        Both leave in one write, so that the dialer reads them before it can take the session for begun.
+        """
+        transport: Any = self.transport
+        transport.write(header(DATA, ACK, 1, len(message)) + message + header(GO_AWAY, 0, 0, REFUSED))
+        transport.loseConnection()
+        self._end(reason)
+
     def when_closed(self) -> Deferred[str]:
         """Fires with the reason when the session has ended."""
         if self._ended is not None:
@@ -133,7 +152,9 @@ class MuxConnection(Protocol):
         return done
 
     def when_established(self) -> Deferred[bool]:
-        """Fires with True at the peer's first bytes, with False when the session ended before."""
+        """Fires with True once the peer's first bytes are processed, with False when the session ended
+        before, or with them.
+        """
         if self.established or self._ended is not None:
             return succeed(self.established)
         done: Deferred[bool] = Deferred()
@@ -161,9 +182,6 @@ class MuxConnection(Protocol):
         """Process received bytes, and send the responses in one write."""
         if self._ended is not None:
             return
-        if not self.established:
-            self.established = True
-            self._report_established()
         going_away = self.session.going_away
         self._receiving = True
         try:
@@ -175,6 +193,9 @@ class MuxConnection(Protocol):
             self._end(self._close_reason)
             return
         self._receiving = False
+        if not self.established and self._ended is None:
+            self.established = True
+            self._report_established()
         if self.session.has_output:
             self._flush()
         self.session.processed(self.reactor.seconds())
@@ -191,9 +212,7 @@ class MuxConnection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, and with it every stream."""
-        closed = reason.check(ConnectionDone, ConnectionLost) and not reason.check(ConnectionAborted)
-        told = "the peer closed the connection and gave no reason" if closed else reason.getErrorMessage()
-        self._end(self._close_reason or told)
+        self._end(self._close_reason or _lost_because(reason))
 
     def _end(self, reason: str) -> None:
         if self._ended is not None:

@@ -57,7 +57,7 @@ class DenyList:
                     name=transport.peer_common_name,
                     serial=transport.peer_certificate.get("serialNumber"),
                 )
-                transport.abortConnection()
+                transport.abortConnection("its certificate is denied")
 
 
 def _read(path: Path) -> tuple[frozenset[int], frozenset[str]]:

@@ -30,6 +30,8 @@ class FileWatcher(Service):
         self._watched: list[tuple[tuple[Path, ...], Callable[[], object]]] = []
         self._stamps: dict[Path, object] = {}
         self._sources: list[ServerContextSource | ClientContextSource] = []
+        self._reloaded: set[frozenset[Path]] = set()
+        """The files of the contexts that this check reloaded; several contexts may have the same ones."""
         self._loop = LoopingCall(self.check)
         self._loop.clock = reactor
 
@@ -48,7 +50,7 @@ class FileWatcher(Service):
 
         def reload() -> None:
             if source.reload():
-                _log.info("reloaded TLS files {files}", files=[str(path) for path in source.files])
+                self._reloaded.add(frozenset(source.files))
 
         self.watch(source.files, reload)
 
@@ -68,6 +70,9 @@ class FileWatcher(Service):
                     _log.error("kept what was in use: {problem}", problem=problem)
                 except Exception:
                     _log.failure("could not process a change of {paths}", paths=[str(path) for path in paths])
+        for files in self._reloaded:
+            _log.info("reloaded TLS files {files}", files=sorted(str(path) for path in files))
+        self._reloaded.clear()
         for source in self._sources:
             source.end_expired()
 

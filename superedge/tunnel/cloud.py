@@ -119,6 +119,10 @@ class TunnelCloud(Service):
         """Whether a node's certificate is not denied."""
         return self._denied is None or self._denied.admit(transport)
 
+    def refused(self, node: str, reason: str) -> None:
+        """A certificate of the node is denied."""
+        self.history.failed(node, reason)
+
     async def open(
         self,
         node: str,
@@ -171,7 +175,7 @@ class TunnelCloud(Service):
             self._buckets[connection.node] = connection.bandwidth = bucket
         timeout = self._config.limits.prologue_timeout
         connection.deadline = self._reactor.callLater(
-            timeout, connection.abort, f"no hello within {timeout:g} s"
+            timeout, connection.dismiss, f"no hello within {timeout:g} s"
         )
         self._connections.add(connection)
         connection.when_closed().addCallback(self._ended, connection)
@@ -186,7 +190,7 @@ class TunnelCloud(Service):
         session = self.nodes.get(node)
         if hello.joins:
             if session is None or not hello.session or session.hello.session != hello.session:
-                connection.close("the session to join is not on this replica")
+                connection.dismiss("the session to join is not on this replica")
                 return
             session.connections.append(connection)
             session.controls[connection] = connection.control

@@ -99,7 +99,9 @@ class TunnelEdge(Service):
         self.connected_to: str | None = None
         """The server of the current session."""
         self.problem = ""
-        """Why a server could not be reached last, or began no session; empty while there is one."""
+        """Why a server could not be reached last, began no session or ended it, if it said so; empty from the
+        beginning of a session on.
+        """
 
     def startService(self) -> None:
         """Begin to dial."""
@@ -274,7 +276,9 @@ class TunnelEdge(Service):
             joins=joins,
         )
 
-    def _lost(self, connection: MuxConnection) -> None:
+    def _lost(self, connection: MuxConnection, told: str) -> None:
+        if told and connection.established:
+            self.problem = f"the cloud at {address_text(connection.peer)} ended the session: {told}"
         self._connections.discard(connection)
         self._meter.account(connection, ended=True)
         if self._pause_ended is not None and not self._pause_ended.called:

@@ -14,9 +14,10 @@ from twisted.python.failure import Failure
 from superedge.mux.protocol import MuxConnection
 from superedge.net.sockets import address_text
 from superedge.tunnel import metrics
-from superedge.tunnel.messages import Hello, MessageError, MessageReader, decode
+from superedge.tunnel.messages import Hello, MessageError, MessageReader, Notice, decode, encode
 from superedge.tunnel.names import ALPN, NameRules, NotANode
 from superedge.tunnel.nodetable import NodeSession
+from superedge.tunnel.serve import MAX_REASON
 
 _SHORT_NAMES = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU"}
 _log = Logger()
@@ -29,6 +30,9 @@ class EdgeConnectionService(TypingProtocol):
 
     def admits(self, transport: Any) -> bool:
         """Whether a node's certificate is not denied."""
+
+    def refused(self, node: str, reason: str) -> None:
+        """A certificate of the node is denied."""
 
     def connected(self, connection: EdgeConnection) -> None:
         """The node's certificate is accepted."""
@@ -46,15 +50,17 @@ class ControlProtocol(Protocol):
         self._connection = connection
         self._reader: MessageReader[Hello] = MessageReader()
 
+    def connectionMade(self) -> None:
+        self._connection.control = self.transport
+
     def dataReceived(self, data: bytes) -> None:
         connection = self._connection
         try:
             message = self._reader.feed(data)
             if message is not None and connection.deadline is not None:
-                connection.control = self.transport
                 connection.service.hello_received(connection, decode(Hello, message[0]))
         except MessageError as problem:
-            connection.close(f"bad hello: {problem}")
+            connection.dismiss(f"bad hello: {problem}")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """A session may go on without its control stream."""
@@ -68,6 +74,7 @@ class EdgeConnection(MuxConnection):
     epoch = 0
     node_session: NodeSession | None = None
     control: Any = None
+    """The control stream, once the edge has opened it."""
     deadline: IDelayedCall | None = None
     """The timeout of the hello; None once the hello has come."""
 
@@ -83,19 +90,28 @@ class EdgeConnection(MuxConnection):
                 reason = "wrong ALPN"
             elif not self.service.admits(transport):
                 reason = f"the certificate of {node} is denied"
+                self.service.refused(node, reason)
         if reason:
-            reason = f"{reason}: {_certificate_text(transport.peer_certificate)}"
             metrics.SESSIONS_REFUSED.labels("cloud").inc()
             _log.warn(
                 "refused tunnel connection from {peer}: {reason}",
                 peer=address_text(transport.getPeer()),
-                reason=reason,
+                reason=f"{reason}: {_certificate_text(transport.peer_certificate)}",
             )
-            transport.abortConnection()
+            if transport.alpn == ALPN:
+                self.refuse(encode(Notice("refused", reason[:MAX_REASON])), reason)
+            else:
+                transport.abortConnection()
             return
         super().connectionMade()
         self.node = node
         self.service.connected(self)
+
+    def dismiss(self, reason: str) -> None:
+        """Tell the edge why, and end the connection."""
+        if self.control is not None:
+            self.control.write(encode(Notice("refused", reason[:MAX_REASON])))
+        self.close(reason)
 
 
 def _certificate_text(certificate: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from superedge.net.sockets import address_text
 from superedge.reactor.loops import Loop
 from superedge.tunnel.messages import Hello, MessageError, MessageReader, Notice, decode, encode
 from superedge.tunnel.redial import Redial
+from superedge.tunnel.serve import MAX_REASON
 
 _log = Logger()
 
@@ -57,8 +58,8 @@ class EdgeSession:
         dial: opens a further connection to the same server; fails with ConnectError.
         hello: makes a connection's hello from the session id and whether the connection joins.
         on_connected: called with each new connection.
-        on_lost: called with each connection that has ended.
-        on_refused: called with a connection that ended before the cloud sent anything, and the reason.
+        on_lost: called with each connection that has ended, and what the cloud said of it, or nothing.
+        on_refused: called with a connection that ended before the cloud began a session, and the reason.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class EdgeSession:
         hello: Callable[[str, bool], Hello],
         redial: Callable[[], Redial],
         on_connected: Callable[[MuxConnection], None],
-        on_lost: Callable[[MuxConnection], None],
+        on_lost: Callable[[MuxConnection, str], None],
         on_refused: Callable[[MuxConnection, str], None],
     ) -> None:
         self.ended: Deferred[bool] = Deferred()
@@ -81,6 +82,8 @@ class EdgeSession:
         self._on_lost = on_lost
         self._on_refused = on_refused
         self._active: set[MuxConnection] = set()
+        self._told: dict[MuxConnection, str] = {}
+        """Why the cloud ends a connection, in its words."""
         self._loops: list[Loop] = []
 
     def begin(self, first: MuxConnection, count: int) -> None:
@@ -89,7 +92,7 @@ class EdgeSession:
         first.when_established().addCallback(self._established, first, count)
 
     def _established(self, heard: bool, first: MuxConnection, count: int) -> None:
-        if not heard:
+        if not heard or self.ended.called:
             return
         first.when_closed().addCallback(self._first_ended)
         for _ in range(count - 1):
@@ -114,8 +117,8 @@ class EdgeSession:
         def noticed(notice: Notice) -> None:
             if notice.notice == "drain":
                 self._leave(connection, notice.message)
-            elif notice.notice == "replaced":
-                _log.warn("the cloud ended the tunnel session: {notice}", notice=notice.message)
+            elif notice.notice in ("replaced", "refused"):
+                self._told[connection] = notice.message[:MAX_REASON]
 
         with contextlib.suppress(SessionClosed, StreamRefused):  # when_closed fires in this case
             connection.open().connect(_ControlProtocol(self._hello(self._id, joins), noticed))
@@ -128,13 +131,16 @@ class EdgeSession:
             self._finish(drained=True)
 
     def _ended(self, reason: str, connection: MuxConnection) -> None:
-        refusal = getattr(connection.transport, "failure_text", None)
-        if connection.established:
-            peer = address_text(connection.peer)
-            _log.info("tunnel connection ended: {reason}", reason=refusal or reason, peer=peer)
+        told = self._told.pop(connection, "")
+        reason = told or getattr(connection.transport, "failure_text", None) or reason
+        peer = address_text(connection.peer)
+        if not connection.established:
+            self._on_refused(connection, reason)
+        elif told:
+            _log.warn("the cloud ended the tunnel session: {reason}", reason=reason, peer=peer)
         else:
-            self._on_refused(connection, refusal or reason)
-        self._on_lost(connection)
+            _log.info("tunnel connection ended: {reason}", reason=reason, peer=peer)
+        self._on_lost(connection, told)
         self._active.discard(connection)
         if not self._active and not self.ended.called:
             self._finish(drained=False)

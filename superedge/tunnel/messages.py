@@ -66,7 +66,8 @@ class Hello(msgspec.Struct, frozen=True):
 class Notice(msgspec.Struct, frozen=True):
     """A message from the cloud on the control stream.
 
-    ``drain`` asks the edge to connect elsewhere; ``replaced`` reports that another session replaced this one.
+    ``drain`` asks the edge to connect elsewhere; ``replaced`` reports that another session replaced this one;
+    ``refused`` reports why the cloud ends the connection.
     """
 
     notice: str

@@ -51,9 +51,13 @@ class RefusedTests(FaultCase):
     def test_of_no_node(self) -> None:
         self.authority.issue("system:admin", directory=self.pki, name="shop")
         self.start_edge()
-        self.assertRefused(("CN=system:admin", "gave no reason"), ("subject 'CN=system:admin', issuer 'CN=",))
+        self.assertRefused(
+            ("CN=system:admin", "no node's certificate"), ("subject 'CN=system:admin', issuer 'CN=",)
+        )
 
     def test_denied(self) -> None:
         self.denied.write_text("name shop\n")
         self.start_edge()
-        self.assertRefused(("CN=shop", "gave no reason"), ("subject 'CN=shop', issuer 'CN=", "denied"))
+        self.assertRefused(
+            ("CN=shop", "certificate of shop is denied"), ("subject 'CN=shop', issuer 'CN=", "denied")
+        )

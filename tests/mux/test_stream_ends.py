@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import StreamReset
 from superedge.mux.settings import INITIAL_WINDOW
+from superedge.net.transport import ConnectionDropped
 from tests.mux.pair import Pair, Recorder
+
+
+class LostConnectionTests(SynchronousTestCase):
+    def test_the_reason_of_a_lost_connection_is_in_plain_words(self) -> None:
+        for lost, said in (
+            (ConnectionAborted(), "this end dropped the connection"),
+            (ConnectionDropped("its certificate is denied"), "its certificate is denied"),
+            (ConnectionDone(), "the peer closed the connection and gave no reason"),
+            (ConnectionLost(), "the peer closed the connection and gave no reason"),
+        ):
+            connection = Pair().dialer
+            connection.connectionLost(Failure(lost))
+            self.assertEqual(self.successResultOf(connection.when_closed()), said)
 
 
 class EndTests(SynchronousTestCase):

@@ -22,8 +22,8 @@ class Peer:
         self.peer_certificate: dict[str, Any] = {"serialNumber": serial} if name else {}
         self.aborted = False
 
-    def abortConnection(self) -> None:
-        self.aborted = True
+    def abortConnection(self, reason: str) -> None:
+        self.aborted = bool(reason)
 
 
 class DenyListTests(SynchronousTestCase):

@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography.x509 import load_pem_x509_certificate
 from prometheus_client import REGISTRY
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.errors import IdentityError
@@ -16,6 +17,7 @@ from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.identity import load_identity
 from superedge.tls.reload import FileWatcher
+from tests.events import logged
 
 
 class IdentityTests(SynchronousTestCase):
@@ -112,6 +114,17 @@ class WatcherTests(SynchronousTestCase):
         later = self.ca.issue("s", directory=self.directory, lifetime=timedelta(days=2))
         self.clock.advance(5)
         self.assertEqual(end(), later.not_after.timestamp())
+
+    def test_files_of_several_contexts_are_told_of_once(self) -> None:
+        pair = self.ca.issue("s", directory=self.directory)
+        self.watcher.watch_context(ServerContextSource(pair.certificate, pair.key, [self.ca.path]))
+        self.watcher.watch_context(ClientContextSource([self.ca.path], pair.certificate, pair.key))
+        events = logged(self)
+        for _ in range(2):
+            self.ca.issue("s", directory=self.directory)
+            self.clock.advance(5)
+        lines = [formatEvent(event) for event in events if "reloaded TLS" in str(formatEvent(event))]
+        self.assertEqual(len(lines), 2, lines)
 
     def test_every_look_ends_what_has_expired(self) -> None:
         pair = self.ca.issue("s", directory=self.directory)

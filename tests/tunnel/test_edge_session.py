@@ -51,7 +51,7 @@ class EdgeSessionTests(SynchronousTestCase):
             lambda session, joins: Hello("1", session=session, joins=joins),
             lambda: Redial(1.0, 8.0, random=Random(1)),
             self.up.add,
-            self.up.discard,
+            lambda connection, told: self.up.discard(connection),
             lambda connection, reason: self.refused.append(reason),
         )
         self.session.begin(self.clouds[0].dialer, count)

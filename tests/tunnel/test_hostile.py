@@ -19,7 +19,7 @@ from twisted.trial.unittest import TestCase
 from superedge.config.addresses import TCPAddress
 from superedge.config.tunnel import LimitsConfig, TunnelCloudConfig, TunnelEdgeConfig
 from superedge.interfaces import IReactor
-from superedge.mux.frames import DATA, GO_AWAY, SYN, WINDOW_UPDATE, header
+from superedge.mux.frames import ACK, DATA, GO_AWAY, REFUSED, SYN, WINDOW_UPDATE, header
 from superedge.net import endpoints
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.tls.authority import Authority
@@ -27,7 +27,7 @@ from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
 from superedge.tunnel.cloud import TunnelCloud
 from superedge.tunnel.edge import TunnelEdge
-from superedge.tunnel.messages import Hello, encode
+from superedge.tunnel.messages import Hello, Notice, encode
 from superedge.tunnel.names import ALPN
 from tests.events import logged
 from tests.tunnel.case import Talker
@@ -158,22 +158,25 @@ class CloudTests(TestCase):
         await node.over
 
     async def test_no_nodes_name_and_another_protocol(self) -> None:
-        for tls, cause in (
+        no_node = "no node's certificate: CN 'system:admin'"
+        for tls, cause, told in (
             (
                 self.client("system:admin"),
-                "no node's certificate: CN 'system:admin': subject 'CN=system:admin', issuer 'CN=",
+                f"{no_node}: subject 'CN=system:admin', issuer 'CN=",
+                encode(Notice("refused", no_node)),
             ),
-            (self.client("edge-1", "h2"), "wrong ALPN"),
-            (self.client("edge-1", ""), "wrong ALPN"),
+            (self.client("edge-1", "h2"), "wrong ALPN", b""),
+            (self.client("edge-1", ""), "wrong ALPN", b""),
         ):
-            await self.refuses(tls, cause)
+            await self.refuses(tls, cause, told)
 
-    async def refuses(self, tls: ClientContextSource, cause: str) -> None:
+    async def refuses(self, tls: ClientContextSource, cause: str, told: bytes = b"") -> None:
         """Nothing is served on such a connection; it is counted, and logged with its cause and who it was."""
         events, refused, nodes = logged(self), self.count(), list(self.cloud.nodes)
         peer = Talker(HELLO + b"\xff" * 50)
         await ClientEndpoint(reactor, self.address, tls).connect(factory_of(peer))
-        self.assertEqual(await peer.over, b"")
+        frames = header(DATA, ACK, 1, len(told)) + told + header(GO_AWAY, 0, 0, REFUSED)
+        self.assertEqual(await peer.over, frames if told else b"")
         await self.until(lambda: self.count() == refused + 1)
         (event,) = (event for event in events if "refused tunnel connection" in formatEvent(event))
         self.assertIn(cause, event["reason"])

@@ -7,6 +7,8 @@ from typing import Any, cast
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from superedge.tls.authority import Authority
+from superedge.tls.denied import DenyList
+from superedge.tunnel.messages import Notice
 from tests.tunnel.case import TunnelCase
 from tests.tunnel.test_metrics import value
 
@@ -43,13 +45,35 @@ class RefusedEdgeTests(TunnelCase):
         self.assertGreater(value("sessions_refused_total", end="edge"), refused)
 
     async def test_a_certificate_of_no_node(self) -> None:
+        started = value("sessions_started_total", end="edge")
         edge = self.make_edge("system:admin", [])
         await self.until(lambda: self.lines("edge") and self.lines("edgeconnection"))
-        self.assertRegex(edge.waits_for(), r"^a tunnel session: the cloud at 127\.0\.0\.1:\d+ began none: .")
+        told = "no node's certificate: CN 'system:admin'"
+        for text in (edge.waits_for(), str(edge.status()["problem"])):
+            self.assertRegex(text, rf"the cloud at 127\.0\.0\.1:\d+ began none: {told}$")
+        self.assertIn(f"{told}; certificate", self.lines("edge")[0])
         self.assertIn("CN=system:admin", self.lines("edge")[0])
+        self.assertEqual(value("sessions_started_total", end="edge"), started)
         line = self.lines("edgeconnection")[0]
         self.assertIn("subject 'CN=system:admin', issuer 'CN=", line)
         self.assertIn("127.0.0.1:", line)
+
+    async def test_a_denied_certificate(self) -> None:
+        path = self.directory / "denied"
+        path.write_text("name edge-1\n")
+        self.cloud._denied = DenyList(path)
+        edge = self.make_edge("system:node:edge-1", [])
+        await self.until(lambda: edge.problem)
+        self.assertIn("the certificate of edge-1 is denied", edge.problem)
+        (node,) = self.cloud.node_status()
+        self.assertTrue(node["connected"])
+        self.assertEqual(node["last_error"], "the certificate of edge-1 is denied")
+
+    async def test_a_hello_that_cannot_be_read(self) -> None:
+        edge = self.make_edge("edge-7", [])
+        edge._hello = lambda session, joins: Notice("no hello")  # type: ignore[assignment, method-assign, return-value]
+        await self.until(lambda: edge.problem)
+        self.assertRegex(edge.problem, "ended the session: bad hello: .*version")
 
     async def test_an_edge_that_stops_is_not_refused(self) -> None:
         await self.edge.stopService()
@@ -69,6 +93,8 @@ class RefusedEdgeTests(TunnelCase):
         text = "two edges share the certificate of edge-1"
         await self.until(lambda: any(text in line for line in self.lines("cloud")))
         await self.until(lambda: any(text in line for line in self.lines("edgesession")))
+        await self.until(lambda: self.edge.problem or other.problem)
+        self.assertIn("ended the session", self.edge.problem or other.problem)
         (node,) = self.cloud.node_status()
         self.assertIn("share the certificate", str(node["last_error"]))
 
