@@ -199,7 +199,7 @@ class Frontend:
         if not token or status >= 500:
             return
         if status != 401:
-            self.token_reviewer.review(token)
+            self.token_reviewer.review(token, info.is_resource)
             return
         was_accepted = not self.credentials.rejection(token)
         if not (info.opaque or info.subresource or info.verb == "proxy"):

@@ -18,6 +18,7 @@ from superedge.kube.errors import JSON_FAULTS
 from superedge.kube.media import JSON
 from superedge.liteapiserver.access.credentials import Credentials
 from superedge.liteapiserver.upstream.fetch import FetchError, UnexpectedStatus, fetch_body
+from superedge.liteapiserver.upstream.reviewqueue import UNCHECKED, ReviewQueue
 from superedge.net.errors import ConnectError
 from superedge.reactor.task import in_background
 from superedge.web.pool import Pool
@@ -27,6 +28,8 @@ INTERVAL = 60.0
 """Seconds before the next review of a token whose last review was not conclusive."""
 MAX_IN_FLIGHT = 4
 """Reviews under way at the same time."""
+MAX_IN_FLIGHT_EACH = 2
+"""Of those, most of one identity."""
 MAX_WAITING = 1000
 """Tokens that wait for a review. A token beyond is dropped until its next use."""
 _TIMEOUT = 10.0
@@ -62,9 +65,9 @@ class TokenReviewer:
         self._credentials = credentials
         self._host = host
         self._pool = pool
-        self._waiting: dict[str, str] = {}
-        """Tokens to review by their hash, in order."""
-        self._in_flight: dict[str, Deferred[None]] = {}
+        self._waiting = ReviewQueue(MAX_WAITING)
+        self._in_flight: dict[str, tuple[str, Deferred[None]]] = {}
+        """The owner and the review of each token that is reviewed, by its hash."""
         self._asked_at: dict[str, float] = {}
         """When the last review of a token began, by its hash, reactor seconds."""
         self._warned = False
@@ -74,40 +77,47 @@ class TokenReviewer:
         """Whether no review waits or is under way."""
         return not self._waiting and not self._in_flight
 
-    def review(self, token: str) -> None:
-        """Review a token that the cloud took, unless its user is known."""
-        digest = self._credentials.identify(token).digest
-        if not self._credentials.is_accepted(digest):
-            self._enqueue(token, digest)
+    def review(self, token: str, checked: bool = True) -> None:
+        """Review a token that the cloud took, unless its user is known.
+
+        ``checked`` is false if the request may be open to everybody, so that anything passes for a token.
+        """
+        found = self._credentials.identify(token)
+        if not self._credentials.is_accepted(found.digest):
+            self._enqueue(token, found.digest, found.name if checked else UNCHECKED)
 
     def review_again(self, token: str) -> None:
-        """Review a token, unless that happened less than INTERVAL ago or MAX_WAITING tokens wait."""
-        self._enqueue(token, self._credentials.identify(token).digest)
+        """Review a token that was accepted, unless that happened less than INTERVAL ago."""
+        found = self._credentials.identify(token)
+        self._enqueue(token, found.digest, found.name)
 
-    def _enqueue(self, token: str, digest: str) -> None:
+    def _enqueue(self, token: str, digest: str, owner: str) -> None:
         asked_at = self._asked_at.get(digest)
         if asked_at is not None and self._reactor.seconds() < asked_at + INTERVAL:
             return
-        if digest in self._waiting or digest in self._in_flight or len(self._waiting) >= MAX_WAITING:
-            return
-        self._waiting[digest] = token
-        self._start()
+        if digest not in self._in_flight:
+            self._waiting.put(owner, digest, token)
+            self._start()
 
     def stop(self) -> None:
         """Cancel every review."""
         self._waiting.clear()
-        for reviewing in list(self._in_flight.values()):
+        for _, reviewing in list(self._in_flight.values()):
             reviewing.cancel()
 
     def _start(self) -> None:
-        while self._waiting and len(self._in_flight) < MAX_IN_FLIGHT:
-            digest = next(iter(self._waiting))
-            token = self._waiting.pop(digest)
+        while len(self._in_flight) < MAX_IN_FLIGHT:
+            owners = [owner for owner, _ in self._in_flight.values()]
+            busy = {owner for owner in owners if owners.count(owner) >= MAX_IN_FLIGHT_EACH}
+            found = self._waiting.take(busy)
+            if found is None:
+                return
+            owner, digest, token = found
             while len(self._asked_at) >= MAX_WAITING:
                 del self._asked_at[next(iter(self._asked_at))]
             self._asked_at[digest] = self._reactor.seconds()
             reviewing = in_background(self._review(token, digest), _log, "a token could not be reviewed")
-            self._in_flight[digest] = reviewing
+            self._in_flight[digest] = owner, reviewing
             reviewing.addCallback(self._done, digest)
 
     def _done(self, _result: None, digest: str) -> None:
