@@ -22,7 +22,8 @@ import yaml
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.cluster.edgesites import CLOUD, DEPLOY, EdgeSites, seconds_until
+from tests.cluster.edgenodes import CLOUD
+from tests.cluster.edgesites import DEPLOY, EdgeSites, seconds_until
 from tests.cluster.environment import SKIP, wait_until
 
 DEAD = ("superedge.io/dead", "NoExecute")
@@ -450,7 +451,7 @@ class WebhookStories(HealthStories):
         story.unready("alpha-2")
         first = sites.judge()
         assert first is not None
-        sites.stop_end(first, signal.SIGKILL)
+        first.stop(signal.SIGKILL)
         wait_until(lambda: sites.judge() not in (None, first), "another judges", 40)
         living = [name for name in names if name != "beta-1"]
         wait_until(lambda: sites.verdicts(*living) == {"alive"}, "it knows all of them", 40)
