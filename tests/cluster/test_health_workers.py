@@ -74,7 +74,7 @@ class RealKubeletTests(SynchronousTestCase):
             evicted = time.monotonic() - started
             wait_until(self.replaced(node), "a replacement runs", TOLERATION + 15)
         _log.info(
-            "{failover}: dead after {verdict:.1f} s, evicted after {evicted:.1f} s, replaced after {replaced:.1f} s",
+            "{failover}: dead after {verdict:.1f}, evicted {evicted:.1f}, replaced {replaced:.1f} seconds",
             failover=failover,
             verdict=verdict,
             evicted=evicted,
