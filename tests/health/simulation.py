@@ -103,10 +103,10 @@ class Time:
 
 
 class _Unsigned:
-    """Signs nothing."""
+    """Signs nothing. ``number`` counts the certificates that the node had."""
 
-    def __init__(self, name: str) -> None:
-        self.chain = (b"chain of " + name.encode(),)
+    def __init__(self, name: str, number: int = 0) -> None:
+        self.chain = (f"chain of {name}#{number}".encode(),)
         self._key = key_id(self.chain[0])
 
     def sign(self, ballot: Ballot) -> SignedBallot:
@@ -120,7 +120,7 @@ class _Trusting:
         return True
 
     def learn(self, chain: Sequence[bytes], now: int) -> str:
-        return chain[0].removeprefix(b"chain of ").decode()
+        return chain[0].removeprefix(b"chain of ").partition(b"#")[0].decode()
 
     def check(self, signed: SignedBallot, now: int) -> Ballot:
         return decode_ballot(signed.body)

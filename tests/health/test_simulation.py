@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from statistics import median
+from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.health.votes.decisions import Contact, Outcome
+from superedge.health.votes.signing import Signer
 from superedge.health.votes.verdicts import Verdict
-from tests.health.simulation import Site
+from tests.health.simulation import EPOCH, Site, _Unsigned
 
 
 def site(count: int, **fields: float) -> Site:
@@ -87,6 +89,18 @@ class CutTests(SynchronousTestCase):
         self.assertGreater(len(standing.judgement.unhealthy), 3)
         dead = [seen.at for seen in unit.seen if seen.verdict is Verdict.DEAD]
         self.assertLess(dead[0] - died, 15)
+
+    def test_ballots_are_relayed_however_often_the_certificate_was_renewed(self) -> None:
+        unit = site(3)
+        cut = unit.nodes["edge-1"]
+        unit.cut(cut)
+        for number in range(1, 20):
+            cut.voter._signer = cast(Signer, _Unsigned("edge-1", number))
+            cut.exchange.changed()
+            unit.run(5)
+        unit.run(40)
+        now = int((EPOCH + unit.clock.seconds()) * 1000)
+        self.assertIsNotNone(unit.judge.box.get("edge-1", now))
 
     def test_relayed_over_many_hops(self) -> None:
         unit = site(30)

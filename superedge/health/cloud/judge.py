@@ -19,6 +19,7 @@ from superedge.health.votes.ballot import Ballot, Opinion, Refused, SignedBallot
 from superedge.health.votes.ballotbox import BallotBox
 from superedge.health.votes.decisions import Contact, Outcome, contact_of, decide
 from superedge.health.votes.messages import PORT, Member, Unit
+from superedge.health.votes.reference import ReferenceClock
 from superedge.health.votes.signing import Verifier
 from superedge.health.votes.verdicts import Verdict, judge
 from superedge.reactor.periodic import PeriodicCall
@@ -59,12 +60,16 @@ class Judge:
         self._asks = asks
         self._regrouped = regrouped
         self._wall = wall
+        # Ballots are compared with the time that nodes were told: it does not jump when the clock is set.
+        self._clock = ReferenceClock(wall, reactor.seconds)
+        self._clock.cloud_says(int(wall() * 1000))
         self._nodes: dict[str, NodeFacts] = {}
         self._unit_of: dict[str, str] = {}
         self._units: dict[str, Group] = {}
         self._known: dict[str, Known] = {}
         self._scope = Scope("", frozenset())
         self._ports: dict[str, int] = {}
+        self._sessions: Mapping[str, int] = {}
         self.box = BallotBox(verifier, self._unit_of.get)
         self._said: dict[str, dict[str, Opinion]] = {}
         self._pending: set[str] = set()
@@ -73,6 +78,10 @@ class Judge:
         self._turn: list[str] = []
         self._started = reactor.seconds()
         self._looking = PeriodicCall(reactor, LOOK, self.look)
+
+    def now(self) -> int:
+        """The time that nodes are told, milliseconds since 1970."""
+        return self._clock.now()
 
     # -- life
 
@@ -102,6 +111,7 @@ class Judge:
             self._nodes.pop(name, None)
             self._ports.pop(name, None)
             self._place(name, None, None)
+            self._forget(name)
             return
         self._nodes[name] = node
         self._place(name, self._scope.unit_of(node), self._member(node))
@@ -127,11 +137,8 @@ class Judge:
             self._regroup(before)
             known = self._known.get(name)
             if unit is None and known is not None:
-                known.standing = None
+                known.standing = known.torn_since = known.unknown_since = None
                 self._said.pop(name, None)
-                if name not in self._nodes:
-                    del self._known[name]
-                    self._renewals.pop(name, None)
                 self._changed(name)
         if unit is None or member is None:
             return
@@ -154,8 +161,7 @@ class Judge:
         if lease is None:
             known.lease = None
             self._renewals.pop(name, None)
-            if name not in self._nodes:
-                del self._known[name]
+            self._forget(name)
             return
         if known.lease is None or known.lease.renewed != lease.renewed:
             known.renewed = self._reactor.seconds()
@@ -167,15 +173,16 @@ class Judge:
 
     def sessions_changed(self, sessions: Mapping[str, int]) -> None:
         """These nodes have a session now."""
+        self._sessions = sessions
         for name in [name for name, known in self._known.items() if known.session and name not in sessions]:
             known = self._known[name]
             known.session, known.lost_session = False, True
             self._evaluate(name)
         for name in sessions:
-            known = self._of(name)
-            if not known.session:
-                known.session = known.answers = True
-                known.lost_session = False
+            found = self._known.get(name)
+            if found is not None and not found.session:
+                found.session = found.answers = True
+                found.lost_session = False
                 self._evaluate(name)
 
     def answered(self, name: str, answers: bool) -> None:
@@ -188,14 +195,19 @@ class Judge:
     def _of(self, name: str) -> Known:
         known = self._known.get(name)
         if known is None:
-            known = self._known[name] = Known(renewed=self._reactor.seconds())
+            known = self._known[name] = Known(self._reactor.seconds(), name in self._sessions)
         return known
+
+    def _forget(self, name: str) -> None:
+        """A node that has neither an object nor a Lease any more."""
+        known = self._known.get(name)
+        if known is not None and name not in self._nodes and known.lease is None:
+            del self._known[name]
 
     def ballot(self, signed: SignedBallot) -> Ballot | None:
         """Take a ballot, whoever brings it; None if it is known. Raises Refused."""
-        now = int(self._wall() * 1000)
         try:
-            ballot = self.box.take(signed, now)
+            ballot = self.box.take(signed, self.now())
         except Refused as problem:
             metrics.BALLOTS_REFUSED.labels("cloud", problem.reason).inc()
             raise
@@ -240,12 +252,12 @@ class Judge:
             return
         known = self._of(name)
         contact = self._contact(node, known)
-        now = self._wall()
+        now = self.now()
         judgement = judge(
             name,
             self._units[unit].names,
-            lambda voter: self.box.get(voter, int(now * 1000)),
-            int(now * 1000),
+            lambda voter: self.box.get(voter, now),
+            now,
             witnesses=self._settings.witnesses,
             stale=int(self._settings.timing.life * 1000),
             lost=contact is Contact.LOST,
@@ -259,19 +271,19 @@ class Judge:
         elif judgement.healthy or judgement.unhealthy:
             # Witnesses find out one after the other.
             known.torn_since = known.torn_since or now
-            if before is not None and now - known.torn_since < TORN:
+            if before is not None and now - known.torn_since < TORN * 1000:
                 verdict = before.verdict
         elif settling:
             verdict = before.verdict if before is not None else _published(node)
         if verdict is Verdict.DEAD and contact is not Contact.GOOD and known.session and known.answers:
             self._asks(name)
-        since = now if before is None or before.verdict is not verdict else before.since
+        since = self._wall() if before is None or before.verdict is not verdict else before.since
         outcome = decide(
             node.ready,
             contact,
             verdict,
             keep_unknown=self._settings.keep_unknown if node.keep_unknown is None else node.keep_unknown,
-            unknown_for=self._unknown_for(node, known, contact, verdict, now),
+            unknown_for=self._unknown_for(node, known, contact, verdict),
         )
         known.standing = Standing(verdict, judgement, contact, outcome, since)
         quiet = contact is Contact.GOOD and verdict is not Verdict.DEAD and known.torn_since is None
@@ -290,17 +302,16 @@ class Judge:
             overdue = self._reactor.seconds() - known.renewed > known.lease.duration * OVERDUE
         return contact_of(node.ready, overdue, known.session and known.answers)
 
-    def _unknown_for(
-        self, node: NodeFacts, known: Known, contact: Contact, verdict: Verdict, now: float
-    ) -> float:
+    def _unknown_for(self, node: NodeFacts, known: Known, contact: Contact, verdict: Verdict) -> float:
         if contact is not Contact.LOST or verdict is not Verdict.UNKNOWN:
             known.unknown_since = None
             return 0.0
+        now = self._reactor.seconds()
         if known.unknown_since is None:
             known.unknown_since = now
             # Another judge may have seen it begin.
             if node.ready == "Unknown" and node.ready_since and _published(node) is Verdict.UNKNOWN:
-                known.unknown_since = min(now, node.ready_since)
+                known.unknown_since -= max(0.0, self._wall() - node.ready_since)
         return now - known.unknown_since
 
     def _count(self) -> None:
@@ -341,7 +352,7 @@ class Judge:
 
     def status(self) -> list[dict[str, Any]]:
         """Units and nodes for the status page."""
-        now = int(self._wall() * 1000)
+        now = self.now()
         found = []
         for unit, group in sorted(self._units.items()):
             nodes = []

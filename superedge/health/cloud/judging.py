@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from socket import gethostname
 from time import time
 from typing import Any
@@ -16,7 +17,8 @@ from superedge.health import metrics
 from superedge.health.cloud.admission.proof import Proof, Unproven
 from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope, read_lease, read_node, read_scope
 from superedge.health.cloud.judge import Judge
-from superedge.health.cloud.keeping import KeptNodes
+from superedge.health.cloud.keeping import NAME as KEPT_NODES
+from superedge.health.cloud.keeping import KeptNodes, read_entries
 from superedge.health.cloud.mending import Mender
 from superedge.health.cloud.publishing import MANAGER, VerdictPublisher
 from superedge.health.cloud.standing import Settings
@@ -49,7 +51,9 @@ class Judging(MultiService):
         namespace: str,
         streams: Any,
         verifier: Verifier,
+        wall: Callable[[], float] = time,
     ) -> None:
+        """``wall`` gives seconds since 1970."""
         super().__init__()
         self._reactor = reactor
         self._config = config
@@ -61,12 +65,12 @@ class Judging(MultiService):
             config.minimum_witnesses,
             config.keep_unknown_seconds,
         )
-        self.judge = Judge(reactor, verifier, settings, self._changed, self._ask, self._regrouped)
+        self.judge = Judge(reactor, verifier, settings, self._changed, self._ask, self._regrouped, wall)
         self._streams = NodeStreams(reactor, streams, self.judge, verifier)
-        self._kept = KeptNodes(reactor, client, namespace)
-        events = EventRecorder(client, MANAGER, gethostname())
-        self._publisher = VerdictPublisher(reactor, client, self.judge, events, config.failover)
-        self._mender = Mender(reactor, client, self.judge, self._in_force, time)
+        self._kept = KeptNodes(reactor, client, namespace, wall)
+        events = EventRecorder(client, MANAGER, gethostname(), wall)
+        self._publisher = VerdictPublisher(reactor, client, self.judge, events, config.failover, wall)
+        self._mender = Mender(reactor, client, self.judge, self._in_force, wall)
         self._proof = Proof(reactor, client, self._kept)
         self._proving: Deferred[None] | None = None
         self.fault = "it has not been tried yet"
@@ -85,13 +89,27 @@ class Judging(MultiService):
             self._scope_changed,
             field_selector=f"metadata.name={config.config_map}",
         )
+        self._entries: Reflector[dict[str, str]] = Reflector(
+            reactor,
+            client,
+            CONFIGMAPS.path(namespace),
+            read_entries,
+            lambda key, entries: self._kept.observed(entries),
+            field_selector=f"metadata.name={KEPT_NODES}",
+        )
+        self._reflectors: tuple[Reflector[Any], ...] = (
+            self._scopes,
+            self._nodes,
+            self._leases,
+            self._entries,
+        )
 
     def startService(self) -> None:
         """Read the cluster; judge once that is done."""
         super().startService()
         for queue in (self._kept.queue, self._publisher.queue, self._mender.queue):
             queue.startService()
-        for reflector in (self._nodes, self._leases, self._scopes):
+        for reflector in self._reflectors:
             reflector.startService()
         self._proving = in_background(self._run(), _log, "edge health stopped judging")
 
@@ -107,7 +125,7 @@ class Judging(MultiService):
         """Do no more; what was written stays."""
         if self._proving is not None:
             self._proving.cancel()
-        for reflector in (self._nodes, self._leases, self._scopes):
+        for reflector in self._reflectors:
             reflector.stopService()
         for queue in (self._kept.queue, self._publisher.queue, self._mender.queue):
             queue.stopService()
@@ -118,7 +136,7 @@ class Judging(MultiService):
         await super().stopService()
 
     async def _run(self) -> None:
-        for reflector in (self._scopes, self._nodes, self._leases):
+        for reflector in self._reflectors:
             await reflector.when_synced()
         if not self._scopes.objects:
             self.judge.scope_changed(self._default)

@@ -23,6 +23,10 @@ LIFE = 120.0
 """Seconds that an entry is good for."""
 RENEW = 50.0
 """Seconds between two renewals of all."""
+LOOK = 5.0
+"""Seconds between two looks at whether entries are due: a clock that is set makes them so at once."""
+RETRY = 5.0
+"""Seconds between two attempts to write, at most: Kubernetes acts soon after the API server is back."""
 GATHER = 0.1
 """Seconds that changes wait for others."""
 
@@ -36,14 +40,23 @@ class _ConfigMap(msgspec.Struct):
     data: dict[str, str] = {}
 
 
+def read_entries(raw: bytes) -> dict[str, str]:
+    """The ConfigMap's data. Raises DecodeError."""
+    found: _ConfigMap = decode(_ConfigMap, raw)
+    return found.data
+
+
 def read_kept(raw: bytes) -> dict[str, float]:
     """Nodes, and until when they are kept: seconds since 1970. Raises DecodeError."""
-    found = {name: read_time(text) for name, text in decode(_ConfigMap, raw).data.items()}
+    found = {name: read_time(text) for name, text in read_entries(raw).items()}
     return {name: until for name, until in found.items() if until is not None}
 
 
 class KeptNodes:
-    """Writes the ConfigMap: what changed at once, everything again from time to time."""
+    """Writes the ConfigMap: what changed at once, everything again from time to time.
+
+    It is told what the ConfigMap holds (`observed`), and writes again what somebody else removed or changed.
+    """
 
     def __init__(
         self,
@@ -60,7 +73,8 @@ class KeptNodes:
         self._wanted: set[str] = set()
         self._extra: dict[str, float] = {}
         self._stored: dict[str, str] | None = None
-        self.queue: WorkQueue[str] = WorkQueue(reactor, self._write, workers=1)
+        self._observed: dict[str, str] | None = None
+        self.queue: WorkQueue[str] = WorkQueue(reactor, self._write, workers=1, maximum=RETRY)
         """To be started and stopped by the owner."""
 
     def keep(self, node: str, kept: bool) -> None:
@@ -72,6 +86,12 @@ class KeptNodes:
     def begin(self) -> None:
         """Read what an earlier judge left; what is not wanted any more goes."""
         self.queue.add_after(NAME, GATHER)
+
+    def observed(self, entries: dict[str, str] | None) -> None:
+        """What a watch shows of the ConfigMap, None when it is gone: it may be older than the last write."""
+        self._observed = {} if entries is None else entries
+        if self._observed != self._stored:
+            self.queue.add_after(NAME, GATHER)
 
     def holds(self, node: str) -> bool:
         """Whether a node's entry is written and good."""
@@ -88,7 +108,9 @@ class KeptNodes:
 
     async def _write(self, _: str) -> None:
         try:
-            stored = self._stored if self._stored is not None else await self._read()
+            stored = self._stored
+            if stored is None or self._observed not in (None, stored):
+                stored = await self._read()
             wanted = self._entries(stored)
             data: dict[str, str | None] = {
                 node: text for node, text in wanted.items() if stored.get(node) != text
@@ -106,11 +128,11 @@ class KeptNodes:
             metrics.WRITES.labels("kept", "failed").inc()
             raise
         if self._wanted:
-            self.queue.add_after(NAME, RENEW)
+            self.queue.add_after(NAME, LOOK)
 
     async def _read(self) -> dict[str, str]:
         try:
-            return dict(decode(_ConfigMap, await self._client.call("GET", self._path)).data)
+            return read_entries(await self._client.call("GET", self._path))
         except APIError as problem:
             if problem.code != 404:
                 raise
@@ -122,13 +144,10 @@ class KeptNodes:
         """What is to be there; all entries are renewed together, when the first of them is due."""
         now = self._wall()
         ends = [read_time(stored.get(node, "")) for node in self._wanted]
-        renew = any(end is not None and end - now <= LIFE - RENEW + 1 for end in ends)
+        renew = any(end is not None and not LIFE - RENEW < end - now <= LIFE + 1 for end in ends)
         found = {}
-        for node in self._wanted:
-            end = read_time(stored.get(node, ""))
-            found[node] = (
-                stored[node] if end is not None and end > now and not renew else kube_time(now + LIFE)
-            )
+        for node, end in zip(self._wanted, ends, strict=True):
+            found[node] = kube_time(now + LIFE) if end is None or renew else stored[node]
         for node, until in self._extra.items():
             found.setdefault(node, kube_time(until))
         return found

@@ -33,16 +33,19 @@ class Standing(NamedTuple):
 
 @dataclass(slots=True)
 class Known:
-    """What is known of a node beside its object. ``renewed``: when its Lease was, by the reactor's clock."""
+    """What is known of a node beside its object.
 
+    ``renewed`` (its Lease) and ``unknown_since`` are by the reactor's clock, ``torn_since`` by `Judge.now`.
+    """
+
+    renewed: float
+    session: bool
     lease: NodeLease | None = None
-    renewed: float = 0.0
-    session: bool = False
     lost_session: bool = False
     answers: bool = True
     standing: Standing | None = None
     unknown_since: float | None = None
-    torn_since: float | None = None
+    torn_since: int | None = None
 
 
 @dataclass(slots=True)

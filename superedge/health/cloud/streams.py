@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
-from time import time
 from typing import Any
 
 from twisted.application.service import Service
@@ -155,7 +154,7 @@ class NodeStreams(Service):
         stream.connect(talk)
 
     def _hello(self, node: str, talk: Talk) -> Hello:
-        return Hello(int(time() * 1000), True, 0, self._judge.box.last(node))
+        return Hello(self._judge.now(), True, 0, self._judge.box.last(node))
 
     def _again(self, node: str) -> None:
         """It may be a node without edge health: ever more seldom."""
@@ -197,7 +196,7 @@ class NodeStreams(Service):
                 self._judge.listens(node, message.port)
                 self._tell_unit(node, talk)
             elif isinstance(message, Chain):
-                self._verifier.learn(message.certificates, int(time() * 1000))
+                self._verifier.learn(message.certificates, self._judge.now())
             elif isinstance(message, Ballots):
                 for signed in message.ballots:
                     self._judge.ballot(signed)
@@ -213,7 +212,7 @@ class NodeStreams(Service):
             talk.send(unit)
 
     def _tell_time(self) -> None:
-        now = int(time() * 1000)
+        now = self._judge.now()
         for talk in self._talks.values():
             talk.send(Ping(next(self._numbers), now))
 
@@ -227,7 +226,7 @@ class NodeStreams(Service):
         if talk is None or (asked is not None and now - asked[1] < ASK_AGAIN):
             return
         number = next(self._numbers)
-        talk.send(Ping(number, int(time() * 1000)))
+        talk.send(Ping(number, self._judge.now()))
         self._asked[node] = number, now, self._reactor.callLater(ANSWER, self._silent, node)
 
     def _silent(self, node: str) -> None:

@@ -136,12 +136,16 @@ class Exchange(Service):
         for talk, peer in list(self._links.items()):
             if member(peer) is None:
                 talk.end("it is no member of this unit any more")
-        held = {each.signed.key for each in self.box.current(self._clock.now())}
-        self._chains = {key: chain for key, chain in self._chains.items() if key in held}
+        self._forget_chains()
         self._partners.forget()
         self.changed()
         if self.running:
             self._tend()
+
+    def _forget_chains(self) -> None:
+        """Keep the certificates of those alone whose ballots count."""
+        held = {each.signed.key for each in self.box.current(self._clock.now())}
+        self._chains = {key: chain for key, chain in self._chains.items() if key in held}
 
     # -- the own ballot
 
@@ -285,8 +289,11 @@ class Exchange(Service):
         except Refused as problem:
             self._refused(problem)
             return
-        if self._voter.member(node) is not None and len(self._chains) <= 2 * len(self._voter.unit.members):
-            self._chains[key] = message.certificates
+        if self._voter.member(node) is None:
+            return
+        if len(self._chains) > 2 * len(self._voter.unit.members):
+            self._forget_chains()
+        self._chains[key] = message.certificates
 
     def _ballot(self, talk: Talk, signed: SignedBallot) -> None:
         try:
