@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.health import EdgeHealthConfig
-from superedge.errors import ConfigError
+from superedge.errors import ConfigError, IdentityError
 from superedge.health import metrics
 from superedge.health.edge.exchange import Exchange
 from superedge.health.edge.links import PeerLinks
@@ -56,7 +56,9 @@ class EdgeHealth(MultiService):
         self._signer = Signer(config.certificate, config.key)
         self._voter = Voter(node, self._signer, self._clock, self._timing, config.healthcheckscoreline)
         verifier = Verifier(config.ca, node_of)
-        self._panel = Panel(reactor, _probes(reactor, config))
+        self._panel = Panel(
+            reactor, _probes(reactor, config), lambda name: self._voter.member(name) is not None
+        )
         self._file = UnitFile(config.state)
         address = parse_address(config.listen)
         assert isinstance(address, TCPAddress)
@@ -81,6 +83,9 @@ class EdgeHealth(MultiService):
         self._metering = PeriodicCall(reactor, LOOK, self._meter)
 
         def renewed() -> None:
+            new = load_identity(config.certificate, config.key)
+            if node_of(new.name, new.organizations, new.serial) != node:
+                raise IdentityError(config.certificate, f"is not of {node}: the process must be restarted")
             self._signer.load(config.certificate, config.key)
             self._exchange.changed()
 

@@ -23,6 +23,7 @@ from OpenSSL import crypto
 
 from superedge.errors import IdentityError
 from superedge.health.votes.ballot import Ballot, Refused, SignedBallot, decode_ballot, encode_ballot
+from superedge.tls.identity import load_identity
 from superedge.tls.x509 import parse_certificate
 
 CONTEXT = b"superedge ballot 1\0"
@@ -52,6 +53,7 @@ class Signer:
 
     def load(self, certificate: Path, key: Path) -> None:
         """Sign with this pair from now on. Raises IdentityError; the pair before stays in use then."""
+        load_identity(certificate, key)
         try:
             chain = x509.load_pem_x509_certificates(certificate.read_bytes())
             private = load_pem_private_key(key.read_bytes(), None)

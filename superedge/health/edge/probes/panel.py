@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults
@@ -14,6 +14,10 @@ from superedge.health import metrics
 from superedge.health.votes.messages import Member
 
 _log = Logger()
+
+
+class Mistaken(SuperEdgeError):
+    """Another node answered than the one that was asked."""
 
 
 class Asked(NamedTuple):
@@ -28,10 +32,11 @@ class Asked(NamedTuple):
 
 
 class Panel:
-    """Scores peers, 0 to 100."""
+    """Scores peers, 0 to 100. ``known`` says whether a name is that of a member of the unit."""
 
-    def __init__(self, reactor: IReactorTime, probes: Sequence[Asked]) -> None:
+    def __init__(self, reactor: IReactorTime, probes: Sequence[Asked], known: Callable[[str], bool]) -> None:
         self._reactor = reactor
+        self._known = known
         self._probes = tuple(probes)
 
     async def score(self, member: Member, multiplier: float) -> int:
@@ -45,10 +50,12 @@ class Panel:
         port = probe.port or member.kubelet
         timeout = probe.timeout * multiplier
         for _ in range(1 + probe.retries):
-            attempt: Deferred[None] = Deferred.fromCoroutine(probe.checker.check(member.host, port, timeout))
+            attempt: Deferred[str | None] = Deferred.fromCoroutine(
+                probe.checker.check(member.host, port, timeout)
+            )
             attempt.addTimeout(timeout, self._reactor)
             try:
-                await attempt
+                self._compare(member.name, await attempt)
             except (SuperEdgeError, TimeoutError) as problem:
                 _log.debug(
                     "{probe} of {peer} failed: {problem}", probe=probe.kind, peer=member.name, problem=problem
@@ -58,6 +65,11 @@ class Panel:
                 return True
         metrics.PROBES.labels("failed").inc()
         return False
+
+    def _compare(self, peer: str, answers: str | None) -> None:
+        # A name that no member has may be another way to write the peer's.
+        if answers is not None and answers != peer and self._known(answers):
+            raise Mistaken(f"{answers} has its address")
 
     def close(self) -> None:
         """Drop what the probes keep."""
