@@ -20,7 +20,7 @@ from superedge.health.votes.ballot import Opinion
 from superedge.health.votes.decisions import Contact
 from superedge.health.votes.signing import Verifier
 from superedge.interfaces import IReactor
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import DecodeError, Unavailable
 from superedge.kube.times import kube_time, micro_time, read_time
 from superedge.testing.inprocess import InProcessAPI
 from tests.health.simulation import _Trusting, _Unsigned
@@ -75,13 +75,22 @@ class Case(SynchronousTestCase):
             cast(Verifier, _Trusting()),
             self.wall,
         )
+        self.proofs = 0
+        self.rules = [("uid", 1)]
         self.judging._proof.run = self.proven  # type: ignore[method-assign]
+        self.judging._proof.rules = self.read_rules  # type: ignore[method-assign]
         self.judging.startService()
         self.renew("n0", "n1", "n2", "n3")
         self.advance(1)
 
     async def proven(self) -> None:
         """Nothing to prove: the enforcement is taken to work."""
+        self.proofs += 1
+
+    async def read_rules(self) -> list[tuple[str, int]]:
+        if not self.rules:
+            raise Unavailable("the API server is away")
+        return list(self.rules)
 
     def tearDown(self) -> None:
         Deferred.fromCoroutine(self.judging.stopService())
@@ -427,6 +436,18 @@ class MendingTests(Case):
         self.lose()
         self.assertIn("node.kubernetes.io/unreachable:NoExecute", self.taints("n1"))
         self.assertEqual(self.pod_ready("a"), "False")
+
+
+class ProofTests(Case):
+    def test_it_is_proven_again_when_its_objects_have_changed(self) -> None:
+        self.advance(120)
+        self.assertEqual(self.proofs, 1)
+        self.rules = []
+        self.advance(30)
+        self.assertEqual(self.proofs, 1)
+        self.rules = [("", 0)]
+        self.advance(15)
+        self.assertEqual(self.proofs, 2)
 
 
 class ReadingTests(SynchronousTestCase):

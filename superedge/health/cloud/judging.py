@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.health import metrics
-from superedge.health.cloud.admission.proof import Proof, Unproven
+from superedge.health.cloud.admission.proof import Enforcement, Proof, Unproven
 from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope, read_lease, read_node, read_scope
 from superedge.health.cloud.judge import Judge
 from superedge.health.cloud.keeping import NAME as KEPT_NODES
@@ -46,7 +46,7 @@ class Judging(MultiService):
         self,
         reactor: IReactor,
         config: EdgeAdmissionConfig,
-        enforcement: str,
+        enforcement: Enforcement,
         client: IKubeClient,
         namespace: str,
         streams: Any,
@@ -71,7 +71,7 @@ class Judging(MultiService):
         events = EventRecorder(client, MANAGER, gethostname(), wall)
         self._publisher = VerdictPublisher(reactor, client, self.judge, events, config.failover, wall)
         self._mender = Mender(reactor, client, self.judge, self._in_force, wall)
-        self._proof = Proof(reactor, client, self._kept)
+        self._proof = Proof(reactor, client, self._kept, enforcement)
         self._proving: Deferred[None] | None = None
         self.fault = "it has not been tried yet"
         """Why the enforcement is not relied on; empty when it is."""
@@ -145,12 +145,21 @@ class Judging(MultiService):
         self._kept.begin()
         backoff = Backoff(initial=10.0, maximum=60.0, initial_attempts=3)
         while True:
+            rules = await self._rules()
             await self._prove()
             if not self.fault:
                 backoff.connected(self._reactor.seconds())
             await deferLater(self._reactor, backoff.failed(self._reactor.seconds()))
-            while not self.fault and not self._mender.doubtful:
+            while not self.fault and not self._mender.doubtful and await self._rules() in (rules, None):
                 await deferLater(self._reactor, PROVE_AGAIN)
+
+    async def _rules(self) -> list[tuple[str, int]] | None:
+        """The state of the enforcement's objects; None when it cannot be read."""
+        try:
+            return await self._proof.rules()
+        except Problems as problem:
+            _log.debug("the enforcement's objects cannot be read: {problem}", problem=problem)
+            return None
 
     async def _prove(self) -> None:
         before = self.fault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import uuid
-from typing import Any, Literal
+from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.health import metrics
+from superedge.health.cloud.admission.proof import Enforcement
 from superedge.health.cloud.judging import Judging
 from superedge.health.cloud.keeping import NAME, read_kept
 from superedge.health.votes.signing import NodeOf, Verifier
@@ -55,7 +56,7 @@ class EdgeAdmission(MultiService):
         self._verifier = Verifier(config.ca, node_of, limit=65536)
         watcher.watch(config.ca, self.forget_voters)
         self._judging: Judging | None = None
-        self._enforcement: Literal["policy", "webhook"] = "webhook"
+        self._enforcement: Enforcement = "webhook"
         self._choosing: Deferred[None] | None = None
         identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}"
         self._election = LeaderElection(reactor, client, namespace, LEASE, identity, self._begin, self._end)
@@ -82,7 +83,7 @@ class EdgeAdmission(MultiService):
             self._add_webhook()
         self._election.setServiceParent(self)
 
-    async def _served(self) -> Literal["policy", "webhook"]:
+    async def _served(self) -> Enforcement:
         """The policy, where the API server has it. Asks until there is an answer."""
         failing = False
         while True:

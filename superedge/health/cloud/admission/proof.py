@@ -6,18 +6,33 @@ back without the taint went through the very rule that decides for the controlle
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from superedge.errors import SuperEdgeError
+from superedge.health.cloud.admission.serving import CONFIGURATION, WEBHOOKS
 from superedge.health.cloud.cluster import NO_EXECUTE, UNREACHABLE, Taint, read_node
 from superedge.health.cloud.keeping import KeptNodes
 from superedge.health.cloud.mending import PODS, STRATEGIC_PATCH
-from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, decode
+from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Resource, decode
+from superedge.kube.errors import APIError
 
+Enforcement = Literal["policy", "webhook"]
+
+_ADMISSION = "admissionregistration.k8s.io"
+_POLICIES = ("superedge-keep-nodes", "superedge-keep-pods")
+RULES: dict[Enforcement, list[str]] = {
+    "policy": [
+        Resource(_ADMISSION, "v1", plural).path(name=name)
+        for plural in ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
+        for name in _POLICIES
+    ],
+    "webhook": [WEBHOOKS.path(name=CONFIGURATION)],
+}
+"""Paths of the objects that an enforcement consists of."""
 LONG_AGO = "1970-06-01T00:00:00Z"
 ENDED = 365 * 86400.0
 """Seconds since 1970: when the entry for the proof ended."""
@@ -66,13 +81,39 @@ class _Pods(msgspec.Struct):
     items: list[_Pod] = []
 
 
+class _RuleMetadata(msgspec.Struct):
+    uid: str
+    generation: int = 0
+
+
+class _Rule(msgspec.Struct):
+    metadata: _RuleMetadata
+
+
 class Proof:
     """Tries the enforcement on a node and a pod of it."""
 
-    def __init__(self, reactor: IReactorTime, client: IKubeClient, kept: KeptNodes) -> None:
+    def __init__(
+        self, reactor: IReactorTime, client: IKubeClient, kept: KeptNodes, enforcement: Enforcement
+    ) -> None:
         self._reactor = reactor
         self._client = client
         self._kept = kept
+        self._enforcement = enforcement
+
+    async def rules(self) -> list[tuple[str, int]]:
+        """What tells one state of the enforcement's objects from another. Raises what the client raises."""
+        found = []
+        for path in RULES[self._enforcement]:
+            try:
+                metadata = decode(_Rule, await self._client.call("GET", path)).metadata
+            except APIError as problem:
+                if problem.code != 404:
+                    raise
+                found.append(("", 0))
+            else:
+                found.append((metadata.uid, metadata.generation))
+        return found
 
     async def run(self) -> None:
         """Return when it works. Raises Unproven, and what the client raises."""
