@@ -62,9 +62,9 @@ class Prober(Service):
     def probe(self, members: Sequence[Member]) -> None:
         """These and no others from now on."""
         wanted = {member.name: member for member in members}
-        for name in [name for name in self._peers if name not in wanted]:
+        before, self._peers = self._peers, wanted
+        for name in before.keys() - wanted.keys():
             self._forget(name)
-        self._peers = wanted
         if self.running:
             for name in wanted:
                 if name not in self._waiting and name not in self._checking:

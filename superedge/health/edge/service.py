@@ -110,8 +110,11 @@ class EdgeHealth(MultiService):
         if unit != self._voter.unit:
             self._take(unit)
             self._file.write(unit)
+            if not unit.members:
+                _log.info("this node is in no unit that is checked: it probes nobody")
+                return
             _log.info(
-                "unit {unit} has {count} members, of which this node probes {peers}",
+                "unit {unit!r} has {count} members, of which this node probes {peers}",
                 unit=unit.name,
                 count=len(unit.members),
                 peers=len(self._voter.peers),

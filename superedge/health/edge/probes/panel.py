@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from twisted.internet.defer import Deferred, TimeoutError, gatherResults
+from twisted.internet.defer import Deferred, FirstError, TimeoutError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -42,7 +42,10 @@ class Panel:
     async def score(self, member: Member, multiplier: float) -> int:
         """The sum of weight x 100 of those that pass; ``multiplier`` stretches their timeouts."""
         checks = [Deferred.fromCoroutine(self._passes(each, member, multiplier)) for each in self._probes]
-        passed = await gatherResults(checks, consumeErrors=True)
+        try:
+            passed = await gatherResults(checks, consumeErrors=True)
+        except FirstError as problem:
+            raise cast(Exception, problem.subFailure.value) from problem
         parts = (probe.weight * 100 for probe, well in zip(self._probes, passed, strict=True) if well)
         return round(sum(parts))
 
