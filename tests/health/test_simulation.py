@@ -7,6 +7,7 @@ from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.health.votes.ballot import decode_ballot
 from superedge.health.votes.decisions import Contact, Outcome
 from superedge.health.votes.signing import Signer
 from superedge.health.votes.verdicts import Verdict
@@ -101,6 +102,22 @@ class CutTests(SynchronousTestCase):
         unit.run(40)
         now = int((EPOCH + unit.clock.seconds()) * 1000)
         self.assertIsNotNone(unit.judge.box.get("edge-1", now))
+
+    def test_a_node_does_not_bring_its_own_old_ballots(self) -> None:
+        """They come back to it over its links while it has no session."""
+        unit = site(4)
+        for node in unit.nodes.values():
+            unit.cut(node)
+        unit.run(30)
+        brought: list[tuple[str, str]] = []
+        for name, node in unit.nodes.items():
+            node.exchange._pass_on = lambda source, signed, name=name: brought.append(  # type: ignore[method-assign,misc]
+                (name, decode_ballot(signed.body).voter)
+            )
+        for node in unit.nodes.values():
+            unit.connect(node)
+        unit.run(5)
+        self.assertEqual([pair for pair in brought if pair[0] == pair[1]], [])
 
     def test_relayed_over_many_hops(self) -> None:
         unit = site(30)

@@ -144,6 +144,17 @@ class NodeStreamsTests(SynchronousTestCase):
         assert standing is not None
         self.assertEqual((standing.verdict, standing.judgement.healthy), (Verdict.ALIVE, ("b", "c")))
 
+    def test_one_bad_ballot_takes_no_other_with_it(self) -> None:
+        now = int(time.time() * 1000)
+        bad, good = (
+            _Unsigned(voter).sign(ballot(voter, {"a": Opinion.HEALTHY}, unit=unit, issued=now))
+            for voter, unit in (("b", "foreign"), ("c", ""))
+        )
+        self.stream("b").say(Hello(0, True, 0), Ballots((bad, good)))
+        standing = self.judge.standing("a")
+        assert standing is not None
+        self.assertEqual(standing.judgement.healthy, ("c",))
+
     def test_a_node_that_does_not_answer(self) -> None:
         stream = self.stream("a")
         stream.say(Hello(0, True, 0))

@@ -16,7 +16,7 @@ from superedge.errors import SuperEdgeError
 from superedge.health import metrics
 from superedge.health.cloud.judge import Judge
 from superedge.health.talk import Talk
-from superedge.health.votes.ballot import Refused
+from superedge.health.votes.ballot import Refused, SignedBallot
 from superedge.health.votes.messages import KIND, Ballots, Chain, Hello, Message, Ping, Unit
 from superedge.health.votes.signing import Verifier
 from superedge.reactor.backoff import Backoff
@@ -31,6 +31,8 @@ GATHER = 0.2
 ANSWER = 3.0
 """Seconds that a node has to answer."""
 ASK_AGAIN = 5.0
+LATE = ("replayed", "expired")
+"""Reasons that are counted and not logged: a ballot takes two ways, and one of them may be slow."""
 TIME = 300.0
 """Seconds between two tellings of the time."""
 
@@ -199,11 +201,18 @@ class NodeStreams(Service):
                 self._verifier.learn(message.certificates, self._judge.now())
             elif isinstance(message, Ballots):
                 for signed in message.ballots:
-                    self._judge.ballot(signed)
+                    self._ballot(node, signed)
         except Refused as problem:
-            _log.info("{node} brought what is refused: {problem}", node=node, problem=problem)
+            _refused(node, problem)
         if isinstance(message, Unit | Ping):
             talk.end("a node does not say such things")
+
+    def _ballot(self, node: str, signed: SignedBallot) -> None:
+        try:
+            self._judge.ballot(signed)
+        except Refused as problem:
+            if problem.reason not in LATE:
+                _refused(node, problem)
 
     def _tell_unit(self, node: str, talk: Talk) -> None:
         unit = self._judge.unit(node)
@@ -238,3 +247,7 @@ class NodeStreams(Service):
         if asked is not None and asked[2].active():
             asked[2].cancel()
         self._judge.answered(node, True)
+
+
+def _refused(node: str, problem: Refused) -> None:
+    _log.info("refused what {node} sent: {problem}", node=node, problem=problem)

@@ -326,6 +326,7 @@ class Exchange(Service):
     def _pass_on_all(self) -> None:
         """A way to the cloud has opened, or somebody has lost its own."""
         near = {peer for talk, peer in self._links.items() if not self._relay.forwards_from(talk)}
+        near.add(self._voter.name)
         for talk in self._links:
             if self._relay.forwards_from(talk):
                 for held in self.box.current(self._clock.now()):
