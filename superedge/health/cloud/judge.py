@@ -150,7 +150,7 @@ class Judge:
 
     def _regroup(self, unit: str) -> None:
         group = self._units[unit]
-        group.names = sorted(group.members)
+        group.regroup()
         if not group.names:
             del self._units[unit]
         self._regrouped(unit)
@@ -255,10 +255,9 @@ class Judge:
         now = self.now()
         judgement = judge(
             name,
-            self._units[unit].names,
+            self._units[unit].witnesses(name, self._settings.witnesses),
             lambda voter: self.box.get(voter, now),
             now,
-            witnesses=self._settings.witnesses,
             stale=int(self._settings.timing.life * 1000),
             lost=contact is Contact.LOST,
             minimum=self._settings.minimum,

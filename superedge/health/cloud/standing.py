@@ -10,6 +10,7 @@ from superedge.health.votes.decisions import Contact, Outcome
 from superedge.health.votes.messages import Member
 from superedge.health.votes.timing import Timing
 from superedge.health.votes.verdicts import Judgement, Verdict
+from superedge.health.votes.witnesses import witnesses_of
 
 
 class Settings(NamedTuple):
@@ -54,3 +55,17 @@ class Group:
 
     members: dict[str, Member] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
+    _chosen: dict[str, list[str]] = field(default_factory=dict)
+
+    def regroup(self) -> None:
+        """Members have changed."""
+        names = sorted(self.members)
+        if names != self.names:
+            self.names = names
+            self._chosen.clear()
+
+    def witnesses(self, name: str, count: int) -> list[str]:
+        """A member's: they are chosen once, for that takes a look at all members."""
+        if name not in self._chosen:
+            self._chosen[name] = witnesses_of(name, self.names, count)
+        return self._chosen[name]

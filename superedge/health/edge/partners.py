@@ -21,14 +21,17 @@ class Partners:
 
     def __init__(self, voter: Voter) -> None:
         self._voter = voter
+        self._candidates: list[str] | None = None
         self._dialling: set[str] = set()
         self._backoffs: dict[str, tuple[Backoff, float]] = {}
 
     def due(self, linked: Collection[str], now: float) -> Iterator[Member]:
         """Who is to be dialled now; count it as under way until `linked` or `failed`."""
-        names = [member.name for member in self._voter.unit.members]
         wanted = 0
-        for peer in witnesses_of(self._voter.name, names, CANDIDATES):
+        if self._candidates is None:
+            names = [member.name for member in self._voter.unit.members]
+            self._candidates = witnesses_of(self._voter.name, names, CANDIDATES)
+        for peer in self._candidates:
             state = self._voter.peers.get(peer)
             if state is not None and state.opinion is Opinion.UNHEALTHY:
                 continue
@@ -54,4 +57,5 @@ class Partners:
 
     def forget(self) -> None:
         """The unit is another: whoever did not answer may answer now."""
+        self._candidates = None
         self._backoffs.clear()

@@ -11,7 +11,6 @@ from enum import Enum
 from typing import NamedTuple
 
 from superedge.health.votes.ballot import Ballot, Opinion
-from superedge.health.votes.witnesses import witnesses_of
 
 MINIMUM = 2
 """Witnesses that it takes to call a node dead."""
@@ -48,11 +47,10 @@ class Judgement(NamedTuple):
 
 def judge(
     node: str,
-    members: Sequence[str],
+    witnesses: Sequence[str],
     ballot_of: Callable[[str], Ballot | None],
     now: int,
     *,
-    witnesses: int,
     stale: int,
     lost: bool,
     minimum: int = MINIMUM,
@@ -60,14 +58,13 @@ def judge(
     """What the ballots that count now say of a node.
 
     Args:
-        members: the node's unit, with itself.
+        witnesses: the node's, see `witnesses_of`.
         ballot_of: a voter's ballot, if it has one that has not expired.
-        witnesses: how many a node has at most.
         stale: milliseconds after which a check says nothing any more.
         lost: whether the cloud has lost the node itself: the one witness of a site of two then suffices.
         minimum: witnesses that it takes to call a node dead.
     """
-    voters = witnesses_of(node, members, witnesses) or [node]
+    voters = witnesses or [node]
     healthy, unhealthy = [], []
     for voter in voters:
         ballot = ballot_of(voter)
@@ -84,6 +81,6 @@ def judge(
     verdict = Verdict.UNKNOWN
     if len(healthy) > len(unhealthy):
         verdict = Verdict.ALIVE
-    elif len(unhealthy) > len(healthy) and len(unhealthy) >= needed and voters != [node]:
+    elif len(unhealthy) > len(healthy) and len(unhealthy) >= needed and witnesses:
         verdict = Verdict.DEAD
     return Judgement(verdict, tuple(sorted(healthy)), tuple(sorted(unhealthy)), len(voters))
