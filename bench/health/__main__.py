@@ -1,8 +1,7 @@
 """`python -m bench.health`: how soon a death is seen, what is held dead without being so, what it costs.
 
 SuperEdge's nodes are the real ones on a fake clock; memberlist's run in processes of their own, in real time,
-with its LAN defaults. ``--long`` takes the targets' hours (1,000 of nodes at 10 % loss, and 100 at 30 %) and a
-fleet of 10,000 nodes in 20 units.
+with its LAN defaults. ``--long`` takes as many hours as the targets name, and a fleet of 10,000 nodes.
 """
 
 from __future__ import annotations
