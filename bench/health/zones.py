@@ -1,7 +1,7 @@
 """`python -m bench.health.zones`: what a zone label for each site brings. Needs root and a control plane.
 
-Five nodes of one site are cut and kept; then a node of another site dies. The table says when the dead node got
-SuperEdge's taint, and when that of the node lifecycle controller, with one zone for both sites and one for each.
+Five nodes of one site are cut and kept; then a node of another site dies. The table says when the dead node
+got SuperEdge's taint, and when that of the node lifecycle controller.
 """
 
 from __future__ import annotations

@@ -116,13 +116,13 @@ class EdgeSites(ClusterObjects):
         """What the judge says; empty while there is none."""
         return next((found for end in self.ends if (found := end.status()).get("judging")), {})
 
-    def standings(self) -> dict[str, dict[str, Any]]:
+    def assessments(self) -> dict[str, dict[str, Any]]:
         """Nodes of checked units by name."""
         return {node["name"]: node for unit in self.status().get("units", ()) for node in unit["nodes"]}
 
     def verdicts(self, *names: str) -> set[str]:
         """What is said of these nodes."""
-        found = self.standings()
+        found = self.assessments()
         return {found[name]["verdict"] if name in found else "none" for name in names}
 
     # -- nodes

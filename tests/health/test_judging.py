@@ -381,13 +381,13 @@ class ReturnTests(Case):
         self.advance(1)
         self.call("DELETE", "/api/v1/nodes/n1")
         self.advance(1)
-        self.assertIsNone(self.judging.judge.standing("n1"))
+        self.assertIsNone(self.judging.judge.assessment("n1"))
         self.add_node("n1")
         self.renew("n1")
         self.advance(20)
-        standing = self.judging.judge.standing("n1")
-        assert standing is not None
-        self.assertIs(standing.contact, Contact.SUSPECT)
+        assessment = self.judging.judge.assessment("n1")
+        assert assessment is not None
+        self.assertIs(assessment.contact, Contact.SUSPECT)
 
     def test_nothing_is_left_of_a_node_that_goes(self) -> None:
         self.streams.nodes.update(n1=1, stranger=2)
@@ -396,7 +396,7 @@ class ReturnTests(Case):
         self.call("DELETE", "/api/v1/nodes/n1")
         self.call("DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1")
         self.advance(1)
-        self.assertEqual(set(self.judging.judge._known), {"n0", "n2", "n3"})
+        self.assertEqual(set(self.judging.judge._states), {"n0", "n2", "n3"})
 
 
 class MendingTests(Case):

@@ -18,8 +18,8 @@ from superedge.config.addresses import TCPAddress
 from superedge.config.health import EdgeHealthConfig, ProbeConfig
 from superedge.health import metrics
 from superedge.health.edge.links import ALPN, PeerContexts
-from superedge.health.edge.memory import UnitFile
 from superedge.health.edge.service import EdgeHealth
+from superedge.health.edge.unitfile import UnitFile
 from superedge.health.votes.ballot import Opinion, SignedBallot
 from superedge.health.votes.messages import (
     LENGTH,

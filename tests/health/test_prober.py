@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.health.edge.prober import Prober
-from superedge.health.edge.probes.panel import Asked, Panel
+from superedge.health.edge.probes.probeset import ConfiguredProbe, ProbeSet
 from superedge.health.edge.voter import Voter
 from superedge.health.votes.messages import Member, Unit
 from superedge.health.votes.reference import ReferenceClock
@@ -33,11 +33,15 @@ class _Silent:
 class ProberTests(SynchronousTestCase):
     def test_a_check_under_way_of_a_peer_that_leaves_is_the_last(self) -> None:
         clock, silent = Clock(), _Silent()
-        panel = Panel(clock, [Asked("a", silent, 0.5, 2.0, 0, 1), Asked("b", silent, 0.5, 2.0, 0, 2)], bool)
+        probe_set = ProbeSet(
+            clock,
+            [ConfiguredProbe("a", silent, 0.5, 2.0, 0, 1), ConfiguredProbe("b", silent, 0.5, 2.0, 0, 2)],
+            bool,
+        )
         reference = ReferenceClock(clock.seconds, clock.seconds)
         voter = Voter("edge-1", cast(Signer, _Unsigned("edge-1")), reference, Timing(), 100)
         changes: list[Any] = []
-        prober = Prober(clock, voter, panel.score, lambda: changes.append(1), 5.0)
+        prober = Prober(clock, voter, probe_set.score, lambda: changes.append(1), 5.0)
         prober.startService()
         prober.probe(voter.join(Unit("shop", 10, (Member("edge-1", "192.0.2.1"), PEER))))
         clock.advance(1)

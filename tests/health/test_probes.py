@@ -24,7 +24,7 @@ from superedge.config.health import EdgeHealthConfig, ProbeConfig
 from superedge.errors import ConfigError, SuperEdgeError
 from superedge.health.edge.probes.icmp import ICMPChecker
 from superedge.health.edge.probes.kubelet import Answers, KubeletChecker, node_of
-from superedge.health.edge.probes.panel import Asked, Panel
+from superedge.health.edge.probes.probeset import ConfiguredProbe, ProbeSet
 from superedge.health.edge.probes.tcp import TCPChecker
 from superedge.health.edge.probes.web import http_checker, https_checker
 from superedge.health.votes.messages import Member
@@ -159,9 +159,11 @@ class WebTests(TestCase):
     async def test_a_check_that_is_given_up_leaves_nothing(self) -> None:
         self.statuses += [-1]
         checker = self.checker(KubeletChecker)
-        panel = Panel(self.reactor, [Asked("kubelet", checker, 1.0, 0.3, 0, self.secure)], MEMBERS)
-        self.assertEqual(await panel.score(PEER, 1.0), 0)
-        self.assertEqual(await panel.score(PEER, 1.0), 100)
+        probe_set = ProbeSet(
+            self.reactor, [ConfiguredProbe("kubelet", checker, 1.0, 0.3, 0, self.secure)], MEMBERS
+        )
+        self.assertEqual(await probe_set.score(PEER, 1.0), 0)
+        self.assertEqual(await probe_set.score(PEER, 1.0), 100)
 
 
 class H2Server(Protocol):
@@ -283,15 +285,15 @@ class Checker:
 
 
 class PanelTests(SynchronousTestCase):
-    def score(self, probes: Sequence[Asked], wait: float = 0.0, multiplier: float = 1.0) -> int:
+    def score(self, probes: Sequence[ConfiguredProbe], wait: float = 0.0, multiplier: float = 1.0) -> int:
         clock = Clock()
-        done = Deferred.fromCoroutine(Panel(clock, probes, MEMBERS).score(PEER, multiplier))
+        done = Deferred.fromCoroutine(ProbeSet(clock, probes, MEMBERS).score(PEER, multiplier))
         clock.advance(wait)
         return self.successResultOf(done)
 
     def test_weights_add_up(self) -> None:
         good, bad = Checker(True), Checker(False)
-        probes = [Asked("a", good, 0.7, 2.0, 0, 80), Asked("b", bad, 0.3, 2.0, 0, 0)]
+        probes = [ConfiguredProbe("a", good, 0.7, 2.0, 0, 80), ConfiguredProbe("b", bad, 0.3, 2.0, 0, 0)]
         self.assertEqual(self.score(probes), 70)
         self.assertEqual((good.ports, bad.ports), ([80], [10250]))
 
@@ -303,7 +305,7 @@ class PanelTests(SynchronousTestCase):
             probes=[ProbeConfig(kind="kubelet") for _ in range(3)],
         )
         weights = config.weights()
-        probes = [Asked("p", Checker(True), weight, 2.0, 0, 1) for weight in weights]
+        probes = [ConfiguredProbe("p", Checker(True), weight, 2.0, 0, 1) for weight in weights]
         self.assertEqual(self.score(probes), 100)
         mixed = [
             ProbeConfig(kind="kubelet", weight=0.5),
@@ -314,18 +316,20 @@ class PanelTests(SynchronousTestCase):
         self.assertEqual(config.weights(), [0.5, 0.25, 0.25])
 
     def test_retries(self) -> None:
-        self.assertEqual(self.score([Asked("a", Checker(False, False, True), 1.0, 2.0, 2, 1)]), 100)
-        self.assertEqual(self.score([Asked("a", Checker(False, False, True), 1.0, 2.0, 1, 1)]), 0)
+        self.assertEqual(self.score([ConfiguredProbe("a", Checker(False, False, True), 1.0, 2.0, 2, 1)]), 100)
+        self.assertEqual(self.score([ConfiguredProbe("a", Checker(False, False, True), 1.0, 2.0, 1, 1)]), 0)
 
     def test_another_member_at_the_address_of_a_peer_is_not_the_peer(self) -> None:
         for name, score in {"edge-2": 100, "edge-3": 0, "host-of-edge-2": 100}.items():
-            self.assertEqual(self.score([Asked("a", Checker(True, name=name), 1.0, 2.0, 0, 1)]), score)
+            self.assertEqual(
+                self.score([ConfiguredProbe("a", Checker(True, name=name), 1.0, 2.0, 0, 1)]), score
+            )
 
     def test_time_is_limited_and_stretches(self) -> None:
-        self.assertEqual(self.score([Asked("a", Checker(None), 1.0, 2.0, 0, 1)], wait=2.1), 0)
+        self.assertEqual(self.score([ConfiguredProbe("a", Checker(None), 1.0, 2.0, 0, 1)], wait=2.1), 0)
         clock = Clock()
         done = Deferred.fromCoroutine(
-            Panel(clock, [Asked("a", Checker(None), 1.0, 2.0, 0, 1)], MEMBERS).score(PEER, 3.0)
+            ProbeSet(clock, [ConfiguredProbe("a", Checker(None), 1.0, 2.0, 0, 1)], MEMBERS).score(PEER, 3.0)
         )
         clock.advance(5.9)
         self.assertNoResult(done)

@@ -65,10 +65,10 @@ class CutTests(SynchronousTestCase):
         unit = site(6)
         unit.cut(unit.nodes["edge-1"], noticed=22)
         unit.run(300)
-        standing = unit.judge.standing("edge-1")
-        assert standing is not None
-        self.assertEqual((standing.verdict, standing.contact), (Verdict.ALIVE, Contact.LOST))
-        self.assertIs(standing.outcome, Outcome.KEEP)
+        assessment = unit.judge.assessment("edge-1")
+        assert assessment is not None
+        self.assertEqual((assessment.verdict, assessment.contact), (Verdict.ALIVE, Contact.LOST))
+        self.assertIs(assessment.outcome, Outcome.KEEP)
         self.assertEqual(
             [seen for seen in unit.seen if seen.verdict is not Verdict.ALIVE and seen.at > 20], []
         )
@@ -84,10 +84,10 @@ class CutTests(SynchronousTestCase):
         died = unit.clock.seconds()
         unit.nodes["edge-5"].die()
         unit.run(30)
-        standing = unit.judge.standing("edge-5")
-        assert standing is not None
-        self.assertEqual((standing.verdict, standing.outcome), (Verdict.DEAD, Outcome.EVICT))
-        self.assertGreater(len(standing.judgement.unhealthy), 3)
+        assessment = unit.judge.assessment("edge-5")
+        assert assessment is not None
+        self.assertEqual((assessment.verdict, assessment.outcome), (Verdict.DEAD, Outcome.EVICT))
+        self.assertGreater(len(assessment.judgement.unhealthy), 3)
         dead = [seen.at for seen in unit.seen if seen.verdict is Verdict.DEAD]
         self.assertLess(dead[0] - died, 15)
 
@@ -133,9 +133,9 @@ class CutTests(SynchronousTestCase):
             unit.cut(node)
         unit.run(120)
         for name in unit.nodes:
-            standing = unit.judge.standing(name)
-            assert standing is not None
-            self.assertEqual((standing.verdict, standing.outcome), (Verdict.UNKNOWN, Outcome.KEEP))
+            assessment = unit.judge.assessment(name)
+            assert assessment is not None
+            self.assertEqual((assessment.verdict, assessment.outcome), (Verdict.UNKNOWN, Outcome.KEEP))
 
     def test_a_split_site_whose_halves_have_the_cloud_loses_nobody(self) -> None:
         unit = site(6)
@@ -143,9 +143,9 @@ class CutTests(SynchronousTestCase):
             unit.nodes[f"edge-{number}"].side = 1
         unit.run(120)
         for name in unit.nodes:
-            standing = unit.judge.standing(name)
-            assert standing is not None
-            self.assertIs(standing.outcome, Outcome.NOTHING)
+            assessment = unit.judge.assessment(name)
+            assert assessment is not None
+            self.assertIs(assessment.outcome, Outcome.NOTHING)
 
     def test_a_node_that_reaches_nobody_blames_nobody(self) -> None:
         unit = site(6)

@@ -15,13 +15,13 @@ from twisted.logger import Logger
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.health import metrics
 from superedge.health.cloud.admission.proof import Enforcement, Proof, Unproven
+from superedge.health.cloud.assessment import Settings
 from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope, read_lease, read_node, read_scope
 from superedge.health.cloud.judge import Judge
 from superedge.health.cloud.keeping import NAME as KEPT_NODES
 from superedge.health.cloud.keeping import KeptNodes, read_entries
 from superedge.health.cloud.mending import Mender
 from superedge.health.cloud.publishing import MANAGER, VerdictPublisher
-from superedge.health.cloud.standing import Settings
 from superedge.health.cloud.streams import NodeStreams
 from superedge.health.votes.decisions import Outcome
 from superedge.health.votes.signing import Verifier
@@ -211,8 +211,8 @@ class Judging(MultiService):
         self._streams.regrouped(unit)
 
     def _changed(self, name: str) -> None:
-        standing = self.judge.standing(name)
-        self._kept.keep(name, standing is not None and standing.outcome is Outcome.KEEP)
+        assessment = self.judge.assessment(name)
+        self._kept.keep(name, assessment is not None and assessment.outcome is Outcome.KEEP)
         self._publisher.queue.add(name)
         self._mender.consider(name)
 

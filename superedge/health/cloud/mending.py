@@ -101,9 +101,9 @@ class Mender:
         self.queue: WorkQueue[str] = WorkQueue(reactor, self._mend, workers=4)
 
     def consider(self, name: str) -> None:
-        """A node or its standing has changed."""
-        node, standing = self._judge.node(name), self._judge.standing(name)
-        kept = standing is not None and standing.outcome is Outcome.KEEP
+        """A node or its assessment has changed."""
+        node, assessment = self._judge.node(name), self._judge.assessment(name)
+        kept = assessment is not None and assessment.outcome is Outcome.KEEP
         if node is None or not kept or node.ready != "Unknown":
             self._rounds.pop(name, None)
             self._tried.pop(name, None)
@@ -111,11 +111,11 @@ class Mender:
             self.queue.add_after(name, 0.2)
 
     async def _mend(self, name: str) -> None:
-        node, standing = self._judge.node(name), self._judge.standing(name)
+        node, assessment = self._judge.node(name), self._judge.assessment(name)
         if (
             node is None
-            or standing is None
-            or standing.outcome is not Outcome.KEEP
+            or assessment is None
+            or assessment.outcome is not Outcome.KEEP
             or node.ready != "Unknown"
         ):
             return

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from superedge.health import metrics
+from superedge.health.cloud.assessment import Assessment
 from superedge.health.cloud.cluster import (
     CONDITION,
     DEAD,
@@ -24,7 +25,6 @@ from superedge.health.cloud.cluster import (
     read_node,
 )
 from superedge.health.cloud.judge import Judge
-from superedge.health.cloud.standing import Standing
 from superedge.health.votes.decisions import Outcome
 from superedge.health.votes.verdicts import Verdict
 from superedge.kube.apply import apply
@@ -50,7 +50,7 @@ _log = Logger()
 
 
 class VerdictPublisher:
-    """Reconciles Node objects with the judge's standings; ``queue`` is started and stopped by the owner."""
+    """Reconciles Node objects with the judge's assessments; ``queue`` is started and stopped by the owner."""
 
     def __init__(
         self,
@@ -71,18 +71,18 @@ class VerdictPublisher:
         self.queue: WorkQueue[str] = WorkQueue(reactor, self._reconcile)
 
     async def _reconcile(self, name: str) -> None:
-        node, standing = self._judge.node(name), self._judge.standing(name)
+        node, assessment = self._judge.node(name), self._judge.assessment(name)
         if node is None:
             self._written.pop(name, None)
             return
-        await self._mark(node, standing)
-        await self._say(node, standing)
+        await self._mark(node, assessment)
+        await self._say(node, assessment)
 
     # -- taint and annotation
 
-    async def _mark(self, node: NodeFacts, standing: Standing | None) -> None:
-        wanted = self._taints(node, standing)
-        dead = standing is not None and standing.verdict is Verdict.DEAD
+    async def _mark(self, node: NodeFacts, assessment: Assessment | None) -> None:
+        wanted = self._taints(node, assessment)
+        dead = assessment is not None and assessment.verdict is Verdict.DEAD
         patch: dict[str, Any] = {"metadata": {"resourceVersion": node.version}}
         if wanted != node.taints:
             patch["spec"] = {"taints": list(wanted)}
@@ -124,8 +124,8 @@ class VerdictPublisher:
         metrics.WRITES.labels("node", "done").inc()
         return answer
 
-    def _taints(self, node: NodeFacts, standing: Standing | None) -> tuple[Taint, ...]:
-        evict = standing is not None and standing.outcome is Outcome.EVICT
+    def _taints(self, node: NodeFacts, assessment: Assessment | None) -> tuple[Taint, ...]:
+        evict = assessment is not None and assessment.outcome is Outcome.EVICT
         fast, native = evict and self._failover == "fast", evict and self._failover == "native"
         kept = tuple(each for each in node.taints if each.key != DEAD)
         now = kube_time(self._wall())
@@ -139,8 +139,8 @@ class VerdictPublisher:
 
     # -- condition
 
-    async def _say(self, node: NodeFacts, standing: Standing | None) -> None:
-        wanted = None if standing is None else STATUS[standing.verdict]
+    async def _say(self, node: NodeFacts, assessment: Assessment | None) -> None:
+        wanted = None if assessment is None else STATUS[assessment.verdict]
         published = None if node.published is None else node.published.status
         if wanted == published:
             self._written.pop(node.name, None)
@@ -150,7 +150,7 @@ class VerdictPublisher:
         if written is not None and written[0] == wanted and now - written[1] < LAG:
             self.queue.add_after(node.name, LAG)
             return
-        conditions = [] if standing is None else [_condition(standing)]
+        conditions = [] if assessment is None else [_condition(assessment)]
         item = {
             "apiVersion": "v1",
             "kind": "Node",
@@ -164,29 +164,29 @@ class VerdictPublisher:
             raise
         metrics.WRITES.labels("status", "done").inc()
         self._written[node.name] = wanted, now
-        if standing is not None:
-            bad = standing.verdict is not Verdict.ALIVE
-            if standing.verdict is Verdict.DEAD or published is not None:
+        if assessment is not None:
+            bad = assessment.verdict is not Verdict.ALIVE
+            if assessment.verdict is Verdict.DEAD or published is not None:
                 kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
-                self._event(node, kind, REASON[standing.verdict], standing.judgement.reason)
+                self._event(node, kind, REASON[assessment.verdict], assessment.judgement.reason)
             _log.info(
                 "{node} is {verdict} for its peers: {reason}",
                 node=node.name,
-                verdict=standing.verdict.value,
-                reason=standing.judgement.reason,
+                verdict=assessment.verdict.value,
+                reason=assessment.judgement.reason,
             )
 
     def _event(self, node: NodeFacts, kind: Literal["Normal", "Warning"], reason: str, note: str) -> None:
         self._events.record(Reference("v1", "Node", node.name), kind, reason, note)
 
 
-def _condition(standing: Standing) -> dict[str, str]:
-    since = kube_time(standing.since)
+def _condition(assessment: Assessment) -> dict[str, str]:
+    since = kube_time(assessment.since)
     return {
         "type": CONDITION,
-        "status": STATUS[standing.verdict],
-        "reason": REASON[standing.verdict],
-        "message": standing.judgement.reason[:1000],
+        "status": STATUS[assessment.verdict],
+        "reason": REASON[assessment.verdict],
+        "message": assessment.judgement.reason[:1000],
         "lastTransitionTime": since,
         "lastHeartbeatTime": since,
     }

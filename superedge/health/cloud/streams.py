@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from superedge.errors import SuperEdgeError
 from superedge.health import metrics
 from superedge.health.cloud.judge import Judge
-from superedge.health.talk import Talk
+from superedge.health.protocol import HealthProtocol
 from superedge.health.votes.ballot import Refused, SignedBallot
 from superedge.health.votes.messages import KIND, Ballots, Chain, Hello, Message, Ping, Unit
 from superedge.health.votes.signing import Verifier
@@ -51,8 +51,8 @@ class NodeStreams(Service):
         self._judge = judge
         self._verifier = verifier
         self._sessions: dict[str, int] = {}
-        self._talks: dict[str, Talk] = {}
-        self._nodes: dict[Talk, str] = {}
+        self._connections: dict[str, HealthProtocol] = {}
+        self._nodes: dict[HealthProtocol, str] = {}
         self._opening: dict[str, Deferred[None]] = {}
         self._waiting: dict[str, None] = {}
         self._backoffs: dict[str, Backoff] = {}
@@ -80,8 +80,8 @@ class NodeStreams(Service):
                 call.cancel()
         for opening in list(self._opening.values()):
             opening.cancel()
-        for talk in list(self._nodes):
-            talk.end("this replica does not judge any more")
+        for connection in list(self._nodes):
+            connection.end("this replica does not judge any more")
         metrics.STREAMS.set(0)
 
     def look(self) -> None:
@@ -91,8 +91,8 @@ class NodeStreams(Service):
 
     def reconnect(self) -> None:
         """Open every stream anew."""
-        for talk in list(self._nodes):
-            talk.end("who may vote has changed")
+        for connection in list(self._nodes):
+            connection.end("who may vote has changed")
 
     def regrouped(self, unit: str) -> None:
         """A unit has other members: they are told."""
@@ -111,8 +111,8 @@ class NodeStreams(Service):
                 self._want(node)
         units, self._regrouped = self._regrouped, set()
         if units:
-            for node, talk in self._talks.items():
-                self._tell_unit(node, talk)
+            for node, connection in self._connections.items():
+                self._tell_unit(node, connection)
 
     def _want(self, node: str) -> None:
         if (retry := self._retries.pop(node, None)) is not None and retry.active():
@@ -124,7 +124,7 @@ class NodeStreams(Service):
         while self._waiting and len(self._opening) < AT_ONCE and self.running:
             node = next(iter(self._waiting))
             del self._waiting[node]
-            if node in self._talks or node not in self._sessions:
+            if node in self._connections or node not in self._sessions:
                 continue
             placeholder: Deferred[None] = Deferred()
             self._opening[node] = placeholder
@@ -149,13 +149,13 @@ class NodeStreams(Service):
         if self._sessions.get(node) != session or not self.running:
             stream.abortConnection()
             return
-        talk = Talk(self._reactor, partial(self._hello, node), self._received, self._ended)
-        self._talks[node] = talk
-        self._nodes[talk] = node
-        metrics.STREAMS.set(len(self._talks))
-        stream.connect(talk)
+        connection = HealthProtocol(self._reactor, partial(self._hello, node), self._received, self._ended)
+        self._connections[node] = connection
+        self._nodes[connection] = node
+        metrics.STREAMS.set(len(self._connections))
+        stream.connect(connection)
 
-    def _hello(self, node: str, talk: Talk) -> Hello:
+    def _hello(self, node: str, connection: HealthProtocol) -> Hello:
         return Hello(self._judge.now(), True, 0, self._judge.box.last(node))
 
     def _again(self, node: str) -> None:
@@ -170,24 +170,24 @@ class NodeStreams(Service):
         self._want(node)
 
     def _close(self, node: str, reason: str) -> None:
-        talk = self._talks.get(node)
-        if talk is not None:
-            talk.end(reason)
+        connection = self._connections.get(node)
+        if connection is not None:
+            connection.end(reason)
 
-    def _ended(self, talk: Talk, reason: str) -> None:
-        node = self._nodes.pop(talk, None)
-        if node is None or self._talks.get(node) is not talk:
+    def _ended(self, connection: HealthProtocol, reason: str) -> None:
+        node = self._nodes.pop(connection, None)
+        if node is None or self._connections.get(node) is not connection:
             return
-        del self._talks[node]
+        del self._connections[node]
         self._told.pop(node, None)
-        metrics.STREAMS.set(len(self._talks))
+        metrics.STREAMS.set(len(self._connections))
         _log.debug("the stream to {node} ended: {reason}", node=node, reason=reason)
         self._again(node)
 
     # -- what is said
 
-    def _received(self, talk: Talk, message: Message) -> None:
-        node = self._nodes.get(talk)
+    def _received(self, connection: HealthProtocol, message: Message) -> None:
+        node = self._nodes.get(connection)
         if node is None:
             return
         self._alive(node)
@@ -196,7 +196,7 @@ class NodeStreams(Service):
                 if (backoff := self._backoffs.get(node)) is not None:
                     backoff.connected(self._reactor.seconds())
                 self._judge.listens(node, message.port)
-                self._tell_unit(node, talk)
+                self._tell_unit(node, connection)
             elif isinstance(message, Chain):
                 self._verifier.learn(message.certificates, self._judge.now())
             elif isinstance(message, Ballots):
@@ -205,7 +205,7 @@ class NodeStreams(Service):
         except Refused as problem:
             _refused(node, problem)
         if isinstance(message, Unit | Ping):
-            talk.end("a node does not say such things")
+            connection.end("a node does not say such things")
 
     def _ballot(self, node: str, signed: SignedBallot) -> None:
         try:
@@ -214,28 +214,28 @@ class NodeStreams(Service):
             if problem.reason not in LATE:
                 _refused(node, problem)
 
-    def _tell_unit(self, node: str, talk: Talk) -> None:
+    def _tell_unit(self, node: str, connection: HealthProtocol) -> None:
         unit = self._judge.unit(node)
-        if talk.heard is not None and self._told.get(node) != unit:
+        if connection.heard is not None and self._told.get(node) != unit:
             self._told[node] = unit
-            talk.send(unit)
+            connection.send(unit)
 
     def _tell_time(self) -> None:
         now = self._judge.now()
-        for talk in self._talks.values():
-            talk.send(Ping(next(self._numbers), now))
+        for connection in self._connections.values():
+            connection.send(Ping(next(self._numbers), now))
 
     # -- questions
 
     def ask(self, node: str) -> None:
         """Find out whether a node answers; the judge is told."""
-        talk = self._talks.get(node)
+        connection = self._connections.get(node)
         asked = self._asked.get(node)
         now = self._reactor.seconds()
-        if talk is None or (asked is not None and now - asked[1] < ASK_AGAIN):
+        if connection is None or (asked is not None and now - asked[1] < ASK_AGAIN):
             return
         number = next(self._numbers)
-        talk.send(Ping(number, self._judge.now()))
+        connection.send(Ping(number, self._judge.now()))
         self._asked[node] = number, now, self._reactor.callLater(ANSWER, self._silent, node)
 
     def _silent(self, node: str) -> None:

@@ -14,7 +14,7 @@ from superedge.health import metrics
 from superedge.health.edge.partners import Partners
 from superedge.health.edge.relay import Relay
 from superedge.health.edge.voter import Voter
-from superedge.health.talk import Talk
+from superedge.health.protocol import HealthProtocol
 from superedge.health.votes.ballot import Refused, SignedBallot
 from superedge.health.votes.ballotbox import ALLOWANCE, BallotBox
 from superedge.health.votes.messages import (
@@ -79,11 +79,11 @@ class Exchange(Service):
         self._port = port
         self.box = BallotBox(verifier, self._unit_of)
         self._chains: dict[bytes, tuple[bytes, ...]] = {}
-        self._relay: Relay[Talk] = Relay()
-        self._links: dict[Talk, str] = {}
-        self._heard_at: dict[Talk, float] = {}
+        self._relay: Relay[HealthProtocol] = Relay()
+        self._links: dict[HealthProtocol, str] = {}
+        self._heard_at: dict[HealthProtocol, float] = {}
         self._partners = Partners(voter)
-        self._uplink: Talk | None = None
+        self._uplink: HealthProtocol | None = None
         self._soon: IDelayedCall | None = None
         self._own: SignedBallot | None = None
         self.dialler: Dialler | None = None
@@ -126,16 +126,16 @@ class Exchange(Service):
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
-        for talk in [*self._links, *filter(None, [self._uplink])]:
-            talk.end("the process stops")
+        for connection in [*self._links, *filter(None, [self._uplink])]:
+            connection.end("the process stops")
 
     def rejoin(self) -> None:
         """The unit is another, or has other members."""
         member = self._voter.member
         self.box.forget(lambda voter: member(voter) is not None)
-        for talk, peer in list(self._links.items()):
+        for connection, peer in list(self._links.items()):
             if member(peer) is None:
-                talk.end("it is no member of this unit any more")
+                connection.end("it is no member of this unit any more")
         self._forget_chains()
         self._partners.forget()
         self.changed()
@@ -162,71 +162,71 @@ class Exchange(Service):
             return
         self._own = self._voter.vote(self._reactor.seconds())
         metrics.VOTES.inc()
-        for talk in self._everybody():
-            talk.vote(self._own, self._voter.chain)
+        for connection in self._everybody():
+            connection.vote(self._own, self._voter.chain)
 
-    def _everybody(self) -> list[Talk]:
+    def _everybody(self) -> list[HealthProtocol]:
         return [*self._links, *([self._uplink] if self.connected and self._uplink is not None else [])]
 
     # -- connections
 
-    def link(self) -> Talk:
+    def link(self) -> HealthProtocol:
         """A connection to or from a peer, to be connected by who makes it; see `up`."""
-        return Talk(self._reactor, self._hello, self._from_peer, self._link_ended)
+        return HealthProtocol(self._reactor, self._hello, self._from_peer, self._link_ended)
 
     def admits(self, peer: str) -> bool:
         """Whether a node may have another link here."""
         links = list(self._links.values()).count(peer)
         return self._voter.member(peer) is not None and peer != self._voter.name and links < LINKS
 
-    def has(self, talk: Talk) -> bool:
+    def has(self, connection: HealthProtocol) -> bool:
         """Whether a link is up."""
-        return talk in self._links
+        return connection in self._links
 
-    def up(self, talk: Talk, peer: str) -> None:
+    def up(self, connection: HealthProtocol, peer: str) -> None:
         """A link's other side is known by its certificate; called before its first message."""
-        self._links[talk] = peer
-        self._heard_at[talk] = self._reactor.seconds()
+        self._links[connection] = peer
+        self._heard_at[connection] = self._reactor.seconds()
         self._partners.linked(peer)
         metrics.LINKS.set(len(self._links))
 
-    def uplink(self) -> Talk:
+    def uplink(self) -> HealthProtocol:
         """The connection with the cloud; it takes the place of the one before."""
         before = self._uplink
-        talk = self._uplink = Talk(
+        connection = self._uplink = HealthProtocol(
             self._reactor, self._hello, self._from_cloud, self._uplink_ended, FROM_CLOUD
         )
         if before is not None:
             before.end("the cloud has opened another")
-        return talk
+        return connection
 
-    def _hello(self, talk: Talk) -> Hello:
-        peer = self._links.get(talk)
+    def _hello(self, connection: HealthProtocol) -> Hello:
+        peer = self._links.get(connection)
         last = 0 if peer is None else self.box.last(peer)
         return Hello(self._clock.now(), self._clock.heard, self._relay.hops, last, self._port)
 
-    def _introduce(self, talk: Talk) -> None:
+    def _introduce(self, connection: HealthProtocol) -> None:
         """Give a new connection what there is to say."""
         if self._own is None:
             self._vote()
         elif self._voter.member(self._voter.name) is not None:
-            talk.vote(self._own, self._voter.chain)
+            connection.vote(self._own, self._voter.chain)
 
     def _tell_time(self) -> None:
         """This node has the cloud's time now: links that began before get it, too."""
-        for talk in self._links:
-            talk.send(self._hello(talk))
+        for connection in self._links:
+            connection.send(self._hello(connection))
 
     def _hops_changed(self) -> None:
         metrics.HOPS.set(self._relay.hops)
-        for talk in self._links:
-            talk.send(Hops(self._relay.hops))
+        for connection in self._links:
+            connection.send(Hops(self._relay.hops))
         self._pass_on_all()
 
     # -- what comes in
 
-    def _from_cloud(self, talk: Talk, message: Message) -> None:
-        if talk is not self._uplink:
+    def _from_cloud(self, connection: HealthProtocol, message: Message) -> None:
+        if connection is not self._uplink:
             return
         if isinstance(message, Hello):
             had_time = self._clock.heard
@@ -241,29 +241,29 @@ class Exchange(Service):
             self._vote()
         elif isinstance(message, Ping):
             self._clock.cloud_says(message.now)
-            talk.send(Pong(message.number))
+            connection.send(Pong(message.number))
         elif isinstance(message, Unit):
             self._joined(message)
 
-    def _from_peer(self, talk: Talk, message: Message) -> None:
-        peer = self._links.get(talk)
+    def _from_peer(self, connection: HealthProtocol, message: Message) -> None:
+        peer = self._links.get(connection)
         if peer is None:
             return
-        self._heard_at[talk] = self._reactor.seconds()
+        self._heard_at[connection] = self._reactor.seconds()
         if isinstance(message, Hello):
             had_time = self._clock.heard
             if message.heard:
                 self._clock.peer_says(peer, message.now)
             self._learn_sequence(message.last)
-            if self._relay.announce(talk, message.hops):
+            if self._relay.announce(connection, message.hops):
                 self._hops_changed()
             if self._clock.heard is had_time:
-                self._introduce(talk)
+                self._introduce(connection)
             else:
                 self._tell_time()
                 self._vote()
         elif isinstance(message, Hops):
-            if self._relay.announce(talk, message.hops):
+            if self._relay.announce(connection, message.hops):
                 self._hops_changed()
             else:
                 self._pass_on_all()
@@ -271,9 +271,9 @@ class Exchange(Service):
             self._learn(message)
         elif isinstance(message, Ballots):
             for signed in message.ballots:
-                self._ballot(talk, signed)
+                self._ballot(connection, signed)
         else:
-            talk.end("a peer does not say such things")
+            connection.end("a peer does not say such things")
 
     def _learn_sequence(self, last: int) -> None:
         # No honest peer can have taken a ballot from further ahead.
@@ -295,7 +295,7 @@ class Exchange(Service):
             self._forget_chains()
         self._chains[key] = message.certificates
 
-    def _ballot(self, talk: Talk, signed: SignedBallot) -> None:
+    def _ballot(self, connection: HealthProtocol, signed: SignedBallot) -> None:
         try:
             ballot = self.box.take(signed, self._clock.now())
         except Refused as problem:
@@ -304,8 +304,8 @@ class Exchange(Service):
         if ballot is None or ballot.voter == self._voter.name:
             return
         metrics.BALLOTS_TAKEN.labels("edge").inc()
-        if self._relay.forwards_from(talk):
-            self._pass_on(talk, signed)
+        if self._relay.forwards_from(connection):
+            self._pass_on(connection, signed)
 
     def _refused(self, problem: Refused) -> None:
         metrics.BALLOTS_REFUSED.labels("edge", problem.reason).inc()
@@ -313,52 +313,52 @@ class Exchange(Service):
 
     # -- for nodes without a session
 
-    def _pass_on(self, source: Talk, signed: SignedBallot) -> None:
+    def _pass_on(self, source: HealthProtocol, signed: SignedBallot) -> None:
         chain = self._chains.get(signed.key)
         if chain is None:
             return
         if self.connected and self._uplink is not None:
             self._uplink.vote(signed, chain)
             return
-        for talk in self._relay.onward(source):
-            talk.vote(signed, chain)
+        for connection in self._relay.onward(source):
+            connection.vote(signed, chain)
 
     def _pass_on_all(self) -> None:
         """A way to the cloud has opened, or somebody has lost its own."""
-        near = {peer for talk, peer in self._links.items() if not self._relay.forwards_from(talk)}
+        near = {peer for connection, peer in self._links.items() if not self._relay.forwards_from(connection)}
         near.add(self._voter.name)
-        for talk in self._links:
-            if self._relay.forwards_from(talk):
+        for connection in self._links:
+            if self._relay.forwards_from(connection):
                 for held in self.box.current(self._clock.now()):
                     if held.ballot.voter not in near:
-                        self._pass_on(talk, held.signed)
+                        self._pass_on(connection, held.signed)
                 return
 
     # -- what ends
 
-    def _uplink_ended(self, talk: Talk, reason: str) -> None:
-        if talk is not self._uplink:
+    def _uplink_ended(self, connection: HealthProtocol, reason: str) -> None:
+        if connection is not self._uplink:
             return
         self._uplink = None
         if self._relay.session(False) and self.running:
             self._hops_changed()
 
-    def _link_ended(self, talk: Talk, reason: str) -> None:
-        peer = self._links.pop(talk, None)
-        self._heard_at.pop(talk, None)
+    def _link_ended(self, connection: HealthProtocol, reason: str) -> None:
+        peer = self._links.pop(connection, None)
+        self._heard_at.pop(connection, None)
         metrics.LINKS.set(len(self._links))
         if peer is None:
             return
         _log.debug("link with {peer} ended: {reason}", peer=peer, reason=reason)
-        if self._relay.drop(talk) and self.running:
+        if self._relay.drop(connection) and self.running:
             self._hops_changed()
 
     def _tend(self) -> None:
         """Keep links to some of the peers that are reached."""
         now = self._reactor.seconds()
-        for talk, at in list(self._heard_at.items()):
+        for connection, at in list(self._heard_at.items()):
             if now - at > SILENCE * self._timing.renew:
-                talk.end("it has gone silent")
+                connection.end("it has gone silent")
         if self.dialler is not None and self._voter.member(self._voter.name) is not None:
             for member in self._partners.due(set(self._links.values()), now):
                 self.dialler.dial(member, partial(self._dial_failed, member.name))

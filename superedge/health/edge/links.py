@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.health import metrics
 from superedge.health.edge.exchange import Exchange
-from superedge.health.talk import Talk
+from superedge.health.protocol import HealthProtocol
 from superedge.health.votes.messages import Member
 from superedge.health.votes.signing import NodeOf
 from superedge.interfaces import IReactor
@@ -97,14 +97,14 @@ class PeerLinks(Service):
         for dial in list(self._dials):
             dial.cancel()
 
-    def _incoming(self) -> Talk:
-        talk = self._exchange.link()
-        talk.admit = partial(self._admit, expected=None)
-        return talk
+    def _incoming(self) -> HealthProtocol:
+        connection = self._exchange.link()
+        connection.admit = partial(self._admit, expected=None)
+        return connection
 
-    def _admit(self, talk: Talk, expected: str | None) -> str | None:
+    def _admit(self, connection: HealthProtocol, expected: str | None) -> str | None:
         """Why the other side is no peer, or not the one that was dialled; else the exchange has the link."""
-        transport = talk.transport
+        transport = connection.transport
         serial = int(transport.peer_certificate.get("serialNumber", "0"), 16)
         node = self._node_of(transport.peer_common_name, transport.peer_organizations, serial)
         fault = None
@@ -115,15 +115,15 @@ class PeerLinks(Service):
         elif expected not in (None, node):
             fault = f"{node} answers where {expected} should"
         else:
-            self._exchange.up(talk, node)
+            self._exchange.up(connection, node)
         if fault is not None:
             _refused(transport.getPeer(), fault)
         return fault
 
     def dial(self, member: Member, failed: Callable[[str], None]) -> None:
         """As `superedge.health.edge.exchange.Dialler` says."""
-        talk = self._exchange.link()
-        talk.admit = partial(self._admit, expected=member.name)
+        connection = self._exchange.link()
+        connection.admit = partial(self._admit, expected=member.name)
         endpoint = ClientEndpoint(
             self._reactor,
             TCPAddress(member.host, member.port),
@@ -131,7 +131,7 @@ class PeerLinks(Service):
             member.name,
             CONNECT_TIMEOUT,
         )
-        attempt = endpoint.connect(cast(Any, CallableFactory(lambda: talk)))
+        attempt = endpoint.connect(cast(Any, CallableFactory(lambda: connection)))
         self._dials.add(attempt)
 
         def ended(result: Any) -> None:
@@ -140,7 +140,7 @@ class PeerLinks(Service):
                 if result.check(ConnectError) is None and self.running:
                     _log.failure("dialling {peer} failed", result, peer=member.name)
                 failed(result.getErrorMessage())
-            elif not self._exchange.has(talk):
+            elif not self._exchange.has(connection):
                 failed("it is not the node that it should be")
 
         attempt.addBoth(ended)

@@ -14,9 +14,9 @@ from superedge.errors import ConfigError, IdentityError
 from superedge.health import metrics
 from superedge.health.edge.exchange import Exchange
 from superedge.health.edge.links import PeerLinks
-from superedge.health.edge.memory import UnitFile
 from superedge.health.edge.prober import Prober
-from superedge.health.edge.probes.panel import Asked, Panel
+from superedge.health.edge.probes.probeset import ConfiguredProbe, ProbeSet
+from superedge.health.edge.unitfile import UnitFile
 from superedge.health.edge.uplink import UplinkHandler
 from superedge.health.edge.voter import Voter
 from superedge.health.votes.ballot import Opinion
@@ -56,7 +56,7 @@ class EdgeHealth(MultiService):
         self._signer = Signer(config.certificate, config.key)
         self._voter = Voter(node, self._signer, self._clock, self._timing, config.healthcheckscoreline)
         verifier = Verifier(config.ca, node_of)
-        self._panel = Panel(
+        self._probe_set = ProbeSet(
             reactor, _probes(reactor, config), lambda name: self._voter.member(name) is not None
         )
         self._file = UnitFile(config.state)
@@ -65,7 +65,9 @@ class EdgeHealth(MultiService):
         self._exchange = Exchange(
             reactor, self._voter, self._clock, verifier, self._timing, self._joined, address.port
         )
-        self._prober = Prober(reactor, self._voter, self._panel.score, self._exchange.changed, config.period)
+        self._prober = Prober(
+            reactor, self._voter, self._probe_set.score, self._exchange.changed, config.period
+        )
         self.links = PeerLinks(
             reactor,
             self._exchange,
@@ -103,7 +105,7 @@ class EdgeHealth(MultiService):
     def stopService(self) -> Any:
         """Stop."""
         self._metering.stop()
-        self._panel.close()
+        self._probe_set.close()
         return super().stopService()
 
     def _joined(self, unit: Unit) -> None:
@@ -151,10 +153,10 @@ class EdgeHealth(MultiService):
         }
 
 
-def _probes(reactor: IReactor, config: EdgeHealthConfig) -> list[Asked]:
+def _probes(reactor: IReactor, config: EdgeHealthConfig) -> list[ConfiguredProbe]:
     found = []
     for probe, weight in zip(config.probes, config.weights(), strict=True):
         plugin = find_plugin(IHealthProbe, probe.kind, "edge_health.probes", "kind")
         checker = plugin.create(reactor, probe.options)
-        found.append(Asked(probe.kind, checker, weight, probe.timeout, probe.retries, probe.port))
+        found.append(ConfiguredProbe(probe.kind, checker, weight, probe.timeout, probe.retries, probe.port))
     return found

@@ -22,7 +22,7 @@ FROM_CLOUD = 4 * 1024 * 1024
 """Of the longest that the cloud is: a unit of ten thousand nodes."""
 PORT = 51005
 """For links, as a rule."""
-FAR = 16
+NO_ROUTE = 16
 """Hops to the cloud of a node that knows no way there."""
 
 

@@ -20,7 +20,7 @@ class Mistaken(SuperEdgeError):
     """Another node answered than the one that was asked."""
 
 
-class Asked(NamedTuple):
+class ConfiguredProbe(NamedTuple):
     """One probe: ``weight`` is its part of the whole, ``port`` 0 for the peer's kubelet's."""
 
     kind: str
@@ -31,10 +31,12 @@ class Asked(NamedTuple):
     port: int
 
 
-class Panel:
+class ProbeSet:
     """Scores peers, 0 to 100. ``known`` says whether a name is that of a member of the unit."""
 
-    def __init__(self, reactor: IReactorTime, probes: Sequence[Asked], known: Callable[[str], bool]) -> None:
+    def __init__(
+        self, reactor: IReactorTime, probes: Sequence[ConfiguredProbe], known: Callable[[str], bool]
+    ) -> None:
         self._reactor = reactor
         self._known = known
         self._probes = tuple(probes)
@@ -49,7 +51,7 @@ class Panel:
         parts = (probe.weight * 100 for probe, well in zip(self._probes, passed, strict=True) if well)
         return round(sum(parts))
 
-    async def _passes(self, probe: Asked, member: Member, multiplier: float) -> bool:
+    async def _passes(self, probe: ConfiguredProbe, member: Member, multiplier: float) -> bool:
         port = probe.port or member.kubelet
         timeout = probe.timeout * multiplier
         for _ in range(1 + probe.retries):

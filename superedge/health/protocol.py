@@ -29,10 +29,10 @@ RATE = 200 * 1024
 MESSAGE = 512
 """Bytes that a message counts for beside its own."""
 
-Received = Callable[["Talk", Message], None]
+Received = Callable[["HealthProtocol", Message], None]
 
 
-class Talk(Protocol):
+class HealthProtocol(Protocol):
     """One connection. ``ended`` is told once why it is over."""
 
     transport: Any
@@ -40,9 +40,9 @@ class Talk(Protocol):
     def __init__(
         self,
         reactor: IReactorTime,
-        hello: Callable[[Talk], Hello],
+        hello: Callable[[HealthProtocol], Hello],
         received: Received,
-        ended: Callable[[Talk, str], None],
+        ended: Callable[[HealthProtocol, str], None],
         limit: int = FROM_PEER,
     ) -> None:
         """``hello`` makes what is said first; ``limit`` is of the other side's messages, in bytes."""
@@ -57,8 +57,8 @@ class Talk(Protocol):
         self._reason = ""
         self.heard: Hello | None = None
         """What the other side said first."""
-        self.admit: Callable[[Talk], str | None] = lambda talk: None
-        """Asked before anything is said: why the other side is not to be talked to."""
+        self.admit: Callable[[HealthProtocol], str | None] = lambda connection: None
+        """ConfiguredProbe before anything is said: why the other side is not to be talked to."""
 
     def connectionMade(self) -> None:
         """Say hello, and expect one."""

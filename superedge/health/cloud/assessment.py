@@ -1,4 +1,4 @@
-"""What is held of a node of a checked unit. Pure."""
+"""What the judge knows of a node and concludes from it. Pure."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Settings(NamedTuple):
     timing: Timing = Timing()
 
 
-class Standing(NamedTuple):
-    """One node's. ``since``: when its verdict changed, seconds since 1970."""
+class Assessment(NamedTuple):
+    """The conclusion about one node. ``since``: when its verdict changed, seconds since 1970."""
 
     verdict: Verdict
     judgement: Judgement
@@ -33,10 +33,11 @@ class Standing(NamedTuple):
 
 
 @dataclass(slots=True)
-class Known:
-    """What is known of a node beside its object.
+class NodeState:
+    """What is known of a node besides its Node object.
 
-    ``renewed`` (its Lease) and ``unknown_since`` are by the reactor's clock, ``torn_since`` by `Judge.now`.
+    ``renewed`` (its Lease's last renewal) and ``unknown_since`` are times of the reactor's clock,
+    ``disagreeing_since`` (its witnesses) one of `Judge.now`.
     """
 
     renewed: float
@@ -44,28 +45,28 @@ class Known:
     lease: NodeLease | None = None
     lost_session: bool = False
     answers: bool = True
-    standing: Standing | None = None
+    assessment: Assessment | None = None
     unknown_since: float | None = None
-    torn_since: int | None = None
+    disagreeing_since: int | None = None
 
 
 @dataclass(slots=True)
-class Group:
-    """A unit: its members by name, and their names sorted."""
+class UnitMembers:
+    """The members of a unit by name, and their names sorted."""
 
     members: dict[str, Member] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     _chosen: dict[str, list[str]] = field(default_factory=dict)
 
     def regroup(self) -> None:
-        """Members have changed."""
+        """Update ``names`` after a change of ``members``."""
         names = sorted(self.members)
         if names != self.names:
             self.names = names
             self._chosen.clear()
 
     def witnesses(self, name: str, count: int) -> list[str]:
-        """A member's: they are chosen once, for that takes a look at all members."""
+        """The witnesses of a member. They are cached, because the choice compares all members."""
         if name not in self._chosen:
             self._chosen[name] = witnesses_of(name, self.names, count)
         return self._chosen[name]
