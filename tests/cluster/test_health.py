@@ -434,7 +434,7 @@ class PolicyStories(HealthStories):
         sites.kubectl("delete", "-f", str(DEPLOY / "health-policy.yaml"))
         wait_until(lambda: not before <= set(sites.pods("alpha")), "its pod is evicted", TOLERATION + 40)
         assert EVICTED in sites.taints("alpha-2")
-        self.assertIn("is not kept from a node that is kept", sites.status()["enforcement_fault"])
+        self.assertIn("is not removed from a kept node", sites.status()["enforcement_fault"])
         sites.nodes["alpha-2"].join_cloud()
         wait_until(lambda: sites.ready("alpha-2") == "True" and not sites.taints("alpha-2"), "it is back", 40)
 

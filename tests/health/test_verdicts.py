@@ -81,7 +81,7 @@ class VerdictTests(SynchronousTestCase):
     def test_grounds(self) -> None:
         self.assertEqual(said({"a": NO, "b": NO}).reason, "2 of 2 witnesses do not reach it: a, b")
         self.assertEqual(said({"b": YES}).reason, "1 of 1 witnesses reach it: b")
-        self.assertEqual(said({}).reason, "none of 4 witnesses speaks of it")
+        self.assertEqual(said({}).reason, "none of 4 witnesses has an opinion")
         self.assertEqual(said({"a": NO, "b": YES}).reason, "1 witnesses reach it, 1 do not")
 
 

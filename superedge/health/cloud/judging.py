@@ -1,4 +1,4 @@
-"""All that the judging replica does, from when it gets the Lease until it loses it."""
+"""What the judging replica does while it holds the Lease."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from superedge.reactor.task import in_background
 
 NODE_LEASES = "kube-node-lease"
 PROVE_AGAIN = 10.0
-"""Seconds between two looks at whether the enforcement is to be proven again."""
+"""Seconds between two checks whether the enforcement must be proven again."""
 
 _log = Logger()
 
 
 class Judging(MultiService):
-    """Follows the cluster, listens to nodes, judges, writes."""
+    """Watches the cluster, receives ballots, judges, and writes the results."""
 
     def __init__(
         self,
@@ -73,8 +73,8 @@ class Judging(MultiService):
         self._mender = Mender(reactor, client, self.judge, self._in_force, wall)
         self._proof = Proof(reactor, client, self._kept, enforcement)
         self._proving: Deferred[None] | None = None
-        self.fault = "it has not been tried yet"
-        """Why the enforcement is not relied on; empty when it is."""
+        self.fault = "it has not been proven yet"
+        """Why the enforcement does not work; empty when it does."""
         self._nodes: Reflector[NodeFacts] = Reflector(
             reactor, client, NODES.path(), read_node, self._node_changed
         )
@@ -105,7 +105,7 @@ class Judging(MultiService):
         )
 
     def startService(self) -> None:
-        """Read the cluster; judge once that is done."""
+        """Read the cluster, then judge."""
         super().startService()
         for queue in (self._kept.queue, self._publisher.queue, self._mender.queue):
             queue.startService()
@@ -114,15 +114,15 @@ class Judging(MultiService):
         self._proving = in_background(self._run(), _log, "edge health stopped judging")
 
     def sessions_changed(self) -> None:
-        """Nodes have connected, or left."""
+        """Sessions of nodes started or ended."""
         self._streams.look()
 
     def reconnect(self) -> None:
-        """Begin anew with every node."""
+        """Open all streams anew."""
         self._streams.reconnect()
 
     async def stopService(self) -> None:
-        """Do no more; what was written stays."""
+        """Stop. Nothing that was written is removed."""
         if self._proving is not None:
             self._proving.cancel()
         for reflector in self._reflectors:
@@ -168,14 +168,14 @@ class Judging(MultiService):
         except Unproven as problem:
             self.fault = str(problem)
         except Problems as problem:
-            self.fault = f"it could not be tried: {problem}"
+            self.fault = f"it could not be proven: {problem}"
         else:
             self.fault = ""
         self._mender.doubtful = False
         if self.fault != before:
             if self.fault:
                 _log.error(
-                    "enforcement is not in force, nodes that lose the cloud are evicted as ever: {fault}",
+                    "enforcement does not work, Kubernetes evicts nodes that lose the cloud: {fault}",
                     fault=self.fault,
                 )
             else:
@@ -190,7 +190,7 @@ class Judging(MultiService):
     def _in_force(self, node: str) -> bool:
         return not self.fault and self._kept.holds(node)
 
-    # -- news
+    # -- changes
 
     def _node_changed(self, key: Key, node: NodeFacts | None) -> None:
         self.judge.node_changed(key.name, node)

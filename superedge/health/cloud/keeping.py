@@ -1,7 +1,7 @@
-"""The ConfigMap that names the nodes whose pods are kept: the word of the judge to whatever enforces it.
+"""The ConfigMap of kept nodes, by which the policies or the webhook act.
 
-Under each node's name stands until when it is kept. An entry is written before the cluster acts on a node
-that it has lost, renewed while that lasts, and taken away afterwards; one that nobody renews ends by itself.
+Its keys are node names, its values the times until which they are kept. An entry is written before Kubernetes
+acts on a node that it lost, renewed while the node is kept, and then removed. Without renewal it expires.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from superedge.kube.workqueue import WorkQueue
 
 NAME = "superedge-kept-nodes"
 LIFE = 120.0
-"""Seconds that an entry is good for."""
+"""Lifetime of an entry in seconds."""
 RENEW = 50.0
-"""Seconds between two renewals of all."""
+"""Seconds after which all entries are renewed."""
 LOOK = 5.0
-"""Seconds between two looks at whether entries are due: a clock that is set makes them so at once."""
+"""Seconds between two checks whether renewal is due: after a change of the clock it is due at once."""
 RETRY = 5.0
-"""Seconds between two attempts to write, at most: Kubernetes acts soon after the API server is back."""
+"""Maximum seconds between two attempts to write: Kubernetes acts soon after the API server is back."""
 GATHER = 0.1
-"""Seconds that changes wait for others."""
+"""Seconds in which several changes become one write."""
 
 
 class _Metadata(msgspec.Struct):
@@ -47,16 +47,13 @@ def read_entries(raw: bytes) -> dict[str, str]:
 
 
 def read_kept(raw: bytes) -> dict[str, float]:
-    """Nodes, and until when they are kept: seconds since 1970. Raises DecodeError."""
+    """The nodes with the times until which they are kept, in seconds since 1970. Raises DecodeError."""
     found = {name: read_time(text) for name, text in read_entries(raw).items()}
     return {name: until for name, until in found.items() if until is not None}
 
 
 class KeptNodes:
-    """Writes the ConfigMap: what changed at once, everything again from time to time.
-
-    It is told what the ConfigMap holds (`observed`), and writes again what somebody else removed or changed.
-    """
+    """Writes the ConfigMap, and corrects what others change in it (`observed`)."""
 
     def __init__(
         self,
@@ -75,31 +72,31 @@ class KeptNodes:
         self._stored: dict[str, str] | None = None
         self._observed: dict[str, str] | None = None
         self.queue: WorkQueue[str] = WorkQueue(reactor, self._write, workers=1, maximum=RETRY)
-        """To be started and stopped by the owner."""
+        """Started and stopped by the owner."""
 
     def keep(self, node: str, kept: bool) -> None:
-        """Whether a node is kept from now on."""
+        """Add or remove a node."""
         if kept is not (node in self._wanted):
             (self._wanted.add if kept else self._wanted.discard)(node)
             self.queue.add_after(NAME, GATHER)
 
     def begin(self) -> None:
-        """Read what an earlier judge left; what is not wanted any more goes."""
+        """Read the ConfigMap, and remove entries of an earlier judge that are not needed."""
         self.queue.add_after(NAME, GATHER)
 
     def observed(self, entries: dict[str, str] | None) -> None:
-        """What a watch shows of the ConfigMap, None when it is gone: it may be older than the last write."""
+        """The ConfigMap by a watch, None when it was deleted. It may be older than the last write."""
         self._observed = {} if entries is None else entries
         if self._observed != self._stored:
             self.queue.add_after(NAME, GATHER)
 
     def holds(self, node: str) -> bool:
-        """Whether a node's entry is written and good."""
+        """Whether a node's entry is written and has not expired."""
         until = read_time((self._stored or {}).get(node, ""))
         return node in self._wanted and until is not None and until > self._wall()
 
     async def prove(self, node: str, until: float | None) -> None:
-        """Write an entry of any time for a node, to try the enforcement; None takes it away."""
+        """Write an entry to try the enforcement, or remove it with ``until`` None."""
         if until is None:
             self._extra.pop(node, None)
         else:
@@ -141,7 +138,7 @@ class KeptNodes:
         return {}
 
     def _entries(self, stored: dict[str, str]) -> dict[str, str]:
-        """What is to be there; all entries are renewed together, when the first of them is due."""
+        """The entries that should exist. All are renewed when the first is due."""
         now = self._wall()
         ends = [read_time(stored.get(node, "")) for node in self._wanted]
         renew = any(end is not None and not LIFE - RENEW < end - now <= LIFE + 1 for end in ends)

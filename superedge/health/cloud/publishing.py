@@ -1,6 +1,6 @@
-"""Writes what the judge holds of each node into its Node object: on change, and nothing else.
+"""Writes each node's verdict into its Node object, when it changes.
 
-The verdict is a condition; a node that is dead has an annotation, and a taint that evicts its pods.
+The verdict is a condition. A dead node also gets an annotation, and a taint that evicts its pods.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from superedge.kube.workqueue import WorkQueue
 
 MANAGER = "superedge-health"
 LAG = 5.0
-"""Seconds in which one's own write may not have come back through the watch."""
+"""Seconds in which the watch may not show an own write yet."""
 STATUS = {Verdict.ALIVE: "True", Verdict.DEAD: "False", Verdict.UNKNOWN: "Unknown"}
 REASON = {
     Verdict.ALIVE: "PeersReachIt",
@@ -98,11 +98,14 @@ class VerdictPublisher:
             _log.info(
                 "{node}: {what}",
                 node=node.name,
-                what="its pods are evicted" if evicts else "its taint is gone",
+                what="tainted, its pods are evicted" if evicts else "taint removed",
             )
             if evicts:
                 self._event(
-                    node, "Warning", "EdgeNodeDead", "its pods are evicted: peers and cloud have lost it"
+                    node,
+                    "Warning",
+                    "EdgeNodeDead",
+                    "its pods are evicted: neither its peers nor the cloud reach it",
                 )
         self._judge.node_changed(node.name, read_node(answer))
 
@@ -114,7 +117,7 @@ class VerdictPublisher:
             if problem.code == 404:
                 return None
             if problem.code == 409:
-                # Somebody wrote in between: what is known of the node is old.
+                # The Node has changed since it was read.
                 self._judge.node_changed(node.name, read_node(await self._client.call("GET", path)))
             metrics.WRITES.labels("node", "failed").inc()
             raise
@@ -132,7 +135,7 @@ class VerdictPublisher:
         if fast:
             known = next((each for each in node.taints if each.key == DEAD), None)
             kept += (known or Taint(DEAD, NO_EXECUTE, timeAdded=now),)
-        # A node that is Ready for the cluster would lose this taint at once.
+        # The node lifecycle controller removes this taint from a node that is Ready.
         if native and node.ready == "Unknown" and not node.has_taint(UNREACHABLE):
             kept += (Taint(UNREACHABLE, NO_EXECUTE, timeAdded=now),)
         return kept if set(kept) != set(node.taints) else node.taints
@@ -170,7 +173,7 @@ class VerdictPublisher:
                 kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
                 self._event(node, kind, REASON[assessment.verdict], assessment.judgement.reason)
             _log.info(
-                "{node} is {verdict} for its peers: {reason}",
+                "verdict on {node}: {verdict}: {reason}",
                 node=node.name,
                 verdict=assessment.verdict.value,
                 reason=assessment.judgement.reason,

@@ -1,4 +1,4 @@
-"""The cloud's half: one replica judges, and says what becomes of nodes; see `judging.py` for its parts."""
+"""The service in the cloud. One replica judges: the one that holds the Lease; see `judging.py`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _log = Logger()
 
 
 class EdgeAdmission(MultiService):
-    """Runs for the Lease, and judges while it has it."""
+    """Takes part in the election, and judges while this replica leads."""
 
     name = "edge-admission"
 
@@ -63,7 +63,7 @@ class EdgeAdmission(MultiService):
         streams.on_change(self._sessions_changed)
 
     def startService(self) -> None:
-        """Find out which enforcement it is, then run."""
+        """Choose the enforcement, then take part in the election."""
         super().startService()
         self._choosing = in_background(self._choose(), _log, "edge health did not start")
 
@@ -84,7 +84,7 @@ class EdgeAdmission(MultiService):
         self._election.setServiceParent(self)
 
     async def _served(self) -> Enforcement:
-        """The policy, where the API server has it. Asks until there is an answer."""
+        """The policy if the API server serves it. Repeats the request until there is an answer."""
         failing = False
         while True:
             try:
@@ -92,7 +92,10 @@ class EdgeAdmission(MultiService):
             except Problems as problem:
                 if not failing:
                     failing = True
-                    _log.warn("cannot find out which admission the cluster has: {problem}", problem=problem)
+                    _log.warn(
+                        "cannot discover whether the API server serves admission policies: {problem}",
+                        problem=problem,
+                    )
                 await deferLater(self._reactor, ASK_AGAIN)
             else:
                 return "policy" if b'"mutatingadmissionpolicies"' in answer else "webhook"
@@ -124,7 +127,7 @@ class EdgeAdmission(MultiService):
             service.setServiceParent(self)
 
     def forget_voters(self) -> None:
-        """Who may vote has changed: every voter shows its certificate anew."""
+        """CAs or denied certificates changed: every voter must show its certificate again."""
         self._verifier.reload()
         if self._judging is not None:
             self._judging.reconnect()
@@ -158,7 +161,7 @@ class EdgeAdmission(MultiService):
             await done
 
     def status(self) -> dict[str, Any]:
-        """For the status page, and for `superedge health` in the cloud."""
+        """The data of the status page and of `superedge health`."""
         found: dict[str, Any] = {"judging": self._judging is not None, "judge": self._election.holder}
         if self._judging is not None:
             found.update(self._judging.status())

@@ -1,4 +1,4 @@
-"""The judging replica's streams to nodes: over them come ballots, and go units, the time, and questions."""
+"""The judging replica's streams to nodes: it receives ballots, and sends units, the time and pings."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from superedge.reactor.task import in_background
 
 OPEN_TIMEOUT = 10.0
 AT_ONCE = 64
-"""Streams that are opened at a time."""
+"""Maximum number of streams being opened at the same time."""
 GATHER = 0.2
-"""Seconds that changes of sessions and units wait for others."""
+"""Seconds in which several changes of sessions and units are handled together."""
 ANSWER = 3.0
-"""Seconds that a node has to answer."""
+"""Seconds in which a node must answer a ping."""
 ASK_AGAIN = 5.0
 LATE = ("replayed", "expired")
-"""Reasons that are counted and not logged: a ballot takes two ways, and one of them may be slow."""
+"""Reasons that are not logged, only counted: a ballot takes two routes, and the second copy may be late."""
 TIME = 300.0
-"""Seconds between two tellings of the time."""
+"""Seconds after which the time is sent to all nodes again."""
 
 _log = Logger()
 
@@ -81,21 +81,21 @@ class NodeStreams(Service):
         for opening in list(self._opening.values()):
             opening.cancel()
         for connection in list(self._nodes):
-            connection.end("this replica does not judge any more")
+            connection.end("this replica no longer judges")
         metrics.STREAMS.set(0)
 
     def look(self) -> None:
-        """Sessions, or units, may have changed."""
+        """Handle changes of sessions and units soon."""
         if self._soon is None and self.running:
             self._soon = self._reactor.callLater(GATHER, self._look)
 
     def reconnect(self) -> None:
         """Open every stream anew."""
         for connection in list(self._nodes):
-            connection.end("who may vote has changed")
+            connection.end("CAs or denied certificates changed")
 
     def regrouped(self, unit: str) -> None:
-        """A unit has other members: they are told."""
+        """Send a unit to its members after a change."""
         self._regrouped.add(unit)
         self.look()
 
@@ -159,7 +159,7 @@ class NodeStreams(Service):
         return Hello(self._judge.now(), True, 0, self._judge.box.last(node))
 
     def _again(self, node: str) -> None:
-        """It may be a node without edge health: ever more seldom."""
+        """Retry with backoff: it may be a node without edge health."""
         if self.running and node in self._sessions and node not in self._retries:
             backoff = self._backoffs.setdefault(node, Backoff(1.0, 60.0, stable=30.0))
             delay = backoff.failed(self._reactor.seconds())
@@ -184,7 +184,7 @@ class NodeStreams(Service):
         _log.debug("the stream to {node} ended: {reason}", node=node, reason=reason)
         self._again(node)
 
-    # -- what is said
+    # -- messages
 
     def _received(self, connection: HealthProtocol, message: Message) -> None:
         node = self._nodes.get(connection)
@@ -205,7 +205,7 @@ class NodeStreams(Service):
         except Refused as problem:
             _refused(node, problem)
         if isinstance(message, Unit | Ping):
-            connection.end("a node does not say such things")
+            connection.end("nodes may not send this kind of message")
 
     def _ballot(self, node: str, signed: SignedBallot) -> None:
         try:
@@ -225,10 +225,10 @@ class NodeStreams(Service):
         for connection in self._connections.values():
             connection.send(Ping(next(self._numbers), now))
 
-    # -- questions
+    # -- pings
 
     def ask(self, node: str) -> None:
-        """Find out whether a node answers; the judge is told."""
+        """Ping a node, and report to the judge whether it answers."""
         connection = self._connections.get(node)
         asked = self._asked.get(node)
         now = self._reactor.seconds()

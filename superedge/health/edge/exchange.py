@@ -1,4 +1,4 @@
-"""A node's ballots among its peers and to the cloud: who is told what, over which connection."""
+"""Exchanges ballots with peers over links, and sends them to the cloud over the uplink."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ from superedge.health.votes.timing import Timing
 from superedge.reactor.periodic import PeriodicCall
 
 TEND = 2.0
-"""Seconds between two looks at the links."""
+"""Seconds between two checks of the links."""
 LINKS = 2
-"""Links with one peer: each may have dialled the other."""
+"""Maximum number of links with one peer, because both may dial at the same time."""
 GATHER = 0.2
-"""Seconds that a change waits for others before a ballot tells of it."""
+"""Seconds in which several changes become one ballot."""
 SILENCE = 3.5
-"""Renewals that a peer may leave out before its link is given up."""
+"""Renewal periods without a message after which a link is closed."""
 
 _log = Logger()
 
 
 class Dialler(Protocol):
-    """Makes links."""
+    """Opens links."""
 
     def dial(self, member: Member, failed: Callable[[str], None]) -> None:
-        """Dial a peer; the link says hello when it is up. ``failed`` is told why there will be none."""
+        """Dial a peer. ``failed`` is called with the reason when no link results."""
 
 
 class Exchange(Service):
-    """Talks with peers (links) and with the cloud (the uplink). ``joined`` hears of the node's unit."""
+    """Links with peers, and the uplink to the cloud. ``joined`` is called with units that the cloud sends."""
 
     name = "health-exchange"
 
@@ -69,7 +69,7 @@ class Exchange(Service):
         joined: Callable[[Unit], None],
         port: int = PORT,
     ) -> None:
-        """``port`` is where peers come in."""
+        """``port`` is the port on which this node accepts links."""
         self._reactor = reactor
         self._voter = voter
         self._clock = clock
@@ -93,33 +93,33 @@ class Exchange(Service):
     def _unit_of(self, node: str) -> str | None:
         return self._voter.unit.name if self._voter.member(node) is not None else None
 
-    # -- what others see
+    # -- state
 
     @property
     def hops(self) -> int:
-        """To the cloud."""
+        """Number of links between this node and one with a session; NO_ROUTE when there is none."""
         return self._relay.hops
 
     @property
     def connected(self) -> bool:
-        """Whether the cloud hears this node itself."""
+        """Whether this node has an uplink of its own."""
         return self._uplink is not None and self._uplink.heard is not None
 
     def linked(self) -> Collection[str]:
-        """Peers that there are links with."""
+        """The peers of all links."""
         return sorted(set(self._links.values()))
 
-    # -- life
+    # -- service
 
     def startService(self) -> None:
-        """Begin."""
+        """Start."""
         super().startService()
         self._renewing.start()
         self._tending.start()
         self.changed()
 
     def stopService(self) -> None:
-        """Leave everybody."""
+        """Close all connections."""
         super().stopService()
         self._renewing.stop()
         self._tending.stop()
@@ -130,12 +130,12 @@ class Exchange(Service):
             connection.end("the process stops")
 
     def rejoin(self) -> None:
-        """The unit is another, or has other members."""
+        """Call it after the voter joined another unit, or its unit's members changed."""
         member = self._voter.member
         self.box.forget(lambda voter: member(voter) is not None)
         for connection, peer in list(self._links.items()):
             if member(peer) is None:
-                connection.end("it is no member of this unit any more")
+                connection.end("the peer is no longer a member of this unit")
         self._forget_chains()
         self._partners.forget()
         self.changed()
@@ -143,14 +143,14 @@ class Exchange(Service):
             self._tend()
 
     def _forget_chains(self) -> None:
-        """Keep the certificates of those alone whose ballots count."""
+        """Keep only the certificates of voters whose ballots are valid now."""
         held = {each.signed.key for each in self.box.current(self._clock.now())}
         self._chains = {key: chain for key, chain in self._chains.items() if key in held}
 
     # -- the own ballot
 
     def changed(self) -> None:
-        """What the voter says has changed: a ballot follows at once."""
+        """Call it after an opinion changed: a ballot is sent soon."""
         if self._soon is None and self.running:
             self._soon = self._reactor.callLater(GATHER, self._vote)
 
@@ -171,33 +171,33 @@ class Exchange(Service):
     # -- connections
 
     def link(self) -> HealthProtocol:
-        """A connection to or from a peer, to be connected by who makes it; see `up`."""
+        """The protocol for a new link; call `up` once its peer is authenticated."""
         return HealthProtocol(self._reactor, self._hello, self._from_peer, self._link_ended)
 
     def admits(self, peer: str) -> bool:
-        """Whether a node may have another link here."""
+        """Whether this peer may have one more link."""
         links = list(self._links.values()).count(peer)
         return self._voter.member(peer) is not None and peer != self._voter.name and links < LINKS
 
     def has(self, connection: HealthProtocol) -> bool:
-        """Whether a link is up."""
+        """Whether a link is established."""
         return connection in self._links
 
     def up(self, connection: HealthProtocol, peer: str) -> None:
-        """A link's other side is known by its certificate; called before its first message."""
+        """A link's peer is authenticated. Call it before the first message."""
         self._links[connection] = peer
         self._heard_at[connection] = self._reactor.seconds()
         self._partners.linked(peer)
         metrics.LINKS.set(len(self._links))
 
     def uplink(self) -> HealthProtocol:
-        """The connection with the cloud; it takes the place of the one before."""
+        """The protocol for a new uplink; it replaces the previous one."""
         before = self._uplink
         connection = self._uplink = HealthProtocol(
             self._reactor, self._hello, self._from_cloud, self._uplink_ended, FROM_CLOUD
         )
         if before is not None:
-            before.end("the cloud has opened another")
+            before.end("the cloud opened another stream")
         return connection
 
     def _hello(self, connection: HealthProtocol) -> Hello:
@@ -206,14 +206,14 @@ class Exchange(Service):
         return Hello(self._clock.now(), self._clock.heard, self._relay.hops, last, self._port)
 
     def _introduce(self, connection: HealthProtocol) -> None:
-        """Give a new connection what there is to say."""
+        """Send the current ballot on a new connection."""
         if self._own is None:
             self._vote()
         elif self._voter.member(self._voter.name) is not None:
             connection.vote(self._own, self._voter.chain)
 
     def _tell_time(self) -> None:
-        """This node has the cloud's time now: links that began before get it, too."""
+        """Send the cloud's time on links that were established before this node had it."""
         for connection in self._links:
             connection.send(self._hello(connection))
 
@@ -223,7 +223,7 @@ class Exchange(Service):
             connection.send(Hops(self._relay.hops))
         self._pass_on_all()
 
-    # -- what comes in
+    # -- received messages
 
     def _from_cloud(self, connection: HealthProtocol, message: Message) -> None:
         if connection is not self._uplink:
@@ -273,10 +273,10 @@ class Exchange(Service):
             for signed in message.ballots:
                 self._ballot(connection, signed)
         else:
-            connection.end("a peer does not say such things")
+            connection.end("peers may not send this kind of message")
 
     def _learn_sequence(self, last: int) -> None:
-        # No honest peer can have taken a ballot from further ahead.
+        # Higher numbers are ahead of the time, and no peer accepts such ballots.
         if last <= self._clock.now() + ALLOWANCE:
             self._voter.at_least(last)
 
@@ -311,7 +311,7 @@ class Exchange(Service):
         metrics.BALLOTS_REFUSED.labels("edge", problem.reason).inc()
         _log.debug("refused: {problem}", problem=problem)
 
-    # -- for nodes without a session
+    # -- relaying
 
     def _pass_on(self, source: HealthProtocol, signed: SignedBallot) -> None:
         chain = self._chains.get(signed.key)
@@ -324,7 +324,7 @@ class Exchange(Service):
             connection.vote(signed, chain)
 
     def _pass_on_all(self) -> None:
-        """A way to the cloud has opened, or somebody has lost its own."""
+        """Pass on all ballots, after a route to the cloud appeared or a peer lost its session."""
         near = {peer for connection, peer in self._links.items() if not self._relay.forwards_from(connection)}
         near.add(self._voter.name)
         for connection in self._links:
@@ -334,7 +334,7 @@ class Exchange(Service):
                         self._pass_on(connection, held.signed)
                 return
 
-    # -- what ends
+    # -- lost connections
 
     def _uplink_ended(self, connection: HealthProtocol, reason: str) -> None:
         if connection is not self._uplink:
@@ -354,11 +354,11 @@ class Exchange(Service):
             self._hops_changed()
 
     def _tend(self) -> None:
-        """Keep links to some of the peers that are reached."""
+        """Close silent links, and dial peers when there are too few."""
         now = self._reactor.seconds()
         for connection, at in list(self._heard_at.items()):
             if now - at > SILENCE * self._timing.renew:
-                connection.end("it has gone silent")
+                connection.end("no message for too long")
         if self.dialler is not None and self._voter.member(self._voter.name) is not None:
             for member in self._partners.due(set(self._links.values()), now):
                 self.dialler.dial(member, partial(self._dial_failed, member.name))
@@ -368,7 +368,7 @@ class Exchange(Service):
         _log.debug("no link with {peer}: {reason}", peer=peer, reason=reason)
 
     def status(self) -> dict[str, Any]:
-        """For the status page."""
+        """The exchange's part of the status page."""
         now = self._clock.now()
         return {
             "connected": self.connected,

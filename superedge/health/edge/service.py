@@ -1,4 +1,4 @@
-"""The edge's half: probes peers, votes, exchanges ballots."""
+"""The service on each edge node: probes peers, votes, exchanges ballots."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from superedge.tls.identity import load_identity
 from superedge.tls.reload import FileWatcher
 
 LOOK = 5.0
-"""Seconds between two looks at what the metrics show."""
+"""Seconds between two updates of the metrics."""
 
 _log = Logger()
 
 
 class EdgeHealth(MultiService):
-    """``handler`` serves the streams that the cloud opens."""
+    """The edge node's part of edge health. ``handler`` serves the streams that the cloud opens."""
 
     name = "edge-health"
 
@@ -95,7 +95,7 @@ class EdgeHealth(MultiService):
         watcher.watch(config.ca, verifier.reload)
 
     def startService(self) -> None:
-        """Begin with the unit that was remembered."""
+        """Start with the stored unit."""
         unit = self._file.read()
         if unit is not None:
             self._take(unit)
@@ -134,7 +134,7 @@ class EdgeHealth(MultiService):
         metrics.HOPS.set(self._exchange.hops)
 
     def status(self) -> dict[str, Any]:
-        """For the status page, and for `superedge health` on the node."""
+        """The data of the status page and of `superedge health`."""
         now = self._reactor.seconds()
         own = {
             "voter": self._voter.name,

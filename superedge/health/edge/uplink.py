@@ -18,12 +18,12 @@ from superedge.net.transport import StreamTransport
 
 @implementer(IPlugin, IStreamHandler)
 class UplinkHandler:
-    """Streams of kind ``health`` lead to this process itself, over a pair of sockets."""
+    """Connects streams of the kind ``health`` to this process, over a socket pair."""
 
     kind = KIND
 
     def __init__(self, uplink: Callable[[], HealthProtocol]) -> None:
-        """``uplink`` makes who talks."""
+        """``uplink`` makes the protocol of a new stream."""
         self._uplink = uplink
 
     async def connect(self, reactor: IReactor, request: Mapping[str, Any], timeout: float) -> Any:

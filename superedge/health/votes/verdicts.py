@@ -1,7 +1,7 @@
-"""What a unit's ballots say of a node. Pure.
+"""Verdicts on nodes by the ballots of their units. Pure.
 
-Only a node's own witnesses count, each once; what they cannot tell is not counted. A node that is alone in
-its unit speaks for itself.
+Only a node's witnesses count, and of these only those with an opinion. A node that is alone in its unit is
+its own witness.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import NamedTuple
 from superedge.health.votes.ballot import Ballot, Opinion
 
 MINIMUM = 2
-"""Witnesses that it takes to call a node dead."""
+"""Minimum number of witnesses for the verdict DEAD."""
 
 
 class Verdict(Enum):
-    """Of the peers alone; the cloud has its own word on top."""
+    """The verdict of the peers alone, without the cloud's contact."""
 
     ALIVE = "alive"
     DEAD = "dead"
@@ -25,7 +25,7 @@ class Verdict(Enum):
 
 
 class Judgement(NamedTuple):
-    """A verdict with its grounds: witnesses by what they say, sorted, and all whom the node has."""
+    """A verdict, the witnesses by opinion, sorted, and the number of all witnesses."""
 
     verdict: Verdict
     healthy: tuple[str, ...]
@@ -34,10 +34,10 @@ class Judgement(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """For people."""
+        """A sentence for messages."""
         said = len(self.healthy) + len(self.unhealthy)
         if not said:
-            return f"none of {self.witnesses} witnesses speaks of it"
+            return f"none of {self.witnesses} witnesses has an opinion"
         if self.verdict is Verdict.DEAD:
             return f"{len(self.unhealthy)} of {said} witnesses do not reach it: {', '.join(self.unhealthy)}"
         if self.verdict is Verdict.ALIVE:
@@ -55,14 +55,14 @@ def judge(
     lost: bool,
     minimum: int = MINIMUM,
 ) -> Judgement:
-    """What the ballots that count now say of a node.
+    """The verdict on a node by the ballots that are valid now.
 
     Args:
         witnesses: the node's, see `witnesses_of`.
         ballot_of: a voter's ballot, if it has one that has not expired.
-        stale: milliseconds after which a check says nothing any more.
-        lost: whether the cloud has lost the node itself: the one witness of a site of two then suffices.
-        minimum: witnesses that it takes to call a node dead.
+        stale: age in milliseconds from which a check is ignored.
+        lost: whether the cloud lost contact; in a unit of two, one witness then suffices for DEAD.
+        minimum: number of witnesses for the verdict DEAD.
     """
     voters = witnesses or [node]
     healthy, unhealthy = [], []

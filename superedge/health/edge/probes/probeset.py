@@ -1,4 +1,4 @@
-"""All the probes of a configuration, and the score that they give a peer together."""
+"""Runs the configured probes, and adds up their results to a score."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _log = Logger()
 
 
 class Mistaken(SuperEdgeError):
-    """Another node answered than the one that was asked."""
+    """Another node has the peer's address."""
 
 
 class ConfiguredProbe(NamedTuple):
-    """One probe: ``weight`` is its part of the whole, ``port`` 0 for the peer's kubelet's."""
+    """``weight`` is the probe's part of the score; ``port`` is 0 for that of the peer's kubelet."""
 
     kind: str
     checker: Any
@@ -32,7 +32,7 @@ class ConfiguredProbe(NamedTuple):
 
 
 class ProbeSet:
-    """Scores peers, 0 to 100. ``known`` says whether a name is that of a member of the unit."""
+    """Scores peers, 0 to 100. ``known`` says whether a node is a member of the unit."""
 
     def __init__(
         self, reactor: IReactorTime, probes: Sequence[ConfiguredProbe], known: Callable[[str], bool]
@@ -42,7 +42,7 @@ class ProbeSet:
         self._probes = tuple(probes)
 
     async def score(self, member: Member, multiplier: float) -> int:
-        """The sum of weight x 100 of those that pass; ``multiplier`` stretches their timeouts."""
+        """100 times the sum of the weights of passed probes; ``multiplier`` applies to their timeouts."""
         checks = [Deferred.fromCoroutine(self._passes(each, member, multiplier)) for each in self._probes]
         try:
             passed = await gatherResults(checks, consumeErrors=True)
@@ -72,11 +72,11 @@ class ProbeSet:
         return False
 
     def _compare(self, peer: str, answers: str | None) -> None:
-        # A name that no member has may be another way to write the peer's.
+        # A name of no member may be an alias of the peer.
         if answers is not None and answers != peer and self._known(answers):
             raise Mistaken(f"{answers} has its address")
 
     def close(self) -> None:
-        """Drop what the probes keep."""
+        """Close the probes' connections."""
         for probe in self._probes:
             probe.checker.close()
