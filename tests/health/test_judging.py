@@ -52,11 +52,11 @@ class Case(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.clock.advance(1000)
+        self.clock.advance(START)
         self.streams = Streams()
         self.sequence = 0
         self.step = 0.0
-        """By how much the clock of the cloud was set, seconds."""
+        """Seconds by which the clock of the cloud end is ahead of that of the API server."""
         self.api = InProcessAPI(self.clock)
         for name in ("superedge", "kube-node-lease", "default"):
             self.call("POST", "/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": name}})
@@ -97,7 +97,7 @@ class Case(SynchronousTestCase):
         self.advance(1)
 
     def wall(self) -> float:
-        return START + self.clock.seconds() + self.step
+        return self.clock.seconds() + self.step
 
     def advance(self, seconds: float) -> None:
         for _ in range(round(seconds * 10)):
@@ -338,13 +338,24 @@ class KeepingTests(Case):
         self.advance(2)
         self.assertEqual(set(self.kept()), {"n0", "n1", "n2", "n3"})
 
-    def test_entries_follow_a_clock_that_is_set(self) -> None:
+    def test_entries_follow_clocks_that_are_set_everywhere(self) -> None:
+        self.patch(self.judging._kept, "_compare_clocks", lambda found: None)
         self.advance(20)
         for step in (3600.0, -3600.0):
             self.step = step
             self.advance(6)
             for text in self.kept().values():
                 self.assertTrue(100 < (read_time(text) or 0) - self.wall() <= 120, step)
+
+    def test_entries_go_by_the_clock_of_the_api_server(self) -> None:
+        self.advance(20)
+        for step in (3600.0, -3600.0, 0.0):
+            self.step = step
+            for _ in range(20):
+                self.advance(6)
+                for text in self.kept().values():
+                    self.assertTrue(60 < (read_time(text) or 0) - self.clock.seconds() <= 122, step)
+            self.assertTrue(self.judging._kept.holds("n1"))
 
 
 class ClockTests(Case):

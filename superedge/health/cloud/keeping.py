@@ -11,12 +11,15 @@ from time import time
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from superedge.health import metrics
 from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
 from superedge.kube.errors import APIError
 from superedge.kube.times import kube_time, read_time
 from superedge.kube.workqueue import WorkQueue
+
+_log = Logger()
 
 NAME = "superedge-kept-nodes"
 LIFE = 120.0
@@ -31,8 +34,16 @@ GATHER = 0.1
 """Seconds in which several changes become one write."""
 
 
+SKEW = 2.0
+"""Seconds by which this machine's clock and the API server's may differ without being corrected."""
+
+
+class _ManagedFields(msgspec.Struct):
+    time: str = ""
+
+
 class _Metadata(msgspec.Struct):
-    resourceVersion: str = ""
+    managedFields: list[_ManagedFields] = []
 
 
 class _ConfigMap(msgspec.Struct):
@@ -53,7 +64,11 @@ def read_kept(raw: bytes) -> dict[str, float]:
 
 
 class KeptNodes:
-    """Writes the ConfigMap, and corrects what others change in it (`observed`)."""
+    """Writes the ConfigMap, and corrects what others change in it (`observed`).
+
+    Entries are compared with times that controllers write. They are made by the API server's clock, which is in
+    the answer to each write, because this machine's may be wrong.
+    """
 
     def __init__(
         self,
@@ -71,6 +86,8 @@ class KeptNodes:
         self._extra: dict[str, float] = {}
         self._stored: dict[str, str] | None = None
         self._observed: dict[str, str] | None = None
+        self._ahead = 0.0
+        """Seconds by which the API server's clock is ahead of this machine's."""
         self.queue: WorkQueue[str] = WorkQueue(reactor, self._write, workers=1, maximum=RETRY)
         """Started and stopped by the owner."""
 
@@ -93,7 +110,20 @@ class KeptNodes:
     def holds(self, node: str) -> bool:
         """Whether a node's entry is written and has not expired."""
         until = read_time((self._stored or {}).get(node, ""))
-        return node in self._wanted and until is not None and until > self._wall()
+        return node in self._wanted and until is not None and until > self._now()
+
+    def _now(self) -> float:
+        return self._wall() + self._ahead
+
+    def _compare_clocks(self, found: _ConfigMap) -> None:
+        times = [read_time(each.time) or 0.0 for each in found.metadata.managedFields]
+        if times and abs(max(times) - self._now()) > SKEW:
+            self._ahead = max(times) - self._wall()
+            _log.warn(
+                "this machine's clock differs from the API server's by {seconds:.0f} s",
+                seconds=abs(self._ahead),
+            )
+            self.queue.add_after(NAME, GATHER)
 
     async def prove(self, node: str, until: float | None) -> None:
         """Write an entry to try the enforcement, or remove it with ``until`` None."""
@@ -118,7 +148,9 @@ class KeptNodes:
                     "PATCH", self._path, body={"data": data}, content_type=MERGE_PATCH
                 )
                 metrics.WRITES.labels("kept", "done").inc()
-                stored = decode(_ConfigMap, answer).data
+                found: _ConfigMap = decode(_ConfigMap, answer)
+                stored = found.data
+                self._compare_clocks(found)
             self._stored = stored
         except Problems:
             self._stored = None
@@ -139,7 +171,7 @@ class KeptNodes:
 
     def _entries(self, stored: dict[str, str]) -> dict[str, str]:
         """The entries that should exist. All are renewed when the first is due."""
-        now = self._wall()
+        now = self._now()
         ends = [read_time(stored.get(node, "")) for node in self._wanted]
         renew = any(end is not None and not LIFE - RENEW < end - now <= LIFE + 1 for end in ends)
         found = {}
