@@ -66,8 +66,8 @@ def read_kept(raw: bytes) -> dict[str, float]:
 class KeptNodes:
     """Writes the ConfigMap, and corrects what others change in it (`observed`).
 
-    Entries are compared with times that controllers write. They are made by the API server's clock, which is in
-    the answer to each write, because this machine's may be wrong.
+    Entries are compared with times that controllers write. They are made by the API server's clock, which the
+    answer to each write shows, because this machine's may be wrong.
     """
 
     def __init__(
