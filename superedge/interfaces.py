@@ -159,9 +159,10 @@ class INodeStreams(Interface):
 class IHealthChecker(Interface):
     """Checks peers in one way."""
 
-    async def check(host: str, port: int, timeout: float) -> None:
-        """Return if what listens there is well. Raises SuperEdgeError that says what it is not.
+    async def check(host: str, port: int, timeout: float) -> str | None:
+        """Return if what listens there is well: the node's name if it says so. Raises SuperEdgeError.
 
+        The name tells a peer from another that has its address now; None is taken for the peer.
         It may take more than ``timeout`` seconds by so much as its caller's own clock does: it is cancelled.
         """
 

@@ -1,4 +1,4 @@
-"""``superedge health``: what peers say of nodes, from the status page of a cloud end or of a node."""
+"""``superedge health``: the verdicts on nodes, from the status page of a cloud end or of a node."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _CLOUD = (
     "SINCE",
     "OUTCOME",
     "REACHED BY",
-    "NOT BY",
-    "ITS BALLOT",
+    "NOT REACHED BY",
+    "BALLOT AGE",
 )
 _NODE = ("VOTER", "BALLOT", "PEER", "SAYS", "SCORE", "CHECKED")
 _COLOURS = {
@@ -46,7 +46,7 @@ def read_health(url: str) -> Section:
 
 
 def _cell(value: object) -> Text:
-    """What nodes say is text, never markup or control sequences."""
+    """Names come from nodes: they are shown as text, without markup or control sequences."""
     text = "".join(char if char.isprintable() else "?" for char in str(value))
     return Text(text, _COLOURS.get(text, ""))
 
@@ -86,7 +86,9 @@ def render(found: Section, now: float) -> Group:
         about = f"{found['node']} in unit {found['unit']!r}: {way}, links with {links}"
         rows, columns = _node_rows(found), _NODE
     elif not found["judging"]:
-        return Group(_cell(f"this replica does not judge; {found['judge'] or 'nobody yet'} does"))
+        return Group(
+            _cell(f"this replica does not judge; the judge is {found['judge'] or 'not elected yet'}")
+        )
     else:
         fault = found["enforcement_fault"]
         about = f"enforcement by {found['enforcement']} " + (
@@ -102,11 +104,11 @@ def render(found: Section, now: float) -> Group:
 
 
 @click.command()
-@click.option("--url", default=URL, show_default=True, help="The ops port of a cloud end, or of a node.")
+@click.option("--url", default=URL, show_default=True, help="The ops address of a cloud end or of a node.")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@click.option("--watch", is_flag=True, help="Show the table anew every two seconds.")
+@click.option("--watch", is_flag=True, help="Update the table every two seconds.")
 def health(url: str, output: str, watch: bool) -> None:
-    """Show units, nodes, verdicts, and who said what."""
+    """Show units, nodes, verdicts, and the opinions of their peers."""
     show(lambda: read_health(url), render, output, watch)
 
 

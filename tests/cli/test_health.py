@@ -70,7 +70,7 @@ class HealthTests(SynchronousTestCase):
 
     def test_a_replica_that_does_not_judge(self) -> None:
         lines = self.shown({"judging": False, "judge": "host_1"})
-        self.assertEqual(lines, ["this replica does not judge; host_1 does"])
+        self.assertEqual(lines, ["this replica does not judge; the judge is host_1"])
 
     def test_a_nodes_view(self) -> None:
         lines = self.shown(NODE)

@@ -22,7 +22,8 @@ import yaml
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.cluster.edgesites import CLOUD, DEPLOY, EdgeSites, seconds_until
+from tests.cluster.edgenodes import CLOUD
+from tests.cluster.edgesites import DEPLOY, EdgeSites, seconds_until
 from tests.cluster.environment import SKIP, wait_until
 
 DEAD = ("superedge.io/dead", "NoExecute")
@@ -135,6 +136,39 @@ class _Story:
             lambda: sites.verdicts("delta-1", "delta-2", "delta-3", "delta-4") == {"alive"}, "it is whole", 30
         )
         self.left_behind()
+
+    def split_without_cloud(self) -> None:
+        """(d) The half of a split site that has no cloud either is replaced by the other; both ways round.
+
+        Two witnesses that have the cloud suffice. One does not: it cannot tell whether it is itself cut off.
+        """
+        sites = self.sites
+        names = [f"sigma-{number}" for number in range(1, 5)]
+        nodes = [sites.nodes[name] for name in names]
+        for lost, left in ((nodes[2:], names[:2]), (nodes[:2], names[2:])):
+            sites.part("sigma", nodes[2:])
+            for node in lost:
+                node.cut_cloud()
+            for node in lost:
+                wait_until(lambda node=node: DEAD in sites.taints(node.name), f"{node.name} is evicted", 40)  # type: ignore[misc]
+            wait_until(lambda left=left: self.all_on("sigma", left), "the half with the cloud has all", 30)  # type: ignore[misc]
+            assert not any(DEAD in sites.taints(name) for name in left)
+            sites.heal("sigma", nodes[2:])
+            for node in lost:
+                node.join_cloud()
+            wait_until(lambda: sites.verdicts(*names) == {"alive"}, "it is whole", 40)
+            wait_until(lambda: not any(sites.taints(name) for name in names), "no taint is left", 30)
+        before = set(sites.pods("sigma"))
+        sites.part("sigma", nodes[1:])
+        for node in nodes[1:]:
+            node.cut_cloud()
+        self.unready(*names[1:])
+        self.through(TOLERATION + 5, lambda: self.kept("sigma", before), "three of whom one node speaks")
+
+    def all_on(self, app: str, names: list[str]) -> bool:
+        """Four endpoints, all on these nodes."""
+        found = list(self.sites.endpoints(app).values())
+        return len(found) == 4 and set(found) <= set(names)
 
     def two_nodes(self) -> None:
         """(e) A site of two: one is cut and kept; then it dies."""
@@ -330,9 +364,13 @@ class PolicyStories(HealthStories):
     """With the API server itself as enforcement."""
 
     enforcement = "policy"
-    units = {"alpha": 4, "beta": 4, "gamma": 3, "delta": 4, "two": 2, "one": 1, "theta": 3, "eta": 6}
+    units = {
+        "alpha": 4, "beta": 4, "gamma": 3, "delta": 4, "two": 2, "one": 1, "theta": 3, "eta": 6,
+        "sigma": 4,
+    }  # fmt: skip
     parallel = (
-        "cut", "death", "whole_site", "split", "two_nodes", "one_node", "zone", "flapping",
+        "cut", "death", "whole_site", "split", "split_without_cloud", "two_nodes", "one_node", "zone",
+        "flapping",
     )  # fmt: skip
 
     def test_01_a_node_that_loses_only_the_cloud_is_kept(self) -> None:
@@ -350,6 +388,7 @@ class PolicyStories(HealthStories):
 
     def test_04_a_site_that_splits_loses_nobody(self) -> None:
         self.told("split")
+        self.told("split_without_cloud")
 
     def test_05_a_site_of_two(self) -> None:
         self.told("two_nodes")
@@ -395,7 +434,7 @@ class PolicyStories(HealthStories):
         sites.kubectl("delete", "-f", str(DEPLOY / "health-policy.yaml"))
         wait_until(lambda: not before <= set(sites.pods("alpha")), "its pod is evicted", TOLERATION + 40)
         assert EVICTED in sites.taints("alpha-2")
-        self.assertIn("is not kept from a node that is kept", sites.status()["enforcement_fault"])
+        self.assertIn("is not removed from a kept node", sites.status()["enforcement_fault"])
         sites.nodes["alpha-2"].join_cloud()
         wait_until(lambda: sites.ready("alpha-2") == "True" and not sites.taints("alpha-2"), "it is back", 40)
 
@@ -450,7 +489,7 @@ class WebhookStories(HealthStories):
         story.unready("alpha-2")
         first = sites.judge()
         assert first is not None
-        sites.stop_end(first, signal.SIGKILL)
+        first.stop(signal.SIGKILL)
         wait_until(lambda: sites.judge() not in (None, first), "another judges", 40)
         living = [name for name in names if name != "beta-1"]
         wait_until(lambda: sites.verdicts(*living) == {"alive"}, "it knows all of them", 40)

@@ -84,17 +84,26 @@ def write_image(target: Path) -> None:
 
 
 class Worker:
-    """One node of a cluster, its files under ``CLUSTER/NAME``."""
+    """One node of a cluster, its files under ``CLUSTER/NAME``.
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
+    With ``within``, a network namespace's name, its processes and pods run in there, and its
+    kubelet listens at port 10250 of ``address``.
+    """
+
+    def __init__(self, cluster: Cluster, name: str, within: str = "", address: str = "") -> None:
         self.cluster = cluster
         self.name = name
         self.home = cluster.directory / name
         self.bridge = f"cni-{name}"[:15]
+        self._address = address
+        # Unlike `ip netns exec` it leaves the mounts of kubelet and containerd in one namespace.
+        self._within = ["nsenter", f"--net=/run/netns/{within}"] if within else []
 
     @property
     def port(self) -> int:
-        """Where the kubelet listens, on loopback."""
+        """Where the kubelet listens."""
+        if self._within:
+            return 10250
         ports = self.cluster.state.setdefault("kubelet_ports", {})
         if self.name not in ports:
             ports[self.name] = free_port()
@@ -112,16 +121,27 @@ class Worker:
         ]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    def start(self, server: str = "", subnet: str = "198.18.5.0/24", dns: str = "169.254.20.10") -> None:
+    def start(
+        self,
+        server: str = "",
+        subnet: str = "198.18.5.0/24",
+        dns: str = "169.254.20.10",
+        lease: int = 40,
+        labels: str = "",
+    ) -> None:
         """Start containerd and the kubelet, which talks to ``server`` or else to the API server itself.
 
-        Raises ClusterError.
+        ``lease`` is the duration of the node's Lease in seconds. Raises ClusterError.
         """
         (self.home / "net.d").mkdir(parents=True, exist_ok=True)
         (self.home / "containerd.toml").write_text(_CONTAINERD.format(home=self.home, image=IMAGE))
         self._write_network(subnet)
         self.cluster.spawn(
-            f"{self.name}-containerd", CACHE / "containerd", "--config", f"{self.home}/containerd.toml"
+            f"{self.name}-containerd",
+            *self._within,
+            CACHE / "containerd",
+            "--config",
+            f"{self.home}/containerd.toml",
         )
         self._import_image()
         identity = self.cluster.certificate(f"system:node:{self.name}", ["system:nodes"], [self.name])
@@ -140,11 +160,15 @@ class Worker:
             "tlsPrivateKeyFile": str(identity.key),
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": "/",
+            # A kubelet ends what it does not know below its root: there may be others on this machine.
+            "cgroupsPerQOS": not self._within,
+            "enforceNodeAllocatable": [] if self._within else ["pods"],
             "failSwapOn": False,
             "failCgroupV1": False,
             "containerRuntimeEndpoint": f"unix://{self.home}/containerd.sock",
-            "address": "127.0.0.1",
+            "address": self._address or "127.0.0.1",
             "port": self.port,
+            "nodeLeaseDurationSeconds": lease,
             "readOnlyPort": 0,
             "healthzPort": 0,
             "clusterDNS": [dns],
@@ -155,6 +179,7 @@ class Worker:
         (self.home / "kubelet.json").write_text(json.dumps(settings))
         self.cluster.spawn(
             f"{self.name}-kubelet",
+            *self._within,
             BINARY,
             "kubelet",
             f"--config={self.home}/kubelet.json",
@@ -162,6 +187,8 @@ class Worker:
             f"--hostname-override={self.name}",
             f"--root-dir={self.home}/kubelet",
             f"--cert-dir={self.home}/kubelet-pki",
+            *([f"--node-ip={self._address}"] if self._address else []),
+            *([f"--node-labels={labels}"] if labels else []),
         )
 
     def _write_network(self, subnet: str) -> None:

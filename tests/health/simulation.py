@@ -16,13 +16,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
+from superedge.health.cloud.assessment import Settings
 from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope
 from superedge.health.cloud.judge import Judge
-from superedge.health.cloud.standing import Settings
 from superedge.health.edge.exchange import Exchange
 from superedge.health.edge.prober import Prober
 from superedge.health.edge.voter import Voter
-from superedge.health.talk import Talk
+from superedge.health.protocol import HealthProtocol
 from superedge.health.votes.ballot import Ballot, Refused, SignedBallot, decode_ballot, encode_ballot
 from superedge.health.votes.messages import Ballots, Chain, Hello, Member, Message, Unit
 from superedge.health.votes.reference import ReferenceClock
@@ -103,10 +103,10 @@ class Time:
 
 
 class _Unsigned:
-    """Signs nothing."""
+    """Signs nothing. ``number`` counts the certificates that the node had."""
 
-    def __init__(self, name: str) -> None:
-        self.chain = (b"chain of " + name.encode(),)
+    def __init__(self, name: str, number: int = 0) -> None:
+        self.chain = (f"chain of {name}#{number}".encode(),)
         self._key = key_id(self.chain[0])
 
     def sign(self, ballot: Ballot) -> SignedBallot:
@@ -120,7 +120,7 @@ class _Trusting:
         return True
 
     def learn(self, chain: Sequence[bytes], now: int) -> str:
-        return chain[0].removeprefix(b"chain of ").decode()
+        return chain[0].removeprefix(b"chain of ").partition(b"#")[0].decode()
 
     def check(self, signed: SignedBallot, now: int) -> Ballot:
         return decode_ballot(signed.body)
@@ -134,7 +134,7 @@ class _Pipe:
         self.sender = sender
         self.receiver = receiver
         self.other: _Pipe
-        self.talk: Any = None
+        self.connection: Any = None
         self.gone = False
         self._next = 0.0
 
@@ -153,8 +153,8 @@ class _Pipe:
         site.clock.callLater(self._next - site.clock.seconds(), self._arrive, data)
 
     def _arrive(self, data: bytes) -> None:
-        if not self.other.gone and self.other.talk is not None:
-            self.other.talk.dataReceived(data)
+        if not self.other.gone and self.other.connection is not None:
+            self.other.connection.dataReceived(data)
 
     def abortConnection(self) -> None:
         self.close()
@@ -163,11 +163,11 @@ class _Pipe:
         for end in (self, self.other):
             if not end.gone:
                 end.gone = True
-                self.site.clock.callLater(0, self._lost, end.talk)
+                self.site.clock.callLater(0, self._lost, end.connection)
 
-    def _lost(self, talk: Any) -> None:
-        if talk is not None:
-            talk.connectionLost()
+    def _lost(self, connection: Any) -> None:
+        if connection is not None:
+            connection.connectionLost()
 
 
 class SimulatedNode:
@@ -238,10 +238,10 @@ class SimulatedNode:
                 return
             here, there = site.pipe(self.name, peer.name)
             for end, node, other in ((there, peer, self), (here, self, peer)):
-                end.talk = node.exchange.link()
-                node.exchange.up(end.talk, other.name)
+                end.connection = node.exchange.link()
+                node.exchange.up(end.connection, other.name)
             for end in (there, here):
-                end.talk.makeConnection(end)
+                end.connection.makeConnection(end)
 
         site.clock.callLater(3 * delay, connected)
 
@@ -304,9 +304,9 @@ class Site:
         self.clock.advance(seconds)
 
     def verdict(self, name: str) -> Verdict:
-        standing = self.judge.standing(name)
-        assert standing is not None
-        return standing.verdict
+        assessment = self.judge.assessment(name)
+        assert assessment is not None
+        return assessment.verdict
 
     # -- the network
 
@@ -348,15 +348,15 @@ class Site:
         here, there = self.pipe("", node.name)
         node.pipe = there
         now = int((EPOCH + self.clock.seconds()) * 1000)
-        here.talk = Talk(
+        here.connection = HealthProtocol(
             self.clock,
-            lambda talk: Hello(now, True, 0, self.judge.box.last(node.name)),
+            lambda connection: Hello(now, True, 0, self.judge.box.last(node.name)),
             self._heard,
             lambda *_: None,
         )
-        there.talk = node.exchange.uplink()
-        there.talk.makeConnection(there)
-        here.talk.makeConnection(here)
+        there.connection = node.exchange.uplink()
+        there.connection.makeConnection(there)
+        here.connection.makeConnection(here)
         self._sessions()
 
     def cut(self, node: SimulatedNode, noticed: float = 0.0) -> None:
@@ -374,7 +374,7 @@ class Site:
     def _sessions(self) -> None:
         self.judge.sessions_changed({name: 1 for name, node in self.nodes.items() if node.pipe is not None})
 
-    def _heard(self, talk: Talk, message: Message) -> None:
+    def _heard(self, connection: HealthProtocol, message: Message) -> None:
         if isinstance(message, Ballots):
             for signed in message.ballots:
                 try:
@@ -395,9 +395,9 @@ class Site:
         self.clock.callLater(3.0, lambda: self.judge.answered(name, node.alive and node.cloud))
 
     def _changed(self, name: str) -> None:
-        standing = self.judge.standing(name)
-        if standing is not None and (not self.last(name) or self.last(name) is not standing.verdict):
-            self.seen.append(Seen(self.clock.seconds(), name, standing.verdict))
+        assessment = self.judge.assessment(name)
+        if assessment is not None and (not self.last(name) or self.last(name) is not assessment.verdict):
+            self.seen.append(Seen(self.clock.seconds(), name, assessment.verdict))
 
     def last(self, name: str) -> Verdict | None:
         return next((seen.verdict for seen in reversed(self.seen) if seen.node == name), None)

@@ -12,13 +12,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.health import EdgeAdmissionConfig
-from superedge.health.cloud import judging, keeping, mending, publishing
+from superedge.errors import SuperEdgeError
+from superedge.health.cloud import mending
 from superedge.health.cloud.cluster import CONDITION, Scope, read_duration, read_node, read_scope
 from superedge.health.cloud.judging import Judging
 from superedge.health.votes.ballot import Opinion
+from superedge.health.votes.decisions import Contact
 from superedge.health.votes.signing import Verifier
 from superedge.interfaces import IReactor
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import DecodeError, Unavailable
 from superedge.kube.times import kube_time, micro_time, read_time
 from superedge.testing.inprocess import InProcessAPI
 from tests.health.simulation import _Trusting, _Unsigned
@@ -29,10 +31,16 @@ YES, NO = Opinion.HEALTHY, Opinion.UNHEALTHY
 
 
 class Streams:
-    """No node has a session."""
+    """Sessions of nodes without edge health."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, int] = {}
 
     def sessions(self) -> Mapping[str, int]:
-        return {}
+        return self.nodes
+
+    async def open(self, node: str, kind: str, timeout: float) -> None:
+        raise SuperEdgeError("it serves no such stream")
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Nothing changes."""
@@ -44,13 +52,12 @@ class Case(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.clock.advance(1000)
+        self.clock.advance(START)
+        self.streams = Streams()
         self.sequence = 0
+        self.step = 0.0
+        """Seconds by which the clock of the cloud end is ahead of that of the API server."""
         self.api = InProcessAPI(self.clock)
-        for module in (judging, keeping, publishing):
-            self.patch(module, "time", self.wall)
-        for module_name in ("superedge.health.cloud.judge", "superedge.health.cloud.streams"):
-            self.patch(__import__(module_name, fromlist=["time"]), "time", self.wall)
         for name in ("superedge", "kube-node-lease", "default"):
             self.call("POST", "/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": name}})
         for number in range(4):
@@ -64,27 +71,33 @@ class Case(SynchronousTestCase):
             "policy",
             self.api.client(),
             "superedge",
-            Streams(),
+            self.streams,
             cast(Verifier, _Trusting()),
+            self.wall,
         )
-        self.judging._publisher._wall = self.wall
-        self.judging._kept._wall = self.wall
-        self.judging._mender._wall = self.wall
-        self.judging.judge._wall = self.wall
+        self.proofs = 0
+        self.rules = [("uid", 1)]
         self.judging._proof.run = self.proven  # type: ignore[method-assign]
+        self.judging._proof.rules = self.read_rules  # type: ignore[method-assign]
         self.judging.startService()
         self.renew("n0", "n1", "n2", "n3")
         self.advance(1)
 
     async def proven(self) -> None:
         """Nothing to prove: the enforcement is taken to work."""
+        self.proofs += 1
+
+    async def read_rules(self) -> list[tuple[str, int]]:
+        if not self.rules:
+            raise Unavailable("the API server is away")
+        return list(self.rules)
 
     def tearDown(self) -> None:
         Deferred.fromCoroutine(self.judging.stopService())
         self.advance(1)
 
     def wall(self) -> float:
-        return START + self.clock.seconds()
+        return self.clock.seconds() + self.step
 
     def advance(self, seconds: float) -> None:
         for _ in range(round(seconds * 10)):
@@ -133,7 +146,7 @@ class Case(SynchronousTestCase):
     def vote(self, **said: dict[str, Opinion]) -> None:
         self.sequence += 1
         for voter, rows in said.items():
-            item = ballot(voter, rows, issued=int(self.wall() * 1000), sequence=self.sequence)
+            item = ballot(voter, rows, issued=int((self.wall() - self.step) * 1000), sequence=self.sequence)
             self.judging.judge.ballot(cast(Any, _Unsigned(voter)).sign(item))
 
     def everybody_says(self, peer: str, opinion: Opinion) -> None:
@@ -313,6 +326,89 @@ class KeepingTests(Case):
         self.advance(15)
         self.assertEqual(set(self.kept()), {"n0", "n1", "n2", "n3"})
 
+    def test_what_somebody_else_removes_is_written_again(self) -> None:
+        path = "/api/v1/namespaces/superedge/configmaps/superedge-kept-nodes"
+        self.advance(20)
+        self.assertEqual(len(self.kept()), 4)
+        self.call("PATCH", path, {"data": {"n1": None, "n2": "x", "m": "y"}}, "application/merge-patch+json")
+        self.advance(1)
+        self.assertEqual(set(self.kept()), {"n0", "n1", "n2", "n3"})
+        self.assertIsNotNone(read_time(self.kept()["n2"]))
+        self.call("DELETE", path)
+        self.advance(2)
+        self.assertEqual(set(self.kept()), {"n0", "n1", "n2", "n3"})
+
+    def test_entries_follow_clocks_that_are_set_everywhere(self) -> None:
+        self.patch(self.judging._kept, "_compare_clocks", lambda found: None)
+        self.advance(20)
+        for step in (3600.0, -3600.0):
+            self.step = step
+            self.advance(6)
+            for text in self.kept().values():
+                self.assertTrue(100 < (read_time(text) or 0) - self.wall() <= 120, step)
+
+    def test_entries_go_by_the_clock_of_the_api_server(self) -> None:
+        self.advance(20)
+        for step in (3600.0, -3600.0, 0.0):
+            self.step = step
+            for _ in range(20):
+                self.advance(6)
+                for text in self.kept().values():
+                    self.assertTrue(60 < (read_time(text) or 0) - self.clock.seconds() <= 122, step)
+            self.assertTrue(self.judging._kept.holds("n1"))
+
+
+class ClockTests(Case):
+    more = {"keep_unknown": 600.0}
+
+    def test_a_clock_that_is_set_changes_no_verdict(self) -> None:
+        self.everybody_says("n1", NO)
+        self.advance(20)
+        self.assertEqual(self.taints("n1"), {"superedge.io/dead:NoExecute"})
+        self.renew("n0", "n2", "n3")
+        self.advance(1)
+        before = self.writes()
+        for step in (3600.0, -3600.0):
+            self.step = step
+            for _ in range(4):
+                self.renew("n0", "n2", "n3")
+                before += 3
+                self.everybody_says("n1", NO)
+                self.advance(5)
+            self.assertEqual((self.condition("n1"), self.condition("n2")), ("False", "True"))
+        self.assertEqual(self.writes(), before)
+
+    def test_what_nobody_knows_is_kept_as_long_as_ever(self) -> None:
+        self.advance(100)
+        self.step = 3600.0
+        self.advance(10)
+        self.assertEqual(len(self.kept()), 4)
+
+
+class ReturnTests(Case):
+    def test_a_node_that_is_made_again_keeps_its_session(self) -> None:
+        self.streams.nodes["n1"] = 1
+        self.judging.sessions_changed()
+        self.advance(1)
+        self.call("DELETE", "/api/v1/nodes/n1")
+        self.advance(1)
+        self.assertIsNone(self.judging.judge.assessment("n1"))
+        self.add_node("n1")
+        self.renew("n1")
+        self.advance(20)
+        assessment = self.judging.judge.assessment("n1")
+        assert assessment is not None
+        self.assertIs(assessment.contact, Contact.SUSPECT)
+
+    def test_nothing_is_left_of_a_node_that_goes(self) -> None:
+        self.streams.nodes.update(n1=1, stranger=2)
+        self.judging.sessions_changed()
+        self.advance(1)
+        self.call("DELETE", "/api/v1/nodes/n1")
+        self.call("DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1")
+        self.advance(1)
+        self.assertEqual(set(self.judging.judge._states), {"n0", "n2", "n3"})
+
 
 class MendingTests(Case):
     def pod(self, name: str, ready: str, containers: str) -> None:
@@ -351,6 +447,18 @@ class MendingTests(Case):
         self.lose()
         self.assertIn("node.kubernetes.io/unreachable:NoExecute", self.taints("n1"))
         self.assertEqual(self.pod_ready("a"), "False")
+
+
+class ProofTests(Case):
+    def test_it_is_proven_again_when_its_objects_have_changed(self) -> None:
+        self.advance(120)
+        self.assertEqual(self.proofs, 1)
+        self.rules = []
+        self.advance(30)
+        self.assertEqual(self.proofs, 1)
+        self.rules = [("", 0)]
+        self.advance(15)
+        self.assertEqual(self.proofs, 2)
 
 
 class ReadingTests(SynchronousTestCase):

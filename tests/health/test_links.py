@@ -18,8 +18,8 @@ from superedge.config.addresses import TCPAddress
 from superedge.config.health import EdgeHealthConfig, ProbeConfig
 from superedge.health import metrics
 from superedge.health.edge.links import ALPN, PeerContexts
-from superedge.health.edge.memory import UnitFile
 from superedge.health.edge.service import EdgeHealth
+from superedge.health.edge.unitfile import UnitFile
 from superedge.health.votes.ballot import Opinion, SignedBallot
 from superedge.health.votes.messages import (
     LENGTH,
@@ -76,6 +76,7 @@ class LinkCase(TestCase):
         self.voters = Voters(self.directory, "edge-1", "edge-2", "edge-3", "edge-9")
         self.port = free_port()
         self.made: list[EdgeHealth] = []
+        self.watchers: dict[str, FileWatcher] = {}
         self.unit = Unit(
             "shop", 10, tuple(Member(f"edge-{n}", f"127.0.0.{n}", self.port, self.port) for n in (1, 2, 3))
         )
@@ -100,7 +101,8 @@ class LinkCase(TestCase):
             state=state,
             probes=[ProbeConfig(kind="tcp", port=self.port, timeout=0.5)],
         )
-        made = EdgeHealth(self.reactor, config, FileWatcher(self.reactor), NODES)
+        watcher = self.watchers[name] = FileWatcher(self.reactor)
+        made = EdgeHealth(self.reactor, config, watcher, NODES)
         made.startService()
         self.made.append(made)
         return made
@@ -174,6 +176,20 @@ class HonestTests(LinkCase):
         self.assertEqual(one.status()["hops"], 0)
         transport.abortConnection()
         await self.until(lambda: one.status()["hops"] > 0, "the way is gone")
+
+    async def test_a_certificate_that_is_renewed_and_one_of_another_node(self) -> None:
+        one = self.start("edge-1")
+        watcher = self.watchers["edge-1"]
+        before = one._signer.chain
+        self.voters.signer("edge-1")
+        watcher.check()
+        self.assertNotEqual(one._signer.chain, before)
+        renewed = one._signer.chain
+        for end in ("crt", "key"):
+            source, target = (self.directory / f"{name}.{end}" for name in ("edge-2", "edge-1"))
+            target.write_bytes(source.read_bytes())
+        watcher.check()
+        self.assertEqual(one._signer.chain, renewed)
 
 
 class HostileTests(LinkCase):

@@ -10,6 +10,8 @@ from typing import Any, cast
 import h2.config
 import h2.connection
 import h2.events
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -21,8 +23,8 @@ from superedge.config.addresses import TCPAddress
 from superedge.config.health import EdgeHealthConfig, ProbeConfig
 from superedge.errors import ConfigError, SuperEdgeError
 from superedge.health.edge.probes.icmp import ICMPChecker
-from superedge.health.edge.probes.kubelet import Answers, KubeletChecker
-from superedge.health.edge.probes.panel import Asked, Panel
+from superedge.health.edge.probes.kubelet import Answers, KubeletChecker, node_of
+from superedge.health.edge.probes.probeset import ConfiguredProbe, ProbeSet
 from superedge.health.edge.probes.tcp import TCPChecker
 from superedge.health.edge.probes.web import http_checker, https_checker
 from superedge.health.votes.messages import Member
@@ -35,6 +37,7 @@ from superedge.web.h2frames import GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, 
 from tests.kube.contract import ClientContract
 
 PEER = Member("edge-2", "127.0.0.1", 10250)
+MEMBERS = {"edge-1", "edge-2", "edge-3"}.__contains__
 
 
 class Server(Protocol):
@@ -156,9 +159,11 @@ class WebTests(TestCase):
     async def test_a_check_that_is_given_up_leaves_nothing(self) -> None:
         self.statuses += [-1]
         checker = self.checker(KubeletChecker)
-        panel = Panel(self.reactor, [Asked("kubelet", checker, 1.0, 0.3, 0, self.secure)])
-        self.assertEqual(await panel.score(PEER, 1.0), 0)
-        self.assertEqual(await panel.score(PEER, 1.0), 100)
+        probe_set = ProbeSet(
+            self.reactor, [ConfiguredProbe("kubelet", checker, 1.0, 0.3, 0, self.secure)], MEMBERS
+        )
+        self.assertEqual(await probe_set.score(PEER, 1.0), 0)
+        self.assertEqual(await probe_set.score(PEER, 1.0), 100)
 
 
 class H2Server(Protocol):
@@ -191,7 +196,7 @@ class H2Tests(TestCase):
 
     def setUp(self) -> None:
         directory = Path(self.mktemp())
-        pair = Authority.create(directory).issue("kubelet", ips=["127.0.0.1"], directory=directory)
+        pair = Authority.create(directory).issue("system:node:edge-7", ips=["127.0.0.1"], directory=directory)
         self.asked: list[list[tuple[str, str]]] = []
         self.made: list[H2Server] = []
         factory = Factory()
@@ -208,7 +213,7 @@ class H2Tests(TestCase):
 
     async def test_one_connection_for_all_checks(self) -> None:
         for _ in range(5):
-            await self.checker.check("127.0.0.1", self.number, 1.0)
+            self.assertEqual(await self.checker.check("127.0.0.1", self.number, 1.0), "edge-7")
         self.assertEqual(len(self.made), 1)
         wanted = [(":method", "HEAD"), (":scheme", "https"), (":path", "/"), (":authority", "kubelet")]
         self.assertEqual([list(map(tuple, each)) for each in self.asked], [wanted] * 5)
@@ -220,6 +225,19 @@ class H2Tests(TestCase):
         self.made[1].transport.abortConnection()
         await self.checker.check("127.0.0.1", self.number, 1.0)
         self.assertEqual(len(self.made), 3)
+
+
+class NameTests(SynchronousTestCase):
+    def test_whose_kubelet_it_is(self) -> None:
+        authority = Authority.create(Path(self.mktemp()))
+        for common, node in {
+            "system:node:edge-7": "edge-7", "edge-7.shop.example@1764325000": "edge-7.shop.example",
+            "edge-7": None, "@1764325000": None, "kubelet@home": None,
+        }.items():  # fmt: skip
+            pair = authority.issue(common, directory=authority.path.parent, name="kubelet")
+            der = x509.load_pem_x509_certificate(pair.certificate.read_bytes()).public_bytes(Encoding.DER)
+            self.assertEqual(node_of(der), node)
+        self.assertIsNone(node_of(b"nonsense"))
 
 
 class AnswersTests(SynchronousTestCase):
@@ -251,29 +269,31 @@ class AnswersTests(SynchronousTestCase):
 class Checker:
     """Passes, or not, as it is told."""
 
-    def __init__(self, *passes: bool | None) -> None:
+    def __init__(self, *passes: bool | None, name: str | None = None) -> None:
         self.passes = list(passes)
+        self.name = name
         self.ports: list[int] = []
 
-    async def check(self, host: str, port: int, timeout: float) -> None:
+    async def check(self, host: str, port: int, timeout: float) -> str | None:
         self.ports.append(port)
         passes = self.passes.pop(0)
         if passes is None:
             await Deferred()
         if not passes:
             raise SuperEdgeError("no")
+        return self.name
 
 
 class PanelTests(SynchronousTestCase):
-    def score(self, probes: Sequence[Asked], wait: float = 0.0, multiplier: float = 1.0) -> int:
+    def score(self, probes: Sequence[ConfiguredProbe], wait: float = 0.0, multiplier: float = 1.0) -> int:
         clock = Clock()
-        done = Deferred.fromCoroutine(Panel(clock, probes).score(PEER, multiplier))
+        done = Deferred.fromCoroutine(ProbeSet(clock, probes, MEMBERS).score(PEER, multiplier))
         clock.advance(wait)
         return self.successResultOf(done)
 
     def test_weights_add_up(self) -> None:
         good, bad = Checker(True), Checker(False)
-        probes = [Asked("a", good, 0.7, 2.0, 0, 80), Asked("b", bad, 0.3, 2.0, 0, 0)]
+        probes = [ConfiguredProbe("a", good, 0.7, 2.0, 0, 80), ConfiguredProbe("b", bad, 0.3, 2.0, 0, 0)]
         self.assertEqual(self.score(probes), 70)
         self.assertEqual((good.ports, bad.ports), ([80], [10250]))
 
@@ -285,7 +305,7 @@ class PanelTests(SynchronousTestCase):
             probes=[ProbeConfig(kind="kubelet") for _ in range(3)],
         )
         weights = config.weights()
-        probes = [Asked("p", Checker(True), weight, 2.0, 0, 1) for weight in weights]
+        probes = [ConfiguredProbe("p", Checker(True), weight, 2.0, 0, 1) for weight in weights]
         self.assertEqual(self.score(probes), 100)
         mixed = [
             ProbeConfig(kind="kubelet", weight=0.5),
@@ -296,14 +316,20 @@ class PanelTests(SynchronousTestCase):
         self.assertEqual(config.weights(), [0.5, 0.25, 0.25])
 
     def test_retries(self) -> None:
-        self.assertEqual(self.score([Asked("a", Checker(False, False, True), 1.0, 2.0, 2, 1)]), 100)
-        self.assertEqual(self.score([Asked("a", Checker(False, False, True), 1.0, 2.0, 1, 1)]), 0)
+        self.assertEqual(self.score([ConfiguredProbe("a", Checker(False, False, True), 1.0, 2.0, 2, 1)]), 100)
+        self.assertEqual(self.score([ConfiguredProbe("a", Checker(False, False, True), 1.0, 2.0, 1, 1)]), 0)
+
+    def test_another_member_at_the_address_of_a_peer_is_not_the_peer(self) -> None:
+        for name, score in {"edge-2": 100, "edge-3": 0, "host-of-edge-2": 100}.items():
+            self.assertEqual(
+                self.score([ConfiguredProbe("a", Checker(True, name=name), 1.0, 2.0, 0, 1)]), score
+            )
 
     def test_time_is_limited_and_stretches(self) -> None:
-        self.assertEqual(self.score([Asked("a", Checker(None), 1.0, 2.0, 0, 1)], wait=2.1), 0)
+        self.assertEqual(self.score([ConfiguredProbe("a", Checker(None), 1.0, 2.0, 0, 1)], wait=2.1), 0)
         clock = Clock()
         done = Deferred.fromCoroutine(
-            Panel(clock, [Asked("a", Checker(None), 1.0, 2.0, 0, 1)]).score(PEER, 3.0)
+            ProbeSet(clock, [ConfiguredProbe("a", Checker(None), 1.0, 2.0, 0, 1)], MEMBERS).score(PEER, 3.0)
         )
         clock.advance(5.9)
         self.assertNoResult(done)

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.health.edge.memory import UnitFile
 from superedge.health.edge.relay import Relay
+from superedge.health.edge.unitfile import UnitFile
 from superedge.health.votes.messages import (
-    FAR,
     FROM_CLOUD,
+    NO_ROUTE,
     Hello,
     Hops,
     Member,
@@ -31,7 +31,7 @@ class RelayTests(SynchronousTestCase):
         self.relay: Relay[str] = Relay()
 
     def test_hops(self) -> None:
-        self.assertEqual(self.relay.hops, FAR)
+        self.assertEqual(self.relay.hops, NO_ROUTE)
         self.assertTrue(self.relay.announce("a", 3))
         self.assertEqual(self.relay.hops, 4)
         self.assertTrue(self.relay.announce("b", 0))

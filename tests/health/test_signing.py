@@ -72,6 +72,17 @@ class SigningTests(Case):
         self.assertEqual(self.refused(chain, NOW + year, by=self.verifier.learn), "identity")
         self.assertEqual(self.refused(self.voters.sign(made("edge-1")), NOW + year), "identity")
 
+    def test_half_of_a_renewed_pair_is_not_used(self) -> None:
+        signer, before = self.voters.signers["edge-1"], self.voters.directory / "edge-1.crt"
+        pair = self.voters.authority.issue(
+            "system:node:edge-1", ["system:nodes"], directory=self.voters.directory, name="new"
+        )
+        self.assertRaises(IdentityError, signer.load, pair.certificate, before.with_suffix(".key"))
+        self.assertEqual(self.verifier.check(self.voters.sign(made("edge-1")), NOW), made("edge-1"))
+        signer.load(pair.certificate, pair.key)
+        self.assertEqual(self.verifier.learn(signer.chain, NOW), "edge-1")
+        self.assertEqual(self.verifier.check(self.voters.sign(made("edge-1")), NOW), made("edge-1"))
+
     def test_certificates_of_old_are_forgotten_for_new_ones(self) -> None:
         verifier = self.voters.verifier(limit=1)
         one, two = (self.voters.signers[name] for name in ("edge-1", "edge-2"))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from statistics import median
+from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.health.votes.ballot import decode_ballot
 from superedge.health.votes.decisions import Contact, Outcome
+from superedge.health.votes.signing import Signer
 from superedge.health.votes.verdicts import Verdict
-from tests.health.simulation import Site
+from tests.health.simulation import EPOCH, Site, _Unsigned
 
 
 def site(count: int, **fields: float) -> Site:
@@ -62,10 +65,10 @@ class CutTests(SynchronousTestCase):
         unit = site(6)
         unit.cut(unit.nodes["edge-1"], noticed=22)
         unit.run(300)
-        standing = unit.judge.standing("edge-1")
-        assert standing is not None
-        self.assertEqual((standing.verdict, standing.contact), (Verdict.ALIVE, Contact.LOST))
-        self.assertIs(standing.outcome, Outcome.KEEP)
+        assessment = unit.judge.assessment("edge-1")
+        assert assessment is not None
+        self.assertEqual((assessment.verdict, assessment.contact), (Verdict.ALIVE, Contact.LOST))
+        self.assertIs(assessment.outcome, Outcome.KEEP)
         self.assertEqual(
             [seen for seen in unit.seen if seen.verdict is not Verdict.ALIVE and seen.at > 20], []
         )
@@ -81,12 +84,40 @@ class CutTests(SynchronousTestCase):
         died = unit.clock.seconds()
         unit.nodes["edge-5"].die()
         unit.run(30)
-        standing = unit.judge.standing("edge-5")
-        assert standing is not None
-        self.assertEqual((standing.verdict, standing.outcome), (Verdict.DEAD, Outcome.EVICT))
-        self.assertGreater(len(standing.judgement.unhealthy), 3)
+        assessment = unit.judge.assessment("edge-5")
+        assert assessment is not None
+        self.assertEqual((assessment.verdict, assessment.outcome), (Verdict.DEAD, Outcome.EVICT))
+        self.assertGreater(len(assessment.judgement.unhealthy), 3)
         dead = [seen.at for seen in unit.seen if seen.verdict is Verdict.DEAD]
         self.assertLess(dead[0] - died, 15)
+
+    def test_ballots_are_relayed_however_often_the_certificate_was_renewed(self) -> None:
+        unit = site(3)
+        cut = unit.nodes["edge-1"]
+        unit.cut(cut)
+        for number in range(1, 20):
+            cut.voter._signer = cast(Signer, _Unsigned("edge-1", number))
+            cut.exchange.changed()
+            unit.run(5)
+        unit.run(40)
+        now = int((EPOCH + unit.clock.seconds()) * 1000)
+        self.assertIsNotNone(unit.judge.box.get("edge-1", now))
+
+    def test_a_node_does_not_bring_its_own_old_ballots(self) -> None:
+        """They come back to it over its links while it has no session."""
+        unit = site(4)
+        for node in unit.nodes.values():
+            unit.cut(node)
+        unit.run(30)
+        brought: list[tuple[str, str]] = []
+        for name, node in unit.nodes.items():
+            node.exchange._pass_on = lambda source, signed, name=name: brought.append(  # type: ignore[method-assign,misc]
+                (name, decode_ballot(signed.body).voter)
+            )
+        for node in unit.nodes.values():
+            unit.connect(node)
+        unit.run(5)
+        self.assertEqual([pair for pair in brought if pair[0] == pair[1]], [])
 
     def test_relayed_over_many_hops(self) -> None:
         unit = site(30)
@@ -102,9 +133,9 @@ class CutTests(SynchronousTestCase):
             unit.cut(node)
         unit.run(120)
         for name in unit.nodes:
-            standing = unit.judge.standing(name)
-            assert standing is not None
-            self.assertEqual((standing.verdict, standing.outcome), (Verdict.UNKNOWN, Outcome.KEEP))
+            assessment = unit.judge.assessment(name)
+            assert assessment is not None
+            self.assertEqual((assessment.verdict, assessment.outcome), (Verdict.UNKNOWN, Outcome.KEEP))
 
     def test_a_split_site_whose_halves_have_the_cloud_loses_nobody(self) -> None:
         unit = site(6)
@@ -112,9 +143,9 @@ class CutTests(SynchronousTestCase):
             unit.nodes[f"edge-{number}"].side = 1
         unit.run(120)
         for name in unit.nodes:
-            standing = unit.judge.standing(name)
-            assert standing is not None
-            self.assertIs(standing.outcome, Outcome.NOTHING)
+            assessment = unit.judge.assessment(name)
+            assert assessment is not None
+            self.assertIs(assessment.outcome, Outcome.NOTHING)
 
     def test_a_node_that_reaches_nobody_blames_nobody(self) -> None:
         unit = site(6)

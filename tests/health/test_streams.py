@@ -10,9 +10,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.errors import SuperEdgeError
+from superedge.health.cloud.assessment import Settings
 from superedge.health.cloud.cluster import Scope
 from superedge.health.cloud.judge import Judge
-from superedge.health.cloud.standing import Settings
 from superedge.health.cloud.streams import NodeStreams
 from superedge.health.votes.ballot import Opinion
 from superedge.health.votes.messages import (
@@ -140,9 +140,20 @@ class NodeStreamsTests(SynchronousTestCase):
             chain.append(Chain(signer.chain))
             signed.append(signer.sign(ballot(voter, {"a": Opinion.HEALTHY}, unit="", issued=now)))
         self.stream("b").say(Hello(0, True, 0), *chain, Ballots(tuple(signed)))
-        standing = self.judge.standing("a")
-        assert standing is not None
-        self.assertEqual((standing.verdict, standing.judgement.healthy), (Verdict.ALIVE, ("b", "c")))
+        assessment = self.judge.assessment("a")
+        assert assessment is not None
+        self.assertEqual((assessment.verdict, assessment.judgement.healthy), (Verdict.ALIVE, ("b", "c")))
+
+    def test_one_bad_ballot_takes_no_other_with_it(self) -> None:
+        now = int(time.time() * 1000)
+        bad, good = (
+            _Unsigned(voter).sign(ballot(voter, {"a": Opinion.HEALTHY}, unit=unit, issued=now))
+            for voter, unit in (("b", "foreign"), ("c", ""))
+        )
+        self.stream("b").say(Hello(0, True, 0), Ballots((bad, good)))
+        assessment = self.judge.assessment("a")
+        assert assessment is not None
+        self.assertEqual(assessment.judgement.healthy, ("c",))
 
     def test_a_node_that_does_not_answer(self) -> None:
         stream = self.stream("a")
@@ -151,11 +162,11 @@ class NodeStreamsTests(SynchronousTestCase):
         asked = [each for each in stream.heard if isinstance(each, Ping)]
         self.assertEqual(len(asked), 1)
         self.clock.advance(2.9)
-        self.assertTrue(self.judge._known["a"].answers)
+        self.assertTrue(self.judge._states["a"].answers)
         self.clock.advance(0.2)
-        self.assertFalse(self.judge._known["a"].answers)
+        self.assertFalse(self.judge._states["a"].answers)
         stream.say(Pong(asked[0].number))
-        self.assertTrue(self.judge._known["a"].answers)
+        self.assertTrue(self.judge._states["a"].answers)
 
     def test_a_node_that_answers(self) -> None:
         stream = self.stream("a")
@@ -165,7 +176,7 @@ class NodeStreamsTests(SynchronousTestCase):
         self.assertEqual(len([each for each in stream.heard if isinstance(each, Ping)]), 1)
         stream.say(Pong(1))
         self.clock.advance(4)
-        self.assertTrue(self.judge._known["a"].answers)
+        self.assertTrue(self.judge._states["a"].answers)
 
     def test_a_node_without_edge_health_is_asked_ever_more_seldom(self) -> None:
         self.tunnel.refuses = True

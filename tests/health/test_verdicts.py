@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.health.votes.ballot import Opinion
 from superedge.health.votes.decisions import Contact, Outcome, contact_of, decide
 from superedge.health.votes.verdicts import Judgement, Verdict, judge
+from superedge.health.votes.witnesses import witnesses_of
 from tests.health.voters import NOW, ballot
 
 YES, NO, HM = Opinion.HEALTHY, Opinion.UNHEALTHY, Opinion.UNKNOWN
@@ -22,7 +23,9 @@ def said(
 ) -> Judgement:
     """What is said of x."""
     ballots = {voter: ballot(voter, {"x": opinion}, age=age) for voter, opinion in opinions.items()}
-    return judge("x", members, ballots.get, NOW, witnesses=10, stale=20_000, lost=lost, minimum=minimum)
+    return judge(
+        "x", witnesses_of("x", members, 10), ballots.get, NOW, stale=20_000, lost=lost, minimum=minimum
+    )
 
 
 class VerdictTests(SynchronousTestCase):
@@ -69,16 +72,16 @@ class VerdictTests(SynchronousTestCase):
     def test_only_its_witnesses_count(self) -> None:
         members = [f"n{n}" for n in range(100)] + ["x"]
         ballots = {voter: ballot(voter, {"x": NO}) for voter in members}
-        found = judge("x", members, ballots.get, NOW, witnesses=10, stale=20_000, lost=True)
+        found = judge("x", witnesses_of("x", members, 10), ballots.get, NOW, stale=20_000, lost=True)
         self.assertEqual((found.verdict, len(found.unhealthy)), (Verdict.DEAD, 10))
         outsiders = {voter: said for voter, said in ballots.items() if voter not in found.unhealthy}
-        found = judge("x", members, outsiders.get, NOW, witnesses=10, stale=20_000, lost=True)
+        found = judge("x", witnesses_of("x", members, 10), outsiders.get, NOW, stale=20_000, lost=True)
         self.assertEqual((found.verdict, found.unhealthy), (Verdict.UNKNOWN, ()))
 
     def test_grounds(self) -> None:
         self.assertEqual(said({"a": NO, "b": NO}).reason, "2 of 2 witnesses do not reach it: a, b")
         self.assertEqual(said({"b": YES}).reason, "1 of 1 witnesses reach it: b")
-        self.assertEqual(said({}).reason, "none of 4 witnesses speaks of it")
+        self.assertEqual(said({}).reason, "none of 4 witnesses has an opinion")
         self.assertEqual(said({"a": NO, "b": YES}).reason, "1 witnesses reach it, 1 do not")
 
 

@@ -1,4 +1,4 @@
-"""What the judge reads of the cluster: Nodes, their Leases, which units are checked. Pure."""
+"""Decodes what the judge reads: Nodes, their Leases, and which units are checked. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from superedge.kube.errors import DecodeError
 from superedge.kube.times import read_time
 
 CONDITION = "EdgePeerHealthy"
-"""Of the Node condition that says the verdict."""
+"""Type of the Node condition that holds the verdict."""
 UNHEALTHY = "nodeunhealth"
-"""The annotation that SuperEdge's own earlier programs read; ``yes`` when a node is dead."""
+"""The annotation of SuperEdge's Go programs; ``yes`` when a node is dead."""
 KEEP_UNKNOWN = "superedge.io/keep-unknown"
 DEAD = "superedge.io/dead"
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -24,7 +24,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Taint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """As in a Node's spec; what is not known of it is not lost, for taints are written back whole."""
+    """A taint in a Node's spec with all fields of the API, because the list is written back as a whole."""
 
     key: str
     effect: str
@@ -78,7 +78,7 @@ class _Node(msgspec.Struct, frozen=True):
 
 
 class Published(NamedTuple):
-    """The condition as it stands: ``status`` is True, False or Unknown."""
+    """The condition in the Node object: ``status`` is True, False or Unknown."""
 
     status: str
     message: str
@@ -86,7 +86,7 @@ class Published(NamedTuple):
 
 
 class NodeFacts(NamedTuple):
-    """A Node as far as it matters here. ``ready_since`` is seconds since 1970, 0 when that is not said.
+    """What is used of a Node. ``ready_since`` is in seconds since 1970, 0 when it is not given.
 
     ``keep_unknown`` is the annotation: seconds, None without it.
     """
@@ -158,7 +158,7 @@ class _Lease(msgspec.Struct, frozen=True):
 
 
 class NodeLease(NamedTuple):
-    """``renewed`` is what its node wrote, to be compared with itself alone; ``duration`` is seconds."""
+    """``renewed`` is the renewTime by the node's clock, to detect changes; ``duration`` is in seconds."""
 
     renewed: str
     duration: int
@@ -171,7 +171,7 @@ def read_lease(raw: bytes) -> NodeLease:
 
 
 class Scope(NamedTuple):
-    """Which nodes check each other: those that share a value of ``label``, in ``units`` (None for any).
+    """Which nodes check each other: those with the same value of ``label`` in ``units`` (None: any value).
 
     With an empty label all nodes are one unit, whose name is empty.
     """

@@ -1,6 +1,6 @@
-"""What the cloud holds of each node of the checked units: contact, verdict, outcome.
+"""Judges each node of the checked units: contact with the cloud, verdict of its peers, outcome for its pods.
 
-It is told what happens and keeps time by the reactor's clock; it reads and writes nothing itself.
+The judge receives changes of Nodes, Leases, sessions and ballots as calls. It makes no requests itself.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from superedge.health import metrics
+from superedge.health.cloud.assessment import Assessment, NodeState, Settings, UnitMembers
 from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope
-from superedge.health.cloud.standing import Group, Known, Settings, Standing
 from superedge.health.votes.ballot import Ballot, Opinion, Refused, SignedBallot
 from superedge.health.votes.ballotbox import BallotBox
 from superedge.health.votes.decisions import Contact, Outcome, contact_of, decide
 from superedge.health.votes.messages import PORT, Member, Unit
+from superedge.health.votes.reference import ReferenceClock
 from superedge.health.votes.signing import Verifier
 from superedge.health.votes.verdicts import Verdict, judge
 from superedge.reactor.periodic import PeriodicCall
@@ -26,20 +27,20 @@ from superedge.reactor.periodic import PeriodicCall
 OVERDUE = 0.375
 """Part of a Lease's duration after which it is overdue: kubelets renew it in a quarter."""
 ROUND = 30
-"""Looks in which every node's turn comes, whatever happens: ballots expire without a word."""
+"""Seconds in which every node is judged at least once, because ballots expire without an event."""
 LOOK = 1.0
-"""Seconds between two looks."""
-TORN = 8.0
-"""Seconds that witnesses may disagree before a verdict falls."""
+"""Seconds between two calls of `look`."""
+DISAGREEMENT = 8.0
+"""Seconds that the previous verdict stays while as many witnesses reach a node as do not."""
 SETTLING = 15.0
-"""Seconds after its start in which a judge does not say ``unknown`` of a node: ballots are on their way."""
+"""Seconds after its start in which a judge without ballots keeps the previous judge's verdict."""
 
 
 class Judge:
-    """``changed`` is told of each node whose standing is another, or that has none any more.
+    """Calls ``changed`` with a node whose verdict or outcome changed, or that is no longer checked.
 
-    ``asks`` is told of nodes that peers call dead and that have a session: whether they answer.
-    ``regrouped`` is told of units whose members are others.
+    ``asks`` is called with a node that peers call dead and that has a session: `answered` takes the answer.
+    ``regrouped`` is called with a unit whose members changed.
     """
 
     def __init__(
@@ -59,12 +60,16 @@ class Judge:
         self._asks = asks
         self._regrouped = regrouped
         self._wall = wall
+        # A time that does not jump when the machine's clock is set: nodes stamp their ballots with it.
+        self._clock = ReferenceClock(wall, reactor.seconds)
+        self._clock.cloud_says(int(wall() * 1000))
         self._nodes: dict[str, NodeFacts] = {}
         self._unit_of: dict[str, str] = {}
-        self._units: dict[str, Group] = {}
-        self._known: dict[str, Known] = {}
+        self._units: dict[str, UnitMembers] = {}
+        self._states: dict[str, NodeState] = {}
         self._scope = Scope("", frozenset())
         self._ports: dict[str, int] = {}
+        self._sessions: Mapping[str, int] = {}
         self.box = BallotBox(verifier, self._unit_of.get)
         self._said: dict[str, dict[str, Opinion]] = {}
         self._pending: set[str] = set()
@@ -74,17 +79,21 @@ class Judge:
         self._started = reactor.seconds()
         self._looking = PeriodicCall(reactor, LOOK, self.look)
 
+    def now(self) -> int:
+        """The time that is sent to nodes, in milliseconds since 1970."""
+        return self._clock.now()
+
     # -- life
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start judging."""
         self._started = self._reactor.seconds()
-        for known in self._known.values():
-            known.renewed = self._started
+        for state in self._states.values():
+            state.renewed = self._started
         self._looking.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop judging."""
         self._looking.stop()
 
     # -- what happens
@@ -102,6 +111,7 @@ class Judge:
             self._nodes.pop(name, None)
             self._ports.pop(name, None)
             self._place(name, None, None)
+            self._forget(name)
             return
         self._nodes[name] = node
         self._place(name, self._scope.unit_of(node), self._member(node))
@@ -109,7 +119,7 @@ class Judge:
             self._evaluate(name)
 
     def listens(self, name: str, port: int) -> None:
-        """A node takes links on this port."""
+        """A node accepts links on this port."""
         if self._ports.get(name, PORT) != port:
             self._ports[name] = port
             node = self._nodes.get(name)
@@ -125,77 +135,79 @@ class Judge:
             del self._unit_of[name]
             self._units[before].members.pop(name, None)
             self._regroup(before)
-            known = self._known.get(name)
-            if unit is None and known is not None:
-                known.standing = None
+            state = self._states.get(name)
+            if unit is None and state is not None:
+                state.assessment = state.disagreeing_since = state.unknown_since = None
                 self._said.pop(name, None)
-                if name not in self._nodes:
-                    del self._known[name]
-                    self._renewals.pop(name, None)
                 self._changed(name)
         if unit is None or member is None:
             return
         self._unit_of[name] = unit
-        group = self._units.setdefault(unit, Group())
+        group = self._units.setdefault(unit, UnitMembers())
         if group.members.get(name) != member:
             group.members[name] = member
             self._regroup(unit)
 
     def _regroup(self, unit: str) -> None:
         group = self._units[unit]
-        group.names = sorted(group.members)
+        group.regroup()
         if not group.names:
             del self._units[unit]
         self._regrouped(unit)
 
     def lease_changed(self, name: str, lease: NodeLease | None) -> None:
         """A node's Lease was renewed, or read for the first time."""
-        known = self._of(name)
+        state = self._of(name)
         if lease is None:
-            known.lease = None
+            state.lease = None
             self._renewals.pop(name, None)
-            if name not in self._nodes:
-                del self._known[name]
+            self._forget(name)
             return
-        if known.lease is None or known.lease.renewed != lease.renewed:
-            known.renewed = self._reactor.seconds()
-            known.lease = lease
+        if state.lease is None or state.lease.renewed != lease.renewed:
+            state.renewed = self._reactor.seconds()
+            state.lease = lease
             self._renewals.pop(name, None)
             self._renewals[name] = None
-            if known.standing is not None and known.standing.contact is not Contact.GOOD:
+            if state.assessment is not None and state.assessment.contact is not Contact.GOOD:
                 self._evaluate(name)
 
     def sessions_changed(self, sessions: Mapping[str, int]) -> None:
-        """These nodes have a session now."""
-        for name in [name for name, known in self._known.items() if known.session and name not in sessions]:
-            known = self._known[name]
-            known.session, known.lost_session = False, True
+        """``sessions`` are all nodes with a session."""
+        self._sessions = sessions
+        for name in [name for name, state in self._states.items() if state.session and name not in sessions]:
+            state = self._states[name]
+            state.session, state.lost_session = False, True
             self._evaluate(name)
         for name in sessions:
-            known = self._of(name)
-            if not known.session:
-                known.session = known.answers = True
-                known.lost_session = False
+            found = self._states.get(name)
+            if found is not None and not found.session:
+                found.session = found.answers = True
+                found.lost_session = False
                 self._evaluate(name)
 
     def answered(self, name: str, answers: bool) -> None:
         """Whether a node answered when it was asked, over its session."""
-        known = self._of(name)
-        if known.answers is not answers:
-            known.answers = answers
+        state = self._of(name)
+        if state.answers is not answers:
+            state.answers = answers
             self._evaluate(name)
 
-    def _of(self, name: str) -> Known:
-        known = self._known.get(name)
-        if known is None:
-            known = self._known[name] = Known(renewed=self._reactor.seconds())
-        return known
+    def _of(self, name: str) -> NodeState:
+        state = self._states.get(name)
+        if state is None:
+            state = self._states[name] = NodeState(self._reactor.seconds(), name in self._sessions)
+        return state
+
+    def _forget(self, name: str) -> None:
+        """Drop the state of a node that has neither a Node object nor a Lease."""
+        state = self._states.get(name)
+        if state is not None and name not in self._nodes and state.lease is None:
+            del self._states[name]
 
     def ballot(self, signed: SignedBallot) -> Ballot | None:
-        """Take a ballot, whoever brings it; None if it is known. Raises Refused."""
-        now = int(self._wall() * 1000)
+        """Take a ballot from any node. Returns None if it is held already. Raises Refused."""
         try:
-            ballot = self.box.take(signed, now)
+            ballot = self.box.take(signed, self.now())
         except Refused as problem:
             metrics.BALLOTS_REFUSED.labels("cloud", problem.reason).inc()
             raise
@@ -213,7 +225,7 @@ class Judge:
     # -- judging
 
     def look(self) -> None:
-        """Judge those whose standing time may change, and some of the others."""
+        """Judge the nodes whose assessment may change with time, and a share of the others."""
         if not self._turn:
             self._turn = list(self._unit_of)
         share = len(self._unit_of) // ROUND + 1
@@ -226,8 +238,8 @@ class Judge:
         """Nodes whose Leases are overdue."""
         found, now = [], self._reactor.seconds()
         for name in self._renewals:
-            known = self._known[name]
-            if known.lease is not None and now - known.renewed <= known.lease.duration * OVERDUE:
+            state = self._states[name]
+            if state.lease is not None and now - state.renewed <= state.lease.duration * OVERDUE:
                 break  # those behind it were renewed later
             found.append(name)
         return found
@@ -238,43 +250,42 @@ class Judge:
         if unit is None or node is None:
             self._pending.discard(name)
             return
-        known = self._of(name)
-        contact = self._contact(node, known)
-        now = self._wall()
+        state = self._of(name)
+        contact = self._contact(node, state)
+        now = self.now()
         judgement = judge(
             name,
-            self._units[unit].names,
-            lambda voter: self.box.get(voter, int(now * 1000)),
-            int(now * 1000),
-            witnesses=self._settings.witnesses,
+            self._units[unit].witnesses(name, self._settings.witnesses),
+            lambda voter: self.box.get(voter, now),
+            now,
             stale=int(self._settings.timing.life * 1000),
             lost=contact is Contact.LOST,
             minimum=self._settings.minimum,
         )
-        before = known.standing
+        before = state.assessment
         verdict = judgement.verdict
         settling = self._reactor.seconds() - self._started < SETTLING
         if verdict is not Verdict.UNKNOWN:
-            known.torn_since = None
+            state.disagreeing_since = None
         elif judgement.healthy or judgement.unhealthy:
             # Witnesses find out one after the other.
-            known.torn_since = known.torn_since or now
-            if before is not None and now - known.torn_since < TORN:
+            state.disagreeing_since = state.disagreeing_since or now
+            if before is not None and now - state.disagreeing_since < DISAGREEMENT * 1000:
                 verdict = before.verdict
         elif settling:
             verdict = before.verdict if before is not None else _published(node)
-        if verdict is Verdict.DEAD and contact is not Contact.GOOD and known.session and known.answers:
+        if verdict is Verdict.DEAD and contact is not Contact.GOOD and state.session and state.answers:
             self._asks(name)
-        since = now if before is None or before.verdict is not verdict else before.since
+        since = self._wall() if before is None or before.verdict is not verdict else before.since
         outcome = decide(
             node.ready,
             contact,
             verdict,
             keep_unknown=self._settings.keep_unknown if node.keep_unknown is None else node.keep_unknown,
-            unknown_for=self._unknown_for(node, known, contact, verdict, now),
+            unknown_for=self._unknown_for(node, state, contact, verdict),
         )
-        known.standing = Standing(verdict, judgement, contact, outcome, since)
-        quiet = contact is Contact.GOOD and verdict is not Verdict.DEAD and known.torn_since is None
+        state.assessment = Assessment(verdict, judgement, contact, outcome, since)
+        quiet = contact is Contact.GOOD and verdict is not Verdict.DEAD and state.disagreeing_since is None
         if quiet:
             self._pending.discard(name)
         else:
@@ -284,29 +295,28 @@ class Judge:
                 metrics.VERDICTS.labels(verdict.value).inc()
             self._changed(name)
 
-    def _contact(self, node: NodeFacts, known: Known) -> Contact:
-        overdue = known.lost_session  # of a kubelet without a Lease, there is nothing better to go by
-        if known.lease is not None:
-            overdue = self._reactor.seconds() - known.renewed > known.lease.duration * OVERDUE
-        return contact_of(node.ready, overdue, known.session and known.answers)
+    def _contact(self, node: NodeFacts, state: NodeState) -> Contact:
+        overdue = state.lost_session  # for a node without a Lease
+        if state.lease is not None:
+            overdue = self._reactor.seconds() - state.renewed > state.lease.duration * OVERDUE
+        return contact_of(node.ready, overdue, state.session and state.answers)
 
-    def _unknown_for(
-        self, node: NodeFacts, known: Known, contact: Contact, verdict: Verdict, now: float
-    ) -> float:
+    def _unknown_for(self, node: NodeFacts, state: NodeState, contact: Contact, verdict: Verdict) -> float:
         if contact is not Contact.LOST or verdict is not Verdict.UNKNOWN:
-            known.unknown_since = None
+            state.unknown_since = None
             return 0.0
-        if known.unknown_since is None:
-            known.unknown_since = now
-            # Another judge may have seen it begin.
+        now = self._reactor.seconds()
+        if state.unknown_since is None:
+            state.unknown_since = now
+            # Another judge may have published this verdict earlier.
             if node.ready == "Unknown" and node.ready_since and _published(node) is Verdict.UNKNOWN:
-                known.unknown_since = min(now, node.ready_since)
-        return now - known.unknown_since
+                state.unknown_since -= max(0.0, self._wall() - node.ready_since)
+        return now - state.unknown_since
 
     def _count(self) -> None:
-        standings = [known.standing for known in self._known.values() if known.standing is not None]
-        verdicts = Counter(each.verdict for each in standings)
-        outcomes = Counter(each.outcome for each in standings)
+        assessments = [state.assessment for state in self._states.values() if state.assessment is not None]
+        verdicts = Counter(each.verdict for each in assessments)
+        outcomes = Counter(each.outcome for each in assessments)
         for verdict in Verdict:
             metrics.NODES.labels(verdict.value).set(verdicts[verdict])
         for outcome in Outcome:
@@ -314,10 +324,10 @@ class Judge:
 
     # -- what others ask
 
-    def standing(self, name: str) -> Standing | None:
-        """A node's, None when it is in no checked unit."""
-        known = self._known.get(name)
-        return known.standing if known is not None and name in self._unit_of else None
+    def assessment(self, name: str) -> Assessment | None:
+        """A node's assessment, None when it is in no checked unit."""
+        state = self._states.get(name)
+        return state.assessment if state is not None and name in self._unit_of else None
 
     def node(self, name: str) -> NodeFacts | None:
         """Its Node object."""
@@ -328,11 +338,11 @@ class Judge:
         return iter(list(self._nodes))
 
     def members(self, unit: str) -> list[str]:
-        """A unit's, by name."""
+        """The names of a unit's members."""
         return self._units[unit].names if unit in self._units else []
 
     def unit(self, name: str) -> Unit:
-        """A node's unit as it is told to the node; an empty one for a node that is not checked."""
+        """A node's unit as it is sent to the node; without members for a node that is not checked."""
         unit = self._unit_of.get(name)
         if unit is None:
             return Unit("", 0, ())
@@ -341,26 +351,26 @@ class Judge:
 
     def status(self) -> list[dict[str, Any]]:
         """Units and nodes for the status page."""
-        now = int(self._wall() * 1000)
+        now = self.now()
         found = []
         for unit, group in sorted(self._units.items()):
             nodes = []
             for name in group.names:
-                standing, ballot = self.standing(name), self.box.get(name, now)
-                if standing is None:
+                assessment, ballot = self.assessment(name), self.box.get(name, now)
+                if assessment is None:
                     continue
                 node = self._nodes[name]
                 nodes.append(
                     {
                         "name": name,
                         "ready": node.ready,
-                        "contact": standing.contact.value,
-                        "verdict": standing.verdict.value,
-                        "since": standing.since,
-                        "outcome": standing.outcome.value,
-                        "healthy": standing.judgement.healthy,
-                        "unhealthy": standing.judgement.unhealthy,
-                        "witnesses": standing.judgement.witnesses,
+                        "contact": assessment.contact.value,
+                        "verdict": assessment.verdict.value,
+                        "since": assessment.since,
+                        "outcome": assessment.outcome.value,
+                        "healthy": assessment.judgement.healthy,
+                        "unhealthy": assessment.judgement.unhealthy,
+                        "witnesses": assessment.judgement.witnesses,
                         "ballot": ballot.issued / 1000 if ballot is not None else None,
                     }
                 )
@@ -369,6 +379,6 @@ class Judge:
 
 
 def _published(node: NodeFacts) -> Verdict:
-    """What the judge before said."""
+    """The verdict in the Node's condition."""
     verdicts = {"True": Verdict.ALIVE, "False": Verdict.DEAD}
     return Verdict.UNKNOWN if node.published is None else verdicts.get(node.published.status, Verdict.UNKNOWN)

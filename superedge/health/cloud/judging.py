@@ -1,7 +1,8 @@
-"""All that the judging replica does, from when it gets the Lease until it loses it."""
+"""What the judging replica does while it holds the Lease."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from socket import gethostname
 from time import time
 from typing import Any
@@ -13,13 +14,14 @@ from twisted.logger import Logger
 
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.health import metrics
-from superedge.health.cloud.admission.proof import Proof, Unproven
+from superedge.health.cloud.admission.proof import Enforcement, Proof, Unproven
+from superedge.health.cloud.assessment import Settings
 from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope, read_lease, read_node, read_scope
 from superedge.health.cloud.judge import Judge
-from superedge.health.cloud.keeping import KeptNodes
+from superedge.health.cloud.keeping import NAME as KEPT_NODES
+from superedge.health.cloud.keeping import KeptNodes, read_entries
 from superedge.health.cloud.mending import Mender
 from superedge.health.cloud.publishing import MANAGER, VerdictPublisher
-from superedge.health.cloud.standing import Settings
 from superedge.health.cloud.streams import NodeStreams
 from superedge.health.votes.decisions import Outcome
 from superedge.health.votes.signing import Verifier
@@ -32,24 +34,26 @@ from superedge.reactor.task import in_background
 
 NODE_LEASES = "kube-node-lease"
 PROVE_AGAIN = 10.0
-"""Seconds between two looks at whether the enforcement is to be proven again."""
+"""Seconds between two checks whether the enforcement must be proven again."""
 
 _log = Logger()
 
 
 class Judging(MultiService):
-    """Follows the cluster, listens to nodes, judges, writes."""
+    """Watches the cluster, receives ballots, judges, and writes the results."""
 
     def __init__(
         self,
         reactor: IReactor,
         config: EdgeAdmissionConfig,
-        enforcement: str,
+        enforcement: Enforcement,
         client: IKubeClient,
         namespace: str,
         streams: Any,
         verifier: Verifier,
+        wall: Callable[[], float] = time,
     ) -> None:
+        """``wall`` gives seconds since 1970."""
         super().__init__()
         self._reactor = reactor
         self._config = config
@@ -61,16 +65,16 @@ class Judging(MultiService):
             config.minimum_witnesses,
             config.keep_unknown_seconds,
         )
-        self.judge = Judge(reactor, verifier, settings, self._changed, self._ask, self._regrouped)
+        self.judge = Judge(reactor, verifier, settings, self._changed, self._ask, self._regrouped, wall)
         self._streams = NodeStreams(reactor, streams, self.judge, verifier)
-        self._kept = KeptNodes(reactor, client, namespace)
-        events = EventRecorder(client, MANAGER, gethostname())
-        self._publisher = VerdictPublisher(reactor, client, self.judge, events, config.failover)
-        self._mender = Mender(reactor, client, self.judge, self._in_force, time)
-        self._proof = Proof(reactor, client, self._kept)
+        self._kept = KeptNodes(reactor, client, namespace, wall)
+        events = EventRecorder(client, MANAGER, gethostname(), wall)
+        self._publisher = VerdictPublisher(reactor, client, self.judge, events, config.failover, wall)
+        self._mender = Mender(reactor, client, self.judge, self._in_force, wall)
+        self._proof = Proof(reactor, client, self._kept, enforcement)
         self._proving: Deferred[None] | None = None
-        self.fault = "it has not been tried yet"
-        """Why the enforcement is not relied on; empty when it is."""
+        self.fault = "it has not been proven yet"
+        """Why the enforcement does not work; empty when it does."""
         self._nodes: Reflector[NodeFacts] = Reflector(
             reactor, client, NODES.path(), read_node, self._node_changed
         )
@@ -85,29 +89,43 @@ class Judging(MultiService):
             self._scope_changed,
             field_selector=f"metadata.name={config.config_map}",
         )
+        self._entries: Reflector[dict[str, str]] = Reflector(
+            reactor,
+            client,
+            CONFIGMAPS.path(namespace),
+            read_entries,
+            lambda key, entries: self._kept.observed(entries),
+            field_selector=f"metadata.name={KEPT_NODES}",
+        )
+        self._reflectors: tuple[Reflector[Any], ...] = (
+            self._scopes,
+            self._nodes,
+            self._leases,
+            self._entries,
+        )
 
     def startService(self) -> None:
-        """Read the cluster; judge once that is done."""
+        """Read the cluster, then judge."""
         super().startService()
         for queue in (self._kept.queue, self._publisher.queue, self._mender.queue):
             queue.startService()
-        for reflector in (self._nodes, self._leases, self._scopes):
+        for reflector in self._reflectors:
             reflector.startService()
         self._proving = in_background(self._run(), _log, "edge health stopped judging")
 
     def sessions_changed(self) -> None:
-        """Nodes have connected, or left."""
+        """Sessions of nodes started or ended."""
         self._streams.look()
 
     def reconnect(self) -> None:
-        """Begin anew with every node."""
+        """Open all streams anew."""
         self._streams.reconnect()
 
     async def stopService(self) -> None:
-        """Do no more; what was written stays."""
+        """Stop. Nothing that was written is removed."""
         if self._proving is not None:
             self._proving.cancel()
-        for reflector in (self._nodes, self._leases, self._scopes):
+        for reflector in self._reflectors:
             reflector.stopService()
         for queue in (self._kept.queue, self._publisher.queue, self._mender.queue):
             queue.stopService()
@@ -118,7 +136,7 @@ class Judging(MultiService):
         await super().stopService()
 
     async def _run(self) -> None:
-        for reflector in (self._scopes, self._nodes, self._leases):
+        for reflector in self._reflectors:
             await reflector.when_synced()
         if not self._scopes.objects:
             self.judge.scope_changed(self._default)
@@ -127,12 +145,21 @@ class Judging(MultiService):
         self._kept.begin()
         backoff = Backoff(initial=10.0, maximum=60.0, initial_attempts=3)
         while True:
+            rules = await self._rules()
             await self._prove()
             if not self.fault:
                 backoff.connected(self._reactor.seconds())
             await deferLater(self._reactor, backoff.failed(self._reactor.seconds()))
-            while not self.fault and not self._mender.doubtful:
+            while not self.fault and not self._mender.doubtful and await self._rules() in (rules, None):
                 await deferLater(self._reactor, PROVE_AGAIN)
+
+    async def _rules(self) -> list[tuple[str, int]] | None:
+        """The state of the enforcement's objects; None when it cannot be read."""
+        try:
+            return await self._proof.rules()
+        except Problems as problem:
+            _log.debug("the enforcement's objects cannot be read: {problem}", problem=problem)
+            return None
 
     async def _prove(self) -> None:
         before = self.fault
@@ -141,14 +168,14 @@ class Judging(MultiService):
         except Unproven as problem:
             self.fault = str(problem)
         except Problems as problem:
-            self.fault = f"it could not be tried: {problem}"
+            self.fault = f"it could not be proven: {problem}"
         else:
             self.fault = ""
         self._mender.doubtful = False
         if self.fault != before:
             if self.fault:
                 _log.error(
-                    "enforcement is not in force, nodes that lose the cloud are evicted as ever: {fault}",
+                    "enforcement does not work, Kubernetes evicts nodes that lose the cloud: {fault}",
                     fault=self.fault,
                 )
             else:
@@ -163,7 +190,7 @@ class Judging(MultiService):
     def _in_force(self, node: str) -> bool:
         return not self.fault and self._kept.holds(node)
 
-    # -- news
+    # -- changes
 
     def _node_changed(self, key: Key, node: NodeFacts | None) -> None:
         self.judge.node_changed(key.name, node)
@@ -184,8 +211,8 @@ class Judging(MultiService):
         self._streams.regrouped(unit)
 
     def _changed(self, name: str) -> None:
-        standing = self.judge.standing(name)
-        self._kept.keep(name, standing is not None and standing.outcome is Outcome.KEEP)
+        assessment = self.judge.assessment(name)
+        self._kept.keep(name, assessment is not None and assessment.outcome is Outcome.KEEP)
         self._publisher.queue.add(name)
         self._mender.consider(name)
 

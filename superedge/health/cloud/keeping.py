@@ -1,7 +1,7 @@
-"""The ConfigMap that names the nodes whose pods are kept: the word of the judge to whatever enforces it.
+"""The ConfigMap of kept nodes, by which the policies or the webhook act.
 
-Under each node's name stands until when it is kept. An entry is written before the cluster acts on a node
-that it has lost, renewed while that lasts, and taken away afterwards; one that nobody renews ends by itself.
+Its keys are node names, its values the times until which they are kept. An entry is written before Kubernetes
+acts on a node that it lost, renewed while the node is kept, and then removed. Without renewal it expires.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from time import time
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from superedge.health import metrics
 from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
@@ -18,17 +19,31 @@ from superedge.kube.errors import APIError
 from superedge.kube.times import kube_time, read_time
 from superedge.kube.workqueue import WorkQueue
 
+_log = Logger()
+
 NAME = "superedge-kept-nodes"
 LIFE = 120.0
-"""Seconds that an entry is good for."""
+"""Lifetime of an entry in seconds."""
 RENEW = 50.0
-"""Seconds between two renewals of all."""
+"""Seconds after which all entries are renewed."""
+LOOK = 5.0
+"""Seconds between two checks whether renewal is due: after a change of the clock it is due at once."""
+RETRY = 5.0
+"""Maximum seconds between two attempts to write: Kubernetes acts soon after the API server is back."""
 GATHER = 0.1
-"""Seconds that changes wait for others."""
+"""Seconds in which several changes become one write."""
+
+
+SKEW = 2.0
+"""Seconds by which this machine's clock and the API server's may differ without being corrected."""
+
+
+class _ManagedFields(msgspec.Struct):
+    time: str = ""
 
 
 class _Metadata(msgspec.Struct):
-    resourceVersion: str = ""
+    managedFields: list[_ManagedFields] = []
 
 
 class _ConfigMap(msgspec.Struct):
@@ -36,14 +51,24 @@ class _ConfigMap(msgspec.Struct):
     data: dict[str, str] = {}
 
 
+def read_entries(raw: bytes) -> dict[str, str]:
+    """The ConfigMap's data. Raises DecodeError."""
+    found: _ConfigMap = decode(_ConfigMap, raw)
+    return found.data
+
+
 def read_kept(raw: bytes) -> dict[str, float]:
-    """Nodes, and until when they are kept: seconds since 1970. Raises DecodeError."""
-    found = {name: read_time(text) for name, text in decode(_ConfigMap, raw).data.items()}
+    """The nodes with the times until which they are kept, in seconds since 1970. Raises DecodeError."""
+    found = {name: read_time(text) for name, text in read_entries(raw).items()}
     return {name: until for name, until in found.items() if until is not None}
 
 
 class KeptNodes:
-    """Writes the ConfigMap: what changed at once, everything again from time to time."""
+    """Writes the ConfigMap, and corrects what others change in it (`observed`).
+
+    Entries are compared with times that controllers write. They are made by the API server's clock, which the
+    answer to each write shows, because this machine's may be wrong.
+    """
 
     def __init__(
         self,
@@ -60,26 +85,48 @@ class KeptNodes:
         self._wanted: set[str] = set()
         self._extra: dict[str, float] = {}
         self._stored: dict[str, str] | None = None
-        self.queue: WorkQueue[str] = WorkQueue(reactor, self._write, workers=1)
-        """To be started and stopped by the owner."""
+        self._observed: dict[str, str] | None = None
+        self._ahead = 0.0
+        """Seconds by which the API server's clock is ahead of this machine's."""
+        self.queue: WorkQueue[str] = WorkQueue(reactor, self._write, workers=1, maximum=RETRY)
+        """Started and stopped by the owner."""
 
     def keep(self, node: str, kept: bool) -> None:
-        """Whether a node is kept from now on."""
+        """Add or remove a node."""
         if kept is not (node in self._wanted):
             (self._wanted.add if kept else self._wanted.discard)(node)
             self.queue.add_after(NAME, GATHER)
 
     def begin(self) -> None:
-        """Read what an earlier judge left; what is not wanted any more goes."""
+        """Read the ConfigMap, and remove entries of an earlier judge that are not needed."""
         self.queue.add_after(NAME, GATHER)
 
+    def observed(self, entries: dict[str, str] | None) -> None:
+        """The ConfigMap by a watch, None when it was deleted. It may be older than the last write."""
+        self._observed = {} if entries is None else entries
+        if self._observed != self._stored:
+            self.queue.add_after(NAME, GATHER)
+
     def holds(self, node: str) -> bool:
-        """Whether a node's entry is written and good."""
+        """Whether a node's entry is written and has not expired."""
         until = read_time((self._stored or {}).get(node, ""))
-        return node in self._wanted and until is not None and until > self._wall()
+        return node in self._wanted and until is not None and until > self._now()
+
+    def _now(self) -> float:
+        return self._wall() + self._ahead
+
+    def _compare_clocks(self, found: _ConfigMap) -> None:
+        times = [read_time(each.time) or 0.0 for each in found.metadata.managedFields]
+        if times and abs(max(times) - self._now()) > SKEW:
+            self._ahead = max(times) - self._wall()
+            _log.warn(
+                "this machine's clock differs from the API server's by {seconds:.0f} s",
+                seconds=abs(self._ahead),
+            )
+            self.queue.add_after(NAME, GATHER)
 
     async def prove(self, node: str, until: float | None) -> None:
-        """Write an entry of any time for a node, to try the enforcement; None takes it away."""
+        """Write an entry to try the enforcement, or remove it with ``until`` None."""
         if until is None:
             self._extra.pop(node, None)
         else:
@@ -88,7 +135,9 @@ class KeptNodes:
 
     async def _write(self, _: str) -> None:
         try:
-            stored = self._stored if self._stored is not None else await self._read()
+            stored = self._stored
+            if stored is None or self._observed not in (None, stored):
+                stored = await self._read()
             wanted = self._entries(stored)
             data: dict[str, str | None] = {
                 node: text for node, text in wanted.items() if stored.get(node) != text
@@ -99,18 +148,20 @@ class KeptNodes:
                     "PATCH", self._path, body={"data": data}, content_type=MERGE_PATCH
                 )
                 metrics.WRITES.labels("kept", "done").inc()
-                stored = decode(_ConfigMap, answer).data
+                found: _ConfigMap = decode(_ConfigMap, answer)
+                stored = found.data
+                self._compare_clocks(found)
             self._stored = stored
         except Problems:
             self._stored = None
             metrics.WRITES.labels("kept", "failed").inc()
             raise
         if self._wanted:
-            self.queue.add_after(NAME, RENEW)
+            self.queue.add_after(NAME, LOOK)
 
     async def _read(self) -> dict[str, str]:
         try:
-            return dict(decode(_ConfigMap, await self._client.call("GET", self._path)).data)
+            return read_entries(await self._client.call("GET", self._path))
         except APIError as problem:
             if problem.code != 404:
                 raise
@@ -119,16 +170,13 @@ class KeptNodes:
         return {}
 
     def _entries(self, stored: dict[str, str]) -> dict[str, str]:
-        """What is to be there; all entries are renewed together, when the first of them is due."""
-        now = self._wall()
+        """The entries that should exist. All are renewed when the first is due."""
+        now = self._now()
         ends = [read_time(stored.get(node, "")) for node in self._wanted]
-        renew = any(end is not None and end - now <= LIFE - RENEW + 1 for end in ends)
+        renew = any(end is not None and not LIFE - RENEW < end - now <= LIFE + 1 for end in ends)
         found = {}
-        for node in self._wanted:
-            end = read_time(stored.get(node, ""))
-            found[node] = (
-                stored[node] if end is not None and end > now and not renew else kube_time(now + LIFE)
-            )
+        for node, end in zip(self._wanted, ends, strict=True):
+            found[node] = kube_time(now + LIFE) if end is None or renew else stored[node]
         for node, until in self._extra.items():
             found.setdefault(node, kube_time(until))
         return found

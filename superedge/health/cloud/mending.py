@@ -1,7 +1,7 @@
-"""Takes back what the cluster did to a node that is kept, before its entry stood or while no judge was there.
+"""Reverts what the node lifecycle controller did to a kept node before its entry was written.
 
-The node lifecycle controller sets a taint and the pods' Ready condition; both are put back once, for with the
-entry in force it does not succeed again.
+The controller adds a taint and sets the Ready condition of pods to False. Both are reverted once: then the
+entry prevents them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from superedge.kube.workqueue import WorkQueue
 PODS = Resource("", "v1", "pods")
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 AGAIN = (5.0, 15.0)
-"""Seconds after which a node's pods are looked at again: the controller may just be at them."""
+"""Seconds after which a node's pods are checked again, because the controller may not have finished."""
 PACE = 5.0
-"""Seconds between two attempts to take the taint away."""
+"""Seconds between two attempts to remove the taint."""
 
 _log = Logger()
 
@@ -58,7 +58,7 @@ class _PodMetadata(msgspec.Struct, frozen=True):
 
 
 class Pod(msgspec.Struct, frozen=True):
-    """A pod as far as its readiness goes."""
+    """What is used of a pod."""
 
     metadata: _PodMetadata
     spec: _PodSpec = _PodSpec()
@@ -66,7 +66,7 @@ class Pod(msgspec.Struct, frozen=True):
 
     @property
     def marked_by_cluster(self) -> bool:
-        """Whether it is not Ready although its containers and gates are: no kubelet says that."""
+        """Whether it is not Ready although its containers and gates are: no kubelet reports that."""
         said = {each.type: each.status for each in self.status.conditions}
         gates = all(said.get(gate.conditionType) == "True" for gate in self.spec.readinessGates)
         running = self.status.phase == "Running" and self.metadata.deletionTimestamp is None
@@ -78,7 +78,7 @@ class _Pods(msgspec.Struct):
 
 
 class Mender:
-    """``queue`` takes nodes that are kept; it is started and stopped by the owner."""
+    """Reverts the changes of the nodes in ``queue``, which the owner starts and stops."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Mender:
         in_force: Callable[[str], bool],
         wall: Callable[[], float],
     ) -> None:
-        """``in_force``: whether a node's entry stands and is enforced; without, the cluster has its way."""
+        """``in_force``: whether a node's entry exists and the enforcement works."""
         self._reactor = reactor
         self._client = client
         self._judge = judge
@@ -97,13 +97,13 @@ class Mender:
         self._rounds: dict[str, int] = {}
         self._tried: dict[str, float] = {}
         self.doubtful = False
-        """Whether a taint came back although the node's entry stands: is the enforcement still there?"""
+        """Whether a taint came back in spite of the entry, so that the enforcement must be proven again."""
         self.queue: WorkQueue[str] = WorkQueue(reactor, self._mend, workers=4)
 
     def consider(self, name: str) -> None:
-        """A node or its standing has changed."""
-        node, standing = self._judge.node(name), self._judge.standing(name)
-        kept = standing is not None and standing.outcome is Outcome.KEEP
+        """Check a node after it or its assessment changed."""
+        node, assessment = self._judge.node(name), self._judge.assessment(name)
+        kept = assessment is not None and assessment.outcome is Outcome.KEEP
         if node is None or not kept or node.ready != "Unknown":
             self._rounds.pop(name, None)
             self._tried.pop(name, None)
@@ -111,11 +111,11 @@ class Mender:
             self.queue.add_after(name, 0.2)
 
     async def _mend(self, name: str) -> None:
-        node, standing = self._judge.node(name), self._judge.standing(name)
+        node, assessment = self._judge.node(name), self._judge.assessment(name)
         if (
             node is None
-            or standing is None
-            or standing.outcome is not Outcome.KEEP
+            or assessment is None
+            or assessment.outcome is not Outcome.KEEP
             or node.ready != "Unknown"
         ):
             return
@@ -149,7 +149,9 @@ class Mender:
                 self._judge.node_changed(node.name, read_node(await self._client.call("GET", path)))
             raise
         metrics.WRITES.labels("mend", "done").inc()
-        _log.info("{node} is kept: the taint that would evict its pods is taken away", node=node.name)
+        _log.info(
+            "{node} is kept: removed its taint node.kubernetes.io/unreachable:NoExecute", node=node.name
+        )
         self._judge.node_changed(node.name, read_node(answer))
 
     async def _ready(self, name: str) -> None:
@@ -174,4 +176,4 @@ class Mender:
                 raise
             return
         metrics.WRITES.labels("mend", "done").inc()
-        _log.info("{pod} on {node} is ready again", pod=pod.metadata.name, node=name)
+        _log.info("set pod {pod} on kept node {node} to Ready again", pod=pod.metadata.name, node=name)

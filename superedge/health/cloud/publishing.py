@@ -1,6 +1,6 @@
-"""Writes what the judge holds of each node into its Node object: on change, and nothing else.
+"""Writes each node's verdict into its Node object, when it changes.
 
-The verdict is a condition; a node that is dead has an annotation, and a taint that evicts its pods.
+The verdict is a condition. A dead node also gets an annotation, and a taint that evicts its pods.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from superedge.health import metrics
+from superedge.health.cloud.assessment import Assessment
 from superedge.health.cloud.cluster import (
     CONDITION,
     DEAD,
@@ -24,7 +25,6 @@ from superedge.health.cloud.cluster import (
     read_node,
 )
 from superedge.health.cloud.judge import Judge
-from superedge.health.cloud.standing import Standing
 from superedge.health.votes.decisions import Outcome
 from superedge.health.votes.verdicts import Verdict
 from superedge.kube.apply import apply
@@ -36,7 +36,7 @@ from superedge.kube.workqueue import WorkQueue
 
 MANAGER = "superedge-health"
 LAG = 5.0
-"""Seconds in which one's own write may not have come back through the watch."""
+"""Seconds in which the watch may not show an own write yet."""
 STATUS = {Verdict.ALIVE: "True", Verdict.DEAD: "False", Verdict.UNKNOWN: "Unknown"}
 REASON = {
     Verdict.ALIVE: "PeersReachIt",
@@ -50,7 +50,7 @@ _log = Logger()
 
 
 class VerdictPublisher:
-    """Reconciles Node objects with the judge's standings; ``queue`` is started and stopped by the owner."""
+    """Reconciles Node objects with the judge's assessments; ``queue`` is started and stopped by the owner."""
 
     def __init__(
         self,
@@ -71,18 +71,18 @@ class VerdictPublisher:
         self.queue: WorkQueue[str] = WorkQueue(reactor, self._reconcile)
 
     async def _reconcile(self, name: str) -> None:
-        node, standing = self._judge.node(name), self._judge.standing(name)
+        node, assessment = self._judge.node(name), self._judge.assessment(name)
         if node is None:
             self._written.pop(name, None)
             return
-        await self._mark(node, standing)
-        await self._say(node, standing)
+        await self._mark(node, assessment)
+        await self._say(node, assessment)
 
     # -- taint and annotation
 
-    async def _mark(self, node: NodeFacts, standing: Standing | None) -> None:
-        wanted = self._taints(node, standing)
-        dead = standing is not None and standing.verdict is Verdict.DEAD
+    async def _mark(self, node: NodeFacts, assessment: Assessment | None) -> None:
+        wanted = self._taints(node, assessment)
+        dead = assessment is not None and assessment.verdict is Verdict.DEAD
         patch: dict[str, Any] = {"metadata": {"resourceVersion": node.version}}
         if wanted != node.taints:
             patch["spec"] = {"taints": list(wanted)}
@@ -98,11 +98,14 @@ class VerdictPublisher:
             _log.info(
                 "{node}: {what}",
                 node=node.name,
-                what="its pods are evicted" if evicts else "its taint is gone",
+                what="tainted, its pods are evicted" if evicts else "taint removed",
             )
             if evicts:
                 self._event(
-                    node, "Warning", "EdgeNodeDead", "its pods are evicted: peers and cloud have lost it"
+                    node,
+                    "Warning",
+                    "EdgeNodeDead",
+                    "its pods are evicted: neither its peers nor the cloud reach it",
                 )
         self._judge.node_changed(node.name, read_node(answer))
 
@@ -114,7 +117,7 @@ class VerdictPublisher:
             if problem.code == 404:
                 return None
             if problem.code == 409:
-                # Somebody wrote in between: what is known of the node is old.
+                # The Node has changed since it was read.
                 self._judge.node_changed(node.name, read_node(await self._client.call("GET", path)))
             metrics.WRITES.labels("node", "failed").inc()
             raise
@@ -124,23 +127,23 @@ class VerdictPublisher:
         metrics.WRITES.labels("node", "done").inc()
         return answer
 
-    def _taints(self, node: NodeFacts, standing: Standing | None) -> tuple[Taint, ...]:
-        evict = standing is not None and standing.outcome is Outcome.EVICT
+    def _taints(self, node: NodeFacts, assessment: Assessment | None) -> tuple[Taint, ...]:
+        evict = assessment is not None and assessment.outcome is Outcome.EVICT
         fast, native = evict and self._failover == "fast", evict and self._failover == "native"
         kept = tuple(each for each in node.taints if each.key != DEAD)
         now = kube_time(self._wall())
         if fast:
             known = next((each for each in node.taints if each.key == DEAD), None)
             kept += (known or Taint(DEAD, NO_EXECUTE, timeAdded=now),)
-        # A node that is Ready for the cluster would lose this taint at once.
+        # The node lifecycle controller removes this taint from a node that is Ready.
         if native and node.ready == "Unknown" and not node.has_taint(UNREACHABLE):
             kept += (Taint(UNREACHABLE, NO_EXECUTE, timeAdded=now),)
         return kept if set(kept) != set(node.taints) else node.taints
 
     # -- condition
 
-    async def _say(self, node: NodeFacts, standing: Standing | None) -> None:
-        wanted = None if standing is None else STATUS[standing.verdict]
+    async def _say(self, node: NodeFacts, assessment: Assessment | None) -> None:
+        wanted = None if assessment is None else STATUS[assessment.verdict]
         published = None if node.published is None else node.published.status
         if wanted == published:
             self._written.pop(node.name, None)
@@ -150,7 +153,7 @@ class VerdictPublisher:
         if written is not None and written[0] == wanted and now - written[1] < LAG:
             self.queue.add_after(node.name, LAG)
             return
-        conditions = [] if standing is None else [_condition(standing)]
+        conditions = [] if assessment is None else [_condition(assessment)]
         item = {
             "apiVersion": "v1",
             "kind": "Node",
@@ -164,29 +167,29 @@ class VerdictPublisher:
             raise
         metrics.WRITES.labels("status", "done").inc()
         self._written[node.name] = wanted, now
-        if standing is not None:
-            bad = standing.verdict is not Verdict.ALIVE
-            if standing.verdict is Verdict.DEAD or published is not None:
+        if assessment is not None:
+            bad = assessment.verdict is not Verdict.ALIVE
+            if assessment.verdict is Verdict.DEAD or published is not None:
                 kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
-                self._event(node, kind, REASON[standing.verdict], standing.judgement.reason)
+                self._event(node, kind, REASON[assessment.verdict], assessment.judgement.reason)
             _log.info(
-                "{node} is {verdict} for its peers: {reason}",
+                "verdict on {node}: {verdict}: {reason}",
                 node=node.name,
-                verdict=standing.verdict.value,
-                reason=standing.judgement.reason,
+                verdict=assessment.verdict.value,
+                reason=assessment.judgement.reason,
             )
 
     def _event(self, node: NodeFacts, kind: Literal["Normal", "Warning"], reason: str, note: str) -> None:
         self._events.record(Reference("v1", "Node", node.name), kind, reason, note)
 
 
-def _condition(standing: Standing) -> dict[str, str]:
-    since = kube_time(standing.since)
+def _condition(assessment: Assessment) -> dict[str, str]:
+    since = kube_time(assessment.since)
     return {
         "type": CONDITION,
-        "status": STATUS[standing.verdict],
-        "reason": REASON[standing.verdict],
-        "message": standing.judgement.reason[:1000],
+        "status": STATUS[assessment.verdict],
+        "reason": REASON[assessment.verdict],
+        "message": assessment.judgement.reason[:1000],
         "lastTransitionTime": since,
         "lastHeartbeatTime": since,
     }

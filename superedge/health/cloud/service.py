@@ -1,10 +1,10 @@
-"""The cloud's half: one replica judges, and says what becomes of nodes; see `judging.py` for its parts."""
+"""The service in the cloud. One replica judges: the one that holds the Lease; see `judging.py`."""
 
 from __future__ import annotations
 
 import socket
 import uuid
-from typing import Any, Literal
+from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.health import metrics
+from superedge.health.cloud.admission.proof import Enforcement
 from superedge.health.cloud.judging import Judging
 from superedge.health.cloud.keeping import NAME, read_kept
 from superedge.health.votes.signing import NodeOf, Verifier
@@ -31,7 +32,7 @@ _log = Logger()
 
 
 class EdgeAdmission(MultiService):
-    """Runs for the Lease, and judges while it has it."""
+    """Takes part in the election, and judges while this replica leads."""
 
     name = "edge-admission"
 
@@ -55,14 +56,14 @@ class EdgeAdmission(MultiService):
         self._verifier = Verifier(config.ca, node_of, limit=65536)
         watcher.watch(config.ca, self.forget_voters)
         self._judging: Judging | None = None
-        self._enforcement: Literal["policy", "webhook"] = "webhook"
+        self._enforcement: Enforcement = "webhook"
         self._choosing: Deferred[None] | None = None
         identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}"
         self._election = LeaderElection(reactor, client, namespace, LEASE, identity, self._begin, self._end)
         streams.on_change(self._sessions_changed)
 
     def startService(self) -> None:
-        """Find out which enforcement it is, then run."""
+        """Choose the enforcement, then take part in the election."""
         super().startService()
         self._choosing = in_background(self._choose(), _log, "edge health did not start")
 
@@ -82,8 +83,8 @@ class EdgeAdmission(MultiService):
             self._add_webhook()
         self._election.setServiceParent(self)
 
-    async def _served(self) -> Literal["policy", "webhook"]:
-        """The policy, where the API server has it. Asks until there is an answer."""
+    async def _served(self) -> Enforcement:
+        """The policy if the API server serves it. Repeats the request until there is an answer."""
         failing = False
         while True:
             try:
@@ -91,7 +92,10 @@ class EdgeAdmission(MultiService):
             except Problems as problem:
                 if not failing:
                     failing = True
-                    _log.warn("cannot find out which admission the cluster has: {problem}", problem=problem)
+                    _log.warn(
+                        "cannot discover whether the API server serves admission policies: {problem}",
+                        problem=problem,
+                    )
                 await deferLater(self._reactor, ASK_AGAIN)
             else:
                 return "policy" if b'"mutatingadmissionpolicies"' in answer else "webhook"
@@ -123,7 +127,7 @@ class EdgeAdmission(MultiService):
             service.setServiceParent(self)
 
     def forget_voters(self) -> None:
-        """Who may vote has changed: every voter shows its certificate anew."""
+        """CAs or denied certificates changed: every voter must show its certificate again."""
         self._verifier.reload()
         if self._judging is not None:
             self._judging.reconnect()
@@ -157,7 +161,7 @@ class EdgeAdmission(MultiService):
             await done
 
     def status(self) -> dict[str, Any]:
-        """For the status page, and for `superedge health` in the cloud."""
+        """The data of the status page and of `superedge health`."""
         found: dict[str, Any] = {"judging": self._judging is not None, "judge": self._election.holder}
         if self._judging is not None:
             found.update(self._judging.status())

@@ -1,11 +1,10 @@
-"""The judging replica's streams to nodes: over them come ballots, and go units, the time, and questions."""
+"""The judging replica's streams to nodes: it receives ballots, and sends units, the time and pings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
-from time import time
 from typing import Any
 
 from twisted.application.service import Service
@@ -16,8 +15,8 @@ from twisted.logger import Logger
 from superedge.errors import SuperEdgeError
 from superedge.health import metrics
 from superedge.health.cloud.judge import Judge
-from superedge.health.talk import Talk
-from superedge.health.votes.ballot import Refused
+from superedge.health.protocol import HealthProtocol
+from superedge.health.votes.ballot import Refused, SignedBallot
 from superedge.health.votes.messages import KIND, Ballots, Chain, Hello, Message, Ping, Unit
 from superedge.health.votes.signing import Verifier
 from superedge.reactor.backoff import Backoff
@@ -26,14 +25,16 @@ from superedge.reactor.task import in_background
 
 OPEN_TIMEOUT = 10.0
 AT_ONCE = 64
-"""Streams that are opened at a time."""
+"""Maximum number of streams being opened at the same time."""
 GATHER = 0.2
-"""Seconds that changes of sessions and units wait for others."""
+"""Seconds in which several changes of sessions and units are handled together."""
 ANSWER = 3.0
-"""Seconds that a node has to answer."""
+"""Seconds in which a node must answer a ping."""
 ASK_AGAIN = 5.0
+LATE = ("replayed", "expired")
+"""Reasons that are not logged, only counted: a ballot takes two routes, and the second copy may be late."""
 TIME = 300.0
-"""Seconds between two tellings of the time."""
+"""Seconds after which the time is sent to all nodes again."""
 
 _log = Logger()
 
@@ -50,8 +51,8 @@ class NodeStreams(Service):
         self._judge = judge
         self._verifier = verifier
         self._sessions: dict[str, int] = {}
-        self._talks: dict[str, Talk] = {}
-        self._nodes: dict[Talk, str] = {}
+        self._connections: dict[str, HealthProtocol] = {}
+        self._nodes: dict[HealthProtocol, str] = {}
         self._opening: dict[str, Deferred[None]] = {}
         self._waiting: dict[str, None] = {}
         self._backoffs: dict[str, Backoff] = {}
@@ -79,22 +80,22 @@ class NodeStreams(Service):
                 call.cancel()
         for opening in list(self._opening.values()):
             opening.cancel()
-        for talk in list(self._nodes):
-            talk.end("this replica does not judge any more")
+        for connection in list(self._nodes):
+            connection.end("this replica no longer judges")
         metrics.STREAMS.set(0)
 
     def look(self) -> None:
-        """Sessions, or units, may have changed."""
+        """Handle changes of sessions and units soon."""
         if self._soon is None and self.running:
             self._soon = self._reactor.callLater(GATHER, self._look)
 
     def reconnect(self) -> None:
         """Open every stream anew."""
-        for talk in list(self._nodes):
-            talk.end("who may vote has changed")
+        for connection in list(self._nodes):
+            connection.end("CAs or denied certificates changed")
 
     def regrouped(self, unit: str) -> None:
-        """A unit has other members: they are told."""
+        """Send a unit to its members after a change."""
         self._regrouped.add(unit)
         self.look()
 
@@ -110,8 +111,8 @@ class NodeStreams(Service):
                 self._want(node)
         units, self._regrouped = self._regrouped, set()
         if units:
-            for node, talk in self._talks.items():
-                self._tell_unit(node, talk)
+            for node, connection in self._connections.items():
+                self._tell_unit(node, connection)
 
     def _want(self, node: str) -> None:
         if (retry := self._retries.pop(node, None)) is not None and retry.active():
@@ -123,7 +124,7 @@ class NodeStreams(Service):
         while self._waiting and len(self._opening) < AT_ONCE and self.running:
             node = next(iter(self._waiting))
             del self._waiting[node]
-            if node in self._talks or node not in self._sessions:
+            if node in self._connections or node not in self._sessions:
                 continue
             placeholder: Deferred[None] = Deferred()
             self._opening[node] = placeholder
@@ -148,17 +149,17 @@ class NodeStreams(Service):
         if self._sessions.get(node) != session or not self.running:
             stream.abortConnection()
             return
-        talk = Talk(self._reactor, partial(self._hello, node), self._received, self._ended)
-        self._talks[node] = talk
-        self._nodes[talk] = node
-        metrics.STREAMS.set(len(self._talks))
-        stream.connect(talk)
+        connection = HealthProtocol(self._reactor, partial(self._hello, node), self._received, self._ended)
+        self._connections[node] = connection
+        self._nodes[connection] = node
+        metrics.STREAMS.set(len(self._connections))
+        stream.connect(connection)
 
-    def _hello(self, node: str, talk: Talk) -> Hello:
-        return Hello(int(time() * 1000), True, 0, self._judge.box.last(node))
+    def _hello(self, node: str, connection: HealthProtocol) -> Hello:
+        return Hello(self._judge.now(), True, 0, self._judge.box.last(node))
 
     def _again(self, node: str) -> None:
-        """It may be a node without edge health: ever more seldom."""
+        """Retry with backoff: it may be a node without edge health."""
         if self.running and node in self._sessions and node not in self._retries:
             backoff = self._backoffs.setdefault(node, Backoff(1.0, 60.0, stable=30.0))
             delay = backoff.failed(self._reactor.seconds())
@@ -169,24 +170,24 @@ class NodeStreams(Service):
         self._want(node)
 
     def _close(self, node: str, reason: str) -> None:
-        talk = self._talks.get(node)
-        if talk is not None:
-            talk.end(reason)
+        connection = self._connections.get(node)
+        if connection is not None:
+            connection.end(reason)
 
-    def _ended(self, talk: Talk, reason: str) -> None:
-        node = self._nodes.pop(talk, None)
-        if node is None or self._talks.get(node) is not talk:
+    def _ended(self, connection: HealthProtocol, reason: str) -> None:
+        node = self._nodes.pop(connection, None)
+        if node is None or self._connections.get(node) is not connection:
             return
-        del self._talks[node]
+        del self._connections[node]
         self._told.pop(node, None)
-        metrics.STREAMS.set(len(self._talks))
+        metrics.STREAMS.set(len(self._connections))
         _log.debug("the stream to {node} ended: {reason}", node=node, reason=reason)
         self._again(node)
 
-    # -- what is said
+    # -- messages
 
-    def _received(self, talk: Talk, message: Message) -> None:
-        node = self._nodes.get(talk)
+    def _received(self, connection: HealthProtocol, message: Message) -> None:
+        node = self._nodes.get(connection)
         if node is None:
             return
         self._alive(node)
@@ -195,39 +196,46 @@ class NodeStreams(Service):
                 if (backoff := self._backoffs.get(node)) is not None:
                     backoff.connected(self._reactor.seconds())
                 self._judge.listens(node, message.port)
-                self._tell_unit(node, talk)
+                self._tell_unit(node, connection)
             elif isinstance(message, Chain):
-                self._verifier.learn(message.certificates, int(time() * 1000))
+                self._verifier.learn(message.certificates, self._judge.now())
             elif isinstance(message, Ballots):
                 for signed in message.ballots:
-                    self._judge.ballot(signed)
+                    self._ballot(node, signed)
         except Refused as problem:
-            _log.info("{node} brought what is refused: {problem}", node=node, problem=problem)
+            _refused(node, problem)
         if isinstance(message, Unit | Ping):
-            talk.end("a node does not say such things")
+            connection.end("nodes may not send this kind of message")
 
-    def _tell_unit(self, node: str, talk: Talk) -> None:
+    def _ballot(self, node: str, signed: SignedBallot) -> None:
+        try:
+            self._judge.ballot(signed)
+        except Refused as problem:
+            if problem.reason not in LATE:
+                _refused(node, problem)
+
+    def _tell_unit(self, node: str, connection: HealthProtocol) -> None:
         unit = self._judge.unit(node)
-        if talk.heard is not None and self._told.get(node) != unit:
+        if connection.heard is not None and self._told.get(node) != unit:
             self._told[node] = unit
-            talk.send(unit)
+            connection.send(unit)
 
     def _tell_time(self) -> None:
-        now = int(time() * 1000)
-        for talk in self._talks.values():
-            talk.send(Ping(next(self._numbers), now))
+        now = self._judge.now()
+        for connection in self._connections.values():
+            connection.send(Ping(next(self._numbers), now))
 
-    # -- questions
+    # -- pings
 
     def ask(self, node: str) -> None:
-        """Find out whether a node answers; the judge is told."""
-        talk = self._talks.get(node)
+        """Ping a node, and report to the judge whether it answers."""
+        connection = self._connections.get(node)
         asked = self._asked.get(node)
         now = self._reactor.seconds()
-        if talk is None or (asked is not None and now - asked[1] < ASK_AGAIN):
+        if connection is None or (asked is not None and now - asked[1] < ASK_AGAIN):
             return
         number = next(self._numbers)
-        talk.send(Ping(number, int(time() * 1000)))
+        connection.send(Ping(number, self._judge.now()))
         self._asked[node] = number, now, self._reactor.callLater(ANSWER, self._silent, node)
 
     def _silent(self, node: str) -> None:
@@ -239,3 +247,7 @@ class NodeStreams(Service):
         if asked is not None and asked[2].active():
             asked[2].cancel()
         self._judge.answered(node, True)
+
+
+def _refused(node: str, problem: Refused) -> None:
+    _log.info("refused what {node} sent: {problem}", node=node, problem=problem)

@@ -1,4 +1,4 @@
-"""A node's ballots among its peers and to the cloud: who is told what, over which connection."""
+"""Exchanges ballots with peers over links, and sends them to the cloud over the uplink."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from superedge.health import metrics
 from superedge.health.edge.partners import Partners
 from superedge.health.edge.relay import Relay
 from superedge.health.edge.voter import Voter
-from superedge.health.talk import Talk
+from superedge.health.protocol import HealthProtocol
 from superedge.health.votes.ballot import Refused, SignedBallot
 from superedge.health.votes.ballotbox import ALLOWANCE, BallotBox
 from superedge.health.votes.messages import (
@@ -36,26 +36,26 @@ from superedge.health.votes.timing import Timing
 from superedge.reactor.periodic import PeriodicCall
 
 TEND = 2.0
-"""Seconds between two looks at the links."""
+"""Seconds between two checks of the links."""
 LINKS = 2
-"""Links with one peer: each may have dialled the other."""
+"""Maximum number of links with one peer, because both may dial at the same time."""
 GATHER = 0.2
-"""Seconds that a change waits for others before a ballot tells of it."""
+"""Seconds in which several changes become one ballot."""
 SILENCE = 3.5
-"""Renewals that a peer may leave out before its link is given up."""
+"""Renewal periods without a message after which a link is closed."""
 
 _log = Logger()
 
 
 class Dialler(Protocol):
-    """Makes links."""
+    """Opens links."""
 
     def dial(self, member: Member, failed: Callable[[str], None]) -> None:
-        """Dial a peer; the link says hello when it is up. ``failed`` is told why there will be none."""
+        """Dial a peer. ``failed`` is called with the reason when no link results."""
 
 
 class Exchange(Service):
-    """Talks with peers (links) and with the cloud (the uplink). ``joined`` hears of the node's unit."""
+    """Links with peers, and the uplink to the cloud. ``joined`` is called with units that the cloud sends."""
 
     name = "health-exchange"
 
@@ -69,7 +69,7 @@ class Exchange(Service):
         joined: Callable[[Unit], None],
         port: int = PORT,
     ) -> None:
-        """``port`` is where peers come in."""
+        """``port`` is the port on which this node accepts links."""
         self._reactor = reactor
         self._voter = voter
         self._clock = clock
@@ -79,11 +79,11 @@ class Exchange(Service):
         self._port = port
         self.box = BallotBox(verifier, self._unit_of)
         self._chains: dict[bytes, tuple[bytes, ...]] = {}
-        self._relay: Relay[Talk] = Relay()
-        self._links: dict[Talk, str] = {}
-        self._heard_at: dict[Talk, float] = {}
+        self._relay: Relay[HealthProtocol] = Relay()
+        self._links: dict[HealthProtocol, str] = {}
+        self._heard_at: dict[HealthProtocol, float] = {}
         self._partners = Partners(voter)
-        self._uplink: Talk | None = None
+        self._uplink: HealthProtocol | None = None
         self._soon: IDelayedCall | None = None
         self._own: SignedBallot | None = None
         self.dialler: Dialler | None = None
@@ -93,60 +93,64 @@ class Exchange(Service):
     def _unit_of(self, node: str) -> str | None:
         return self._voter.unit.name if self._voter.member(node) is not None else None
 
-    # -- what others see
+    # -- state
 
     @property
     def hops(self) -> int:
-        """To the cloud."""
+        """Number of links between this node and one with a session; NO_ROUTE when there is none."""
         return self._relay.hops
 
     @property
     def connected(self) -> bool:
-        """Whether the cloud hears this node itself."""
+        """Whether this node has an uplink of its own."""
         return self._uplink is not None and self._uplink.heard is not None
 
     def linked(self) -> Collection[str]:
-        """Peers that there are links with."""
+        """The peers of all links."""
         return sorted(set(self._links.values()))
 
-    # -- life
+    # -- service
 
     def startService(self) -> None:
-        """Begin."""
+        """Start."""
         super().startService()
         self._renewing.start()
         self._tending.start()
         self.changed()
 
     def stopService(self) -> None:
-        """Leave everybody."""
+        """Close all connections."""
         super().stopService()
         self._renewing.stop()
         self._tending.stop()
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
-        for talk in [*self._links, *filter(None, [self._uplink])]:
-            talk.end("the process stops")
+        for connection in [*self._links, *filter(None, [self._uplink])]:
+            connection.end("the process stops")
 
     def rejoin(self) -> None:
-        """The unit is another, or has other members."""
+        """Call it after the voter joined another unit, or its unit's members changed."""
         member = self._voter.member
         self.box.forget(lambda voter: member(voter) is not None)
-        for talk, peer in list(self._links.items()):
+        for connection, peer in list(self._links.items()):
             if member(peer) is None:
-                talk.end("it is no member of this unit any more")
-        held = {each.signed.key for each in self.box.current(self._clock.now())}
-        self._chains = {key: chain for key, chain in self._chains.items() if key in held}
+                connection.end("the peer is no longer a member of this unit")
+        self._forget_chains()
         self._partners.forget()
         self.changed()
         if self.running:
             self._tend()
 
+    def _forget_chains(self) -> None:
+        """Keep only the certificates of voters whose ballots are valid now."""
+        held = {each.signed.key for each in self.box.current(self._clock.now())}
+        self._chains = {key: chain for key, chain in self._chains.items() if key in held}
+
     # -- the own ballot
 
     def changed(self) -> None:
-        """What the voter says has changed: a ballot follows at once."""
+        """Call it after an opinion changed: a ballot is sent soon."""
         if self._soon is None and self.running:
             self._soon = self._reactor.callLater(GATHER, self._vote)
 
@@ -158,71 +162,71 @@ class Exchange(Service):
             return
         self._own = self._voter.vote(self._reactor.seconds())
         metrics.VOTES.inc()
-        for talk in self._everybody():
-            talk.vote(self._own, self._voter.chain)
+        for connection in self._everybody():
+            connection.vote(self._own, self._voter.chain)
 
-    def _everybody(self) -> list[Talk]:
+    def _everybody(self) -> list[HealthProtocol]:
         return [*self._links, *([self._uplink] if self.connected and self._uplink is not None else [])]
 
     # -- connections
 
-    def link(self) -> Talk:
-        """A connection to or from a peer, to be connected by who makes it; see `up`."""
-        return Talk(self._reactor, self._hello, self._from_peer, self._link_ended)
+    def link(self) -> HealthProtocol:
+        """The protocol for a new link; call `up` once its peer is authenticated."""
+        return HealthProtocol(self._reactor, self._hello, self._from_peer, self._link_ended)
 
     def admits(self, peer: str) -> bool:
-        """Whether a node may have another link here."""
+        """Whether this peer may have one more link."""
         links = list(self._links.values()).count(peer)
         return self._voter.member(peer) is not None and peer != self._voter.name and links < LINKS
 
-    def has(self, talk: Talk) -> bool:
-        """Whether a link is up."""
-        return talk in self._links
+    def has(self, connection: HealthProtocol) -> bool:
+        """Whether a link is established."""
+        return connection in self._links
 
-    def up(self, talk: Talk, peer: str) -> None:
-        """A link's other side is known by its certificate; called before its first message."""
-        self._links[talk] = peer
-        self._heard_at[talk] = self._reactor.seconds()
+    def up(self, connection: HealthProtocol, peer: str) -> None:
+        """A link's peer is authenticated. Call it before the first message."""
+        self._links[connection] = peer
+        self._heard_at[connection] = self._reactor.seconds()
         self._partners.linked(peer)
         metrics.LINKS.set(len(self._links))
 
-    def uplink(self) -> Talk:
-        """The connection with the cloud; it takes the place of the one before."""
+    def uplink(self) -> HealthProtocol:
+        """The protocol for a new uplink; it replaces the previous one."""
         before = self._uplink
-        talk = self._uplink = Talk(
+        connection = self._uplink = HealthProtocol(
             self._reactor, self._hello, self._from_cloud, self._uplink_ended, FROM_CLOUD
         )
         if before is not None:
-            before.end("the cloud has opened another")
-        return talk
+            before.end("the cloud opened another stream")
+        return connection
 
-    def _hello(self, talk: Talk) -> Hello:
-        peer = self._links.get(talk)
+    def _hello(self, connection: HealthProtocol) -> Hello:
+        peer = self._links.get(connection)
         last = 0 if peer is None else self.box.last(peer)
         return Hello(self._clock.now(), self._clock.heard, self._relay.hops, last, self._port)
 
-    def _introduce(self, talk: Talk) -> None:
-        """Give a new connection what there is to say."""
+    def _introduce(self, connection: HealthProtocol) -> None:
+        """Send the current ballot on a new connection."""
         if self._own is None:
             self._vote()
         elif self._voter.member(self._voter.name) is not None:
-            talk.vote(self._own, self._voter.chain)
+            connection.vote(self._own, self._voter.chain)
 
     def _tell_time(self) -> None:
-        """This node has the cloud's time now: links that began before get it, too."""
-        for talk in self._links:
-            talk.send(self._hello(talk))
+        """Send the cloud's time on links that were established before this node had it."""
+        for connection in self._links:
+            connection.send(self._hello(connection))
 
     def _hops_changed(self) -> None:
         metrics.HOPS.set(self._relay.hops)
-        for talk in self._links:
-            talk.send(Hops(self._relay.hops))
+        for connection in self._links:
+            connection.send(Hops(self._relay.hops))
         self._pass_on_all()
 
-    # -- what comes in
+    # -- received messages
 
-    def _from_cloud(self, talk: Talk, message: Message) -> None:
-        if talk is not self._uplink:
+    def _from_cloud(self, connection: HealthProtocol, message: Message) -> None:
+        if connection is not self._uplink:
             return
         if isinstance(message, Hello):
             had_time = self._clock.heard
@@ -237,29 +241,29 @@ class Exchange(Service):
             self._vote()
         elif isinstance(message, Ping):
             self._clock.cloud_says(message.now)
-            talk.send(Pong(message.number))
+            connection.send(Pong(message.number))
         elif isinstance(message, Unit):
             self._joined(message)
 
-    def _from_peer(self, talk: Talk, message: Message) -> None:
-        peer = self._links.get(talk)
+    def _from_peer(self, connection: HealthProtocol, message: Message) -> None:
+        peer = self._links.get(connection)
         if peer is None:
             return
-        self._heard_at[talk] = self._reactor.seconds()
+        self._heard_at[connection] = self._reactor.seconds()
         if isinstance(message, Hello):
             had_time = self._clock.heard
             if message.heard:
                 self._clock.peer_says(peer, message.now)
             self._learn_sequence(message.last)
-            if self._relay.announce(talk, message.hops):
+            if self._relay.announce(connection, message.hops):
                 self._hops_changed()
             if self._clock.heard is had_time:
-                self._introduce(talk)
+                self._introduce(connection)
             else:
                 self._tell_time()
                 self._vote()
         elif isinstance(message, Hops):
-            if self._relay.announce(talk, message.hops):
+            if self._relay.announce(connection, message.hops):
                 self._hops_changed()
             else:
                 self._pass_on_all()
@@ -267,12 +271,12 @@ class Exchange(Service):
             self._learn(message)
         elif isinstance(message, Ballots):
             for signed in message.ballots:
-                self._ballot(talk, signed)
+                self._ballot(connection, signed)
         else:
-            talk.end("a peer does not say such things")
+            connection.end("peers may not send this kind of message")
 
     def _learn_sequence(self, last: int) -> None:
-        # No honest peer can have taken a ballot from further ahead.
+        # Higher numbers are ahead of the time, and no peer accepts such ballots.
         if last <= self._clock.now() + ALLOWANCE:
             self._voter.at_least(last)
 
@@ -285,10 +289,13 @@ class Exchange(Service):
         except Refused as problem:
             self._refused(problem)
             return
-        if self._voter.member(node) is not None and len(self._chains) <= 2 * len(self._voter.unit.members):
-            self._chains[key] = message.certificates
+        if self._voter.member(node) is None:
+            return
+        if len(self._chains) > 2 * len(self._voter.unit.members):
+            self._forget_chains()
+        self._chains[key] = message.certificates
 
-    def _ballot(self, talk: Talk, signed: SignedBallot) -> None:
+    def _ballot(self, connection: HealthProtocol, signed: SignedBallot) -> None:
         try:
             ballot = self.box.take(signed, self._clock.now())
         except Refused as problem:
@@ -297,60 +304,61 @@ class Exchange(Service):
         if ballot is None or ballot.voter == self._voter.name:
             return
         metrics.BALLOTS_TAKEN.labels("edge").inc()
-        if self._relay.forwards_from(talk):
-            self._pass_on(talk, signed)
+        if self._relay.forwards_from(connection):
+            self._pass_on(connection, signed)
 
     def _refused(self, problem: Refused) -> None:
         metrics.BALLOTS_REFUSED.labels("edge", problem.reason).inc()
         _log.debug("refused: {problem}", problem=problem)
 
-    # -- for nodes without a session
+    # -- relaying
 
-    def _pass_on(self, source: Talk, signed: SignedBallot) -> None:
+    def _pass_on(self, source: HealthProtocol, signed: SignedBallot) -> None:
         chain = self._chains.get(signed.key)
         if chain is None:
             return
         if self.connected and self._uplink is not None:
             self._uplink.vote(signed, chain)
             return
-        for talk in self._relay.onward(source):
-            talk.vote(signed, chain)
+        for connection in self._relay.onward(source):
+            connection.vote(signed, chain)
 
     def _pass_on_all(self) -> None:
-        """A way to the cloud has opened, or somebody has lost its own."""
-        near = {peer for talk, peer in self._links.items() if not self._relay.forwards_from(talk)}
-        for talk in self._links:
-            if self._relay.forwards_from(talk):
+        """Pass on all ballots, after a route to the cloud appeared or a peer lost its session."""
+        near = {peer for connection, peer in self._links.items() if not self._relay.forwards_from(connection)}
+        near.add(self._voter.name)
+        for connection in self._links:
+            if self._relay.forwards_from(connection):
                 for held in self.box.current(self._clock.now()):
                     if held.ballot.voter not in near:
-                        self._pass_on(talk, held.signed)
+                        self._pass_on(connection, held.signed)
                 return
 
-    # -- what ends
+    # -- lost connections
 
-    def _uplink_ended(self, talk: Talk, reason: str) -> None:
-        if talk is not self._uplink:
+    def _uplink_ended(self, connection: HealthProtocol, reason: str) -> None:
+        if connection is not self._uplink:
             return
         self._uplink = None
         if self._relay.session(False) and self.running:
             self._hops_changed()
 
-    def _link_ended(self, talk: Talk, reason: str) -> None:
-        peer = self._links.pop(talk, None)
-        self._heard_at.pop(talk, None)
+    def _link_ended(self, connection: HealthProtocol, reason: str) -> None:
+        peer = self._links.pop(connection, None)
+        self._heard_at.pop(connection, None)
         metrics.LINKS.set(len(self._links))
         if peer is None:
             return
         _log.debug("link with {peer} ended: {reason}", peer=peer, reason=reason)
-        if self._relay.drop(talk) and self.running:
+        if self._relay.drop(connection) and self.running:
             self._hops_changed()
 
     def _tend(self) -> None:
-        """Keep links to some of the peers that are reached."""
+        """Close silent links, and dial peers when there are too few."""
         now = self._reactor.seconds()
-        for talk, at in list(self._heard_at.items()):
+        for connection, at in list(self._heard_at.items()):
             if now - at > SILENCE * self._timing.renew:
-                talk.end("it has gone silent")
+                connection.end("no message for too long")
         if self.dialler is not None and self._voter.member(self._voter.name) is not None:
             for member in self._partners.due(set(self._links.values()), now):
                 self.dialler.dial(member, partial(self._dial_failed, member.name))
@@ -360,7 +368,7 @@ class Exchange(Service):
         _log.debug("no link with {peer}: {reason}", peer=peer, reason=reason)
 
     def status(self) -> dict[str, Any]:
-        """For the status page."""
+        """The exchange's part of the status page."""
         now = self._clock.now()
         return {
             "connected": self.connected,

@@ -1,7 +1,6 @@
-"""Links between nodes over mutual TLS: the door for theirs, and the way to them.
+"""Links between nodes over mutual TLS: listens for peers and dials them.
 
-Both ends show the certificate that names them; a link belongs to the node that its certificate names and to
-no other, whatever address it has.
+Both ends have a certificate. A link belongs to the node that its peer's certificate names.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from twisted.python.failure import Failure
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.health import metrics
-from superedge.health.edge.exchange import Exchange
-from superedge.health.talk import Talk
+from superedge.health.edge.exchange import LINKS, Exchange
+from superedge.health.protocol import HealthProtocol
 from superedge.health.votes.messages import Member
 from superedge.health.votes.signing import NodeOf
 from superedge.interfaces import IReactor
@@ -40,7 +39,7 @@ _log = Logger()
 
 
 class PeerContexts(ClientContextSource):
-    """Verifies the chain alone: who a peer is says its common name, which `PeerLinks` compares."""
+    """Verifies the chain and no host name; `PeerLinks` compares the certificate's common name."""
 
     def _make(self, alpn: tuple[str, ...]) -> tuple[ssl.SSLContext, list[Certificate]]:
         context, authorities = super()._make(alpn)
@@ -49,7 +48,7 @@ class PeerContexts(ClientContextSource):
 
 
 class PeerLinks(Service):
-    """Listens for peers and dials them on behalf of an `Exchange`."""
+    """Accepts and dials links for an `Exchange`."""
 
     name = "health-links"
 
@@ -78,52 +77,52 @@ class PeerLinks(Service):
 
     @property
     def address(self) -> Any:
-        """Where it listens."""
+        """The address on which it listens."""
         assert self._listening is not None
         return self._listening.getHost()
 
     def startService(self) -> None:
-        """Listen. Raises ConnectError when the address cannot be had."""
+        """Listen. Raises ConnectError when the address is not available."""
         super().startService()
         endpoint = ServerEndpoint(self._reactor, self._listen, self._server_tls, _refused)
         self._listening = endpoint.listen_now(cast(Any, CallableFactory(self._incoming)))
-        _log.info("health waits for other nodes on {address}", address=address_text(self.address))
+        _log.info("listening for links of other nodes on {address}", address=address_text(self.address))
 
     def stopService(self) -> None:
-        """Listen and dial no more."""
+        """Stop listening and dialling."""
         super().stopService()
         if self._listening is not None:
             self._listening.stopListening()
         for dial in list(self._dials):
             dial.cancel()
 
-    def _incoming(self) -> Talk:
-        talk = self._exchange.link()
-        talk.admit = partial(self._admit, expected=None)
-        return talk
+    def _incoming(self) -> HealthProtocol:
+        connection = self._exchange.link()
+        connection.admit = partial(self._admit, expected=None)
+        return connection
 
-    def _admit(self, talk: Talk, expected: str | None) -> str | None:
-        """Why the other side is no peer, or not the one that was dialled; else the exchange has the link."""
-        transport = talk.transport
+    def _admit(self, connection: HealthProtocol, expected: str | None) -> str | None:
+        """Why the link is refused, or None, after the exchange took it."""
+        transport = connection.transport
         serial = int(transport.peer_certificate.get("serialNumber", "0"), 16)
         node = self._node_of(transport.peer_common_name, transport.peer_organizations, serial)
         fault = None
         if transport.alpn != ALPN:
-            fault = f"it does not speak {ALPN}"
+            fault = f"it did not negotiate the protocol {ALPN}"
         elif node is None or not self._exchange.admits(node):
-            fault = f"{transport.peer_common_name!r} is no other node of this unit, or has its links"
+            fault = f"{transport.peer_common_name!r} is no other node of this unit, or has {LINKS} links"
         elif expected not in (None, node):
-            fault = f"{node} answers where {expected} should"
+            fault = f"the address of {expected} belongs to {node}"
         else:
-            self._exchange.up(talk, node)
+            self._exchange.up(connection, node)
         if fault is not None:
             _refused(transport.getPeer(), fault)
         return fault
 
     def dial(self, member: Member, failed: Callable[[str], None]) -> None:
         """As `superedge.health.edge.exchange.Dialler` says."""
-        talk = self._exchange.link()
-        talk.admit = partial(self._admit, expected=member.name)
+        connection = self._exchange.link()
+        connection.admit = partial(self._admit, expected=member.name)
         endpoint = ClientEndpoint(
             self._reactor,
             TCPAddress(member.host, member.port),
@@ -131,7 +130,7 @@ class PeerLinks(Service):
             member.name,
             CONNECT_TIMEOUT,
         )
-        attempt = endpoint.connect(cast(Any, CallableFactory(lambda: talk)))
+        attempt = endpoint.connect(cast(Any, CallableFactory(lambda: connection)))
         self._dials.add(attempt)
 
         def ended(result: Any) -> None:
@@ -140,12 +139,12 @@ class PeerLinks(Service):
                 if result.check(ConnectError) is None and self.running:
                     _log.failure("dialling {peer} failed", result, peer=member.name)
                 failed(result.getErrorMessage())
-            elif not self._exchange.has(talk):
-                failed("it is not the node that it should be")
+            elif not self._exchange.has(connection):
+                failed("it is not the node that was dialled")
 
         attempt.addBoth(ended)
 
 
 def _refused(peer: Any, reason: str) -> None:
     metrics.LINKS_REFUSED.inc()
-    _log.info("refused link of {peer}: {reason}", peer=address_text(peer), reason=reason)
+    _log.info("refused a link with {peer}: {reason}", peer=address_text(peer), reason=reason)

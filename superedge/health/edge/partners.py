@@ -1,4 +1,4 @@
-"""Whom a node keeps links to: the first of its witnesses that it reaches. Pure: times are arguments."""
+"""Chooses the peers to which a node keeps links. Pure: times are arguments."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from superedge.health.votes.witnesses import witnesses_of
 from superedge.reactor.backoff import Backoff
 
 PARTNERS = 2
-"""Peers that a node keeps links to; about as many keep one to it."""
+"""Number of peers to which a node keeps links; about as many keep one to it."""
 CANDIDATES = 16
-"""Among whom it chooses."""
+"""Number of witnesses among which it chooses."""
 
 
 class Partners:
-    """Says whom to dial, each at most once at a time, those that do not answer ever more seldom."""
+    """Says which peers to dial: each once at a time, with a backoff after failures."""
 
     def __init__(self, voter: Voter) -> None:
         self._voter = voter
+        self._candidates: list[str] | None = None
         self._dialling: set[str] = set()
         self._backoffs: dict[str, tuple[Backoff, float]] = {}
 
     def due(self, linked: Collection[str], now: float) -> Iterator[Member]:
-        """Who is to be dialled now; count it as under way until `linked` or `failed`."""
-        names = [member.name for member in self._voter.unit.members]
+        """Peers to dial now. A dial counts as under way until `linked` or `failed` is called."""
         wanted = 0
-        for peer in witnesses_of(self._voter.name, names, CANDIDATES):
+        if self._candidates is None:
+            names = [member.name for member in self._voter.unit.members]
+            self._candidates = witnesses_of(self._voter.name, names, CANDIDATES)
+        for peer in self._candidates:
             state = self._voter.peers.get(peer)
             if state is not None and state.opinion is Opinion.UNHEALTHY:
                 continue
@@ -42,16 +45,17 @@ class Partners:
                 yield member
 
     def linked(self, peer: str) -> None:
-        """There is a link."""
+        """A link with the peer is established."""
         self._dialling.discard(peer)
         self._backoffs.pop(peer, None)
 
     def failed(self, peer: str, now: float) -> None:
-        """There is none."""
+        """A dial failed."""
         self._dialling.discard(peer)
         backoff = self._backoffs[peer][0] if peer in self._backoffs else Backoff(initial=2.0, maximum=30.0)
         self._backoffs[peer] = backoff, now + backoff.failed(now)
 
     def forget(self) -> None:
-        """The unit is another: whoever did not answer may answer now."""
+        """Choose anew and drop all backoffs, after the unit changed."""
+        self._candidates = None
         self._backoffs.clear()

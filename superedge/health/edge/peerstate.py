@@ -1,7 +1,7 @@
-"""What a node knows of one peer, and how far it trusts itself. Pure: time is an argument, seconds.
+"""The state of one peer by its checks, and the node's own health. Pure: time is an argument, seconds.
 
 Local health is Lifeguard's (Dadgar, Phillips, Currey: "Lifeguard: Local Health Awareness for More Accurate
-Failure Detection", 2018): a node that is late itself blames itself first.
+Failure Detection", 2018): a node whose own timers are late does not report peers as unhealthy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FAILURES = 2
 LAG = 0.5
 """Seconds by which a timer may be late before the node counts as slow."""
 MOST = 8
-"""The highest multiplier of timeouts, less one."""
+"""The highest level; the multiplier of timeouts is one more."""
 
 
 class PeerState:
@@ -30,7 +30,7 @@ class PeerState:
         self.opinion = Opinion.UNKNOWN
 
     def observe(self, score: int, line: int, now: float) -> bool:
-        """A check ended with this score, of which ``line`` is healthy; whether the opinion changed."""
+        """A check ended; scores of ``line`` and more are healthy. Returns whether the opinion changed."""
         self.checked = now
         self.score = score
         before = self.opinion
@@ -44,28 +44,28 @@ class PeerState:
         return self.opinion is not before
 
     def missed(self) -> None:
-        """A check that this node was too slow to make: it says nothing of the peer."""
+        """A check failed while this node itself was slow: it does not count."""
         self.failures = 0
 
 
 class LocalHealth:
-    """0 when this node is well; timeouts grow with it."""
+    """``level`` is 0 when this node's timers are on time, and rises with their lateness."""
 
     def __init__(self) -> None:
         self.level = 0
 
     @property
     def multiplier(self) -> int:
-        """Of timeouts."""
+        """The factor for the timeouts of checks."""
         return 1 + self.level
 
     @property
     def slow(self) -> bool:
-        """Whether what this node says of others is to be doubted."""
+        """Whether failed checks of this node do not count."""
         return self.level > 1
 
     def lag(self, seconds: float) -> None:
-        """A timer was so late."""
+        """A timer was late by so many seconds."""
         if seconds > LAG:
             self.level = min(MOST, self.level + 1 + int(seconds))
         elif self.level:
@@ -73,5 +73,5 @@ class LocalHealth:
 
 
 def is_isolated(states: Collection[PeerState]) -> bool:
-    """Whether the node reaches none of its peers, of whom there are several: then it is the one cut off."""
+    """Whether none of several peers is reached: then this node is taken for the one that is cut off."""
     return len(states) > 1 and all(state.opinion is Opinion.UNHEALTHY for state in states)

@@ -18,22 +18,22 @@ from superedge.reactor.periodic import PeriodicCall
 from superedge.reactor.task import in_background
 
 RECHECK = 1.0
-"""Seconds from a check that failed to the next."""
+"""Seconds after a first failed check until the next."""
 JITTER = 0.1
-"""Part of the period by which a check may be early or late."""
+"""Maximum random deviation, as a part of the period."""
 AT_ONCE = 32
-"""Checks under way."""
+"""Maximum number of concurrent checks."""
 LOOK = 1.0
-"""Seconds between two looks at how late this process is."""
+"""Seconds between two measurements of how late this process's timers are."""
 
 Check = Callable[[Member, float], Coroutine[Deferred[Any], Any, int]]
-"""Scores a peer, 0 to 100; the number is a multiplier of timeouts."""
+"""Scores a peer, 0 to 100; the float multiplies timeouts."""
 
 _log = Logger()
 
 
 class Prober(Service):
-    """``changed`` is called after the voter's opinion of a peer has changed."""
+    """Checks peers periodically. ``changed`` is called after the voter's opinion of a peer changed."""
 
     name = "health-prober"
 
@@ -60,11 +60,11 @@ class Prober(Service):
         self._looking = PeriodicCall(reactor, LOOK, self._look)
 
     def probe(self, members: Sequence[Member]) -> None:
-        """These and no others from now on."""
+        """Check these members and no others from now on."""
         wanted = {member.name: member for member in members}
-        for name in [name for name in self._peers if name not in wanted]:
+        before, self._peers = self._peers, wanted
+        for name in before.keys() - wanted.keys():
             self._forget(name)
-        self._peers = wanted
         if self.running:
             for name in wanted:
                 if name not in self._waiting and name not in self._checking:
@@ -124,14 +124,14 @@ class Prober(Service):
         self._looked = now
 
     def startService(self) -> None:
-        """Begin."""
+        """Start checking."""
         super().startService()
         self._looked = self._reactor.seconds()
         self._looking.start()
         self.probe(list(self._peers.values()))
 
     def stopService(self) -> None:
-        """Check nobody any more."""
+        """Stop checking."""
         super().stopService()
         self._looking.stop()
         for name in list(self._peers):

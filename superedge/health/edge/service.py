@@ -1,4 +1,4 @@
-"""The edge's half: probes peers, votes, exchanges ballots."""
+"""The service on each edge node: probes peers, votes, exchanges ballots."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from twisted.logger import Logger
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.health import EdgeHealthConfig
-from superedge.errors import ConfigError
+from superedge.errors import ConfigError, IdentityError
 from superedge.health import metrics
 from superedge.health.edge.exchange import Exchange
 from superedge.health.edge.links import PeerLinks
-from superedge.health.edge.memory import UnitFile
 from superedge.health.edge.prober import Prober
-from superedge.health.edge.probes.panel import Asked, Panel
+from superedge.health.edge.probes.probeset import ConfiguredProbe, ProbeSet
+from superedge.health.edge.unitfile import UnitFile
 from superedge.health.edge.uplink import UplinkHandler
 from superedge.health.edge.voter import Voter
 from superedge.health.votes.ballot import Opinion
@@ -31,13 +31,13 @@ from superedge.tls.identity import load_identity
 from superedge.tls.reload import FileWatcher
 
 LOOK = 5.0
-"""Seconds between two looks at what the metrics show."""
+"""Seconds between two updates of the metrics."""
 
 _log = Logger()
 
 
 class EdgeHealth(MultiService):
-    """``handler`` serves the streams that the cloud opens."""
+    """The edge node's part of edge health. ``handler`` serves the streams that the cloud opens."""
 
     name = "edge-health"
 
@@ -56,14 +56,18 @@ class EdgeHealth(MultiService):
         self._signer = Signer(config.certificate, config.key)
         self._voter = Voter(node, self._signer, self._clock, self._timing, config.healthcheckscoreline)
         verifier = Verifier(config.ca, node_of)
-        self._panel = Panel(reactor, _probes(reactor, config))
+        self._probe_set = ProbeSet(
+            reactor, _probes(reactor, config), lambda name: self._voter.member(name) is not None
+        )
         self._file = UnitFile(config.state)
         address = parse_address(config.listen)
         assert isinstance(address, TCPAddress)
         self._exchange = Exchange(
             reactor, self._voter, self._clock, verifier, self._timing, self._joined, address.port
         )
-        self._prober = Prober(reactor, self._voter, self._panel.score, self._exchange.changed, config.period)
+        self._prober = Prober(
+            reactor, self._voter, self._probe_set.score, self._exchange.changed, config.period
+        )
         self.links = PeerLinks(
             reactor,
             self._exchange,
@@ -81,6 +85,9 @@ class EdgeHealth(MultiService):
         self._metering = PeriodicCall(reactor, LOOK, self._meter)
 
         def renewed() -> None:
+            new = load_identity(config.certificate, config.key)
+            if node_of(new.name, new.organizations, new.serial) != node:
+                raise IdentityError(config.certificate, f"is not of {node}: the process must be restarted")
             self._signer.load(config.certificate, config.key)
             self._exchange.changed()
 
@@ -88,7 +95,7 @@ class EdgeHealth(MultiService):
         watcher.watch(config.ca, verifier.reload)
 
     def startService(self) -> None:
-        """Begin with the unit that was remembered."""
+        """Start with the stored unit."""
         unit = self._file.read()
         if unit is not None:
             self._take(unit)
@@ -98,15 +105,18 @@ class EdgeHealth(MultiService):
     def stopService(self) -> Any:
         """Stop."""
         self._metering.stop()
-        self._panel.close()
+        self._probe_set.close()
         return super().stopService()
 
     def _joined(self, unit: Unit) -> None:
         if unit != self._voter.unit:
             self._take(unit)
             self._file.write(unit)
+            if not unit.members:
+                _log.info("this node is in no unit that is checked: it probes nobody")
+                return
             _log.info(
-                "unit {unit} has {count} members, of which this node probes {peers}",
+                "unit {unit!r} has {count} members, of which this node probes {peers}",
                 unit=unit.name,
                 count=len(unit.members),
                 peers=len(self._voter.peers),
@@ -124,7 +134,7 @@ class EdgeHealth(MultiService):
         metrics.HOPS.set(self._exchange.hops)
 
     def status(self) -> dict[str, Any]:
-        """For the status page, and for `superedge health` on the node."""
+        """The data of the status page and of `superedge health`."""
         now = self._reactor.seconds()
         own = {
             "voter": self._voter.name,
@@ -143,10 +153,10 @@ class EdgeHealth(MultiService):
         }
 
 
-def _probes(reactor: IReactor, config: EdgeHealthConfig) -> list[Asked]:
+def _probes(reactor: IReactor, config: EdgeHealthConfig) -> list[ConfiguredProbe]:
     found = []
     for probe, weight in zip(config.probes, config.weights(), strict=True):
         plugin = find_plugin(IHealthProbe, probe.kind, "edge_health.probes", "kind")
         checker = plugin.create(reactor, probe.options)
-        found.append(Asked(probe.kind, checker, weight, probe.timeout, probe.retries, probe.port))
+        found.append(ConfiguredProbe(probe.kind, checker, weight, probe.timeout, probe.retries, probe.port))
     return found

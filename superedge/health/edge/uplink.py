@@ -10,7 +10,7 @@ from twisted.internet.protocol import Protocol
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from superedge.health.talk import Talk
+from superedge.health.protocol import HealthProtocol
 from superedge.health.votes.messages import KIND
 from superedge.interfaces import IReactor, IStreamHandler
 from superedge.net.transport import StreamTransport
@@ -18,16 +18,16 @@ from superedge.net.transport import StreamTransport
 
 @implementer(IPlugin, IStreamHandler)
 class UplinkHandler:
-    """Streams of kind ``health`` lead to this process itself, over a pair of sockets."""
+    """Connects streams of the kind ``health`` to this process, over a socket pair."""
 
     kind = KIND
 
-    def __init__(self, uplink: Callable[[], Talk]) -> None:
-        """``uplink`` makes who talks."""
+    def __init__(self, uplink: Callable[[], HealthProtocol]) -> None:
+        """``uplink`` makes the protocol of a new stream."""
         self._uplink = uplink
 
     async def connect(self, reactor: IReactor, request: Mapping[str, Any], timeout: float) -> Any:
-        """The paused other end of a new talk."""
+        """The paused other end of a new connection."""
         here, there = socket.socketpair()
         for each in (here, there):
             each.setblocking(False)

@@ -1,4 +1,4 @@
-"""A node's own say: what it knows of the peers that it probes, as ballots. Pure: times are arguments."""
+"""Makes a node's ballots from what it knows of the peers that it probes. Pure: times are arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOBODY = Unit("", 0, ())
 
 
 class Voter:
-    """One node. ``line`` is the score, 0 to 100, from which a peer is healthy."""
+    """One node. ``line`` is the lowest score, 0 to 100, of a healthy peer."""
 
     def __init__(self, name: str, signer: Signer, clock: ReferenceClock, timing: Timing, line: int) -> None:
         self.name = name
@@ -32,11 +32,11 @@ class Voter:
 
     @property
     def chain(self) -> tuple[bytes, ...]:
-        """What its ballots are verified with."""
+        """The certificate chain with which its ballots are verified."""
         return self._signer.chain
 
     def join(self, unit: Unit) -> Sequence[Member]:
-        """Be in a unit; the members to probe, by name. What is known of those who stay is kept."""
+        """Join a unit. Returns the members to probe, by name; the state of those that stay is kept."""
         self.unit = unit
         self._members = {member.name: member for member in unit.members}
         if self.name not in self._members:
@@ -51,7 +51,7 @@ class Voter:
         return self._members.get(name)
 
     def observe(self, peer: str, score: int, now: float) -> bool:
-        """A check ended; whether that changes what it says. What it could not check well counts as none."""
+        """A check ended. Returns whether the opinion changed. Failures of a slow node do not count."""
         state = self.peers.get(peer)
         if state is None:
             return False
@@ -61,11 +61,11 @@ class Voter:
         return state.observe(score, self._line, now)
 
     def at_least(self, sequence: int) -> None:
-        """Somebody knows a ballot of this number: the next is higher."""
+        """The next ballot has a higher number than this."""
         self._sequence = max(self._sequence, sequence)
 
     def rows(self, now: float) -> tuple[Row, ...]:
-        """What it says: of itself that it is healthy, of nobody anything if it reaches nobody."""
+        """The rows of a ballot. This node is healthy; its peers are unknown if it reaches none of them."""
         doubt = is_isolated(self.peers.values())
         found = [Row(self.name, Opinion.HEALTHY, 100, 0)]
         for name, state in self.peers.items():
@@ -77,7 +77,7 @@ class Voter:
         return tuple(sorted(found, key=lambda row: row.peer))
 
     def vote(self, now: float) -> SignedBallot:
-        """A new ballot; ``now`` is the seconds that `observe` is told."""
+        """A new signed ballot; ``now`` is by the same clock as in `observe`."""
         issued = self._clock.now()
         self._sequence = max(self._sequence + 1, issued)
         expires = issued + int(self._timing.life * 1000)

@@ -1,1 +1,1 @@
-"""What is said and what it means: ballots, who may cast them, verdicts, outcomes, messages. Pure."""
+"""Ballots and their signatures, witnesses, verdicts, outcomes, and the messages that carry them. Pure."""

@@ -16,13 +16,13 @@ from superedge.errors import SuperEdgeError
 
 MAX_ROWS = 256
 MAX_BALLOT = 64 * 1024
-"""Bytes of one ballot's body."""
+"""Maximum size of a ballot's body in bytes."""
 MAX_NAME = 253
-"""Characters of a node's name and of a unit's."""
+"""Maximum characters of a node's or a unit's name."""
 MAX_LIFETIME = 300_000
-"""Milliseconds that a ballot may be good for."""
+"""Maximum milliseconds between a ballot's issue and its expiry."""
 MAX_NUMBER = 2**53
-"""Above every sequence number and time that is taken."""
+"""Sequence numbers and times must be below this."""
 
 Reason = Literal[
     "malformed", "signature", "identity", "foreign", "expired", "future", "replayed", "unknown-certificate"
@@ -31,7 +31,7 @@ Reason = Literal[
 
 
 class Refused(SuperEdgeError):
-    """A ballot that does not count."""
+    """A ballot that is invalid, expired, or not from where it should be."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         self.reason: Reason = reason
@@ -39,7 +39,7 @@ class Refused(SuperEdgeError):
 
 
 class Opinion(IntEnum):
-    """What a voter says of a peer; UNKNOWN when it cannot tell, by its own fault as a rule."""
+    """A voter's opinion of a peer; UNKNOWN usually because of the voter's own state."""
 
     UNKNOWN = 0
     HEALTHY = 1
@@ -56,9 +56,9 @@ class Row(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
 
 
 class Ballot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Times are milliseconds since 1970 by the cloud's clock, as well as the voter knows it.
+    """Times are milliseconds since 1970 by the voter's estimate of the cloud's clock.
 
-    ``sequence`` rises with each ballot of a voter, over restarts, too. ``rows`` are sorted by peer.
+    ``sequence`` increases with each ballot of a voter, across restarts, too. ``rows`` are sorted by peer.
     """
 
     version: Literal[1]
@@ -70,12 +70,12 @@ class Ballot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     rows: tuple[Row, ...]
 
     def of(self, peer: str) -> Row | None:
-        """What it says of a peer."""
+        """The row about a peer, or None."""
         return next((row for row in self.rows if row.peer == peer), None)
 
 
 class SignedBallot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A ballot on its way. ``key`` names the voter's certificate: the first 16 bytes of its SHA-256."""
+    """A ballot as it is sent. ``key`` names the voter's certificate: the first 16 bytes of its SHA-256."""
 
     body: bytes
     signature: bytes
@@ -88,7 +88,7 @@ def encode_ballot(ballot: Ballot) -> bytes:
 
 
 def decode_ballot(body: bytes) -> Ballot:
-    """Read the bytes that were signed. Raises Refused for what is not a ballot in its canonical form."""
+    """Decode the bytes that were signed. Raises Refused if they are not a ballot in its canonical form."""
     if len(body) > MAX_BALLOT:
         raise Refused("malformed", f"a ballot of {len(body)} bytes is too long")
     try:

@@ -1,7 +1,7 @@
-"""Ballots that count now: each voter's newest. Pure: time is an argument, milliseconds since 1970.
+"""The newest ballot of each voter. Pure: time is an argument, in milliseconds since 1970.
 
-A ballot counts until it expires, by the clock and by the time since it came in: one whose voter is ahead of
-the time lives no longer than it says.
+A ballot counts until its expiry, and no longer after its receipt than its lifetime. The second limit is for
+voters whose clock is ahead.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from superedge.health.votes.ballot import Ballot, Refused, SignedBallot
 from superedge.health.votes.signing import Verifier
 
 ALLOWANCE = 10_000
-"""Milliseconds that a voter's clock may be ahead; one that is behind loses so much of its ballots' life."""
+"""Maximum milliseconds by which a voter's clock may be ahead. If it is behind, its ballots expire earlier."""
 
 
 class Held(NamedTuple):
-    """``until`` is when it counts no more."""
+    """``until`` is the time at which the ballot expires here."""
 
     ballot: Ballot
     signed: SignedBallot
@@ -25,7 +25,7 @@ class Held(NamedTuple):
 
 
 class BallotBox:
-    """Takes ballots of a unit's members. ``unit_of`` gives a node's unit, None for a node that has none."""
+    """Verifies and holds ballots. ``unit_of`` returns a node's unit, or None."""
 
     def __init__(self, verifier: Verifier, unit_of: Callable[[str], str | None]) -> None:
         self._verifier = verifier
@@ -33,7 +33,7 @@ class BallotBox:
         self._held: dict[str, Held] = {}
 
     def take(self, signed: SignedBallot, now: int) -> Ballot | None:
-        """The ballot if it is new, None if it is the one that is held already. Raises Refused."""
+        """Returns the ballot if it is new, None if it is held already. Raises Refused."""
         ballot = self._verifier.check(signed, now)
         unit = self._unit_of(ballot.voter)
         if unit is None or unit != ballot.unit:
@@ -56,19 +56,19 @@ class BallotBox:
         return ballot
 
     def last(self, voter: str) -> int:
-        """The highest sequence number that was taken of a voter, expired or not; 0 if none was."""
+        """The sequence number of the voter's newest ballot, expired or not; 0 without one."""
         held = self._held.get(voter)
         return 0 if held is None else held.ballot.sequence
 
     def get(self, voter: str, now: int) -> Ballot | None:
-        """A voter's ballot, if it counts."""
+        """The voter's ballot, or None if there is none that is valid now."""
         held = self._held.get(voter)
         return held.ballot if held is not None and held.until > now else None
 
     def current(self, now: int) -> Iterator[Held]:
-        """Every ballot that counts."""
+        """All ballots that are valid now."""
         return (held for held in self._held.values() if held.until > now)
 
     def forget(self, keep: Callable[[str], bool]) -> None:
-        """Drop what voters left that are no members any more."""
+        """Drop the ballots of voters for which ``keep`` returns False."""
         self._held = {voter: held for voter, held in self._held.items() if keep(voter)}

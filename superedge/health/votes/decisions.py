@@ -1,6 +1,6 @@
-"""The decision table: what becomes of a node's pods. Pure.
+"""The decision table: what happens to a node's pods. Pure.
 
-docs/how-to/edge-health.md has it for people. Both ways of enforcement go by it.
+docs/how-to/edge-health.md describes it. Both kinds of enforcement follow it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Ready = Literal["True", "False", "Unknown"]
 
 
 class Contact(Enum):
-    """What the cloud itself knows of a node, before Ready says it.
+    """The cloud's own contact with a node, which it loses before Ready becomes Unknown.
 
     SUSPECT: its Lease is overdue. LOST: it does not answer over the tunnel either, or Ready is Unknown.
     """
@@ -26,7 +26,7 @@ class Contact(Enum):
 
 
 class Outcome(Enum):
-    """NOTHING to do; KEEP the pods; EVICT them by our own taint; leave them to the cluster (NATIVE)."""
+    """NOTHING to do; KEEP the pods; EVICT them by SuperEdge's taint; NATIVE: left to Kubernetes."""
 
     NOTHING = "nothing"
     KEEP = "keep"
@@ -35,7 +35,7 @@ class Outcome(Enum):
 
 
 def contact_of(ready: Ready, lease_overdue: bool, answers: bool) -> Contact:
-    """``answers``: the node has a tunnel session, and answered when it was asked last."""
+    """``answers``: the node has a tunnel session, and answered the last ping."""
     if ready == "Unknown" or (lease_overdue and not answers):
         return Contact.LOST
     return Contact.SUSPECT if lease_overdue else Contact.GOOD
@@ -52,8 +52,8 @@ def decide(
     """The outcome for one node.
 
     Args:
-        keep_unknown: seconds that a node is kept of which its peers know nothing; None for ever.
-        unknown_for: seconds that the cloud has lost the node and its peers know nothing.
+        keep_unknown: seconds for which a lost node with the verdict UNKNOWN is kept; None for no limit.
+        unknown_for: seconds for which it has been in this state.
     """
     if ready == "False":
         return Outcome.NATIVE

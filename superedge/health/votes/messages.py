@@ -1,7 +1,7 @@
-"""What goes over a link between two nodes and over a node's stream to the cloud. Pure.
+"""The messages on links between nodes and on nodes' streams to the cloud. Pure.
 
-A frame is a u32 length, big endian, and so many bytes of MessagePack: an array whose first item says which
-message it is. docs/protocol.md, "Health".
+A frame is a big-endian u32 length and as many bytes of MessagePack: an array whose first item is the kind
+of message. docs/protocol.md, "Health".
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from superedge.errors import SuperEdgeError
 from superedge.health.votes.ballot import SignedBallot
 
 KIND = "health"
-"""Of a node's stream, in its prologue."""
+"""The kind of the stream in its prologue."""
 LENGTH = Struct(">I")
 FROM_PEER = 64 * 1024
-"""Bytes of the longest message that a peer is believed."""
+"""Maximum size of a message from a peer in bytes."""
 FROM_CLOUD = 4 * 1024 * 1024
-"""Of the longest that the cloud is: a unit of ten thousand nodes."""
+"""Maximum size of a message from the cloud: a unit of ten thousand nodes."""
 PORT = 51005
-"""For links, as a rule."""
-FAR = 16
-"""Hops to the cloud of a node that knows no way there."""
+"""Default port for links."""
+NO_ROUTE = 16
+"""Number of hops of a node without a route to the cloud."""
 
 
 class MessageError(SuperEdgeError):
-    """The other side sent what is no message."""
+    """The peer sent something that is not a message."""
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """First on every link and stream, both ways.
+    """The first message in both directions of each link and stream.
 
     ``now`` is the sender's time, milliseconds since 1970; ``heard`` whether that is the cloud's. ``hops``:
     0 when the sender has a session with the cloud, else links to a node that has one. ``last`` is the highest
@@ -46,25 +46,25 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Chain(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """A voter's certificate and those behind it, DER; goes before its first ballot."""
+    """A voter's certificate chain (DER), sent before its first ballot."""
 
     certificates: tuple[bytes, ...]
 
 
 class Ballots(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """Of the sender, and of others that it passes on."""
+    """Ballots of the sender, and those of others that it passes on."""
 
     ballots: tuple[SignedBallot, ...]
 
 
 class Hops(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """The sender's way to the cloud has changed."""
+    """The sender's number of hops to the cloud changed."""
 
     hops: int
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True):
-    """A node as its peers reach it: ``host`` is an address; its kubelet's port, and the one for links."""
+    """A node's address, the port of its kubelet, and its port for links."""
 
     name: str
     host: str
@@ -73,7 +73,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Unit(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """From the cloud: the receiver's unit. Without members the receiver checks nobody."""
+    """From the cloud: the receiver's unit. Without members the receiver probes no peers."""
 
     name: str
     witnesses: int
@@ -81,7 +81,7 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 
 class Ping(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """From the cloud: is the node there? ``now`` is the cloud's time."""
+    """From the cloud: asks for a Pong. ``now`` is the cloud's time."""
 
     number: int
     now: int
@@ -106,7 +106,7 @@ def encode_message(message: Message) -> bytes:
 
 
 class MessageReader:
-    """Cuts messages out of chunks; frames of more than ``limit`` bytes are refused at their first four."""
+    """Decodes a byte stream. Frames of more than ``limit`` bytes are refused at their length field."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -114,11 +114,11 @@ class MessageReader:
 
     @property
     def partial(self) -> bool:
-        """Whether part of a frame is there."""
+        """Whether an incomplete frame is buffered."""
         return bool(self._buffer)
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages that are now whole. Raises MessageError."""
+        """Returns the messages that are complete. Raises MessageError."""
         buffer = self._buffer
         buffer += data
         found: list[Message] = []

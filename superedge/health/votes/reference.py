@@ -1,7 +1,7 @@
 """The cloud's time on a machine whose own clock may be wrong. Pure.
 
-The cloud tells it over the tunnel session. A node that has no session takes the median of what peers tell who
-have it from the cloud; until then its own clock has to do.
+The cloud sends it over the tunnel session. A node without a session uses the median of what its peers send,
+and until then its own clock.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from statistics import median_low
 
 PEERS = 16
-"""Peers whose word is remembered."""
+"""Maximum number of peers whose time is remembered."""
 
 
 class ReferenceClock:
-    """Milliseconds since 1970, as the cloud has them."""
+    """The cloud's time in milliseconds since 1970."""
 
     def __init__(self, wall: Callable[[], float], monotonic: Callable[[], float]) -> None:
         """``wall`` gives this machine's seconds since 1970, ``monotonic`` seconds that never jump."""
@@ -25,7 +25,7 @@ class ReferenceClock:
 
     @property
     def heard(self) -> bool:
-        """Whether the time comes from the cloud, directly or by peers."""
+        """Whether the time comes from the cloud, directly or over peers."""
         return self._from_cloud is not None or bool(self._from_peers)
 
     def now(self) -> int:
@@ -37,11 +37,11 @@ class ReferenceClock:
         return int(self._wall() * 1000)
 
     def cloud_says(self, now: int) -> None:
-        """The cloud told the time."""
+        """The cloud sent its time."""
         self._from_cloud = now - self._monotonic() * 1000
 
     def peer_says(self, peer: str, now: int) -> None:
-        """A peer that has the time from the cloud told it."""
+        """A peer that has the cloud's time sent it."""
         self._from_peers.pop(peer, None)
         self._from_peers[peer] = now - self._monotonic() * 1000
         if len(self._from_peers) > PEERS:

@@ -23,20 +23,21 @@ from OpenSSL import crypto
 
 from superedge.errors import IdentityError
 from superedge.health.votes.ballot import Ballot, Refused, SignedBallot, decode_ballot, encode_ballot
+from superedge.tls.identity import load_identity
 from superedge.tls.x509 import parse_certificate
 
 CONTEXT = b"superedge ballot 1\0"
-"""Stands before what is signed: a signature for anything else is none for a ballot."""
+"""Prefix of the signed bytes, so that no signature for another purpose is valid for a ballot."""
 MAX_CHAIN = 4
-"""Certificates of a voter, its own and those of CAs between it and a trusted one."""
+"""Maximum length of a voter's certificate chain."""
 MAX_CERTIFICATE = 16 * 1024
 
 NodeOf = Callable[[str | None, Collection[str], int], str | None]
-"""Which node a certificate makes, by common name, organizations and serial number; None for none."""
+"""The node that a certificate identifies, by common name, organizations and serial number, or None."""
 
 
 def key_id(der: bytes) -> bytes:
-    """How ballots name the certificate."""
+    """The identifier of a certificate in ballots."""
     return sha256(der).digest()[:16]
 
 
@@ -44,7 +45,7 @@ class Signer:
     """Signs with a node's private key."""
 
     chain: tuple[bytes, ...]
-    """The certificate and those behind it, DER."""
+    """The certificate chain, DER."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
         """Raises IdentityError."""
@@ -52,6 +53,7 @@ class Signer:
 
     def load(self, certificate: Path, key: Path) -> None:
         """Sign with this pair from now on. Raises IdentityError; the pair before stays in use then."""
+        load_identity(certificate, key)
         try:
             chain = x509.load_pem_x509_certificates(certificate.read_bytes())
             private = load_pem_private_key(key.read_bytes(), None)
@@ -66,7 +68,7 @@ class Signer:
         self._key_id = key_id(self.chain[0])
 
     def sign(self, ballot: Ballot) -> SignedBallot:
-        """The ballot as it travels."""
+        """Sign a ballot."""
         body = encode_ballot(ballot)
         return SignedBallot(body, self._sign(CONTEXT + body), self._key_id)
 
@@ -90,7 +92,7 @@ class _Voter:
 
 
 class Verifier:
-    """Checks ballots by the certificates that it was shown and found good, at most ``limit``."""
+    """Verifies ballots with certificates that it has verified before; it remembers ``limit`` of them."""
 
     def __init__(self, ca: Sequence[Path], node_of: NodeOf, limit: int = 1024) -> None:
         """Raises IdentityError."""
@@ -121,16 +123,16 @@ class Verifier:
         return store
 
     def reload(self) -> None:
-        """Read the CAs again: who was known has to show its certificate anew. Raises IdentityError."""
+        """Read the CAs again and forget all certificates. Raises IdentityError."""
         self._trusted = self._load()
         self._known.clear()
 
     def knows(self, key: bytes) -> bool:
-        """Whether ballots that name this certificate can be checked."""
+        """Whether ballots with this certificate identifier can be verified."""
         return key in self._known
 
     def learn(self, chain: Sequence[bytes], now: int) -> str:
-        """Take a voter's certificate, DER, with those behind it; the voter's name. Raises Refused."""
+        """Verify and remember a voter's certificate chain (DER). Returns the voter's name. Raises Refused."""
         if not 0 < len(chain) <= MAX_CHAIN or any(len(der) > MAX_CERTIFICATE for der in chain):
             raise Refused("identity", "a certificate chain that is empty or too long")
         key = key_id(chain[0])
@@ -156,7 +158,7 @@ class Verifier:
         return name
 
     def check(self, signed: SignedBallot, now: int) -> Ballot:
-        """The ballot, when its voter signed it. Raises Refused."""
+        """Decode a ballot and verify its signature. Raises Refused."""
         voter = self._known.get(signed.key)
         if voter is None:
             raise Refused("unknown-certificate", "a ballot of a voter whose certificate was not shown")

@@ -1,4 +1,4 @@
-"""How often things are said, and how long that counts. Pure."""
+"""Periods and lifetimes. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Timing(NamedTuple):
-    """Seconds. A ballot lives several times as long as it takes the next to come."""
+    """Seconds: between checks, between ballots, and until a ballot expires."""
 
     period: float = 5.0
     renew: float = 10.0
@@ -14,5 +14,5 @@ class Timing(NamedTuple):
 
     @property
     def stale(self) -> float:
-        """Age of a check that says nothing any more."""
+        """Age from which a check is ignored."""
         return 4 * self.period

@@ -1,7 +1,7 @@
-"""What a unit's ballots say of a node. Pure.
+"""Verdicts on nodes by the ballots of their units. Pure.
 
-Only a node's own witnesses count, each once; what they cannot tell is not counted. A node that is alone in
-its unit speaks for itself.
+Only a node's witnesses count, and of these only those with an opinion. A node that is alone in its unit is
+its own witness.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from enum import Enum
 from typing import NamedTuple
 
 from superedge.health.votes.ballot import Ballot, Opinion
-from superedge.health.votes.witnesses import witnesses_of
 
 MINIMUM = 2
-"""Witnesses that it takes to call a node dead."""
+"""Minimum number of witnesses for the verdict DEAD."""
 
 
 class Verdict(Enum):
-    """Of the peers alone; the cloud has its own word on top."""
+    """The verdict of the peers alone, without the cloud's contact."""
 
     ALIVE = "alive"
     DEAD = "dead"
@@ -26,7 +25,7 @@ class Verdict(Enum):
 
 
 class Judgement(NamedTuple):
-    """A verdict with its grounds: witnesses by what they say, sorted, and all whom the node has."""
+    """A verdict, the witnesses by opinion, sorted, and the number of all witnesses."""
 
     verdict: Verdict
     healthy: tuple[str, ...]
@@ -35,10 +34,10 @@ class Judgement(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """For people."""
+        """A sentence for messages."""
         said = len(self.healthy) + len(self.unhealthy)
         if not said:
-            return f"none of {self.witnesses} witnesses speaks of it"
+            return f"none of {self.witnesses} witnesses has an opinion"
         if self.verdict is Verdict.DEAD:
             return f"{len(self.unhealthy)} of {said} witnesses do not reach it: {', '.join(self.unhealthy)}"
         if self.verdict is Verdict.ALIVE:
@@ -48,26 +47,24 @@ class Judgement(NamedTuple):
 
 def judge(
     node: str,
-    members: Sequence[str],
+    witnesses: Sequence[str],
     ballot_of: Callable[[str], Ballot | None],
     now: int,
     *,
-    witnesses: int,
     stale: int,
     lost: bool,
     minimum: int = MINIMUM,
 ) -> Judgement:
-    """What the ballots that count now say of a node.
+    """The verdict on a node by the ballots that are valid now.
 
     Args:
-        members: the node's unit, with itself.
+        witnesses: the node's, see `witnesses_of`.
         ballot_of: a voter's ballot, if it has one that has not expired.
-        witnesses: how many a node has at most.
-        stale: milliseconds after which a check says nothing any more.
-        lost: whether the cloud has lost the node itself: the one witness of a site of two then suffices.
-        minimum: witnesses that it takes to call a node dead.
+        stale: age in milliseconds from which a check is ignored.
+        lost: whether the cloud lost contact; in a unit of two, one witness then suffices for DEAD.
+        minimum: number of witnesses for the verdict DEAD.
     """
-    voters = witnesses_of(node, members, witnesses) or [node]
+    voters = witnesses or [node]
     healthy, unhealthy = [], []
     for voter in voters:
         ballot = ballot_of(voter)
@@ -84,6 +81,6 @@ def judge(
     verdict = Verdict.UNKNOWN
     if len(healthy) > len(unhealthy):
         verdict = Verdict.ALIVE
-    elif len(unhealthy) > len(healthy) and len(unhealthy) >= needed and voters != [node]:
+    elif len(unhealthy) > len(healthy) and len(unhealthy) >= needed and witnesses:
         verdict = Verdict.DEAD
     return Judgement(verdict, tuple(sorted(healthy)), tuple(sorted(unhealthy)), len(voters))

@@ -1,7 +1,7 @@
 """Which nodes probe which: rendezvous hashing of names, the same on every node. Pure.
 
-A node's witnesses are the members of its unit with the highest weights for it. One that comes or goes changes
-nothing but the places that are its own.
+A node's witnesses are the members of its unit with the highest weights for it. A node that joins or leaves
+changes only the choices that it is part of.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _digest(name: str) -> int:
 
 
 def _weight(one: int, other: int) -> int:
-    """Of a pair of digests, in either order: who probes is mostly probed back, over one connection."""
+    """The weight of a pair. It is symmetric: most pairs probe each other, and can share a connection."""
     mixed = (one + other) & _MASK
     mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -28,7 +28,7 @@ def _weight(one: int, other: int) -> int:
 
 
 def witnesses_of(node: str, members: Iterable[str], count: int) -> list[str]:
-    """At most ``count`` others that probe the node, the first of them first."""
+    """At most ``count`` members that probe the node, by descending weight."""
     own = _digest(node)
     others = (name for name in members if name != node)
     return nlargest(count, others, key=lambda name: (_weight(own, _digest(name)), name))

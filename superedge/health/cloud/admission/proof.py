@@ -1,36 +1,51 @@
-"""Whether the enforcement works: what the controller would do is tried, by requests that change nothing.
+"""Proves that the enforcement works, by dry runs of the node lifecycle controller's requests.
 
-An entry that ended in 1971 keeps nothing; but a dry run may say that its taint is from 1970. What then comes
-back without the taint went through the very rule that decides for the controller.
+The node's entry for the proof expired in 1971 and keeps nothing. A dry run with a taint or a condition from
+1970 is earlier than that, so that the rule must change it; one from 1972 is later and must stay as it is.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from superedge.errors import SuperEdgeError
+from superedge.health.cloud.admission.serving import CONFIGURATION, WEBHOOKS
 from superedge.health.cloud.cluster import NO_EXECUTE, UNREACHABLE, Taint, read_node
 from superedge.health.cloud.keeping import KeptNodes
 from superedge.health.cloud.mending import PODS, STRATEGIC_PATCH
-from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, decode
+from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Resource, decode
+from superedge.kube.errors import APIError
 
+Enforcement = Literal["policy", "webhook"]
+
+_ADMISSION = "admissionregistration.k8s.io"
+_POLICIES = ("superedge-keep-nodes", "superedge-keep-pods")
+RULES: dict[Enforcement, list[str]] = {
+    "policy": [
+        Resource(_ADMISSION, "v1", plural).path(name=name)
+        for plural in ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
+        for name in _POLICIES
+    ],
+    "webhook": [WEBHOOKS.path(name=CONFIGURATION)],
+}
+"""Paths of the objects that an enforcement consists of."""
 LONG_AGO = "1970-06-01T00:00:00Z"
 ENDED = 365 * 86400.0
 """Seconds since 1970: when the entry for the proof ended."""
 LATER = "1972-01-01T00:00:00Z"
 TRIES = 20
 PAUSE = 0.5
-"""Seconds that an entry may take to reach every API server, PAUSE times TRIES at most."""
+"""Seconds between two tries: an entry may take PAUSE times TRIES to reach every API server."""
 LOOKED_THROUGH = "500"
-"""Pods among which one is sought that is ready."""
+"""Maximum number of pods among which a ready one is sought."""
 
 
 class Unproven(SuperEdgeError):
-    """The enforcement does not work, or there is nothing to try it on."""
+    """The enforcement does not work, or there is no pod to prove it on."""
 
 
 class _Condition(msgspec.Struct):
@@ -66,16 +81,42 @@ class _Pods(msgspec.Struct):
     items: list[_Pod] = []
 
 
-class Proof:
-    """Tries the enforcement on a node and a pod of it."""
+class _RuleMetadata(msgspec.Struct):
+    uid: str
+    generation: int = 0
 
-    def __init__(self, reactor: IReactorTime, client: IKubeClient, kept: KeptNodes) -> None:
+
+class _Rule(msgspec.Struct):
+    metadata: _RuleMetadata
+
+
+class Proof:
+    """Proves the enforcement on a node and one of its pods."""
+
+    def __init__(
+        self, reactor: IReactorTime, client: IKubeClient, kept: KeptNodes, enforcement: Enforcement
+    ) -> None:
         self._reactor = reactor
         self._client = client
         self._kept = kept
+        self._enforcement = enforcement
+
+    async def rules(self) -> list[tuple[str, int]]:
+        """UID and generation of each of the enforcement's objects. Raises what the client raises."""
+        found = []
+        for path in RULES[self._enforcement]:
+            try:
+                metadata = decode(_Rule, await self._client.call("GET", path)).metadata
+            except APIError as problem:
+                if problem.code != 404:
+                    raise
+                found.append(("", 0))
+            else:
+                found.append((metadata.uid, metadata.generation))
+        return found
 
     async def run(self) -> None:
-        """Return when it works. Raises Unproven, and what the client raises."""
+        """Return if it works. Raises Unproven, and what the client raises."""
         pod = await self._find()
         node = pod.spec.nodeName
         await self._kept.prove(node, ENDED)
@@ -99,17 +140,17 @@ class Proof:
                 facts = read_node(await self._client.call("GET", NODES.path(name=pod.spec.nodeName)))
                 if facts.ready == "True" and not facts.has_taint(UNREACHABLE):
                     return pod
-        raise Unproven("there is no ready pod on a ready node to try it on")
+        raise Unproven("there is no ready pod on a ready node to prove it on")
 
     async def _fault(self, node: str, pod: _Pod) -> str | None:
         if await self._taint_stays(node, LONG_AGO):
-            return f"the taint {UNREACHABLE}:{NO_EXECUTE} is not kept from a node that is kept"
+            return f"the taint {UNREACHABLE}:{NO_EXECUTE} is not removed from a kept node"
         if not await self._taint_stays(node, LATER):
-            return f"the taint {UNREACHABLE}:{NO_EXECUTE} is kept from a node whose entry has ended"
+            return f"the taint {UNREACHABLE}:{NO_EXECUTE} is removed from a node whose entry expired"
         if await self._unready_stays(pod, LONG_AGO):
-            return "pods of a node that is kept do not stay ready"
+            return "pods of a kept node do not stay ready"
         if not await self._unready_stays(pod, LATER):
-            return "pods of a node whose entry has ended stay ready"
+            return "pods of a node whose entry expired stay ready"
         return None
 
     async def _taint_stays(self, node: str, added: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the webhook answers: the same rule as deploy/kubernetes/health-policy.yaml. Pure.
+"""The webhook's answers, by the same rule as deploy/kubernetes/health-policy.yaml. Pure.
 
 Source: Kubernetes API, AdmissionReview v1; RFC 6902.
 """
@@ -17,7 +17,7 @@ from superedge.kube.times import read_time
 
 
 class ReviewError(SuperEdgeError):
-    """A body that is no AdmissionReview."""
+    """A body that is not an AdmissionReview."""
 
 
 class _Resource(msgspec.Struct):
@@ -73,7 +73,7 @@ Patch = list[dict[str, Any]]
 
 
 def answer(body: bytes, kept: Mapping[str, float]) -> tuple[bytes, bool]:
-    """The answer's body to a request's, and whether it changes the object. Raises ReviewError.
+    """The response's body for a request's, and whether it changes the object. Raises ReviewError.
 
     ``kept``: nodes, and until when they are kept, seconds since 1970.
     """
@@ -101,7 +101,7 @@ def _before(text: str | None, until: float | None) -> bool:
 
 
 def _node(node: _Object, kept: Mapping[str, float]) -> Patch:
-    """Take the taint away, if it was added while the node is kept."""
+    """Remove the taint, if it was added before the node's entry expires."""
     until = kept.get(node.metadata.name)
     found = [
         at
@@ -112,7 +112,7 @@ def _node(node: _Object, kept: Mapping[str, float]) -> Patch:
 
 
 def _pod(pod: _Object, before: _Object | None, kept: Mapping[str, float]) -> Patch:
-    """Leave a pod ready that was, if it is called not ready while its node is kept."""
+    """Keep a Ready pod Ready, if the change was made before its node's entry expires."""
     until = kept.get(pod.spec.nodeName)
     was = _ready(before) if before is not None else None
     if was is None or was[1].status != "True":

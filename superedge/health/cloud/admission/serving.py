@@ -1,4 +1,4 @@
-"""The webhook's certificate: made by the first replica that needs it, shared in a Secret, renewed in time.
+"""The webhook's certificate: made by the first replica that needs it, shared in a Secret, and renewed.
 
 The API servers hear of a CA before anything is signed by it: the webhook configuration's caBundle is written
 first, the Secret after that.
@@ -31,21 +31,21 @@ from superedge.tls.authority import Authority
 
 SECRET = "superedge-admission"
 CONFIGURATION = "superedge-keep"
-"""Of the MutatingWebhookConfiguration, which deploy/kubernetes/health-webhook.yaml has."""
+"""Name of the MutatingWebhookConfiguration in deploy/kubernetes/health-webhook.yaml."""
 SECRETS = Resource("", "v1", "secrets")
 WEBHOOKS = Resource("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations")
 JSON_PATCH = "application/json-patch+json"
 LIFETIME = timedelta(days=90)
 LOOK = 60.0
-"""Seconds between two looks at the Secret and at the caBundle."""
+"""Seconds between two checks of the Secret and the caBundle."""
 SOON = 5.0
-"""Seconds to the next look after one that failed."""
+"""Seconds until the next check after a failed one."""
 
 _log = Logger()
 
 
 class Pair(NamedTuple):
-    """PEM. ``authorities``: the CAs that API servers are to trust, the one in use first."""
+    """PEM. ``authorities`` are the CAs for the caBundle; the first is the one in use."""
 
     authorities: bytes
     authority_key: bytes
@@ -53,7 +53,7 @@ class Pair(NamedTuple):
     key: bytes
 
     def options(self) -> CertificateOptions:
-        """For Twisted's TLS."""
+        """The pair as options of Twisted's TLS."""
         return CertificateOptions(
             privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, self.key),
             certificate=crypto.load_certificate(crypto.FILETYPE_PEM, self.certificate),
@@ -61,7 +61,7 @@ class Pair(NamedTuple):
         )
 
     def good(self, names: Sequence[str], now: datetime) -> bool:
-        """Whether it has these names and more than a third of its life left."""
+        """Whether it has these names, and more than a third of its lifetime left."""
         try:
             leaf = x509.load_pem_x509_certificate(self.certificate)
             authority = x509.load_pem_x509_certificates(self.authorities)[0]
@@ -70,7 +70,7 @@ class Pair(NamedTuple):
         except (ValueError, IndexError, TypeError, x509.ExtensionNotFound):
             return False
         except Exception:
-            _log.failure("the webhook's certificate is of no use")
+            _log.failure("the webhook's certificate cannot be checked")
             return False
         begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
         in_time = begin <= now < end - (end - begin) / 3 and authority.not_valid_after_utc > now + LIFETIME
@@ -79,7 +79,7 @@ class Pair(NamedTuple):
 
 
 def make_pair(names: Sequence[str], before: Pair | None, now: datetime) -> Pair:
-    """A new certificate, by the CA before if that lives long enough, or else by a new one beside it."""
+    """A new certificate, signed by the previous CA if that is valid long enough, otherwise by a new CA."""
     with tempfile.TemporaryDirectory(prefix="superedge-") as text:
         directory = Path(text)
         authorities = b""
@@ -130,7 +130,7 @@ class _Configuration(msgspec.Struct):
 
 
 class ServingCertificate(Service):
-    """``use`` is given the certificate's options whenever there is another."""
+    """Keeps the certificate valid. ``use`` is called with each new one."""
 
     name = "health-serving-certificate"
 
@@ -142,7 +142,7 @@ class ServingCertificate(Service):
         names: Sequence[str],
         use: Callable[[CertificateOptions], None],
     ) -> None:
-        """``names``: what API servers dial, SERVICE.NAMESPACE.svc as a rule."""
+        """``names`` are those that API servers dial, usually SERVICE.NAMESPACE.svc."""
         self._reactor = reactor
         self._client = client
         self._namespace = namespace
@@ -153,12 +153,12 @@ class ServingCertificate(Service):
         self._failing = False
 
     def startService(self) -> None:
-        """See to it from now on."""
+        """Start the checks."""
         super().startService()
         self._running = in_background(self._run(), _log, "the webhook's certificate is not renewed any more")
 
     def stopService(self) -> None:
-        """Leave it as it is."""
+        """Stop the checks."""
         super().stopService()
         if self._running is not None:
             self._running.cancel()
@@ -177,7 +177,7 @@ class ServingCertificate(Service):
             await deferLater(self._reactor, pause)
 
     async def look(self) -> None:
-        """Use the certificate of the Secret, which is made if need be. Raises what the client does."""
+        """Check once: make the certificate if necessary, and use it. Raises what the client raises."""
         now = datetime.now(UTC)
         version, pair = await self._read()
         if pair is None or not pair.good(self._names, now):
@@ -222,7 +222,7 @@ class ServingCertificate(Service):
             await self._client.call("POST", SECRETS.path(self._namespace), body=secret)
 
     async def _publish(self, pair: Pair) -> None:
-        """Have the API servers trust the CAs."""
+        """Write the CAs into the caBundle."""
         path = WEBHOOKS.path(name=CONFIGURATION)
         found = decode(_Configuration, await self._client.call("GET", path))
         bundle = b64encode(pair.authorities).decode()

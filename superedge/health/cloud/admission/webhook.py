@@ -100,7 +100,7 @@ class Webhook(Service):
         site = _QuietSite(app.resource(), requestFactory=_BoundedRequest, timeout=IDLE)
         factory: Any = TLSMemoryBIOFactory(self._certificate, False, site)
         self._port = self._reactor.listenTCP(self._listen.port, factory, 1024, self._listen.host)
-        _log.info("the webhook waits for API servers on {address}", address=address_text(self.address))
+        _log.info("webhook listening on {address}", address=address_text(self.address))
 
     def _review(self, request: Any) -> bytes:
         started = perf_counter()

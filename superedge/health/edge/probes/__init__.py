@@ -1,4 +1,4 @@
 """Ways to check a peer, each an `IHealthProbe`: `tcp.py`, `web.py` (http, https, kubelet), `icmp.py`.
 
-`panel.py` asks those that the configuration names and adds up their answers.
+`probe_set.py` asks those that the configuration names and adds up their answers.
 """

@@ -2,6 +2,8 @@
 
 It is asked without credentials, and any answer says that it is there. With a certificate it would ask the API
 server who we are, which one that is cut off from the cloud cannot. One without HTTP/2 is asked by `web.py`.
+
+Its certificate names its node, which may be another than the one that had the address before.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from superedge.net.errors import ConnectError
 from superedge.net.factory import CallableFactory
 from superedge.tls.contexts import ClientContextSource
 from superedge.tls.peers import SecureConnection
+from superedge.tls.x509 import parse_certificate
 from superedge.web.h2frames import (
     ACK,
     ENABLE_PUSH,
@@ -44,10 +47,27 @@ from superedge.web.h2frames import (
 )
 
 ALPN = ("h2", "http/1.1")
+NODE_USER = "system:node:"
 FIRST = b"\x42\x04HEAD\x87\x84\x41\x07kubelet"
 """HEAD / of https://kubelet, of which method and authority are put into the peer's table (RFC 7541)."""
 AGAIN = b"\xbf\x87\x84\xbe"
 """The same once they are there."""
+
+
+def node_of(der: bytes) -> str | None:
+    """The node that a kubelet's certificate names, None if it names none.
+
+    The common name is system:node:NAME, or NAME@TIME in a certificate that the kubelet signed itself.
+    """
+    try:
+        names = parse_certificate(der).common_names
+    except ValueError:
+        return None
+    name = names[-1] if names else ""
+    if name.startswith(NODE_USER):
+        return name.removeprefix(NODE_USER)
+    node, _, made = name.rpartition("@")
+    return node if node and made.isdecimal() else None
 
 
 class _Unverified:
@@ -109,8 +129,11 @@ class _Connection(Protocol):
         self._stream = -1
         self._asked: Deferred[None] | None = None
         self.usable = True
+        self.node: str | None = None
+        """Whose kubelet it is, as its certificate says."""
 
     def connectionMade(self) -> None:
+        self.node = node_of(self.transport.peer_der())
         if self.transport.alpn == ALPN[0]:
             self.transport.write(PREFACE + settings({ENABLE_PUSH: 0}))
 
@@ -169,19 +192,19 @@ class KubeletChecker:
         self._old: set[TCPAddress] = set()
         self._kept: dict[TCPAddress, _Connection] = {}
 
-    async def check(self, host: str, port: int, timeout: float) -> None:
-        """Raises ConnectError."""
+    async def check(self, host: str, port: int, timeout: float) -> str | None:
+        """The node that its certificate names. Raises ConnectError."""
         address = TCPAddress(host, port)
         if address in self._old:
             await self._plain.check(host, port, timeout)
-            return
+            return None
         kept = self._kept.pop(address, None)
         if kept is not None and kept.usable:
             # One that was closed meanwhile says nothing of the kubelet.
             with contextlib.suppress(ConnectError):
                 await kept.ask()
                 self._keep(address, kept)
-                return
+                return kept.node
         endpoint = ClientEndpoint(self._reactor, address, self._tls, self._name, timeout)
         made = cast(_Connection, await endpoint.connect(cast(Any, CallableFactory(_Connection))))
         if made.transport.alpn != ALPN[0]:
@@ -189,9 +212,10 @@ class KubeletChecker:
             if len(self._old) < MAX_IDLE:
                 self._old.add(address)
             await self._plain.check(host, port, timeout)
-            return
+            return made.node
         await made.ask()
         self._keep(address, made)
+        return made.node
 
     def _keep(self, address: TCPAddress, connection: _Connection) -> None:
         if len(self._kept) >= MAX_IDLE:

@@ -1,4 +1,4 @@
-"""Messages on a connection: a link between nodes, or a node's stream to the cloud."""
+"""The Twisted protocol of a link between two nodes, and of a node's stream to the cloud."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from superedge.health.votes.messages import (
 from superedge.net.bucket import TokenBucket
 
 MESSAGE_TIMEOUT = 10.0
-"""Seconds that the other side has for its hello, and for the rest of a message that has begun."""
+"""Seconds in which the peer must send its Hello, and the rest of a message that it has begun."""
 RATE = 200 * 1024
-"""Bytes a second that the other side may send for long; MESSAGE_TIMEOUT seconds of it at once."""
+"""Bytes a second that the peer may send; a burst may have MESSAGE_TIMEOUT times as many."""
 MESSAGE = 512
-"""Bytes that a message counts for beside its own."""
+"""Bytes that each message counts in addition to its size: small messages cost time, too."""
 
-Received = Callable[["Talk", Message], None]
+Received = Callable[["HealthProtocol", Message], None]
 
 
-class Talk(Protocol):
-    """One connection. ``ended`` is told once why it is over."""
+class HealthProtocol(Protocol):
+    """One connection. ``ended`` is called once, with the reason."""
 
     transport: Any
 
     def __init__(
         self,
         reactor: IReactorTime,
-        hello: Callable[[Talk], Hello],
+        hello: Callable[[HealthProtocol], Hello],
         received: Received,
-        ended: Callable[[Talk, str], None],
+        ended: Callable[[HealthProtocol, str], None],
         limit: int = FROM_PEER,
     ) -> None:
-        """``hello`` makes what is said first; ``limit`` is of the other side's messages, in bytes."""
+        """``hello`` makes the first message; ``limit`` is the maximum size of received messages in bytes."""
         self._reactor = reactor
         self._hello = hello
         self._received = received
@@ -56,12 +56,12 @@ class Talk(Protocol):
         self._shown: set[bytes] = set()
         self._reason = ""
         self.heard: Hello | None = None
-        """What the other side said first."""
-        self.admit: Callable[[Talk], str | None] = lambda talk: None
-        """Asked before anything is said: why the other side is not to be talked to."""
+        """The peer's Hello, once it arrived."""
+        self.admit: Callable[[HealthProtocol], str | None] = lambda connection: None
+        """Called before the first message; returns why the connection is refused, or None."""
 
     def connectionMade(self) -> None:
-        """Say hello, and expect one."""
+        """Send the Hello and wait for the peer's."""
         refusal = self.admit(self)
         if refusal is not None:
             self.end(refusal)
@@ -70,22 +70,22 @@ class Talk(Protocol):
         self.send(self._hello(self))
 
     def send(self, *messages: Message) -> None:
-        """Say something."""
+        """Send messages."""
         self.transport.write(b"".join(map(encode_message, messages)))
 
     def show(self, key: bytes, chain: tuple[bytes, ...]) -> None:
-        """Show a voter's certificate, once."""
+        """Send a voter's certificate chain, once on each connection."""
         if key not in self._shown:
             self._shown.add(key)
             self.send(Chain(chain))
 
     def vote(self, signed: SignedBallot, chain: tuple[bytes, ...]) -> None:
-        """Send a ballot, behind its voter's certificate."""
+        """Send a ballot, and before it its voter's certificate chain."""
         self.show(signed.key, chain)
         self.send(Ballots((signed,)))
 
     def end(self, reason: str) -> None:
-        """Leave."""
+        """Abort the connection."""
         self._reason = self._reason or reason
         self.transport.abortConnection()
 
@@ -103,7 +103,7 @@ class Talk(Protocol):
             self._deadline = None
 
     def dataReceived(self, data: bytes) -> None:
-        """Read messages."""
+        """Decode and dispatch messages."""
         try:
             self._take(data)
         except MessageError as problem:
@@ -117,7 +117,7 @@ class Talk(Protocol):
             if self._reason:
                 return
             if self.heard is None and not isinstance(message, Hello):
-                raise MessageError("the first message is no hello")
+                raise MessageError("the first message is not a Hello")
             if isinstance(message, Hello):
                 self.heard = message
             self._received(self, message)
@@ -131,6 +131,6 @@ class Talk(Protocol):
             raise MessageError(f"more than {RATE} bytes a second")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell whose connection it is."""
+        """Call ``ended``."""
         self._arrived()
         self._ended(self, self._reason or reason.getErrorMessage())

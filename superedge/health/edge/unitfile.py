@@ -1,4 +1,4 @@
-"""The node's unit on disk: a node that starts while the cloud is away knows its peers from it."""
+"""Stores the node's unit on disk, for a start without the cloud."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _log = Logger()
 
 
 class UnitFile:
-    """One file, replaced whole. What cannot be written is logged: the process goes on without."""
+    """One file, replaced atomically. Failed writes are logged and have no other effect."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / FILE
 
     def read(self) -> Unit | None:
-        """What was written last; None when there is nothing, or nothing that can be read."""
+        """The stored unit; None when there is none, or none that can be read."""
         try:
             found = MessageReader(FROM_CLOUD).feed(self._path.read_bytes())
         except FileNotFoundError:
@@ -33,7 +33,7 @@ class UnitFile:
         return found[0] if len(found) == 1 and isinstance(found[0], Unit) else None
 
     def write(self, unit: Unit) -> None:
-        """Remember this one."""
+        """Store a unit."""
         new = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

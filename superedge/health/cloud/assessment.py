@@ -1,0 +1,72 @@
+"""What the judge knows of a node and concludes from it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from superedge.health.cloud.cluster import NodeLease
+from superedge.health.votes.decisions import Contact, Outcome
+from superedge.health.votes.messages import Member
+from superedge.health.votes.timing import Timing
+from superedge.health.votes.verdicts import Judgement, Verdict
+from superedge.health.votes.witnesses import witnesses_of
+
+
+class Settings(NamedTuple):
+    """``minimum``: witnesses that it takes to call a node dead. ``keep_unknown``: seconds, None for ever."""
+
+    witnesses: int = 10
+    minimum: int = 2
+    keep_unknown: float | None = None
+    timing: Timing = Timing()
+
+
+class Assessment(NamedTuple):
+    """The conclusion about one node. ``since``: when its verdict changed, seconds since 1970."""
+
+    verdict: Verdict
+    judgement: Judgement
+    contact: Contact
+    outcome: Outcome
+    since: float
+
+
+@dataclass(slots=True)
+class NodeState:
+    """What is known of a node besides its Node object.
+
+    ``renewed`` (its Lease's last renewal) and ``unknown_since`` are times of the reactor's clock,
+    ``disagreeing_since`` (its witnesses) one of `Judge.now`.
+    """
+
+    renewed: float
+    session: bool
+    lease: NodeLease | None = None
+    lost_session: bool = False
+    answers: bool = True
+    assessment: Assessment | None = None
+    unknown_since: float | None = None
+    disagreeing_since: int | None = None
+
+
+@dataclass(slots=True)
+class UnitMembers:
+    """The members of a unit by name, and their names sorted."""
+
+    members: dict[str, Member] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    _chosen: dict[str, list[str]] = field(default_factory=dict)
+
+    def regroup(self) -> None:
+        """Update ``names`` after a change of ``members``."""
+        names = sorted(self.members)
+        if names != self.names:
+            self.names = names
+            self._chosen.clear()
+
+    def witnesses(self, name: str, count: int) -> list[str]:
+        """The witnesses of a member. They are cached, because the choice compares all members."""
+        if name not in self._chosen:
+            self._chosen[name] = witnesses_of(name, self.names, count)
+        return self._chosen[name]

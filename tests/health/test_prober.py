@@ -1,0 +1,53 @@
+"""Checks that are under way when the unit changes."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.health.edge.prober import Prober
+from superedge.health.edge.probes.probeset import ConfiguredProbe, ProbeSet
+from superedge.health.edge.voter import Voter
+from superedge.health.votes.messages import Member, Unit
+from superedge.health.votes.reference import ReferenceClock
+from superedge.health.votes.signing import Signer
+from superedge.health.votes.timing import Timing
+from tests.health.simulation import _Unsigned
+
+PEER = Member("edge-2", "192.0.2.2")
+
+
+class _Silent:
+    """Never answers."""
+
+    asked = 0
+
+    async def check(self, host: str, port: int, timeout: float) -> None:
+        self.asked += 1
+        await Deferred()
+
+
+class ProberTests(SynchronousTestCase):
+    def test_a_check_under_way_of_a_peer_that_leaves_is_the_last(self) -> None:
+        clock, silent = Clock(), _Silent()
+        probe_set = ProbeSet(
+            clock,
+            [ConfiguredProbe("a", silent, 0.5, 2.0, 0, 1), ConfiguredProbe("b", silent, 0.5, 2.0, 0, 2)],
+            bool,
+        )
+        reference = ReferenceClock(clock.seconds, clock.seconds)
+        voter = Voter("edge-1", cast(Signer, _Unsigned("edge-1")), reference, Timing(), 100)
+        changes: list[Any] = []
+        prober = Prober(clock, voter, probe_set.score, lambda: changes.append(1), 5.0)
+        prober.startService()
+        prober.probe(voter.join(Unit("shop", 10, (Member("edge-1", "192.0.2.1"), PEER))))
+        clock.advance(1)
+        self.assertEqual(silent.asked, 2)
+        prober.probe(voter.join(Unit("", 0, ())))
+        clock.advance(30)
+        self.assertEqual((silent.asked, changes), (2, []))
+        prober.stopService()
+        self.assertEqual(clock.getDelayedCalls(), [])
