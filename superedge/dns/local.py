@@ -135,10 +135,10 @@ class LocalDNS(MultiService):
                 {
                     "zones": [text_name(name) for name in zone.names],
                     "server": str(server),
-                    "healthy": zone.forwarder.healthy(server),
+                    "healthy": healthy,
                 }
                 for zone in self._forward.zones
-                for server in zone.forwarder.upstreams
+                for server, healthy in zone.forwarder.health()
             ]
         return found
 

@@ -20,7 +20,7 @@ DURATION = FastHistogram(
     [0.00025 * 2**power for power in range(16)],
 )
 CACHE_HITS = FastCounter("coredns_cache_hits", "Answers from the cache", ["type"])
-CACHE_MISSES = Counter("coredns_cache_misses", "Questions that the cache had no fresh answer to")
+CACHE_MISSES = FastCounter("coredns_cache_misses", "Questions that the cache had no fresh answer to", [])
 CACHE_STALE = Counter("coredns_cache_served_stale", "Answers beyond their lifetime")
 FORWARD_OVERLOAD = Counter("coredns_forward_max_concurrent_rejects", "Questions that were one too many")
 SERVICES = Gauge("superedge_dns_services", "Services in the cluster's zone")

@@ -11,8 +11,9 @@ from twisted.logger import Logger
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.dns import TunnelDNSConfig
 from superedge.dns import metrics
-from superedge.dns.forward import Forwarder, ForwardError
+from superedge.dns.forward import Forwarder
 from superedge.dns.messages import failure, format_error, pack, parse_query, udp_size
+from superedge.dns.ports import ForwardError
 from superedge.dns.transports import Listening
 from superedge.dns.zone import Directory, NodeZone
 from superedge.interfaces import IReactor
@@ -106,7 +107,7 @@ class DNSServer(Service):
             return pack(failure(query, RCODE.SERVFAIL), limit)
         self._pending += 1
         try:
-            answer = await forwarder.ask(data)
+            answer = await forwarder.ask(data[2:])
         except ForwardError as problem:
             _log.debug("{name} is SERVFAIL: {problem}", name=str(query.q.qname), problem=problem)
             metrics.QUERIES.labels("failed").inc()
@@ -118,7 +119,7 @@ class DNSServer(Service):
             short = failure(query, answer[3] & 0x0F)
             short.header.tc = 1
             return pack(short, limit)
-        return answer
+        return data[:2] + answer[2:]
 
     def turned_away(self, reason: str) -> None:
         """Count a client that was not allowed, or was one too many."""

@@ -22,10 +22,12 @@ TIMEOUT = 0.3
 class TunnelServing(LoopbackTestCase):
     """The tunnel's server."""
 
-    def serve(self, *upstreams: Upstream, timeout: float = TIMEOUT) -> int:
+    def serve(self, *upstreams: Upstream, timeout: float = TIMEOUT, **options: Any) -> int:
+        options = {"listen": ["127.0.0.1:0"], **options}
         addresses = [each.address for each in upstreams]
-        config = TunnelDNSConfig(upstreams=addresses, timeout=timeout, listen=["127.0.0.1:0"])
-        server = DNSServer(reactor, config, StaticDirectory(["192.0.2.10"], "edge-1"), "cluster.local")
+        config = TunnelDNSConfig(upstreams=addresses, timeout=timeout, **options)
+        self.nodes = StaticDirectory(["192.0.2.10"], "edge-1")
+        server = DNSServer(reactor, config, self.nodes, "cluster.local")
         server.startService()
         self.addCleanup(server.stopService)
         return int(server.addresses[0].port)

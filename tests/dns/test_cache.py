@@ -10,8 +10,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.localdns import CacheConfig
-from superedge.dns.forward import ForwardError
 from superedge.dns.packing import Record, packed
+from superedge.dns.ports import ForwardError
 from superedge.dns.resolvers.cache import PATIENCE, RETRY, STALE_TTL, CacheResolver
 from superedge.interfaces import Answer, Question
 from tests.dns.asking import question, read

@@ -6,8 +6,8 @@ Sources: RFC 2308 (negative answers), RFC 8767 (stale answers).
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -74,7 +74,7 @@ class CacheResolver:
         entry = self._entries.get(key)
         if entry is None:
             self.misses += 1
-            metrics.CACHE_MISSES.inc()
+            metrics.CACHE_MISSES.labels().inc()
             return await self._fetch(key, question)
         now = self._reactor.seconds()
         self._entries.move_to_end(key)
@@ -87,7 +87,7 @@ class CacheResolver:
         if now >= entry.expires + self._config.stale:
             self._drop(key)
             self.misses += 1
-            metrics.CACHE_MISSES.inc()
+            metrics.CACHE_MISSES.labels().inc()
             return await self._fetch(key, question)
         return await self._renewed(key, entry, question, now)
 
@@ -137,7 +137,7 @@ class CacheResolver:
             newer = self._entries.get(key)
             if newer is not None and newer is not entry:
                 self.misses += 1
-                metrics.CACHE_MISSES.inc()
+                metrics.CACHE_MISSES.labels().inc()
                 return self._aged(newer, self._reactor.seconds())
         self.stale += 1
         metrics.CACHE_STALE.inc()
@@ -159,6 +159,8 @@ class CacheResolver:
             self._bytes += len(answer.records) + _OVERHEAD
             while len(self._entries) > self._config.entries or self._bytes > self._config.max_bytes:
                 self._drop(next(iter(self._entries)))
+        if life.longest <= highest:
+            return answer
         return replace(answer, records=with_ttls(answer.records, life.ttls, highest))
 
     def _drop(self, key: _Key) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -11,7 +10,8 @@ from zope.interface import implementer
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.localdns import ForwardConfig
 from superedge.dns import metrics
-from superedge.dns.forward import Forwarder, ForwardError
+from superedge.dns.forward import Forwarder
+from superedge.dns.ports import ForwardError
 from superedge.dns.received import received
 from superedge.dns.wire import MAX_UDP, OPT, SERVFAIL, ancestors, wire_name
 from superedge.interfaces import Answer, IReactor, IResolver, Question
@@ -65,7 +65,7 @@ class ForwardResolver:
             return Answer(SERVFAIL, source=NAME)
         self._pending += 1
         try:
-            data = await forwarder.ask(secrets.token_bytes(2) + _asked(question))
+            data = await forwarder.ask(_asked(question))
         finally:
             self._pending -= 1
         try:
