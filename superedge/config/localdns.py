@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ from superedge.config.checks import (
     check_positive,
     check_tcp_address,
 )
+
+_INTERFACE = re.compile(r"[\w.-]{0,15}", re.ASCII)
 
 
 class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,6 +78,10 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     #: Addresses of the server, `host:port`; pods reach a link-local one.
     listen: list[str] = msgspec.field(default_factory=lambda: ["169.254.20.10:53"])
+    #: Dummy interface that is created for those addresses of `listen` that the machine does not have, and
+    #: removed at the end; none when empty. It takes CAP_NET_ADMIN, which is given up afterwards. Where the
+    #: kernel has no dummy interfaces, loopback gets the addresses.
+    interface: str = ""
     #: Whether another process may listen on the same addresses (SO_REUSEPORT).
     reuse_port: bool = False
     #: The cluster's domain.
@@ -110,6 +117,10 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for address in self.listen:
             host = check_tcp_address("listen", address, 53).host
             check_ip("listen", host)
+        if not _INTERFACE.fullmatch(self.interface):
+            raise ValueError(
+                f"interface: {self.interface!r} is not the name of an interface: 15 letters or digits"
+            )
         if not self.chain:
             raise ValueError("chain must name at least one link")
         for name in self.chain:

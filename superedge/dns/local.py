@@ -41,6 +41,7 @@ from superedge.errors import SuperEdgeError
 from superedge.interfaces import Answer, IReactor, IResolver, IResolverPlugin, Question
 from superedge.kube.client import IKubeClient
 from superedge.metrics import CounterSeries
+from superedge.net.dummyinterface import DummyInterface
 from superedge.net.networks import Networks
 
 LINKS = frozenset({"cluster", "cache", "forward", "hosts", "rewrite", "log"})
@@ -75,8 +76,11 @@ class LocalDNS(MultiService):
         self.streams = 0
         """TCP connections."""
         listen = [cast(TCPAddress, parse_address(text, 53)) for text in config.listen]
-        own = [ip_address(address.host).packed for address in listen]
-        self.zone = ClusterZone(config.cluster_domain, config.ttl, own, config.pod_records)
+        own = [ip_address(address.host) for address in listen]
+        packed = [address.packed for address in own]
+        self.zone = ClusterZone(config.cluster_domain, config.ttl, packed, config.pod_records)
+        needed = [address for address in own if not address.is_loopback and not address.is_unspecified]
+        self._interface = DummyInterface(config.interface, needed) if config.interface else None
         self._follower = ClusterFollower(reactor, client, self.zone, config.snapshot, self.forget)
         self._follower.setServiceParent(self)
         self.cache: CacheResolver | None = None
@@ -142,6 +146,12 @@ class LocalDNS(MultiService):
             ]
         return found
 
+    def privilegedStartService(self) -> None:
+        """Make the interface that has the addresses. Raises InterfaceError."""
+        if self._interface is not None:
+            self._interface.make()
+        super().privilegedStartService()
+
     def startService(self) -> None:
         """Restore the snapshot, listen, follow. Raises ConnectError when an address cannot be had."""
         self._follower.restore()
@@ -153,6 +163,8 @@ class LocalDNS(MultiService):
     def stopService(self) -> Any:
         """Listen and follow no more."""
         self._listening.stop()
+        if self._interface is not None:
+            self._interface.remove()
         if self._forward is not None:
             self._forward.stop()
         return super().stopService()

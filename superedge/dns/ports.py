@@ -1,8 +1,8 @@
 """Questions to one server over UDP, from source ports that nobody can foretell.
 
 Whoever forges an answer has to guess the source port and the id of the question (RFC 5452 section 9). A
-socket for each question would cost more than the rest of forwarding it. A question leaves from a random one of
-`PORTS` sockets, each of which is soon replaced by another; while there are fewer, it gets a new one.
+socket for each question would cost more than the rest of forwarding it. A question leaves from a random one
+of `PORTS` sockets, each of which is soon replaced by another; while there are fewer, it gets a new one.
 """
 
 from __future__ import annotations
