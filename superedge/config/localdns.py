@@ -95,7 +95,8 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     chain: list[str] = msgspec.field(
         default_factory=lambda: ["rewrite", "hosts", "cluster", "cache", "forward"]
     )
-    #: File in which the cluster's names outlive a restart without the cloud.
+    #: File in which the cluster's names outlive a restart without the cloud. The file beside it with `.cache`
+    #: behind its name has the answers that are given while no upstream server answers.
     snapshot: Path = Path("/var/lib/superedge/dns.snapshot")
     #: Networks (CIDR) that may ask; empty for any.
     allow: list[str] = []

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.localdns import LocalDNSConfig
 from superedge.dns import metrics
+from superedge.dns.cachefile import CacheFile
 from superedge.dns.cluster.zone import ClusterZone
 from superedge.dns.follow import ClusterFollower
 from superedge.dns.messages import format_error
@@ -87,6 +88,9 @@ class LocalDNS(MultiService):
         self._hosts: HostsResolver | None = None
         self._forward: ForwardResolver | None = None
         self._chain: IResolver = self._build(plugins)
+        if self.cache is not None and config.cache.stale:
+            path = config.snapshot.with_name(f"{config.snapshot.name}.cache")
+            CacheFile(reactor, self.cache, path).setServiceParent(self)
         # By the whole question but its id, so that each asker's own spelling comes back; UDP, then TCP.
         self._known: tuple[dict[bytes, _Known], dict[bytes, _Known]] = ({}, {})
         self._known_size = 0
