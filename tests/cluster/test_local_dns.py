@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.dns.cluster.objects import Service
 from superedge.dns.snapshot import encode_snapshot, write_snapshot
 from superedge.kube.reflector import Key
+from tests.cluster.clibraries import build_resolvers
 from tests.cluster.environment import ENABLED
 from tests.cluster.test_apiserver_contract import SKIP, shared
 from tests.dns.test_local_process import LocalDNSProcess
@@ -154,25 +155,24 @@ snapshot = "dns.snapshot"
 
 IN_A_NAMESPACE = """
 ip link set lo up
-ip addr add 169.254.20.10/32 dev lo
 mount --bind resolv.conf /etc/resolv.conf
 "$@" >/dev/null 2>&1 &
+server=$!
 for try in $(seq 200); do getent ahosts web >/dev/null && break; sleep 0.05; done
-for name in web web.prod web.prod.svc.cluster.local six none.example; do
-    PYTHON -c 'import socket, sys
-try:
-    found = socket.getaddrinfo(sys.argv[1], 80, type=socket.SOCK_STREAM)
-except socket.gaierror:
-    found = []
-print(sys.argv[1], *(each[4][0] for each in found))' "$name"
+ip -o addr | grep -c 169.254.20.10/32
+cat /proc/$server/task/*/status | grep -E '^Cap(Eff|Prm|Bnd)' | sort -u
+for library in *musl *glibc; do
+    ./$library $library web web.prod web.prod.svc.cluster.local six none.example
 done
-kill $!
-wait
+kill $server
+wait $server
+ip -o addr | grep -c 169.254.20.10/32
 """
+NET_ADMIN = 1 << 12
 
 
 class CLibraryTests(LocalDNSProcess):
-    """glibc's resolver with a pod's resolv.conf, without the cloud, on a link-local address."""
+    """The C libraries' resolvers with a pod's resolv.conf; the server has its own interface, and no cloud."""
 
     if not ENABLED:
         skip = SKIP
@@ -186,25 +186,36 @@ class CLibraryTests(LocalDNSProcess):
         }
         write_snapshot(self.directory / "dns.snapshot", encode_snapshot(services, {}))
         config = self.directory / "edge.toml"
-        config.write_text(config.read_text().replace(f"127.0.0.1:{self.port}", "169.254.20.10:53"))
+        listen = f'listen = ["127.0.0.1:{self.port}"]'
+        own = 'listen = ["169.254.20.10:53"]\ninterface = "superedge-dns"'
+        config.write_text(config.read_text().replace(listen, own))
         (self.directory / "resolv.conf").write_text(
             "search default.svc.cluster.local svc.cluster.local cluster.local\n"
             "nameserver 169.254.20.10\noptions ndots:5 timeout:1 attempts:2\n"
         )
-        script = IN_A_NAMESPACE.replace("PYTHON", sys.executable)
-        command = ["unshare", "--net", "--mount", "sh", "-c", script, "sh", *self.command()]
+        libraries = build_resolvers(self.directory)
+        command = ["unshare", "--net", "--mount", "sh", "-c", IN_A_NAMESPACE, "sh", *self.command()]
         done = subprocess.run(
             command, cwd=self.directory, env=self.environment(), capture_output=True, text=True, check=False
         )
-        answers = {line.split()[0]: sorted(line.split()[1:]) for line in done.stdout.splitlines()}
+        there, *lines, gone = done.stdout.splitlines()
+        self.assertEqual((there, gone), ("1", "0"), done.stderr)
+        rights = [int(line.split()[1], 16) for line in lines if line.startswith("Cap")]
+        self.assertFalse([each for each in rights if each & NET_ADMIN], "it has given them up")
+        answers = {tuple(line.split()[:2]): sorted(line.split()[2:]) for line in lines if "resolve" in line}
+        expected = {
+            "web": ["10.0.0.2", "fd00::1"],
+            "web.prod": ["10.0.0.1"],
+            "web.prod.svc.cluster.local": ["10.0.0.1"],
+            "six": ["fd00::1"],
+            "none.example": [],
+        }
         self.assertEqual(
             answers,
             {
-                "web": ["10.0.0.2", "fd00::1"],
-                "web.prod": ["10.0.0.1"],
-                "web.prod.svc.cluster.local": ["10.0.0.1"],
-                "six": ["fd00::1"],
-                "none.example": [],
+                (path.name, name): addresses
+                for path in libraries.values()
+                for name, addresses in expected.items()
             },
             done.stderr,
         )
