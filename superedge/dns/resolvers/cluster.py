@@ -11,7 +11,7 @@ from zope.interface import implementer
 from superedge.dns.cluster.zone import REVERSE, ClusterZone
 from superedge.dns.packing import Record, packed, soa_record
 from superedge.dns.received import expanded
-from superedge.dns.wire import ANY, ANY_CLASS, CNAME, IN, NOERROR, NXDOMAIN, SERVFAIL
+from superedge.dns.wire import ANY, ANY_CLASS, CNAME, IN, NOERROR, NXDOMAIN, REFUSED, SERVFAIL
 from superedge.interfaces import Answer, IResolver, Question
 
 NAME = "cluster"
@@ -89,7 +89,8 @@ class ClusterResolver:
             question,
             [*aliases, *records],
             authority,
-            code=answer.code,
+            # When nobody answers for the target, the way to it is all that there is to say.
+            code=NOERROR if answer.code == REFUSED else answer.code,
             authoritative=False,
             until=answer.until,
             source=NAME,
