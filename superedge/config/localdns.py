@@ -25,7 +25,10 @@ class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     #: Zones, each with all names below it; "." is every name. The longest one that a name is in counts.
     zones: list[str] = msgspec.field(default_factory=lambda: ["."])
     #: Addresses of the servers, `address:port`; the port may be left out.
-    upstreams: list[str]
+    upstreams: list[str] = []
+    #: File in the format of /etc/resolv.conf whose nameservers are asked too, behind those of `upstreams`; it
+    #: is read again when it changes.
+    resolv_conf: Path | None = None
     #: Which is asked first: "sequential", the first that works; "random"; "round-robin".
     policy: Literal["sequential", "random", "round-robin"] = "sequential"
     #: Seconds for one of them to answer; another is asked beside it after 0.5.
@@ -33,8 +36,8 @@ class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     def __post_init__(self) -> None:
         """Check addresses and times."""
-        if not self.upstreams:
-            raise ValueError("upstreams must name at least one server")
+        if not self.upstreams and self.resolv_conf is None:
+            raise ValueError("upstreams must name at least one server, or resolv_conf a file that does")
         for upstream in self.upstreams:
             check_ip("upstreams", check_tcp_address("upstreams", upstream, 53).host)
         check_positive(timeout=self.timeout)

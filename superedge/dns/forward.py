@@ -77,6 +77,12 @@ class _Upstream:
         """Whether it did not answer when it was last asked."""
         return self.probe is not None
 
+    def stop(self) -> None:
+        """Probe it no more."""
+        if self.probe is not None:
+            self.probe.stop()
+            self.probe = None
+
 
 class Forwarder:
     """Asks ``upstreams`` in turn; one that did not answer comes last until it has answered a probe.
@@ -94,13 +100,25 @@ class Forwarder:
     ) -> None:
         self.reactor = reactor
         self.deadlines = Deadlines(reactor)
-        self._upstreams = [_Upstream(reactor, address, self.deadlines) for address in upstreams]
+        self._upstreams: list[_Upstream] = []
+        self.set_upstreams(upstreams)
         self._policy = policy
         self._first = 0
         self._random = Random()
         self.timeout = timeout
         self.asking: dict[bytes, _Asking] = {}
         self._stopped = False
+
+    def set_upstreams(self, addresses: Sequence[TCPAddress]) -> None:
+        """Ask these from now on; questions that are under way at others may still be answered."""
+        known = {upstream.address: upstream for upstream in self._upstreams}
+        self._upstreams = [
+            known.pop(address) if address in known else _Upstream(self.reactor, address, self.deadlines)
+            for address in addresses
+        ]
+        for upstream in known.values():
+            upstream.stop()
+            upstream.ports.renew()
 
     def health(self) -> list[tuple[TCPAddress, bool]]:
         """For each server whether it answered when it was last asked."""
@@ -112,8 +130,7 @@ class Forwarder:
         for asking in list(self.asking.values()):
             asking.finish(ForwardError("the server stops"))
         for upstream in self._upstreams:
-            if upstream.probe is not None:
-                upstream.probe.stop()
+            upstream.stop()
             upstream.ports.close()
         self.deadlines.stop()
 
@@ -133,7 +150,7 @@ class Forwarder:
     def order(self) -> list[_Upstream]:
         """The servers in the order in which they are asked."""
         servers = self._upstreams
-        if len(servers) == 1:
+        if len(servers) < 2:
             return servers
         if self._policy == "round-robin":
             self._first = (self._first + 1) % len(servers)
@@ -146,7 +163,7 @@ class Forwarder:
         """A server did not answer, or not in time."""
         metrics.UPSTREAM_FAILURES.labels(str(upstream.address)).inc()
         upstream.ports.renew()
-        if upstream.probe is None and not self._stopped:
+        if upstream.probe is None and not self._stopped and upstream in self._upstreams:
             _log.warn("DNS server {server} failed: {problem}", server=str(upstream.address), problem=problem)
             probe = partial(self._probe, upstream)
             upstream.probe = Loop(self.reactor, f"probing DNS server {upstream.address}", probe)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, cast
 
@@ -87,7 +87,7 @@ class LocalDNS(MultiService):
         self.cache: CacheResolver | None = None
         self._hosts: HostsResolver | None = None
         self._forward: ForwardResolver | None = None
-        self._chain: IResolver = self._build(plugins)
+        self._chain: IResolver = self._build(plugins, listen)
         if self.cache is not None and config.cache.stale:
             path = config.snapshot.with_name(f"{config.snapshot.name}.cache")
             CacheFile(reactor, self.cache, path).setServiceParent(self)
@@ -97,7 +97,7 @@ class LocalDNS(MultiService):
         self._duration = metrics.DURATION.labels(metrics.ZONE)
         self._listening = Listening(reactor, listen, self, config.reuse_port)
 
-    def _build(self, plugins: Mapping[str, IResolverPlugin]) -> IResolver:
+    def _build(self, plugins: Mapping[str, IResolverPlugin], own: Sequence[TCPAddress]) -> IResolver:
         config, reactor = self._config, self._reactor
         chain: IResolver = Refuse()
         for name in reversed(config.chain):
@@ -106,7 +106,7 @@ class LocalDNS(MultiService):
             elif name == "cache":
                 chain = self.cache = CacheResolver(reactor, config.cache, chain)
             elif name == "forward":
-                chain = self._forward = ForwardResolver(reactor, config.forward, chain)
+                chain = self._forward = ForwardResolver(reactor, config.forward, own, chain)
             elif name == "hosts":
                 if config.hosts:
                     chain = self._hosts = HostsResolver(config.hosts, chain)
@@ -184,6 +184,11 @@ class LocalDNS(MultiService):
         if self._hosts is not None:
             self._hosts.reload()
             self.forget()
+
+    def reload_upstreams(self) -> None:
+        """The files that have upstream servers have changed."""
+        if self._forward is not None:
+            self._forward.reload()
 
     def turned_away(self, reason: str) -> None:
         """Count a client that was not allowed, or was one too many."""

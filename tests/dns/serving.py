@@ -27,10 +27,10 @@ class TunnelServing(LoopbackTestCase):
         addresses = [each.address for each in upstreams]
         config = TunnelDNSConfig(upstreams=addresses, timeout=timeout, **options)
         self.nodes = StaticDirectory(["192.0.2.10"], "edge-1")
-        server = DNSServer(reactor, config, self.nodes, "cluster.local")
-        server.startService()
-        self.addCleanup(server.stopService)
-        return int(server.addresses[0].port)
+        self.server = DNSServer(reactor, config, self.nodes, "cluster.local")
+        self.server.startService()
+        self.addCleanup(self.server.stopService)
+        return int(self.server.addresses[0].port)
 
 
 class Away:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import dnslib
 from dnslib import DNSRecord
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from superedge.config.addresses import TCPAddress
@@ -68,6 +69,28 @@ class OrderTests(TunnelServing):
 
         self.patch(ports, "connected", refuse)
         self.assertEqual((await self.ask(port, "example.org")).header.rcode, dnslib.RCODE.SERVFAIL)
+
+    async def test_servers_that_are_asked_no_more(self) -> None:
+        """A question under way is answered by them; one that is not makes nobody probe them."""
+        first, second = await self.upstream(silent), await self.upstream(says("second"))
+        port = self.serve(first)
+        forwarder: Any = self.server._forwarder
+        asking = Deferred.fromCoroutine(self.text(port, "slow.example"))
+        while not first.names:
+            await deferLater(reactor, 0.01)
+        forwarder.set_upstreams([TCPAddress("127.0.0.1", int(second.address.rpartition(":")[2]))])
+        self.assertEqual(await self.text(port, "example.org"), '"second"')
+        cast(Any, first.transport).write(says("first")(first.packets[0])[0], first.sources[0])
+        self.assertEqual(await asking, '"first"')
+        forwarder.set_upstreams([TCPAddress("127.0.0.1", int(first.address.rpartition(":")[2]))])
+        asking = Deferred.fromCoroutine(self.text(port, "slower.example"))
+        while len(first.names) < 2:
+            await deferLater(reactor, 0.01)
+        self.patch(forward, "PROBE_INTERVAL", 0.01)
+        forwarder.set_upstreams([])
+        self.assertEqual(await asking, "SERVFAIL")
+        await deferLater(reactor, 0.05)
+        self.assertEqual(first.names, ["slow.example.", "slower.example."])
 
     async def test_large_answers(self) -> None:
         upstream = await self.upstream(says("x" * 200, cut=True), stream=says("x" * 200, copies=4))

@@ -14,6 +14,7 @@ from twisted.plugin import IPlugin
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from superedge.config.addresses import TCPAddress
 from superedge.config.localdns import ForwardConfig, LocalDNSConfig, RewriteConfig
 from superedge.dns.cluster.objects import read_service
 from superedge.dns.local import MAX_KNOWN, LocalDNS
@@ -127,6 +128,31 @@ class ServerTests(LocalServing):
             ("a.b.lab.corp.example", "three"),
         ):
             self.assertEqual(str((await self.ask(port, name)).rr[0].rdata), f'"{text}"', name)
+
+    async def test_nameservers_of_a_file_that_changes(self) -> None:
+        """Its servers have port 53, which a test cannot have: others are behind them."""
+        file = self.directory / "resolv.conf"
+        file.write_text("nameserver 192.0.2.1\nnameserver 127.0.0.1\n")
+        first = await self.upstream(says("first"))
+        forward = [ForwardConfig(upstreams=[first.address], resolv_conf=file, policy="sequential")]
+        events = logged(cast(Any, self))
+        port = self.ready(forward=forward)
+        own = TCPAddress("127.0.0.1", 53)
+
+        def servers() -> list[str]:
+            return [each["server"] for each in cast(Any, self.server.status())["upstreams"]]
+
+        self.assertEqual(servers(), [first.address, "192.0.2.1:53", "127.0.0.1:53"])
+        self.assertEqual(await self.text(port, "example.org"), '"first"')
+        cast(Any, self.server._forward)._own = [own]
+        file.write_text("nameserver 127.0.0.1\nnameserver 2001:db8::1\n")
+        self.server.reload_upstreams()
+        self.assertEqual(servers(), [first.address, "[2001:db8::1]:53"])
+        self.assertIn("127.0.0.1:53", [event.get("server") for event in events])
+        file.unlink()
+        self.server.reload_upstreams()
+        self.assertEqual(servers(), [first.address, "[2001:db8::1]:53"], "what it had counts")
+        self.assertEqual(await self.text(port, "other.example"), '"first"')
 
     async def test_hosts_and_rewrite(self) -> None:
         hosts = self.directory / "hosts"

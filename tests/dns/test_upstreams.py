@@ -248,3 +248,26 @@ class LocalFaults(Faults, LocalServing):
             for name, answer in zip(names, await gatherResults(asking), strict=True):
                 self.assertEqual((str(answer.q.qname), str(answer.rr[0].rname)), (name + ".", name + "."))
         self.assertEqual(len(upstream.names), 1)
+
+    async def test_a_server_that_does_not_know_edns(self) -> None:
+        for code in (dnslib.RCODE.FORMERR, dnslib.RCODE.NOTIMP):
+            refuse = says("", code)
+
+            def behave(data: bytes, refuse: Any = refuse) -> Sequence[bytes]:
+                return refuse(data) if DNSRecord.parse(data).ar else says("plain")(data)
+
+            self.assertEqual(await self.first_of(await self.upstream(behave)), '"plain"')
+
+    async def test_whether_an_answer_is_authentic_is_kept_for_those_who_ask(self) -> None:
+        def behave(data: bytes) -> Sequence[bytes]:
+            (packed,) = says("signed")(data)
+            query = DNSRecord.parse(data).header
+            return [packed[:3] + bytes([packed[3] | (0x20 if query.ad else 0)]) + packed[4:]]
+
+        upstream = await self.upstream(behave)
+        port = self.serve(upstream)
+        for wants in (0, 1, 0):
+            query = DNSRecord.question("example.org", "TXT")
+            query.header.ad = wants
+            self.assertEqual(DNSRecord.parse(await self.raw(port, bytes(query.pack()))).header.ad, wants)
+        self.assertEqual(len(upstream.names), 1)

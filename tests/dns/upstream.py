@@ -57,6 +57,7 @@ class Upstream(DatagramProtocol):
         self.behave = behave
         self.delay = delay
         self.names: list[str] = []
+        self.packets: list[bytes] = []
         self.sources: list[Any] = []
         self.calls: list[Any] = []
         self.address = ""
@@ -70,6 +71,7 @@ class Upstream(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         self.names.append(str(DNSRecord.parse(datagram).q.qname))
+        self.packets.append(datagram)
         self.sources.append(addr)
         for answer in self.behave(datagram):
             send = cast(Any, self.transport).write
