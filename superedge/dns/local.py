@@ -24,7 +24,7 @@ from superedge.dns.resolvers.hosts import HostsResolver
 from superedge.dns.resolvers.log import LogResolver
 from superedge.dns.resolvers.refuse import Refuse
 from superedge.dns.resolvers.rewrite import RewriteResolver
-from superedge.dns.transports import Listening
+from superedge.dns.transports import Listening, Questions
 from superedge.dns.wire import (
     ANY_CLASS,
     BADVERS,
@@ -74,8 +74,7 @@ class LocalDNS(MultiService):
         self._reactor = reactor
         self._config = config
         self.clients = Networks(config.allow)
-        self.streams = 0
-        """TCP connections."""
+        self.streams: dict[Questions, None] = {}
         listen = [cast(TCPAddress, parse_address(text, 53)) for text in config.listen]
         own = [ip_address(address.host) for address in listen]
         packed = [address.packed for address in own]

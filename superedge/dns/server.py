@@ -14,7 +14,7 @@ from superedge.dns import metrics
 from superedge.dns.forward import Forwarder
 from superedge.dns.messages import failure, format_error, pack, parse_query, udp_size
 from superedge.dns.ports import ForwardError
-from superedge.dns.transports import Listening
+from superedge.dns.transports import Listening, Questions
 from superedge.dns.zone import Directory, NodeZone
 from superedge.interfaces import IReactor
 from superedge.net.networks import Networks
@@ -49,8 +49,7 @@ class DNSServer(Service):
         upstreams = [cast(TCPAddress, parse_address(text, 53)) for text in config.upstreams]
         self._forwarder = Forwarder(reactor, upstreams, config.timeout) if upstreams else None
         self._pending = 0
-        self.streams = 0
-        """TCP connections."""
+        self.streams: dict[Questions, None] = {}
         self._listening = Listening(reactor, listen, self)
 
     @property

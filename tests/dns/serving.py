@@ -55,7 +55,8 @@ class LocalServing(LoopbackTestCase):
         if upstreams:
             forward = ForwardConfig(upstreams=[each.address for each in upstreams], timeout=timeout)
             options["forward"] = [forward]
-        config = LocalDNSConfig(listen=["127.0.0.1:0"], snapshot=self.directory / "dns.snapshot", **options)
+        options = {"listen": ["127.0.0.1:0"], **options}
+        config = LocalDNSConfig(snapshot=self.directory / "dns.snapshot", **options)
         self.server = LocalDNS(reactor, config, cast(Any, Away()), plugins)
         self.server.startService()
         self.addCleanup(self.server.stopService)

@@ -25,7 +25,7 @@ from superedge.kube.reflector import Key
 from tests.dns.cluster.objects import HTTP, external, service
 from tests.dns.corpus import CORPUS
 from tests.dns.serving import Away, LocalServing
-from tests.dns.upstream import reactor, says, silent
+from tests.dns.upstream import Client, reactor, says, silent
 from tests.events import logged
 
 SVC = "svc.cluster.local"
@@ -38,6 +38,14 @@ def codes(answer: DNSRecord) -> tuple[str, int, int]:
 
 def value(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+class ConnectedClient(Client):
+    """Takes an answer of nobody but whom it asked."""
+
+    def startProtocol(self) -> None:
+        cast(Any, self.transport).connect(self.host, self.port)
+        cast(Any, self.transport).write(self.data)
 
 
 class ServerTests(LocalServing):
@@ -111,6 +119,15 @@ class ServerTests(LocalServing):
             self.assertEqual(codes(await self.ask(port, f"inside.default.{SVC}", "MX")), ("NOERROR", 1, 1))
             self.assertEqual(codes(await self.ask(port, f"lost.default.{SVC}", "A")), ("NXDOMAIN", 1, 1))
             self.assertEqual(codes(await self.ask(port, f"round.default.{SVC}", "A"))[0], "SERVFAIL")
+
+    async def test_an_answer_leaves_from_the_address_that_was_asked(self) -> None:
+        for listen, host in (("0.0.0.0:0", "127.0.0.2"), ("[::]:0", "::1")):
+            port = self.ready(listen=[listen])
+            query = bytes(DNSRecord.question(f"web.default.{SVC}").pack())
+            client = ConnectedClient(port, query, host)
+            bind = "127.0.0.1" if "." in host else "::1"
+            self.ports.append(reactor.listenUDP(0, client, bind, 65535))
+            self.assertEqual(codes(DNSRecord.parse(await client.done)), ("NOERROR", 1, 0))
 
     async def test_stub_domains(self) -> None:
         one, two, three = [await self.upstream(says(text)) for text in ("one", "two", "three")]

@@ -94,15 +94,31 @@ class PaceTests(SynchronousTestCase):
         protocol.connectionLost()
 
     def test_connections_at_once(self) -> None:
-        self.patch(transports, "MAX_STREAMS", 2)
+        """Who has asked nothing for longest gives way, but not while its question is being answered."""
+        self.patch(transports, "MAX_STREAMS", 3)
         factory: Any = Streams(self.server, reactor)
-        peer = IPv4Address("TCP", "127.0.0.1", 1)
-        second = factory.buildProtocol(peer)
-        second.makeConnection(StringTransport())
-        self.assertIsNone(factory.buildProtocol(peer))
-        second.connectionLost()
-        self.assertIsNotNone(third := factory.buildProtocol(peer))
-        third._idle.cancel()
+
+        def connect() -> Any:
+            protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+            if protocol is not None:
+                protocol.makeConnection(StringTransport())
+                self.addCleanup(protocol.connectionLost)
+            return protocol
+
+        async def respond(data: bytes, stream: bool) -> bytes | None:
+            return await Deferred()
+
+        second, third = connect(), connect()
+        second.dataReceived(self.question)
+        self.server.respond = respond  # type: ignore[method-assign]
+        self.protocol.dataReceived(self.question.replace(b"edge", b"EDGE"))
+        fourth = connect()
+        ended = [each.transport.disconnected for each in (self.protocol, second, third, fourth)]
+        self.assertEqual(ended, [False, False, True, False])
+        connect().dataReceived(self.question.replace(b"edge", b"EDGe"))
+        self.assertTrue(second.transport.disconnected)
+        fourth.dataReceived(self.question.replace(b"edge", b"EdGE"))
+        self.assertIsNone(connect())
 
 
 class ReadingTests(TunnelServing):
