@@ -126,6 +126,27 @@ class CacheTests(SynchronousTestCase):
         late.callback(self.following.answer(question("a.example")))
         self.assertEqual(self.ask()[1], 60)
 
+    def test_nobody_waits_again_while_no_new_answer_comes(self) -> None:
+        self.ask()
+        attempts: list[Deferred[Answer]] = []
+
+        def attempt(asked: Question) -> Deferred[Answer]:
+            attempts.append(Deferred())
+            return attempts[-1]
+
+        self.following.mode = attempt
+        self.clock.advance(100)
+        first = self.begin()
+        self.clock.advance(PATIENCE)
+        self.successResultOf(first)
+        for _ in range(3):
+            attempts[-1].errback(ForwardError("nobody answers"))
+            self.clock.advance(RETRY)
+            self.assertEqual(self.ask(), ("192.0.2.10", STALE_TTL))
+        self.assertEqual(len(attempts), 4)
+        attempts[-1].callback(self.following.answer(question("a.example")))
+        self.assertEqual(self.ask()[1], 60)
+
     def test_stale_rather_than_servfail(self) -> None:
         self.ask()
         self.following.mode = lambda _: Answer(2)

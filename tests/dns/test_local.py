@@ -18,6 +18,7 @@ from superedge.config.addresses import TCPAddress
 from superedge.config.localdns import ForwardConfig, LocalDNSConfig, RewriteConfig
 from superedge.dns.cluster.objects import read_service
 from superedge.dns.local import MAX_KNOWN, LocalDNS
+from superedge.dns.resolvers import forward as resolvers_forward
 from superedge.dns.resolvers.rewrite import RewriteResolver
 from superedge.dns.wire import parse_question
 from superedge.interfaces import Answer, IResolver, IResolverPlugin, Question
@@ -145,6 +146,19 @@ class ServerTests(LocalServing):
             ("a.b.lab.corp.example", "three"),
         ):
             self.assertEqual(str((await self.ask(port, name)).rr[0].rdata), f'"{text}"', name)
+
+    async def test_a_zone_whose_servers_are_silent_takes_no_other_zone_s_turn(self) -> None:
+        self.patch(resolvers_forward, "MAX_PENDING", 3)
+        dead, alive = await self.upstream(silent), await self.upstream(says("alive"))
+        forward = [
+            ForwardConfig(zones=["dead.example"], upstreams=[dead.address], timeout=0.5),
+            ForwardConfig(upstreams=[alive.address]),
+        ]
+        port = self.ready(forward=forward)
+        client = await self.stream(port)
+        client.ask(*(bytes(DNSRecord.question(f"{n}.dead.example").pack()) for n in range(5)))
+        await client.wait(2)
+        self.assertEqual(await self.text(port, "example.org"), '"alive"')
 
     async def test_nameservers_of_a_file_that_changes(self) -> None:
         """Its servers have port 53, which a test cannot have: others are behind them."""

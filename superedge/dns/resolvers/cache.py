@@ -166,10 +166,14 @@ class CacheResolver:
                     done.callback(None)
 
     async def _renewed(self, key: _Key, entry: _Entry, question: Question, now: float) -> Answer:
-        """A new answer, or the stale one when none comes in time."""
+        """A new answer, or the stale one when none comes in time.
+
+        Only the first one who asks waits: while there is no new answer it is asked for in the background.
+        """
         if now >= entry.retry:
+            failed_before = entry.retry > 0
             waiting = self._refresh(key, entry, question)
-            if entry.refreshing is not None:
+            if entry.refreshing is not None and not failed_before:
                 done: Deferred[None] = Deferred()
                 waiting.append(done)
                 late = self._reactor.callLater(PATIENCE, done.callback, None)

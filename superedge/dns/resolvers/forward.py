@@ -32,7 +32,7 @@ from superedge.interfaces import Answer, IReactor, IResolver, Question
 
 NAME = "forward"
 MAX_PENDING = 4000
-"""Questions under way; more are SERVFAIL at once."""
+"""Questions under way to the servers of one table; more are SERVFAIL at once."""
 _OPT = b"\0" + OPT.to_bytes(2, "big") + MAX_UDP.to_bytes(2, "big")
 _NO_EDNS = frozenset({FORMERR, NOTIMP})
 """What a server may say that does not know EDNS (RFC 6891 section 7)."""
@@ -73,7 +73,7 @@ class ForwardResolver:
         self.reload()
         self._by_zone = {name: zone.forwarder for zone in self.zones for name in zone.names}
         self._following = following
-        self._pending = 0
+        self._pending = dict.fromkeys(self._by_zone.values(), 0)
 
     def reload(self) -> None:
         """Read the files with nameservers; while one cannot be read, what it had counts."""
@@ -108,16 +108,16 @@ class ForwardResolver:
         forwarder = self._forwarder(question.name)
         if forwarder is None:
             return await self._following.resolve(question)
-        if self._pending >= MAX_PENDING:
+        if self._pending[forwarder] >= MAX_PENDING:
             metrics.FORWARD_OVERLOAD.inc()
             return Answer(SERVFAIL, source=NAME)
-        self._pending += 1
+        self._pending[forwarder] += 1
         try:
             data = await forwarder.ask(_asked(question, True))
             if data[3] & 0x0F in _NO_EDNS:
                 data = await forwarder.ask(_asked(question, False))
         finally:
-            self._pending -= 1
+            self._pending[forwarder] -= 1
         try:
             return received(data, question, NAME)
         except ValueError as problem:
