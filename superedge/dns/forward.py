@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from functools import partial
 from random import Random
 from typing import Any, Literal, cast
 
-from dnslib import DNSRecord
+from dnslib import RCODE, DNSRecord
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
@@ -21,6 +20,7 @@ from superedge.dns.messages import answers, is_truncated, question_section
 from superedge.dns.ports import ForwardError, NoSocket, SourcePorts
 from superedge.dns.wire import FORMERR, NOTIMP, REFUSED, SERVFAIL
 from superedge.interfaces import IReactor
+from superedge.metrics import HistogramSeries
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.factory import CallableFactory
@@ -71,11 +71,21 @@ class _Upstream:
         self.ports = SourcePorts(reactor, address, deadlines)
         self.probe: Loop | None = None
         """Runs from a question that it did not answer to one that it did."""
+        self._durations: dict[int, HistogramSeries] = {}
 
     @property
     def failed(self) -> bool:
         """Whether it did not answer when it was last asked."""
         return self.probe is not None
+
+    def observe(self, code: int, seconds: float) -> None:
+        """It answered with an RCODE after so many seconds."""
+        series = self._durations.get(code)
+        if series is None:
+            name = RCODE.forward.get(code, str(code))
+            series = metrics.UPSTREAM_DURATION.labels(metrics.PROXY, str(self.address), name)
+            self._durations[code] = series
+        series.observe(seconds)
 
     def stop(self) -> None:
         """Probe it no more."""
@@ -184,12 +194,15 @@ class Forwarder:
         while True:
             await deferLater(self.reactor, PROBE_INTERVAL)
             answered: Deferred[bytes] = Deferred(lambda _: None)
-            with contextlib.suppress(ForwardError, TimeoutError):
+            try:
                 sent = upstream.ports.send(PROBE, question_section(PROBE), partial(_fire, answered))
                 try:
                     await answered.addTimeout(self.timeout, self.reactor)
                 finally:
                     upstream.ports.forget(sent)
+            except (ForwardError, TimeoutError):
+                metrics.PROBE_FAILURES.labels(metrics.PROXY, str(upstream.address)).inc()
+            else:
                 self._recovered(upstream)
                 return
 
@@ -208,7 +221,7 @@ def _fire(waiter: Deferred[bytes], result: bytes | Exception) -> None:
 class _Attempt:
     """A question at one server."""
 
-    __slots__ = ("_asking", "_deadline", "_sent", "_stream", "upstream")
+    __slots__ = ("_asking", "_begun", "_deadline", "_sent", "_stream", "upstream")
 
     def __init__(self, asking: _Asking, upstream: _Upstream) -> None:
         """Raises ForwardError."""
@@ -216,6 +229,7 @@ class _Attempt:
         self.upstream = upstream
         self._stream: Deferred[None] | None = None
         self._sent = upstream.ports.send(asking.question, asking.section, self._heard)
+        self._begun = asking.forwarder.reactor.seconds()
         self._deadline = asking.forwarder.deadlines.start(asking.forwarder.timeout, self._late)
 
     def close(self) -> None:
@@ -234,7 +248,11 @@ class _Attempt:
         elif is_truncated(result):
             self._stream = in_background(self._by_stream(result), _log, "a question over TCP failed")
         else:
-            self._asking.answered(self, result)
+            self._answered(result)
+
+    def _answered(self, answer: bytes) -> None:
+        self.upstream.observe(answer[3] & 0x0F, self._asking.forwarder.reactor.seconds() - self._begun)
+        self._asking.answered(self, answer)
 
     async def _by_stream(self, cut: bytes) -> None:
         """Ask again over TCP."""
@@ -257,7 +275,7 @@ class _Attempt:
             asking.failed(self, problem, cut)
         else:
             self._stream = None
-            asking.answered(self, answer)
+            self._answered(answer)
 
 
 class _Asking:
@@ -281,6 +299,8 @@ class _Asking:
         self.section = question_section(question)
         self.forwarder = forwarder
         self._servers = forwarder.order()
+        if self._servers and self._servers[0].failed:
+            metrics.FORWARD_BROKEN.inc()
         self._next = 0
         self._waiters: list[Deferred[bytes]] = []
         self._result: bytes | Exception | None = None

@@ -10,12 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.plugin import IPlugin
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress
 from superedge.config.localdns import ForwardConfig, LocalDNSConfig, RewriteConfig
+from superedge.dns import forward as forwarding
 from superedge.dns.cluster.objects import read_service
 from superedge.dns.local import MAX_KNOWN, LocalDNS
 from superedge.dns.resolvers import forward as resolvers_forward
@@ -239,6 +241,22 @@ class ServerTests(LocalServing):
             await self.ask(port, f"Web.default.{SVC}", "A")
         lines = [event for event in events if event.get("kind") == "A"]
         self.assertEqual([line["name"] for line in lines], [f"Web.default.{SVC}."] * 2)
+
+    async def test_metrics_of_upstream_servers(self) -> None:
+        self.patch(forwarding, "PROBE_INTERVAL", 0.01)
+        upstream = await self.upstream(says("good"))
+        port = self.ready(upstream, timeout=0.05)
+        to = {"proxy_name": "forward", "to": upstream.address}
+        await self.ask(port, "example.org")
+        name = "coredns_proxy_request_duration_seconds"
+        self.assertEqual(value(f"{name}_count", rcode="NOERROR", **to), 1)
+        upstream.behave = silent
+        broken = value("coredns_forward_healthcheck_broken_total")
+        for number in range(2):
+            await self.ask(port, f"{number}.example")
+        while not value("coredns_proxy_healthcheck_failures_total", **to):
+            await deferLater(reactor, 0.01)
+        self.assertEqual(value("coredns_forward_healthcheck_broken_total"), broken + 1)
 
     async def test_metrics_and_status(self) -> None:
         port = self.ready(await self.upstream(silent), timeout=0.05)
