@@ -16,17 +16,21 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress
+from superedge.config.dns import TunnelDNSConfig
 from superedge.config.localdns import ForwardConfig, LocalDNSConfig, RewriteConfig
 from superedge.dns import forward as forwarding
 from superedge.dns.cluster.objects import read_service
 from superedge.dns.local import MAX_KNOWN, LocalDNS
 from superedge.dns.resolvers import forward as resolvers_forward
 from superedge.dns.resolvers.rewrite import RewriteResolver
+from superedge.dns.server import DNSServer
 from superedge.dns.wire import parse_question
 from superedge.interfaces import Answer, IResolver, IResolverPlugin, Question
 from superedge.kube.reflector import Key
+from superedge.net.errors import ConnectError
 from tests.dns.cluster.objects import HTTP, external, service
 from tests.dns.corpus import CORPUS
+from tests.dns.directory import StaticDirectory
 from tests.dns.serving import Away, LocalServing
 from tests.dns.upstream import Client, reactor, says, silent
 from tests.events import logged
@@ -241,6 +245,38 @@ class ServerTests(LocalServing):
             await self.ask(port, f"Web.default.{SVC}", "A")
         lines = [event for event in events if event.get("kind") == "A"]
         self.assertEqual([line["name"] for line in lines], [f"Web.default.{SVC}."] * 2)
+
+    async def test_another_process_may_take_over_the_address(self) -> None:
+        """As an upgrade does: the new one listens before the old one ends."""
+        port = self.ready(listen=["127.0.0.1:0"], reuse_port=True)
+        old = self.server
+        self.ready(listen=[f"127.0.0.1:{port}"], reuse_port=True)
+        await old.stopService()
+        answers = [await self.ask(port, f"web.default.{SVC}", "A") for _ in range(5)]
+        self.assertEqual([codes(each) for each in answers], [("NOERROR", 1, 0)] * 5)
+        client = await self.stream(port)
+        client.ask(bytes(DNSRecord.question(f"web.default.{SVC}").pack()))
+        await client.wait(1)
+        problem = self.assertRaises(ConnectError, self.serve, listen=[f"127.0.0.1:{port}"])
+        self.assertIn(f"127.0.0.1:{port}", str(problem))
+
+    async def test_beside_the_tunnel_s_server(self) -> None:
+        """On one node each answers its own names, and the end of one is none of the other's business."""
+        config = TunnelDNSConfig(listen=["127.0.0.1:0"])
+        tunnel = DNSServer(reactor, config, StaticDirectory(["192.0.2.10"], "edge-1"), "cluster.local")
+        tunnel.startService()
+        self.addCleanup(tunnel.stopService)
+        nodes = int(tunnel.addresses[0].port)
+        # The node's server sends names of nodes to the tunnel's.
+        port = self.ready(forward=[ForwardConfig(upstreams=[f"127.0.0.1:{nodes}"])])
+        for _ in range(2):
+            self.assertEqual(codes(await self.ask(nodes, f"web.default.{SVC}", "A"))[0], "REFUSED")
+            self.assertEqual(codes(await self.ask(port, f"web.default.{SVC}", "A")), ("NOERROR", 1, 0))
+            for asked in (nodes, port):
+                (record,) = (await self.ask(asked, "edge-1", "A")).rr
+                self.assertEqual(str(record.rdata), "192.0.2.10")
+        tunnel.stopService()
+        self.assertEqual(codes(await self.ask(port, f"web.default.{SVC}", "A")), ("NOERROR", 1, 0))
 
     async def test_metrics_of_upstream_servers(self) -> None:
         self.patch(forwarding, "PROBE_INTERVAL", 0.01)
