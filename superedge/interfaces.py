@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from twisted.application.service import IService
 from twisted.internet.interfaces import (
     IReactorCore,
@@ -182,8 +183,7 @@ class IHealthProbe(IPlugin):
 # -- DNS ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """What a client asks: ``name`` is in wire form, lower case, ``section`` the question as it was sent.
 
     ``size`` is the client's UDP payload size, 0 without EDNS; ``flags`` are the header's, 16 bits;
@@ -200,8 +200,7 @@ class Question:
     edns_version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What is said to a question: the message behind its question section.
 
     ``code`` is the RCODE, ``counts`` the records in the answer, authority and additional sections, and

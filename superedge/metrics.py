@@ -74,34 +74,34 @@ class HistogramSeries:
 
 
 class FastHistogram(Collector):
-    """A histogram with one label; ``bounds`` are the inclusive upper bounds of its buckets, ascending."""
+    """A histogram with labels; ``bounds`` are the inclusive upper bounds of its buckets, ascending."""
 
     def __init__(
         self,
         name: str,
         documentation: str,
-        label: str,
+        labels: Sequence[str],
         bounds: Sequence[float],
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
         self._name = name
         self._documentation = documentation
-        self._label = label
+        self._labels = labels
         self._bounds = bounds
-        self._series: dict[str, HistogramSeries] = {}
+        self._series: dict[tuple[str, ...], HistogramSeries] = {}
         registry.register(self)
 
-    def labels(self, value: str) -> HistogramSeries:
-        """The time series with this label value."""
-        return self._series.setdefault(value, HistogramSeries(self._bounds))
+    def labels(self, *values: str) -> HistogramSeries:
+        """The time series with these label values."""
+        return self._series.setdefault(values, HistogramSeries(self._bounds))
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Called by prometheus-client at a scrape."""
-        family = HistogramMetricFamily(self._name, self._documentation, labels=[self._label])
-        for value, series in self._series.items():
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
+        for values, series in self._series.items():
             buckets, below = [], 0
             for bound, count in zip((*self._bounds, float("inf")), series.counts, strict=True):
                 below += count
                 buckets.append((floatToGoString(bound), float(below)))
-            family.add_metric([value], buckets, series.total)
+            family.add_metric(values, buckets, series.total)
         yield family

@@ -28,7 +28,7 @@ class TallyTests(SynchronousTestCase):
 
     def test_spreads(self) -> None:
         ours, theirs = CollectorRegistry(), CollectorRegistry()
-        spreads = FastHistogram("took", "Seconds", "source", BOUNDS, ours)
+        spreads = FastHistogram("took", "Seconds", ["source"], BOUNDS, ours)
         histogram = Histogram("took", "Seconds", ["source"], buckets=BOUNDS, registry=theirs)
         for source, amount in (("a", 0.0), ("a", 0.001), ("b", 1.5), ("a", 2.0), ("a", 7.25)):
             spreads.labels(source).observe(amount)

@@ -6,8 +6,10 @@ import argparse
 import contextlib
 import json
 import re
+import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +18,17 @@ from typing import NamedTuple
 from dnslib import DNSRecord
 from rich.table import Table
 
-from bench.harness import Workbench, console, cpu_seconds, free_port, program, resident, workbench
+from bench.dns.changes import RATE, APIServer, Delays, measure
+from bench.harness import (
+    Workbench,
+    console,
+    cpu_seconds,
+    free_port,
+    program,
+    resident,
+    wait_for_port,
+    workbench,
+)
 from superedge.dns.cluster.objects import Port, Service
 from superedge.dns.snapshot import encode_snapshot, write_snapshot
 from superedge.kube.reflector import Key
@@ -66,6 +78,17 @@ def address(number: int) -> tuple[int, int, int, int]:
     return 10, 0, number >> 8, number & 255
 
 
+def write_kubeconfig(bench: Workbench, server: str) -> None:
+    """``kubeconfig`` in the workbench's directory."""
+    kubeconfig = {
+        "clusters": [{"name": "c", "cluster": {"server": server, "certificate-authority": "pki/ca.crt"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    (bench.directory / "kubeconfig").write_text(json.dumps(kubeconfig))
+
+
 def superedge(bench: Workbench, upstream: int) -> Server:
     """The node-local server, from a snapshot and without an API server."""
     services = {
@@ -73,15 +96,7 @@ def superedge(bench: Workbench, upstream: int) -> Server:
         for n in range(SERVICES)
     }
     write_snapshot(bench.directory / "dns.snapshot", encode_snapshot(services, {}))
-    kubeconfig = {
-        "clusters": [
-            {"name": "c", "cluster": {"server": "https://127.0.0.1:1", "certificate-authority": "pki/ca.crt"}}
-        ],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    (bench.directory / "kubeconfig").write_text(json.dumps(kubeconfig))
+    write_kubeconfig(bench, "https://127.0.0.1:1")
     port = free_port()
     config = f"""
 [kubernetes]
@@ -93,6 +108,27 @@ snapshot = "dns.snapshot"
 upstreams = ["127.0.0.1:{upstream}"]
 """
     return Server("SuperEdge", bench.twistd("superedge-edge", config), port)
+
+
+def coredns_peer(bench: Workbench, upstream: int) -> Server:
+    """With the Services as a hosts file and its cache on, on one core."""
+    hosts = bench.directory / "hosts"
+    port = free_port()
+    path = bench.directory / "Corefile"
+    path.write_text(
+        f""".:{port} {{
+    bind 127.0.0.1
+    hosts {hosts} cluster.local {{
+        ttl 5
+    }}
+    cache
+    forward . 127.0.0.1:{upstream}
+}}
+"""
+    )
+    return Server(
+        "CoreDNS", bench.start("coredns", "env", "GOMAXPROCS=1", "coredns", "-conf", str(path)), port
+    )
 
 
 def dnsmasq(bench: Workbench, name: str, *options: str) -> Server:
@@ -152,6 +188,72 @@ forward-addr: 127.0.0.1@{upstream}
 """
     )
     return Server("unbound", bench.start("unbound", program("unbound"), "-c", str(path)), port)
+
+
+def changing(bench: Workbench, seconds: float) -> tuple[Delays, float]:
+    """While Services change: from the event to the answer, and the 99th percentile of other answers, ms."""
+    api = APIServer(bench.server)
+    write_kubeconfig(bench, api.url)
+    port = free_port()
+    config = f"""
+[kubernetes]
+kubeconfig = "kubeconfig"
+[local_dns]
+listen = ["127.0.0.1:{port}"]
+snapshot = "changing.snapshot"
+"""
+    server = Server("changing", bench.twistd("superedge-edge", config), port)
+    wait_for(port)
+    while not api.watches:
+        time.sleep(0.1)
+    known = bench.directory / "known"
+    known.write_text("".join(f"svc-{n}.default.svc.cluster.local A\n" for n in range(SERVICES // 2)))
+    others: list[float] = []
+    asking = threading.Thread(target=lambda: others.append(late(bench, server, seconds)))
+    asking.start()
+    delays = measure(api, port, seconds)
+    asking.join()
+    server.process.terminate()
+    server.process.wait()
+    api.close()
+    return delays, others[0]
+
+
+def beside(bench: Workbench) -> float:
+    """MB that the server adds to a process with lite-apiserver."""
+    api = APIServer(bench.server)
+    write_kubeconfig(bench, api.url)
+    pki = bench.directory / "pki"
+    lite = f"""
+[kubernetes]
+kubeconfig = "kubeconfig"
+[lite_apiserver]
+listen = ["127.0.0.1:{{port}}"]
+certificate = "{pki}/server.crt"
+key = "{pki}/server.key"
+client_ca = ["{pki}/ca.crt"]
+[lite_apiserver.upstream]
+servers = ["{api.url.removeprefix("https://")}"]
+ca = ["{pki}/ca.crt"]
+[lite_apiserver.cache]
+store = "memory"
+"""
+    sizes = []
+    for more in ("", '[local_dns]\nlisten = ["127.0.0.1:{dns}"]\nsnapshot = "beside.snapshot"\n'):
+        port, dns = free_port(), free_port()
+        config = lite.replace("{port}", str(port)) + more.replace("{dns}", str(dns))
+        process = bench.twistd("superedge-edge", config)
+        wait_for_port(port)
+        if more:
+            wait_for(dns)
+            while not api.watches:
+                time.sleep(0.1)
+        time.sleep(4)  # its snapshot is written
+        sizes.append(resident(process))
+        process.terminate()
+        process.wait()
+    api.close()
+    return sizes[1] - sizes[0]
 
 
 def load(bench: Workbench, server: Server, questions: Sequence[str], seconds: float) -> Result:
@@ -218,7 +320,10 @@ def main() -> None:
         (bench.directory / "known").write_text("\n".join(known))
         target = dnsmasq(bench, "target", "--address=/example/192.0.2.1", "--local-ttl=300")
         wait_for(target.port)
-        for make in (superedge, dnsmasq_peer, unbound_peer):
+        peers = [superedge, dnsmasq_peer, unbound_peer]
+        if shutil.which("coredns"):
+            peers.append(coredns_peer)
+        for make in peers:
             server = make(bench, target.port)
             wait_for(server.port)
             for what, questions in loads.items():
@@ -227,6 +332,8 @@ def main() -> None:
             memory[server.name] = resident(server.process)
             server.process.terminate()
             server.process.wait()
+        delays, others = changing(bench, arguments.seconds)
+        added = beside(bench)
     table = Table(title=f"DNS, {SERVICES:,} services, {OUTSTANDING} questions under way", box=None)
     for column in ("", *memory):
         table.add_column(column, justify="left" if not column else "right")
@@ -236,10 +343,26 @@ def main() -> None:
     table.add_row("p99 at 1,000/s, ms", *(f"{each:.2f}" for each in latency.values()))
     table.add_row("memory, MB", *(f"{size:.0f}" for size in memory.values()))
     console.print(table)
+    console.print(
+        f"{SERVICES // 2:,} services, {RATE:,} changes a second: a change is answered after"
+        f" {delays.median:.1f} ms, p99 {delays.p99:.1f}, at worst {delays.worst:.1f};"
+        f" p99 of other answers {others:.2f} ms"
+    )
+    console.print(f"added to a process with lite-apiserver: {added:.0f} MB")
     if arguments.json is not None:
         plain = {what: {name: r._asdict() for name, r in each.items()} for what, each in figures.items()}
         arguments.json.write_text(
-            json.dumps({"loads": plain, "p99_ms": latency, "memory_mb": memory}, indent=1)
+            json.dumps(
+                {
+                    "loads": plain,
+                    "p99_ms": latency,
+                    "memory_mb": memory,
+                    "change_ms": delays._asdict(),
+                    "p99_ms_while_services_change": others,
+                    "added_to_lite_apiserver_mb": added,
+                },
+                indent=1,
+            )
         )
 
 

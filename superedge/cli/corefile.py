@@ -123,7 +123,11 @@ def convert(text: str) -> Converted:
     if logs:
         keys["chain"] = ["log", "rewrite", "hosts", "cluster", "cache", "forward"]
     pieces = [_table("[local_dns]", keys)]
-    pieces += [_table("[[local_dns.forward]]", each) for each in forward if each["upstreams"]]
+    pieces += [
+        _table("[[local_dns.forward]]", each)
+        for each in forward
+        if each["upstreams"] or "resolv_conf" in each
+    ]
     pieces += [_table("[[local_dns.rewrite]]", each) for each in rewrite]
     if cache:
         pieces.append(_table("[local_dns.cache]", cache))
@@ -159,17 +163,20 @@ def _forward(
 ) -> dict[str, object]:
     of, *targets = arguments or ["."]
     zones = [zone.rstrip(".") or "." for zone in server.zones] if of == "." else [of.rstrip(".")]
-    upstreams = []
+    upstreams: list[str] = []
+    found: dict[str, object] = {"zones": zones, "upstreams": upstreams}
     for target in targets:
+        if target.startswith("/"):
+            found["resolv_conf"] = target
+            continue
         host, _, port = target.removeprefix("dns://").rpartition(":")
         host = host.strip("[]") if port.isdigit() and host else target.removeprefix("dns://").strip("[]")
         try:
             ip_address(host)
         except ValueError:
-            remarks.append(f"{where}: {target}: name the servers' addresses, not a file or another protocol")
+            remarks.append(f"{where}: {target}: name the servers' addresses, not another protocol")
         else:
             upstreams.append(target.removeprefix("dns://"))
-    found: dict[str, object] = {"zones": zones, "upstreams": upstreams}
     for option, *values in directive.block:
         if option == "policy" and values and values[0] in _POLICIES:
             found["policy"] = _POLICIES[values[0]]

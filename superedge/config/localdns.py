@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,8 @@ from superedge.config.checks import (
     check_tcp_address,
 )
 
+_INTERFACE = re.compile(r"[\w.-]{0,15}", re.ASCII)
+
 
 class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Servers that names of some zones are asked of."""
@@ -22,7 +25,10 @@ class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     #: Zones, each with all names below it; "." is every name. The longest one that a name is in counts.
     zones: list[str] = msgspec.field(default_factory=lambda: ["."])
     #: Addresses of the servers, `address:port`; the port may be left out.
-    upstreams: list[str]
+    upstreams: list[str] = []
+    #: File in the format of /etc/resolv.conf whose nameservers are asked too, behind those of `upstreams`; it
+    #: is read again when it changes.
+    resolv_conf: Path | None = None
     #: Which is asked first: "sequential", the first that works; "random"; "round-robin".
     policy: Literal["sequential", "random", "round-robin"] = "sequential"
     #: Seconds for one of them to answer; another is asked beside it after 0.5.
@@ -30,8 +36,8 @@ class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     def __post_init__(self) -> None:
         """Check addresses and times."""
-        if not self.upstreams:
-            raise ValueError("upstreams must name at least one server")
+        if not self.upstreams and self.resolv_conf is None:
+            raise ValueError("upstreams must name at least one server, or resolv_conf a file that does")
         for upstream in self.upstreams:
             check_ip("upstreams", check_tcp_address("upstreams", upstream, 53).host)
         check_positive(timeout=self.timeout)
@@ -75,6 +81,10 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     #: Addresses of the server, `host:port`; pods reach a link-local one.
     listen: list[str] = msgspec.field(default_factory=lambda: ["169.254.20.10:53"])
+    #: Dummy interface that is created for those addresses of `listen` that the machine does not have, and
+    #: removed at the end; none when empty. It takes CAP_NET_ADMIN, which is given up afterwards. Where the
+    #: kernel has no dummy interfaces, loopback gets the addresses.
+    interface: str = ""
     #: Whether another process may listen on the same addresses (SO_REUSEPORT).
     reuse_port: bool = False
     #: The cluster's domain.
@@ -88,7 +98,8 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     chain: list[str] = msgspec.field(
         default_factory=lambda: ["rewrite", "hosts", "cluster", "cache", "forward"]
     )
-    #: File in which the cluster's names outlive a restart without the cloud.
+    #: File in which the cluster's names outlive a restart without the cloud. The file beside it with `.cache`
+    #: behind its name has the answers that are given while no upstream server answers.
     snapshot: Path = Path("/var/lib/superedge/dns.snapshot")
     #: Networks (CIDR) that may ask; empty for any.
     allow: list[str] = []
@@ -110,6 +121,10 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for address in self.listen:
             host = check_tcp_address("listen", address, 53).host
             check_ip("listen", host)
+        if not _INTERFACE.fullmatch(self.interface):
+            raise ValueError(
+                f"interface: {self.interface!r} is not the name of an interface: 15 letters or digits"
+            )
         if not self.chain:
             raise ValueError("chain must name at least one link")
         for name in self.chain:

@@ -9,7 +9,7 @@ from time import time
 from typing import Any, TypeVar
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -103,15 +103,21 @@ class ClusterFollower(MultiService):
         _log.info("{count} services from {path}", count=len(found.services), path=self._path)
 
     def stopService(self) -> Any:
-        """Follow no more, and save what is not yet saved."""
+        """Follow no more, and save what is not yet saved, after what is being saved."""
+        ended = super().stopService()
         if self._save is not None:
             self._save.cancel()
             self._save = None
-            try:
-                write_snapshot(self._path, encode_snapshot(self._zone.services, self._zone.slices))
-            except OSError as problem:
-                self._not_saved(Failure(problem))
-        return super().stopService()
+            if self._writing is not None:
+                return gatherResults([ended, self._writing.addCallback(lambda _: self._save_last())])
+            self._save_last()
+        return ended
+
+    def _save_last(self) -> None:
+        try:
+            write_snapshot(self._path, encode_snapshot(self._zone.services, self._zone.slices))
+        except OSError as problem:
+            self._not_saved(Failure(problem))
 
     def _put(
         self, there: Mapping[Key, T], put: Callable[[Key, T | None], None], key: Key, item: T | None

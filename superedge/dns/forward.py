@@ -2,125 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import secrets
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from math import inf
 from random import Random
 from typing import Any, Literal, cast
 
-from dnslib import DNSRecord
+from dnslib import RCODE, DNSRecord
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from superedge.config.addresses import TCPAddress
 from superedge.dns import metrics
-from superedge.dns.messages import answers, is_truncated
+from superedge.dns.messages import answers, is_truncated, question_section
+from superedge.dns.ports import ForwardError, NoSocket, SourcePorts
 from superedge.dns.wire import FORMERR, NOTIMP, REFUSED, SERVFAIL
-from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
+from superedge.metrics import HistogramSeries
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.factory import CallableFactory
-from superedge.net.servers import Servers
+from superedge.reactor.deadlines import Deadline, Deadlines
 from superedge.reactor.loops import Loop
+from superedge.reactor.task import in_background
 
-MAX_PACKET = 65535
 PROBE_INTERVAL = 1.0
 """Seconds after which a server that did not answer is tried again."""
+PROBE = bytes(DNSRecord.question(".", "NS").pack()[2:])
 IMPATIENCE = 0.5
 """Seconds after which the next server is asked as well."""
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN})
 _UNWILLING = frozenset({FORMERR, SERVFAIL, NOTIMP, REFUSED})
 """RCODEs that say something about the server, not about the name."""
 
 Policy = Literal["sequential", "random", "round-robin"]
 
 _log = Logger()
-
-
-class ForwardError(SuperEdgeError):
-    """No upstream server answered."""
-
-
-class NoSocket(ForwardError):
-    """This process or this machine has none left: no server's fault."""
-
-
-@implementer(IReadDescriptor)
-class _Datagram:
-    """One question, from a source port of its own; the socket is connected, so that nobody else answers."""
-
-    def __init__(
-        self, reactor: IReactor, server: TCPAddress, query: bytes, done: Callable[[bytes | Exception], None]
-    ) -> None:
-        """``done`` is given the answer or ForwardError. Raises ForwardError."""
-        self._reactor = reactor
-        self._server = server
-        self._query = query
-        self._done = done
-        try:
-            self._socket = _connected(server)
-        except OSError as problem:
-            kind = NoSocket if problem.errno in _EXHAUSTED else ForwardError
-            raise kind(f"no socket for a question to {server}: {problem.strerror}") from problem
-        self.fileno = self._socket.fileno
-        try:
-            self._socket.send(query)
-        except OSError as problem:
-            self._socket.close()
-            raise ForwardError(f"cannot send to {server}: {problem.strerror}") from problem
-        reactor.addReader(self)
-
-    def doRead(self) -> None:
-        """Take the answer; what is none is passed over."""
-        while True:
-            try:
-                data = self._socket.recv(MAX_PACKET)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as problem:
-                self.close()
-                self._done(ForwardError(f"{self._server} refuses: {problem.strerror}"))
-                return
-            if answers(data, self._query):
-                self.close()
-                self._done(data)
-                return
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The reactor stops."""
-        self.close()
-
-    def logPrefix(self) -> str:
-        """For the reactor's log."""
-        return "dns"
-
-    def close(self) -> None:
-        """Wait no more."""
-        if self._socket.fileno() >= 0:
-            self._reactor.removeReader(self)
-            self._socket.close()
-
-
-def _connected(server: TCPAddress) -> socket.socket:
-    """A UDP socket whose port the kernel chose at random. Raises OSError."""
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    try:
-        sock.connect((server.host, server.port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 class _Stream(Protocol):
@@ -145,6 +63,37 @@ class _Stream(Protocol):
             self.done.errback(Failure(ForwardError("the connection ended before the answer")))
 
 
+class _Upstream:
+    """One server."""
+
+    def __init__(self, reactor: IReactor, address: TCPAddress, deadlines: Deadlines) -> None:
+        self.address = address
+        self.ports = SourcePorts(reactor, address, deadlines)
+        self.probe: Loop | None = None
+        """Runs from a question that it did not answer to one that it did."""
+        self._durations: dict[int, HistogramSeries] = {}
+
+    @property
+    def failed(self) -> bool:
+        """Whether it did not answer when it was last asked."""
+        return self.probe is not None
+
+    def observe(self, code: int, seconds: float) -> None:
+        """It answered with an RCODE after so many seconds."""
+        series = self._durations.get(code)
+        if series is None:
+            name = RCODE.forward.get(code, str(code))
+            series = metrics.UPSTREAM_DURATION.labels(metrics.PROXY, str(self.address), name)
+            self._durations[code] = series
+        series.observe(seconds)
+
+    def stop(self) -> None:
+        """Probe it no more."""
+        if self.probe is not None:
+            self.probe.stop()
+            self.probe = None
+
+
 class Forwarder:
     """Asks ``upstreams`` in turn; one that did not answer comes last until it has answered a probe.
 
@@ -159,122 +108,204 @@ class Forwarder:
         timeout: float,
         policy: Policy = "sequential",
     ) -> None:
-        self._reactor = reactor
-        self._servers = Servers(upstreams, round_robin=policy == "round-robin", penalty=inf)
-        self._random = Random() if policy == "random" else None
-        self._timeout = timeout
-        self._probes: dict[TCPAddress, Loop] = {}
-        self._asking: dict[bytes, _Asking] = {}
+        self.reactor = reactor
+        self.deadlines = Deadlines(reactor)
+        self._upstreams: list[_Upstream] = []
+        self.set_upstreams(upstreams)
+        self._policy = policy
+        self._first = 0
+        self._random = Random()
+        self.timeout = timeout
+        self.asking: dict[bytes, _Asking] = {}
         self._stopped = False
-        self.upstreams = upstreams
 
-    @property
-    def working(self) -> bool:
-        """Whether any server answered when it was last asked."""
-        return len(self._probes) < len(self.upstreams)
+    def set_upstreams(self, addresses: Sequence[TCPAddress]) -> None:
+        """Ask these from now on; questions that are under way at others may still be answered."""
+        known = {upstream.address: upstream for upstream in self._upstreams}
+        self._upstreams = [
+            known.pop(address) if address in known else _Upstream(self.reactor, address, self.deadlines)
+            for address in addresses
+        ]
+        for upstream in known.values():
+            upstream.stop()
+            upstream.ports.renew()
 
-    def healthy(self, server: TCPAddress) -> bool:
-        """Whether the server answered when it was last asked."""
-        return server not in self._probes
+    def health(self) -> list[tuple[TCPAddress, bool]]:
+        """For each server whether it answered when it was last asked."""
+        return [(upstream.address, not upstream.failed) for upstream in self._upstreams]
 
     def stop(self) -> None:
         """Probe no more; questions that are under way fail."""
         self._stopped = True
-        for asking in list(self._asking.values()):
+        for asking in list(self.asking.values()):
             asking.finish(ForwardError("the server stops"))
-        while self._probes:
-            self._probes.popitem()[1].stop()
+        for upstream in self._upstreams:
+            upstream.stop()
+            upstream.ports.close()
+        self.deadlines.stop()
 
-    async def ask(self, query: bytes) -> bytes:
-        """The first good answer to a packed question, under the question's own id. Raises ForwardError."""
-        question = query[2:]
-        asking = self._asking.get(question)
+    def ask(self, question: bytes) -> Deferred[bytes]:
+        """The first good answer to a packed question, which is given without its id; or ForwardError.
+
+        The answer has an id of its own. Raises ValueError for what is no question.
+        """
+        asking = self.asking.get(question)
         if asking is None:
-            asking = self._asking[question] = _Asking(self, question)
+            asking = self.asking[question] = _Asking(self, question)
             asking.begin()
         waiter: Deferred[bytes] = Deferred()
         asking.join(waiter)
-        return query[:2] + (await waiter)[2:]
+        return waiter
 
-    def _order(self) -> list[TCPAddress]:
-        servers = self._servers.order(self._reactor.seconds())
-        if self._random is not None:
-            self._random.shuffle(servers)
-            servers.sort(key=self._probes.__contains__)
-        return servers
+    def order(self) -> list[_Upstream]:
+        """The servers in the order in which they are asked."""
+        servers = self._upstreams
+        if len(servers) < 2:
+            return servers
+        if self._policy == "round-robin":
+            self._first = (self._first + 1) % len(servers)
+            servers = servers[self._first :] + servers[: self._first]
+        elif self._policy == "random":
+            servers = self._random.sample(servers, len(servers))
+        return sorted(servers, key=_has_failed)
 
-    def _failed(self, server: TCPAddress, problem: Exception) -> None:
-        if server not in self._probes and not self._stopped:
-            _log.warn("DNS server {server} failed: {problem}", server=str(server), problem=problem)
-            self._servers.failed(server, self._reactor.seconds())
-            probe = Loop(self._reactor, f"probing DNS server {server}", partial(self._probe, server))
-            self._probes[server] = probe
-            probe.start()
+    def failed(self, upstream: _Upstream, problem: Exception) -> None:
+        """A server did not answer, or not in time."""
+        metrics.UPSTREAM_FAILURES.labels(str(upstream.address)).inc()
+        upstream.ports.renew()
+        if upstream.probe is None and not self._stopped and upstream in self._upstreams:
+            _log.warn("DNS server {server} failed: {problem}", server=str(upstream.address), problem=problem)
+            probe = partial(self._probe, upstream)
+            upstream.probe = Loop(self.reactor, f"probing DNS server {upstream.address}", probe)
+            upstream.probe.start()
 
-    def _answered(self, server: TCPAddress) -> None:
-        probe = self._probes.pop(server, None)
-        if probe is not None:
-            probe.stop()
-            self._recovered(server)
+    def answered(self, upstream: _Upstream) -> None:
+        """A server answered."""
+        if upstream.probe is not None:
+            upstream.probe.stop()
+            self._recovered(upstream)
 
-    def _recovered(self, server: TCPAddress) -> None:
-        self._servers.connected(server)
-        _log.info("DNS server {server} answers again", server=str(server))
+    def _recovered(self, upstream: _Upstream) -> None:
+        upstream.probe = None
+        _log.info("DNS server {server} answers again", server=str(upstream.address))
 
-    async def _probe(self, server: TCPAddress) -> None:
+    async def _probe(self, upstream: _Upstream) -> None:
         """Ask it again and again, beside everybody's questions, until it answers whatever it likes."""
         while True:
-            await deferLater(self._reactor, PROBE_INTERVAL)
-            query = secrets.token_bytes(2) + DNSRecord.question(".", "NS").pack()[2:]
-            with contextlib.suppress(ForwardError, ConnectError):
-                await self._within(self._exchange(server, query))
-                del self._probes[server]
-                self._recovered(server)
+            await deferLater(self.reactor, PROBE_INTERVAL)
+            answered: Deferred[bytes] = Deferred(lambda _: None)
+            try:
+                sent = upstream.ports.send(PROBE, question_section(PROBE), partial(_fire, answered))
+                try:
+                    await answered.addTimeout(self.timeout, self.reactor)
+                finally:
+                    upstream.ports.forget(sent)
+            except (ForwardError, TimeoutError):
+                metrics.PROBE_FAILURES.labels(metrics.PROXY, str(upstream.address)).inc()
+            else:
+                self._recovered(upstream)
                 return
 
-    async def _exchange(self, server: TCPAddress, query: bytes) -> bytes:
-        answered: Deferred[bytes] = Deferred(lambda _: datagram.close())
 
-        def done(result: bytes | Exception) -> None:
-            (answered.callback if isinstance(result, bytes) else answered.errback)(result)  # type: ignore[arg-type]
+def _has_failed(upstream: _Upstream) -> bool:
+    return upstream.failed
 
-        datagram = _Datagram(self._reactor, server, query, done)
-        return await answered
 
-    async def _by_stream(self, server: TCPAddress, query: bytes) -> bytes:
+def _fire(waiter: Deferred[bytes], result: bytes | Exception) -> None:
+    if isinstance(result, bytes):
+        waiter.callback(result)
+    else:
+        waiter.errback(Failure(result))
+
+
+class _Attempt:
+    """A question at one server."""
+
+    __slots__ = ("_asking", "_begun", "_deadline", "_sent", "_stream", "upstream")
+
+    def __init__(self, asking: _Asking, upstream: _Upstream) -> None:
+        """Raises ForwardError."""
+        self._asking = asking
+        self.upstream = upstream
+        self._stream: Deferred[None] | None = None
+        self._sent = upstream.ports.send(asking.question, asking.section, self._heard)
+        self._begun = asking.forwarder.reactor.seconds()
+        self._deadline = asking.forwarder.deadlines.start(asking.forwarder.timeout, self._late)
+
+    def close(self) -> None:
+        """Wait no more."""
+        self._deadline.cancel()
+        self.upstream.ports.forget(self._sent)
+        if self._stream is not None:
+            self._stream.cancel()
+
+    def _late(self) -> None:
+        self._asking.failed(self, ForwardError(f"no answer within {self._asking.forwarder.timeout:g} s"))
+
+    def _heard(self, result: bytes | Exception) -> None:
+        if not isinstance(result, bytes):
+            self._asking.failed(self, result)
+        elif is_truncated(result):
+            self._stream = in_background(self._by_stream(result), _log, "a question over TCP failed")
+        else:
+            self._answered(result)
+
+    def _answered(self, answer: bytes) -> None:
+        self.upstream.observe(answer[3] & 0x0F, self._asking.forwarder.reactor.seconds() - self._begun)
+        self._asking.answered(self, answer)
+
+    async def _by_stream(self, cut: bytes) -> None:
+        """Ask again over TCP."""
+        asking, server = self._asking, self.upstream.address
+        forwarder = asking.forwarder
+        query = cut[:2] + asking.question
         protocol = _Stream(query)
-
-        endpoint = ClientEndpoint(self._reactor, server, timeout=self._timeout)
-        await endpoint.connect(cast(Any, CallableFactory(lambda: protocol)))
+        endpoint = ClientEndpoint(forwarder.reactor, server, timeout=forwarder.timeout)
         try:
-            answer = await protocol.done
-        finally:
-            cast(Any, protocol.transport).abortConnection()
-        if not answers(answer, query):
-            raise ForwardError(f"{server} answered another question")
-        return answer
-
-    async def _within(self, exchange: Any) -> bytes:
-        attempt: Deferred[bytes] = Deferred.fromCoroutine(exchange)
-        attempt.addTimeout(self._timeout, self._reactor)
-        try:
-            return await attempt
-        except TimeoutError as problem:
-            raise ForwardError(f"no answer within {self._timeout:g} s") from problem
+            await endpoint.connect(cast(Any, CallableFactory(lambda: protocol)))
+            try:
+                answer = await protocol.done
+            finally:
+                cast(Any, protocol.transport).abortConnection()
+            if answer[:2] != query[:2] or not answers(answer, asking.section):
+                raise ForwardError(f"{server} answered another question")
+        except (ForwardError, ConnectError) as problem:
+            self._stream = None
+            # There is more over TCP, which the server does not offer: better than nothing.
+            asking.failed(self, problem, cut)
+        else:
+            self._stream = None
+            self._answered(answer)
 
 
 class _Asking:
     """One question under way, at one server or several, for everybody who asks it."""
 
+    __slots__ = (
+        "_impatience",
+        "_last",
+        "_next",
+        "_open",
+        "_result",
+        "_servers",
+        "_waiters",
+        "forwarder",
+        "question",
+        "section",
+    )
+
     def __init__(self, forwarder: Forwarder, question: bytes) -> None:
-        self._forwarder = forwarder
-        self._reactor = forwarder._reactor
-        self._question = question
-        self._servers = forwarder._order()
+        self.question = question
+        self.section = question_section(question)
+        self.forwarder = forwarder
+        self._servers = forwarder.order()
+        if self._servers and self._servers[0].failed:
+            metrics.FORWARD_BROKEN.inc()
+        self._next = 0
         self._waiters: list[Deferred[bytes]] = []
         self._result: bytes | Exception | None = None
-        self._open: dict[TCPAddress, tuple[IDelayedCall, Callable[[], object]]] = {}
-        self._impatience: IDelayedCall | None = None
+        self._open: list[_Attempt] = []
+        self._impatience: Deadline | None = None
         self._last: bytes | Exception = ForwardError("no upstream server is configured")
 
     def join(self, waiter: Deferred[bytes]) -> None:
@@ -289,91 +320,69 @@ class _Asking:
     def begin(self) -> None:
         """Ask the next server; when there is none and none is under way, that was all."""
         self._calm()
-        while self._servers and self._result is None:
-            server = self._servers.pop(0)
-            # The id upstream is ours: a client must not choose what a forger has to guess.
-            query = secrets.token_bytes(2) + self._question
+        while self._next < len(self._servers) and self._result is None:
+            upstream = self._servers[self._next]
+            self._next += 1
             try:
-                datagram = _Datagram(self._reactor, server, query, partial(self._datagram, server, query))
+                self._open.append(_Attempt(self, upstream))
             except NoSocket as problem:
                 self._last = problem
                 continue
             except ForwardError as problem:
-                self._refused(server, problem)
+                self._refused(upstream, problem)
                 continue
-            timeout = self._forwarder._timeout
-            late = ForwardError(f"no answer within {timeout:g} s")
-            call = self._reactor.callLater(timeout, self._failed, server, late)
-            self._open[server] = (call, datagram.close)
-            if self._servers:
-                self._impatience = self._reactor.callLater(min(IMPATIENCE, timeout), self.begin)
+            if self._next < len(self._servers):
+                forwarder = self.forwarder
+                self._impatience = forwarder.deadlines.start(min(IMPATIENCE, forwarder.timeout), self.begin)
             return
         if not self._open and self._result is None:
             self.finish(self._last)
 
-    def _datagram(self, server: TCPAddress, query: bytes, result: bytes | Exception) -> None:
-        if not isinstance(result, bytes):
-            self._failed(server, result)
-        elif is_truncated(result):
-            stream: Deferred[bytes] = Deferred.fromCoroutine(self._forwarder._by_stream(server, query))
-            self._open[server] = (self._open[server][0], stream.cancel)
-            stream.addCallbacks(
-                partial(self._answered, server), lambda failure: self._cut(server, result, failure.value)
-            )
-        else:
-            self._answered(server, result)
-
-    def _cut(self, server: TCPAddress, cut: bytes, problem: Exception) -> None:
-        """There is more over TCP, which the server does not offer: better than nothing."""
-        if server in self._open:
-            self._last = cut
-            self._failed(server, problem)
-
-    def _answered(self, server: TCPAddress, answer: bytes) -> None:
-        if server not in self._open:
-            return
-        self._close(server)
-        self._forwarder._answered(server)
+    def answered(self, attempt: _Attempt, answer: bytes) -> None:
+        """A server answered."""
+        self._close(attempt)
+        self.forwarder.answered(attempt.upstream)
         if answer[3] & 0x0F in _UNWILLING:
             if not isinstance(self._last, bytes):
                 self._last = answer
             self.begin()
             return
         # Whoever was asked before and is slower than all this is asked later from now on.
-        for slow in list(self._open):
-            self._forwarder._failed(slow, ForwardError(f"no answer within {IMPATIENCE:g} s"))
+        for slow in self._open:
+            self.forwarder.failed(slow.upstream, ForwardError(f"no answer within {IMPATIENCE:g} s"))
         self.finish(answer)
 
-    def _failed(self, server: TCPAddress, problem: Exception) -> None:
-        if server in self._open:
-            self._close(server)
-            self._refused(server, problem)
+    def failed(self, attempt: _Attempt, problem: Exception, cut: bytes | None = None) -> None:
+        """A server did not answer, or no more than the answer ``cut``."""
+        if attempt in self._open:
+            if cut is not None:
+                self._last = cut
+            self._close(attempt)
+            self._refused(attempt.upstream, problem)
             self.begin()
 
-    def _refused(self, server: TCPAddress, problem: Exception) -> None:
-        self._forwarder._failed(server, problem)
-        metrics.UPSTREAM_FAILURES.labels(str(server)).inc()
+    def _refused(self, upstream: _Upstream, problem: Exception) -> None:
+        self.forwarder.failed(upstream, problem)
         if not isinstance(self._last, bytes):
             self._last = problem
 
-    def _close(self, server: TCPAddress) -> None:
-        call, close = self._open.pop(server)
-        if call.active():
-            call.cancel()
-        close()
+    def _close(self, attempt: _Attempt) -> None:
+        self._open.remove(attempt)
+        attempt.close()
 
     def _calm(self) -> None:
-        if self._impatience is not None and self._impatience.active():
+        if self._impatience is not None:
             self._impatience.cancel()
-        self._impatience = None
+            self._impatience = None
 
     def finish(self, result: bytes | Exception) -> None:
         """Everybody who asks is given this."""
         self._result = result
         self._calm()
-        for server in list(self._open):
-            self._close(server)
-        self._forwarder._asking.pop(self._question, None)
+        for attempt in self._open:
+            attempt.close()
+        self._open.clear()
+        self.forwarder.asking.pop(self.question, None)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.called:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.localdns import LocalDNSConfig
 from superedge.dns import metrics
+from superedge.dns.cachefile import CacheFile
 from superedge.dns.cluster.zone import ClusterZone
 from superedge.dns.follow import ClusterFollower
 from superedge.dns.messages import format_error
@@ -23,7 +24,7 @@ from superedge.dns.resolvers.hosts import HostsResolver
 from superedge.dns.resolvers.log import LogResolver
 from superedge.dns.resolvers.refuse import Refuse
 from superedge.dns.resolvers.rewrite import RewriteResolver
-from superedge.dns.transports import Listening
+from superedge.dns.transports import Listening, Questions
 from superedge.dns.wire import (
     ANY_CLASS,
     BADVERS,
@@ -41,6 +42,7 @@ from superedge.errors import SuperEdgeError
 from superedge.interfaces import Answer, IReactor, IResolver, IResolverPlugin, Question
 from superedge.kube.client import IKubeClient
 from superedge.metrics import CounterSeries
+from superedge.net.dummyinterface import DummyInterface
 from superedge.net.networks import Networks
 
 LINKS = frozenset({"cluster", "cache", "forward", "hosts", "rewrite", "log"})
@@ -72,24 +74,29 @@ class LocalDNS(MultiService):
         self._reactor = reactor
         self._config = config
         self.clients = Networks(config.allow)
-        self.streams = 0
-        """TCP connections."""
+        self.streams: dict[Questions, None] = {}
         listen = [cast(TCPAddress, parse_address(text, 53)) for text in config.listen]
-        own = [ip_address(address.host).packed for address in listen]
-        self.zone = ClusterZone(config.cluster_domain, config.ttl, own, config.pod_records)
+        own = [ip_address(address.host) for address in listen]
+        packed = [address.packed for address in own]
+        self.zone = ClusterZone(config.cluster_domain, config.ttl, packed, config.pod_records)
+        needed = [address for address in own if not address.is_loopback and not address.is_unspecified]
+        self._interface = DummyInterface(config.interface, needed) if config.interface else None
         self._follower = ClusterFollower(reactor, client, self.zone, config.snapshot, self.forget)
         self._follower.setServiceParent(self)
         self.cache: CacheResolver | None = None
         self._hosts: HostsResolver | None = None
         self._forward: ForwardResolver | None = None
-        self._chain: IResolver = self._build(plugins)
+        self._chain: IResolver = self._build(plugins, listen)
+        if self.cache is not None and config.cache.stale:
+            path = config.snapshot.with_name(f"{config.snapshot.name}.cache")
+            CacheFile(reactor, self.cache, path).setServiceParent(self)
         # By the whole question but its id, so that each asker's own spelling comes back; UDP, then TCP.
         self._known: tuple[dict[bytes, _Known], dict[bytes, _Known]] = ({}, {})
         self._known_size = 0
         self._duration = metrics.DURATION.labels(metrics.ZONE)
         self._listening = Listening(reactor, listen, self, config.reuse_port)
 
-    def _build(self, plugins: Mapping[str, IResolverPlugin]) -> IResolver:
+    def _build(self, plugins: Mapping[str, IResolverPlugin], own: Sequence[TCPAddress]) -> IResolver:
         config, reactor = self._config, self._reactor
         chain: IResolver = Refuse()
         for name in reversed(config.chain):
@@ -98,7 +105,7 @@ class LocalDNS(MultiService):
             elif name == "cache":
                 chain = self.cache = CacheResolver(reactor, config.cache, chain)
             elif name == "forward":
-                chain = self._forward = ForwardResolver(reactor, config.forward, chain)
+                chain = self._forward = ForwardResolver(reactor, config.forward, own, chain)
             elif name == "hosts":
                 if config.hosts:
                     chain = self._hosts = HostsResolver(config.hosts, chain)
@@ -135,12 +142,18 @@ class LocalDNS(MultiService):
                 {
                     "zones": [text_name(name) for name in zone.names],
                     "server": str(server),
-                    "healthy": zone.forwarder.healthy(server),
+                    "healthy": healthy,
                 }
                 for zone in self._forward.zones
-                for server in zone.forwarder.upstreams
+                for server, healthy in zone.forwarder.health()
             ]
         return found
+
+    def privilegedStartService(self) -> None:
+        """Make the interface that has the addresses. Raises InterfaceError."""
+        if self._interface is not None:
+            self._interface.make()
+        super().privilegedStartService()
 
     def startService(self) -> None:
         """Restore the snapshot, listen, follow. Raises ConnectError when an address cannot be had."""
@@ -153,6 +166,8 @@ class LocalDNS(MultiService):
     def stopService(self) -> Any:
         """Listen and follow no more."""
         self._listening.stop()
+        if self._interface is not None:
+            self._interface.remove()
         if self._forward is not None:
             self._forward.stop()
         return super().stopService()
@@ -168,6 +183,11 @@ class LocalDNS(MultiService):
         if self._hosts is not None:
             self._hosts.reload()
             self.forget()
+
+    def reload_upstreams(self) -> None:
+        """The files that have upstream servers have changed."""
+        if self._forward is not None:
+            self._forward.reload()
 
     def turned_away(self, reason: str) -> None:
         """Count a client that was not allowed, or was one too many."""

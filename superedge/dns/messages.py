@@ -65,19 +65,25 @@ def pack(answer: DNSRecord, limit: int | None) -> bytes:
     return bytes(short.pack())
 
 
-def answers(data: bytes, query: bytes) -> bool:
-    """Whether ``data`` is an answer to the packed ``query``: the same id and question, case kept."""
-    if len(data) < HEADER or data[:2] != query[:2] or not data[2] & 0x80:
-        return False
-    end = _question_end(query)
-    return data[4:6] == query[4:6] and data[HEADER:end] == query[HEADER:end]
+def question_section(question: bytes) -> bytes:
+    """The question section of a packed question, which is given without its id. Raises ValueError."""
+    end = HEADER - 2
+    try:
+        while size := question[end]:
+            end += size + 1
+    except IndexError:
+        raise ValueError("it is cut short") from None
+    return question[HEADER - 2 : end + 5]
 
 
-def _question_end(query: bytes) -> int:
-    at = HEADER
-    while at < len(query) and query[at]:
-        at += query[at] + 1
-    return at + 5
+def answers(data: bytes, section: bytes) -> bool:
+    """Whether ``data`` is an answer to the one question of ``section``, its case kept."""
+    return (
+        len(data) >= HEADER
+        and data[2] & 0x80 != 0
+        and data[4:6] == b"\0\1"
+        and data.startswith(section, HEADER)
+    )
 
 
 def is_truncated(data: bytes) -> bool:

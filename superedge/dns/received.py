@@ -1,12 +1,12 @@
 """Answers of other servers, read. Pure.
 
-Sources: RFC 1035 section 4, RFC 2308 (negative answers), RFC 6891 section 6.1 (OPT).
+Sources: RFC 1035 section 4, RFC 2308 (negative answers), RFC 6891 section 6.1 (OPT), RFC 8767 section 4 (TTLs
+are positive, whatever their highest bit).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from superedge.dns.packing import Record
@@ -17,35 +17,29 @@ _MX, _DNAME, _RP, _AFSDB, _NAPTR = 15, 39, 17, 18, 35
 _NAMES_AT = {NS: 0, CNAME: 0, PTR: 0, _DNAME: 0, _MX: 2, _AFSDB: 2, SRV: 6}
 """Where in the data of a type its one name begins; the name is the data's end."""
 _TWO_NAMES = frozenset({SOA, _RP})
+_COUNTS = struct.Struct(">3H")
 _RECORD = struct.Struct(">HHIH")
 
 
-class _Place(NamedTuple):
-    """Where a record is in the bytes behind the question."""
-
-    begin: int
-    head: int
-    kind: int
-    ttl: int
-    end: int
+_Place = tuple[int, int, int, int, int]
+"""Of a record in the bytes behind the question: where it begins, where its type is, type, TTL, its end."""
 
 
 def received(data: bytes, question: Question, source: str) -> Answer:
     """A message as an answer, without its OPT record. Raises ValueError for what is no message."""
-    begin = HEADER + len(question.section)
-    answers, authorities, additional = struct.unpack_from(">3H", data, 6)
-    records = data[begin:]
+    answers, authorities, additional = _COUNTS.unpack_from(data, 6)
+    records = data[HEADER + len(question.section) :]
     flags = data[2] << 8 | data[3]
     kept = answers + authorities
-    end = 0
-    for number, place in enumerate(_places(records, answers + authorities + additional)):
-        if place.kind == OPT:
+    end = number = 0
+    for _, _, kind, _, behind in _places(records, kept + additional):
+        if kind == OPT:
             # What stands behind it might point to names before it; additional records are a courtesy.
-            additional = number - answers - authorities
+            additional = number - kept
             break
-        end = place.end
-        kept = number + 1
-    if kept < answers + authorities:
+        end = behind
+        number += 1
+    if number < kept:
         raise ValueError("an OPT record among the answers")
     return Answer(
         flags & 0x0F,
@@ -58,9 +52,10 @@ def received(data: bytes, question: Question, source: str) -> Answer:
     )
 
 
-def _places(records: bytes, count: int) -> Iterator[_Place]:
+def _places(records: bytes, count: int) -> list[_Place]:
     """Each of ``count`` records. Raises ValueError when there are not that many."""
-    at = 0
+    at, length, unpack = 0, len(records), _RECORD.unpack_from
+    found = []
     try:
         for _ in range(count):
             begin = at
@@ -71,21 +66,23 @@ def _places(records: bytes, count: int) -> Iterator[_Place]:
                 if size > 63:
                     raise ValueError("a label of more than 63 bytes")
                 at += 1 + size
-            at += 1
-            kind, _, ttl, length = _RECORD.unpack_from(records, at)
-            end = at + _RECORD.size + length
-            if end > len(records):
+            head = at + 1
+            kind, _, ttl, size = unpack(records, head)
+            at = head + 10 + size
+            if at > length:
                 raise ValueError("a record is cut short")
-            yield _Place(begin, at, kind, ttl, end)
-            at = end
+            found.append((begin, head, kind, ttl, at))
     except (IndexError, struct.error):
         raise ValueError("a record is cut short") from None
+    return found
 
 
 class Lifetime(NamedTuple):
     """For how many seconds an answer may be kept, and where its TTLs are in the records."""
 
     seconds: int
+    longest: int
+    """The highest TTL."""
     negative: bool
     ttls: tuple[int, ...]
 
@@ -95,25 +92,21 @@ def lifetime(answer: Answer, kind: int) -> Lifetime | None:
     if answer.code not in (NOERROR, NXDOMAIN) or answer.truncated:
         return None
     answers, authorities, _ = answer.counts
-    offsets, least, soa, found = [], 0xFFFFFFFF, None, False
-    for number, place in enumerate(_places(answer.records, sum(answer.counts))):
-        offsets.append(place.head + 4)
-        least = min(least, place.ttl)
+    least, longest, soa, found = 0xFFFFFFFF, 0, None, False
+    places = _places(answer.records, sum(answer.counts))
+    for number, (_, _, each, ttl, end) in enumerate(places):
+        least = min(least, ttl)
+        longest = max(longest, ttl)
         if number < answers:
-            found = found or kind in (place.kind, ANY)
-        elif number < answers + authorities and place.kind == SOA:
-            minimum = int.from_bytes(answer.records[place.end - 4 : place.end], "big")
-            soa = min(place.ttl, minimum)
+            found = found or kind in (each, ANY)
+        elif number < answers + authorities and each == SOA:
+            soa = min(ttl, int.from_bytes(answer.records[end - 4 : end], "big"))
+    ttls = tuple([place[1] + 4 for place in places])
     if found and answer.code == NOERROR:
-        return Lifetime(_sane(least), False, tuple(offsets))
+        return Lifetime(least, longest, False, ttls)
     if soa is None:
         return None  # RFC 2308 section 5
-    return Lifetime(_sane(min(soa, least)), True, tuple(offsets))
-
-
-def _sane(ttl: int) -> int:
-    """A TTL with its highest bit set counts as 0 (RFC 2181 section 8)."""
-    return 0 if ttl >= 1 << 31 else ttl
+    return Lifetime(min(soa, least), longest, True, ttls)
 
 
 def with_ttls(records: bytes, ttls: tuple[int, ...], at_most: int, less: int = 0) -> bytes:
@@ -135,17 +128,18 @@ def expanded(question: Question, answer: Answer) -> tuple[list[Record], list[Rec
 
 
 def _expanded(message: bytes, begin: int, place: _Place) -> Record:
-    data_at, end = begin + place.head + _RECORD.size, begin + place.end
-    owner, _ = _name_at(message, begin + place.begin)
-    at = _NAMES_AT.get(place.kind)
+    first, head, kind, ttl, behind = place
+    data_at, end = begin + head + _RECORD.size, begin + behind
+    owner, _ = _name_at(message, begin + first)
+    at = _NAMES_AT.get(kind)
     data = message[data_at:end]
     if at is not None:
         data = data[:at] + _name_at(message, data_at + at)[0]
-    elif place.kind in _TWO_NAMES:
-        first, behind = _name_at(message, data_at)
-        second, behind = _name_at(message, behind)
-        data = first + second + message[behind:end]
-    return Record(owner, place.kind, place.ttl, data)
+    elif kind in _TWO_NAMES:
+        one, behind = _name_at(message, data_at)
+        other, behind = _name_at(message, behind)
+        data = one + other + message[behind:end]
+    return Record(owner, kind, ttl, data)
 
 
 def _name_at(message: bytes, at: int) -> tuple[bytes, int]:

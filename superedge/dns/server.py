@@ -11,9 +11,10 @@ from twisted.logger import Logger
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.dns import TunnelDNSConfig
 from superedge.dns import metrics
-from superedge.dns.forward import Forwarder, ForwardError
+from superedge.dns.forward import Forwarder
 from superedge.dns.messages import failure, format_error, pack, parse_query, udp_size
-from superedge.dns.transports import Listening
+from superedge.dns.ports import ForwardError
+from superedge.dns.transports import Listening, Questions
 from superedge.dns.zone import Directory, NodeZone
 from superedge.interfaces import IReactor
 from superedge.net.networks import Networks
@@ -48,8 +49,7 @@ class DNSServer(Service):
         upstreams = [cast(TCPAddress, parse_address(text, 53)) for text in config.upstreams]
         self._forwarder = Forwarder(reactor, upstreams, config.timeout) if upstreams else None
         self._pending = 0
-        self.streams = 0
-        """TCP connections."""
+        self.streams: dict[Questions, None] = {}
         self._listening = Listening(reactor, listen, self)
 
     @property
@@ -106,7 +106,7 @@ class DNSServer(Service):
             return pack(failure(query, RCODE.SERVFAIL), limit)
         self._pending += 1
         try:
-            answer = await forwarder.ask(data)
+            answer = await forwarder.ask(data[2:])
         except ForwardError as problem:
             _log.debug("{name} is SERVFAIL: {problem}", name=str(query.q.qname), problem=problem)
             metrics.QUERIES.labels("failed").inc()
@@ -118,7 +118,7 @@ class DNSServer(Service):
             short = failure(query, answer[3] & 0x0F)
             short.header.tc = 1
             return pack(short, limit)
-        return answer
+        return data[:2] + answer[2:]
 
     def turned_away(self, reason: str) -> None:
         """Count a client that was not allowed, or was one too many."""

@@ -1,12 +1,13 @@
-"""The cluster's objects in one file, so that a start without the cloud has them."""
+"""Files that a start without the cloud begins with: the cluster's objects, and upstream servers' answers."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -14,8 +15,11 @@ from superedge.dns.cluster.objects import Service, Slice
 from superedge.errors import SuperEdgeError
 from superedge.kube.reflector import Key
 
-_MAGIC = b"superedge-dns-1\n"
+_OBJECTS = b"superedge-dns-1\n"
+_ANSWERS = b"superedge-dns-cache-1\n"
 _DIGEST = 32
+
+T = TypeVar("T")
 
 
 class SnapshotError(SuperEdgeError):
@@ -29,25 +33,58 @@ class Snapshot(msgspec.Struct, array_like=True):
     slices: list[tuple[Key, Slice]]
 
 
+class KeptAnswer(msgspec.Struct, array_like=True):
+    """An answer of the cache; ``expired`` is when its life ends, in seconds since 1970."""
+
+    name: bytes
+    kind: int
+    qclass: int
+    dnssec_ok: bool
+    checking_disabled: int
+    code: int
+    counts: tuple[int, int, int]
+    records: bytes
+    authentic: bool
+    ttls: tuple[int, ...]
+    expired: float
+
+
 def encode_snapshot(services: Mapping[Key, Service], slices: Mapping[Key, Slice]) -> bytes:
     """The file's bytes."""
-    body = msgspec.msgpack.encode(Snapshot(list(services.items()), list(slices.items())))
-    return _MAGIC + hashlib.sha256(body).digest() + body
+    return _sealed(_OBJECTS, msgspec.msgpack.encode(Snapshot(list(services.items()), list(slices.items()))))
+
+
+def encode_answers(answers: Sequence[KeptAnswer]) -> bytes:
+    """The file's bytes."""
+    return _sealed(_ANSWERS, msgspec.msgpack.encode(answers))
 
 
 def read_snapshot(path: Path) -> Snapshot | None:
     """What was written last; None when there is no file. Raises SnapshotError."""
+    return _read(path, _OBJECTS, Snapshot)
+
+
+def read_answers(path: Path) -> list[KeptAnswer]:
+    """What was written last; nothing when there is no file. Raises SnapshotError."""
+    return _read(path, _ANSWERS, list[KeptAnswer]) or []
+
+
+def _sealed(magic: bytes, body: bytes) -> bytes:
+    return magic + hashlib.sha256(body).digest() + body
+
+
+def _read(path: Path, magic: bytes, kind: type[T]) -> T | None:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as problem:
         raise SnapshotError(f"{path} cannot be read: {problem.strerror}") from problem
-    body = data[len(_MAGIC) + _DIGEST :]
-    if data[: len(_MAGIC) + _DIGEST] != _MAGIC + hashlib.sha256(body).digest():
+    body = data[len(magic) + _DIGEST :]
+    if data[: len(magic) + _DIGEST] != magic + hashlib.sha256(body).digest():
         raise SnapshotError(f"{path} is damaged, or of another version")
     try:
-        return msgspec.msgpack.decode(body, type=Snapshot)
+        return msgspec.msgpack.decode(body, type=kind)
     except msgspec.MsgspecError as problem:
         raise SnapshotError(f"{path} is of another version: {problem}") from problem
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from twisted.internet import abstract
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -33,6 +33,7 @@ MAX_STREAMS = 1000
 MAX_DATAGRAM = 4096
 """Bytes of the largest question over UDP."""
 DATAGRAMS_A_ROUND = 64
+_IP_PKTINFO = 8
 RECEIVE_BUFFER = 1 << 20
 """Bytes of questions that wait in the kernel."""
 
@@ -43,8 +44,8 @@ class Responder(Protocol):
     """Whoever answers what the transports carry."""
 
     clients: Networks
-    streams: int
-    """TCP connections."""
+    streams: dict[Questions, None]
+    """TCP connections, ordered by their last question."""
 
     def known(self, data: bytes, stream: bool) -> bytes | None:
         """The answer to a packet, where it is at hand."""
@@ -118,11 +119,47 @@ def _bind(address: TCPAddress, reuse_port: bool) -> socket.socket:
     return sock
 
 
+class _Peer(NamedTuple):
+    """Who asked, and how the kernel is told from which address the answer leaves."""
+
+    host: str
+    address: Any
+    ancillary: list[tuple[int, int, bytes]]
+
+
+class _EveryAddress:
+    """A socket that has every address of the machine: an answer leaves from the one asked (ip(7))."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+
+    def receive(self, size: int) -> tuple[bytes, _Peer]:
+        """As `socket.recvfrom`."""
+        data, ancillary, _, address = self._socket.recvmsg(size, socket.CMSG_SPACE(20))
+        asked = [
+            (level, kind, info if level == socket.IPPROTO_IPV6 else bytes(4) + info[4:8] + bytes(4))
+            for level, kind, info in ancillary
+        ]
+        return data, _Peer(address[0], address, asked)
+
+    def send(self, data: bytes, peer: _Peer) -> None:
+        """As `socket.sendto`."""
+        self._socket.sendmsg([data], peer.ancillary, 0, peer.address)
+
+
 class Datagrams(abstract.FileDescriptor):
     """Questions over UDP. Twisted's own port takes a third of the time that an answer at hand may take."""
 
     def __init__(self, sock: socket.socket, responder: Responder, reactor: IReactor) -> None:
         abstract.FileDescriptor.__init__(self, reactor)
+        self._receive, self._send = sock.recvfrom, sock.sendto
+        if sock.getsockname()[0] in ("0.0.0.0", "::"):
+            every = _EveryAddress(sock)
+            self._receive, self._send = every.receive, every.send  # type: ignore[assignment]
         self._socket = sock
         self._responder = responder
         self.fileno = sock.fileno  # type: ignore[method-assign]
@@ -130,7 +167,7 @@ class Datagrams(abstract.FileDescriptor):
 
     def doRead(self) -> None:
         """Answer what waits, a bounded number at a time."""
-        responder, receive, send = self._responder, self._socket.recvfrom, self._socket.sendto
+        responder, receive, send = self._responder, self._receive, self._send
         known, allow = responder.known, responder.clients.allow
         for _ in range(DATAGRAMS_A_ROUND):
             try:
@@ -153,7 +190,7 @@ class Datagrams(abstract.FileDescriptor):
         answer = await self._responder.respond(question, False)
         if answer is not None and self.connected:
             with contextlib.suppress(OSError):
-                self._socket.sendto(answer, peer)
+                self._send(answer, peer)
 
     def stopListening(self) -> None:
         """Close the socket."""
@@ -187,17 +224,24 @@ class Questions(StreamProtocol):
     def __init__(self, server: Responder, reactor: IReactor) -> None:
         self._server = server
         self._received = bytearray()
-        self._idle = reactor.callLater(IDLE, self._silent)
+        self._idle = reactor.callLater(IDLE, self.give_way)
         self._waiting: set[Deferred[None]] = set()
         self._full = False
         self._asking = False
 
     def connectionMade(self) -> None:
         """Read."""
-        self._server.streams += 1
+        self._server.streams[self] = None
         self.transport.registerProducer(self, True)
 
-    def _silent(self) -> None:
+    @property
+    def waits(self) -> bool:
+        """Whether a question of it is being answered."""
+        return bool(self._waiting)
+
+    def give_way(self) -> None:
+        """End, for another connection."""
+        self._server.streams.pop(self, None)
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
@@ -218,6 +262,7 @@ class Questions(StreamProtocol):
             del received[: 2 + size]
             if self._idle.active():
                 self._idle.reset(IDLE)
+                self._server.streams[self] = self._server.streams.pop(self, None)
             known = self._server.known(question, True)
             if known is not None:
                 self._send(known)
@@ -262,7 +307,7 @@ class Questions(StreamProtocol):
 
     def connectionLost(self, reason: Any = None) -> None:
         """Give up what is being answered."""
-        self._server.streams -= 1
+        self._server.streams.pop(self, None)
         if self._idle.active():
             self._idle.cancel()
         self._full = True
@@ -284,7 +329,10 @@ class Streams(Factory):
         if not self._server.clients.allow(addr.host):
             self._server.turned_away("refused")
             return None
-        if self._server.streams >= MAX_STREAMS:
-            self._server.turned_away("overload")
-            return None
+        if len(self._server.streams) >= MAX_STREAMS:
+            idle = next((each for each in self._server.streams if not each.waits), None)
+            if idle is None:
+                self._server.turned_away("overload")
+                return None
+            idle.give_way()
         return Questions(self._server, self._reactor)

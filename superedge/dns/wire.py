@@ -70,7 +70,9 @@ def _read_opt(data: bytes, at: int, counts: bytes) -> tuple[int, int]:
         at = _name_end(data, at)
         kind, payload, extended, length = _RECORD.unpack_from(data, at)
         at += _RECORD.size + length
-        if kind == OPT and not size:
+        if kind == OPT:
+            if size:
+                raise ValueError("two OPT records")
             size, found = max(payload, PLAIN_UDP), extended
     if at > len(data):
         raise ValueError("it is cut short")

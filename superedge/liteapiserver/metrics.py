@@ -14,7 +14,7 @@ REQUESTS = FastCounter(
 LATENCY = FastHistogram(
     "superedge_liteapiserver_request_seconds",
     "From a request's head to the start of its response",
-    "source",
+    ["source"],
     (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
 )
 IN_FLIGHT = Gauge("superedge_liteapiserver_requests_in_flight", "Requests being answered, watches included")

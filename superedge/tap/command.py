@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -42,6 +42,11 @@ class Root(MultiService):
         self._composition = program.compose(reactor)
         self._composition.setServiceParent(self)
 
+    def privilegedStartService(self) -> None:
+        """Do what takes rights that the process gives up afterwards, or end the process."""
+        with self._or_end():
+            super().privilegedStartService()
+
     def startService(self) -> None:
         """Start every service, or end the process."""
         # Before the first log line: after it, an operator may send a signal.
@@ -58,13 +63,18 @@ class Root(MultiService):
             _log.warn("{text}", text=warning.text)
         if self._strict:
             program.refuse_warnings(found)
-        try:
+        with self._or_end():
             super().startService()
-        except SuperEdgeError as problem:
-            _log.critical("{command} cannot start: {problem}", command=program.command, problem=problem)
-            self.cannot_start(problem)
         # After the reactor has begun to run, because it then sets its own handler.
         self._reactor.callWhenRunning(self._on_signal, signal.SIGTERM, self._stop)
+
+    @contextlib.contextmanager
+    def _or_end(self) -> Iterator[None]:
+        try:
+            yield
+        except SuperEdgeError as problem:
+            _log.critical("{command} cannot start: {problem}", command=self._program.command, problem=problem)
+            self.cannot_start(problem)
 
     def cannot_start(self, problem: SuperEdgeError) -> None:
         """End the process."""

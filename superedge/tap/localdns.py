@@ -23,4 +23,6 @@ def local_dns(reactor: IReactor, config: Config, settings: LocalDNSConfig, watch
     }
     server = LocalDNS(reactor, settings, KubeClient(reactor, access), plugins)
     watcher.watch(settings.hosts, server.reload_hosts)
+    files = [each.resolv_conf for each in settings.forward if each.resolv_conf is not None]
+    watcher.watch(files, server.reload_upstreams)
     return server

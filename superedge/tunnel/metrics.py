@@ -37,7 +37,7 @@ RTT = Histogram(
 DIAL_SECONDS = FastHistogram(
     "superedge_tunnel_dial_seconds",
     "From asking for a stream to the target's answer",
-    "end",
+    ["end"],
     (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
 )
 DIAL_FAILURES = Counter("superedge_tunnel_dial_failures", "Streams that reached no target", ["end", "code"])

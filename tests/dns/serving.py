@@ -22,13 +22,15 @@ TIMEOUT = 0.3
 class TunnelServing(LoopbackTestCase):
     """The tunnel's server."""
 
-    def serve(self, *upstreams: Upstream, timeout: float = TIMEOUT) -> int:
+    def serve(self, *upstreams: Upstream, timeout: float = TIMEOUT, **options: Any) -> int:
+        options = {"listen": ["127.0.0.1:0"], **options}
         addresses = [each.address for each in upstreams]
-        config = TunnelDNSConfig(upstreams=addresses, timeout=timeout, listen=["127.0.0.1:0"])
-        server = DNSServer(reactor, config, StaticDirectory(["192.0.2.10"], "edge-1"), "cluster.local")
-        server.startService()
-        self.addCleanup(server.stopService)
-        return int(server.addresses[0].port)
+        config = TunnelDNSConfig(upstreams=addresses, timeout=timeout, **options)
+        self.nodes = StaticDirectory(["192.0.2.10"], "edge-1")
+        self.server = DNSServer(reactor, config, self.nodes, "cluster.local")
+        self.server.startService()
+        self.addCleanup(self.server.stopService)
+        return int(self.server.addresses[0].port)
 
 
 class Away:
@@ -53,7 +55,8 @@ class LocalServing(LoopbackTestCase):
         if upstreams:
             forward = ForwardConfig(upstreams=[each.address for each in upstreams], timeout=timeout)
             options["forward"] = [forward]
-        config = LocalDNSConfig(listen=["127.0.0.1:0"], snapshot=self.directory / "dns.snapshot", **options)
+        options = {"listen": ["127.0.0.1:0"], **options}
+        config = LocalDNSConfig(snapshot=self.directory / "dns.snapshot", **options)
         self.server = LocalDNS(reactor, config, cast(Any, Away()), plugins)
         self.server.startService()
         self.addCleanup(self.server.stopService)

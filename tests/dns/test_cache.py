@@ -10,8 +10,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.localdns import CacheConfig
-from superedge.dns.forward import ForwardError
 from superedge.dns.packing import Record, packed
+from superedge.dns.ports import ForwardError
 from superedge.dns.resolvers.cache import PATIENCE, RETRY, STALE_TTL, CacheResolver
 from superedge.interfaces import Answer, Question
 from tests.dns.asking import question, read
@@ -124,6 +124,27 @@ class CacheTests(SynchronousTestCase):
             self.assertEqual(self.shown(self.successResultOf(each)), ("192.0.2.10", STALE_TTL))
         self.assertEqual(self.following.asked, 2)
         late.callback(self.following.answer(question("a.example")))
+        self.assertEqual(self.ask()[1], 60)
+
+    def test_nobody_waits_again_while_no_new_answer_comes(self) -> None:
+        self.ask()
+        attempts: list[Deferred[Answer]] = []
+
+        def attempt(asked: Question) -> Deferred[Answer]:
+            attempts.append(Deferred())
+            return attempts[-1]
+
+        self.following.mode = attempt
+        self.clock.advance(100)
+        first = self.begin()
+        self.clock.advance(PATIENCE)
+        self.successResultOf(first)
+        for _ in range(3):
+            attempts[-1].errback(ForwardError("nobody answers"))
+            self.clock.advance(RETRY)
+            self.assertEqual(self.ask(), ("192.0.2.10", STALE_TTL))
+        self.assertEqual(len(attempts), 4)
+        attempts[-1].callback(self.following.answer(question("a.example")))
         self.assertEqual(self.ask()[1], 60)
 
     def test_stale_rather_than_servfail(self) -> None:

@@ -24,28 +24,8 @@ from superedge.kube.reflector import Key
 from superedge.testing.inprocess import InProcessAPI
 from tests.dns.cluster.objects import endpoint, endpoint_slice, service
 from tests.dns.serving import Away
+from tests.dns.threads import Threads
 from tests.events import logged
-
-
-class Threads:
-    """A clock whose threads are at once."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.callLater, self.seconds = clock.callLater, clock.seconds
-
-    def getThreadPool(self) -> Any:
-        return self
-
-    def callInThreadWithCallback(self, done: Any, function: Any, *arguments: Any) -> None:
-        try:
-            done(True, function(*arguments))
-        except Exception:
-            from twisted.python.failure import Failure
-
-            done(False, Failure())
-
-    def callFromThread(self, function: Any, *arguments: Any) -> None:
-        function(*arguments)
 
 
 class FollowTests(SynchronousTestCase):
@@ -73,11 +53,12 @@ class FollowTests(SynchronousTestCase):
 
     def start(self, client: Any = None) -> ClusterFollower:
         self.zone = ClusterZone("cluster.local", 5, [], True)
-        reactor: Any = Threads(self.clock)
+        self.threads = Threads(self.clock)
 
         def changed() -> None:
             self.changes += 1
 
+        reactor: Any = self.threads
         follower = ClusterFollower(reactor, client or self.client, self.zone, self.path, changed)
         follower.restore()
         follower.startService()
@@ -129,6 +110,22 @@ class FollowTests(SynchronousTestCase):
         self.assertEqual(self.address("web"), "10.0.0.1", "until the cloud has said otherwise")
         self.run_for(1)
         self.assertEqual((self.address("web"), self.address("late")), ("none", "10.0.0.3"))
+
+    def test_the_end_waits_for_a_slow_disk(self) -> None:
+        """What changed last is what the file has."""
+        follower = self.start()
+        self.run_for(1)
+        self.threads.slow = True
+        self.create("web", "10.0.0.1")
+        self.run_for(SAVE_AFTER)
+        self.create("db", "10.0.0.2")
+        ended = follower.stopService()
+        self.assertNoResult(ended)
+        self.threads.finish()
+        self.successResultOf(ended)
+        found = read_snapshot(self.path)
+        assert found is not None
+        self.assertEqual(sorted(key.name for key, _ in found.services), ["db", "web"])
 
     def test_a_damaged_snapshot_is_as_none(self) -> None:
         data = encode_snapshot({Key("default", "web"): Service((b"\x0a\0\0\1",))}, {})

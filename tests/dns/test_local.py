@@ -10,21 +10,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.plugin import IPlugin
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from superedge.config.addresses import TCPAddress
+from superedge.config.dns import TunnelDNSConfig
 from superedge.config.localdns import ForwardConfig, LocalDNSConfig, RewriteConfig
+from superedge.dns import forward as forwarding
 from superedge.dns.cluster.objects import read_service
 from superedge.dns.local import MAX_KNOWN, LocalDNS
+from superedge.dns.resolvers import forward as resolvers_forward
 from superedge.dns.resolvers.rewrite import RewriteResolver
+from superedge.dns.server import DNSServer
 from superedge.dns.wire import parse_question
 from superedge.interfaces import Answer, IResolver, IResolverPlugin, Question
 from superedge.kube.reflector import Key
+from superedge.net.errors import ConnectError
 from tests.dns.cluster.objects import HTTP, external, service
 from tests.dns.corpus import CORPUS
+from tests.dns.directory import StaticDirectory
 from tests.dns.serving import Away, LocalServing
-from tests.dns.upstream import reactor, says, silent
+from tests.dns.upstream import Client, reactor, says, silent
 from tests.events import logged
 
 SVC = "svc.cluster.local"
@@ -37,6 +45,14 @@ def codes(answer: DNSRecord) -> tuple[str, int, int]:
 
 def value(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+class ConnectedClient(Client):
+    """Takes an answer of nobody but whom it asked."""
+
+    def startProtocol(self) -> None:
+        cast(Any, self.transport).connect(self.host, self.port)
+        cast(Any, self.transport).write(self.data)
 
 
 class ServerTests(LocalServing):
@@ -111,6 +127,15 @@ class ServerTests(LocalServing):
             self.assertEqual(codes(await self.ask(port, f"lost.default.{SVC}", "A")), ("NXDOMAIN", 1, 1))
             self.assertEqual(codes(await self.ask(port, f"round.default.{SVC}", "A"))[0], "SERVFAIL")
 
+    async def test_an_answer_leaves_from_the_address_that_was_asked(self) -> None:
+        for listen, host in (("0.0.0.0:0", "127.0.0.2"), ("[::]:0", "::1")):
+            port = self.ready(listen=[listen])
+            query = bytes(DNSRecord.question(f"web.default.{SVC}").pack())
+            client = ConnectedClient(port, query, host)
+            bind = "127.0.0.1" if "." in host else "::1"
+            self.ports.append(reactor.listenUDP(0, client, bind, 65535))
+            self.assertEqual(codes(DNSRecord.parse(await client.done)), ("NOERROR", 1, 0))
+
     async def test_stub_domains(self) -> None:
         one, two, three = [await self.upstream(says(text)) for text in ("one", "two", "three")]
         zones = [["."], ["corp.example"], ["lab.corp.example"]]
@@ -127,6 +152,44 @@ class ServerTests(LocalServing):
             ("a.b.lab.corp.example", "three"),
         ):
             self.assertEqual(str((await self.ask(port, name)).rr[0].rdata), f'"{text}"', name)
+
+    async def test_a_zone_whose_servers_are_silent_takes_no_other_zone_s_turn(self) -> None:
+        self.patch(resolvers_forward, "MAX_PENDING", 3)
+        dead, alive = await self.upstream(silent), await self.upstream(says("alive"))
+        forward = [
+            ForwardConfig(zones=["dead.example"], upstreams=[dead.address], timeout=0.5),
+            ForwardConfig(upstreams=[alive.address]),
+        ]
+        port = self.ready(forward=forward)
+        client = await self.stream(port)
+        client.ask(*(bytes(DNSRecord.question(f"{n}.dead.example").pack()) for n in range(5)))
+        await client.wait(2)
+        self.assertEqual(await self.text(port, "example.org"), '"alive"')
+
+    async def test_nameservers_of_a_file_that_changes(self) -> None:
+        """Its servers have port 53, which a test cannot have: others are behind them."""
+        file = self.directory / "resolv.conf"
+        file.write_text("nameserver 192.0.2.1\nnameserver 127.0.0.1\n")
+        first = await self.upstream(says("first"))
+        forward = [ForwardConfig(upstreams=[first.address], resolv_conf=file, policy="sequential")]
+        events = logged(cast(Any, self))
+        port = self.ready(forward=forward)
+        own = TCPAddress("127.0.0.1", 53)
+
+        def servers() -> list[str]:
+            return [each["server"] for each in cast(Any, self.server.status())["upstreams"]]
+
+        self.assertEqual(servers(), [first.address, "192.0.2.1:53", "127.0.0.1:53"])
+        self.assertEqual(await self.text(port, "example.org"), '"first"')
+        cast(Any, self.server._forward)._own = [own]
+        file.write_text("nameserver 127.0.0.1\nnameserver 2001:db8::1\n")
+        self.server.reload_upstreams()
+        self.assertEqual(servers(), [first.address, "[2001:db8::1]:53"])
+        self.assertIn("127.0.0.1:53", [event.get("server") for event in events])
+        file.unlink()
+        self.server.reload_upstreams()
+        self.assertEqual(servers(), [first.address, "[2001:db8::1]:53"], "what it had counts")
+        self.assertEqual(await self.text(port, "other.example"), '"first"')
 
     async def test_hosts_and_rewrite(self) -> None:
         hosts = self.directory / "hosts"
@@ -182,6 +245,54 @@ class ServerTests(LocalServing):
             await self.ask(port, f"Web.default.{SVC}", "A")
         lines = [event for event in events if event.get("kind") == "A"]
         self.assertEqual([line["name"] for line in lines], [f"Web.default.{SVC}."] * 2)
+
+    async def test_another_process_may_take_over_the_address(self) -> None:
+        """As an upgrade does: the new one listens before the old one ends."""
+        port = self.ready(listen=["127.0.0.1:0"], reuse_port=True)
+        old = self.server
+        self.ready(listen=[f"127.0.0.1:{port}"], reuse_port=True)
+        await old.stopService()
+        answers = [await self.ask(port, f"web.default.{SVC}", "A") for _ in range(5)]
+        self.assertEqual([codes(each) for each in answers], [("NOERROR", 1, 0)] * 5)
+        client = await self.stream(port)
+        client.ask(bytes(DNSRecord.question(f"web.default.{SVC}").pack()))
+        await client.wait(1)
+        problem = self.assertRaises(ConnectError, self.serve, listen=[f"127.0.0.1:{port}"])
+        self.assertIn(f"127.0.0.1:{port}", str(problem))
+
+    async def test_beside_the_tunnel_s_server(self) -> None:
+        """On one node each answers its own names, and the end of one is none of the other's business."""
+        config = TunnelDNSConfig(listen=["127.0.0.1:0"])
+        tunnel = DNSServer(reactor, config, StaticDirectory(["192.0.2.10"], "edge-1"), "cluster.local")
+        tunnel.startService()
+        self.addCleanup(tunnel.stopService)
+        nodes = int(tunnel.addresses[0].port)
+        # The node's server sends names of nodes to the tunnel's.
+        port = self.ready(forward=[ForwardConfig(upstreams=[f"127.0.0.1:{nodes}"])])
+        for _ in range(2):
+            self.assertEqual(codes(await self.ask(nodes, f"web.default.{SVC}", "A"))[0], "REFUSED")
+            self.assertEqual(codes(await self.ask(port, f"web.default.{SVC}", "A")), ("NOERROR", 1, 0))
+            for asked in (nodes, port):
+                (record,) = (await self.ask(asked, "edge-1", "A")).rr
+                self.assertEqual(str(record.rdata), "192.0.2.10")
+        tunnel.stopService()
+        self.assertEqual(codes(await self.ask(port, f"web.default.{SVC}", "A")), ("NOERROR", 1, 0))
+
+    async def test_metrics_of_upstream_servers(self) -> None:
+        self.patch(forwarding, "PROBE_INTERVAL", 0.01)
+        upstream = await self.upstream(says("good"))
+        port = self.ready(upstream, timeout=0.05)
+        to = {"proxy_name": "forward", "to": upstream.address}
+        await self.ask(port, "example.org")
+        name = "coredns_proxy_request_duration_seconds"
+        self.assertEqual(value(f"{name}_count", rcode="NOERROR", **to), 1)
+        upstream.behave = silent
+        broken = value("coredns_forward_healthcheck_broken_total")
+        for number in range(2):
+            await self.ask(port, f"{number}.example")
+        while not value("coredns_proxy_healthcheck_failures_total", **to):
+            await deferLater(reactor, 0.01)
+        self.assertEqual(value("coredns_forward_healthcheck_broken_total"), broken + 1)
 
     async def test_metrics_and_status(self) -> None:
         port = self.ready(await self.upstream(silent), timeout=0.05)

@@ -6,7 +6,7 @@ import dnslib
 from dnslib import EDNS0, RR, TXT, DNSHeader, DNSQuestion, DNSRecord
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.dns.messages import answers, pack, parse_query, udp_size
+from superedge.dns.messages import answers, pack, parse_query, question_section, udp_size
 from superedge.dns.wire import MAX_UDP, PLAIN_UDP
 
 
@@ -71,13 +71,23 @@ class QueryTests(SynchronousTestCase):
 
     def test_an_answer_says_what_it_answers(self) -> None:
         query = DNSRecord.question("edge-1", "A")
+        section = question_section(bytes(query.pack())[2:])
         good = query.reply().pack()
-        self.assertTrue(answers(good, query.pack()))
+        self.assertTrue(answers(good, section))
         for other in (
+            b"",
+            query.pack(),
             good[:12],
             good[:-1] + bytes([dnslib.CLASS.CH]),
             good.replace(b"edge-1", b"Edge-1"),
             good.replace(b"edge-1", b"edge-2"),
-            bytes([good[0] ^ 1]) + good[1:],
+            good[:5] + b"\2" + good[6:],
         ):
-            self.assertFalse(answers(other, query.pack()), other)
+            self.assertFalse(answers(other, section), other)
+
+    def test_the_question_section(self) -> None:
+        query = DNSRecord.question("edge-1.example", "A")
+        query.add_ar(EDNS0(udp_len=1232))
+        packed = bytes(query.pack())
+        self.assertEqual(question_section(packed[2:]), b"\x06edge-1\x07example\0\0\1\0\1")
+        self.assertRaises(ValueError, question_section, packed[2:16])

@@ -22,13 +22,14 @@ reactor = cast(IReactor, _reactor)
 Behaviour = Callable[[bytes], Sequence[bytes]]
 
 
-def says(text: str, code: int = 0, ttl: int = 60) -> Behaviour:
-    """Answers each question with a TXT record."""
+def says(text: str, code: int = 0, ttl: int = 60, copies: int = 1, cut: bool = False) -> Behaviour:
+    """Answers each question with TXT records, or the first part of them with TC set."""
 
     def behave(data: bytes) -> list[bytes]:
         answer = DNSRecord.parse(data).reply()
         answer.header.rcode = code
-        if not code:
+        answer.header.tc = int(cut)
+        for _ in range(0 if code else copies):
             answer.add_answer(RR(answer.q.qname, dnslib.QTYPE.TXT, ttl=ttl, rdata=TXT(text)))
         return [bytes(answer.pack())]
 
@@ -56,12 +57,21 @@ class Upstream(DatagramProtocol):
         self.behave = behave
         self.delay = delay
         self.names: list[str] = []
+        self.packets: list[bytes] = []
         self.sources: list[Any] = []
         self.calls: list[Any] = []
         self.address = ""
 
+    @classmethod
+    def nowhere(cls) -> Upstream:
+        """One whose port is closed."""
+        upstream = cls(silent)
+        upstream.address = "127.0.0.1:1"
+        return upstream
+
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         self.names.append(str(DNSRecord.parse(datagram).q.qname))
+        self.packets.append(datagram)
         self.sources.append(addr)
         for answer in self.behave(datagram):
             send = cast(Any, self.transport).write
@@ -144,7 +154,11 @@ class LoopbackTestCase(TestCase):
         await deferLater(reactor, 0.02)
 
     async def upstream(
-        self, behave: Behaviour, delay: float = 0.0, stream: Behaviour | None = None
+        self,
+        behave: Behaviour,
+        delay: float = 0.0,
+        stream: Behaviour | None = None,
+        host: str = "127.0.0.1",
     ) -> Upstream:
         upstream = Upstream(behave, delay)
         self.upstreams.append(upstream)
@@ -155,14 +169,14 @@ class LoopbackTestCase(TestCase):
             tcp, port = await listen_on_both(factory, upstream)
             self.ports.append(tcp)
         else:
-            port = reactor.listenUDP(0, upstream, "127.0.0.1", 65535)
+            port = reactor.listenUDP(0, upstream, host, 65535)
         self.ports.append(port)
-        upstream.address = f"127.0.0.1:{cast(Any, port.getHost()).port}"
+        upstream.address = str(TCPAddress(host, cast(Any, port.getHost()).port))
         return upstream
 
-    async def raw(self, port: int, data: bytes) -> bytes:
-        client = Client(port, data)
-        self.ports.append(reactor.listenUDP(0, client, "127.0.0.1", 65535))
+    async def raw(self, port: int, data: bytes, host: str = "127.0.0.1") -> bytes:
+        client = Client(port, data, host)
+        self.ports.append(reactor.listenUDP(0, client, host, 65535))
         return await client.done
 
     async def ask(self, port: int, name: str, kind: str = "TXT") -> DNSRecord:
@@ -170,6 +184,11 @@ class LoopbackTestCase(TestCase):
         data = await self.raw(port, query)
         self.assertEqual(data[:2], query[:2])
         return DNSRecord.parse(data)
+
+    async def text(self, port: int, name: str) -> str:
+        """The first TXT record, or the RCODE."""
+        answer = await self.ask(port, name)
+        return str(answer.rr[0].rdata) if answer.rr else str(dnslib.RCODE[answer.header.rcode])
 
     async def stream(self, port: int) -> StreamClient:
         factory = Factory.forProtocol(StreamClient)

@@ -6,8 +6,9 @@ Sources: RFC 2308 (negative answers), RFC 8767 (stale answers).
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
+from collections.abc import Iterable
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -15,6 +16,7 @@ from zope.interface import implementer
 from superedge.config.localdns import CacheConfig
 from superedge.dns import metrics
 from superedge.dns.received import lifetime, with_ttls
+from superedge.dns.snapshot import KeptAnswer
 from superedge.dns.wire import text_name
 from superedge.errors import SuperEdgeError
 from superedge.interfaces import Answer, IReactor, IResolver, Question
@@ -30,6 +32,8 @@ PREFETCH_SHARE = 0.1
 """An answer that is asked for in the last tenth of its life, one second at least, is refreshed."""
 _OVERHEAD = 500
 """Bytes that an entry takes beside its records."""
+_PACKED = 40
+"""Bytes that it takes in a file beside its records and its name."""
 
 _CHECKING_DISABLED = 0x0010
 _log = Logger()
@@ -61,6 +65,8 @@ class CacheResolver:
         self._following = following
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._bytes = 0
+        self.changes = 0
+        """Answers that were put in."""
         self.hits = 0
         self.misses = 0
         self.stale = 0
@@ -68,13 +74,49 @@ class CacheResolver:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def kept(self, now: float, at_most: int) -> list[KeptAnswer]:
+        """The answers for a file of ``at_most`` bytes, those asked for last first.
+
+        ``now`` is in seconds since 1970.
+        """
+        found: list[KeptAnswer] = []
+        ahead = now - self._reactor.seconds()
+        for key in reversed(self._entries):
+            entry = self._entries[key]
+            answer = entry.answer
+            at_most -= len(answer.records) + len(key[0]) + _PACKED
+            if at_most < 0:
+                break
+            found.append(
+                KeptAnswer(
+                    *key,
+                    answer.code,
+                    answer.counts,
+                    answer.records,
+                    answer.authentic,
+                    entry.ttls,
+                    entry.expires + ahead,
+                )
+            )
+        return found
+
+    def restore(self, kept: Iterable[KeptAnswer], now: float) -> None:
+        """Take answers of a file, as stale ones: each is asked again before it is given."""
+        ahead = now - self._reactor.seconds()
+        for each in reversed(list(kept)):
+            # A machine without a clock of its own may believe that they are of tomorrow.
+            expires = min(each.expired, now) - ahead
+            answer = Answer(each.code, each.counts, each.records, authentic=each.authentic)
+            key = (each.name, each.kind, each.qclass, each.dnssec_ok, each.checking_disabled)
+            self._keep(key, _Entry(answer, expires, 0, each.ttls))
+
     async def resolve(self, question: Question) -> Answer:
         """From memory, or of the next link."""
         key = _key(question)
         entry = self._entries.get(key)
         if entry is None:
             self.misses += 1
-            metrics.CACHE_MISSES.inc()
+            metrics.CACHE_MISSES.labels().inc()
             return await self._fetch(key, question)
         now = self._reactor.seconds()
         self._entries.move_to_end(key)
@@ -87,7 +129,7 @@ class CacheResolver:
         if now >= entry.expires + self._config.stale:
             self._drop(key)
             self.misses += 1
-            metrics.CACHE_MISSES.inc()
+            metrics.CACHE_MISSES.labels().inc()
             return await self._fetch(key, question)
         return await self._renewed(key, entry, question, now)
 
@@ -124,10 +166,14 @@ class CacheResolver:
                     done.callback(None)
 
     async def _renewed(self, key: _Key, entry: _Entry, question: Question, now: float) -> Answer:
-        """A new answer, or the stale one when none comes in time."""
+        """A new answer, or the stale one when none comes in time.
+
+        Only the first one who asks waits: while there is no new answer it is asked for in the background.
+        """
         if now >= entry.retry:
+            failed_before = entry.retry > 0
             waiting = self._refresh(key, entry, question)
-            if entry.refreshing is not None:
+            if entry.refreshing is not None and not failed_before:
                 done: Deferred[None] = Deferred()
                 waiting.append(done)
                 late = self._reactor.callLater(PATIENCE, done.callback, None)
@@ -137,7 +183,7 @@ class CacheResolver:
             newer = self._entries.get(key)
             if newer is not None and newer is not entry:
                 self.misses += 1
-                metrics.CACHE_MISSES.inc()
+                metrics.CACHE_MISSES.labels().inc()
                 return self._aged(newer, self._reactor.seconds())
         self.stale += 1
         metrics.CACHE_STALE.inc()
@@ -154,12 +200,18 @@ class CacheResolver:
         highest = self._config.max_negative_ttl if life.negative else self._config.max_ttl
         seconds = min(life.seconds, highest)
         if seconds > 0:
-            self._drop(key)
-            self._entries[key] = _Entry(answer, self._reactor.seconds(), seconds, life.ttls)
-            self._bytes += len(answer.records) + _OVERHEAD
-            while len(self._entries) > self._config.entries or self._bytes > self._config.max_bytes:
-                self._drop(next(iter(self._entries)))
+            self._keep(key, _Entry(answer, self._reactor.seconds(), seconds, life.ttls))
+        if life.longest <= highest:
+            return answer
         return replace(answer, records=with_ttls(answer.records, life.ttls, highest))
+
+    def _keep(self, key: _Key, entry: _Entry) -> None:
+        self.changes += 1
+        self._drop(key)
+        self._entries[key] = entry
+        self._bytes += len(entry.answer.records) + _OVERHEAD
+        while len(self._entries) > self._config.entries or self._bytes > self._config.max_bytes:
+            self._drop(next(iter(self._entries)))
 
     def _drop(self, key: _Key) -> None:
         entry = self._entries.pop(key, None)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import inf
 
+from msgspec.structs import replace
 from zope.interface import implementer
 
 from superedge.dns.cluster.zone import REVERSE, ClusterZone
 from superedge.dns.packing import Record, packed, soa_record
 from superedge.dns.received import expanded
-from superedge.dns.wire import ANY, ANY_CLASS, CNAME, IN, NOERROR, NXDOMAIN, SERVFAIL
+from superedge.dns.wire import ANY, ANY_CLASS, CNAME, IN, NOERROR, NXDOMAIN, REFUSED, SERVFAIL
 from superedge.interfaces import Answer, IResolver, Question
 
 NAME = "cluster"
@@ -27,6 +27,7 @@ class ClusterResolver:
 
     def __init__(self, zone: ClusterZone, loaded: Callable[[], bool], following: IResolver) -> None:
         self._zone = zone
+        self._suffixes = (zone.name, *REVERSE)
         self._loaded = loaded
         self._following = following
         self._known: dict[tuple[bytes, int], Answer] = {}
@@ -34,7 +35,7 @@ class ClusterResolver:
 
     async def resolve(self, question: Question) -> Answer:
         """From the zone, or of the next link."""
-        if question.qclass not in (IN, ANY_CLASS):
+        if question.qclass not in (IN, ANY_CLASS) or not question.name.endswith(self._suffixes):
             return await self._following.resolve(question)
         if self._serial != self._zone.serial:
             self._serial = self._zone.serial
@@ -42,7 +43,7 @@ class ClusterResolver:
         known = self._known.get((question.name, question.kind))
         if known is not None:
             return known
-        if not self._loaded() and question.name.endswith((self._zone.name, *REVERSE)):
+        if not self._loaded():
             return Answer(SERVFAIL, source=NAME)
         answer = await self._find(question)
         if answer.until == inf:
@@ -88,7 +89,8 @@ class ClusterResolver:
             question,
             [*aliases, *records],
             authority,
-            code=answer.code,
+            # When nobody answers for the target, the way to it is all that there is to say.
+            code=NOERROR if answer.code == REFUSED else answer.code,
             authoritative=False,
             until=answer.until,
             source=NAME,

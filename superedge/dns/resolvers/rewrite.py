@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+from msgspec.structs import replace
 from zope.interface import implementer
 
 from superedge.config.localdns import RewriteConfig
