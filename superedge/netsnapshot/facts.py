@@ -64,8 +64,8 @@ ROUTE_TYPES = {1: "unicast", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9:
 class Link(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A device; ``under`` is the one that carries its packets, ``master`` the bridge it is a port of.
 
-    ``address`` is empty for a bridge that has one of its ports', ``options`` has those of `OPTIONS` that differ
-    from the default.
+    ``address`` is empty for a bridge that took one of its ports'. ``options`` are those of `OPTIONS` that
+    differ from the default.
     """
 
     name: str

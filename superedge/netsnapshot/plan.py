@@ -185,8 +185,8 @@ def commands(plan: Plan) -> Iterator[str]:
     for link in plan.create:
         under = f" dev {link.under}" if link.under else ""
         options = "".join(f" {name.partition('_')[2]} {value}" for name, value in link.options.items())
-        address = f" address {link.address}" if link.address else ""
-        what = f"{link.name}{address} mtu {link.mtu} type {link.kind}"
+        lladdr = f" address {link.address}" if link.address else ""
+        what = f"{link.name}{lladdr} mtu {link.mtu} type {link.kind}"
         yield f"ip link add {what}{options}{under}"
         if link.master:
             yield f"ip link set {link.name} master {link.master}"

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
-from superedge.kube.client import NODES, Problems, Resource
+from superedge.kube.client import NODES, Resource
 from superedge.kube.nodes import read_node
 from superedge.netsnapshot import metrics
 from superedge.netsnapshot.ipam.errors import IPAMError
@@ -95,7 +95,7 @@ class Releaser(Service):
     async def _run(self) -> None:
         try:
             await self._look()
-        except (*Problems, IPAMError, OSError, SuperEdgeError) as problem:
+        except (SuperEdgeError, IPAMError, OSError) as problem:
             self._missing.clear()
             text = str(problem)
             if text != self._fault:
