@@ -39,7 +39,7 @@ class NetworkSnapshotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     #: Small text files that do not survive a reboot, and are put back with the network.
     files: list[Path] = msgspec.field(default_factory=lambda: [Path("/run/flannel/subnet.env")])
     #: Directory of superedge-ipam's state, the `dataDir` of its CNI configuration.
-    ipam: Path = Path("/var/lib/superedge/ipam")
+    ipam: Path = Path("/var/lib/cni/networks")
     #: Seconds between two looks at reservations whose pods may be gone; 0 for never. It needs a kubeconfig.
     release_interval: float = 60.0
 
