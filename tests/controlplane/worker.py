@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.controlplane.build import BINARY, CACHE
 from tests.controlplane.cluster import Cluster, ClusterError, free_port, process_gone
@@ -46,7 +47,7 @@ sandbox = "{image}"
 [plugins."io.containerd.cri.v1.runtime"]
 restrict_oom_score_adj = true
 [plugins."io.containerd.cri.v1.runtime".cni]
-bin_dirs = ["/usr/lib/cni"]
+bin_dirs = ["{home}/bin", "/usr/lib/cni"]
 conf_dir = "{home}/net.d"
 """
 
@@ -119,7 +120,14 @@ class Worker:
         """
         (self.home / "net.d").mkdir(parents=True, exist_ok=True)
         (self.home / "containerd.toml").write_text(_CONTAINERD.format(home=self.home, image=IMAGE))
-        self._write_network(subnet)
+        self.write_network(
+            {
+                "type": "host-local",
+                "dataDir": f"{self.home}/ipam",
+                "ranges": [[{"subnet": each}] for each in subnet.split(",")],
+                "routes": [{"dst": "0.0.0.0/0"}],
+            }
+        )
         self.cluster.spawn(
             f"{self.name}-containerd", CACHE / "containerd", "--config", f"{self.home}/containerd.toml"
         )
@@ -164,21 +172,16 @@ class Worker:
             f"--cert-dir={self.home}/kubelet-pki",
         )
 
-    def _write_network(self, subnet: str) -> None:
-        addresses = {
-            "type": "host-local",
-            "dataDir": f"{self.home}/ipam",
-            "ranges": [[{"subnet": subnet}]],
-            "routes": [{"dst": "0.0.0.0/0"}],
-        }
+    def write_network(self, ipam: dict[str, Any], *chained: dict[str, Any]) -> None:
+        """The network of its pods: a bridge with this IPAM plugin, and more plugins. containerd follows."""
         bridge = {
             "type": "bridge",
             "bridge": self.bridge,
             "isGateway": True,
             "hairpinMode": True,
-            "ipam": addresses,
+            "ipam": ipam,
         }
-        network = {"cniVersion": "1.0.0", "name": "edge", "plugins": [bridge]}
+        network = {"cniVersion": "1.0.0", "name": "edge", "plugins": [bridge, *chained]}
         (self.home / "net.d" / "10-edge.conflist").write_text(json.dumps(network))
 
     def _import_image(self) -> None:
@@ -199,6 +202,25 @@ class Worker:
     def running(self) -> int:
         """How many containers run, pods' sandboxes included."""
         return self._ctr("task", "ls").stdout.count("RUNNING")
+
+    def pod_addresses(self) -> dict[str, tuple[str, ...]]:
+        """The addresses on eth0 of each running pod, by its name, as its network namespace has them."""
+        found = {}
+        for container in self._ctr("container", "ls", "-q").stdout.split():
+            info = self._ctr("container", "info", container)
+            about = json.loads(info.stdout) if info.returncode == 0 else {}
+            if about.get("Labels", {}).get("io.cri-containerd.kind") != "sandbox":
+                continue
+            path = next(
+                each["path"] for each in about["Spec"]["linux"]["namespaces"] if each["type"] == "network"
+            )
+            command = ["ip", "-netns", path.rpartition("/")[2], "-json", "address", "show", "dev", "eth0"]
+            shown = subprocess.run([*command, "scope", "global"], capture_output=True, text=True, check=False)
+            if shown.returncode == 0:
+                each = json.loads(shown.stdout)[0]["addr_info"]
+                addresses = tuple(sorted(address["local"] for address in each if address))
+                found[about["Labels"]["io.kubernetes.pod.name"]] = addresses
+        return found
 
     def power_off(self) -> None:
         """What a power cut takes: processes, containers, network devices, mounts. Disks stay."""
