@@ -12,6 +12,7 @@ _EXAMPLES = {
     "edge.toml": "conf/edge.toml",
     "superedge-cloud.service": "deploy/systemd/superedge-cloud.service",
     "superedge-edge.service": "deploy/systemd/superedge-edge.service",
+    "superedge-netrestore.service": "deploy/systemd/superedge-netrestore.service",
     "cloud.yaml": "deploy/kubernetes/cloud.yaml",
     "replicas.yaml": "deploy/kubernetes/replicas.yaml",
     "sysctl.conf": "deploy/sysctl/superedge.conf",

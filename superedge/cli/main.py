@@ -32,6 +32,7 @@ _COMMANDS = {
     "netrestore": _Command(
         "superedge.cli.netrestore:netrestore", "Put a node's network back after a reboot."
     ),
+    "ipam": _Command("superedge.cli.ipam:ipam", "Install the IPAM plugin, or show what it has allocated."),
     "connect": _Command(
         "superedge.cli.connect:connect", "Connect standard input and output to a node's port."
     ),

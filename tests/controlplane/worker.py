@@ -191,7 +191,7 @@ class Worker:
         )
 
     def write_network(self, ipam: dict[str, Any], *chained: dict[str, Any]) -> None:
-        """The network of its pods: a bridge with this IPAM plugin, and further plugins."""
+        """The network of its pods: a bridge with this IPAM plugin, and more plugins. containerd follows."""
         bridge = {
             "type": "bridge",
             "bridge": self.bridge,
@@ -238,19 +238,8 @@ class Worker:
         """The addresses on eth0 of each running pod, by its name, as its network namespace has them."""
         found = {}
         for pod, namespace in self.pod_namespaces().items():
-            command = [
-                "ip",
-                "-netns",
-                namespace,
-                "-json",
-                "address",
-                "show",
-                "dev",
-                "eth0",
-                "scope",
-                "global",
-            ]
-            shown = subprocess.run(command, capture_output=True, text=True, check=False)
+            command = ["ip", "-netns", namespace, "-json", "address", "show", "dev", "eth0"]
+            shown = subprocess.run([*command, "scope", "global"], capture_output=True, text=True, check=False)
             if shown.returncode == 0:
                 each = json.loads(shown.stdout)[0]["addr_info"]
                 found[pod] = tuple(sorted(address["local"] for address in each if address))

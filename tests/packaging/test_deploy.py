@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.cli.main import superedge
+from superedge.cli.netrestore import CONFIG, EXIT_NO_SNAPSHOT
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.listening import listening
 from superedge.config.liteapiserver import CacheConfig
@@ -59,6 +60,18 @@ class SystemdTests(SynchronousTestCase):
         service = self.service("superedge-edge")
         self.assertEqual((service["StateDirectory"], service["StateDirectoryMode"]), ("superedge", "0700"))
         self.assertEqual(CacheConfig().path, Path("/var/lib/superedge/cache"))
+
+    def test_the_network_is_restored_before_the_runtime_and_with_no_more_than_it_takes(self) -> None:
+        service = self.service("superedge-netrestore")
+        command = ["/opt/superedge/bin/superedge", "netrestore", "--config", str(CONFIG)]
+        self.assertEqual(service["ExecStart"].split(), command)
+        self.assertEqual(service["SuccessExitStatus"], str(EXIT_NO_SNAPSHOT))
+        text = (DEPLOY / "systemd/superedge-netrestore.service").read_text()
+        (before,) = re.findall(r"^Before=(.*)$", text, re.MULTILINE)
+        units = {"containerd.service", "crio.service", "kubelet.service", "superedge-edge.service"}
+        self.assertLess(units, set(before.split()))
+        self.assertEqual(service["CapabilityBoundingSet"], "CAP_NET_ADMIN CAP_DAC_OVERRIDE")
+        self.assertIn("AF_NETLINK", service["RestrictAddressFamilies"])
 
     def test_the_usual_ports_are_reserved(self) -> None:
         text = (DEPLOY / "sysctl/superedge.conf").read_text()

@@ -223,14 +223,14 @@ class Table:
         self.records = kept
         return ended
 
-    def release(self, namespace: str, pod: str, uid: str, force: bool) -> list[Record]:
-        """End reservations of a pod; see `store.Store.release`."""
+    def release(self, namespace: str, pod: str, uid: str, kept: bool, attached: bool) -> list[Record]:
+        """End what a pod has; see `store.Store.release`."""
         ended = [
             each
             for each in self.records
             if (each.namespace, each.pod) == (namespace, pod)
             and (not uid or not each.uid or each.uid == uid)
-            and (force or not (each.container or each.keep))
+            and (attached if each.container else kept or not each.keep)
         ]
         self.records = [each for each in self.records if each not in ended]
         return ended

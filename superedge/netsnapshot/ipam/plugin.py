@@ -2,7 +2,7 @@
 
 import os
 import sys
-from _signal import SIGALRM, alarm, signal  # type: ignore[import-not-found]
+from _signal import ITIMER_REAL, SIGALRM, setitimer, signal  # type: ignore[import-not-found]
 
 from superedge.netsnapshot.ipam import errors
 from superedge.netsnapshot.ipam.addresses import Range, canonical
@@ -247,7 +247,7 @@ def _give_up(*_: object) -> None:
 def main() -> None:
     """The console script `superedge-ipam`, and the single file."""
     signal(SIGALRM, _give_up)
-    alarm(_ENOUGH)
+    setitimer(ITIMER_REAL, _ENOUGH)
     with open(0, "rb", closefd=False) as stdin:
         code, output = run(dict(os.environ), stdin.read())
     print(output, end="\n" if output else "")  # noqa: T201

@@ -42,7 +42,8 @@ class NetworkFile:
         self.remarks: list[str] = []
         self._results = results
         self._lock = -1
-        self._files: set[str] = set()
+        self.files: set[str] = set()
+        """The addresses that have a file of host-local's."""
         self._written: dict[str, tuple[str, str]] = {}
 
     def __enter__(self) -> "NetworkFile":
@@ -75,7 +76,7 @@ class NetworkFile:
         if foreign:
             self.remarks.append(f"{self.directory}/{STATE} is of another node")
             self._contents.node = node
-        self._files = hostlocal.files(self.directory)
+        self.files = hostlocal.files(self.directory)
         self._follow_host_local(foreign)
 
     def _copy(self, name: str) -> Contents | None:
@@ -98,7 +99,7 @@ class NetworkFile:
         latest = hostlocal.latest(self.directory)
         served = latest != contents.host_local
         attached = self._attached()
-        unknown = self._files if served or foreign else self._files.difference(attached)
+        unknown = self.files if served or foreign else self.files.difference(attached)
         if unknown:
             hostlocal.adopt(table, self.directory, self.network, unknown, self._results, self.now)
             attached = self._attached()
@@ -107,9 +108,9 @@ class NetworkFile:
             table.last.update(hostlocal.last_addresses(self.directory))
         if served or foreign:
             for record in [each for each in table.records if each.container]:
-                if self._files.isdisjoint(record.addresses) and (foreign or self._has_ended(record)):
+                if self.files.isdisjoint(record.addresses) and (foreign or self._has_ended(record)):
                     table.detach(record, self.now)
-        self._written = {address: holder for address, holder in attached.items() if address in self._files}
+        self._written = {address: holder for address, holder in attached.items() if address in self.files}
 
     def _has_ended(self, record: Record) -> bool:
         """Whether the runtime, which keeps the results of its attachments, has none of this one any more."""
@@ -132,7 +133,7 @@ class NetworkFile:
         a pod must not depend on free space.
         """
         attached = self._attached()
-        for address in self._files.difference(attached):
+        for address in self.files.difference(attached):
             os.unlink(f"{self.directory}/{address}")
         self._contents.generation += 1
         self._write_state(dump(self._contents), make_room)
@@ -246,16 +247,19 @@ class Store:
                 found += [Reservation(name, each) for each in file.table.records]
         return found
 
-    def release(self, namespace: str, pod: str, uid: str = "", *, force: bool = False) -> list[Reservation]:
+    def release(
+        self, namespace: str, pod: str, uid: str = "", *, kept: bool = False, attached: bool = False
+    ) -> list[Reservation]:
         """End what is reserved for a pod that is gone, and return it.
 
-        ``uid`` may be empty: then it ends whatever the uid. Unless forced, it leaves what is attached, and
-        what a pod of the same name inherits (``keepByName``): that ends by the time limit or by pressure.
+        ``uid`` may be empty: then it ends whatever the uid. What a pod of the same name inherits
+        (``keepByName``) ends with ``kept`` alone, otherwise by the time limit or by pressure; what is
+        attached, with ``attached``.
         """
         ended = []
         for name in self.networks():
             with self.open(name) as file:
-                released = file.table.release(namespace, pod, uid, force)
+                released = file.table.release(namespace, pod, uid, kept, attached)
                 if released:
                     file.write(make_room=True)
                 ended += [Reservation(name, each) for each in released]
