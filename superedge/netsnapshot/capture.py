@@ -12,6 +12,7 @@ import sys
 import msgspec
 
 from superedge.errors import SuperEdgeError
+from superedge.kube.errors import JSON_FAULTS
 from superedge.netsnapshot.facts import Device, Facts
 
 TIMEOUT = 60.0
@@ -59,5 +60,5 @@ def capture(request: Request) -> Capture:
         raise CaptureError(f"the network cannot be read: {last or f'exit code {done.returncode}'}")
     try:
         return msgspec.json.decode(done.stdout, type=Capture)
-    except msgspec.MsgspecError as problem:
+    except JSON_FAULTS as problem:
         raise CaptureError(f"the network cannot be read: {problem}") from problem

@@ -7,6 +7,7 @@ import hashlib
 import msgspec
 
 from superedge.errors import SuperEdgeError
+from superedge.kube.errors import JSON_FAULTS
 from superedge.netsnapshot.facts import Facts
 
 FORMAT = 1
@@ -51,7 +52,7 @@ def decode_snapshot(data: bytes) -> Snapshot:
     """Raises SnapshotError with a clause such as ``is damaged``."""
     try:
         document = msgspec.json.decode(data, type=_Document)
-    except msgspec.MsgspecError as problem:
+    except JSON_FAULTS as problem:
         raise SnapshotError("is damaged or cut off") from problem
     if document.format != FORMAT:
         raise SnapshotError(f"has the format {document.format}; this version reads {FORMAT}")
@@ -60,5 +61,5 @@ def decode_snapshot(data: bytes) -> Snapshot:
         raise SnapshotError("is damaged: its checksum does not match")
     try:
         return msgspec.json.decode(body, type=Snapshot)
-    except msgspec.MsgspecError as problem:
+    except JSON_FAULTS as problem:
         raise SnapshotError(f"is of another version: {problem}") from problem

@@ -17,7 +17,7 @@ class ListingTests(SynchronousTestCase):
         return read_facts(messages(**more), EXCLUDE)
 
     def test_a_node_with_flannel_and_a_bridge(self) -> None:
-        """Without what belongs to pods, to Docker, to the kernel, to DHCP and to the machine's own network."""
+        """Without what belongs to pods, Docker, the kernel, DHCP and the machine's own network."""
         self.assertEqual(self.facts(), FACTS)
 
     def test_a_bridge_of_the_machine_itself(self) -> None:
