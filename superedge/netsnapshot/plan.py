@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_interface
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 
 from superedge.netsnapshot.facts import (
     IDENTITY,
@@ -50,6 +50,7 @@ class _Planner:
         self._present = present
         self._links = {each.name: each for each in present.links}
         self._foreign: set[str] = set()
+        self._lacking: list[tuple[str, IPv4Network | IPv6Network]] = []
         self._plan = Plan()
 
     def plan(self, files: Mapping[str, str], there: Mapping[str, str]) -> Plan:
@@ -96,6 +97,7 @@ class _Planner:
                 self._plan.there += 1
             elif other := others.get((each.device, ip_interface(each.address).version)):
                 self._plan.left.append(f"device {each.device} has the address {other}, not {each.address}")
+                self._lacking.append((each.device, ip_interface(each.address).network))
             else:
                 self._plan.addresses.append(each)
 
@@ -136,12 +138,20 @@ class _Planner:
             if any(hop.device in self._foreign for hop in each.hops):
                 continue
             other = present.get(_key(each))
-            if other is None:
+            if other is None and any(map(self._lacks_address, each.hops)):
+                self._plan.left.append(f"route {each.destination} needs an address that is not put back")
+            elif other is None:
                 self._plan.routes.append(each)
             elif (other.type, other.hops) == (each.type, each.hops):
                 self._plan.there += 1
             else:
                 self._plan.left.append(f"route {each.destination} is there by another way: {_way(other)}")
+
+    def _lacks_address(self, hop: NextHop) -> bool:
+        """Whether the gateway is in the network of an address that is not put back."""
+        return bool(hop.gateway) and any(
+            hop.device == device and ip_address(hop.gateway) in network for device, network in self._lacking
+        )
 
 
 def _key(route: Route) -> tuple[object, ...]:
