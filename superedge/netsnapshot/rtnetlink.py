@@ -5,12 +5,11 @@ Imported only by processes of their own, because pyroute2 takes 9 MB.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from socket import AddressFamily
-from typing import Any
+from typing import Any, NamedTuple
 
-from pyroute2 import IPRoute
+from pyroute2 import IPBatch, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from superedge.netsnapshot.facts import (
@@ -24,6 +23,7 @@ from superedge.netsnapshot.facts import (
 )
 from superedge.netsnapshot.listing import (
     IFA_F_NOPREFIXROUTE,
+    IFF_PROMISC,
     NTF_SELF,
     NUD_NOARP,
     NUD_PERMANENT,
@@ -31,6 +31,7 @@ from superedge.netsnapshot.listing import (
     Messages,
 )
 from superedge.netsnapshot.plan import Plan
+from superedge.netsnapshot.requests import Request, RequestSocket
 
 IFA_F_NODAD = 0x02
 NTF_MASTER = 0x04
@@ -56,40 +57,59 @@ class Applier:
 
     def __init__(self, netlink: IPRoute) -> None:
         self._netlink = netlink
+        self._compiler = IPBatch()
         self._indexes: dict[str, int] = {}
 
     def apply(self, plan: Plan) -> Iterator[str]:
-        """A sentence for each thing that could not be put back."""
+        """A sentence for each thing that could not be put back. Raises OSError."""
+        sending = RequestSocket()
+        try:
+            for stage in self._stages(plan):
+                self._learn_indexes()
+                requests: list[Request] = []
+                for what, compile_one, item in stage:
+                    try:
+                        self._compiler.reset()
+                        compile_one(item)
+                        requests.append(Request(what, bytes(self._compiler.batch)))
+                    except _NoDevice as problem:
+                        yield f"{what}: there is no device {problem}"
+                    except (NetlinkError, OSError, ValueError) as problem:
+                        yield f"{what}: {problem}"
+                yield from sending.send(requests)
+        finally:
+            sending.close()
+
+    def _learn_indexes(self) -> None:
         self._indexes = {
             str(each.get("ifname")): int(each.get("index")) for each in self._netlink.get_links()
         }
-        for link in plan.create:
-            yield from self._try(f"device {link.name}", self._create, link)
-        for link in plan.create:
-            if link.master and link.name in self._indexes:
-                yield from self._try(f"device {link.name} in {link.master}", self._enslave, link)
-        for link in (*plan.create, *plan.bring_up):
-            if link.up and link.name in self._indexes:
-                yield from self._try(f"device {link.name}", self._bring_up, link)
+
+    def _stages(self, plan: Plan) -> Iterator[Iterator[_Step]]:
+        """Devices that carry others, the others, and what is on them: each stage needs the indexes so far."""
+        yield (_Step(f"device {each.name}", self._create, each) for each in plan.create if not each.under)
+        yield (_Step(f"device {each.name}", self._create, each) for each in plan.create if each.under)
+        yield self._on_devices(plan)
+
+    def _on_devices(self, plan: Plan) -> Iterator[_Step]:
+        made = [each for each in plan.create if each.name in self._indexes]
+        for link in made:
+            if link.master:
+                yield _Step(f"device {link.name} in {link.master}", self._enslave, link)
+        for link in (*made, *plan.bring_up):
+            if link.promiscuous:
+                yield _Step(f"device {link.name}", self._make_promiscuous, link)
+            if link.up:
+                yield _Step(f"device {link.name}", self._bring_up, link)
         for address in plan.addresses:
-            yield from self._try(f"address {address.address} on {address.device}", self._add_address, address)
+            yield _Step(f"address {address.address} on {address.device}", self._add_address, address)
         for entry in plan.fdb:
-            what = f"forwarding entry {entry.lladdr} on {entry.device}"
-            yield from self._try(what, self._add_entry, entry)
+            yield _Step(f"forwarding entry {entry.lladdr} on {entry.device}", self._add_entry, entry)
         for neighbour in plan.neighbours:
             what = f"neighbour {neighbour.address} on {neighbour.device}"
-            yield from self._try(what, self._add_neighbour, neighbour)
+            yield _Step(what, self._add_neighbour, neighbour)
         for route in plan.routes:
-            yield from self._try(f"route {route.destination}", self._add_route, route)
-
-    def _try(self, what: str, make: Callable[[Any], None], item: object) -> Iterator[str]:
-        try:
-            make(item)
-        except _NoDevice as problem:
-            yield f"{what}: there is no device {problem}"
-        except (NetlinkError, OSError, ValueError) as problem:
-            code = problem.code if isinstance(problem, NetlinkError) else None
-            yield f"{what}: the kernel refused it: {os.strerror(code) if code else problem}"
+            yield _Step(f"route {route.destination}", self._add_route, route)
 
     def _index(self, name: str) -> int:
         try:
@@ -103,17 +123,16 @@ class Applier:
             options["vxlan_link"] = self._index(link.under)
         if link.address:
             options["address"] = link.address
-        self._netlink.link("add", ifname=link.name, kind=link.kind, mtu=link.mtu, **options)
-        (self._indexes[link.name],) = self._netlink.link_lookup(ifname=link.name)
+        self._compiler.link("add", ifname=link.name, kind=link.kind, mtu=link.mtu, **options)
 
     def _enslave(self, link: Link) -> None:
-        self._netlink.link("set", index=self._index(link.name), master=self._index(link.master))
+        self._compiler.link("set", index=self._index(link.name), master=self._index(link.master))
+
+    def _make_promiscuous(self, link: Link) -> None:
+        self._compiler.link("set", index=self._index(link.name), flags=IFF_PROMISC, change=IFF_PROMISC)
 
     def _bring_up(self, link: Link) -> None:
-        flags = {"flags": 0x100, "change": 0x100} if link.promiscuous else {}
-        if flags:
-            self._netlink.link("set", index=self._index(link.name), **flags)
-        self._netlink.link("set", index=self._index(link.name), state="up")
+        self._compiler.link("set", index=self._index(link.name), state="up")
 
     def _add_address(self, address: Address) -> None:
         host, _, bits = address.address.partition("/")
@@ -127,7 +146,7 @@ class Applier:
             more |= {"local": host, "address": address.peer}
         else:
             more["address"] = host
-        self._netlink.addr(
+        self._compiler.addr(
             "add", index=self._index(address.device), prefixlen=int(bits), scope=address.scope, **more
         )
 
@@ -140,10 +159,10 @@ class Applier:
         else:
             more |= {"state": NUD_NOARP, "flags": NTF_MASTER}
             command = "add"
-        self._netlink.fdb(command, ifindex=self._index(entry.device), lladdr=entry.lladdr, **more)
+        self._compiler.fdb(command, ifindex=self._index(entry.device), lladdr=entry.lladdr, **more)
 
     def _add_neighbour(self, neighbour: Neighbour) -> None:
-        self._netlink.neigh(
+        self._compiler.neigh(
             "replace",
             ifindex=self._index(neighbour.device),
             dst=neighbour.address,
@@ -164,7 +183,7 @@ class Applier:
             more["multipath"] = [{**self._hop(each, family), "hops": each.weight - 1} for each in route.hops]
         elif route.hops:
             more |= self._hop(route.hops[0], family)
-        self._netlink.route(
+        self._compiler.route(
             "add",
             dst=route.destination,
             type=_TYPE_NUMBERS[route.type],
@@ -189,6 +208,14 @@ class Applier:
 
 def _family(address: str) -> AddressFamily:
     return AddressFamily.AF_INET6 if ":" in address else AddressFamily.AF_INET
+
+
+class _Step(NamedTuple):
+    """What is put back, for people; the function that compiles the request; the item that it takes."""
+
+    what: str
+    compile: Callable[[Any], None]
+    item: object
 
 
 class _NoDevice(Exception):
