@@ -21,7 +21,7 @@ class NetworkSnapshotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     #: Seconds from a change of the network to the snapshot that has it.
     delay: float = 2.0
     #: Seconds between two readings of the network without a change.
-    interval: float = 300.0
+    interval: float = 600.0
     #: Patterns of the names of bridges, VXLAN and dummy devices that something else makes at each start.
     exclude_devices: list[str] = msgspec.field(
         default_factory=lambda: [

@@ -14,6 +14,7 @@ from superedge.netsnapshot.facts import OPTIONS, ROUTE_TYPES, Device
 from superedge.netsnapshot.listing import (
     IFF_PROMISC,
     IFF_UP,
+    NTF_SELF,
     NUD_NOARP,
     NUD_PERMANENT,
     RT_TABLE_LOCAL,
@@ -26,6 +27,7 @@ RTM_NEWROUTE, RTM_DELROUTE = 24, 25
 RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
 IFLA_INFO_KIND = 1
+AF_BRIDGE = 7
 RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA = 4, 5, 9, 18
 RT_SCOPE_LINK = 253
 RTN_MULTICAST = 5
@@ -83,9 +85,11 @@ class ChangeFilter:
             _, _, _, scope, index = _ADDRESS.unpack_from(body)
             return index in self._devices and scope != RT_SCOPE_LINK
         if kind in (RTM_NEWNEIGH, RTM_DELNEIGH) and len(body) >= _NEIGHBOUR.size:
-            _, index, state, _, of_type = _NEIGHBOUR.unpack_from(body)
+            family, index, state, flags, of_type = _NEIGHBOUR.unpack_from(body)
             lasting = state & (NUD_PERMANENT | NUD_NOARP) and of_type != RTN_MULTICAST
-            return index in self._devices and bool(lasting)
+            # PERMANENT in a bridge's database, but for one of a VXLAN, is the address of the device itself.
+            own = family == AF_BRIDGE and not (state & NUD_NOARP or flags & NTF_SELF)
+            return index in self._devices and bool(lasting) and not own
         if kind in (RTM_NEWROUTE, RTM_DELROUTE) and len(body) >= _ROUTE.size:
             return self._route(body)
         return False

@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from superedge.netsnapshot import metrics
 from superedge.netsnapshot.changes import ChangeFilter
+from superedge.netsnapshot.socketfilter import attach
 
 GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400
 """RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE (linux/rtnetlink.h)."""
@@ -37,6 +38,11 @@ class NetlinkWatcher:
         """Raises OSError."""
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        try:
+            attach(self._socket)
+        except OSError as problem:
+            # `ChangeFilter` looks at everything all the same; it costs more.
+            _log.info("the kernel filters no netlink messages: {problem}", problem=problem)
         self._socket.bind((0, GROUPS))
         self._reactor.addReader(self)
 

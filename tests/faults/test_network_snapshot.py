@@ -67,6 +67,22 @@ ENTRIES = (
     ("add", "4e:00:00:00:00:06", "dev", "vx6", "dst", "fd00:2::6"),
     ("add", "4e:00:00:00:00:07", "dev", "vx6", "master", "static"),
 )
+FILTERED = """
+import json, socket, subprocess, sys
+from superedge.netsnapshot.socketfilter import attach
+from superedge.netsnapshot.watcher import GROUPS
+sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+attach(sock)
+sock.bind((0, GROUPS))
+for batch in json.load(sys.stdin):
+    subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
+    seen = []
+    try:
+        while True:
+            seen.append(int.from_bytes(sock.recv(65536)[4:6], sys.byteorder))
+    except BlockingIOError:
+        print(*seen)
+"""
 MADE = {"flannel.1", "cni0", "vx6", "br-vx"}
 
 
@@ -118,6 +134,13 @@ class NetworkNode:
 
     def log(self) -> str:
         return (self.directory / "edge.log").read_text()
+
+    def make_filtered(self, *batches: str) -> None:
+        """After each batch, the types of messages that pass the filter are a line of the file ``seen``."""
+        command = ["nsenter", f"--net=/run/netns/{NAMESPACE}", sys.executable, "-c", FILTERED]
+        data = json.dumps(batches)
+        done = subprocess.run(command, input=data, capture_output=True, text=True, check=True)
+        (self.directory / "seen").write_text(done.stdout)
 
     def newest(self) -> Snapshot | None:
         found = read_snapshots(self.directory / "network")
@@ -324,6 +347,26 @@ class NetworkTests(SynchronousTestCase):
         node.wait_for_snapshot(
             lambda found: destinations <= {each.destination for each in found.facts.routes}, "the last route"
         )
+
+    def test_the_kernel_tells_nothing_of_pods(self) -> None:
+        """With the filter, messages come of what agents do, and none of veth pairs on a bridge."""
+        node = self.node
+        node.batch("link add cni0 type bridge\nlink set cni0 up\n")
+        pods = "link add veth{n} type veth peer name pod{n}\nlink set veth{n} up\nlink set pod{n} up\n"
+        node.make_filtered(
+            "".join(pods.format(n=each) for each in range(5)),
+            "".join(f"link delete veth{each}\n" for each in range(5)),
+            "link add vx type vxlan id 9 local 192.0.2.3 dev eth0 dstport 8472\n",
+            "link set vx up\n",
+            "address add 10.9.0.0/32 dev vx\n",
+            "neighbour add 10.9.1.0 lladdr 4e:00:00:00:00:01 dev vx nud permanent\n",
+            "route add 10.9.1.0/24 via 10.9.1.0 dev vx onlink\n",
+            "link delete vx\n",
+        )
+        seen = [list(map(int, line.split())) for line in (node.directory / "seen").read_text().splitlines()]
+        self.assertEqual(seen[:2], [[], []])
+        for turn, kind in enumerate((16, 16, 20, 28, 24, 17), 2):
+            self.assertIn(kind, seen[turn])
 
     def test_the_process_is_killed_at_any_time(self) -> None:
         node = self.node

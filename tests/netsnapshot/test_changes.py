@@ -41,8 +41,10 @@ def address(index: int, scope: int = 0, new: bool = True) -> bytes:
     return message(20 if new else 21, pack("=BBBBI", 2, 24, 0x80, scope, index) + attribute(1, bytes(4)))
 
 
-def neighbour(index: int, state: int, of_type: int = 1, new: bool = True) -> bytes:
-    return message(28 if new else 29, pack("=BxxxiHBB", 2, index, state, 0, of_type))
+def neighbour(
+    index: int, state: int, of_type: int = 1, new: bool = True, family: int = 2, flags: int = 0
+) -> bytes:
+    return message(28 if new else 29, pack("=BxxxiHBB", family, index, state, flags, of_type))
 
 
 def route(
@@ -72,7 +74,8 @@ class ChangeTests(SynchronousTestCase):
             "a pod's address is resolved": neighbour(BRIDGE, 0x02),
             "and forgotten": neighbour(BRIDGE, 0x20, new=False),
             "a multicast group": neighbour(BRIDGE, 0x40, of_type=5),
-            "a port's address": neighbour(VETH, 0x80),
+            "a port's address": neighbour(VETH, 0x80, family=7),
+            "the bridge's own, which changes with its ports": neighbour(BRIDGE, 0x80, 0, family=7),
             "a route to a pod": route(oif=VETH),
             "the kernel's route": route(protocol=2, oif=BRIDGE),
             "a lease's route": route(protocol=16, oif=ETH0, gateway=True),
@@ -86,8 +89,10 @@ class ChangeTests(SynchronousTestCase):
             "an address": address(BRIDGE),
             "it goes": address(BRIDGE, new=False),
             "a permanent neighbour": neighbour(VXLAN, 0x80),
-            "a forwarding entry": neighbour(VXLAN, 0xC0),
-            "it goes, too": neighbour(VXLAN, 0xC0, new=False),
+            "a forwarding entry": neighbour(VXLAN, 0xC0, family=7, flags=2),
+            "it goes, too": neighbour(VXLAN, 0xC0, new=False, family=7, flags=2),
+            "flannel's": neighbour(VXLAN, 0x80, 0, family=7, flags=2),
+            "one of the bridge": neighbour(VXLAN, 0x40, 0, family=7),
             "a route over a device of ours": route(oif=VXLAN),
             "a route by a gateway": route(oif=ETH0, gateway=True),
             "a blackhole": route(of_type=6),
