@@ -122,7 +122,7 @@ def kills(plugin: Plugin, count: int) -> str:
         if len(set(held.values())) < len(held):
             sys.exit(f"bench: {address} has two holders after kill {number}")
     with Store(str(plugin.data)).open("bench") as file:
-        found = [*file.remarks, *problems(file.table, file.files, [])]
+        found = [*file.damage(), *problems(file.table, file.files, [])]
     if found:
         sys.exit(f"bench: {found}")
     return f"{killed} of {count} killed before they were done: no duplicate, no lost address"

@@ -48,11 +48,6 @@ class Record:
     uid inherits.
     """
 
-    __slots__ = (
-        "addresses", "boot", "container", "interface", "keep", "namespace", "order", "pod", "since", "uid",
-        "uptime",
-    )  # fmt: skip
-
     def __init__(
         self,
         addresses: list[str],

@@ -103,4 +103,4 @@ class SingleFileTests(SynchronousTestCase):
             self.assertEqual(held.setdefault(pod, found), found)
             self.assertEqual(len(set(held.values())), len(held))
         with Store(str(self.directory / "data")).open("edge") as file:
-            self.assertEqual((file.remarks, problems(file.table, file.files, [])), ([], []))
+            self.assertEqual((file.damage(), problems(file.table, file.files, [])), ([], []))
