@@ -24,7 +24,7 @@ def read(path: str) -> bytes | None:
         return None
     try:
         parts = []
-        while part := os.read(descriptor, 1 << 20):
+        while part := os.read(descriptor, 1 << 16):
             parts.append(part)
         return b"".join(parts)
     finally:
