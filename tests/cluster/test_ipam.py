@@ -193,6 +193,10 @@ class NodeTests(EnvironmentCase):
 
         environment.cluster.start("kube-apiserver")
         environment.cluster.wait_until_ready()
+        # Controllers wait up to a minute before they ask again after an outage.
+        for name in ("kube-controller-manager", "kube-scheduler"):
+            environment.cluster.stop(name)
+            environment.cluster.start(name)
         wait_until(lambda: self.lite.state == "online", "the cloud is back")
         environment.wait_for_node(NODE)
         self.assertEqual(self.wait_for_pods(10), self.before)

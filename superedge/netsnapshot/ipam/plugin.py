@@ -72,6 +72,9 @@ def run(environment: Environment, data: bytes, results: str = RESULTS) -> tuple[
         code, text = problem.code, str(problem)
     except OSError as problem:
         code, text = errors.IO_FAILURE, f"{problem.filename or 'a file'}: {problem.strerror}"
+    except Exception as problem:
+        sys.excepthook(type(problem), problem, problem.__traceback__)
+        code, text = errors.INTERNAL, f"{type(problem).__name__}: {problem}"
     return 1, encode({"cniVersion": version, "code": code, "msg": text})
 
 
@@ -248,10 +251,13 @@ def _give_up(*_: object) -> None:
 def main() -> None:
     """The console script `superedge-ipam`, and the single file."""
     gc.disable()  # the process ends before there would be garbage
+    data = b""
+    if "CNI_COMMAND" in os.environ:
+        with open(0, "rb", closefd=False) as stdin:
+            data = stdin.read()
     signal(SIGALRM, _give_up)
     setitimer(ITIMER_REAL, _ENOUGH)
-    with open(0, "rb", closefd=False) as stdin:
-        code, output = run(dict(os.environ), stdin.read())
+    code, output = run(dict(os.environ), data)
     print(output, end="\n" if output else "")  # noqa: T201
     sys.stdout.flush()
     os._exit(code)
