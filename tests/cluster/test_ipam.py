@@ -140,8 +140,12 @@ class NodeTests(EnvironmentCase):
 
         if kubectl_sees:
             wait_until(ready, f"{count} pods are ready", 90)
-        wait_until(lambda: len(self.worker.pod_addresses()) == count, f"{count} pods run", 90)
-        found = self.worker.pod_addresses()
+
+        def running() -> dict[str, tuple[str, ...]] | None:
+            found = self.worker.pod_addresses()
+            return found if len(found) == count else None
+
+        found: dict[str, tuple[str, ...]] = wait_until(running, f"{count} pods run", 90)
         every = [address for addresses in found.values() for address in addresses]
         self.assertEqual(len(set(every)), 2 * count, found)
         return found
