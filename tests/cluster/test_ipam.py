@@ -324,8 +324,8 @@ class MainPluginTests(SynchronousTestCase):
             self.check({"type": "macvlan", "master": self.parent}, families)
 
 
-class FullDiskTests(PluginCase):
-    """A file system without a free block."""
+class FileSystemTests(PluginCase):
+    """A file system of its own, without a free block, or read-only."""
 
     skip = SKIP
 
@@ -343,13 +343,14 @@ class FullDiskTests(PluginCase):
                 file.write(bytes(4096))
         return filler
 
-    def test_add_fails_and_changes_nothing_and_del_works(self) -> None:
+    def test_on_a_full_disk_add_changes_nothing_and_del_works(self) -> None:
         for number in range(3):
             self.add(f"c{number}", f"p{number}")
         filler = self.fill()
         code, answer = self.attempt("ADD", "c3", "p3")
         self.assertEqual((code, answer["code"]), (1, 5))
         self.assertIn("No space left on device", answer["msg"])
+        self.fault(50, f"{self.files} is on a file system without free space", "STATUS")
         self.call("DEL", "c1", "p1")
         found = {each.pod: each.state for each in self.store.reservations()}
         self.assertEqual(found, {"p0": "attached", "p1": "reserved", "p2": "attached"})
@@ -358,3 +359,13 @@ class FullDiskTests(PluginCase):
         self.assertEqual(self.add("c5", "p1"), "10.1.0.3")
         with self.store.open("edge") as file:
             self.assertEqual((file.damage(), problems(file.table, file.files, [])), ([], []))
+
+    def test_read_only(self) -> None:
+        self.add("c1", "p1")
+        subprocess.run(["mount", "-o", "remount,ro", str(self.directory)], check=True)
+        text = f"{self.files}/lock: Read-only file system"
+        self.fault(50, text, "STATUS")
+        for command in ("ADD", "DEL", "CHECK"):
+            self.fault(5, text, command, "c1")
+        subprocess.run(["mount", "-o", "remount,rw", str(self.directory)], check=True)
+        self.assertEqual(self.add("c2", "p1"), "10.1.0.2")

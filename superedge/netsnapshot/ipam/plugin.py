@@ -219,8 +219,10 @@ class _Command:
             with self._open() as file:
                 self._warn(file)
                 table = file.table
-                if not os.access(file.directory, os.W_OK):
-                    raise IPAMError(errors.NOT_AVAILABLE, f"{file.directory} cannot be written to")
+                space = os.statvfs(file.directory)
+                if space.f_blocks and not space.f_bfree:
+                    text = f"{file.directory} is on a file system without free space"
+                    raise IPAMError(errors.NOT_AVAILABLE, text)
         except OSError as problem:
             text = f"{problem.filename or self.network.directory}: {problem.strerror}"
             raise IPAMError(errors.NOT_AVAILABLE, text) from None
