@@ -69,6 +69,7 @@ bench: $(VENV)/ready
 	@$(BIN)/python -m bench.health $(ARGS)
 	@$(BIN)/python -m bench.dns
 	@$(BIN)/python -m bench.netsnapshot
+	@$(BIN)/python -m bench.ipam
 
 ## make docs          write the configuration reference from the configuration types
 docs: $(VENV)/ready

@@ -123,7 +123,7 @@ def verify(data_dir: str, config: Path | None) -> None:
         if name not in names:
             raise click.ClickException(f"superedge-ipam does not serve a network {name} in {data_dir}")
         with store.open(name) as file:
-            said = [*file.remarks, *problems(file.table, file.files, ranges.get(name, []))]
+            said = [*file.damage(), *problems(file.table, file.files, ranges.get(name, []))]
             count = sum(len(record.addresses) for record in file.table.records)
         for line in said:
             click.echo(f"{name}: {line}", err=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import urllib.request
@@ -14,9 +16,11 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from superedge.netsnapshot.ipam import singlefile
 from superedge.netsnapshot.ipam.store import Store
+from superedge.netsnapshot.ipam.verification import problems
 from tests.cluster.environment import SKIP, Environment, EnvironmentCase, wait_until
 from tests.cluster.lite import LiteAPIServer
 from tests.controlplane.worker import Worker
+from tests.netsnapshot.ipam.calls import PluginCase
 
 NODE = "till-1"
 SUBNETS = ("198.18.7.0/24", "fd00:7::/64")
@@ -65,6 +69,23 @@ def fetch(address: str, port: int = 8080) -> str:
         return repr(problem)
 
 
+def forget_host_port() -> None:
+    """Delete the rules for it, as a power cut does."""
+
+    def nat(*arguments: str) -> str:
+        command = ["iptables", "-w", "-t", "nat", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+    rules = [line.split() for line in nat("-S").splitlines()]
+    chains = {rule[1] for rule in rules if "DNAT" in rule and str(HOST_PORT) in rule}
+    for rule in rules:
+        if rule[0] == "-A" and rule[-1] in chains:
+            nat("-D", *shlex.split(" ".join(rule[1:])))
+    for chain in chains:
+        nat("-F", chain)
+        nat("-X", chain)
+
+
 class NodeTests(EnvironmentCase):
     """Tests of one class run in the order of their names; they are one story."""
 
@@ -74,6 +95,8 @@ class NodeTests(EnvironmentCase):
 
     @classmethod
     def prepare(cls, environment: Environment) -> None:
+        forget_host_port()
+        environment.last.append(forget_host_port)
         environment.cluster.up(controllers=True)
         cls.lite = LiteAPIServer(environment)
         cls.worker = Worker(environment.cluster, NODE)
@@ -117,8 +140,12 @@ class NodeTests(EnvironmentCase):
 
         if kubectl_sees:
             wait_until(ready, f"{count} pods are ready", 90)
-        wait_until(lambda: len(self.worker.pod_addresses()) == count, f"{count} pods run", 90)
-        found = self.worker.pod_addresses()
+
+        def running() -> dict[str, tuple[str, ...]] | None:
+            found = self.worker.pod_addresses()
+            return found if len(found) == count else None
+
+        found: dict[str, tuple[str, ...]] = wait_until(running, f"{count} pods run", 90)
         every = [address for addresses in found.values() for address in addresses]
         self.assertEqual(len(set(every)), 2 * count, found)
         return found
@@ -156,6 +183,7 @@ class NodeTests(EnvironmentCase):
         environment.cluster.stop("kube-apiserver", signal.SIGKILL)
         wait_until(lambda: self.lite.state == "offline", "the outage is noticed")
         worker.power_off()
+        forget_host_port()
         self.assertEqual(worker.pod_addresses(), {})
         self.lite.crash()
         self.lite.start()
@@ -169,6 +197,10 @@ class NodeTests(EnvironmentCase):
 
         environment.cluster.start("kube-apiserver")
         environment.cluster.wait_until_ready()
+        # Controllers wait up to a minute before they ask again after an outage.
+        for name in ("kube-controller-manager", "kube-scheduler"):
+            environment.cluster.stop(name)
+            environment.cluster.start(name)
         wait_until(lambda: self.lite.state == "online", "the cloud is back")
         environment.wait_for_node(NODE)
         self.assertEqual(self.wait_for_pods(10), self.before)
@@ -290,3 +322,50 @@ class MainPluginTests(SynchronousTestCase):
         self.ip_anyway("link", "set", self.parent, "up")
         for families in (("4",), ("6",), ("4", "6")):
             self.check({"type": "macvlan", "master": self.parent}, families)
+
+
+class FileSystemTests(PluginCase):
+    """A file system of its own, without a free block, or read-only."""
+
+    skip = SKIP
+
+    def setUp(self) -> None:
+        super().setUp()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(self.directory)]
+        subprocess.run(mount, check=True)
+        self.addCleanup(subprocess.run, ["umount", str(self.directory)], check=True)
+
+    def fill(self) -> Path:
+        """Use up all blocks."""
+        filler = self.directory / "filler"
+        with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        return filler
+
+    def test_on_a_full_disk_add_changes_nothing_and_del_works(self) -> None:
+        for number in range(3):
+            self.add(f"c{number}", f"p{number}")
+        filler = self.fill()
+        code, answer = self.attempt("ADD", "c3", "p3")
+        self.assertEqual((code, answer["code"]), (1, 5))
+        self.assertIn("No space left on device", answer["msg"])
+        self.fault(50, f"{self.files} is on a file system without free space", "STATUS")
+        self.call("DEL", "c1", "p1")
+        found = {each.pod: each.state for each in self.store.reservations()}
+        self.assertEqual(found, {"p0": "attached", "p1": "reserved", "p2": "attached"})
+        filler.unlink()
+        self.assertEqual(self.add("c4", "p4"), "10.1.0.5")
+        self.assertEqual(self.add("c5", "p1"), "10.1.0.3")
+        with self.store.open("edge") as file:
+            self.assertEqual((file.damage(), problems(file.table, file.files, [])), ([], []))
+
+    def test_read_only(self) -> None:
+        self.add("c1", "p1")
+        subprocess.run(["mount", "-o", "remount,ro", str(self.directory)], check=True)
+        text = f"{self.files}/lock: Read-only file system"
+        self.fault(50, text, "STATUS")
+        for command in ("ADD", "DEL", "CHECK"):
+            self.fault(5, text, command, "c1")
+        subprocess.run(["mount", "-o", "remount,rw", str(self.directory)], check=True)
+        self.assertEqual(self.add("c2", "p1"), "10.1.0.2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -20,6 +21,7 @@ from superedge.config.liteapiserver import CacheConfig
 from superedge.config.load import convert
 from superedge.config.root import Config
 from superedge.errors import EXIT_CONFIG
+from superedge.netsnapshot.ipam.configuration import VERSIONS, Network, range_sets, routes_of
 from superedge.tap import cloud, edge
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -238,3 +240,13 @@ class ReplicasTests(SynchronousTestCase):
         self.assertEqual(self.found["PodDisruptionBudget", "superedge-cloud"]["spec"]["maxUnavailable"], 1)
         needed = self.tunnel.drain_timeout + self.replicas.drain_delay + 10
         self.assertGreater(self.pod["terminationGracePeriodSeconds"], needed)
+
+
+class CNITests(SynchronousTestCase):
+    def test_the_network_is_accepted(self) -> None:
+        network = json.loads((DEPLOY / "cni" / "10-superedge.conflist").read_text())
+        self.assertIn(network["cniVersion"], VERSIONS)
+        document = network["plugins"][0] | {"name": network["name"]}
+        self.assertTrue(Network(document).keep)
+        self.assertEqual([ranges[0].length for ranges in range_sets(document)], [24, 64])
+        self.assertEqual(len(routes_of(document)), 2)

@@ -48,11 +48,6 @@ class Record:
     uid inherits.
     """
 
-    __slots__ = (
-        "addresses", "boot", "container", "interface", "keep", "namespace", "order", "pod", "since", "uid",
-        "uptime",
-    )  # fmt: skip
-
     def __init__(
         self,
         addresses: list[str],
@@ -160,8 +155,7 @@ class Table:
             else:
                 address = next((each for each in mine if range_for(ranges, each)), "")
                 if not address:
-                    # What it had in another set, or had before its ranges changed, is still its own.
-                    address = next_free(ranges, taken.union(mine), self.last.get(str(index), ""))
+                    address = next_free(ranges, taken, self.last.get(str(index), ""))
                     address = address or self._evict(ranges)
                     self.last[str(index)] = address
             found = range_for(ranges, address)

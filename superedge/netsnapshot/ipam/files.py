@@ -2,7 +2,6 @@
 
 from binascii import crc32
 
-from superedge.netsnapshot.ipam.addresses import canonical
 from superedge.netsnapshot.ipam.allocation import Record, Table
 from superedge.netsnapshot.ipam.documents import decode, encode
 
@@ -28,29 +27,29 @@ class Contents:
         self.host_local = host_local
 
 
-def _record(record: Record) -> dict[str, object]:
-    """A record's fields that are not at their default."""
-    found: dict[str, object] = {"addresses": record.addresses}
-    for key in Record.__slots__:
-        value = getattr(record, key)
-        if value and key != "addresses":
-            found[key] = value
-    return found
+_FIELDS = list(vars(Record([])))
 
 
 def dump(contents: Contents) -> bytes:
-    """The file's bytes."""
+    """The file's bytes. A record is a list of values, in the order that ``fields`` gives."""
     body = encode(
         {
             "network": contents.network,
             "node": contents.node,
             "host_local": contents.host_local,
             "last": contents.table.last,
-            "records": [_record(each) for each in contents.table.records],
+            "fields": _FIELDS,
+            "records": [list(vars(each).values()) for each in contents.table.records],
         }
     )
     signed = f"{contents.generation} {body}\n"
     return f"{MAGIC} {crc32(signed.encode()):08x} {signed}".encode()
+
+
+def generation_of(data: bytes) -> int:
+    """The generation in a file's first bytes; -1 if there is none."""
+    number = data[:64].split(b" ", 3)[2:3]
+    return int(number[0]) if number and number[0].isdigit() else -1
 
 
 def load(data: bytes) -> Contents:
@@ -63,12 +62,7 @@ def load(data: bytes) -> Contents:
         raise ValueError("is torn: its checksum does not match")
     generation, _, body = signed.partition(b" ")
     found = decode(body.decode())
-    try:
-        assert isinstance(found, dict)
-        records = [Record(**each) for each in found["records"]]
-        for record in records:
-            record.addresses = [canonical(each) for each in record.addresses]
-        table = Table(records, found["last"])
-        return Contents(found["network"], found["node"], table, int(generation), found["host_local"])
-    except (AssertionError, KeyError, TypeError) as problem:
-        raise ValueError(f"has another format: {problem}") from None
+    if not isinstance(found, dict) or found.get("fields") != _FIELDS:
+        raise ValueError("is of another version of superedge-ipam")
+    table = Table([Record(*each) for each in found["records"]], found["last"])
+    return Contents(found["network"], found["node"], table, int(generation), found["host_local"])

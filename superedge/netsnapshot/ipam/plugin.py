@@ -1,5 +1,6 @@
 """The plugin itself, as the CNI specification 1.1.0 has it: https://www.cni.dev/docs/spec/"""
 
+import gc
 import os
 import sys
 from _signal import ITIMER_REAL, SIGALRM, setitimer, signal  # type: ignore[import-not-found]
@@ -71,6 +72,9 @@ def run(environment: Environment, data: bytes, results: str = RESULTS) -> tuple[
         code, text = problem.code, str(problem)
     except OSError as problem:
         code, text = errors.IO_FAILURE, f"{problem.filename or 'a file'}: {problem.strerror}"
+    except Exception as problem:
+        sys.excepthook(type(problem), problem, problem.__traceback__)
+        code, text = errors.INTERNAL, f"{type(problem).__name__}: {problem}"
     return 1, encode({"cniVersion": version, "code": code, "msg": text})
 
 
@@ -215,8 +219,10 @@ class _Command:
             with self._open() as file:
                 self._warn(file)
                 table = file.table
-                if not os.access(file.directory, os.W_OK):
-                    raise IPAMError(errors.NOT_AVAILABLE, f"{file.directory} cannot be written to")
+                space = os.statvfs(file.directory)
+                if space.f_blocks and not space.f_bfree:
+                    text = f"{file.directory} is on a file system without free space"
+                    raise IPAMError(errors.NOT_AVAILABLE, text)
         except OSError as problem:
             text = f"{problem.filename or self.network.directory}: {problem.strerror}"
             raise IPAMError(errors.NOT_AVAILABLE, text) from None
@@ -246,10 +252,14 @@ def _give_up(*_: object) -> None:
 
 def main() -> None:
     """The console script `superedge-ipam`, and the single file."""
+    gc.disable()  # the process ends before there would be garbage
+    data = b""
+    if "CNI_COMMAND" in os.environ:
+        with open(0, "rb", closefd=False) as stdin:
+            data = stdin.read()
     signal(SIGALRM, _give_up)
     setitimer(ITIMER_REAL, _ENOUGH)
-    with open(0, "rb", closefd=False) as stdin:
-        code, output = run(dict(os.environ), stdin.read())
+    code, output = run(dict(os.environ), data)
     print(output, end="\n" if output else "")  # noqa: T201
     sys.stdout.flush()
     os._exit(code)

@@ -10,7 +10,7 @@ from fcntl import LOCK_EX, flock
 from superedge.netsnapshot.ipam import hostlocal
 from superedge.netsnapshot.ipam.allocation import Moment, Record, Table
 from superedge.netsnapshot.ipam.configuration import DIRECTORY, is_name
-from superedge.netsnapshot.ipam.files import Contents, dump, load
+from superedge.netsnapshot.ipam.files import Contents, dump, generation_of, load
 
 STATE = "state"
 BACKUP = "state.backup"
@@ -68,21 +68,28 @@ class NetworkFile:
     def _read(self) -> None:
         """Read the newest copy that is whole, and follow what host-local has done since it was written."""
         node = machine_id()
-        copies = [each for each in (self._copy(STATE), self._copy(BACKUP)) if each is not None]
-        # A file of another node does no harm: its addresses stay taken until their time is over.
-        best = max(copies, key=lambda each: (each.node == node, each.generation), default=None)
-        self._contents = best or Contents(self.network, node, Table())
+        own = self._copy(STATE)
+        if own is None or own.node != node:
+            copies = [each for each in (own, self._copy(BACKUP)) if each is not None]
+            # A file of another node does no harm: its addresses stay taken until their time is over.
+            own = max(copies, key=lambda each: (each.node == node, each.generation), default=None)
+        else:
+            backup = self._copy(BACKUP, own.generation)
+            if backup is not None and backup.node == node:
+                own = backup
+        self._contents = own or Contents(self.network, node, Table())
         foreign = self._contents.node != node
         if foreign:
             self.remarks.append(f"{self.directory}/{STATE} is of another node")
             self._contents.node = node
-        self.files = hostlocal.files(self.directory)
+        self.files = hostlocal.files(self.directory, self.table.taken())
         self._follow_host_local(foreign)
 
-    def _copy(self, name: str) -> Contents | None:
+    def _copy(self, name: str, generation: int = -1) -> Contents | None:
+        """One of the copies, if it is whole and of a later generation than this."""
         path = f"{self.directory}/{name}"
         data = hostlocal.read(path)
-        if data is None:
+        if data is None or (generation >= 0 and generation_of(data) <= generation):
             return None
         try:
             contents = load(data)
@@ -93,6 +100,24 @@ class NetworkFile:
             self.remarks.append(f"{path} is of the network {contents.network}")
             return None
         return contents
+
+    def damage(self) -> list[str]:
+        """A sentence for each copy that is missing or unusable."""
+        found = []
+        for name in (STATE, BACKUP):
+            path = f"{self.directory}/{name}"
+            data = hostlocal.read(path)
+            try:
+                if data is None:
+                    raise ValueError("is missing")
+                contents = load(data)
+                if contents.network != self.network:
+                    raise ValueError(f"is of the network {contents.network}")
+                if contents.node != machine_id():
+                    raise ValueError("is of another node")
+            except ValueError as problem:
+                found.append(f"{path} {problem}")
+        return found
 
     def _follow_host_local(self, foreign: bool) -> None:
         contents, table = self._contents, self._contents.table

@@ -71,6 +71,12 @@ class TableTests(SynchronousTestCase):
         self.delete("c1")
         self.assertEqual(self.add(pod("a", "c3", "u2"), keep=True), second)
 
+    def test_of_two_records_of_a_pod_the_exact_uid_counts(self) -> None:
+        self.add(pod("a", "c1", "u1"))
+        mine = self.add(pod("a", "c2", "u2"))
+        self.table.records[0].uid = ""
+        self.assertEqual(self.add(pod("a", "c3", "u2")), mine)
+
     def test_without_a_uid_the_name_counts(self) -> None:
         first = self.add(pod("a", "c1", ""))
         self.delete("c1")

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 
 from superedge.netsnapshot.ipam import plugin
 from superedge.netsnapshot.ipam.allocation import Moment
@@ -180,6 +181,11 @@ class CommandTests(PluginCase):
         code, answer = self.attempt("ADD", "c1")
         self.assertEqual((code, answer["code"]), (1, 5))
         self.assertIn(f"{self.directory}/edge", answer["msg"])
+
+    def test_a_fault_of_its_own_is_reported_too(self) -> None:
+        self.patch(sys, "excepthook", lambda *_: None)
+        self.patch(plugin, "moment", lambda: 1 // 0)
+        self.fault(999, "ZeroDivisionError: integer division or modulo by zero", "ADD", "c1")
 
     def test_a_lock_that_another_process_holds_does_not_block_for_ever(self) -> None:
         self.add("c1", "a")

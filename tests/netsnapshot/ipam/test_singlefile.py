@@ -77,6 +77,13 @@ class SingleFileTests(SynchronousTestCase):
         )
         self.assertIn("1.1.0", json.loads(done.stdout)["supportedVersions"])
 
+    def test_by_hand_it_does_not_wait_for_input(self) -> None:
+        pipe = subprocess.PIPE
+        with subprocess.Popen([str(self.program)], env={}, stdin=pipe, stdout=pipe) as process:
+            assert process.stdout is not None
+            answer = json.loads(process.stdout.read())
+        self.assertEqual((process.returncode, answer["code"]), (1, 4))
+
     def test_a_path_that_a_script_cannot_name(self) -> None:
         for python in ("python3", "/a b/python3", "/" + "x" * 127):
             problem = self.assertRaises(ValueError, singlefile.build, python)
@@ -103,4 +110,4 @@ class SingleFileTests(SynchronousTestCase):
             self.assertEqual(held.setdefault(pod, found), found)
             self.assertEqual(len(set(held.values())), len(held))
         with Store(str(self.directory / "data")).open("edge") as file:
-            self.assertEqual((file.remarks, problems(file.table, file.files, [])), ([], []))
+            self.assertEqual((file.damage(), problems(file.table, file.files, [])), ([], []))

@@ -168,7 +168,7 @@ class HostLocalTests(PluginCase):
         for number in range(3):
             self.add(f"c{number}", f"p{number}")
             (self.results / f"edge-c{number}-eth0").write_text("{}")
-        # host-local is in charge: c0 ends and n0 has its address, c1 ends, n1 is new; then the node comes back.
+        # host-local is in charge: c0 ends and n0 has its address, c1 ends, n1 is new.
         (self.results / "edge-c0-eth0").unlink()
         (self.results / "edge-c1-eth0").unlink()
         (self.files / "10.1.0.3").unlink()
