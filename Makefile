@@ -7,7 +7,7 @@ TESTS ?= tests
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SuperEdge needs Python 3.11 or later: make PYTHON=python3.12")'
 TRIAL := $(BIN)/python -W default -m twisted.trial --temp-directory $(VENV)/trial
 
-.PHONY: help demo picture test test-lowest test-cluster lint bench controlplane docs clean
+.PHONY: help demo picture test test-lowest test-cluster lint bench controlplane docs ipam clean
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -68,10 +68,18 @@ bench: $(VENV)/ready
 	@$(BIN)/python -m bench.registry
 	@$(BIN)/python -m bench.health $(ARGS)
 	@$(BIN)/python -m bench.dns
+	@$(BIN)/python -m bench.netsnapshot
+	@$(BIN)/python -m bench.ipam
 
 ## make docs          write the configuration reference from the configuration types
 docs: $(VENV)/ready
 	@$(BIN)/python -m superedge.config.reference > docs/reference/configuration.md
+
+## make ipam          the CNI plugin as one file, dist/superedge-ipam, to be run by IPAM_PYTHON
+IPAM_PYTHON ?= /usr/bin/python3
+ipam:
+	@$(CHECK_PYTHON)
+	@$(PYTHON) -m superedge.netsnapshot.ipam.singlefile dist/superedge-ipam $(IPAM_PYTHON)
 
 ## make controlplane  build the real control plane that test-cluster uses (minutes, once)
 controlplane: $(VENV)/ready

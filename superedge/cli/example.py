@@ -12,8 +12,10 @@ _EXAMPLES = {
     "edge.toml": "conf/edge.toml",
     "superedge-cloud.service": "deploy/systemd/superedge-cloud.service",
     "superedge-edge.service": "deploy/systemd/superedge-edge.service",
+    "superedge-netrestore.service": "deploy/systemd/superedge-netrestore.service",
     "cloud.yaml": "deploy/kubernetes/cloud.yaml",
     "replicas.yaml": "deploy/kubernetes/replicas.yaml",
+    "10-superedge.conflist": "deploy/cni/10-superedge.conflist",
     "sysctl.conf": "deploy/sysctl/superedge.conf",
 }
 
@@ -21,7 +23,7 @@ _EXAMPLES = {
 @click.command()
 @click.argument("name", type=click.Choice(list(_EXAMPLES)))
 def example(name: str) -> None:
-    """Print an example file: a configuration with every key, a systemd unit, or a Kubernetes manifest."""
+    """Print an example file: a configuration with every key, a unit, a manifest or a CNI network."""
     click.echo((_share() / _EXAMPLES[name]).read_text(encoding="utf-8"), nl=False)
 
 

@@ -29,6 +29,10 @@ _COMMANDS = {
     "health": _Command("superedge.cli.health:health", "Show the health verdicts of nodes, and who voted."),
     "cache": _Command("superedge.cli.cache:cache", "Inspect the cache of a lite-apiserver."),
     "dns": _Command("superedge.cli.dns:dns", "Ask a node's DNS server, or convert a Corefile."),
+    "netrestore": _Command(
+        "superedge.cli.netrestore:netrestore", "Put a node's network back after a reboot."
+    ),
+    "ipam": _Command("superedge.cli.ipam:ipam", "Install the IPAM plugin, or show what it has allocated."),
     "connect": _Command(
         "superedge.cli.connect:connect", "Connect standard input and output to a node's port."
     ),

@@ -13,6 +13,7 @@ from superedge.config.listening import conflict
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.config.localdns import LocalDNSConfig
 from superedge.config.log import LogConfig
+from superedge.config.networksnapshot import NetworkSnapshotConfig
 from superedge.config.ops import OpsConfig
 from superedge.config.tunnel import TunnelCloudConfig, TunnelEdgeConfig
 
@@ -34,6 +35,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     lite_apiserver: LiteAPIServerConfig | None = None
     #: The node's DNS server.
     local_dns: LocalDNSConfig | None = None
+    #: The node's network, for a reboot without the cloud.
+    network_snapshot: NetworkSnapshotConfig | None = None
     #: Node names as addresses.
     tunnel_dns: TunnelDNSConfig | None = None
     #: Nodes that probe each other and vote.

@@ -129,6 +129,13 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
         if ops is not None:
             ops.add_status("local_dns", dns.status)
             ops.add_readiness(dns.waits_for)
+    if config.network_snapshot is not None:
+        from superedge.tap.networksnapshot import network_snapshots  # noqa: PLC0415
+
+        snapshots = network_snapshots(reactor, config, config.network_snapshot, watcher)
+        snapshots.setServiceParent(root)
+        if ops is not None:
+            ops.add_status("network_snapshot", snapshots.status)
     for name, options in config.plugins.items():
         find_plugin(IServicePlugin, name, "plugins").create(reactor, options).setServiceParent(root)
     return root

@@ -24,7 +24,7 @@ from superedge.tunnel.names import NameRules, node_of_common_name
 def warnings(config: Config, now: datetime) -> Iterator[ConfigWarning]:
     """All warnings about the configuration alone; each begins with the path of its key."""
     there = (config.ops, config.tunnel_cloud, config.tunnel_edge, config.lite_apiserver, config.local_dns)
-    if not any((*there, config.plugins)):
+    if not any((*there, config.network_snapshot, config.plugins)):
         yield ConfigWarning("no table enables a component: nothing will run")
     for key, table in tables(config):
         yield from _of_files(key, table, now)
@@ -48,6 +48,13 @@ def warnings(config: Config, now: datetime) -> Iterator[ConfigWarning]:
             " cloud the cluster's names do not resolve",
             temporary=True,
         )
+    if config.network_snapshot is not None:
+        directory = config.network_snapshot.directory
+        if not _can_be_kept(directory):
+            yield ConfigWarning(
+                f"network_snapshot.directory: {directory} is not writable: there will be nothing to restore",
+                temporary=True,
+            )
 
 
 def _of_files(key: str, table: msgspec.Struct, now: datetime) -> Iterator[ConfigWarning]:

@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.controlplane.build import BINARY, CACHE
 from tests.controlplane.cluster import Cluster, ClusterError, free_port, process_gone
@@ -46,7 +47,7 @@ sandbox = "{image}"
 [plugins."io.containerd.cri.v1.runtime"]
 restrict_oom_score_adj = true
 [plugins."io.containerd.cri.v1.runtime".cni]
-bin_dirs = ["/usr/lib/cni"]
+bin_dirs = ["{home}/bin", "/usr/lib/cni"]
 conf_dir = "{home}/net.d"
 """
 
@@ -86,29 +87,32 @@ def write_image(target: Path) -> None:
 class Worker:
     """One node of a cluster, its files under ``CLUSTER/NAME``.
 
-    With ``within``, a network namespace's name, its processes and pods run in there, and its
-    kubelet listens at port 10250 of ``address``.
+    It runs on this machine, or in a network namespace, whose eth0 has the node's address: there the
+    kubelet listens at its usual port 10250.
     """
 
-    def __init__(self, cluster: Cluster, name: str, within: str = "", address: str = "") -> None:
+    def __init__(self, cluster: Cluster, name: str, namespace: str = "", address: str = "") -> None:
         self.cluster = cluster
         self.name = name
+        self.namespace = namespace
+        self.address = address
         self.home = cluster.directory / name
-        self.bridge = f"cni-{name}"[:15]
-        self._address = address
-        # Unlike `ip netns exec` it leaves the mounts of kubelet and containerd in one namespace.
-        self._within = ["nsenter", f"--net=/run/netns/{within}"] if within else []
+        self.bridge = "cni0" if namespace else f"cni-{name}"[:15]
 
     @property
     def port(self) -> int:
         """Where the kubelet listens."""
-        if self._within:
+        if self.namespace:
             return 10250
         ports = self.cluster.state.setdefault("kubelet_ports", {})
         if self.name not in ports:
             ports[self.name] = free_port()
             self.cluster.save()
         return int(ports[self.name])
+
+    def within(self) -> list[str]:
+        """How a command is run in the node's network; `ip netns exec` would hide its mounts from others."""
+        return ["nsenter", f"--net=/run/netns/{self.namespace}"] if self.namespace else []
 
     def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [
@@ -135,10 +139,17 @@ class Worker:
         """
         (self.home / "net.d").mkdir(parents=True, exist_ok=True)
         (self.home / "containerd.toml").write_text(_CONTAINERD.format(home=self.home, image=IMAGE))
-        self._write_network(subnet)
+        self.write_network(
+            {
+                "type": "host-local",
+                "dataDir": f"{self.home}/ipam",
+                "ranges": [[{"subnet": each}] for each in subnet.split(",")],
+                "routes": [{"dst": "0.0.0.0/0"}],
+            }
+        )
         self.cluster.spawn(
             f"{self.name}-containerd",
-            *self._within,
+            *self.within(),
             CACHE / "containerd",
             "--config",
             f"{self.home}/containerd.toml",
@@ -147,7 +158,7 @@ class Worker:
         identity = self.cluster.certificate(f"system:node:{self.name}", ["system:nodes"], [self.name])
         config = self.cluster.directory / f"{self.name}.kubeconfig"
         self.cluster.kubeconfig(identity, config, server)
-        settings = {
+        settings: dict[str, Any] = {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "authentication": {
@@ -160,13 +171,10 @@ class Worker:
             "tlsPrivateKeyFile": str(identity.key),
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": "/",
-            # A kubelet ends what it does not know below its root: there may be others on this machine.
-            "cgroupsPerQOS": not self._within,
-            "enforceNodeAllocatable": [] if self._within else ["pods"],
             "failSwapOn": False,
             "failCgroupV1": False,
             "containerRuntimeEndpoint": f"unix://{self.home}/containerd.sock",
-            "address": self._address or "127.0.0.1",
+            "address": self.address or "127.0.0.1",
             "port": self.port,
             "nodeLeaseDurationSeconds": lease,
             "readOnlyPort": 0,
@@ -176,36 +184,34 @@ class Worker:
             "podLogsDir": f"{self.home}/logs",
             "evictionHard": {"memory.available": "1Mi"},
         }
+        if self.namespace:
+            # A kubelet ends what it does not know below its cgroup, and this machine's others have the same.
+            settings |= {"cgroupsPerQOS": False, "enforceNodeAllocatable": []}
         (self.home / "kubelet.json").write_text(json.dumps(settings))
         self.cluster.spawn(
             f"{self.name}-kubelet",
-            *self._within,
+            *self.within(),
             BINARY,
             "kubelet",
+            *([f"--node-ip={self.address}"] if self.address else []),
             f"--config={self.home}/kubelet.json",
             f"--kubeconfig={config}",
             f"--hostname-override={self.name}",
             f"--root-dir={self.home}/kubelet",
             f"--cert-dir={self.home}/kubelet-pki",
-            *([f"--node-ip={self._address}"] if self._address else []),
             *([f"--node-labels={labels}"] if labels else []),
         )
 
-    def _write_network(self, subnet: str) -> None:
-        addresses = {
-            "type": "host-local",
-            "dataDir": f"{self.home}/ipam",
-            "ranges": [[{"subnet": subnet}]],
-            "routes": [{"dst": "0.0.0.0/0"}],
-        }
+    def write_network(self, ipam: dict[str, Any], *chained: dict[str, Any]) -> None:
+        """The network of its pods: a bridge with this IPAM plugin, and more plugins. containerd follows."""
         bridge = {
             "type": "bridge",
             "bridge": self.bridge,
             "isGateway": True,
             "hairpinMode": True,
-            "ipam": addresses,
+            "ipam": ipam,
         }
-        network = {"cniVersion": "1.0.0", "name": "edge", "plugins": [bridge]}
+        network = {"cniVersion": "1.0.0", "name": "edge", "plugins": [bridge, *chained]}
         (self.home / "net.d" / "10-edge.conflist").write_text(json.dumps(network))
 
     def _import_image(self) -> None:
@@ -227,6 +233,30 @@ class Worker:
         """How many containers run, pods' sandboxes included."""
         return self._ctr("task", "ls").stdout.count("RUNNING")
 
+    def pod_namespaces(self) -> dict[str, str]:
+        """The network namespace of each running pod, by the pod's name."""
+        found = {}
+        for container in self._ctr("container", "ls", "-q").stdout.split():
+            info = self._ctr("container", "info", container)
+            about = json.loads(info.stdout) if info.returncode == 0 else {}
+            if about.get("Labels", {}).get("io.cri-containerd.kind") == "sandbox":
+                namespaces = about["Spec"]["linux"]["namespaces"]
+                path = next(each["path"] for each in namespaces if each["type"] == "network")
+                if Path(path).exists():  # not one from before a power cut
+                    found[about["Labels"]["io.kubernetes.pod.name"]] = path.rpartition("/")[2]
+        return found
+
+    def pod_addresses(self) -> dict[str, tuple[str, ...]]:
+        """The addresses on eth0 of each running pod, by its name, as its network namespace has them."""
+        found = {}
+        for pod, namespace in self.pod_namespaces().items():
+            command = ["ip", "-netns", namespace, "-json", "address", "show", "dev", "eth0"]
+            shown = subprocess.run([*command, "scope", "global"], capture_output=True, text=True, check=False)
+            if shown.returncode == 0:
+                each = json.loads(shown.stdout)[0]["addr_info"]
+                found[pod] = tuple(sorted(address["local"] for address in each if address))
+        return found
+
     def power_off(self) -> None:
         """What a power cut takes: processes, containers, network devices, mounts. Disks stay."""
         self.cluster.stop(f"{self.name}-kubelet")
@@ -238,11 +268,20 @@ class Worker:
         self.cluster.stop(f"{self.name}-containerd")
         for namespace in namespaces:
             subprocess.run(["ip", "netns", "delete", namespace], capture_output=True, check=False)
-        subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
+        for device in self._devices() if self.namespace else [self.bridge]:
+            subprocess.run([*self.within(), "ip", "link", "delete", device], capture_output=True, check=False)
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in sorted((each for each in mounts if each.startswith(f"{self.home}/")), reverse=True):
             subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
         shutil.rmtree(self.home / "state", ignore_errors=True)
+
+    def _devices(self) -> list[str]:
+        """What a power cut takes of the network: all but the cables."""
+        shown = subprocess.run(
+            [*self.within(), "ip", "-json", "link"], capture_output=True, check=True
+        ).stdout
+        names = [each["ifname"] for each in json.loads(shown)]
+        return [name for name in names if name != "lo" and not name.startswith("eth")]
 
     def power_on(self) -> None:
         """Start containerd and kubelet again. Raises ClusterError."""

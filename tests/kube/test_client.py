@@ -101,6 +101,17 @@ class MisbehaviourTests(TestCase):
     async def fails(self, call: Any, kind: type[Exception]) -> Any:
         return await self.assertFailure(Deferred.fromCoroutine(call), kind)
 
+    async def test_a_confirmed_read_is_not_one_from_a_cache(self) -> None:
+        stale = b'Warning: 110 - "response is stale: the cloud is unreachable"\r\n'
+        self.script += [answer(b"{}", more=stale), answer(b"{}", more=stale), answer(b"{}")]
+        self.assertEqual(await self.client.call("GET", "/api"), b"{}")
+        problem = await self.fails(self.client.read_confirmed("/api"), Unavailable)
+        self.assertIn('did not answer itself: 110 - "response is stale', str(problem))
+        self.assertEqual(await self.client.read_confirmed("/api", {"limit": "1"}), b"{}")
+        self.assertIn(b"GET /clusters/1/api?limit=1 HTTP/1.1", self.seen[-1])
+        self.script.append(answer(b'{"reason":"NotFound"}', b"404 Not Found"))
+        self.assertEqual((await self.fails(self.client.read_confirmed("/api"), APIError)).code, 404)
+
     async def test_a_token_is_read_anew(self) -> None:
         self.script += [answer(b"{}"), answer(b"{}")]
         await self.client.call("GET", "/api")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -13,12 +14,14 @@ from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.cli.main import superedge
+from superedge.cli.netrestore import CONFIG, EXIT_NO_SNAPSHOT
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.listening import listening
 from superedge.config.liteapiserver import CacheConfig
 from superedge.config.load import convert
 from superedge.config.root import Config
 from superedge.errors import EXIT_CONFIG
+from superedge.netsnapshot.ipam.configuration import VERSIONS, Network, range_sets, routes_of
 from superedge.tap import cloud, edge
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -59,6 +62,18 @@ class SystemdTests(SynchronousTestCase):
         service = self.service("superedge-edge")
         self.assertEqual((service["StateDirectory"], service["StateDirectoryMode"]), ("superedge", "0700"))
         self.assertEqual(CacheConfig().path, Path("/var/lib/superedge/cache"))
+
+    def test_the_network_is_restored_before_the_runtime_and_with_no_more_than_it_takes(self) -> None:
+        service = self.service("superedge-netrestore")
+        command = ["/opt/superedge/bin/superedge", "netrestore", "--config", str(CONFIG)]
+        self.assertEqual(service["ExecStart"].split(), command)
+        self.assertEqual(service["SuccessExitStatus"], str(EXIT_NO_SNAPSHOT))
+        text = (DEPLOY / "systemd/superedge-netrestore.service").read_text()
+        (before,) = re.findall(r"^Before=(.*)$", text, re.MULTILINE)
+        units = {"containerd.service", "crio.service", "kubelet.service", "superedge-edge.service"}
+        self.assertLess(units, set(before.split()))
+        self.assertEqual(service["CapabilityBoundingSet"], "CAP_NET_ADMIN CAP_DAC_OVERRIDE")
+        self.assertIn("AF_NETLINK", service["RestrictAddressFamilies"])
 
     def test_the_usual_ports_are_reserved(self) -> None:
         text = (DEPLOY / "sysctl/superedge.conf").read_text()
@@ -225,3 +240,13 @@ class ReplicasTests(SynchronousTestCase):
         self.assertEqual(self.found["PodDisruptionBudget", "superedge-cloud"]["spec"]["maxUnavailable"], 1)
         needed = self.tunnel.drain_timeout + self.replicas.drain_delay + 10
         self.assertGreater(self.pod["terminationGracePeriodSeconds"], needed)
+
+
+class CNITests(SynchronousTestCase):
+    def test_the_network_is_accepted(self) -> None:
+        network = json.loads((DEPLOY / "cni" / "10-superedge.conflist").read_text())
+        self.assertIn(network["cniVersion"], VERSIONS)
+        document = network["plugins"][0] | {"name": network["name"]}
+        self.assertTrue(Network(document).keep)
+        self.assertEqual([ranges[0].length for ranges in range_sets(document)], [24, 64])
+        self.assertEqual(len(routes_of(document)), 2)

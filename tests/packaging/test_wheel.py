@@ -138,6 +138,10 @@ class WheelTests(SynchronousTestCase):
             self.assertIn("--check", clean.twistd(command, "--help"))
         for name in ("superedge", "superedge-connect", "superedge-cache"):
             self.assertIn(f"Usage: {name} ", run(clean.python.with_name(name), "--help"))
+        plugin = directory / "cni"
+        run(clean.python.with_name("superedge"), "ipam", "install", "--to", plugin)
+        for program in (plugin / "superedge-ipam", clean.python.with_name("superedge-ipam")):
+            self.assertIn('"1.1.0"', run("env", "CNI_COMMAND=VERSION", program))
         self.assertIn("[tunnel_edge]", run(clean.python.with_name("superedge"), "example", "edge.toml"))
         config = directory / "ops.toml"
         config.write_text("[ops]\n")

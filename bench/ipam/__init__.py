@@ -1,0 +1,1 @@
+"""The IPAM plugin superedge-ipam beside host-local."""

@@ -1,0 +1,160 @@
+"""``superedge ipam``: the CNI plugin that keeps pods' addresses, and what it has allocated."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from superedge.cli.nodes import age
+from superedge.netsnapshot.ipam import singlefile
+from superedge.netsnapshot.ipam.addresses import Range
+from superedge.netsnapshot.ipam.configuration import DIRECTORY, range_sets
+from superedge.netsnapshot.ipam.errors import IPAMError
+from superedge.netsnapshot.ipam.store import Reservation, Store
+from superedge.netsnapshot.ipam.verification import problems
+
+_COLUMNS = ("NETWORK", "POD", "INTERFACE", "ADDRESSES", "STATE", "SINCE", "CONTAINER")
+_directory = click.option(
+    "--data-dir", default=DIRECTORY, show_default=True, help="The dataDir of the network configuration."
+)
+
+
+@click.group()
+def ipam() -> None:
+    """Install the IPAM plugin superedge-ipam, and inspect what it has allocated."""
+
+
+@ipam.command()
+@click.option("--to", default="/opt/cni/bin", show_default=True, type=click.Path(path_type=Path))
+@click.option(
+    "--python", default=singlefile.interpreter, show_default="this one", help="What runs the plugin."
+)
+def install(to: Path, python: str) -> None:
+    """Put the plugin into the container runtime's directory of plugins, as one file.
+
+    Pods may start meanwhile: a former version is replaced in one step.
+    """
+    target = to / singlefile.NAME
+    try:
+        singlefile.install(target, python)
+    except ValueError as problem:
+        raise click.UsageError(f"--python: {problem}") from problem
+    click.echo(target)
+
+
+def _cell(value: str) -> Text:
+    """What comes from pods is text, never markup or control sequences."""
+    return Text("".join(char if char.isprintable() else "?" for char in value))
+
+
+def render(found: list[Reservation], now: float) -> Table:
+    """The table. ``now`` in seconds since 1970."""
+    table = Table(box=None, pad_edge=False)
+    for column in _COLUMNS:
+        table.add_column(column, overflow="fold")
+    for each in found:
+        pod = f"{each.namespace}/{each.pod}" if each.pod else ""
+        since = age(max(0, now - each.since))
+        cells = (
+            each.network,
+            pod,
+            each.interface,
+            " ".join(each.addresses),
+            each.state,
+            since,
+            each.container[:12],
+        )
+        table.add_row(*map(_cell, cells))
+    return table
+
+
+@ipam.command("list")
+@_directory
+@click.option("--network", default="", help="One network; otherwise all.")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def list_command(data_dir: str, network: str, output: str) -> None:
+    """Show who has which address, and which addresses are reserved for whom."""
+    store = Store(data_dir)
+    if network and network not in store.networks():
+        raise click.ClickException(f"superedge-ipam does not serve a network {network} in {data_dir}")
+    found = store.reservations(network)
+    if output == "json":
+        click.echo(json.dumps([each.as_dict() for each in found], indent=1))
+    else:
+        Console().print(render(found, time.time()))
+
+
+def _ranges(path: Path) -> dict[str, list[list[Range]]]:
+    """The range sets in a network configuration, a single one or a list, by the network's name."""
+    try:
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        plugins = document.get("plugins", [document])
+        own = [each for each in plugins if each.get("ipam", {}).get("type") == singlefile.NAME]
+        return {document["name"]: range_sets(own[0])} if own else {}
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise click.ClickException(f"{path} is not a network configuration: {problem}") from problem
+    except IPAMError as problem:
+        raise click.ClickException(f"{path}: {problem}") from problem
+
+
+@ipam.command()
+@_directory
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file of /etc/cni/net.d: check that addresses are in its ranges.",
+)
+def verify(data_dir: str, config: Path | None) -> None:
+    """Check the files: checksums, addresses with two holders, addresses outside of the ranges.
+
+    Prints a line for each problem. The exit code is 1 when there is one.
+    """
+    store, found = Store(data_dir), 0
+    ranges = _ranges(config) if config else {}
+    names = store.networks()
+    for name in sorted({*names, *ranges}):
+        if name not in names:
+            raise click.ClickException(f"superedge-ipam does not serve a network {name} in {data_dir}")
+        with store.open(name) as file:
+            said = [*file.damage(), *problems(file.table, file.files, ranges.get(name, []))]
+            count = sum(len(record.addresses) for record in file.table.records)
+        for line in said:
+            click.echo(f"{name}: {line}", err=True)
+        click.echo(f"{name}: {count} addresses, {len(said)} problems")
+        found += len(said)
+    if found:
+        raise SystemExit(1)
+
+
+@ipam.command()
+@_directory
+@click.argument("pod", metavar="NAMESPACE/POD")
+@click.option("--uid", default="", help="Only of the pod with this uid.")
+@click.option(
+    "--force", is_flag=True, help="Also while the pod is attached: its address may be given to another."
+)
+def release(data_dir: str, pod: str, uid: str, force: bool) -> None:
+    """End the reservation of a pod that does not come back."""
+    namespace, slash, name = pod.partition("/")
+    if not (slash and namespace and name):
+        raise click.UsageError(f"{pod!r} is not NAMESPACE/POD, such as default/web-0")
+    store = Store(data_dir)
+    ended = store.release(namespace, name, uid, kept=True, attached=force)
+    for each in ended:
+        click.echo(f"{each.network}: {' '.join(each.addresses)}")
+    left = [each for each in store.reservations() if (each.namespace, each.pod) == (namespace, name)]
+    if any(each.state == "attached" and uid in ("", each.uid) for each in left):
+        raise click.ClickException(f"pod {pod} is attached; --force releases its addresses nevertheless")
+    if not ended:
+        raise click.ClickException(f"nothing is reserved for pod {pod} in {data_dir}")
+
+
+if __name__ == "__main__":
+    ipam()

@@ -1,0 +1,108 @@
+"""``superedge netrestore``: puts a node's network back after a reboot without the cloud."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from superedge.config.checks import check_networks
+from superedge.config.load import load_config
+from superedge.config.networksnapshot import NetworkSnapshotConfig
+from superedge.config.root import Config
+from superedge.errors import EXIT_FAILED, ConfigError
+from superedge.netsnapshot.names import node_name, read_boot_id
+from superedge.netsnapshot.plan import commands
+from superedge.netsnapshot.restore import find_snapshot, restore
+
+CONFIG = Path("/etc/superedge/edge.toml")
+EXIT_NO_SNAPSHOT = 3
+"""There is no snapshot, as on a node that has just been installed."""
+
+
+def settings(
+    config: Path | None, directory: Path | None, node: str, pod_cidrs: tuple[str, ...]
+) -> NetworkSnapshotConfig:
+    """The table network_snapshot with what the options say instead. Raises ConfigError, ConfigFaults."""
+    found = NetworkSnapshotConfig()
+    if config is not None or CONFIG.exists():
+        path = (config or CONFIG).absolute()
+        table = load_config(Config, path).network_snapshot
+        if table is None and directory is None:
+            raise ConfigError(str(path), "network_snapshot", "is not there, so there are no snapshots")
+        found = table or found
+    given = {"directory": directory, "node": node, "pod_cidrs": list(pod_cidrs)}
+    return msgspec.structs.replace(found, **{key: value for key, value in given.items() if value})
+
+
+def _check_cidrs(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    try:
+        check_networks("--pod-cidr", values)
+    except ValueError as problem:
+        raise click.BadParameter(str(problem)) from problem
+    return values
+
+
+@click.command()
+@click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    help=f"Configuration whose table network_snapshot counts.  [default: {CONFIG}, if it is there]",
+)
+@click.option("--directory", type=click.Path(path_type=Path), help="Directory of the snapshots.")
+@click.option("--node", default="", help="Name of this node.")
+@click.option(
+    "--pod-cidr",
+    "pod_cidrs",
+    multiple=True,
+    callback=_check_cidrs,
+    help="Network of its pods. May be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be put back, as commands of iproute2.")
+@click.option("--force", is_flag=True, help="Restore although the node has not rebooted since the snapshot.")
+def netrestore(
+    config: Path | None,
+    directory: Path | None,
+    node: str,
+    pod_cidrs: tuple[str, ...],
+    dry_run: bool,
+    force: bool,
+) -> None:
+    """Put the node's network back from the last snapshot, after a reboot.
+
+    Devices, addresses, forwarding entries, neighbours, routes and files that the node lacks are made; nothing
+    that is there is changed. Exits with 0 when everything is there at the end or the node has not rebooted,
+    with 1 if something cannot be put back or no snapshot is of this node and intact, with 3 if there is none.
+    """
+    table = settings(config, directory, node, pod_cidrs)
+    boot_id = read_boot_id()
+    choice = find_snapshot(table, node_name(table.node), boot_id, force)
+    for text in choice.passed_over:
+        click.echo(text, err=True)
+    snapshot = choice.snapshot
+    if snapshot is None:
+        if not choice.failed:
+            click.echo(f"nothing is restored: {choice.reason}")
+            return
+        click.echo(f"{table.directory}: nothing is restored: {choice.reason}", err=True)
+        raise SystemExit(EXIT_FAILED if choice.passed_over else EXIT_NO_SNAPSHOT)
+    started = time.monotonic()
+    outcome = restore(table, snapshot, dry_run, snapshot.boot_id != boot_id)
+    plan = outcome.plan
+    for line in commands(plan):
+        click.echo(line)
+    for text in plan.left:
+        click.echo(f"left as it is: {text}")
+    for text in outcome.failed:
+        click.echo(text, err=True)
+    verb = "to put back" if dry_run else "put back"
+    took = "" if dry_run else f" in {time.monotonic() - started:.2f} s"
+    counts = f"{len(plan) - len(outcome.failed)} {verb}, {plan.there} there already, {len(plan.left)} left"
+    click.echo(f"{choice.reason}: {counts}, {len(outcome.failed)} failed{took}")
+    if outcome.failed:
+        raise SystemExit(EXIT_FAILED)

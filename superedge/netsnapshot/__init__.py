@@ -1,0 +1,1 @@
+"""Pods keep their addresses through a reboot without the cloud."""

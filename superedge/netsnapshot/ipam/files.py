@@ -1,0 +1,68 @@
+"""A network's table as a file (pure): a header line with a checksum, and JSON."""
+
+from binascii import crc32
+
+from superedge.netsnapshot.ipam.allocation import Record, Table
+from superedge.netsnapshot.ipam.documents import decode, encode
+
+MAGIC = "superedge-ipam/1"
+
+
+class Contents:
+    """What a file holds. ``node`` is the id of the machine that wrote it.
+
+    ``host_local`` is when host-local last allocated in this network, as far as the table knows: the
+    modification time, in nanoseconds, of its file ``last_reserved_ip.0``.
+    """
+
+    __slots__ = ("generation", "host_local", "network", "node", "table")
+
+    def __init__(
+        self, network: str, node: str, table: Table, generation: int = 0, host_local: int = 0
+    ) -> None:
+        self.network = network
+        self.node = node
+        self.table = table
+        self.generation = generation
+        self.host_local = host_local
+
+
+_FIELDS = list(vars(Record([])))
+
+
+def dump(contents: Contents) -> bytes:
+    """The file's bytes. A record is a list of values, in the order that ``fields`` gives."""
+    body = encode(
+        {
+            "network": contents.network,
+            "node": contents.node,
+            "host_local": contents.host_local,
+            "last": contents.table.last,
+            "fields": _FIELDS,
+            "records": [list(vars(each).values()) for each in contents.table.records],
+        }
+    )
+    signed = f"{contents.generation} {body}\n"
+    return f"{MAGIC} {crc32(signed.encode()):08x} {signed}".encode()
+
+
+def generation_of(data: bytes) -> int:
+    """The generation in a file's first bytes; -1 if there is none."""
+    number = data[:64].split(b" ", 3)[2:3]
+    return int(number[0]) if number and number[0].isdigit() else -1
+
+
+def load(data: bytes) -> Contents:
+    """The contents of a file. Raises ValueError when it is torn, or is none of these files."""
+    magic, _, rest = data.partition(b" ")
+    checksum, _, signed = rest.partition(b" ")
+    if magic != MAGIC.encode():
+        raise ValueError("is not a file of superedge-ipam")
+    if checksum != f"{crc32(signed):08x}".encode():
+        raise ValueError("is torn: its checksum does not match")
+    generation, _, body = signed.partition(b" ")
+    found = decode(body.decode())
+    if not isinstance(found, dict) or found.get("fields") != _FIELDS:
+        raise ValueError("is of another version of superedge-ipam")
+    table = Table([Record(*each) for each in found["records"]], found["last"])
+    return Contents(found["network"], found["node"], table, int(generation), found["host_local"])

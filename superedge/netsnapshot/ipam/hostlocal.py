@@ -1,0 +1,126 @@
+"""The files of the plugin host-local, in the directory that both plugins share.
+
+There is one for each address of an attached container: its name is the address, its content the container's
+id, CRLF and the interface. host-local goes by them alone, so either plugin can follow the other when the
+configuration's ``type`` changes.
+"""
+
+import os
+
+from superedge.netsnapshot.ipam.addresses import canonical
+from superedge.netsnapshot.ipam.allocation import Attachment, Moment, Record, Table
+from superedge.netsnapshot.ipam.documents import decode
+
+RESULTS = "/var/lib/cni/results"
+"""Where container runtimes keep the result of each ADD, with its CNI_ARGS (libcni's cache)."""
+_LAST = "last_reserved_ip."
+
+
+def read(path: str) -> bytes | None:
+    """A file's bytes; None when there is none. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        parts = []
+        while part := os.read(descriptor, 1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+def files(directory: str, known: set[str]) -> set[str]:
+    """The addresses that have a file; ``known`` are some that need no check."""
+    names = set(os.listdir(directory))
+    found = names & known
+    for name in names - known:
+        if name[0] in "0123456789abcdef:":
+            try:
+                if canonical(name) == name:
+                    found.add(name)
+            except ValueError:
+                continue
+    return found
+
+
+def holder(directory: str, address: str) -> tuple[str, str] | None:
+    """The container and the interface of an address's file; None when they were never written."""
+    container, _, interface = (
+        (read(f"{directory}/{address}") or b"").decode(errors="replace").partition("\r\n")
+    )
+    container = container.strip()
+    # Old versions wrote the container alone.
+    return (container, interface.strip() or "eth0") if container else None
+
+
+def write(directory: str, address: str, container: str, interface: str) -> None:
+    """Make or replace an address's file. Raises OSError."""
+    path = f"{directory}/{address}"
+    descriptor = os.open(
+        f"{directory}/address.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+    )
+    try:
+        os.write(descriptor, f"{container}\r\n{interface}".encode())
+    finally:
+        os.close(descriptor)
+    os.rename(f"{directory}/address.new", path)
+
+
+def latest(directory: str) -> int:
+    """When host-local last allocated in this network, in nanoseconds since 1970; 0 when it never did."""
+    try:
+        return os.stat(f"{directory}/{_LAST}0").st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def last_addresses(directory: str) -> dict[str, str]:
+    """The address that host-local allocated last, by range set."""
+    found = {}
+    for name in os.listdir(directory):
+        if name.startswith(_LAST):
+            try:
+                found[name.removeprefix(_LAST)] = canonical((read(f"{directory}/{name}") or b"").decode())
+            except ValueError:
+                continue
+    return found
+
+
+def attachment(results: str, network: str, container: str, interface: str) -> Attachment:
+    """A container's attachment, with its pod when the runtime has kept the result of its ADD."""
+    who = Attachment(container, interface)
+    try:
+        found = decode((read(f"{results}/{network}-{container}-{interface}") or b"null").decode())
+    except (OSError, ValueError):
+        return who
+    pairs = found.get("cniArgs") if isinstance(found, dict) else None
+    if isinstance(pairs, list):
+        args = {each[0]: each[1] for each in pairs if isinstance(each, list) and len(each) == 2}
+        namespace, pod, uid = (args.get(f"K8S_POD_{key}", "") for key in ("NAMESPACE", "NAME", "UID"))
+        if namespace and pod:
+            who.namespace, who.pod, who.uid = str(namespace), str(pod), str(uid)
+    return who
+
+
+def adopt(table: Table, directory: str, network: str, addresses: set[str], results: str, now: Moment) -> None:
+    """Take over the allocations in the files of these addresses. A file wins over what the table says."""
+    for address in sorted(addresses):
+        found = holder(directory, address)
+        if found is None:
+            continue
+        other = next((each for each in table.records if address in each.addresses), None)
+        if other is not None:
+            if other.is_of(*found):
+                continue
+            other.addresses.remove(address)
+            if not other.addresses:
+                table.records.remove(other)
+        record = table.attached(*found)
+        if record is not None:
+            record.addresses.append(address)
+            continue
+        who = attachment(results, network, *found)
+        record = Record([address], *found, who.namespace, who.pod, who.uid, now.wall)
+        table.records.append(record)

@@ -1,0 +1,100 @@
+"""Puts a node's network back from a snapshot. Blocking; in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from superedge.config.networksnapshot import NetworkSnapshotConfig
+from superedge.errors import SuperEdgeError
+from superedge.netsnapshot.choice import Choice, choose
+from superedge.netsnapshot.directory import read_snapshots
+from superedge.netsnapshot.document import Snapshot
+from superedge.netsnapshot.plan import Plan, make_plan
+from superedge.netsnapshot.texts import MAX_FILE, read_ipam, read_texts
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a restore did: ``failed`` has a sentence for each thing that could not be put back."""
+
+    plan: Plan
+    failed: list[str] = field(default_factory=list)
+
+
+def find_snapshot(config: NetworkSnapshotConfig, node: str, boot_id: str, force: bool) -> Choice:
+    """The snapshot to restore. Raises SuperEdgeError when the directory cannot be read."""
+    try:
+        found = read_snapshots(config.directory)
+    except OSError as problem:
+        raise SuperEdgeError(f"{config.directory} cannot be read: {problem.strerror}") from problem
+    return choose(found, node, config.pod_cidrs, boot_id, force)
+
+
+def wanted_files(config: NetworkSnapshotConfig, snapshot: Snapshot) -> dict[str, str]:
+    """The snapshot's files that the configuration names; no others, because root writes them."""
+    named = set(map(str, config.files))
+    files = {path: text for path, text in snapshot.files.items() if path in named}
+    for network, text in snapshot.ipam.items():
+        if network not in ("", ".", "..") and "/" not in network:
+            files[str(config.ipam / network / "state")] = text
+    return files
+
+
+def restore(config: NetworkSnapshotConfig, snapshot: Snapshot, dry_run: bool, rebooted: bool) -> Outcome:
+    """Put back what the node does not have. Raises SuperEdgeError when its network cannot be read.
+
+    superedge-ipam's state is put back after a reboot only: until then pods may run that it does not have.
+    """
+    from pyroute2 import IPRoute  # noqa: PLC0415
+
+    from superedge.netsnapshot.listing import read_all  # noqa: PLC0415
+    from superedge.netsnapshot.rtnetlink import Applier, dump  # noqa: PLC0415
+
+    files = wanted_files(config, snapshot)
+    faults: list[str] = []
+    there = read_texts((path for path in config.files if str(path) in files), MAX_FILE, faults)
+    kept = {str(config.ipam / network / "state") for network in _networks_with_state(config.ipam, faults)}
+    for network in snapshot.ipam:
+        path = str(config.ipam / network / "state")
+        if path in kept or not rebooted:
+            files.pop(path, None)
+    try:
+        with IPRoute() as netlink:
+            plan = make_plan(snapshot.facts, read_all(dump(netlink)), files, there)
+            outcome = Outcome(plan, faults)
+            if not dry_run:
+                outcome.failed += Applier(netlink).apply(plan)
+    except OSError as problem:
+        raise SuperEdgeError(f"the network cannot be read: {problem.strerror or problem}") from problem
+    if not dry_run:
+        outcome.failed += _write_files(plan.files)
+    return outcome
+
+
+def _networks_with_state(directory: Path, faults: list[str]) -> Iterable[str]:
+    """Networks with any state, damaged or not: the plugin decides what to do with it."""
+    found = set(read_ipam(directory, faults))
+    with contextlib.suppress(OSError):
+        found |= {each for each in os.listdir(directory) if (directory / each / "state.backup").exists()}
+    return found
+
+
+def _write_files(files: Mapping[str, str]) -> list[str]:
+    failed = []
+    for path, text in files.items():
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            new = f"{path}.new"
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+            with open(descriptor, "wb") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(new, path)
+        except OSError as problem:
+            failed.append(f"{path} cannot be written: {problem.strerror}")
+    return failed
