@@ -97,6 +97,15 @@ class LeavingAloneTests(ControlledCase):
         self.grid(template=pods("shop:2", replicas=3))
         self.assertEqual(self.child("shop-a")["spec"]["replicas"], 5)
         self.assertEqual((self.image("shop-a"), self.child("shop-b")["spec"]["replicas"]), ("shop:2", 3))
+        said = "kube-controller-manager has set its replicas to 5: those of the template do not count"
+        self.assertEqual(self.status()["states"]["a"]["message"], said)
+
+    def test_an_autoscalers_replicas_of_what_lost_its_label(self) -> None:
+        patch = {"metadata": {"labels": {GRID_SELECTOR: None}}, "spec": {"replicas": 5}}
+        self.patch_child("shop-a", patch, "other")
+        made = self.child("shop-a")
+        self.assertEqual((made["metadata"]["labels"][GRID_SELECTOR], made["spec"]["replicas"]), ("shop", 5))
+        self.assertEqual(self.condition("Degraded")["status"], "False")
 
     def test_annotations_and_restarts(self) -> None:
         restarted = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}

@@ -57,8 +57,8 @@ def unmatched_selector(grid: Grid, child: Child, wanted: dict[str, Any]) -> Prob
     )
 
 
-def selector_notice(grid: Grid, site: str, template: Template, child: Child) -> str:
-    """A remark about a child that is well but has not the selector that a new one would have."""
+def notice(grid: Grid, site: str, template: Template, child: Child) -> str:
+    """A remark about a child that is well but has not the selector or the replicas of a new one."""
     if not child.distinct:
         return (
             f"the selector of {child.key.name}, which another controller made, does not name the site: an"
@@ -70,6 +70,9 @@ def selector_notice(grid: Grid, site: str, template: Template, child: Child) -> 
             f"the selector of {child.key.name} cannot be changed to that of the template. When its pods may"
             f" be replaced, delete it, and it is made again: {_delete(grid, child.key)}"
         )
+    replicas = template.spec.get("replicas", child.replicas)
+    if child.scaler and replicas != child.replicas:
+        return f"{child.scaler} has set its replicas to {child.replicas}: those of the template do not count"
     return ""
 
 

@@ -122,7 +122,7 @@ class Fingerprint(NamedTuple):
     labels: dict[str, str]
     annotations: dict[str, str]
     owners: tuple[Owner, ...]
-    scaled: bool
+    scaler: str
     owned: frozenset[str]
 
 
@@ -144,7 +144,7 @@ class Child:
         self.cluster_ip = spec.clusterIP
         self.status = found.status
         self.raw = raw
-        own, scaled, inherited = _ownership(metadata.managedFields)
+        own, scaler, inherited = _ownership(metadata.managedFields)
         self.inherited = inherited
         """Whether fields are the Go SuperEdge controller's."""
         self.fingerprint = Fingerprint(
@@ -153,7 +153,7 @@ class Child:
             metadata.labels,
             metadata.annotations,
             tuple(metadata.ownerReferences),
-            scaled,
+            scaler,
             own,
         )
 
@@ -162,9 +162,9 @@ class Child:
         return self.fingerprint.uid
 
     @property
-    def scaled(self) -> bool:
-        """Whether somebody else owns its replicas: an autoscaler, or who called kubectl scale."""
-        return self.fingerprint.scaled
+    def scaler(self) -> str:
+        """The field manager that owns its replicas if it is another: of an autoscaler, or kubectl scale."""
+        return self.fingerprint.scaler
 
     @property
     def template_hash(self) -> str:
@@ -215,10 +215,10 @@ class Child:
         return found
 
 
-def _ownership(managed: list[_Managed]) -> tuple[frozenset[str], bool, bool]:
-    """The controller's own labels and annotations, whether replicas are another's, and what was inherited."""
+def _ownership(managed: list[_Managed]) -> tuple[frozenset[str], str, bool]:
+    """The controller's own labels and annotations, who else has replicas, and whether any is inherited."""
     own: set[str] = set()
-    scaled = inherited = False
+    scaler, inherited = "", False
     for entry in managed:
         fields = entry.fieldsV1
         if entry.manager == MANAGER and entry.operation == "Apply" and not entry.subresource:
@@ -226,8 +226,8 @@ def _ownership(managed: list[_Managed]) -> tuple[frozenset[str], bool, bool]:
         elif entry.manager == PREDECESSOR and not entry.subresource:
             inherited = True
         elif fields.spec.replicas is not None:
-            scaled = True
-    return frozenset(name.removeprefix("f:") for name in own if name != "."), scaled, inherited
+            scaler = entry.manager
+    return frozenset(name.removeprefix("f:") for name in own if name != "."), scaler, inherited
 
 
 def reader(kind: Kind) -> Callable[[bytes], Child]:

@@ -80,7 +80,7 @@ class Controller(MultiService):
         self._settled: dict[ChildKey, tuple[str, Fingerprint]] = {}
         self._writing: set[ChildKey] = set()
         self._waves: dict[GridKey, Wave] = {}
-        self._unready: dict[tuple[ChildKey, str], float] = {}
+        self._unready: dict[ChildKey, tuple[str, float]] = {}
         self._leaving = Leaving(reactor, wall, grace)
         self._reporter = Reporter(reactor, self._writer, events, wall)
         self.sites: WorkQueue[SiteKey] = WorkQueue(reactor, self._site, WORKERS, maximum=RETRY_MAXIMUM)
@@ -172,6 +172,7 @@ class Controller(MultiService):
             known = self._view.child(child_key)
             if child is None:
                 self._settled.pop(child_key, None)
+                self._unready.pop(child_key, None)
                 self._writing.discard(child_key)
                 self._view.drop_child(child_key)
             elif not self._view.put_child(child):
@@ -201,13 +202,16 @@ class Controller(MultiService):
             await self._leave(grid, key)
             return
         self._leaving.stays(grid.key, key.site)
-        child = self._view.child(wanted)
         try:
-            problem = await self._put_right(grid, key.site, wanted, child)
-        except NameTaken:
-            problem = checks.name_taken(grid, wanted.name)
+            problem = await self._put_right(grid, key.site, wanted, self._view.child(wanted))
+        except NameTaken as taken:
+            owner = taken.child.controller
+            if owner is not None and owner.uid == grid.uid:  # it lost the label by which it is followed
+                problem = await self._put_right(grid, key.site, wanted, taken.child)
+            else:
+                problem = checks.name_taken(grid, wanted.name)
+                self.sites.add_after(key, RETRY_MAXIMUM)
             self._note(grid.key, key.site, problem)
-            self.sites.add_after(key, RETRY_MAXIMUM)
         except APIError as refusal:
             if refusal.code not in _TRANSIENT and refusal.code < 500:
                 self._note(grid.key, key.site, checks.refused(refusal))
@@ -235,7 +239,7 @@ class Controller(MultiService):
                     return None
                 if (problem := checks.unmatched_selector(grid, child, wanted)) is not None:
                     return problem
-                self._notice(grid.key, site, checks.selector_notice(grid, site, template, child))
+                self._notice(grid.key, site, checks.notice(grid, site, template, child))
         await self._apply(grid, key, child, wanted)
         return None
 
@@ -336,12 +340,15 @@ class Controller(MultiService):
     def _taker(self, grid: Grid, site: str, template: Template, child: Child) -> Taker:
         updated = child.template_hash == template.hash
         order = self._view.sites.ordinal(grid.site_key, site, grid.spec.rollout.orderBy)
-        trial = child.key, template.hash
         if not updated or child.rolled_out:
-            self._unready.pop(trial, None)
+            self._unready.pop(child.key, None)
             return Taker(site, order, updated, child.rolled_out)
-        since = self._unready.setdefault(trial, self._reactor.seconds())
-        waited = self._reactor.seconds() - since
+        now = self._reactor.seconds()
+        hash_, since = self._unready.get(child.key, ("", now))
+        if hash_ != template.hash:
+            since = now
+            self._unready[child.key] = template.hash, since
+        waited = now - since
         failure = child.failure
         if not failure and waited >= NOT_READY_AFTER:
             failure = f"not ready within {NOT_READY_AFTER:g} s"

@@ -57,7 +57,7 @@ def _workload(grid: Grid, site: str, template: Template, child: Child | None, la
     spec["template"] = pod
     spec["selector"] = child.selector if child is not None else selector(template, site)
     if child is not None:
-        if child.scaled:
+        if child.scaler:
             spec.pop("replicas", None)
         elif "replicas" not in spec:
             # An owner that lets go of replicas sets it to 1.

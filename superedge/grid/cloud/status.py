@@ -14,6 +14,8 @@ from superedge.grid.cloud.waves import Wave
 NAMED = 3
 """Sites that a condition names; of further ones it says how many there are."""
 MAX_MESSAGE = 400
+MAX_STATES = 2000
+"""Sites of which the status tells the state, those first that are not ready; an object has 1.5 MB at most."""
 
 
 class Problem(NamedTuple):
@@ -71,8 +73,15 @@ def workload_status(grid: Grid, views: Sequence[SiteView], wave: Wave | None, no
         updatedSites=updated,
         readySites=ready,
         conditions=_since(conditions, grid, now),
-        states=states,
+        states=_bounded(states),
     )
+
+
+def _bounded(states: dict[str, SiteState]) -> dict[str, SiteState]:
+    if len(states) <= MAX_STATES:
+        return states
+    chosen = sorted(states, key=lambda site: states[site].ready)[:MAX_STATES]
+    return {site: states[site] for site in sorted(chosen)}
 
 
 def service_status(grid: Grid, child: Child | None, problem: Problem | None, now: str) -> ServiceGridStatus:

@@ -19,7 +19,11 @@ _FIELD_CONFLICT = "Apply failed"
 
 
 class NameTaken(Exception):
-    """An object of that name is there, and no grid made it."""
+    """An object of that name is there, ``child``, and the grid is not known to have made it."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        super().__init__(child.key.name)
 
 
 class _Nodes(msgspec.Struct):
@@ -39,14 +43,16 @@ class Writer:
         conflict. Only Services may be alike, and are looked at before.
         """
         path = self._path(grid, wanted)
-        if grid.kind is SERVICE_GRID and await self._there(path):
-            raise NameTaken
+        if grid.kind is SERVICE_GRID and (there := await self._there(grid, path)) is not None:
+            raise NameTaken(there)
         try:
             query = {"fieldManager": MANAGER}
             answer = await self._counted(grid, "PATCH", path, query, wanted, APPLY_PATCH)
         except APIError as problem:
             if problem.code == _CONFLICT and _FIELD_CONFLICT in str(problem):
-                raise NameTaken from problem
+                there = await self._there(grid, path)
+                if there is not None:
+                    raise NameTaken(there) from problem
             raise
         return Child(grid.kind, answer)
 
@@ -114,14 +120,13 @@ class Writer:
         query = {"labelSelector": f"{key}={site}", "limit": "1"}
         return bool(decode(_Nodes, await self._client.call("GET", NODES.path(), query)).items)
 
-    async def _there(self, path: str) -> bool:
+    async def _there(self, grid: Grid, path: str) -> Child | None:
         try:
-            await self._client.call("GET", path)
+            return Child(grid.kind, await self._client.call("GET", path))
         except APIError as problem:
             if problem.code != _NOT_FOUND:
                 raise
-            return False
-        return True
+            return None
 
     def _path(self, grid: Grid, wanted: dict[str, Any]) -> str:
         return grid.kind.child_resource.path(grid.key.namespace, wanted["metadata"]["name"])
