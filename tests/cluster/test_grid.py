@@ -154,9 +154,9 @@ class GridTests(EnvironmentCase):
     def synced(self, name: str) -> bool:
         return bool(json.loads(self.page(name, "/superedge/status"))["application_grid"].get("synced"))
 
-    def writes(self, name: str) -> float:
-        """Writes of a replica so far."""
-        lines = self.page(name, "/metrics").splitlines()
+    def writes(self, name: str, kind: str = "") -> float:
+        """Writes of a replica so far, of all kinds or of one."""
+        lines = [line for line in self.page(name, "/metrics").splitlines() if f'kind="{kind}' in line]
         return sum(
             float(line.split()[-1]) for line in lines if line.startswith("superedge_grid_writes_total")
         )

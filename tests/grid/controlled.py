@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
@@ -17,6 +17,7 @@ from superedge.kube.apply import APPLY_PATCH
 from superedge.kube.client import MERGE_PATCH, IKubeClient
 from superedge.kube.errors import APIError
 from superedge.kube.events import EventRecorder
+from superedge.kube.objects import WatchEvent
 from superedge.testing.inprocess import InProcessAPI
 
 START = 1_900_000_000.0
@@ -41,10 +42,13 @@ def pods(image: str = "shop:1", **more: Any) -> dict[str, Any]:
 class Spy:
     """A client that notes writes and lets a test refuse them."""
 
-    def __init__(self, client: IKubeClient) -> None:
+    def __init__(self, clock: Clock, client: IKubeClient) -> None:
+        self.clock = clock
         self.client = client
         self.writes: list[tuple[str, str]] = []
         self.refusals: dict[str, APIError] = {}
+        self.lag = 0.0
+        """Seconds by which watches are late."""
 
     async def call(
         self,
@@ -61,8 +65,16 @@ class Spy:
                     raise refusal
         return await self.client.call(method, path, query, body, content_type)
 
-    async def watch(self, *arguments: Any) -> None:
-        await self.client.watch(*arguments)
+    async def watch(
+        self, path: str, query: Mapping[str, str], seconds: int, on_event: Callable[[WatchEvent], None]
+    ) -> None:
+        def late(event: WatchEvent) -> None:
+            if self.lag:
+                self.clock.callLater(self.lag, on_event, event)
+            else:
+                on_event(event)
+
+        await self.client.watch(path, query, seconds, late)
 
 
 class ControlledCase(SynchronousTestCase):
@@ -79,7 +91,7 @@ class ControlledCase(SynchronousTestCase):
         self.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
         for name, site in self.nodes.items():
             self.node(name, site)
-        self.spy = Spy(self.api.client())
+        self.spy = Spy(self.clock, self.api.client())
         self.controller = self.controlled()
 
     def controlled(self) -> Controller:
@@ -168,7 +180,9 @@ class ControlledCase(SynchronousTestCase):
         self.call("PATCH", self.path(plural, name), patch, MERGE_PATCH, fieldManager=manager)
         self.advance(1)
 
-    def roll_out(self, *names: str, plural: str = "deployments", ready: bool = True) -> None:
+    def roll_out(
+        self, *names: str, plural: str = "deployments", ready: bool = True, seconds: float = 2
+    ) -> None:
         """What the cluster's own controllers say of a workload."""
         for name in names:
             item = self.child(name, plural)
@@ -179,7 +193,7 @@ class ControlledCase(SynchronousTestCase):
                 "availableReplicas": wanted * ready,
             }  # fmt: skip
             self.call("PATCH", self.path(plural, name, "status"), {"status": status}, MERGE_PATCH)
-        self.advance(2)
+        self.advance(seconds)
 
     def written(self, part: str) -> list[tuple[str, str]]:
         """Writes since the last question to paths that contain a text."""

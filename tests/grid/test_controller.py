@@ -76,6 +76,35 @@ class MakingTests(ControlledCase):
         self.grid()
         self.assertNotIn("minReadySeconds", self.child("shop-a")["spec"])
 
+    def test_a_label_that_is_taken_off_the_grid_goes(self) -> None:
+        self.grid()
+        path = self.path("deploymentgrids", "shop")
+        for value in ("x", None):
+            self.call("PATCH", path, {"metadata": {"labels": {"team": value}}}, MERGE_PATCH)
+            self.advance(1)
+            self.assertEqual(self.child("shop-a")["metadata"]["labels"].get("team"), value)
+
+    def test_nothing_is_written_twice_while_the_watch_is_late(self) -> None:
+        self.spy.lag = 1.0
+        self.grid()
+        self.advance(2)
+        self.written("")
+        self.grid(template=pods("shop:2"))
+        for _ in range(5):
+            self.controller._all_sites(next(iter(self.controller._view.grids.values())))
+            self.advance(0.2)
+        self.advance(5)
+        self.assertEqual(len(self.written("/deployments/")), 2)
+
+    def test_many_changes_are_told_in_few_writes(self) -> None:
+        self.grid()
+        self.written("")
+        for number in range(20):
+            self.roll_out("shop-a", "shop-b", ready=bool(number % 2), seconds=0.1)
+        self.assertLess(len(self.written("/status")), 8)
+        self.advance(2)
+        self.assertEqual(self.status()["readySites"], 2)
+
     def test_another_key(self) -> None:
         self.node("n0", "a", zone="x")
         self.grid()
@@ -123,6 +152,7 @@ class LeavingAloneTests(ControlledCase):
         containers = [{"name": "main", "image": "other:1"}]
         self.patch_child("shop-a", {"spec": {"template": {"spec": {"containers": containers}}}}, "edit")
         self.patch_child("shop-b", {"metadata": {"labels": {GRID_SITE: None}}}, "edit")
+        self.patch_child("shop-b", {"metadata": {"labels": {GRID_SITE: "other"}}}, "edit")
         self.patch_child("shop-b", {"metadata": {"labels": {GRID_SELECTOR: None}}}, "edit")
         self.assertEqual(self.image("shop-a"), "shop:1")
         self.assertEqual(self.child("shop-b")["metadata"]["labels"][GRID_SITE], "b")
@@ -163,7 +193,7 @@ class LeavingAloneTests(ControlledCase):
     def test_a_workload_of_another_grid_is_not_taken(self) -> None:
         self.node("n3", "x-a")
         self.grid(name="shop-x")
-        self.assertEqual(self.condition("Degraded", name="shop-x")["status"], "True")
+        self.assertEqual(self.condition("Degraded", name="shop-x")["reason"], "NameTaken")
         self.assertEqual(self.child("shop-x-a")["metadata"]["labels"][GRID_SELECTOR], "shop")
 
 
@@ -186,6 +216,9 @@ class TroubleTests(ControlledCase):
         self.assertEqual(self.status()["states"]["a"]["template"], "trial")
         self.grid(templatePool=pool, templates={"a": "bare"})
         self.assertEqual(self.image("shop-a"), "shop:3")
+        self.call("DELETE", self.path("deployments", "shop-a"))
+        self.advance(1)
+        self.assertEqual(self.child("shop-a")["spec"]["selector"]["matchLabels"]["app"], "shop")
         self.grid(templatePool=pool, templates={}, defaultTemplateName="trial")
         self.assertEqual((self.image("shop-a"), self.image("shop-b")), ("shop:2", "shop:2"))
 
@@ -257,6 +290,12 @@ class RemovingTests(ControlledCase):
         self.assertNotIn("b", self.status()["states"])
         events = self.call("GET", f"/api/v1/namespaces/{NAMESPACE}/events")["items"]
         self.assertIn("SiteRemoved", [event["reason"] for event in events])
+
+    def test_a_label_that_names_another_site_removes_nothing(self) -> None:
+        self.spy.refusals["/deployments/shop-b"] = APIError(403, "Forbidden", "no")
+        self.patch_child("shop-b", {"metadata": {"labels": {GRID_SITE: "nowhere"}}}, "edit")
+        self.advance(GRACE + 10)
+        self.assertNotIn("DELETE", {method for method, _ in self.written("")})
 
     def test_one_of_several_nodes(self) -> None:
         self.node("n0", "")

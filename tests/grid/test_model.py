@@ -20,6 +20,7 @@ from superedge.grid.cloud.naming import child_name, key_label
 from superedge.grid.cloud.sites import Sites, read_labels
 from superedge.grid.cloud.status import MAX_STATES, SiteView, workload_status
 from superedge.grid.cloud.types import Rollout
+from superedge.grid.cloud.view import View
 from superedge.grid.cloud.waves import Taker, next_wave
 from superedge.kube.errors import DecodeError
 from tests.grid.controlled import KEY, pods
@@ -150,6 +151,19 @@ class DesiredTests(SynchronousTestCase):
         hashes = [a_grid(template=pods(replicas=count)).template("default") for count in (1, 2)]
         self.assertEqual(*(found and found.hash for found in hashes))
 
+    def test_replicas_that_nobody_says_stay(self) -> None:
+        """An owner that lets go of them sets them to 1."""
+        template = pods()
+        del template["replicas"]
+        grid = a_grid(template=template)
+        found = grid.template("default")
+        assert found is not None
+        item = workload(grid, "a", found, None)
+        self.assertNotIn("replicas", item["spec"])
+        item["spec"]["replicas"] = 5
+        child = Child(DEPLOYMENT_GRID, json.dumps(item).encode())
+        self.assertEqual(workload(grid, "a", found, child)["spec"]["replicas"], 5)
+
     def test_nulls_are_absent(self) -> None:
         self.assertEqual(without_nulls({"a": None, "b": [{"c": None, "d": 0}]}), {"b": [{"d": 0}]})
 
@@ -270,6 +284,25 @@ class StatusTests(SynchronousTestCase):
             child = self.child(grid, "a", **{"observedGeneration": 1, **counts, **change})
             status = workload_status(grid, [SiteView("a", child)], None, NOW)
             self.assertEqual(status.readySites, ready, change)
+
+    def test_a_failure_is_that_of_the_newest_generation(self) -> None:
+        failed = {
+            "type": "Progressing",
+            "status": "False",
+            "reason": "ProgressDeadlineExceeded",
+            "message": "no",
+        }
+        for observed, said in ((0, ""), (1, "no")):
+            item = self.child(a_grid(), "a").whole()
+            item["status"] = {"observedGeneration": observed, "conditions": [failed]}
+            self.assertEqual(Child(DEPLOYMENT_GRID, json.dumps(item).encode()).failure, said)
+
+    def test_what_is_older_does_not_count(self) -> None:
+        view, grid = View(), a_grid()
+        for version, new in (("9", True), ("10", True), ("9", False), ("10", False)):
+            item = self.child(grid, "a").whole()
+            item["metadata"] |= {"resourceVersion": version, "uid": "u"}
+            self.assertEqual(view.put_child(Child(DEPLOYMENT_GRID, json.dumps(item).encode())), new)
 
     def test_times_are_those_of_changes(self) -> None:
         grid = a_grid()

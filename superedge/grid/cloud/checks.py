@@ -32,15 +32,13 @@ def refused(problem: Exception) -> Problem:
     return Problem("Refused", f"the API server says: {problem}")
 
 
-def belongs_elsewhere(grid: Grid, site: str, child: Child) -> Problem | None:
+def belongs_elsewhere(grid: Grid, child: Child) -> Problem | None:
     """Whether a child with the name of a site's workload is another's."""
     owner, what = child.controller, f"{grid.kind.child} {child.key.name}"
     if owner is not None and owner.uid != grid.uid:
         if (owner.apiVersion, owner.kind, owner.name) == (API_VERSION, grid.key.kind, grid.key.name):
             return Problem("Waiting", f"waits until {what} of the deleted {grid.key.kind} is gone")
         return Problem("NameTaken", f"{what} belongs to {owner.kind} {owner.name}: rename one of them")
-    if child.site and child.site != site:
-        return Problem("NameTaken", f"{what} is that of the site {child.site}: rename one of them")
     return None
 
 

@@ -224,7 +224,7 @@ class Controller(MultiService):
         if child is not None:
             if child.deleting:
                 return None
-            if (problem := checks.belongs_elsewhere(grid, site, child)) is not None:
+            if (problem := checks.belongs_elsewhere(grid, child)) is not None:
                 return problem
         if grid.kind is SERVICE_GRID:
             wanted = service(grid)
@@ -287,9 +287,10 @@ class Controller(MultiService):
 
     async def _leave(self, grid: Grid, key: SiteKey) -> None:
         """A site has no node any more: its workload goes after the grace period, if the API server agrees."""
+        wanted = {self._view.child_key(grid, site) for site in self._view.live(grid)}
         for child in list(self._view.children(grid.key).get(key.site, {}).values()):
             owner = child.controller
-            if owner is None or owner.uid != grid.uid or child.deleting:
+            if owner is None or owner.uid != grid.uid or child.deleting or child.key in wanted:
                 continue
             left = self._leaving.left(grid.key, key.site)
             self._touch(grid.key)
