@@ -48,7 +48,7 @@ class Spy:
         self.writes: list[tuple[str, str]] = []
         self.refusals: dict[str, APIError] = {}
         self.lag = 0.0
-        """Seconds by which watches are late."""
+        """Seconds by which watches of workloads are late."""
 
     async def call(
         self,
@@ -69,7 +69,7 @@ class Spy:
         self, path: str, query: Mapping[str, str], seconds: int, on_event: Callable[[WatchEvent], None]
     ) -> None:
         def late(event: WatchEvent) -> None:
-            if self.lag:
+            if self.lag and "/apps/" in path:
                 self.clock.callLater(self.lag, on_event, event)
             else:
                 on_event(event)
