@@ -14,6 +14,8 @@ _EXAMPLES = {
     "superedge-edge.service": "deploy/systemd/superedge-edge.service",
     "cloud.yaml": "deploy/kubernetes/cloud.yaml",
     "replicas.yaml": "deploy/kubernetes/replicas.yaml",
+    "grid-crds.yaml": "deploy/kubernetes/grid-crds.yaml",
+    "grid-rbac.yaml": "deploy/kubernetes/grid-rbac.yaml",
     "sysctl.conf": "deploy/sysctl/superedge.conf",
 }
 
