@@ -16,6 +16,8 @@ _EXAMPLES = {
     "cloud.yaml": "deploy/kubernetes/cloud.yaml",
     "replicas.yaml": "deploy/kubernetes/replicas.yaml",
     "10-superedge.conflist": "deploy/cni/10-superedge.conflist",
+    "grid-crds.yaml": "deploy/kubernetes/grid-crds.yaml",
+    "grid-rbac.yaml": "deploy/kubernetes/grid-rbac.yaml",
     "sysctl.conf": "deploy/sysctl/superedge.conf",
 }
 

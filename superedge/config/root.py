@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from superedge.config.dns import TunnelDNSConfig
+from superedge.config.grid import ApplicationGridConfig
 from superedge.config.health import EdgeAdmissionConfig, EdgeHealthConfig
 from superedge.config.kubernetes import KubernetesConfig
 from superedge.config.listening import conflict
@@ -43,6 +44,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     edge_health: EdgeHealthConfig | None = None
     #: The cloud that judges by their votes.
     edge_admission: EdgeAdmissionConfig | None = None
+    #: One definition, a workload for each site.
+    application_grid: ApplicationGridConfig | None = None
     #: Services of installed packages: `[plugins.NAME]` is given to the plugin of that name.
     plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
 

@@ -15,6 +15,9 @@ from superedge.kube.client import Problems
 from superedge.reactor.backoff import Backoff
 from superedge.reactor.task import in_background
 
+SLICE = 0.01
+"""Seconds after which keys that need no waiting make room for the reactor's other work."""
+
 _log = Logger()
 
 K = TypeVar("K", bound=Hashable)
@@ -47,6 +50,8 @@ class WorkQueue(Service, Generic[K]):
         self._under_way: dict[K, Deferred[None]] = {}
         self._again: set[K] = set()
         self._backoffs: dict[K, Backoff] = {}
+        self._working = False
+        self._resuming: IDelayedCall | None = None
 
     def __len__(self) -> int:
         """Keys that wait or are under way."""
@@ -88,21 +93,42 @@ class WorkQueue(Service, Generic[K]):
         super().stopService()
         for later in self._later.values():
             later.cancel()
+        if self._resuming is not None:
+            self._resuming.cancel()
+            self._resuming = None
         for parts in (self._ready, self._later, self._again, self._backoffs):
             parts.clear()
         for done in list(self._under_way.values()):
             done.cancel()
 
     def _work(self) -> None:
-        while self.running and self._ready and len(self._under_way) < self._workers:
-            key = next(iter(self._ready))
-            del self._ready[key]
-            done: Deferred[None] = Deferred()
-            self._under_way[key] = done
-            running = in_background(self._one(key), _log, "reconciling {key} failed", key=str(key))
-            if self._under_way.get(key) is done:
-                self._under_way[key] = running
-            running.addCallback(self._ended, key)
+        if self._working:  # called by a key that ended at once: the loop below goes on
+            return
+        self._working = True
+        try:
+            end = self._reactor.seconds() + SLICE
+            while self.running and self._ready and len(self._under_way) < self._workers:
+                self._next()
+                if self._reactor.seconds() >= end:
+                    if self._resuming is None:
+                        self._resuming = self._reactor.callLater(0, self._resume)
+                    break
+        finally:
+            self._working = False
+
+    def _resume(self) -> None:
+        self._resuming = None
+        self._work()
+
+    def _next(self) -> None:
+        key = next(iter(self._ready))
+        del self._ready[key]
+        done: Deferred[None] = Deferred()
+        self._under_way[key] = done
+        running = in_background(self._one(key), _log, "reconciling {key} failed", key=str(key))
+        if self._under_way.get(key) is done:
+            self._under_way[key] = running
+        running.addCallback(self._ended, key)
 
     async def _one(self, key: K) -> None:
         try:

@@ -136,6 +136,13 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
         snapshots.setServiceParent(root)
         if ops is not None:
             ops.add_status("network_snapshot", snapshots.status)
+    if config.application_grid is not None:
+        from superedge.tap.applicationgrid import application_grid  # noqa: PLC0415
+
+        grid = application_grid(reactor, config.application_grid, config.kubernetes, watcher)
+        grid.setServiceParent(root)
+        if ops is not None:
+            ops.add_status("application_grid", grid.status)
     for name, options in config.plugins.items():
         find_plugin(IServicePlugin, name, "plugins").create(reactor, options).setServiceParent(root)
     return root

@@ -24,7 +24,7 @@ from superedge.tunnel.names import NameRules, node_of_common_name
 def warnings(config: Config, now: datetime) -> Iterator[ConfigWarning]:
     """All warnings about the configuration alone; each begins with the path of its key."""
     there = (config.ops, config.tunnel_cloud, config.tunnel_edge, config.lite_apiserver, config.local_dns)
-    if not any((*there, config.network_snapshot, config.plugins)):
+    if not any((*there, config.network_snapshot, config.application_grid, config.plugins)):
         yield ConfigWarning("no table enables a component: nothing will run")
     for key, table in tables(config):
         yield from _of_files(key, table, now)

@@ -108,3 +108,21 @@ class WorkQueueTests(SynchronousTestCase):
         self.queue.stopService()
         self.clock.advance(10)
         self.assertEqual((self.called, self.clock.getDelayedCalls()), (["slow"], []))
+
+    def test_many_keys_that_need_no_waiting(self) -> None:
+        self.queue.stopService()
+        for number in range(2000):
+            self.queue.add(str(number))
+        self.queue.startService()
+        self.assertEqual(len(self.called), 2000)
+
+    def test_others_have_their_turn_between_many_keys(self) -> None:
+        self.queue.stopService()
+        for number in range(3):
+            self.queue.add(str(number))
+        self.clock.rightNow = 0.0
+        self.patch(self.clock, "seconds", iter(range(100)).__next__)
+        self.queue.startService()
+        self.assertEqual(self.called, ["0"])
+        self.queue.stopService()
+        self.assertEqual(self.clock.getDelayedCalls(), [])

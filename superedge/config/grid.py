@@ -1,0 +1,26 @@
+"""Table ``[application_grid]``: the controller of DeploymentGrid, StatefulSetGrid and ServiceGrid."""
+
+from __future__ import annotations
+
+import msgspec
+
+from superedge.config.checks import check_not_negative, check_positive
+
+
+class ApplicationGridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Makes a workload for each site; of several replicas one does, chosen by a Lease."""
+
+    #: Whether the three kinds are installed, and kept up to date, in the cluster; otherwise apply
+    #: `deploy/kubernetes/grid-crds.yaml`.
+    install_crds: bool = False
+    #: Writes to the API server a second, on average.
+    qps: float = 100.0
+    #: Writes at once after a pause.
+    burst: int = 200
+    #: Seconds for which a site whose last node is gone keeps its workload.
+    site_grace: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Check numbers."""
+        check_positive(qps=self.qps, burst=self.burst)
+        check_not_negative(site_grace=self.site_grace)

@@ -1,0 +1,1 @@
+"""Application grid: one definition, a workload for each site, traffic that stays inside the site."""

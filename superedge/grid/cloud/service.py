@@ -1,0 +1,75 @@
+"""The service: runs for the Lease, installs the CRDs if it is to, and controls while it leads."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from superedge.config.grid import ApplicationGridConfig
+from superedge.grid.cloud import metrics
+from superedge.grid.cloud.children import MANAGER
+from superedge.grid.cloud.controller import Controller
+from superedge.grid.cloud.installing import install
+from superedge.interfaces import IReactor
+from superedge.kube.client import IKubeClient
+from superedge.kube.events import EventRecorder
+from superedge.kube.leaderelection import LeaderElection
+from superedge.kube.ratelimit import RateLimitedClient
+from superedge.reactor.task import in_background
+
+LEASE = "superedge-application-grid"
+
+_log = Logger()
+
+
+class ApplicationGrid(MultiService):
+    """Controls the grids of the cluster while it has the Lease."""
+
+    name = "application-grid"
+
+    def __init__(
+        self, reactor: IReactor, config: ApplicationGridConfig, client: IKubeClient, namespace: str
+    ) -> None:
+        """``namespace``: that of the Lease."""
+        super().__init__()
+        self._reactor = reactor
+        self._config = config
+        self._client = RateLimitedClient(reactor, client, config.qps, config.burst)
+        self._controller: Controller | None = None
+        self._beginning: Deferred[None] | None = None
+        host = socket.gethostname()
+        self._events = EventRecorder(self._client, MANAGER, host)
+        identity = f"{host}_{uuid.uuid4().hex[:12]}"
+        # With the client itself: the Lease does not wait behind other writes.
+        self._election = LeaderElection(reactor, client, namespace, LEASE, identity, self._begin, self._end)
+        self._election.setServiceParent(self)
+
+    def _begin(self) -> None:
+        metrics.LEADING.set(1)
+        self._beginning = in_background(self._control(), _log, "the application grid did not begin")
+
+    async def _control(self) -> None:
+        if self._config.install_crds:
+            await install(self._reactor, self._client)
+        self._controller = Controller(self._reactor, self._client, self._events, self._config.site_grace)
+        self._controller.setServiceParent(self)
+
+    def _end(self) -> None:
+        metrics.LEADING.set(0)
+        if self._beginning is not None:
+            self._beginning.cancel()
+        controller, self._controller = self._controller, None
+        if controller is not None:
+            controller.disownServiceParent()
+
+    def status(self) -> dict[str, Any]:
+        """For the status page."""
+        found: dict[str, Any] = {"leading": self._election.leading, "leader": self._election.holder}
+        if self._controller is not None:
+            found.update(self._controller.status())
+        return found

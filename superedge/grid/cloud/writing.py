@@ -1,0 +1,161 @@
+"""Writes of the controller: what it makes, changes, takes over and removes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from superedge.grid.cloud import metrics
+from superedge.grid.cloud.children import MANAGER, PREDECESSOR, Child
+from superedge.grid.cloud.grids import Grid
+from superedge.grid.cloud.kinds import SERVICE_GRID
+from superedge.kube.apply import APPLY_PATCH, apply
+from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Problems, decode
+from superedge.kube.errors import APIError
+
+_NOT_FOUND, _CONFLICT = 404, 409
+_FIELD_CONFLICT = "Apply failed"
+
+
+class NameTaken(Exception):
+    """An object of that name is there, ``child``, and the grid is not known to have made it."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        super().__init__(child.key.name)
+
+
+class _Nodes(msgspec.Struct):
+    items: list[Any] = []
+
+
+class Writer:
+    """Every write is counted, and answers with the object as it is now."""
+
+    def __init__(self, client: IKubeClient) -> None:
+        self._client = client
+
+    async def make(self, grid: Grid, wanted: dict[str, Any]) -> Child:
+        """A new child. Raises NameTaken, APIError, Unavailable.
+
+        Without force nothing that somebody else made is changed: its selector is another one, which is a
+        conflict. Only Services may be alike, and are looked at before.
+        """
+        path = self._path(grid, wanted)
+        if grid.kind is SERVICE_GRID and (there := await self._there(grid, path)) is not None:
+            raise NameTaken(there)
+        try:
+            query = {"fieldManager": MANAGER}
+            answer = await self._counted(grid, "PATCH", path, query, wanted, APPLY_PATCH)
+        except APIError as problem:
+            if problem.code == _CONFLICT and _FIELD_CONFLICT in str(problem):
+                there = await self._there(grid, path)
+                if there is not None:
+                    raise NameTaken(there) from problem
+            raise
+        return Child(grid.kind, answer)
+
+    async def change(self, grid: Grid, wanted: dict[str, Any]) -> Child:
+        """Put a child right. Raises APIError, Unavailable."""
+        try:
+            answer = await apply(self._client, self._path(grid, wanted), wanted, MANAGER)
+        except Problems:
+            metrics.WRITES.labels(grid.kind.child, "failed").inc()
+            raise
+        metrics.WRITES.labels(grid.kind.child, "done").inc()
+        return Child(grid.kind, answer)
+
+    async def inherit(self, grid: Grid, child: Child) -> Child:
+        """Make the Go SuperEdge controller's fields the controller's own, so that they go when they are to.
+
+        Raises APIError, Unavailable. Source: client-go util/csaupgrade.
+        """
+        path = grid.kind.child_resource.path(child.key.namespace, child.key.name)
+        metadata = msgspec.json.decode(await self._client.call("GET", path))["metadata"]
+        entries = _inherited(metadata["managedFields"])
+        patch = {"metadata": {"managedFields": entries, "resourceVersion": metadata["resourceVersion"]}}
+        return Child(grid.kind, await self._counted(grid, "PATCH", path, {}, patch, MERGE_PATCH))
+
+    async def remove(self, grid: Grid, child: Child) -> None:
+        """Delete a child, if it is still the same. Raises APIError, Unavailable."""
+        path = grid.kind.child_resource.path(child.key.namespace, child.key.name)
+        options = {"preconditions": {"uid": child.uid}, "propagationPolicy": "Background"}
+        try:
+            await self._counted(grid, "DELETE", path, {}, options)
+        except APIError as problem:
+            if problem.code != _NOT_FOUND:
+                raise
+
+    async def tell(self, grid: Grid, status: Any) -> Grid | None:
+        """Write a grid's status; None when the grid is gone. Raises APIError, Unavailable."""
+        key = grid.key
+        wanted = {
+            "apiVersion": f"{grid.kind.resource.group}/{grid.kind.resource.version}",
+            "kind": key.kind,
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": grid.uid},
+            "status": status,
+        }
+        path = f"{grid.kind.resource.path(key.namespace, key.name)}/status"
+        try:
+            answer = await apply(self._client, path, wanted, MANAGER)
+        except APIError as problem:
+            if problem.code == _NOT_FOUND:
+                return None
+            metrics.WRITES.labels("status", "failed").inc()
+            raise
+        metrics.WRITES.labels("status", "done").inc()
+        return Grid(grid.kind, answer)
+
+    async def drop_templates(self, grid: Grid, names: list[str]) -> None:
+        """Take templates out of a grid's pool. Raises APIError, Unavailable."""
+        key = grid.key
+        pool = dict.fromkeys(names)
+        patch = {"metadata": {"resourceVersion": grid.version}, "spec": {"templatePool": pool}}
+        path = grid.kind.resource.path(key.namespace, key.name)
+        await self._client.call("PATCH", path, {"fieldManager": MANAGER}, patch, MERGE_PATCH)
+
+    async def has_nodes(self, key: str, site: str) -> bool:
+        """Whether the API server itself has a node of the site. Raises APIError, Unavailable, DecodeError."""
+        query = {"labelSelector": f"{key}={site}", "limit": "1"}
+        return bool(decode(_Nodes, await self._client.call("GET", NODES.path(), query)).items)
+
+    async def _there(self, grid: Grid, path: str) -> Child | None:
+        try:
+            return Child(grid.kind, await self._client.call("GET", path))
+        except APIError as problem:
+            if problem.code != _NOT_FOUND:
+                raise
+            return None
+
+    def _path(self, grid: Grid, wanted: dict[str, Any]) -> str:
+        return grid.kind.child_resource.path(grid.key.namespace, wanted["metadata"]["name"])
+
+    async def _counted(
+        self,
+        grid: Grid,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        body: Any,
+        content_type: str = "application/json",
+    ) -> bytes:
+        try:
+            answer = await self._client.call(method, path, query, body, content_type)
+        except Problems:
+            metrics.WRITES.labels(grid.kind.child, "failed").inc()
+            raise
+        metrics.WRITES.labels(grid.kind.child, "done").inc()
+        return answer
+
+
+def _inherited(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The managed fields with the predecessor's as the controller's, or without them if it has its own."""
+    kept: list[dict[str, Any]] = []
+    old: list[dict[str, Any]] = []
+    for entry in entries:
+        inherited = entry.get("manager") == PREDECESSOR and not entry.get("subresource")
+        (old if inherited else kept).append(entry)
+    if any(entry.get("manager") == MANAGER and entry.get("operation") == "Apply" for entry in kept):
+        return kept
+    return kept + [{**entry, "manager": MANAGER, "operation": "Apply"} for entry in old]

@@ -1,0 +1,495 @@
+"""What the controller makes, changes, leaves alone and removes."""
+
+from __future__ import annotations
+
+from superedge.grid.cloud.children import PREDECESSOR
+from superedge.grid.names import GRID_SELECTOR, GRID_SITE, GRID_UNIQ_KEY, TOPOLOGY_KEYS
+from superedge.kube.client import MERGE_PATCH
+from superedge.kube.errors import APIError
+from tests.grid.controlled import GRACE, KEY, NAMESPACE, ControlledCase, pods
+
+
+class MakingTests(ControlledCase):
+    def test_a_workload_for_each_site(self) -> None:
+        self.grid()
+        self.assertEqual(set(self.children()), {"shop-a", "shop-b"})
+        made = self.child("shop-a")
+        template = made["spec"]["template"]
+        self.assertEqual(template["spec"]["nodeSelector"], {KEY: "a"})
+        self.assertEqual(template["metadata"]["labels"], {"app": "shop", GRID_SITE: "a"})
+        self.assertEqual(made["spec"]["selector"], {"matchLabels": {"app": "shop", GRID_SITE: "a"}})
+        self.assertEqual(self.child("shop-b")["spec"]["template"]["spec"]["nodeSelector"], {KEY: "b"})
+        labels = made["metadata"]["labels"]
+        self.assertEqual((labels[GRID_SELECTOR], labels[GRID_UNIQ_KEY]), ("shop", "example.com_site"))
+        self.assertEqual(made["metadata"]["ownerReferences"][0]["kind"], "DeploymentGrid")
+
+    def test_one_write_for_each_site_and_none_afterwards(self) -> None:
+        self.grid()
+        self.assertEqual(len(self.written("/deployments/")), 2)
+        self.advance(700)
+        self.assertEqual(self.written(""), [])
+
+    def test_a_replica_that_begins_to_lead_writes_nothing(self) -> None:
+        self.grid(template=pods(minReadySeconds=0, strategy={}))
+        self.controller.stopService()
+        self.spy.writes.clear()
+        self.controlled()
+        self.assertEqual(self.written(""), [])
+
+    def test_a_statefulset_and_a_service(self) -> None:
+        self.grid("statefulsetgrids", template=pods(serviceName="shop"))
+        self.assertEqual(set(self.children("statefulsets")), {"shop-a", "shop-b"})
+        ports = [{"port": 80, "targetPort": 8080}]
+        self.grid("servicegrids", template={"selector": {"app": "shop"}, "ports": ports})
+        service = self.child("shop-svc", "services")
+        self.assertEqual(service["metadata"]["annotations"][TOPOLOGY_KEYS], f'["{KEY}"]')
+        self.assertEqual(service["spec"]["selector"], {"app": "shop"})
+        self.assertEqual(self.condition("Ready", "servicegrids")["status"], "True")
+
+    def test_sites_whose_values_are_no_names(self) -> None:
+        for number, site in enumerate(("Zone_A", "zone.a", "zone-a", "9")):
+            self.node(f"m{number}", site)
+        self.grid()
+        selected = {
+            name: item["spec"]["template"]["spec"]["nodeSelector"][KEY]
+            for name, item in self.children().items()
+        }
+        self.assertEqual(len(selected), 6)
+        self.assertEqual(set(selected.values()), {"a", "b", "Zone_A", "zone.a", "zone-a", "9"})
+
+    def test_no_replicas(self) -> None:
+        template = pods()
+        del template["replicas"]
+        self.grid(template=template)
+        self.grid(template={**template, "minReadySeconds": 1})
+        self.assertEqual(self.child("shop-b")["spec"]["minReadySeconds"], 1)
+
+    def test_replicas_that_are_taken_out_stay_as_they_are(self) -> None:
+        self.grid()
+        template = pods()
+        del template["replicas"]
+        self.grid(template=template)
+        self.assertEqual(self.child("shop-a")["spec"]["replicas"], 2)
+
+    def test_a_field_that_is_taken_out_goes(self) -> None:
+        self.grid(template=pods(minReadySeconds=7))
+        self.grid()
+        self.assertNotIn("minReadySeconds", self.child("shop-a")["spec"])
+
+    def test_a_label_that_is_taken_off_the_grid_goes(self) -> None:
+        self.grid()
+        path = self.path("deploymentgrids", "shop")
+        for value in ("x", None):
+            self.call("PATCH", path, {"metadata": {"labels": {"team": value}}}, MERGE_PATCH)
+            self.advance(1)
+            self.assertEqual(self.child("shop-a")["metadata"]["labels"].get("team"), value)
+
+    def test_nothing_is_written_twice_while_the_watch_is_late(self) -> None:
+        self.grid()
+        self.spy.lag = 4.0
+        self.written("")
+        self.grid(template=pods("shop:2"))
+        for _ in range(5):
+            self.controller._all_sites(next(iter(self.controller._view.grids.values())))
+            self.advance(0.2)
+        self.advance(5)
+        self.assertEqual(len(self.written("/deployments/")), 2)
+
+    def test_many_changes_are_told_in_few_writes(self) -> None:
+        self.grid()
+        self.written("")
+        for number in range(40):
+            self.roll_out("shop-a", "shop-b", ready=bool(number // 2 % 2), seconds=0.1)
+        self.assertLess(len(self.written("/status")), 10)
+        self.advance(2)
+        self.assertEqual(self.status()["readySites"], 2)
+
+    def test_another_key(self) -> None:
+        self.node("n0", "a", zone="x")
+        self.grid()
+        self.grid(gridUniqKey="zone")
+        self.advance(GRACE + 1)
+        (made,) = self.children().values()
+        self.assertEqual(made["spec"]["template"]["spec"]["nodeSelector"], {"zone": "x"})
+
+
+class LeavingAloneTests(ControlledCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.grid()
+        self.spy.writes.clear()
+
+    def test_an_autoscalers_replicas(self) -> None:
+        self.patch_child("shop-a", {"spec": {"replicas": 5}}, "kube-controller-manager")
+        self.assertEqual(self.written("/deployments/"), [])
+        self.grid(template=pods("shop:2", replicas=3))
+        self.assertEqual(self.child("shop-a")["spec"]["replicas"], 5)
+        self.assertEqual((self.image("shop-a"), self.child("shop-b")["spec"]["replicas"]), ("shop:2", 3))
+        said = "kube-controller-manager has set its replicas to 5: those of the template do not count"
+        self.assertEqual(self.status()["states"]["a"]["message"], said)
+
+    def test_an_autoscalers_replicas_of_what_lost_its_label(self) -> None:
+        patch = {"metadata": {"labels": {GRID_SELECTOR: None}}, "spec": {"replicas": 5}}
+        self.patch_child("shop-a", patch, "other")
+        made = self.child("shop-a")
+        self.assertEqual((made["metadata"]["labels"][GRID_SELECTOR], made["spec"]["replicas"]), ("shop", 5))
+        self.assertEqual(self.condition("Degraded")["status"], "False")
+
+    def test_annotations_and_restarts(self) -> None:
+        restarted = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}
+        patch = {"metadata": {"annotations": {"mine": "yes"}}, "spec": {"template": restarted}}
+        self.patch_child("shop-a", patch, "kubectl-rollout")
+        self.grid(template=pods("shop:2"))
+        made = self.child("shop-a")
+        self.assertEqual(made["metadata"]["annotations"]["mine"], "yes")
+        self.assertEqual(
+            made["spec"]["template"]["metadata"]["annotations"], restarted["metadata"]["annotations"]
+        )
+        self.assertEqual(self.image("shop-a"), "shop:2")
+
+    def test_drift_in_what_it_owns_is_put_back(self) -> None:
+        containers = [{"name": "main", "image": "other:1"}]
+        self.patch_child("shop-a", {"spec": {"template": {"spec": {"containers": containers}}}}, "edit")
+        self.patch_child("shop-b", {"metadata": {"labels": {GRID_SITE: None}}}, "edit")
+        self.patch_child("shop-b", {"metadata": {"labels": {GRID_SITE: "other"}}}, "edit")
+        self.patch_child("shop-b", {"metadata": {"labels": {GRID_SELECTOR: None}}}, "edit")
+        self.assertEqual(self.image("shop-a"), "shop:1")
+        self.assertEqual(self.child("shop-b")["metadata"]["labels"][GRID_SITE], "b")
+        self.assertEqual(self.child("shop-b")["metadata"]["labels"][GRID_SELECTOR], "shop")
+
+    def test_a_deleted_workload_is_made_again(self) -> None:
+        self.call("DELETE", self.path("deployments", "shop-a"))
+        self.advance(1)
+        self.assertIn("shop-a", self.children())
+
+    def test_five_changes_while_others_write_are_five_writes(self) -> None:
+        for number in range(5):
+            for count in range(20):
+                self.patch_child(
+                    "shop-a", {"metadata": {"annotations": {"busy": f"{number}/{count}"}}}, "other"
+                )
+            self.grid(template=pods(f"shop:{number + 2}"))
+        self.assertEqual(len(self.written("/deployments/shop-a")), 5)
+
+    def test_what_somebody_else_made_is_not_taken(self) -> None:
+        theirs = {"metadata": {"name": "shop-c"}, "spec": {**pods("theirs:1")}}
+        self.call("POST", self.path("deployments"), theirs, fieldManager="kubectl-create")
+        self.node("n3", "c")
+        self.advance(2)
+        self.assertEqual(self.image("shop-c"), "theirs:1")
+        self.assertEqual(self.condition("Degraded")["reason"], "NameTaken")
+        self.assertIn(
+            f"kubectl -n {NAMESPACE} label deployment shop-c", self.condition("Degraded")["message"]
+        )
+
+    def test_a_service_that_somebody_else_made_is_not_taken(self) -> None:
+        template = {"selector": {"app": "shop"}, "ports": [{"port": 80}]}
+        self.call("POST", self.path("services"), {"metadata": {"name": "web-svc"}, "spec": template})
+        self.grid("servicegrids", "web", template=template)
+        self.assertNotIn("annotations", self.child("web-svc", "services")["metadata"])
+        self.assertEqual(self.condition("Ready", "servicegrids", "web")["reason"], "NameTaken")
+
+    def test_a_workload_of_another_grid_is_not_taken(self) -> None:
+        self.node("n3", "x-a")
+        self.grid(name="shop-x")
+        self.assertEqual(self.condition("Degraded", name="shop-x")["reason"], "NameTaken")
+        self.assertEqual(self.child("shop-x-a")["metadata"]["labels"][GRID_SELECTOR], "shop")
+
+
+class TroubleTests(ControlledCase):
+    def test_a_missing_template_degrades_its_site_alone(self) -> None:
+        self.grid(templates={"a": "nowhere"})
+        self.assertEqual(set(self.children()), {"shop-b"})
+        self.roll_out("shop-b")
+        degraded = self.condition("Degraded")
+        self.assertEqual((degraded["status"], degraded["reason"]), ("True", "TemplateMissing"))
+        self.assertIn("a: its template nowhere is not in spec.templatePool", degraded["message"])
+        self.assertTrue(self.status()["states"]["b"]["ready"])
+        self.grid(templates={})
+        self.assertEqual(self.condition("Degraded")["status"], "False")
+
+    def test_one_site_takes_a_named_template(self) -> None:
+        pool = {"trial": pods("shop:2"), "bare": {"template": pods("shop:3")["template"]}}
+        self.grid(templatePool=pool, templates={"a": "trial"})
+        self.assertEqual((self.image("shop-a"), self.image("shop-b")), ("shop:2", "shop:1"))
+        self.assertEqual(self.status()["states"]["a"]["template"], "trial")
+        self.grid(templatePool=pool, templates={"a": "bare"})
+        self.assertEqual(self.image("shop-a"), "shop:3")
+        self.call("DELETE", self.path("deployments", "shop-a"))
+        self.advance(1)
+        self.assertEqual(self.child("shop-a")["spec"]["selector"]["matchLabels"]["app"], "shop")
+        self.grid(templatePool=pool, templates={}, defaultTemplateName="trial")
+        self.assertEqual((self.image("shop-a"), self.image("shop-b")), ("shop:2", "shop:2"))
+
+    def test_unused_templates_are_taken_out_when_asked_for(self) -> None:
+        pool = {"trial": pods("shop:2"), "old": pods("shop:0")}
+        self.grid(templatePool=pool, templates={"a": "trial"})
+        self.assertEqual(
+            set(self.call("GET", self.path("deploymentgrids", "shop"))["spec"]["templatePool"]), set(pool)
+        )
+        self.grid(templatePool=pool, templates={"a": "trial"}, autoDeleteUnusedTemplate=True)
+        spec = self.call("GET", self.path("deploymentgrids", "shop"))["spec"]
+        self.assertEqual(set(spec["templatePool"]), {"trial"})
+
+    def test_a_refusal_is_told_and_tried_again_less_and_less_often(self) -> None:
+        self.spy.refusals["/deployments/shop-a"] = APIError(422, "Invalid", "image: too long")
+        self.grid()
+        self.assertEqual(set(self.children()), {"shop-b"})
+        self.assertIn(
+            "a: the API server says: 422 Invalid: image: too long", self.condition("Degraded")["message"]
+        )
+        self.written("")
+        self.advance(600)
+        self.assertLess(len(self.written("/deployments/")), 12)
+        self.spy.refusals.clear()
+        self.advance(301)
+        self.assertEqual(set(self.children()), {"shop-a", "shop-b"})
+        self.assertEqual(self.condition("Degraded")["status"], "False")
+
+    def test_the_users_spec_is_not_written(self) -> None:
+        self.grid()
+        before = self.call("GET", self.path("deploymentgrids", "shop"))
+        self.roll_out("shop-a", "shop-b")
+        after = self.call("GET", self.path("deploymentgrids", "shop"))
+        self.assertEqual(before["spec"], after["spec"])
+        self.assertEqual(before["metadata"]["generation"], after["metadata"]["generation"])
+
+    def test_status(self) -> None:
+        self.grid()
+        self.assertEqual(self.condition("Ready")["reason"], "SitesNotReady")
+        self.roll_out("shop-a")
+        status = self.status()
+        self.assertEqual((status["sites"], status["updatedSites"], status["readySites"]), (2, 2, 1))
+        self.roll_out("shop-b")
+        status = self.status()
+        self.assertEqual((status["readySites"], status["observedGeneration"]), (2, 1))
+        self.assertEqual(self.condition("Ready")["message"], "2 sites ready")
+        state = status["states"]["a"]
+        self.assertEqual((state["name"], state["replicas"], state["readyReplicas"]), ("shop-a", 2, 2))
+        events = self.call("GET", f"/api/v1/namespaces/{NAMESPACE}/events")["items"]
+        self.assertEqual([event["reason"] for event in events], ["SitesReady"])
+
+    def test_no_site(self) -> None:
+        self.grid(gridUniqKey="nowhere")
+        self.assertEqual(self.condition("Ready")["reason"], "NoSites")
+
+
+class RemovingTests(ControlledCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.grid()
+
+    def test_the_last_nodes_workload_goes_after_a_while(self) -> None:
+        self.node("n2", "")
+        self.advance(GRACE - 2)
+        self.assertIn("shop-b", self.children())
+        self.assertIn("is removed at", self.status()["states"]["b"]["message"])
+        self.advance(4)
+        self.assertEqual(set(self.children()), {"shop-a"})
+        self.assertNotIn("b", self.status()["states"])
+        events = self.call("GET", f"/api/v1/namespaces/{NAMESPACE}/events")["items"]
+        self.assertIn("SiteRemoved", [event["reason"] for event in events])
+
+    def test_a_label_that_names_another_site_removes_nothing(self) -> None:
+        self.spy.refusals["/deployments/shop-b"] = APIError(403, "Forbidden", "no")
+        self.patch_child("shop-b", {"metadata": {"labels": {GRID_SITE: "nowhere"}}}, "edit")
+        self.advance(GRACE + 10)
+        self.assertNotIn("DELETE", {method for method, _ in self.written("")})
+
+    def test_one_of_several_nodes(self) -> None:
+        self.node("n0", "")
+        self.advance(GRACE + 2)
+        self.assertIn("shop-a", self.children())
+
+    def test_a_blip_removes_nothing(self) -> None:
+        uid = self.child("shop-b")["metadata"]["uid"]
+        for _ in range(4):
+            self.call("DELETE", "/api/v1/nodes/n2")
+            self.advance(GRACE - 3)
+            self.node("n2", "b")
+            self.advance(4)
+        self.assertEqual(self.child("shop-b")["metadata"]["uid"], uid)
+
+    def test_what_the_api_server_still_has_is_not_removed(self) -> None:
+        """A list that came back empty."""
+        reflector = self.controller._reflectors[0]
+        for key in list(reflector.objects):
+            reflector._delete(key)
+        self.advance(GRACE + 10)
+        self.assertEqual(set(self.children()), {"shop-a", "shop-b"})
+
+    def test_a_grid_that_goes_takes_nothing_along_itself(self) -> None:
+        """The cluster's garbage collector removes what it owned."""
+        self.spy.writes.clear()
+        self.call("DELETE", self.path("deploymentgrids", "shop"))
+        self.advance(GRACE + 10)
+        self.assertEqual(self.written(""), [])
+
+
+class WaveTests(ControlledCase):
+    nodes = {"n0": "a", "n1": "b", "n2": "c", "n3": "d"}
+    names = ("shop-a", "shop-b", "shop-c", "shop-d")
+
+    def start(self, **rollout: object) -> None:
+        self.rollout = rollout
+        self.grid(rollout=rollout)
+        self.roll_out(*self.names)
+
+    def images(self) -> str:
+        return "".join(self.image(name)[-1] for name in self.names)
+
+    def test_one_after_the_other(self) -> None:
+        self.start()
+        self.assertEqual(self.condition("Progressing")["reason"], "RolloutComplete")
+        self.grid(template=pods("shop:2"), rollout={})
+        seen = [self.images()]
+        for name in self.names:
+            self.roll_out(name)
+            seen.append(self.images())
+        self.assertEqual(seen, ["2111", "2211", "2221", "2222", "2222"])
+        self.assertEqual(self.condition("Progressing")["reason"], "RolloutComplete")
+
+    def test_a_site_that_does_not_become_ready_stops_it(self) -> None:
+        self.start(maxSitesUnavailable=2)
+        self.grid(template=pods("shop:2"), rollout=self.rollout)
+        self.assertEqual(self.images(), "2211")
+        failed = {
+            "type": "Progressing",
+            "status": "False",
+            "reason": "ProgressDeadlineExceeded",
+            "message": "no",
+        }
+        self.roll_out("shop-a", ready=False)
+        self.call(
+            "PATCH",
+            self.path("deployments", "shop-a", "status"),
+            {"status": {"conditions": [failed]}},
+            MERGE_PATCH,
+        )
+        self.roll_out("shop-b")
+        self.assertEqual(self.images(), "2211")
+        progressing = self.condition("Progressing")
+        self.assertEqual(progressing["reason"], "RolloutStopped")
+        self.assertIn("stopped, since a did not become ready", progressing["message"])
+        self.assertEqual(self.condition("Degraded")["message"], "a: no")
+        self.grid(template=pods("shop:1"), rollout=self.rollout)
+        self.roll_out("shop-a", "shop-b")
+        self.assertEqual(self.images(), "1111")
+
+    def test_a_pause(self) -> None:
+        self.start(pauseAfter=1, maxSitesUnavailable="100%")
+        self.grid(template=pods("shop:2"), rollout=self.rollout)
+        self.roll_out(*self.names)
+        self.assertEqual((self.images(), self.condition("Progressing")["reason"]), ("2111", "RolloutPaused"))
+        self.grid(template=pods("shop:2"), rollout={"pauseAfter": "75%", "maxSitesUnavailable": 4})
+        self.roll_out(*self.names)
+        self.assertEqual(self.images(), "2221")
+        self.grid(template=pods("shop:2"), rollout={})
+        self.assertEqual(self.images(), "2222")
+
+    def test_the_order_is_that_of_a_label(self) -> None:
+        for node, order in (("n0", "10"), ("n1", "9"), ("n3", "last")):
+            self.node(node, self.nodes[node], order=order)
+        self.start(orderBy="order")
+        self.grid(template=pods("shop:2"), rollout=self.rollout)
+        seen = [self.images()]
+        for name in ("shop-b", "shop-a", "shop-d"):
+            self.roll_out(name)
+            seen.append(self.images())
+        self.assertEqual(seen, ["1211", "2211", "2212", "2222"])
+
+    def test_what_waits_is_left_as_it_is(self) -> None:
+        self.start()
+        self.grid(template=pods("shop:2"), rollout={})
+        self.patch_child("shop-d", {"metadata": {"annotations": {"mine": "yes"}}}, "other")
+        self.node("n4", "e")
+        self.advance(2)
+        self.assertEqual((self.images(), self.image("shop-e")), ("2111", "shop:2"))
+        self.call("DELETE", self.path("deployments", "shop-c"))
+        self.advance(2)
+        self.assertEqual(self.images(), "2121")
+
+    def test_a_trial_does_not_wait(self) -> None:
+        self.start()
+        self.grid(templatePool={"trial": pods("shop:9")}, templates={"d": "trial"}, rollout={})
+        self.assertEqual(self.images(), "1119")
+
+    def test_a_statefulset_that_is_not_ready_for_long_stops_it(self) -> None:
+        self.grid("statefulsetgrids", template=pods(), rollout={"maxSitesUnavailable": 2})
+        self.roll_out(*self.names, plural="statefulsets")
+        self.grid("statefulsetgrids", template=pods("shop:2"), rollout={"maxSitesUnavailable": 2})
+        self.advance(605)
+        self.roll_out("shop-b", plural="statefulsets")
+        self.assertEqual(self.condition("Progressing", "statefulsetgrids")["reason"], "RolloutStopped")
+
+
+class AdoptionTests(ControlledCase):
+    """Objects as the Go SuperEdge's controller makes them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.controller.stopService()
+        self.grid()
+
+    def predecessor(self, name: str = "shop-a", image: str = "shop:1", key: str = "site") -> None:
+        grid = self.call("GET", self.path("deploymentgrids", "shop"))
+        owner = {
+            "apiVersion": "superedge.io/v1", "kind": "DeploymentGrid", "name": "shop",
+            "uid": grid["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True,
+        }  # fmt: skip
+        spec = pods(image, minReadySeconds=3)
+        spec["template"]["spec"]["nodeSelector"] = {KEY: "a"}
+        metadata = {
+            "name": name, "labels": {GRID_SELECTOR: "shop", GRID_UNIQ_KEY: key}, "ownerReferences": [owner],
+        }  # fmt: skip
+        self.call(
+            "POST", self.path("deployments"), {"metadata": metadata, "spec": spec}, fieldManager=PREDECESSOR
+        )
+
+    def test_no_pod_is_made_again(self) -> None:
+        self.predecessor()
+        before = self.child("shop-a")
+        self.controlled()
+        self.advance(2)
+        after = self.child("shop-a")
+        self.assertEqual(after["spec"]["template"], before["spec"]["template"])
+        self.assertEqual(after["spec"]["selector"], before["spec"]["selector"])
+        self.assertEqual(after["metadata"]["labels"][GRID_SITE], "a")
+        self.assertEqual(
+            {entry["manager"] for entry in after["metadata"]["managedFields"]}, {"superedge-grid"}
+        )
+        self.assertIn("kubectl -n shops delete deployment shop-a", self.status()["states"]["a"]["message"])
+        self.assertEqual(self.condition("Degraded")["status"], "False")
+
+    def test_fields_that_it_set_go_when_they_are_to_go(self) -> None:
+        self.predecessor()
+        self.controlled()
+        self.assertNotIn("minReadySeconds", self.child("shop-a")["spec"])
+
+    def test_the_pods_get_their_label_with_the_next_template(self) -> None:
+        self.predecessor()
+        self.controlled()
+        self.grid(template=pods("shop:2"))
+        made = self.child("shop-a")["spec"]
+        self.assertEqual(made["template"]["metadata"]["labels"], {"app": "shop", GRID_SITE: "a"})
+        self.assertEqual(made["selector"], {"matchLabels": {"app": "shop"}})
+
+    def test_a_selector_that_the_pods_do_not_match(self) -> None:
+        self.predecessor()
+        template = pods()
+        template["selector"] = {"matchLabels": {"app": "other"}}
+        template["template"]["metadata"]["labels"] = {"app": "other"}
+        self.grid(template=template)
+        self.controlled()
+        degraded = self.condition("Degraded")
+        self.assertEqual(degraded["reason"], "SelectorImmutable")
+        self.assertIn("kubectl -n shops delete deployment shop-a", degraded["message"])
+        self.assertEqual(self.child("shop-a")["spec"]["selector"], {"matchLabels": {"app": "shop"}})
+
+    def test_what_is_handed_over(self) -> None:
+        labels = {GRID_SELECTOR: "shop"}
+        theirs = {"metadata": {"name": "shop-a", "labels": labels}, "spec": pods("shop:0")}
+        self.call("POST", self.path("deployments"), theirs, fieldManager="kubectl-create")
+        self.controlled()
+        self.assertEqual(self.image("shop-a"), "shop:1")
+        self.assertEqual(self.child("shop-a")["metadata"]["ownerReferences"][0]["name"], "shop")
