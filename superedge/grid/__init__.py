@@ -1,0 +1,1 @@
+"""The application grid: one definition, many sites, traffic that stays inside."""
