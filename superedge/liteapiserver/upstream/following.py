@@ -25,7 +25,7 @@ from superedge.liteapiserver.upstream.prefetch import Prefetch, Target
 
 FRESH_WITHIN = 3.0
 """Seconds that a response waits for what the cloud has now, when the cache has what it had."""
-_METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 _log = Logger()
 

@@ -56,7 +56,11 @@ class Target:
         self.failing = False
 
     def _ask(self, target: str) -> RequestInfo:
-        return parse_request(b"GET", target.encode(), self._accept.encode())
+        request = parse_request(b"GET", target.encode(), self._accept.encode())
+        if request.verb == "watch":  # its events are single objects
+            accept = self._accept.replace("PartialObjectMetadataList", "PartialObjectMetadata")
+            return request._replace(accept=accept)
+        return request
 
     def status(self) -> dict[str, Any]:
         """For the status page."""
@@ -164,7 +168,7 @@ class Target:
                 asked,
             )
 
-        status = await fetch(pool, self.prefetch.host, target, self._accept, begin, gzip=True)
+        status = await fetch(pool, self.prefetch.host, target, request.accept, begin, gzip=True)
         if status != 200:
             raise UnexpectedStatus(status)
 
