@@ -40,4 +40,4 @@ class Resumption:
     def is_current(self, resource: Resource, number: int) -> bool:
         """Whether a client that was shown this version last has the present view."""
         stale = self._stale.get(resource)
-        return stale is not None and number > stale
+        return stale is not None and stale < number <= self._shown.get(resource, 0)
