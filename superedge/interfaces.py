@@ -257,6 +257,67 @@ class IResponseFilter(IPlugin):
         """
 
 
+class IEncodedResponseFilter(IResponseFilter):
+    """A response filter that reads objects as they are encoded, so that clients may have protobuf, too.
+
+    It hides no object and changes no metadata. Therefore Tables and metadata alone pass unfiltered. Its
+    ``filter`` is not called.
+    """
+
+    def filter_encoded(group: str, resource: str, media_type: str, raw: bytes) -> bytes:
+        """Return one object, the same ``raw`` if nothing changes.
+
+        ``media_type`` is ``application/json``, or ``application/vnd.kubernetes.protobuf`` for the object's
+        message without envelope. An object in a list has no kind and apiVersion. Exceptions are handled as
+        those of ``filter``.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A collection that a response filter follows: the objects of a resource that the selectors select."""
+
+    group: str
+    version: str
+    resource: str
+    labels: str = ""
+    """A label selector."""
+    fields: str = ""
+    """A field selector."""
+    metadata_only: bool = False
+    """Whether the filter needs metadata alone, which is less to read."""
+
+
+class IFollowingFilter(IResponseFilter):
+    """A response filter whose result depends on other objects, too, which are read for it.
+
+    No filtered response is given before all of them are known. They are read as the identity that
+    lite_apiserver.filter_identity names, and kept in the cache for the time without the cloud.
+    """
+
+    def follows() -> Sequence[Followed]:
+        """What to read."""
+
+    def followed(what: Followed, namespace: str, name: str, item: dict[str, Any] | None) -> bool:
+        """Take an object that is there or changed, or None for one that is gone.
+
+        Return whether filtered objects may look different from now on. They are then filtered again, and
+        open watches are told those that do look different, with their own resourceVersions.
+        """
+
+
+class IResponseFilterMaker(IPlugin):
+    """Makes a response filter that has options; found by ``name``, as filters are."""
+
+    name: str = Attribute("The name used in lite_apiserver.filters.")
+
+    def create(options: Mapping[str, Any]) -> IResponseFilter:
+        """Return a filter for the options in the table lite_apiserver.filter_options.NAME.
+
+        Raises SuperEdgeError.
+        """
+
+
 # -- whole services ------------------------------------------------------------------------------
 
 

@@ -17,6 +17,8 @@ from superedge.interfaces import (
     IHealthProbe,
     Inspection,
     IReactor,
+    IResponseFilter,
+    IResponseFilterMaker,
 )
 
 T = TypeVar("T")
@@ -51,6 +53,20 @@ class StoreMaker:
 
     def inspect(self, path: str, options: Mapping[str, Any]) -> Inspection:
         return cast(Inspection, namedAny(f"{self._module}.inspect")(path, options))
+
+
+@implementer(IPlugin, IResponseFilterMaker)
+class FilterMaker:
+    """A response filter whose module is imported only when the configuration names it."""
+
+    def __init__(self, name: str, factory: str) -> None:
+        """``factory`` is the full name of what is called with the options."""
+        self.name = name
+        self._factory = factory
+
+    def create(self, options: Mapping[str, Any]) -> IResponseFilter:
+        """Import the module and have it make a filter."""
+        return cast(IResponseFilter, namedAny(self._factory)(options))
 
 
 @implementer(IPlugin, IHealthProbe)

@@ -1,6 +1,8 @@
-"""Table ``[application_grid]``: the controller of DeploymentGrid, StatefulSetGrid and ServiceGrid."""
+"""The application grid: its controller in the cloud, and what a node sees of its Services."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 
@@ -24,3 +26,13 @@ class ApplicationGridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=T
         """Check numbers."""
         check_positive(qps=self.qps, burst=self.burst)
         check_not_negative(site_grace=self.site_grace)
+
+
+class GridFilterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which endpoints a node sees of a Service with topology keys."""
+
+    #: Name of this node's Node object.
+    node: str
+    #: What a node sees of a Service when it has none of the labels that the Service names: `everything` or
+    #: `nothing`.
+    unlabelled: Literal["everything", "nothing"] = "everything"

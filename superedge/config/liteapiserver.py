@@ -139,6 +139,11 @@ class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     advertise: str = ""
     #: Response filters, by their plugins' names, in the order in which they run.
     filters: list[str] = []
+    #: Options of response filters, by their names: `[lite_apiserver.filter_options.grid]`.
+    filter_options: dict[str, dict[str, Any]] = {}
+    #: Common name of the upstream identity as which filters read what they follow. The filter `grid` needs
+    #: one that may list and watch Services and Nodes, such as that of kube-proxy.
+    filter_identity: str = ""
     #: Whether, while the cloud is away, a service account's token that it has not seen is accepted by its
     #: signature. The issuer's keys are fetched with an identity that may read them.
     verify_tokens: bool = True

@@ -142,6 +142,10 @@ class LineSplitter:
         self.pending = len(rest)
         return [line for line in lines if line]
 
+    def framed(self, frame: bytes) -> bytes:
+        """With the end of its line."""
+        return frame + b"\n"
+
 
 class JSONCodec:
     """`superedge.kube.objects.Codec` for application/json."""

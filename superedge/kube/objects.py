@@ -103,6 +103,9 @@ class FrameSplitter(Protocol):
     def pending(self) -> int:
         """Bytes of the incomplete frame."""
 
+    def framed(self, frame: bytes) -> bytes:
+        """A frame as it is in the stream."""
+
 
 class FieldPath(NamedTuple):
     """A field's path, by names in JSON and by numbers in protobuf. A ``boolean`` that is absent is false."""

@@ -148,6 +148,10 @@ class LengthSplitter:
     def pending(self) -> int:
         return len(self._pending)
 
+    def framed(self, frame: bytes) -> bytes:
+        """With its length before it."""
+        return struct.pack(">I", len(frame)) + frame
+
 
 class ProtobufCodec:
     """`superedge.kube.objects.Codec` for application/vnd.kubernetes.protobuf."""

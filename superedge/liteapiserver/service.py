@@ -32,6 +32,7 @@ from superedge.liteapiserver.cache.policy import Policy
 from superedge.liteapiserver.forward.filters import Filters
 from superedge.liteapiserver.frontend import Collaborators, Frontend, FrontendSettings
 from superedge.liteapiserver.heap import HeapTrimmer, return_large_blocks
+from superedge.liteapiserver.upstream.following import Follower, Following
 from superedge.liteapiserver.upstream.health import Health, ProbeReport
 from superedge.liteapiserver.upstream.history import History
 from superedge.liteapiserver.upstream.identity import IdentityManager
@@ -119,6 +120,8 @@ class LiteAPIServer(Service):
         self._committer.on_lost = self._save
         reviews = Reviews(config.review_reuse, reactor.seconds, time.time)
         self.health = Health(reactor, self._probe, upstream.probe_interval)
+        self._following = Following(reactor, lambda: self.health.online)
+        applied = Filters(filters, config.cache.max_body)
         history = History(reactor, self._host.encode(), self.cache.newest, self.cache.cluster_restored)
         self.frontend = Frontend(
             reactor,
@@ -129,7 +132,8 @@ class LiteAPIServer(Service):
                 credentials=self._credentials,
                 token_reviewer=self.token_reviewer,
                 auth_requests=AuthRequests(self._tokens, reviews, self.token_reviewer.review),
-                filters=Filters(filters, config.cache.max_body),
+                filters=applied,
+                following=self._following,
                 history=history,
             ),
             FrontendSettings(
@@ -150,6 +154,18 @@ class LiteAPIServer(Service):
             self._host.encode(),
             lambda: self.health.online,
         )
+        for each in applied.following:
+            for what in each.follows():
+                follower = Follower(
+                    self._prefetch,
+                    config.filter_identity,
+                    what,
+                    each,
+                    self.frontend.filters_changed,
+                    self.frontend.followed_refreshed,
+                )
+                self._prefetch.add(follower)
+                self._following.add(follower)
         self._factory = ServerFactory(self._handle)
         self._waiting: list[Request] | None = []
         self._not_loaded = "lite-apiserver's cache, which is being read"
@@ -272,6 +288,7 @@ class LiteAPIServer(Service):
         self._tokens.load(entries, readable=self._new_key is None)
         count = len(entries)
         self.cache.load(entries)
+        self._following.restore()
         self.frontend.history.reset()
         _log.info(
             "cache of {count} records loaded in {seconds:.3f} s",
@@ -283,6 +300,7 @@ class LiteAPIServer(Service):
         self.health.start()
         for check in self._checks:
             check.start()
+        self._prefetch.poll()
         waiting, self._waiting = self._waiting or [], None
         for request in waiting:
             if not request.finished:
@@ -328,6 +346,8 @@ class LiteAPIServer(Service):
         for warning in self.identities.warnings(now):
             yield warning.under("lite_apiserver.identities")
         asked = {"lite_apiserver.upstream.probe_identity": self._config.upstream.probe_identity}
+        if self.frontend.filters.following:
+            asked["lite_apiserver.filter_identity"] = self._config.filter_identity
         for number, each in enumerate(self._config.prefetch):
             asked[f"lite_apiserver.prefetch[{number}].identity"] = each.identity
         for key, name in asked.items():

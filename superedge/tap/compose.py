@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, cast
 
 from twisted.application.service import MultiService
 
-from superedge.config.addresses import TCPAddress, parse_address
-from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.config.root import Config
 from superedge.errors import ConfigError, ConfigWarning
 from superedge.interfaces import (
     ICacheStorePlugin,
     IReactor,
-    IResponseFilter,
     IServicePlugin,
     IStreamHandler,
 )
 from superedge.plugin import find_plugin
+from superedge.tap.filters import response_filters
 from superedge.tap.warnings import warnings
 from superedge.tls.reload import FileWatcher
 
@@ -113,7 +111,7 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
         cache = config.lite_apiserver.cache
         maker = find_plugin(ICacheStorePlugin, cache.store, "lite_apiserver.cache.store")
         store = maker.create(reactor, str(cache.path), cache.options)
-        filters = _response_filters(config.lite_apiserver)
+        filters = response_filters(config.lite_apiserver)
         server = LiteAPIServer(reactor, config.lite_apiserver, watcher, store, filters)
         server.setServiceParent(root)
         if ops is not None:
@@ -146,12 +144,3 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
     for name, options in config.plugins.items():
         find_plugin(IServicePlugin, name, "plugins").create(reactor, options).setServiceParent(root)
     return root
-
-
-def _response_filters(config: LiteAPIServerConfig) -> list[IResponseFilter]:
-    filters = [find_plugin(IResponseFilter, name, "lite_apiserver.filters") for name in config.filters]
-    if config.advertise:
-        from superedge.liteapiserver.forward.kubernetes import KubernetesEndpoints  # noqa: PLC0415
-
-        filters.append(KubernetesEndpoints(cast(TCPAddress, parse_address(config.advertise))))
-    return filters

@@ -14,7 +14,7 @@ from superedge.netsnapshot.directory import read_snapshots
 from superedge.netsnapshot.facts import Facts
 from superedge.netsnapshot.ipam import singlefile
 from superedge.netsnapshot.ipam.store import Store
-from tests.cluster.edgesites import ip, try_ip
+from tests.cluster.edgenodes import ip, try_ip
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
 from tests.controlplane.worker import Worker
 

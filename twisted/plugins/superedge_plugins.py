@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-from superedge.plugin import ProbeMaker, StoreMaker
+from superedge.plugin import FilterMaker, ProbeMaker, StoreMaker
 
 superedge_cloud = ServiceMaker(
     "SuperEdge cloud",
@@ -24,3 +24,4 @@ http_probe = ProbeMaker("http", "superedge.health.edge.probes.web.http_checker")
 https_probe = ProbeMaker("https", "superedge.health.edge.probes.web.https_checker")
 kubelet_probe = ProbeMaker("kubelet", "superedge.health.edge.probes.kubelet.KubeletChecker")
 icmp_probe = ProbeMaker("icmp", "superedge.health.edge.probes.icmp.ICMPChecker")
+grid_filter = FilterMaker("grid", "superedge.grid.node.filter.create")

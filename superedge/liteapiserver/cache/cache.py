@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from superedge.interfaces import Entry
-from superedge.kube.media import JSON, Representation
+from superedge.kube.errors import SelectorError
+from superedge.kube.objects import Item
 from superedge.kube.request import RequestInfo, qualified
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.cache import records
@@ -19,7 +20,6 @@ from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.eviction import Limits, evict
 from superedge.liteapiserver.cache.index import CollectionIndex
 from superedge.liteapiserver.cache.loading import load
-from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.offline import OfflineReader
 from superedge.liteapiserver.cache.online import OnlineRecorder
 from superedge.liteapiserver.cache.policy import Policy
@@ -28,6 +28,7 @@ from superedge.liteapiserver.cache.representations import (
     accepted_representations,
 )
 from superedge.liteapiserver.cache.scopes import Name, scope_of
+from superedge.liteapiserver.cache.selection import Selection, select
 
 
 class Cache:
@@ -87,17 +88,37 @@ class Cache:
                 return view.version
         return ""
 
-    def known(self, identity: str, request: RequestInfo, name: Name) -> bytes | None:
-        """An object of a request's resource, as plain JSON; None when it is not cached as such."""
-        representation = Representation(JSON)
-        key = CollectionKey(identity, request.group, request.version, request.resource, representation)
-        collection = self._collections.get(key)
-        stored = collection.objects.get(name) if collection is not None else None
-        if collection is None or stored is None:
-            return None
-        item = stored.item
-        kind, api_version = item.kind or collection.kind, item.api_version or collection.api_version
-        return collection.codec.encode_object(kind, api_version, item.raw)
+    def members(self, identity: str, request: RequestInfo) -> tuple[int, dict[Name, Item]] | None:
+        """The objects that a list or watch selects, in the representation that it prefers, and the version at
+        which they are known; None when not all are known.
+        """
+        selection = self._selection(identity, request)
+        return None if selection is None else (selection.number, selection.items())
+
+    def _selection(self, identity: str, request: RequestInfo) -> Selection | None:
+        self._online.drain(identity, request)
+        for representation in accepted_representations(request)[:1]:
+            collection = self._online.collection_of(identity, request, representation)
+            if collection is None:
+                continue
+            try:
+                return select(collection, scope_of(request), self._clock())
+            except SelectorError:
+                return None
+        return None
+
+    def observe(
+        self, identity: str, request: RequestInfo, changed: Callable[[Name, Item | None], None]
+    ) -> dict[Name, Item]:
+        """The objects that a list request selects. From now on ``changed`` is called after each event of a
+        watch that continues the list, with the object's name and the object, None when it is gone.
+        """
+        for representation in accepted_representations(request)[:1]:
+            collection = self._online.collection_of(identity, request, representation)
+            if collection is not None:
+                collection.view(scope_of(request)).observers.add(changed)
+        found = self.members(identity, request)
+        return {} if found is None else found[1]
 
     def newest(self) -> dict[tuple[str, str], int]:
         """The latest resourceVersion that any identity was shown of each resource, by group and name."""

@@ -232,6 +232,8 @@ class WatchRecorder:
                         start = self._start
                         follows = start is not None and start <= self._view.number
                         collection.apply(self._view, event, follows)
+                        if self._view.observers:
+                            self._observed(event)
                     else:
                         self._gather(event)
             longest = min(self._limit, MAX_EVENT)
@@ -242,6 +244,13 @@ class WatchRecorder:
             fault("watch", problem, self._what)
             self._view.expired = True
             self._end()
+
+    def _observed(self, event: WatchEvent) -> None:
+        if event.type in ("ADDED", "MODIFIED", "DELETED"):
+            name = (event.item.namespace, event.item.name)
+            stored = self._view.members.get(name)
+            for observer in self._view.observers:
+                observer(name, stored.item if stored is not None else None)
 
     def _gather(self, event: WatchEvent) -> None:
         assert self._initial is not None

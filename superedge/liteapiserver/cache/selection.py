@@ -60,6 +60,17 @@ class Selection:
             stored for name, stored in members if self._name_matches(name) and self._selects(stored.item.raw)
         ]
 
+    def items(self) -> dict[Name, Item]:
+        """The selected objects with their kind, by name."""
+        kind, api_version = self.collection.kind, self.collection.api_version
+        found = {}
+        for stored in self._members():
+            item = stored.item
+            found[item.namespace, item.name] = (
+                item if item.kind else item._replace(kind=kind, api_version=api_version)
+            )
+        return found
+
     def shows_the_same(self, other: Selection) -> bool:
         """Whether two selections have the same objects at the same versions."""
         ours, theirs = ([stored.number for stored in each._members()] for each in (self, other))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from operator import eq
 
 from superedge.kube.objects import Item, version_number
@@ -49,6 +49,8 @@ class View:
         """When a client read it last, Unix time."""
         self.watchers = 0
         """The number of open watches that keep it up to date."""
+        self.observers: set[Callable[[Name, Item | None], None]] = set()
+        """Called after each event of a watch, with an object as it is now, or None when it is gone."""
         self.floor = 0
         self.tombstones: deque[tuple[int, bytes]] = deque()
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,6 +19,8 @@ from superedge.web.channels import ChannelSource, SwitchedConnection, UpstreamCh
 from superedge.web.heads import HOP_BY_HOP, Headers, ResponseHead, response_head, split_headers
 
 if TYPE_CHECKING:
+    from superedge.kube.objects import Item
+    from superedge.liteapiserver.cache.scopes import Name
     from superedge.liteapiserver.forward.incoming import IncomingRequest
     from superedge.liteapiserver.forward.owner import ExchangeOwner
     from superedge.web.serverrequest import Request
@@ -31,6 +32,7 @@ class Exchange:
     """Receives the request's body from the client and the response from the cloud."""
 
     __slots__ = (
+        "_base",
         "_caller",
         "_client",
         "_connecting",
@@ -62,13 +64,17 @@ class Exchange:
         caller: Caller,
         now: float,
         ended: Callable[[Exchange], None],
+        base: Mapping[Name, Item] | None = None,
     ) -> None:
-        """``now`` is in reactor seconds; ``ended`` is called once, when the exchange has ended."""
+        """``now`` is in reactor seconds; ``ended`` is called once, when the exchange has ended; ``base`` is
+        for the filter of a watch.
+        """
         self._owner = owner
         self._request = request
         self._client: Request | FilteredBody | FilteredWatch = request
         """Takes the response: the request itself, or a filter in front of it."""
         self._incoming = incoming
+        self._base = base
         self._info = incoming.info
         self._caller = caller
         self.started_at = now
@@ -228,8 +234,8 @@ class Exchange:
         if b"audit-id" in noted:  # without it the response may come from something before the API server
             owner.check_token(self._caller, info, status)
         if status == 200 and self._incoming.filtered:
-            known = partial(owner.cache.known, self._caller.identity, info)
-            self._client = filtered_client(self._request, owner.filters, info, known, self.client_lost)
+            base, self._base = self._base, None
+            self._client = filtered_client(self._request, owner.filters, info, base, self.client_lost)
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
         owner.answering(info, status, self.started_at)
@@ -239,6 +245,12 @@ class Exchange:
         else:
             headers, _ = split_headers(head.headers, HOP_BY_HOP)
             self._client.start(status, head.reason, headers, bounded)
+
+    def filters_changed(self, resource: tuple[str, str]) -> None:
+        """The filters of a resource, group and name, show objects differently: tell a watch."""
+        client = self._client
+        if not self._done and isinstance(client, FilteredWatch) and client.resource == resource:
+            client.changed()
 
     def _informational(self, head: ResponseHead) -> None:
         if head.status == 101:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from twisted.logger import Logger
 
 from superedge.kube.errors import DecodeError
+from superedge.kube.objects import Item
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.cache.answers import failure
 from superedge.liteapiserver.cache.scopes import Name
-from superedge.liteapiserver.forward.filters import FAILED, Filters, WatchFilter, hidden
+from superedge.liteapiserver.forward.filters import FAILED, Filters, hidden, media_type_of
+from superedge.liteapiserver.forward.watchfilter import WatchFilter
 from superedge.web.heads import Headers
 from superedge.web.serverrequest import Request
 
@@ -58,7 +61,8 @@ class FilteredBody:
     def finish(self, trailers: Headers | None = None) -> None:
         """Filter and send."""
         try:
-            body = self._filters.body(self._info, b"".join(self._chunks))
+            media_type = media_type_of(self._headers)
+            body = self._filters.body(self._info, media_type, b"".join(self._chunks))
         except DecodeError as problem:
             _log.warn(
                 "the response to {path} cannot be filtered: {problem}", path=self._info.path, problem=problem
@@ -85,22 +89,46 @@ class FilteredWatch:
         request: Request,
         filters: Filters,
         info: RequestInfo,
-        known: Callable[[Name], bytes | None],
+        base: Mapping[Name, Item] | None,
         failed: Callable[[], None],
     ) -> None:
-        """``known`` is for `WatchFilter`; ``failed`` is called when a filter fails, which ends the watch."""
+        """``base`` is for `WatchFilter`; ``failed`` is called when a filter fails, which ends the watch."""
         self._request = request
         self._path = info.path
-        self._filter = WatchFilter(filters, info, known)
+        self.resource = (info.group, info.resource)
+        """Group and name."""
+        self._filters = filters
+        self._info = info
+        self._base = base
+        self._filter: WatchFilter | None = None
         self._failed = failed
-        self.start = request.start
         self.flush = request.flush
         self.finish = request.finish
 
+    def start(self, status: int, reason: bytes, headers: Headers, bounded: bool) -> None:
+        """Begin the response with what the client may have missed."""
+        self._request.start(status, reason, headers, bounded)
+        self._write(partial(self._begin, headers))
+
+    def _begin(self, headers: Headers) -> list[bytes]:
+        base, self._base = self._base, None
+        self._filter = self._filters.watch(self._info, media_type_of(headers), base)
+        return self._filter.begin()
+
     def write(self, chunks: list[bytes]) -> None:
         """Add to the stream."""
+        if self._filter is not None:
+            self._write(partial(self._filter.feed, chunks))
+
+    def changed(self) -> None:
+        """Send what the filters show differently from now on."""
+        if self._filter is not None:
+            self._write(self._filter.changed)
+            self._request.flush()
+
+    def _write(self, make: Callable[[], list[bytes]]) -> None:
         try:
-            self._request.write(self._filter.feed(chunks))
+            self._request.write(make())
         except Exception as problem:
             if isinstance(problem, DecodeError):
                 _log.warn(
@@ -108,6 +136,7 @@ class FilteredWatch:
                 )
             else:
                 _log.failure("a response filter failed on {path}", path=self._path)
+            self._filter = None
             self._failed()
             self._request.abort()
 
@@ -116,10 +145,10 @@ def filtered_client(
     request: Request,
     filters: Filters,
     info: RequestInfo,
-    known: Callable[[Name], bytes | None],
+    base: Mapping[Name, Item] | None,
     failed: Callable[[], None],
 ) -> FilteredBody | FilteredWatch:
-    """What takes the response to a filtered request; ``known`` is for `WatchFilter`, ``failed`` for both."""
+    """What takes the response to a filtered request; ``base`` is for `WatchFilter`, ``failed`` for both."""
     if info.verb == "watch":
-        return FilteredWatch(request, filters, info, known, failed)
+        return FilteredWatch(request, filters, info, base, failed)
     return FilteredBody(request, filters, info, failed)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from superedge.kube.media import JSON, without_cbor
+from superedge.kube.media import without_cbor
 from superedge.kube.memo import memo
 from superedge.kube.request import RequestInfo, parse_request
 from superedge.liteapiserver.access.authrequests import is_auth_request
 from superedge.liteapiserver.access.bearer import bearer_token, without_front_proxy
 from superedge.liteapiserver.access.caller import impersonation
-from superedge.liteapiserver.forward.filters import Filters, accepts_json
+from superedge.liteapiserver.forward.filters import Filters
 from superedge.liteapiserver.upstream.timeouts import response_timeout
 from superedge.web.heads import OutgoingRequest, RequestHead, header_lines, split_lines
 
-# The media type in which a filtered resource is requested.
-_PLAIN = JSON.encode()
-_NEGOTIATION = frozenset({b"accept", b"accept-encoding"})
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
@@ -45,13 +42,17 @@ class IncomingRequest:
         )
         info = parse_request(head.method, head.target, accept)
         self.acceptable = True
-        """False when the client does not accept JSON, the only form of a filtered resource."""
-        self.filtered = filters.active and filters.covers(info)
-        if self.filtered:
-            self.acceptable = accepts_json(info)
-            if self.acceptable:
-                info = parse_request(head.method, head.target, _PLAIN)
-                lines = _as_plain_json(lines)
+        """False when the client accepts no form in which a filtered resource is served."""
+        self.filtered = False
+        """Whether the response is to be filtered."""
+        if filters.active and filters.of(info) is not None:
+            forms = filters.forms(info)
+            self.acceptable = bool(forms)
+            if forms:
+                self.filtered = not forms[0].kind
+                wanted = ",".join(each.content_type for each in forms).encode("latin-1")
+                info = parse_request(head.method, head.target, wanted)
+                lines = _asking_for(lines, wanted, plain=self.filtered)
         elif b"cbor" in accept.lower():
             lines = _without_cbor(lines)
         self.info: RequestInfo = info
@@ -74,9 +75,11 @@ def _presented(lines: bytes, upgrade: bytes) -> tuple[bytes, str | None, str]:
     return lines, bearer_token(lines, upgrade.lower() == b"websocket"), impersonation(lines)
 
 
-def _as_plain_json(lines: bytes) -> bytes:
-    kept = [pair for pair in split_lines(lines) if pair[0].lower() not in _NEGOTIATION]
-    return header_lines([*kept, (b"Accept", _PLAIN)])
+def _asking_for(lines: bytes, accept: bytes, plain: bool) -> bytes:
+    """The headers with another Accept; ``plain`` for a body without Content-Encoding."""
+    dropped = (b"accept", b"accept-encoding") if plain else (b"accept",)
+    kept = [pair for pair in split_lines(lines) if pair[0].lower() not in dropped]
+    return header_lines([*kept, (b"Accept", accept)])
 
 
 def _without_cbor(lines: bytes) -> bytes:

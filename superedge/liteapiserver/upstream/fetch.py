@@ -19,7 +19,7 @@ from superedge.web.pool import Pool
 
 USER_AGENT = b"superedge-lite-apiserver"
 MAX_BODY = 1024 * 1024
-"""Bytes of the longest body that `fetch_body` takes."""
+"""Bytes of the longest body that `fetch_body` takes by default."""
 
 
 class FetchError(SuperEdgeError):
@@ -48,10 +48,10 @@ class Sink(Protocol):
 
 
 class _Body:
-    """A sink that keeps up to MAX_BODY bytes."""
+    """A sink that keeps up to ``limit`` bytes."""
 
-    def __init__(self) -> None:
-        self._body = BoundedBody(MAX_BODY)
+    def __init__(self, limit: int) -> None:
+        self._body = BoundedBody(limit)
         self.value: bytes | None = None
         """The whole body; None before its end, and for a body that is too long."""
 
@@ -161,17 +161,18 @@ async def fetch_body(
     authorization: bytes = b"",
     idle: bool = False,
     review: bytes = b"",
+    limit: int = MAX_BODY,
 ) -> bytes:
-    """The body of a response of at most MAX_BODY bytes; the arguments are those of `fetch`.
+    """The body of a response of at most ``limit`` bytes; the other arguments are those of `fetch`.
 
     Raises UnexpectedStatus for a status other than 200, or 201 to a ``review``; and as `fetch`.
     """
-    body = _Body()
+    body = _Body(limit)
     wanted = 201 if review else 200
 
     def begin(head: ResponseHead) -> _Body | None:
         nonlocal body
-        body = _Body()
+        body = _Body(limit)
         return body if head.status == wanted else None
 
     status = await fetch(
@@ -180,5 +181,5 @@ async def fetch_body(
     if status != wanted:
         raise UnexpectedStatus(status, target)
     if body.value is None:
-        raise FetchError(f"{target}: the response has more than {MAX_BODY} bytes")
+        raise FetchError(f"{target}: the response has more than {limit} bytes")
     return body.value

@@ -36,31 +36,35 @@ _ACCEPT = {"json": JSON, "protobuf": PROTOBUF}
 _log = Logger()
 
 
-class _Target:
+class Target:
     """One path read as one identity: a collection is listed and watched, others are read periodically."""
 
     def __init__(self, prefetch: Prefetch, identity: str, path: str, accept: str, refresh: float) -> None:
-        self._prefetch = prefetch
-        self._identity = identity
-        self._owner = certificate_identity(identity)
+        self.prefetch = prefetch
+        self.identity = identity
+        self.owner = certificate_identity(identity)
         """The identity in the cache that the answers belong to."""
         self._path = path
         self._accept = accept
         self._refresh = refresh
-        self._request = self._ask(path)
+        self.request = self._ask(path)
         self._backoff = Backoff(initial=1.0, maximum=60.0, stable=30.0, random=prefetch.random)
         self._next = 0.0
         self._running: Deferred[None] | None = None
-        self._relist = False
+        self.relist = False
         self.state = "waiting"
         self.failing = False
 
     def _ask(self, target: str) -> RequestInfo:
-        return parse_request(b"GET", target.encode(), self._accept.encode())
+        request = parse_request(b"GET", target.encode(), self._accept.encode())
+        if request.verb == "watch":  # its events are single objects
+            accept = self._accept.replace("PartialObjectMetadataList", "PartialObjectMetadata")
+            return request._replace(accept=accept)
+        return request
 
     def status(self) -> dict[str, Any]:
         """For the status page."""
-        return {"identity": self._identity, "path": self._path, "state": self.state}
+        return {"identity": self.identity, "path": self._path, "state": self.state}
 
     def poll(self, now: float) -> None:
         """Start a read when it is due; ``now`` is in reactor seconds."""
@@ -81,7 +85,7 @@ class _Target:
         if failure.check(CancelledError):
             self.state = "waiting"
             return
-        self._next = self._prefetch.seconds() + self._backoff.failed(self._prefetch.seconds())
+        self._next = self.prefetch.seconds() + self._backoff.failed(self.prefetch.seconds())
         self.failing = True
         before, self.state = self.state, failure.getErrorMessage()
         if not failure.check(ConnectError, FetchError):
@@ -90,17 +94,20 @@ class _Target:
             _log.warn("prefetch of {path}: {reason}", path=self._path, reason=self.state)
 
     async def _run(self, now: float) -> None:
-        if self._request.verb != "list":
+        if self.request.verb != "list":
             await self._read(self._path)
             self._done("fresh", now + self._refresh, now)
             return
-        if self._relist or not self._resume_version():
+        lists = self.relist or not self._resume_version()
+        if lists:
             await self._read(self._path)
-            self._relist = False
+            self.relist = False
         version = self._resume_version()
         if not version:
             raise FetchError("the cache rules do not keep this resource")
-        seconds = self._prefetch.random.randint(*WATCH_SECONDS)
+        if lists:
+            self.listed()
+        seconds = self.prefetch.random.randint(*WATCH_SECONDS)
         mark = "&" if "?" in self._path else "?"
         query = f"watch=true&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={seconds}"
         target = f"{self._path}{mark}{query}"
@@ -108,47 +115,50 @@ class _Target:
             if await self._is_in_history(target):
                 await self._read(target)
             else:
-                self._relist = True
+                self.relist = True
         except UnexpectedStatus as problem:
             if problem.status != _GONE:
                 raise
-            self._relist = True
-        ended = self._prefetch.seconds()
+            self.relist = True
+        ended = self.prefetch.seconds()
         self._done(
             "waiting", ended if ended - now > _MIN_WATCH_INTERVAL else ended + _MIN_WATCH_INTERVAL, now
         )
 
+    def listed(self) -> None:
+        """The collection was listed, and is about to be watched."""
+
     def _resume_version(self) -> str:
-        return self._prefetch.cache.resume_version(self._owner, self._request)
+        return self.prefetch.cache.resume_version(self.owner, self.request)
 
     def _done(self, state: str, next_: float, began: float) -> None:
         self.state, self.failing, self._next = state, False, next_
         self._backoff.connected(began)
 
     def _pool(self) -> Pool:
-        found = self._prefetch.identities.get(self._identity)
+        found = self.prefetch.identities.get(self.identity)
         if found is None:
-            raise FetchError(f"no upstream identity has the common name {self._identity!r}")
+            raise FetchError(f"no upstream identity has the common name {self.identity!r}")
         return found.pool
 
     async def _is_in_history(self, target: str) -> bool:
         request = self._ask(target)
-        history = self._prefetch.history
+        history = self.prefetch.history
         if not history.must_check(request):
             return True
-        return not await history.history_end(Caller(self._pool(), self._owner), request)
+        return not await history.history_end(Caller(self._pool(), self.owner), request)
 
     async def _read(self, target: str) -> None:
         pool = self._pool()
         request = self._ask(target)
-        asked = self._prefetch.cache.baseline(self._owner, request)
+        asked = self.prefetch.cache.baseline(self.owner, request)
 
         def begin(head: ResponseHead) -> Recorder | None:
             if head.status == 200 and request.verb == "watch":
                 self.state, self.failing = "watching", False
             headers = {name.lower(): value for name, value in head.headers}
-            return self._prefetch.cache.record(
-                self._owner,
+            return self.prefetch.cache.record(
+                self.owner,
                 request,
                 head.status,
                 headers.get(b"content-type", b""),
@@ -158,7 +168,7 @@ class _Target:
                 asked,
             )
 
-        status = await fetch(pool, self._prefetch.host, target, self._accept, begin, gzip=True)
+        status = await fetch(pool, self.prefetch.host, target, request.accept, begin, gzip=True)
         if status != 200:
             raise UnexpectedStatus(status)
 
@@ -186,10 +196,14 @@ class Prefetch:
         self.host = host
         self.random = random or Random()
         self._targets = [
-            _Target(self, config.identity, path, _ACCEPT[config.form], config.refresh)
+            Target(self, config.identity, path, _ACCEPT[config.form], config.refresh)
             for config in configs
             for path in config.paths
         ]
+
+    def add(self, target: Target) -> None:
+        """Read one more path."""
+        self._targets.append(target)
 
     def poll(self) -> None:
         """Start the reads that are due; cancel all while the cloud is away."""

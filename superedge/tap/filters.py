@@ -1,0 +1,36 @@
+"""Makes the response filters that the configuration of lite-apiserver names."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.plugin import getPlugins
+
+from superedge.config.addresses import TCPAddress, parse_address
+from superedge.config.liteapiserver import LiteAPIServerConfig
+from superedge.errors import ConfigError
+from superedge.interfaces import IFollowingFilter, IResponseFilter, IResponseFilterMaker
+from superedge.plugin import find_plugin
+
+
+def response_filters(config: LiteAPIServerConfig) -> list[IResponseFilter]:
+    """The filters in their order. Raises PluginError, ConfigError."""
+    makers = {maker.name: maker for maker in getPlugins(IResponseFilterMaker)}
+    unused = set(config.filter_options) - set(config.filters)
+    if unused:
+        raise ConfigError("lite_apiserver.filter_options", "", f"{min(unused)!r} is not in filters")
+    filters = []
+    for name in config.filters:
+        if name in makers:
+            each = makers[name].create(config.filter_options.get(name, {}))
+        else:
+            each = find_plugin(IResponseFilter, name, "lite_apiserver.filters")
+        if IFollowingFilter.providedBy(each) and not config.filter_identity:
+            needs = f"filter {name!r} reads other objects: name the upstream identity that may read them"
+            raise ConfigError("lite_apiserver.filter_identity", "", needs)
+        filters.append(each)
+    if config.advertise:
+        from superedge.liteapiserver.forward.kubernetes import KubernetesEndpoints  # noqa: PLC0415
+
+        filters.append(KubernetesEndpoints(cast(TCPAddress, parse_address(config.advertise))))
+    return filters
