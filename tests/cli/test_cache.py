@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import shutil
 import stat
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from click.testing import CliRunner
 from cryptography.fernet import Fernet
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.cli.cache import cache
+from superedge.cli.cache import cache, main
 from superedge.interfaces import Change
 from superedge.kube.media import PROTOBUF
 from superedge.liteapiserver.access.credentials import Credentials
@@ -205,16 +207,18 @@ class CacheCommandTests(SynchronousTestCase):
             self.assertEqual(after, before)
 
     def test_what_is_not_there(self) -> None:
-        script = str(Path(sys.executable).with_name("superedge-cache"))
         for arguments, code, why in (
             (["--path", "/nowhere"], 1, "/nowhere: cannot be read as a cache of the store file"),
             (["--path", "/nowhere", "--store", "odd"], 1, "no installed plugin is called 'odd'"),
             (["--config", "/nowhere.toml"], 78, "/nowhere.toml: cannot be read"),
         ):
-            done = subprocess.run([script, "list", *arguments], capture_output=True, text=True, check=False)
-            self.assertEqual((done.returncode, done.stdout), (code, ""))
-            self.assertIn(why, done.stderr)
-            self.assertEqual(done.stderr.count("\n"), 1)
+            self.patch(sys, "argv", ["superedge-cache", "list", *arguments])
+            out, err = io.StringIO(), io.StringIO()
+            with redirect_stdout(out), redirect_stderr(err):
+                stop = cast(SystemExit, self.assertRaises(SystemExit, main))
+            self.assertEqual((stop.code, out.getvalue()), (code, ""))
+            self.assertIn(why, err.getvalue())
+            self.assertEqual(err.getvalue().count("\n"), 1)
 
     def test_a_kind_of_store_without_a_directory(self) -> None:
         done = CliRunner().invoke(cache, ["list", "--store", "file"])

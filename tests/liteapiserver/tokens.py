@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import cached_property
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
@@ -28,11 +29,14 @@ class Signer:
     def __init__(self, kind: str = "RS256", kid: str = "one", bits: int = 2048) -> None:
         self.kind = kind
         self.kid = kid
-        self.key: Any
-        if kind == "RS256":
-            self.key = rsa.generate_private_key(65537, bits)
-        else:
-            self.key = ec.generate_private_key(ec.SECP256R1())
+        self._bits = bits
+
+    @cached_property
+    def key(self) -> Any:
+        """Made when it is first used: a large RSA key takes long, and many processes load the tests."""
+        if self.kind == "RS256":
+            return rsa.generate_private_key(65537, self._bits)
+        return ec.generate_private_key(ec.SECP256R1())
 
     def jwk(self, **changes: str) -> dict[str, str]:
         numbers = self.key.public_key().public_numbers()

@@ -14,7 +14,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 import twisted.plugins
-from superedge.interfaces import IResponseFilter
+from superedge.interfaces import Change, IResponseFilter
 from superedge.liteapiserver.stores.threads import BlockingStore
 from superedge.plugin import find_plugin
 from tests.cli.test_cache import filled
@@ -52,6 +52,13 @@ class Installed(SynchronousTestCase):
 
 
 class ContractTests(Installed):
+    def make(self, path: Path, limit: int) -> BlockingStore:
+        """The page's store, in this process."""
+        scope: dict[str, Any] = {}
+        exec((self.directory / "twisted/plugins/log_store.py").read_text(), scope)
+        store: BlockingStore = scope["LogStore"](str(path), limit)
+        return store
+
     def test_the_suite_for_stores(self) -> None:
         command = [sys.executable, "-m", "twisted.trial", "test_log_store"]
         done = subprocess.run(
@@ -61,25 +68,12 @@ class ContractTests(Installed):
         self.assertRegex(done.stdout, r"PASSED \(successes=\d\d?\)")
 
     def test_crashes(self) -> None:
-        scope: dict[str, Any] = {}
-        exec((self.directory / "twisted/plugins/log_store.py").read_text(), scope)
-
-        def make(path: Path) -> BlockingStore:
-            store: BlockingStore = scope["LogStore"](str(path), 20_000)
-            return store
-
-        crash_rounds(make, self.directory / "store", 12, "log")
+        crash_rounds(lambda path: self.make(path, 20_000), self.directory / "store", 12, "log")
 
     def test_the_command_finds_it(self) -> None:
         script = Path(sys.executable).with_name("superedge-cache")
-        fill = (
-            "from tests.cli.test_cache import filled\n"
-            "from superedge.interfaces import Change\n"
-            "from twisted.plugins.log_store import LogStore\n"
-            "store = LogStore('store', 1_000_000)\n"
-            "store.apply([Change(kind, key, value) for (kind, key), value in filled().records.items()])\n"
-        )
-        subprocess.run([sys.executable, "-c", fill], cwd=self.directory, env=self.environment, check=True)
+        store = self.make(self.directory / "store", 1_000_000)
+        store.apply([Change(kind, key, value) for (kind, key), value in filled().records.items()])
         command = [str(script), "verify", "--path", "store", "--store", "log"]
         done = subprocess.run(
             command, cwd=self.directory, env=self.environment, capture_output=True, text=True, check=True

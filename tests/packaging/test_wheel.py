@@ -11,7 +11,7 @@ import venv
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
-from importlib.util import find_spec
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -74,10 +74,17 @@ class Environment:
                 if file.suffix in {".pyc", ".cache"} or "pip" in file.parts:
                     continue
                 if file.parts[0] != "..":
-                    link(Path(str(found.locate_file(file))), self.packages / file)
+                    source = Path(str(found.locate_file(file)))
+                    link(source, self.packages / file)
+                    self._link_compiled(source, self.packages / file)
         # What pip would have made of Twisted's entry point.
         self.script = directory / "bin" / "twistd.py"
         self.script.write_text("from twisted.scripts.twistd import run\nrun()\n")
+
+    def _link_compiled(self, source: Path, target: Path) -> None:
+        """A module's bytecode, which fits the link as it fits the module, so that nothing is compiled."""
+        if source.suffix == ".py" and (compiled := Path(cache_from_source(str(source)))).exists():
+            link(compiled, Path(cache_from_source(str(target))))
 
     def pip(self, *arguments: str | Path) -> None:
         """The running environment's pip, at work on this one."""
@@ -131,7 +138,7 @@ class WheelTests(SynchronousTestCase):
         for command in COMMANDS:
             self.assertNotIn(command, clean.twistd("--help"))
 
-        clean.pip("install", "--no-deps", "--no-index", wheel)
+        clean.pip("install", "--no-deps", "--no-index", "--no-compile", wheel)
         listed = clean.twistd("--help")
         for command in COMMANDS:
             self.assertIn(command, listed)

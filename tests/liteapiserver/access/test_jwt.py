@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from functools import cache
 
 import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -16,14 +17,18 @@ from superedge.liteapiserver.access.jwt import Key, TokenError, verify
 from tests.liteapiserver.tokens import ACCOUNT, ISSUER, Signer, encode
 
 RSA, EC, NOT_API_SERVER = Signer(), Signer("ES256", "two"), Signer()
-KEYS = [msgspec.convert(signer.jwk(), Key) for signer in (RSA, EC)]
+
+
+@cache
+def issuer_keys() -> list[Key]:
+    return [msgspec.convert(signer.jwk(), Key) for signer in (RSA, EC)]
 
 
 class VerifyTests(SynchronousTestCase):
-    def verify(self, token: str, keys: list[Key] = KEYS) -> str:
-        return verify(token, keys, ISSUER, [ISSUER], now=1000.0).sub
+    def verify(self, token: str, keys: list[Key] | None = None) -> str:
+        return verify(token, issuer_keys() if keys is None else keys, ISSUER, [ISSUER], now=1000.0).sub
 
-    def refuse(self, token: str, why: str, keys: list[Key] = KEYS) -> None:
+    def refuse(self, token: str, why: str, keys: list[Key] | None = None) -> None:
         with self.assertRaises(TokenError) as caught:
             self.verify(token, keys)
         self.assertIn(why, str(caught.exception))
