@@ -434,7 +434,11 @@ class PolicyStories(HealthStories):
         sites.kubectl("delete", "-f", str(DEPLOY / "health-policy.yaml"))
         wait_until(lambda: not before <= set(sites.pods("alpha")), "its pod is evicted", TOLERATION + 40)
         assert EVICTED in sites.taints("alpha-2")
-        self.assertIn("is not removed from a kept node", sites.status()["enforcement_fault"])
+        wait_until(
+            lambda: "is not removed from a kept node" in sites.status().get("enforcement_fault", ""),
+            "a fault",
+            20,
+        )
         sites.nodes["alpha-2"].join_cloud()
         wait_until(lambda: sites.ready("alpha-2") == "True" and not sites.taints("alpha-2"), "it is back", 40)
 
