@@ -440,7 +440,7 @@ class PolicyStories(HealthStories):
             20,
         )
         sites.nodes["alpha-2"].join_cloud()
-        wait_until(lambda: sites.ready("alpha-2") == "True" and not sites.taints("alpha-2"), "it is back", 40)
+        wait_until(lambda: sites.ready("alpha-2") == "True" and not sites.taints("alpha-2"), "it is back", 90)
 
     def test_12_its_account_may_do_no_more(self) -> None:
         """Least rights, as the API server itself has them; that they suffice all above has shown."""
@@ -500,7 +500,7 @@ class WebhookStories(HealthStories):
         story.through(10, lambda: story.kept("alpha", before), "the cut node is kept all the while")
         sites.start_cloud()
         sites.nodes["alpha-2"].join_cloud()
-        wait_until(lambda: sites.ready("alpha-2") == "True" and not sites.taints("alpha-2"), "it is back", 40)
+        wait_until(lambda: sites.ready("alpha-2") == "True" and not sites.taints("alpha-2"), "it is back", 90)
 
     def test_04_without_the_webhook_nothing_is_blocked(self) -> None:
         """(f) The process is away: the cluster does as ever, and no slower."""
