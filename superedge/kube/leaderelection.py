@@ -35,6 +35,10 @@ _TROUBLE: tuple[type[Exception], ...] = (*Problems, TimeoutError)
 _log = Logger()
 
 
+def _text(problem: Exception) -> str:
+    return "the API server does not answer" if isinstance(problem, TimeoutError) else str(problem)
+
+
 class _Spec(msgspec.Struct):
     holderIdentity: str | None = None
     leaseDurationSeconds: int | None = None
@@ -104,19 +108,24 @@ class LeaderElection(Service):
             try:
                 await done.addTimeout(LAST_WORDS, self._reactor)
             except _TROUBLE as problem:
-                _log.warn("Lease {name} could not be released: {problem}", name=self._name, problem=problem)
+                _log.warn(
+                    "Lease {name} could not be released: {problem}", name=self._name, problem=_text(problem)
+                )
 
     async def _run(self) -> None:
         while True:
             attempt: Deferred[bool] = Deferred.fromCoroutine(self._try())
-            attempt.addTimeout(DEADLINE / 2, self._reactor)
+            limit = DEADLINE / 2
+            if self.leading:
+                limit = min(limit, max(0.0, self._renewed + DEADLINE - self._reactor.seconds()))
+            attempt.addTimeout(limit, self._reactor)
             held = False
             try:
                 held = await attempt
             except _TROUBLE as problem:
                 if not self._failing:
                     self._failing = True
-                    _log.warn("Lease {name}: {problem}", name=self._name, problem=str(problem) or "no answer")
+                    _log.warn("Lease {name}: {problem}", name=self._name, problem=_text(problem))
             else:
                 self._failing = False
                 if not held and self.leading:

@@ -4,10 +4,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.kube.client import LEASES
-from superedge.kube.leaderelection import DURATION, LeaderElection
+from superedge.kube.leaderelection import DEADLINE, DURATION, LeaderElection
 from superedge.testing.inprocess import InProcessAPI
 
 
@@ -84,6 +85,16 @@ class LeaderElectionTests(SynchronousTestCase):
         self.api.available = True
         self.run_for(5)
         self.assertEqual(self.events, ["one leads", "one stops", "one leads"])
+
+    def test_who_gets_no_answer_stops_as_soon(self) -> None:
+        self.candidate("one")
+        self.run_for(1)
+        self.api.latency = 3600.0
+        with capturedLogs() as logs:
+            self.run_for(DEADLINE + 1)
+        self.assertEqual(self.events, ["one leads", "one stops"])
+        texts = [formatEvent(event) for event in logs]
+        self.assertIn("Lease judge: the API server does not answer", texts)
 
     def test_a_lease_that_was_taken_away(self) -> None:
         self.candidate("one")

@@ -40,8 +40,8 @@ LATER = "1972-01-01T00:00:00Z"
 TRIES = 20
 PAUSE = 0.5
 """Seconds between two tries: an entry may take PAUSE times TRIES to reach every API server."""
-LOOKED_THROUGH = "500"
-"""Maximum number of pods among which a ready one is sought."""
+PAGE = "500"
+"""Pods in a page of the list in which a ready one is sought."""
 
 
 class Unproven(SuperEdgeError):
@@ -77,8 +77,13 @@ class _Pod(msgspec.Struct):
         return next((each.status for each in self.status.conditions if each.type == "Ready"), "")
 
 
+class _ListMetadata(msgspec.Struct):
+    token: str = msgspec.field(default="", name="continue")
+
+
 class _Pods(msgspec.Struct):
     items: list[_Pod] = []
+    metadata: _ListMetadata = msgspec.field(default_factory=_ListMetadata)
 
 
 class _RuleMetadata(msgspec.Struct):
@@ -133,14 +138,25 @@ class Proof:
 
     async def _find(self) -> _Pod:
         """A pod that is ready, on a node that has not lost the cloud."""
-        query = {"fieldSelector": "status.phase=Running", "limit": LOOKED_THROUGH}
-        pods: list[_Pod] = decode(_Pods, await self._client.call("GET", PODS.path(), query)).items
-        for pod in pods:
-            if pod.ready == "True" and pod.spec.nodeName and pod.metadata.deletionTimestamp is None:
-                facts = read_node(await self._client.call("GET", NODES.path(name=pod.spec.nodeName)))
-                if facts.ready == "True" and not facts.has_taint(UNREACHABLE):
+        query = {"fieldSelector": "status.phase=Running", "limit": PAGE}
+        usable: dict[str, bool] = {}
+        while True:
+            page: _Pods = decode(_Pods, await self._client.call("GET", PODS.path(), query))
+            for pod in page.items:
+                node = pod.spec.nodeName
+                if pod.ready != "True" or not node or pod.metadata.deletionTimestamp is not None:
+                    continue
+                if node not in usable:
+                    usable[node] = await self._usable(node)
+                if usable[node]:
                     return pod
-        raise Unproven("there is no ready pod on a ready node to prove it on")
+            if not page.metadata.token:
+                raise Unproven("there is no ready pod on a ready node to prove it on")
+            query["continue"] = page.metadata.token
+
+    async def _usable(self, node: str) -> bool:
+        facts = read_node(await self._client.call("GET", NODES.path(name=node)))
+        return facts.ready == "True" and not facts.has_taint(UNREACHABLE)
 
     async def _fault(self, node: str, pod: _Pod) -> str | None:
         if await self._taint_stays(node, LONG_AGO):

@@ -61,7 +61,9 @@ class ProbeSet:
             attempt.addTimeout(timeout, self._reactor)
             try:
                 self._compare(member.name, await attempt)
-            except (SuperEdgeError, TimeoutError) as problem:
+            except TimeoutError:
+                _log.debug("{probe} of {peer}: no answer in time", probe=probe.kind, peer=member.name)
+            except SuperEdgeError as problem:
                 _log.debug(
                     "{probe} of {peer} failed: {problem}", probe=probe.kind, peer=member.name, problem=problem
                 )
