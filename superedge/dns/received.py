@@ -17,6 +17,7 @@ _MX, _DNAME, _RP, _AFSDB, _NAPTR = 15, 39, 17, 18, 35
 _NAMES_AT = {NS: 0, CNAME: 0, PTR: 0, _DNAME: 0, _MX: 2, _AFSDB: 2, SRV: 6}
 """Where in the data of a type its one name begins; the name is the data's end."""
 _TWO_NAMES = frozenset({SOA, _RP})
+MAX_TTL = 0xFFFFFFFF
 _COUNTS = struct.Struct(">3H")
 _RECORD = struct.Struct(">HHIH")
 
@@ -31,18 +32,19 @@ def received(data: bytes, question: Question, source: str) -> Answer:
     records = data[HEADER + len(question.section) :]
     flags = data[2] << 8 | data[3]
     kept = answers + authorities
-    end = number = 0
-    for _, _, kind, _, behind in _places(records, kept + additional):
+    end = number = extended = 0
+    for _, _, kind, ttl, behind in _places(records, kept + additional):
         if kind == OPT:
             # What stands behind it might point to names before it; additional records are a courtesy.
             additional = number - kept
+            extended = ttl >> 24 << 4
             break
         end = behind
         number += 1
     if number < kept:
         raise ValueError("an OPT record among the answers")
     return Answer(
-        flags & 0x0F,
+        extended | flags & 0x0F,
         (answers, authorities, additional),
         records[:end],
         bool(flags & 0x0400),
@@ -92,7 +94,7 @@ def lifetime(answer: Answer, kind: int) -> Lifetime | None:
     if answer.code not in (NOERROR, NXDOMAIN) or answer.truncated:
         return None
     answers, authorities, _ = answer.counts
-    least, longest, soa, found = 0xFFFFFFFF, 0, None, False
+    least, longest, soa, found = MAX_TTL, 0, None, False
     places = _places(answer.records, sum(answer.counts))
     for number, (_, _, each, ttl, end) in enumerate(places):
         least = min(least, ttl)
@@ -109,12 +111,14 @@ def lifetime(answer: Answer, kind: int) -> Lifetime | None:
     return Lifetime(min(soa, least), longest, True, ttls)
 
 
-def with_ttls(records: bytes, ttls: tuple[int, ...], at_most: int, less: int = 0) -> bytes:
-    """The records with each TTL ``less`` seconds shorter and not above ``at_most``."""
+def with_ttls(
+    records: bytes, ttls: tuple[int, ...], less: int = 0, at_least: int = 0, at_most: int = MAX_TTL
+) -> bytes:
+    """The records with each TTL ``less`` seconds shorter, and within limits."""
     aged = bytearray(records)
     for offset in ttls:
-        ttl = int.from_bytes(records[offset : offset + 4], "big")
-        aged[offset : offset + 4] = max(0, min(ttl - less, at_most)).to_bytes(4, "big")
+        ttl = int.from_bytes(records[offset : offset + 4], "big") - less
+        aged[offset : offset + 4] = max(at_least, min(ttl, at_most)).to_bytes(4, "big")
     return bytes(aged)
 
 

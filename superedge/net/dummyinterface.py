@@ -7,12 +7,14 @@ the interface.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from twisted.logger import Logger
@@ -51,9 +53,7 @@ class DummyInterface:
     def __init__(self, name: str, addresses: Sequence[IPAddress]) -> None:
         self._name = name
         self._addresses = addresses
-        self._child: tuple[int, int] | None = None
-        """Its process id, and the end of a pipe that nobody writes to: it removes the interface when the pipe
-        is closed."""
+        self._child: subprocess.Popen[bytes] | None = None
 
     def make(self) -> None:
         """Make it, and give up the right to. To be called before there are threads. Raises InterfaceError."""
@@ -72,11 +72,8 @@ class DummyInterface:
     def remove(self) -> None:
         """Remove it, if it was made."""
         if self._child is not None:
-            child, pipe = self._child
+            self._child.communicate()
             self._child = None
-            os.close(pipe)
-            with contextlib.suppress(ChildProcessError):  # somebody else waits for every child
-                os.waitpid(child, 0)
 
     def _hold(self) -> socket.socket:
         """A lock on the name, which the child keeps; a process that is about to end is waited for."""
@@ -165,36 +162,24 @@ class _Route:
                     return found
 
 
-def _remove(made: Made) -> None:
-    with _Route() as route:
-        if made.whole:
-            route.ask(rtnetlink.del_link(made.link))
-            return
-        for address in made.addresses:
-            route.ask(rtnetlink.del_address(made.link, address))
+def _leave_to_child(hold: socket.socket, made: Made) -> subprocess.Popen[bytes]:
+    """Start the process that removes it, which does so when its standard input ends."""
+    if made.whole:
+        requests = [rtnetlink.del_link(made.link)]
+    else:
+        requests = [rtnetlink.del_address(made.link, address) for address in made.addresses]
+    program = str(Path(__file__).with_name("atend.py"))
+    command = [sys.executable, "-I", "-S", program, *(request.hex() for request in requests)]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        pass_fds=(hold.fileno(),),
+        preexec_fn=_as_child,  # noqa: PLW1509 - there are no threads yet
+    )
 
 
-def _leave_to_child(hold: socket.socket, made: Made) -> tuple[int, int]:
-    """Start the child that removes it; the result is its process id and the end of its pipe."""
-    ours, theirs = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(ours)
-        return child, theirs
-    status = 1
-    try:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        keep = {2, ours, hold.fileno()}
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) not in keep:
-                with contextlib.suppress(OSError):  # the listing's own
-                    os.close(int(name))
-        drop_capabilities(number for number in ALL if number != NET_ADMIN)
-        os.read(ours, 1)
-        _remove(made)
-        status = 0
-    except OSError as problem:
-        os.write(2, f"superedge: the DNS server's interface is not removed: {problem}\n".encode())
-    finally:
-        os._exit(status)
+def _as_child() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    drop_capabilities(number for number in ALL if number != NET_ADMIN)

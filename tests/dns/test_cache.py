@@ -80,10 +80,27 @@ class CacheTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.begin()).until, 12.0)
 
     def test_longest_life(self) -> None:
-        self.make(ttl=99999, max_ttl=20)
+        self.make(ttl=99999, max_ttl=20, prefetch=False)
         self.assertEqual(self.ask()[1], 20)
-        self.clock.advance(21)
+        self.clock.advance(5)
+        self.assertEqual(self.ask()[1], 15)
+        self.clock.advance(16)
         self.assertEqual(self.ask(), ("192.0.2.31", 20))
+
+    def test_a_negative_answer_lives_as_long_as_its_soa_says(self) -> None:
+        """The SOA's own TTL is shortened to that, and grows shorter."""
+        for minimum, ttl, expected in ((33, 900, 33), (900, 33, 33), (9000, 9000, 300)):
+            self.make(prefetch=False)
+            soa = Record(b"\x07example\0", 6, ttl, b"\1a\0\1b\0" + bytes(16) + minimum.to_bytes(4, "big"))
+            self.following.mode = lambda asked, soa=soa: packed(asked, [], [soa], code=3)  # type: ignore[misc]
+            for age in (0, 1.5, expected - 2):
+                self.clock.advance(age)
+                answer = read(question("a.example"), self.successResultOf(self.begin()))
+                self.assertEqual(answer.auth[0].ttl, expected - int(self.clock.seconds() - 10))
+            self.assertEqual(self.following.asked, 1)
+            self.clock.advance(1)
+            self.begin()
+            self.assertEqual(self.following.asked, 2)
 
     def test_no_life(self) -> None:
         self.make(ttl=0)

@@ -258,6 +258,17 @@ class LocalFaults(Faults, LocalServing):
 
             self.assertEqual(await self.first_of(await self.upstream(behave)), '"plain"')
 
+    async def test_a_server_that_does_not_know_this_version_of_edns(self) -> None:
+        def behave(data: bytes) -> Sequence[bytes]:
+            query = DNSRecord.parse(data)
+            if not query.ar:
+                return says("plain")(data)
+            answer = query.reply()
+            answer.add_ar(EDNS0(ext_rcode=1))
+            return [bytes(answer.pack())]
+
+        self.assertEqual(await self.first_of(await self.upstream(behave)), '"plain"')
+
     async def test_whether_an_answer_is_authentic_is_kept_for_those_who_ask(self) -> None:
         def behave(data: bytes) -> Sequence[bytes]:
             (packed,) = says("signed")(data)

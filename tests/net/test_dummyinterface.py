@@ -75,12 +75,10 @@ class MakingTests(SynchronousTestCase):
         self.patch(dummyinterface, "_Route", lambda: self.kernel)
         self.patch(dummyinterface, "drop_capabilities", self.dropped.extend)
 
-        def leave(hold: Any, made: Made) -> tuple[int, int]:
+        def leave(hold: Any, made: Made) -> None:
             self.left.append(made)
-            return 0, os.open("/dev/null", os.O_RDONLY)
 
         self.patch(dummyinterface, "_leave_to_child", leave)
-        self.patch(os, "waitpid", lambda *_: None)
 
     def make(self, name: str = NAME) -> None:
         interface = DummyInterface(name, [FOUR, SIX])

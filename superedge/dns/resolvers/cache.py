@@ -135,7 +135,7 @@ class CacheResolver:
 
     def _aged(self, entry: _Entry, now: float) -> Answer:
         age = int(now - entry.stored)
-        records = with_ttls(entry.answer.records, entry.ttls, self._config.max_ttl, age)
+        records = with_ttls(entry.answer.records, entry.ttls, less=age)
         until = min(entry.stored + age + 1, entry.expires)
         return replace(entry.answer, records=records, until=until, authoritative=False, source="cache")
 
@@ -187,7 +187,7 @@ class CacheResolver:
                 return self._aged(newer, self._reactor.seconds())
         self.stale += 1
         metrics.CACHE_STALE.inc()
-        records = with_ttls(entry.answer.records, entry.ttls, STALE_TTL, -STALE_TTL)
+        records = with_ttls(entry.answer.records, entry.ttls, at_most=STALE_TTL, at_least=STALE_TTL)
         return replace(entry.answer, records=records, authoritative=False, source="cache")
 
     async def _fetch(self, key: _Key, question: Question) -> Answer:
@@ -199,11 +199,13 @@ class CacheResolver:
             return answer
         highest = self._config.max_negative_ttl if life.negative else self._config.max_ttl
         seconds = min(life.seconds, highest)
+        if life.negative:
+            highest = seconds  # also of the SOA (RFC 2308 section 5)
+        if life.longest > highest:
+            answer = replace(answer, records=with_ttls(answer.records, life.ttls, at_most=highest))
         if seconds > 0:
             self._keep(key, _Entry(answer, self._reactor.seconds(), seconds, life.ttls))
-        if life.longest <= highest:
-            return answer
-        return replace(answer, records=with_ttls(answer.records, life.ttls, highest))
+        return answer
 
     def _keep(self, key: _Key, entry: _Entry) -> None:
         self.changes += 1

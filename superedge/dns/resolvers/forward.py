@@ -18,6 +18,7 @@ from superedge.dns.received import received
 from superedge.dns.resolvconf import parse_nameservers
 from superedge.dns.wire import (
     AUTHENTIC,
+    BADVERS,
     CHECKING_DISABLED,
     FORMERR,
     MAX_UDP,
@@ -34,8 +35,8 @@ NAME = "forward"
 MAX_PENDING = 4000
 """Questions under way to the servers of one table; more are SERVFAIL at once."""
 _OPT = b"\0" + OPT.to_bytes(2, "big") + MAX_UDP.to_bytes(2, "big")
-_NO_EDNS = frozenset({FORMERR, NOTIMP})
-"""What a server may say that does not know EDNS (RFC 6891 section 7)."""
+_NO_EDNS = frozenset({FORMERR, NOTIMP, BADVERS})
+"""What a server may say that does not know EDNS, or this version (RFC 6891 sections 6.1.3 and 7)."""
 _log = Logger()
 
 
@@ -113,11 +114,15 @@ class ForwardResolver:
             return Answer(SERVFAIL, source=NAME)
         self._pending[forwarder] += 1
         try:
-            data = await forwarder.ask(_asked(question, True))
-            if data[3] & 0x0F in _NO_EDNS:
-                data = await forwarder.ask(_asked(question, False))
+            answer = self._read(await forwarder.ask(_asked(question, True)), question)
+            if answer.code in _NO_EDNS:
+                answer = self._read(await forwarder.ask(_asked(question, False)), question)
         finally:
             self._pending[forwarder] -= 1
+        return answer
+
+    @staticmethod
+    def _read(data: bytes, question: Question) -> Answer:
         try:
             return received(data, question, NAME)
         except ValueError as problem:
