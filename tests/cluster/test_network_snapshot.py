@@ -129,7 +129,7 @@ class SnapshotNode:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self.status, f"the edge process of {self.name} answers", 20)
+        wait_until(self.status, f"the edge process of {self.name} answers")
 
     def kill_edge(self) -> None:
         if self.edge is not None:
