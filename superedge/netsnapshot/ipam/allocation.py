@@ -171,7 +171,6 @@ class Table:
             own.container, own.since = who.container, now.wall
         own.namespace, own.pod = who.namespace, who.pod
         own.uid, own.keep = who.uid or own.uid, keep
-        own.boot, own.uptime, own.order = "", 0, 0
         return chosen
 
     def _requested(self, address: str, ranges: list[Range], taken: set[str]) -> str:

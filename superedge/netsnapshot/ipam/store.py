@@ -152,7 +152,7 @@ class NetworkFile:
         }
 
     def write(self, make_room: bool = False) -> None:
-        """Bring the files in line with the table; on return they are on disk. Raises OSError.
+        """Bring the files in line with the table; on return the table is on disk. Raises OSError.
 
         When the disk is full and ``make_room`` is set, the backup gives its room to the new state: the end of
         a pod must not depend on free space.
@@ -175,7 +175,8 @@ class NetworkFile:
         state, backup = f"{self.directory}/{STATE}", f"{self.directory}/{BACKUP}"
         try:
             _write(f"{state}.new", data)
-            _write(f"{backup}.new", data)
+            # A power cut can tear one copy: this one, as the other is on disk before either is replaced.
+            _write(f"{backup}.new", data, flush=False)
         except OSError:
             _remove(f"{state}.new")
             if not make_room:
@@ -187,12 +188,13 @@ class NetworkFile:
             os.rename(f"{backup}.new", backup)
 
 
-def _write(path: str, data: bytes) -> None:
+def _write(path: str, data: bytes, flush: bool = True) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         while data:
             data = data[os.write(descriptor, data) :]
-        os.fsync(descriptor)
+        if flush:
+            os.fsync(descriptor)
     except OSError:
         os.unlink(path)
         raise
