@@ -23,7 +23,6 @@ from superedge.netsnapshot.facts import (
 
 IFF_UP, IFF_PROMISC = 0x1, 0x100
 IFA_F_PERMANENT, IFA_F_NOPREFIXROUTE = 0x80, 0x200
-IFAPROT_KERNEL_LL = 3
 NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
 NTF_SELF, NTF_PROXY = 0x2, 0x8
 RTNH_F_ONLINK = 0x4
@@ -140,7 +139,6 @@ class _Reader:
         if (
             message.get("index") not in self._recorded
             or not flags & IFA_F_PERMANENT
-            or message.get("proto") == IFAPROT_KERNEL_LL
             or str(message.get("address")).startswith("fe80:")
         ):
             return None

@@ -14,6 +14,7 @@ import msgspec
 
 from superedge.config.addresses import UnixAddress
 from superedge.config.listening import listening, tables
+from superedge.config.networksnapshot import NetworkSnapshotConfig
 from superedge.config.root import Config
 from superedge.errors import ConfigWarning
 from superedge.tls.identity import load_identity
@@ -49,12 +50,20 @@ def warnings(config: Config, now: datetime) -> Iterator[ConfigWarning]:
             temporary=True,
         )
     if config.network_snapshot is not None:
-        directory = config.network_snapshot.directory
-        if not _can_be_kept(directory):
-            yield ConfigWarning(
-                f"network_snapshot.directory: {directory} is not writable: there will be nothing to restore",
-                temporary=True,
-            )
+        yield from _of_snapshots(config.network_snapshot, config.kubernetes.kubeconfig is not None)
+
+
+def _of_snapshots(table: NetworkSnapshotConfig, has_api_server: bool) -> Iterator[ConfigWarning]:
+    if not _can_be_kept(table.directory):
+        text = (
+            f"network_snapshot.directory: {table.directory} is not writable: there will be nothing to restore"
+        )
+        yield ConfigWarning(text, temporary=True)
+    if has_api_server and table.release_interval and table.ipam.exists() and not _writable(table.ipam):
+        text = (
+            f"network_snapshot.ipam: {table.ipam} is not writable: reservations end by time and pressure only"
+        )
+        yield ConfigWarning(text, temporary=True)
 
 
 def _of_files(key: str, table: msgspec.Struct, now: datetime) -> Iterator[ConfigWarning]:

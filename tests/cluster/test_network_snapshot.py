@@ -129,7 +129,7 @@ class SnapshotNode:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self.status, f"the edge process of {self.name} answers", 20)
+        wait_until(self.status, f"the edge process of {self.name} answers")
 
     def kill_edge(self) -> None:
         if self.edge is not None:
@@ -188,25 +188,10 @@ class SnapshotNode:
         shown = self.run("ip", "-json", "link").stdout
         return {each["ifname"] for each in json.loads(shown) if not each["ifname"].startswith("veth")}
 
-    def fetch(self, pod: str, address: str) -> str:
-        """What a pod of this node gets from an address; empty while there is no answer."""
-        done = subprocess.run(
-            [
-                "ip",
-                "netns",
-                "exec",
-                self.worker.pod_namespaces()[pod],
-                "curl",
-                "-s",
-                "-m",
-                "1",
-                f"http://{address}:8080",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.stdout.strip()
+    def fetch(self, namespace: str, address: str) -> str:
+        """What a pod gets from an address; empty while there is no answer."""
+        command = ["ip", "netns", "exec", namespace, "curl", "-s", "-m", "1", f"http://{address}:8080"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 class NetworkSnapshotTests(EnvironmentCase):
@@ -267,18 +252,21 @@ class NetworkSnapshotTests(EnvironmentCase):
         for node in self.nodes:
             node.start_edge()
             node.worker.power_on()
-        wait_until(lambda: len(self.addresses()) == 2 * EACH, "every pod runs again", 60)
+        for node in self.nodes:
+            # A sandbox and a container for each pod.
+            wait_until(lambda: node.worker.running() == 2 * EACH, f"every pod of {node.name} runs", 60)  # noqa: B023
         self.assertEqual(self.addresses(), self.before)
         self.reach()
 
     def reach(self) -> None:
         """Wait until every pod reaches one of the other node by the address that it had at first."""
         one, two = self.nodes
+        namespaces = {**one.worker.pod_namespaces(), **two.worker.pod_namespaces()}
         for each in range(EACH):
             for node, other in ((one, two), (two, one)):
                 pod, peer = f"{node.name}-{each}", f"{other.name}-{each}"
                 (address,) = self.before[peer]
-                wait_until(lambda: node.fetch(pod, address) == peer, f"{pod} reaches {peer}", 10)  # noqa: B023
+                wait_until(lambda: node.fetch(namespaces[pod], address) == peer, f"{pod} reaches {peer}", 10)  # noqa: B023
 
     def test_pods_keep_their_addresses(self) -> None:
         environment, (one, two) = self.environment, self.nodes

@@ -78,7 +78,7 @@ def messages(**more: list[dict[str, Any]]) -> Messages:
         address(3, "10.244.3.0", 32),
         address(4, "10.244.3.1", 24, broadcast="10.244.3.255"),
         address(4, "fd00:3::1", 64),
-        address(4, "fe80::1", 64, scope=253, proto=3),
+        address(4, "fe80::1", 64, scope=253),
         address(4, "fd00:3::99", 64, flags=0),
         address(7, "10.244.3.1", 32),
         address(9, "172.17.0.1", 16),

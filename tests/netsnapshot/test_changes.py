@@ -68,6 +68,7 @@ class ChangeTests(SynchronousTestCase):
             "a veth comes": link(VETH, "veth7", "veth"),
             "a veth goes": link(VETH, "veth7", "veth", new=False),
             "the bridge about its port": link(VETH, "veth7", "", family=7),
+            "a device leaves a bridge": link(VXLAN, "flannel.1", "", new=False, family=7),
             "the bridge's carrier": link(BRIDGE, "cni0", "bridge", flags=0x10043 & ~0x100),
             "an address of a veth": address(VETH),
             "a link-local address": address(BRIDGE, scope=253),

@@ -77,7 +77,8 @@ class PlanTests(SynchronousTestCase):
             (Neighbour("flannel.1", NEIGHBOUR.address, "4e:00:00:00:00:44"),),
             (Route(ROUTE.destination, (NextHop("eth0", "192.0.2.4"),)),),
         )
-        plan = self.plan(merged(HOST, made))
+        behind = Route("10.244.8.0/24", (NextHop("cni0", "10.244.3.8"),))
+        plan = self.plan(merged(HOST, made), merged(FACTS, Facts(routes=(behind,))))
         self.assertEqual(
             plan.left,
             [
@@ -85,6 +86,7 @@ class PlanTests(SynchronousTestCase):
                 "4e:00:00:00:00:04 on flannel.1 leads to 192.0.2.44, not 192.0.2.4",
                 "neighbour 10.244.4.0 on flannel.1 is 4e:00:00:00:00:44, not 4e:00:00:00:00:04",
                 "route 10.244.4.0/24 is there by another way: via 192.0.2.4 dev eth0",
+                "route 10.244.8.0/24 needs an address that is not put back",
             ],
         )
         self.assertEqual((plan.fdb, plan.neighbours, plan.there), ([], [], 2))

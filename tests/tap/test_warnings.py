@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -122,6 +123,30 @@ class WarningTests(SynchronousTestCase):
             self.assertEqual(
                 self.warnings(f"lite_apiserver.cache.path={path}", "lite_apiserver.cache.store=memory"), []
             )
+
+    def test_snapshots_that_cannot_be_kept(self) -> None:
+        (self.directory / "file").write_text("")
+        table = '[network_snapshot]\ndirectory = "file"\nipam = "file"\n'
+        said = f"network_snapshot.directory: {self.directory}/file is not writable: there will be nothing"
+        self.assertEqual(self.one(text=table), f"{said} to restore")
+        cluster = {"server": "https://127.0.0.1:1", "certificate-authority": "ca.crt"}
+        kubeconfig = self.directory / "kubeconfig"
+        kubeconfig.write_text(
+            json.dumps(
+                {
+                    "current-context": "x",
+                    "contexts": [{"name": "x", "context": {"cluster": "c"}}],
+                    "clusters": [{"name": "c", "cluster": cluster}],
+                }
+            )
+        )
+        kubeconfig.chmod(0o600)
+        table = (
+            '[kubernetes]\nkubeconfig = "kubeconfig"\n[network_snapshot]\ndirectory = "x"\nipam = "file"\n'
+        )
+        said = f"network_snapshot.ipam: {self.directory}/file is not writable: reservations end by time and"
+        self.assertEqual(self.one(text=table), f"{said} pressure only")
+        self.assertEqual(self.warnings("network_snapshot.release_interval=0", text=table), [])
 
     def test_a_check_writes_nothing(self) -> None:
         """As root it would make a cache that the service's user cannot write."""
