@@ -269,6 +269,25 @@ class TroubleTests(ControlledCase):
         events = self.call("GET", f"/api/v1/namespaces/{NAMESPACE}/events")["items"]
         self.assertEqual([event["reason"] for event in events], ["SitesReady"])
 
+    def test_ready_is_not_said_of_what_is_not_done_yet(self) -> None:
+        self.grid()
+        self.roll_out("shop-a", "shop-b")
+        self.spy.refusals["/deployments/"] = APIError(503, "Unavailable", "later")
+        self.grid(template=pods(replicas=3))
+        self.assertEqual(self.status()["observedGeneration"], 1)
+        self.advance(6)
+        status = self.status()
+        self.assertEqual((status["observedGeneration"], status["readySites"]), (2, 0))
+
+    def test_a_replica_that_begins_to_lead_tells_nothing_new(self) -> None:
+        self.grid()
+        self.roll_out("shop-a", "shop-b")
+        self.controller.stopService()
+        self.spy.writes.clear()
+        self.controlled()
+        self.advance(10)
+        self.assertEqual(self.written(""), [])
+
     def test_no_site(self) -> None:
         self.grid(gridUniqKey="nowhere")
         self.assertEqual(self.condition("Ready")["reason"], "NoSites")

@@ -20,15 +20,15 @@ from superedge.grid.cloud import checks, children, grids
 from superedge.grid.cloud.children import Child, ChildKey, Fingerprint
 from superedge.grid.cloud.desired import service, workload
 from superedge.grid.cloud.differences import satisfied
-from superedge.grid.cloud.grids import Grid, Template
+from superedge.grid.cloud.grids import Grid
 from superedge.grid.cloud.kinds import KINDS, SERVICE_GRID, GridKey, Kind
 from superedge.grid.cloud.leaving import Leaving
 from superedge.grid.cloud.naming import digest
 from superedge.grid.cloud.reporting import Reporter
+from superedge.grid.cloud.rollouts import Rollouts
 from superedge.grid.cloud.sites import read_labels
 from superedge.grid.cloud.status import Problem, SiteView
 from superedge.grid.cloud.view import View
-from superedge.grid.cloud.waves import Taker, Wave, next_wave
 from superedge.grid.cloud.writing import NameTaken, Writer
 from superedge.grid.names import GRID_SELECTOR
 from superedge.kube.client import NODES, IKubeClient
@@ -41,10 +41,8 @@ from superedge.reactor.task import in_background
 WORKERS = 16
 RETRY_MAXIMUM = 300.0
 """Longest seconds between two attempts at a site."""
-NOT_READY_AFTER = 600.0
-"""Seconds after which a site that took a template and is not ready stops its rollout, as a Deployment's
-progressDeadlineSeconds by default."""
-
+UNSETTLED = 5.0
+"""Seconds after a change of a grid for which its status waits until all sites have been looked at."""
 _TRANSIENT = (409, 429)
 _log = Logger()
 
@@ -79,8 +77,10 @@ class Controller(MultiService):
         self._notices: dict[GridKey, dict[str, str]] = {}
         self._settled: dict[ChildKey, tuple[str, Fingerprint]] = {}
         self._writing: set[ChildKey] = set()
-        self._waves: dict[GridKey, Wave] = {}
-        self._unready: dict[ChildKey, tuple[str, float]] = {}
+        self._seen: dict[GridKey, dict[str, int]] = {}
+        """The grid's generation at which each site was looked at."""
+        self._changed: dict[GridKey, float] = {}
+        self._rollouts = Rollouts(reactor, self._view, self._look_again)
         self._leaving = Leaving(reactor, wall, grace)
         self._reporter = Reporter(reactor, self._writer, events, wall)
         self.sites: WorkQueue[SiteKey] = WorkQueue(reactor, self._site, WORKERS, maximum=RETRY_MAXIMUM)
@@ -155,13 +155,15 @@ class Controller(MultiService):
             self._all_sites(grid)
 
     def _forget(self, key: GridKey) -> None:
-        for known in (self._view.grids, self._problems, self._notices, self._waves):
+        for known in (self._view.grids, self._problems, self._notices, self._seen, self._changed):
             known.pop(key, None)
+        self._rollouts.forget(key)
         self._reporter.forget(key)
         self._leaving.forget(key)
 
     def _all_sites(self, grid: Grid) -> None:
-        self._plan(grid)
+        self._changed[grid.key] = self._reactor.seconds()
+        self._rollouts.plan(grid)
         for site in {*self._view.live(grid), *self._view.children(grid.key)}:
             self.sites.add(SiteKey(grid.key, site))
         self._touch(grid.key)
@@ -172,7 +174,6 @@ class Controller(MultiService):
             known = self._view.child(child_key)
             if child is None:
                 self._settled.pop(child_key, None)
-                self._unready.pop(child_key, None)
                 self._writing.discard(child_key)
                 self._view.drop_child(child_key)
             elif not self._view.put_child(child):
@@ -189,6 +190,9 @@ class Controller(MultiService):
         """A grid's waves and status may be others now: look soon, once for many changes."""
         self.grids.add_after(key, self._reporter.delay(len(self._view.children(key))))
 
+    def _look_again(self, key: GridKey, seconds: float) -> None:
+        self.grids.add_after(key, seconds)
+
     # -- sites
 
     async def _site(self, key: SiteKey) -> None:
@@ -198,7 +202,7 @@ class Controller(MultiService):
         live = key.site in self._view.live(grid)
         wanted = self._view.child_key(grid, key.site)
         if not live:
-            self._note(grid.key, key.site)
+            self._note(grid, key.site)
             await self._leave(grid, key)
             return
         self._leaving.stays(grid.key, key.site)
@@ -211,13 +215,13 @@ class Controller(MultiService):
             else:
                 problem = checks.name_taken(grid, wanted.name)
                 self.sites.add_after(key, RETRY_MAXIMUM)
-            self._note(grid.key, key.site, problem)
+            self._note(grid, key.site, problem)
         except APIError as refusal:
             if refusal.code not in _TRANSIENT and refusal.code < 500:
-                self._note(grid.key, key.site, checks.refused(refusal))
+                self._note(grid, key.site, checks.refused(refusal))
             raise
         else:
-            self._note(grid.key, key.site, problem)
+            self._note(grid, key.site, problem)
 
     async def _put_right(self, grid: Grid, site: str, key: ChildKey, child: Child | None) -> Problem | None:
         """Make a site's child as it is to be. Returns what stands in the way."""
@@ -235,7 +239,7 @@ class Controller(MultiService):
                 return checks.missing_template(name)
             wanted = workload(grid, site, template, child)
             if child is not None:
-                if self._held(grid, site, template, child, wanted):
+                if self._rollouts.holds(grid, site, template, child, wanted):
                     return None
                 if (problem := checks.unmatched_selector(grid, child, wanted)) is not None:
                     return problem
@@ -274,17 +278,6 @@ class Controller(MultiService):
         _log.info("{grid}: {name} is brought up to date", grid=str(grid.key), name=key.name)
         return changed
 
-    def _held(self, grid: Grid, site: str, template: Template, child: Child, wanted: dict[str, Any]) -> bool:
-        """Whether a site waits for its wave. What it has stays as it is until then."""
-        wave = self._waves.get(grid.key)
-        if wave is None or template.name != grid.default_name or child.template_hash == template.hash:
-            return False
-        if not child.template_hash and satisfied(
-            wanted["spec"]["template"], child.whole()["spec"]["template"]
-        ):
-            return False
-        return site not in wave.allowed
-
     async def _leave(self, grid: Grid, key: SiteKey) -> None:
         """A site has no node any more: its workload goes after the grace period, if the API server agrees."""
         wanted = {self._view.child_key(grid, site) for site in self._view.live(grid)}
@@ -302,7 +295,9 @@ class Controller(MultiService):
                 await self._writer.remove(grid, child)
                 self._reporter.removed(grid, key.site, child.key.name)
 
-    def _note(self, key: GridKey, site: str, problem: Problem | None = None) -> None:
+    def _note(self, grid: Grid, site: str, problem: Problem | None = None) -> None:
+        key = grid.key
+        self._seen.setdefault(key, {})[site] = grid.generation
         noted = self._problems.setdefault(key, {})
         if problem != noted.get(site):
             if problem is None:
@@ -322,48 +317,11 @@ class Controller(MultiService):
 
     # -- grids
 
-    def _plan(self, grid: Grid) -> None:
-        """Which sites may take a new template now."""
-        if grid.kind is SERVICE_GRID or grid.spec.rollout is None:
-            self._waves.pop(grid.key, None)
-            return
-        template = grid.template(grid.default_name)
-        if template is None:
-            self._waves.pop(grid.key, None)
-            return
-        takers = []
-        for site in self._view.live(grid):
-            child = self._view.child(self._view.child_key(grid, site))
-            if child is not None and grid.template_name(site) == grid.default_name:
-                takers.append(self._taker(grid, site, template, child))
-        self._waves[grid.key] = next_wave(grid.spec.rollout, takers)
-
-    def _taker(self, grid: Grid, site: str, template: Template, child: Child) -> Taker:
-        updated = child.template_hash == template.hash
-        order = self._view.sites.ordinal(grid.site_key, site, grid.spec.rollout.orderBy)
-        if not updated or child.rolled_out:
-            self._unready.pop(child.key, None)
-            return Taker(site, order, updated, child.rolled_out)
-        now = self._reactor.seconds()
-        hash_, since = self._unready.get(child.key, ("", now))
-        if hash_ != template.hash:
-            since = now
-            self._unready[child.key] = template.hash, since
-        waited = now - since
-        failure = child.failure
-        if not failure and waited >= NOT_READY_AFTER:
-            failure = f"not ready within {NOT_READY_AFTER:g} s"
-        elif not failure:
-            self.grids.add_after(grid.key, NOT_READY_AFTER - waited)
-        return Taker(site, order, updated, ready=False, failure=failure)
-
     async def _grid(self, key: GridKey) -> None:
         grid = self._view.grids.get(key)
         if grid is None or grid.deleting:
             return
-        before = self._waves.get(key)
-        self._plan(grid)
-        wave = self._waves.get(key)
+        before, wave = self._rollouts.wave(key), self._rollouts.plan(grid)
         if wave is not None and wave != before:
             for site in wave.allowed:
                 self.sites.add(SiteKey(key, site))
@@ -371,7 +329,12 @@ class Controller(MultiService):
             unused = grid.unused_templates()
             if unused:
                 await self._writer.drop_templates(grid, unused)
-        told = await self._reporter.report(grid, self._views(grid), wave)
+        views = self._views(grid)
+        waited = self._reactor.seconds() - self._changed.get(key, 0.0)
+        if waited < UNSETTLED and not all(view.settled for view in views):
+            self._touch(key)
+            return
+        told = await self._reporter.report(grid, views, wave)
         if not isinstance(told, Grid):
             self.grids.add_after(key, told)
         elif key in self._view.grids:
@@ -380,12 +343,14 @@ class Controller(MultiService):
     def _views(self, grid: Grid) -> Sequence[SiteView]:
         live, there = self._view.live(grid), self._view.children(grid.key)
         problems, notices = self._problems.get(grid.key, {}), self._notices.get(grid.key, {})
+        seen = self._seen.get(grid.key, {})
         found = [
             SiteView(
                 site,
                 self._view.child(self._view.child_key(grid, site)),
                 problems.get(site),
                 notices.get(site, ""),
+                settled=seen.get(site) == grid.generation,
             )
             for site in sorted(live)
         ]

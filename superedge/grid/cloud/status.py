@@ -34,6 +34,8 @@ class SiteView(NamedTuple):
     notice: str = ""
     leaving: bool = False
     """Whether no node has the site any more."""
+    settled: bool = True
+    """Whether the controller has looked at it since the grid has changed."""
 
 
 def workload_status(grid: Grid, views: Sequence[SiteView], wave: Wave | None, now: str) -> WorkloadGridStatus:
@@ -46,7 +48,7 @@ def workload_status(grid: Grid, views: Sequence[SiteView], wave: Wave | None, no
         found = grid.template(template) if template else None
         child = view.child
         has = child is not None and found is not None and child.template_hash == found.hash
-        well = has and view.problem is None and child is not None and child.rolled_out
+        well = has and view.settled and view.problem is None and child is not None and child.rolled_out
         problem = view.problem or _failure(child, has)
         if problem is not None:
             problems.append((view.site, problem))
