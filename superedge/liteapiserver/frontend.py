@@ -222,7 +222,7 @@ class Frontend:
     def filters_changed(self, changed: IFollowingFilter) -> None:
         """A filter shows objects differently: filter again what open watches have shown."""
         for resource in changed.resources():
-            self.filters.resumption.changed(resource)
+            self.filters.changed(resource)
             for exchange in list(self._exchanges):
                 exchange.filters_changed(resource)
 
