@@ -139,7 +139,7 @@ class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     advertise: str = ""
     #: Response filters, by their plugins' names, in the order in which they run.
     filters: list[str] = []
-    #: Options of response filters, by their names: `[lite_apiserver.filter_options.grid]`.
+    #: Options of response filters, by their names: `{ grid = { node = "edge-1" } }`.
     filter_options: dict[str, dict[str, Any]] = {}
     #: Common name of the upstream identity as which filters read what they follow. The filter `grid` needs
     #: one that may list and watch Services and Nodes, such as that of kube-proxy.

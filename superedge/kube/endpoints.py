@@ -31,6 +31,17 @@ class _Object(msgspec.Struct):
 
 
 _object = msgspec.json.Decoder(_Object)
+_metadata = msgspec.json.Decoder(_Metadata)
+
+
+def service_in(resource: tuple[str, str], metadata: msgspec.Raw | bytes) -> tuple[str, str]:
+    """As `service_of`, from an object's metadata in JSON. Raises msgspec.MsgspecError."""
+    return _service(resource, _metadata.decode(metadata))
+
+
+def _service(resource: tuple[str, str], meta: _Metadata) -> tuple[str, str]:
+    by_label = resource == ENDPOINT_SLICES
+    return meta.namespace, ((meta.labels or {}).get(SERVICE_NAME, "") if by_label else meta.name)
 
 
 def service_of(resource: tuple[str, str], media_type: str, raw: bytes) -> tuple[str, str]:
@@ -38,13 +49,12 @@ def service_of(resource: tuple[str, str], media_type: str, raw: bytes) -> tuple[
 
     ``resource`` is ENDPOINTS or ENDPOINT_SLICES, ``raw`` the object in JSON, or in protobuf without envelope.
     """
-    by_label = resource == ENDPOINT_SLICES
     if media_type != PROTOBUF:
         try:
-            meta = _object.decode(raw).metadata
+            return _service(resource, _object.decode(raw).metadata)
         except JSON_FAULTS as problem:
             raise DecodeError(f"not an object in JSON: {problem}") from problem
-        return meta.namespace, ((meta.labels or {}).get(SERVICE_NAME, "") if by_label else meta.name)
+    by_label = resource == ENDPOINT_SLICES
     namespace = name = ""
     for number, wire, start, end in walk(raw):
         if number != 1 or wire != BYTES:

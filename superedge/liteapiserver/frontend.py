@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from superedge.interfaces import IFollowingFilter, IReactor
-from superedge.kube.objects import Item, version_number
+from superedge.kube.objects import Item
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.access.authrequests import MAX_BODY, AuthRequests
@@ -32,13 +32,12 @@ from superedge.liteapiserver.cache.answers import (
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.forward.exchange import Exchange
-from superedge.liteapiserver.forward.filters import Filters, not_acceptable, unfiltered
+from superedge.liteapiserver.forward.filtering import Filtering
+from superedge.liteapiserver.forward.filters import not_acceptable
 from superedge.liteapiserver.forward.held import HeldWatches
 from superedge.liteapiserver.forward.incoming import IncomingRequest
 from superedge.liteapiserver.forward.labels import RequestCounter
-from superedge.liteapiserver.upstream.base import list_base, resumes
 from superedge.liteapiserver.upstream.callers import Callers, Forbidden
-from superedge.liteapiserver.upstream.following import Following
 from superedge.liteapiserver.upstream.health import Health
 from superedge.liteapiserver.upstream.history import History
 from superedge.liteapiserver.upstream.identity import IdentityManager
@@ -82,8 +81,7 @@ class Collaborators:
     credentials: Credentials
     token_reviewer: TokenReviewer
     auth_requests: AuthRequests
-    filters: Filters
-    following: Following
+    filtering: Filtering
     history: History
 
 
@@ -99,8 +97,8 @@ class Frontend:
         self.credentials = parts.credentials
         self.token_reviewer = parts.token_reviewer
         self.auth_requests = parts.auth_requests
-        self.filters = parts.filters
-        self.following = parts.following
+        self._filtering = parts.filtering
+        self.filters = parts.filtering.filters
         self.history = parts.history
         self._callers = Callers(
             parts.identities, parts.credentials, settings.forward_unknown, reactor.seconds
@@ -136,10 +134,9 @@ class Frontend:
         except Forbidden as problem:
             self._respond(request, info, failure(403, str(problem), outcome="refused"), "refused")
             return
-        follows = incoming.filtered and self.filters.follows(info)
         if self.health.online:
-            if follows or self.history.must_check(info):
-                preparing = Deferred.fromCoroutine(self._prepare(request, incoming, caller, follows))
+            if self._filtering.must_prepare(incoming) or self.history.must_check(info):
+                preparing = Deferred.fromCoroutine(self._prepare(request, incoming, caller))
                 preparing.addErrback(self._deferred_failed, request)
             else:
                 self._forward(request, incoming, caller)
@@ -176,63 +173,34 @@ class Frontend:
         self._exchanges.add(exchange)
         exchange.begin()
 
-    async def _prepare(
-        self, request: Request, incoming: IncomingRequest, caller: Caller, follows: bool
-    ) -> None:
-        """Forward a request if the cloud's history reaches the resourceVersion that it names.
-
-        ``follows`` says that its filters follow other objects, which must be known first.
+    async def _prepare(self, request: Request, incoming: IncomingRequest, caller: Caller) -> None:
+        """Forward a request when its filters are ready for it, if the cloud's history reaches the
+        resourceVersion that it names.
         """
         info = incoming.info
-        if follows:
-            await self.following.settle()
-        end = await self.history.history_end(caller, info) if self.history.must_check(info) else 0
         base: Mapping[Name, Item] | None = None
-        if follows and not end and self.health.online and not self.following.missing():
-            base = await self._base(incoming, caller)
+        missing: Answer | None = None
+        end = await self.history.history_end(caller, info) if self.history.must_check(info) else 0
+        if not end and self.health.online and self._filtering.must_prepare(incoming):
+            base = await self._filtering.prepare(incoming, caller)
+            missing = self._filtering.missing(info)
         if request.finished:
             return
-        missing = self.following.missing() if follows else ""
-        if missing:
-            self._respond(request, info, unfiltered(info, missing), "refused")
-        elif not self.health.online:
+        if not self.health.online:
             self._answer_without(request, incoming, caller)
-        elif not end:
-            self._forward(request, incoming, caller, base)
-        else:
+        elif end:
             self._respond(request, info, beyond_history(info, end), "refused")
-
-    async def _base(self, incoming: IncomingRequest, caller: Caller) -> Mapping[Name, Item] | None:
-        """The objects of a watch from a version: from the cache, or else from a list for this caller."""
-        info = incoming.info
-        if not resumes(info):
-            return None
-        base = self._cached_base(info, caller)
-        if base is None and not incoming.impersonation:
-            base = await list_base(caller, info, self._settings.host)
-        return base
-
-    def _cached_base(self, info: RequestInfo, caller: Caller) -> Mapping[Name, Item] | None:
-        """The objects of a watch from a version, as the cache has them at this version or later."""
-        found = self.cache.members(caller.identity, info) if caller.is_known else None
-        if found is None or found[0] < version_number(info.query["resourceVersion"]):
-            return None
-        return found[1]
+        elif missing is not None:
+            self._respond(request, info, missing, "refused")
+        else:
+            self._forward(request, incoming, caller, base)
 
     def filters_changed(self, changed: IFollowingFilter) -> None:
         """A filter shows objects differently: filter again what open watches have shown."""
         for resource in changed.resources():
-            self.filters.resumption.changed(resource)
+            self.filters.changed(resource)
             for exchange in list(self._exchanges):
                 exchange.filters_changed(resource)
-
-    def followed_refreshed(self) -> None:
-        """What a filter follows was read from the cloud."""
-        if self.following.fresh:
-            for each in self.filters.following:
-                for resource in each.resources():
-                    self.filters.resumption.known(resource, self.following.version)
-        self.following.wake()
 
     def _deferred_failed(self, problem: Failure, request: Request) -> None:
         if problem.check(CancelledError) is None:
@@ -317,21 +285,10 @@ class Frontend:
         if not self._is_accepted(request, info, caller):
             return
         answer = self.cache.answer(caller.identity, info, _none_match(request, info))
-        if self.filters.covers(info):
-            answer = self._filtered(info, caller, answer)
+        answer = self._filtering.answer(info, caller, answer)
         if isinstance(answer, Answer) and answer.status == 503 and self.health.reason:
             answer = answer.with_reason(self.health.reason)
         self._respond(request, info, answer, "cache")
-
-    def _filtered(
-        self, info: RequestInfo, caller: Caller, answer: Answer | WatchAnswer
-    ) -> Answer | WatchAnswer:
-        """An answer of the cache, filtered."""
-        follows = self.filters.follows(info)
-        if follows and (missing := self.following.missing()):
-            return unfiltered(info, missing)
-        base = self._cached_base(info, caller) if resumes(info) else None
-        return self.filters.answer(info, answer, base)
 
     def _is_accepted(self, request: Request, info: RequestInfo, caller: Caller) -> bool:
         """Whether the caller is accepted while the cloud is away; one that is not gets a 401."""
@@ -400,7 +357,7 @@ class Frontend:
                 pool.probe()
 
     def _went_offline(self) -> None:
-        self.following.wake()
+        self._filtering.following.wake()
         self.history.reset()
         for pool in self._identities.pools():
             pool.close_idle()

@@ -29,6 +29,7 @@ from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.committer import Committer
 from superedge.liteapiserver.cache.eviction import Limits
 from superedge.liteapiserver.cache.policy import Policy
+from superedge.liteapiserver.forward.filtering import Filtering
 from superedge.liteapiserver.forward.filters import Filters
 from superedge.liteapiserver.frontend import Collaborators, Frontend, FrontendSettings
 from superedge.liteapiserver.heap import HeapTrimmer, return_large_blocks
@@ -120,8 +121,9 @@ class LiteAPIServer(Service):
         self._committer.on_lost = self._save
         reviews = Reviews(config.review_reuse, reactor.seconds, time.time)
         self.health = Health(reactor, self._probe, upstream.probe_interval)
-        self._following = Following(reactor, lambda: self.health.online)
+        self.following = Following(reactor, lambda: self.health.online)
         applied = Filters(filters, config.cache.max_body)
+        filtering = Filtering(applied, self.following, self.cache, self._host.encode())
         history = History(reactor, self._host.encode(), self.cache.newest, self.cache.cluster_restored)
         self.frontend = Frontend(
             reactor,
@@ -132,8 +134,7 @@ class LiteAPIServer(Service):
                 credentials=self._credentials,
                 token_reviewer=self.token_reviewer,
                 auth_requests=AuthRequests(self._tokens, reviews, self.token_reviewer.review),
-                filters=applied,
-                following=self._following,
+                filtering=filtering,
                 history=history,
             ),
             FrontendSettings(
@@ -162,10 +163,10 @@ class LiteAPIServer(Service):
                     what,
                     each,
                     self.frontend.filters_changed,
-                    self.frontend.followed_refreshed,
+                    filtering.refreshed,
                 )
                 self._prefetch.add(follower)
-                self._following.add(follower)
+                self.following.add(follower)
         self._factory = ServerFactory(self._handle)
         self._waiting: list[Request] | None = []
         self._not_loaded = "lite-apiserver's cache, which is being read"
@@ -288,7 +289,7 @@ class LiteAPIServer(Service):
         self._tokens.load(entries, readable=self._new_key is None)
         count = len(entries)
         self.cache.load(entries)
-        self._following.restore()
+        self.following.restore()
         self.frontend.history.reset()
         _log.info(
             "cache of {count} records loaded in {seconds:.3f} s",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from tests.liteapiserver.cache.driver import list_of, pod
 from tests.liteapiserver.stores.crash import crash_rounds
 from tests.liteapiserver.test_offline import OfflineTestCase
 from tests.liteapiserver.test_proxying import PODS
+from tests.liteapiserver.world import NODE
 from tests.packaging.test_docs import PROJECT
 
 PAGE = (PROJECT / "docs/how-to/stores-and-filters.md").read_text()
@@ -34,7 +36,7 @@ def install(directory: Path) -> None:
     modules = re.findall(
         r"^`twisted/plugins/(\w+\.py)`:\n\n```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE
     )
-    assert len(modules) == 2
+    assert len(modules) == 3
     for name, code in modules:
         (plugins / name).write_text(code)
     (suite,) = re.findall(r"^```python\n(from twisted\.internet.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
@@ -83,6 +85,7 @@ class ContractTests(Installed):
 
 class StoreTests(OfflineTestCase):
     options = {"store": "log"}
+    filter = ""
 
     async def setUp(self) -> None:  # type: ignore[override]
         directory = Path(tempfile.mkdtemp(prefix="superedge-"))
@@ -92,9 +95,11 @@ class StoreTests(OfflineTestCase):
         twisted.plugins.__path__.append(path)
         self.addCleanup(twisted.plugins.__path__.remove, path)
         self.addCleanup(sys.modules.pop, "twisted.plugins.log_store", None)
-        self.addCleanup(sys.modules.pop, "twisted.plugins.price_filter", None)
-        if self.options is not StoreTests.options:
-            self.options = {"filters": [find_plugin(IResponseFilter, "no-drafts", "filters")]}
+        for name in ("price_filter", "open_shops"):
+            self.addCleanup(sys.modules.pop, f"twisted.plugins.{name}", None)
+        if self.filter:
+            filters = [find_plugin(IResponseFilter, self.filter, "filters")]
+            self.options = {"filters": filters, "filter_identity": NODE}
         await super().setUp()
 
     async def test_a_node_that_restarts_offline(self) -> None:
@@ -107,7 +112,7 @@ class StoreTests(OfflineTestCase):
 
 
 class FilterTests(StoreTests):
-    options = {}
+    filter = "no-drafts"
 
     async def test_a_node_that_restarts_offline(self) -> None:
         prices = "/apis/shop.example/v1/namespaces/default/prices"
@@ -119,3 +124,35 @@ class FilterTests(StoreTests):
             self.assertEqual(self.names(await self.world.get(prices)), ["tag"])
         self.assertEqual((await self.world.get(f"{prices}/draft")).status, 404)
         self.assertEqual((await self.world.get(PODS)).status, 503)
+
+
+class FollowingTests(StoreTests):
+    filter = "open-shops"
+
+    async def test_a_node_that_restarts_offline(self) -> None:
+        prices = "/apis/shop.example/v1/namespaces/default/prices"
+        self.upstream.serve(prices.encode(), list_of([pod("tag", 3)], 9, "PriceList"))
+        for number, (closed, wanted) in enumerate((("no", []), ("yes", ["tag"]))):
+            meta = {
+                "name": "default",
+                "resourceVersion": str(number + 7),
+                "labels": {"shop.example/open": closed},
+            }
+            self.upstream.serve(
+                b"/api/v1/namespaces",
+                json.dumps(
+                    {
+                        "kind": "PartialObjectMetadataList",
+                        "apiVersion": "meta.k8s.io/v1",
+                        "metadata": {"resourceVersion": str(number + 9)},
+                        "items": [{"metadata": meta}],
+                    }
+                ).encode(),
+            )
+            await self.world.stop_lite()
+            await self.world.start_lite()
+            self.assertEqual(self.names(await self.world.get(prices)), wanted)
+        await self.world.stop_lite()
+        self.upstream.stop()
+        await self.world.start_lite()
+        self.assertEqual(self.names(await self.world.get(prices)), ["tag"])

@@ -6,12 +6,15 @@ Sources: discovery.k8s.io/v1 EndpointSlice (endpoints 2; Endpoint: nodeName 6) a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from superedge.grid.node.topology import Site
+from superedge.kube.endpoints import ENDPOINT_SLICES, ENDPOINTS, service_in, service_of
 from superedge.kube.errors import JSON_FAULTS, DecodeError
+from superedge.kube.media import PROTOBUF
 from superedge.kube.wire import BYTES, field, read_varint, walk
 
 _ENDPOINTS, _SLICE_NODE = 0x12, 0x32
@@ -19,13 +22,23 @@ _SUBSETS = 2
 _ADDRESSES, _NOT_READY, _ADDRESS_NODE = 0x0A, 0x12, 0x22
 
 
-def cut_slice(raw: bytes, site: Site) -> bytes:
-    """An EndpointSlice in protobuf with the endpoints of these nodes; the same ``raw`` if that is all."""
+Choose = Callable[[tuple[str, str]], Site | None]
+"""Finds the site for a Service's namespace and name; None for all endpoints."""
+
+
+def cut_slice(raw: bytes, choose: Choose) -> bytes:
+    """An EndpointSlice in protobuf with the endpoints of the site; the same ``raw`` if that is all."""
+    site = choose(service_of(ENDPOINT_SLICES, PROTOBUF, raw))
+    if site is None:
+        return raw
     return _cut(raw, 0, len(raw), (_ENDPOINTS,), _SLICE_NODE, site)
 
 
-def cut_endpoints(raw: bytes, site: Site) -> bytes:
-    """An Endpoints object in protobuf with the addresses of these nodes, without empty subsets."""
+def cut_endpoints(raw: bytes, choose: Choose) -> bytes:
+    """An Endpoints object in protobuf with the addresses of the site, without empty subsets."""
+    site = choose(service_of(ENDPOINTS, PROTOBUF, raw))
+    if site is None:
+        return raw
     pieces = []
     kept = last = 0
     for number, wire, start, end in walk(raw):
@@ -46,7 +59,7 @@ def cut_endpoints(raw: bytes, site: Site) -> bytes:
 
 def _cut(raw: bytes, at: int, end: int, tags: tuple[int, ...], node_tag: int, site: Site) -> bytes:
     """A message without those fields with ``tags`` whose node, a field of theirs, is not in the site."""
-    found = site.pattern
+    found = site.pattern(node_tag)
     hits = [match.start() for match in found.finditer(raw)] if found is not None else []
     hits.append(end + 1)
     hit = 0
@@ -109,11 +122,12 @@ _subsets = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None)
 _NONE = msgspec.Raw(b"null")
 
 
-def cut_slice_json(raw: bytes, site: Site) -> bytes:
-    """An EndpointSlice in JSON with the endpoints of these nodes; the same ``raw`` if that is all."""
+def cut_slice_json(raw: bytes, choose: Choose) -> bytes:
+    """`cut_slice` for JSON."""
     try:
         fields: dict[str, Any] = _fields.decode(raw)
-        shown = _chosen(fields.get("endpoints", _NONE), site)
+        site = choose(service_in(ENDPOINT_SLICES, fields.get("metadata", _NONE)))
+        shown = None if site is None else _chosen(fields.get("endpoints", _NONE), site)
     except JSON_FAULTS as problem:
         raise DecodeError(f"not an EndpointSlice in JSON: {problem}") from problem
     if shown is None:
@@ -122,10 +136,13 @@ def cut_slice_json(raw: bytes, site: Site) -> bytes:
     return msgspec.json.encode(fields)
 
 
-def cut_endpoints_json(raw: bytes, site: Site) -> bytes:
-    """An Endpoints object in JSON with the addresses of these nodes, without empty subsets."""
+def cut_endpoints_json(raw: bytes, choose: Choose) -> bytes:
+    """`cut_endpoints` for JSON."""
     try:
         fields: dict[str, Any] = _fields.decode(raw)
+        site = choose(service_in(ENDPOINTS, fields.get("metadata", _NONE)))
+        if site is None:
+            return raw
         subsets = _subsets.decode(fields.get("subsets", _NONE)) or []
         changed = False
         for subset in subsets:

@@ -20,7 +20,7 @@ from superedge.grid.names import TOPOLOGY_KEYS
 from superedge.grid.node.cutting import cut_endpoints, cut_endpoints_json, cut_slice, cut_slice_json
 from superedge.grid.node.topology import Topology
 from superedge.interfaces import Followed, IEncodedResponseFilter, IFollowingFilter
-from superedge.kube.endpoints import ENDPOINT_SLICES, ENDPOINTS, service_of
+from superedge.kube.endpoints import ENDPOINT_SLICES, ENDPOINTS
 from superedge.kube.media import JSON, PROTOBUF
 
 SERVICES = Followed("", "v1", "services", metadata_only=True)
@@ -70,9 +70,7 @@ class GridFilter:
         """The object with the endpoints of this site."""
         if not self._topology.in_use:
             return raw
-        of = (group, resource)
-        site = self._topology.site(service_of(of, media_type, raw))
-        return raw if site is None else _CUT[of, media_type](raw, site)
+        return _CUT[(group, resource), media_type](raw, self._topology.site)
 
 
 def _read(annotation: str | None, service: str) -> tuple[str, ...]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal, NamedTuple
+
+from superedge.kube.wire import varint
 
 Unlabelled = Literal["everything", "nothing"]
 """What a node sees of a Service whose labels it has none of."""
@@ -14,22 +17,20 @@ _MAX_ALTERNATIVES = 16
 
 
 class Site(NamedTuple):
-    """The nodes whose endpoints are shown, and a pattern that finds their names in encoded endpoints.
-
-    ``pattern`` is None when the names are too many for a search.
-    """
+    """The nodes whose endpoints are shown."""
 
     names: frozenset[bytes]
-    pattern: re.Pattern[bytes] | None
+
+    def pattern(self, tag: int) -> re.Pattern[bytes] | None:
+        """Finds protobuf fields with this tag that name one of the nodes; None when these are too many."""
+        return _pattern(self.names, tag) if len(self.names) <= _MAX_ALTERNATIVES else None
 
 
-def site_of(names: frozenset[bytes]) -> Site:
-    """The site of these nodes."""
-    if len(names) > _MAX_ALTERNATIVES:
-        return Site(names, None)
-    # A name in protobuf comes after its length.
-    lengths = [re.escape(bytes([len(name)]) + name) for name in sorted(names)]
-    return Site(names, re.compile(b"|".join(lengths) if lengths else b"(?!)"))
+@lru_cache(maxsize=64)
+def _pattern(names: frozenset[bytes], tag: int) -> re.Pattern[bytes]:
+    # A name comes after its field's tag and its length.
+    fields = [re.escape(bytes([tag]) + varint(len(name)) + name) for name in sorted(names)]
+    return re.compile(b"|".join(fields) if fields else b"(?!)")
 
 
 class Topology:
@@ -94,4 +95,4 @@ class Topology:
             for name, labels in self._labels.items()
             if any(labels.get(key) == value for key, value in wanted)
         )
-        return site_of(frozenset(name.encode() for name in names))
+        return Site(frozenset(name.encode() for name in names))

@@ -31,6 +31,8 @@ FAILED = status_body(500, "a response filter of this node failed; its log has th
 """The body of the 500 that replaces a response on which a filter failed."""
 
 MAX_BODY = 64 * 1024 * 1024
+MAX_REMEMBERED = 16 * 1024 * 1024
+"""Bytes of objects whose filtered form is remembered, of each resource."""
 
 PLAIN = Representation(JSON)
 _FILTERED = (PLAIN, Representation(PROTOBUF))
@@ -50,6 +52,8 @@ class ResourceFilters:
         """Whether all read encoded objects, and therefore hide nothing."""
         self.follows = False
         """Whether one of them follows other objects."""
+        self._remembered: dict[bytes, bytes] = {}
+        self._size = 0
 
     def add(self, each: IResponseFilter) -> None:
         """Add a filter behind the others."""
@@ -71,6 +75,25 @@ class ResourceFilters:
                 return None
             raw = _encode(shown)
         return raw
+
+    def apply_again(self, media_type: str, raw: bytes) -> bytes | None:
+        """As `apply`, for objects that are likely to come again, as those of lists do."""
+        if not (self.encoded and self.follows):
+            return self.apply(media_type, raw)
+        shown = self._remembered.get(raw)
+        if shown is None:
+            shown = self.apply(media_type, raw)
+            assert shown is not None  # these filters hide nothing
+            self._size += len(raw) + len(shown)
+            if self._size > MAX_REMEMBERED:
+                self.forget()
+            self._remembered[raw] = shown
+        return raw if shown == raw else shown
+
+    def forget(self) -> None:
+        """What filters follow changed: nothing is as it was."""
+        self._remembered.clear()
+        self._size = 0
 
 
 def _decode(raw: bytes) -> dict[str, Any]:
@@ -123,6 +146,11 @@ class Filters:
         forms = self.forms(request)
         return not forms or not forms[0].kind
 
+    def changed(self, resource: tuple[str, str]) -> None:
+        """The filters of a resource, group and name, show objects differently from now on."""
+        self._by_resource[resource].forget()
+        self.resumption.changed(resource)
+
     def follows(self, request: RequestInfo) -> bool:
         """Whether the filters of a request's objects follow other objects."""
         found = self.of(request)
@@ -132,7 +160,7 @@ class Filters:
         """The body of a get or a list, filtered; None when the object is hidden. Raises DecodeError."""
         found = self.of(request)
         assert found is not None
-        apply = partial(found.apply, media_type)
+        apply = partial(found.apply_again, media_type)
         shown: bytes | None
         if request.verb == "get":
             shown, version = filter_object(media_type, body, apply)

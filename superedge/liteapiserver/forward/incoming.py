@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from superedge.kube.media import without_cbor
+from collections.abc import Sequence
+
+from superedge.kube.media import Representation, parse_media_type, without_cbor
 from superedge.kube.memo import memo
 from superedge.kube.request import RequestInfo, parse_request
 from superedge.liteapiserver.access.authrequests import is_auth_request
@@ -50,7 +52,7 @@ class IncomingRequest:
             self.acceptable = bool(forms)
             if forms:
                 self.filtered = not forms[0].kind
-                wanted = ",".join(each.content_type for each in forms).encode("latin-1")
+                wanted = _asked(accept, forms)
                 info = parse_request(head.method, head.target, wanted)
                 lines = _asking_for(lines, wanted, plain=self.filtered)
         elif b"cbor" in accept.lower():
@@ -73,6 +75,14 @@ def _presented(lines: bytes, upgrade: bytes) -> tuple[bytes, str | None, str]:
     """The headers to forward, the result of `bearer_token`, and that of `impersonation`."""
     lines = without_front_proxy(lines)
     return lines, bearer_token(lines, upgrade.lower() == b"websocket"), impersonation(lines)
+
+
+def _asked(accept: bytes, forms: Sequence[Representation]) -> bytes:
+    """The Accept header for these of the client's representations."""
+    if not forms[0].kind:
+        return ",".join(each.content_type for each in forms).encode()
+    clauses = accept.split(b",")  # as they are, since lists and objects have different ones
+    return b",".join(each for each in clauses if parse_media_type(each.decode("latin-1")).kind)
 
 
 def _asking_for(lines: bytes, accept: bytes, plain: bool) -> bytes:

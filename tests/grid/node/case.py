@@ -83,7 +83,7 @@ class GridCase(TestCase):
     def followed(self) -> bool:
         """Whether the node knows what the cloud has."""
         assert self.world.lite is not None
-        return self.world.lite.frontend.following.fresh
+        return self.world.lite.following.fresh
 
     async def outage(self) -> None:
         """The cloud is away."""

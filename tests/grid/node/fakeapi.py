@@ -48,7 +48,9 @@ def _endpoint(each: Object) -> bytes:
     raw = b"".join(field(1, address.encode()) for address in each["addresses"])
     raw += field(2, number_field(1, 1) + number_field(2, 1) + number_field(3, 0))
     if "pod" in each:
-        raw += field(4, field(1, b"Pod") + field(3, each["pod"].encode()))
+        raw += field(
+            4, field(1, b"Pod") + field(3, each["pod"].encode()) + field(4, each.get("uid", "").encode())
+        )
     return raw + (field(6, each["nodeName"].encode()) if "nodeName" in each else b"")
 
 
@@ -168,7 +170,9 @@ class FakeAPI:
     def _answer(self, seen: Seen) -> None:
         path, _, query = seen.target.decode().partition("?")
         asked = dict(parse_qsl(query))
-        accept = {name.lower(): value for name, value in seen.request.head.headers}[b"accept"].decode()
+        accept = {name.lower(): value for name, value in seen.request.head.headers}.get(
+            b"accept", b""
+        ).decode()
         self.asked.append((path, asked, accept))
         form = accepted(accept)[0]
         if asked.get("watch"):
