@@ -14,6 +14,9 @@ _EXAMPLES = {
     "superedge-edge.service": "deploy/systemd/superedge-edge.service",
     "cloud.yaml": "deploy/kubernetes/cloud.yaml",
     "replicas.yaml": "deploy/kubernetes/replicas.yaml",
+    "health-rbac.yaml": "deploy/kubernetes/health-rbac.yaml",
+    "health-policy.yaml": "deploy/kubernetes/health-policy.yaml",
+    "health-webhook.yaml": "deploy/kubernetes/health-webhook.yaml",
     "sysctl.conf": "deploy/sysctl/superedge.conf",
 }
 
