@@ -45,7 +45,7 @@ def describe(status: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-@dns.command("status")
+@dns.command("status", short_help="Show what the server knows, and whom it asks.")
 @click.option("--url", default=URL, show_default=True, help="The ops port of an edge process.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def status_command(url: str, output: str) -> None:

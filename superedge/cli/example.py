@@ -18,6 +18,9 @@ _EXAMPLES = {
     "10-superedge.conflist": "deploy/cni/10-superedge.conflist",
     "grid-crds.yaml": "deploy/kubernetes/grid-crds.yaml",
     "grid-rbac.yaml": "deploy/kubernetes/grid-rbac.yaml",
+    "health-rbac.yaml": "deploy/kubernetes/health-rbac.yaml",
+    "health-policy.yaml": "deploy/kubernetes/health-policy.yaml",
+    "health-webhook.yaml": "deploy/kubernetes/health-webhook.yaml",
     "sysctl.conf": "deploy/sysctl/superedge.conf",
 }
 

@@ -21,7 +21,8 @@ OVERRIDE = "--set"
 def load_config(kind: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
     """Load ``path`` as ``kind``; ``overrides`` are ``section.key=value``.
 
-    File paths in it are relative to the file's directory. Raises ConfigError, or ConfigFaults for several.
+    File paths in it are relative to the file's directory; if that is below /dev, as of standard input and
+    of a shell's ``<(command)``, to the working directory. Raises ConfigError, or ConfigFaults for several.
     """
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -32,7 +33,8 @@ def load_config(kind: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
     except tomllib.TOMLDecodeError as problem:
         raise ConfigError(str(path), "", f"is not TOML: {problem}") from problem
     overridden = [apply_override(tree, override) for override in overrides]
-    return convert(kind, tree, str(path), path.parent, overridden)
+    directory = Path.cwd() if path.is_relative_to("/dev") else path.parent
+    return convert(kind, tree, str(path), directory, overridden)
 
 
 def apply_override(tree: dict[str, Any], override: str) -> str:

@@ -247,7 +247,12 @@ class LiteAPIServer(Service):
         found = self.identities.get(upstream.probe_identity) if upstream.probe_identity else None
         pool = found.pool if found is not None else self.identities.anonymous
         return await probe(
-            self._reactor, pool, self._host, upstream.probe_timeout, retry=not self.health.online
+            self._reactor,
+            pool,
+            self._host,
+            ", ".join(upstream.servers),
+            upstream.probe_timeout,
+            retry=not self.health.online,
         )
 
     @property

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge import __version__
+from superedge.cli.example import _EXAMPLES
 from superedge.cli.main import superedge
 from superedge.tls.authority import Authority
 
@@ -47,6 +48,32 @@ class MainTests(SynchronousTestCase):
     def test_examples_are_the_files_themselves(self) -> None:
         said = CliRunner().invoke(superedge, ["example", "edge.toml"]).stdout
         self.assertEqual(said, (Path(__file__).parents[2] / "conf/edge.toml").read_text())
+
+    def test_every_file_of_the_package_is_an_example(self) -> None:
+        project = Path(__file__).parents[2]
+        shipped = [*(project / "conf").iterdir(), *(project / "deploy").glob("*/*")]
+        found = {CliRunner().invoke(superedge, ["example", name]).stdout for name in _EXAMPLES}
+        self.assertEqual([path for path in shipped if path.read_text() not in found], [])
+
+    def test_check_of_standard_input(self) -> None:
+        directory = Path(self.mktemp()).absolute()
+        Authority.create(directory).issue("edge-1", directory=directory)
+        text = (
+            '[tunnel_edge]\nservers = ["127.0.0.1:1"]\n'
+            'certificate = "edge-1.crt"\nkey = "edge-1.key"\nca = ["ca.crt"]\n'
+        )
+        for file in ("-", "/dev/stdin"):
+            done = subprocess.run(
+                [SCRIPT, "check", file],
+                input=text,
+                cwd=directory,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            self.assertEqual(
+                (done.returncode, done.stdout), (0, "superedge: /dev/stdin is valid\n"), done.stderr
+            )
 
     def test_check(self) -> None:
         directory = Path(self.mktemp()).absolute()

@@ -26,9 +26,11 @@ RETRY_INTERVAL = 0.5
 
 
 async def probe(
-    reactor: IReactorTime, pool: Pool, host: str, timeout: float, retry: bool = False
+    reactor: IReactorTime, pool: Pool, host: str, servers: str, timeout: float, retry: bool = False
 ) -> ProbeReport:
     """Ask ``/readyz`` over a new connection, within ``timeout`` seconds for everything.
+
+    ``host`` is for the Host header, and ``servers``, the addresses that are dialled, for the report.
 
     With ``retry`` another attempt starts every `RETRY_INTERVAL` seconds: when a link has just returned, a new
     connection succeeds at once, and an older one only when the kernel retransmits.
@@ -36,16 +38,16 @@ async def probe(
     count = max(1, int(timeout / RETRY_INTERVAL)) if retry else 1
 
     def begin() -> Deferred[ProbeReport]:
-        return Deferred.fromCoroutine(_ask(pool, host))
+        return Deferred.fromCoroutine(_ask(pool, host, servers))
 
     asking = first_of(reactor, [begin] * count, RETRY_INTERVAL)
     try:
         return await asking.addTimeout(timeout, reactor)
     except TimeoutError:
-        return ProbeReport(ProbeResult.FAILED, "timeout", f"{host} did not answer within {timeout:g} s")
+        return ProbeReport(ProbeResult.FAILED, "timeout", f"{servers} did not answer within {timeout:g} s")
 
 
-async def _ask(pool: Pool, host: str) -> ProbeReport:
+async def _ask(pool: Pool, host: str, servers: str) -> ProbeReport:
     is_page = False
 
     def begin(head: ResponseHead) -> None:
@@ -61,11 +63,11 @@ async def _ask(pool: Pool, host: str) -> ProbeReport:
         return ProbeReport(ProbeResult.FAILED, _cause(problem), str(problem))
     if is_page or status in _NOT_API_SERVER:
         what = "an HTML page" if is_page else f"status {status}"
-        reason = f"{host} answers with {what}, which no API server does: a load balancer or a portal"
+        reason = f"{servers} answers with {what}, which no API server does: a load balancer or a portal"
         return ProbeReport(ProbeResult.FAILED, "not-api-server", reason)
     if status in _ANSWERS:
         return ProbeReport(ProbeResult.READY)
-    return ProbeReport(ProbeResult.ANSWERING, "not-ready", f"{host} is not ready: status {status}")
+    return ProbeReport(ProbeResult.ANSWERING, "not-ready", f"{servers} is not ready: status {status}")
 
 
 def _cause(problem: ConnectError | FetchError) -> str:
