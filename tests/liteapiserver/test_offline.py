@@ -20,6 +20,7 @@ from tests.liteapiserver.world import (
     Response,
     Seen,
     Silent,
+    Upstream,
     listener,
     reactor,
     until,
@@ -91,8 +92,12 @@ class OutageTests(OfflineTestCase):
         other = Authority.create(self.world.directory / "other", "stranger")
         pair = other.issue("server", ips=["127.0.0.1"], directory=self.world.directory, name="stranger")
         self.upstream.stop()
-        await self.upstream.start(tls=ServerContextSource(pair.certificate, pair.key))
-        self.upstream.serve(PODS.encode(), list_of([pod("evil", 99)], 100))
+        # With answers of its own: a handshake that the genuine server began may still complete.
+        impostor = Upstream(ServerContextSource(pair.certificate, pair.key))
+        impostor.number = self.upstream.number
+        await impostor.start()
+        self.addCleanup(impostor.stop)
+        impostor.serve(PODS.encode(), list_of([pod("evil", 99)], 100))
         await self.check_cached()
         await until(lambda: self.world.state == "offline")
 
