@@ -27,6 +27,7 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
         [str(part) for part in command],
         cwd=cwd,
         env=environment,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,
