@@ -8,7 +8,7 @@ import msgspec
 
 from superedge.errors import SuperEdgeError
 from superedge.kube.errors import JSON_FAULTS
-from superedge.netsnapshot.facts import Facts
+from superedge.netsnapshot.facts import OPTIONS, Facts
 
 FORMAT = 1
 MAX_BYTES = 16 * 1024 * 1024
@@ -60,6 +60,11 @@ def decode_snapshot(data: bytes) -> Snapshot:
     if hashlib.sha256(body).hexdigest() != document.sha256:
         raise SnapshotError("is damaged: its checksum does not match")
     try:
-        return msgspec.json.decode(body, type=Snapshot)
+        snapshot = msgspec.json.decode(body, type=Snapshot)
     except JSON_FAULTS as problem:
         raise SnapshotError(f"is of another version: {problem}") from problem
+    for link in snapshot.facts.links:
+        # Root makes these devices, so nothing else is taken from a file that another user may write.
+        if link.kind not in OPTIONS or link.options.keys() - OPTIONS[link.kind].keys():
+            raise SnapshotError(f"is of another version: the kind or an option of {link.name} is unknown")
+    return snapshot

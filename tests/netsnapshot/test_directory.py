@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.netsnapshot.choice import choose
 from superedge.netsnapshot.directory import numbers, path_of, read_snapshots, write_snapshot
 from superedge.netsnapshot.document import MAX_BYTES, SnapshotError, decode_snapshot, encode_snapshot
+from superedge.netsnapshot.facts import Facts, Link
 from tests.netsnapshot.examples import snapshot
 
 DATA = encode_snapshot(snapshot())
@@ -49,6 +50,11 @@ class DocumentTests(SynchronousTestCase):
     def test_of_another_version(self) -> None:
         for old, new in ((b'"format":1', b'"format":2'), (b'"node"', b'"name"')):
             self.assertRaises(SnapshotError, decode_snapshot, DATA.replace(old, new))
+
+    def test_devices_and_options_that_are_not_recorded(self) -> None:
+        for link in (Link("x", "macvlan", 1500), Link("x", "bridge", 1500, options={"net_ns_pid": 1})):
+            data = encode_snapshot(snapshot(facts=Facts((link,))))
+            self.assertRaises(SnapshotError, decode_snapshot, data)
 
 
 class InADirectory(SynchronousTestCase):
