@@ -59,11 +59,12 @@ RAISED = Rate(1000.0, 2000)
 
 
 class Writes(NamedTuple):
-    """What the controller wrote in some time; ``children`` has the Deployments by name."""
+    """What the controller wrote in some time, of Deployments by name; ``refused`` changed nothing."""
 
     children: Counter[str]
     statuses: int
     others: int
+    refused: int
 
 
 class Plane:
@@ -188,13 +189,18 @@ burst = {rate.burst}
         self._read += sum(map(len, whole))
         children: Counter[str] = Counter()
         kinds: Counter[str] = Counter()
+        refused = 0
         for line in whole:
-            what = json.loads(line)["objectRef"]
+            entry = json.loads(line)
+            what = entry["objectRef"]
+            if entry["responseStatus"]["code"] >= 300:
+                refused += 1
+                continue
             kinds[what["resource"]] += 1
             if what["resource"] == "deployments":
                 children[what["name"]] += 1
         others = kinds.total() - kinds["deployments"] - kinds["deploymentgrids"] - kinds["leases"]
-        return Writes(children, kinds["deploymentgrids"], others)
+        return Writes(children, kinds["deploymentgrids"], others, refused)
 
 
 def _template(image: str) -> dict[str, Any]:
@@ -304,19 +310,19 @@ def _storm(plane: Plane, figures: Figures) -> None:
         before = cpu_seconds(process.pid)
         writer = threading.Thread(target=disturb)
         writer.start()
-        written: list[Counter[str]] = []
+        written: list[Writes] = []
         for number in range(1, CHANGES + 1):
             image = f"shop:{number}"
             plane.change(image)
             wait(lambda: all(_image(each) == image for each in plane.deployments()), image, pause=0.3)  # noqa: B023
             time.sleep(1)
-            written.append(plane.writes().children)
+            written.append(plane.writes())
         over.set()
         writer.join()
         now = {each["metadata"]["name"]: each["spec"]["replicas"] for each in plane.deployments()}
         undone = sum(now[name] != replicas for name, replicas in scales.items())
         used = cpu_seconds(process.pid) - before
-    total = sum(each.total() for each in written)
+    total = sum(each.children.total() for each in written)
     figures.add(
         f"{plane.sites} sites, {CHANGES} changes, {len(scales)} Deployments scaled: writes",
         total,
@@ -325,8 +331,12 @@ def _storm(plane: Plane, figures: Figures) -> None:
         "1,200 for 5 changes",
     )
     figures.add(
-        "  writes of one Deployment a change, at most", max(max(each.values()) for each in written), "", 1
+        "  writes of one Deployment a change, at most",
+        max(max(each.children.values()) for each in written),
+        "",
+        1,
     )
+    figures.add("  refused, since it had just been scaled", sum(each.refused for each in written), "")
     figures.add("  Deployments whose scale was undone", undone, "", 0)
     figures.add("  CPU", used, "s")
 
