@@ -290,7 +290,11 @@ class EmbeddedAPI:
         dry_run = query.get("dryRun") == "All"
         now = self._reactor.seconds()
         options = WriteOptions(
-            now, query.get("fieldManager") or agent, dry_run, query.get("force") in ("true", "1")
+            now,
+            query.get("fieldManager") or agent,
+            dry_run,
+            query.get("force") in ("true", "1"),
+            query.get("fieldValidation") or "Warn",
         )
         code = 200
         if resource.namespaced and not call.namespace:
@@ -328,6 +332,9 @@ class EmbeddedAPI:
                 details = {"name": call.name, "group": resource.group, "kind": resource.plural}
                 details["uid"] = result["metadata"]["uid"]
                 result = errors.success({key: value for key, value in details.items() if value})
+        for warning in options.warnings:
+            escaped = warning.replace("\\", "\\\\").replace('"', '\\"')
+            request.responseHeaders.addRawHeader("warning", f'299 - "{escaped}"')
         return self._send(request, representation.one(result), code=code)
 
     def _review(self, call: Call, user: auth.User) -> bytes:

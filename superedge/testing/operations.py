@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import random
 import uuid
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from superedge.testing import schemas
 from superedge.testing import status as errors
 from superedge.testing.apply import apply_configuration, record_update
 from superedge.testing.defaults import check, prepare, timestamp
@@ -28,12 +30,18 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """The options of a write; ``manager`` is the field manager, ``now`` is Unix time."""
+    """The options of a write; ``manager`` is the field manager, ``now`` is Unix time.
+
+    ``validation`` is what becomes of fields that a custom resource's schema does not know: Strict refuses
+    them, Warn drops them and adds to ``warnings``, Ignore drops them.
+    """
 
     now: float
     manager: str = "unknown"
     dry_run: bool = False
     force: bool = False
+    validation: str = "Warn"
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
 
 def collection_of(resource: Resource) -> Collection:
@@ -63,6 +71,7 @@ class Operations:
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = metadata["generateName"] + "".join(random.choices(_LETTERS, k=5))
+        item = self._fitted(resource, item, options)
         check(resource, item)
         key = Key(namespace, metadata["name"])
         if namespace and self.store.get(_NAMESPACES, Key("", namespace)) is None:
@@ -76,7 +85,10 @@ class Operations:
         if resource.generation:
             metadata["generation"] = 1
         if not metadata.get("managedFields"):
-            record_update({}, item, options.manager, timestamp(options.now), resource.api_version)
+            since = timestamp(options.now)
+            record_update(
+                {}, item, options.manager, since, resource.api_version, atomic_lists=resource.custom
+            )
         return self._put(resource, key, item, options)
 
     def update(
@@ -195,6 +207,25 @@ class Operations:
             )
         return cast("dict[str, Any]", item)
 
+    def _fitted(self, resource: Resource, item: Object, options: WriteOptions) -> Object:
+        """A custom object as its schema has it."""
+        if not resource.custom:
+            return item
+        item, unknown = schemas.complete(resource.schema, item)
+        said = [f'unknown field "{each}"' for each in unknown]
+        if said and options.validation == "Strict":
+            raise errors.bad_request(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
+                f"strict decoding error: {', '.join(said)}"
+            )
+        if options.validation == "Warn":
+            options.warnings.extend(said)
+        if causes := list(schemas.problems(resource.schema, item)):
+            raise errors.invalid_fields(
+                resource.group, resource.kind, item["metadata"].get("name", ""), causes
+            )
+        return item
+
     def _replace(
         self,
         resource: Resource,
@@ -219,6 +250,7 @@ class Operations:
                 f"UID in object meta: {was['uid']}"
             )
             raise errors.conflict(resource.group, resource.plural, key.name, why)
+        item = self._fitted(resource, item, options)
         if subresource == "status":
             item = {**old, "status": item.get("status", {}), "metadata": copy.deepcopy(was)}
             for field in ("labels", "annotations", "managedFields"):
@@ -248,8 +280,9 @@ class Operations:
             if "managedFields" not in metadata and "managedFields" in was:
                 metadata["managedFields"] = copy.deepcopy(was["managedFields"])
             record_update(
-                old, item, options.manager, timestamp(options.now), resource.api_version, subresource
-            )
+                old, item, options.manager, timestamp(options.now), resource.api_version, subresource,
+                resource.custom,
+            )  # fmt: skip
         if item == old:
             return old
         if metadata.get("deletionTimestamp") and not metadata.get("finalizers") and not options.dry_run:
@@ -266,6 +299,13 @@ class Operations:
             raise errors.bad_request(f"name in the body ({name}) does not match the URL ({key.name})")
         if configuration["metadata"].get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
+        if resource.custom and (unknown := schemas.complete(resource.schema, configuration)[1]):
+            raise errors.APIError(
+                500,
+                "",
+                f"failed to create typed patch object ({key.namespace}/{name}; {resource.api_version}, "
+                f"Kind={resource.kind}): .{unknown[0]}: field not declared in schema",
+            )
         live = self.store.get(collection_of(resource), key)
         since = timestamp(options.now)
         merged = apply_configuration(

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -21,6 +21,18 @@ class Subresource:
     verbs: tuple[str, ...]
     group: str = ""
     version: str = ""
+
+
+class Column(NamedTuple):
+    """A printer column of a custom resource; one of another ``priority`` than 0 is for wide output."""
+
+    name: str
+    type: str
+    path: str
+    """JSONPath."""
+    format: str
+    description: str
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +58,10 @@ class Resource:
     virtual: bool = False
     custom: bool = False
     singular: str = ""
-    columns: tuple[tuple[str, str, str], ...] = ()
-    """Extra printer columns: name, type, JSONPath."""
+    columns: tuple[Column, ...] = ()
+    """The printer columns of a custom resource."""
+    schema: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Of a custom resource."""
 
     @property
     def api_version(self) -> str:
@@ -212,10 +226,7 @@ def custom(definition: dict[str, Any]) -> list[Resource]:
     for version in sorted(spec["versions"], key=lambda item: not item.get("storage")):
         if not version.get("served", True):
             continue
-        columns = tuple(
-            (column["name"], column["type"], column["jsonPath"])
-            for column in version.get("additionalPrinterColumns", ())
-        )
+        columns = tuple(map(_printer_column, version.get("additionalPrinterColumns", ())))
         found.append(
             Resource(
                 spec["group"],
@@ -230,9 +241,23 @@ def custom(definition: dict[str, Any]) -> list[Resource]:
                 custom=True,
                 singular=names.get("singular") or names["kind"].lower(),
                 columns=columns,
+                schema=version.get("schema", {}).get("openAPIV3Schema") or {},
             )
         )
     return found
+
+
+def _printer_column(column: dict[str, Any]) -> Column:
+    path = column["jsonPath"]
+    description = f"Custom resource definition column (in JSONPath format): {path}"
+    return Column(
+        column["name"],
+        column["type"],
+        path,
+        column.get("format", ""),
+        column.get("description", description),
+        column.get("priority", 0),
+    )
 
 
 class Registry:

@@ -97,8 +97,15 @@ def apply_conflict(causes: Sequence[Cause]) -> APIError:
 
 def invalid(group: str, kind: str, name: str, field: str, problem: str, cause: str) -> APIError:
     """422: ``field`` is wrong; ``cause`` is e.g. ``FieldValueRequired``."""
-    causes = [{"reason": cause, "message": problem, "field": field}]
-    message = f'{qualified(group, kind)} "{name}" is invalid: {field}: {problem}'
+    return invalid_fields(group, kind, name, [{"reason": cause, "message": problem, "field": field}])
+
+
+def invalid_fields(group: str, kind: str, name: str, causes: Sequence[Cause]) -> APIError:
+    """422: several fields are wrong."""
+    said = ", ".join(f"{cause['field']}: {cause['message']}" for cause in causes)
+    if len(causes) > 1:
+        said = f"[{said}]"
+    message = f'{qualified(group, kind)} "{name}" is invalid: {said}'
     return APIError(422, "Invalid", message, _details(group, kind, name, causes))
 
 

@@ -164,10 +164,16 @@ _PRINTERS: dict[tuple[str, str], tuple[list[dict[str, Any]], Callable[[Object, f
 }
 
 
+_STEPS = re.compile(r"""\.([\w-]+)|\[(\d+)\]|\[\?\(@\.([\w-]+)==["']([^"']*)["']\)\]""")
+
+
 def _path(item: Any, path: str) -> Any:
-    """The value at a simple JSONPath: fields and list indexes."""
-    for name, index in re.findall(r"\.([\w-]+)|\[(\d+)\]", path):
-        if index:
+    """The value at a simple JSONPath: fields, list indexes, and the first item with a field of some text."""
+    for name, index, field, text in _STEPS.findall(path):
+        if field:
+            items = item if isinstance(item, list) else []
+            item = next((each for each in items if isinstance(each, dict) and each.get(field) == text), None)
+        elif index:
             item = item[int(index)] if isinstance(item, list) and int(index) < len(item) else None
         else:
             item = item.get(name) if isinstance(item, dict) else None
@@ -180,7 +186,13 @@ def columns(resource: Resource) -> list[dict[str, Any]]:
     if printer:
         return printer[0]
     if resource.columns:
-        extra = [_column(name, kind) for name, kind, _ in resource.columns]
+        extra = [
+            {
+                "name": each.name, "type": each.type, "format": each.format,
+                "description": each.description, "priority": each.priority,
+            }
+            for each in resource.columns
+        ]  # fmt: skip
         return [*_columns("Name"), *extra]
     return _columns("Name", "Age")
 
@@ -193,9 +205,9 @@ def row(resource: Resource, item: Object, now: float, include: str) -> dict[str,
         cells = printer[1](item, now)
     elif resource.columns:
         cells = [item["metadata"]["name"]]
-        for _, kind, path in resource.columns:
-            value = _path(item, path)
-            if kind == "date" and value:
+        for column in resource.columns:
+            value = _path(item, column.path)
+            if column.type == "date" and value:
                 value = age({"metadata": {"creationTimestamp": value}}, now)
             cells.append(value)
     else:

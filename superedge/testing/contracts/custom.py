@@ -13,23 +13,77 @@ from superedge.testing.contracts.client import (
 )
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_PROPERTIES = {
+    "colour": {"type": "string", "minLength": 1, "maxLength": 5},
+    "watts": {"type": "integer", "minimum": 1, "default": 7},
+    "mode": {"type": "string", "enum": ["a", "b"]},
+    "mark": {"type": "string", "pattern": "^x+$"},
+    "share": {"x-kubernetes-int-or-string": True},
+    "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+    "ports": {
+        "type": "array",
+        "maxItems": 2,
+        "items": {"type": "object", "properties": {"number": {"type": "integer"}}},
+    },
+    "names": {"type": "object", "maxProperties": 1, "additionalProperties": {"type": "string"}},
+}
+_REFUSALS = {
+    "spec.colour": ("FieldValueTooLong", "Too long: may not be more than 5 bytes"),
+    "spec.watts": (
+        "FieldValueInvalid",
+        "Invalid value: 0: spec.watts in body should be greater than or equal to 1",
+    ),
+    "spec.mode": ("FieldValueNotSupported", 'Unsupported value: "c": supported values: "a", "b"'),
+    "spec.mark": ("FieldValueInvalid", "Invalid value: \"y\": spec.mark in body should match '^x+$'"),
+    "spec.share": (
+        "FieldValueTypeInvalid",
+        'Invalid value: "array": spec.share in body must be of type integer,string: "array"',
+    ),
+    "spec.ports": ("FieldValueTooMany", "Too many: 3: must have at most 2 items"),
+    "spec.ports[0].number": (
+        "FieldValueTypeInvalid",
+        'Invalid value: "string": spec.ports[0].number in body must be of type integer: "string"',
+    ),
+    "spec.names": ("FieldValueTooMany", "Too many: 2: must have at most 1 item"),
+    "spec.names.a": (
+        "FieldValueTypeInvalid",
+        'Invalid value: "integer": spec.names.a in body must be of type string: "integer"',
+    ),
+}
 
 
 class CustomResourceContract(ContractCase):
     """From a definition to its objects and back."""
 
-    def define(self) -> str:
-        """Define Lamps in a group of this test; the path of their API version."""
+    def define(self, properties: dict[str, Any] | None = None) -> str:
+        """Define Lamps in a group of this test; the path of their API version.
+
+        With ``properties``, the schema of their spec, other fields are unknown.
+        """
         self.group = f"{self.namespace}.contract.test"
         name = f"lamps.{self.group}"
-        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        spec_schema = {"type": "object", "required": ["colour"], "properties": properties}
+        structural = {"type": "object", "properties": {"spec": spec_schema, "status": anything}}
+        schema = structural if properties else anything
         version = {
             "name": "v1",
             "served": True,
             "storage": True,
             "schema": {"openAPIV3Schema": schema},
             "subresources": {"status": {}},
-            "additionalPrinterColumns": [{"name": "Colour", "type": "string", "jsonPath": ".spec.colour"}],
+            "additionalPrinterColumns": [
+                {"name": "Colour", "type": "string", "jsonPath": ".spec.colour"},
+                {"name": "Lit", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Lit")].status'},
+                {
+                    "name": "Watts",
+                    "type": "integer",
+                    "format": "int32",
+                    "priority": 1,
+                    "description": "how much it takes",
+                    "jsonPath": ".spec.watts",
+                },
+            ],
         }
         names = {"plural": "lamps", "kind": "Lamp", "shortNames": ["lp"]}
         spec = {"group": self.group, "scope": "Namespaced", "names": names, "versions": [version]}
@@ -111,8 +165,75 @@ class CustomResourceContract(ContractCase):
         lamps = f"{self.define()}/namespaces/{self.namespace}/lamps"
         self.ok(self.admin.call("POST", lamps, self.lamp("red")), 201)
         table = self.ok(self.admin.call("GET", lamps, accept=TABLE))
-        self.assertEqual([column["name"] for column in table["columnDefinitions"]], ["Name", "Colour"])
-        self.assertEqual(table["rows"][0]["cells"], ["one", "red"])
+        _, colour, lit, watts = table["columnDefinitions"]
+        about = {"type": "string", "format": "", "priority": 0}
+        said = "Custom resource definition column (in JSONPath format): .spec.colour"
+        self.assertEqual(colour, {"name": "Colour", "description": said, **about})
+        self.assertEqual((lit["name"], lit["priority"]), ("Lit", 0))
+        about = {"type": "integer", "format": "int32", "priority": 1}
+        self.assertEqual(watts, {"name": "Watts", "description": "how much it takes", **about})
+        self.assertEqual(table["rows"][0]["cells"], ["one", "red", None, None])
+        conditions = [{"type": "Hot", "status": "Unknown"}, {"type": "Lit", "status": "True"}]
+        patch = {"status": {"conditions": conditions}}
+        self.ok(self.admin.call("PATCH", f"{lamps}/one/status", patch, content_type=MERGE_PATCH))
+        self.ok(self.admin.call("PATCH", f"{lamps}/one", {"spec": {"watts": 3}}, content_type=MERGE_PATCH))
+        table = self.ok(self.admin.call("GET", lamps, accept=TABLE))
+        self.assertEqual(table["rows"][0]["cells"], ["one", "red", "True", 3])
+
+    def test_schema(self) -> None:
+        """What the schema does not know is dropped, with a warning; defaults are set; nulls are nothing."""
+        lamps = f"{self.define(_PROPERTIES)}/namespaces/{self.namespace}/lamps"
+        body = self.lamp("red")
+        body["spec"] |= {"foo": 1, "mode": None, "free": {"a": {"b": 1}}, "ports": [{"number": 1, "bar": 2}]}
+        answer = self.admin.call("POST", lamps, body)
+        wanted = {"colour": "red", "watts": 7, "free": {"a": {"b": 1}}, "ports": [{"number": 1}]}
+        self.assertEqual(self.ok(answer, 201)["spec"], wanted)
+        for said in ("spec.foo", "spec.ports[0].bar"):
+            self.assertIn(f'299 - "unknown field \\"{said}\\""', answer.headers["warning"])
+        body["metadata"]["name"] = "two"
+        status = self.failed(
+            self.admin.call("POST", lamps, body, fieldValidation="Strict"), 400, "BadRequest"
+        )
+        said = 'unknown field "spec.foo", unknown field "spec.ports[0].bar"'
+        self.assertIn(f"strict decoding error: {said}", status["message"])
+        answer = self.admin.call("PATCH", f"{lamps}/one", {"spec": {"foo": 1}}, content_type=MERGE_PATCH)
+        self.assertEqual(self.ok(answer)["metadata"]["generation"], 1)
+        applied = {**self.lamp("red"), "spec": {"colour": "red", "foo": 1}}
+        answer = self.admin.call(
+            "PATCH", f"{lamps}/one", applied, content_type=APPLY_PATCH, fieldManager="m", force="true"
+        )
+        self.assertEqual(answer.status, 500)
+        self.assertIn(".spec.foo: field not declared in schema", answer.json["message"])
+
+    def test_values(self) -> None:
+        """What the schema does not allow is refused, each field with its reason."""
+        lamps = f"{self.define(_PROPERTIES)}/namespaces/{self.namespace}/lamps"
+        wrong = {
+            "watts": 0, "mode": "c", "ports": [{"number": "x"}, {}, {}], "names": {"a": 1, "b": "x"},
+            "share": [], "mark": "y",
+        }  # fmt: skip
+        body = self.lamp("crimson")
+        body["spec"] |= wrong
+        status = self.failed(self.admin.call("POST", lamps, body), 422, "Invalid")
+        found = {each["field"]: (each["reason"], each["message"]) for each in status["details"]["causes"]}
+        self.assertEqual(found, _REFUSALS)
+        self.ok(self.admin.call("POST", lamps, self.lamp("red")), 201)
+        for spec, field, reason in (
+            ({"watts": "3"}, "watts", "TypeInvalid"), ({"colour": None}, "colour", "Required"),
+            ({"colour": ""}, "colour", "Invalid"),
+        ):  # fmt: skip
+            answer = self.admin.call("PATCH", f"{lamps}/one", {"spec": spec}, content_type=MERGE_PATCH)
+            (cause,) = self.failed(answer, 422, "Invalid")["details"]["causes"]
+            self.assertEqual((cause["field"], cause["reason"]), (f"spec.{field}", f"FieldValue{reason}"))
+
+    def test_owners(self) -> None:
+        """A list of a custom resource has one owner."""
+        lamps = f"{self.define()}/namespaces/{self.namespace}/lamps"
+        body = self.lamp("red")
+        body["spec"]["containers"] = [{"name": "main", "image": "x"}]
+        made = self.ok(self.admin.call("POST", lamps, body, fieldManager="alice"), 201)
+        (entry,) = made["metadata"]["managedFields"]
+        self.assertEqual(entry["fieldsV1"]["f:spec"]["f:containers"], {})
 
     def test_end(self) -> None:
         """With the definition go the objects and the path."""
