@@ -69,9 +69,10 @@ bench: $(VENV)/ready
 	@$(BIN)/python -m bench.health $(ARGS)
 	@$(BIN)/python -m bench.dns
 
-## make docs          write the configuration reference from the configuration types
+## make docs          write the configuration reference and the CRDs from their types
 docs: $(VENV)/ready
 	@$(BIN)/python -m superedge.config.reference > docs/reference/configuration.md
+	@$(BIN)/python -m superedge.grid.cloud.crds > deploy/kubernetes/grid-crds.yaml
 
 ## make controlplane  build the real control plane that test-cluster uses (minutes, once)
 controlplane: $(VENV)/ready
