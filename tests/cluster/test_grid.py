@@ -83,7 +83,7 @@ class GridTests(EnvironmentCase):
     @classmethod
     def prepare(cls, environment: Environment) -> None:
         spaces = [
-            NetworkNamespace(f"gridcloud-{site[0]}", inside, [outside])
+            NetworkNamespace(f"grids-{site[0]}", inside, [outside])
             for site, inside, outside in NODES.values()
         ]
         environment.last += [space.remove for space in spaces]
