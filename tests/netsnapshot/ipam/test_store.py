@@ -206,7 +206,7 @@ class HostLocalTests(PluginCase):
 
     def test_other_files_are_left_alone(self) -> None:
         self.files.mkdir()
-        others = {"cafe", "10.1.0.300", "FD00::1", "notes"}
+        others = {"cafe", "10.1.0.300", "fd00:0::1", "notes"}
         for name in others:
             (self.files / name).write_text("x")
         (self.files / "10.1.0.9").write_text("")  # host-local was killed as it made it
