@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from binascii import crc32
 from pathlib import Path
 
 from superedge.netsnapshot.ipam import store
 from superedge.netsnapshot.ipam.files import MAGIC, dump, load
+from superedge.netsnapshot.ipam.sharing import share
 from superedge.netsnapshot.ipam.store import BACKUP, STATE
 from tests.netsnapshot.ipam.calls import PluginCase
 
@@ -118,6 +120,29 @@ class DamageTests(PluginCase):
         self.assertEqual((code, answer["code"]), (1, 5))
         self.assertEqual({path.name: path.read_bytes() for path in self.files.iterdir()}, before)
         self.check_everything_is_kept()
+
+    def test_a_shared_directory_stays_shared(self) -> None:
+        (self.files / BACKUP).chmod(0o600)
+        share(str(self.directory), os.getgid())
+        self.add("d1", "new")
+        self.more["name"] = "later"
+        self.add("d2", "other")
+        for network in (self.files, self.directory / "later"):
+            self.assertEqual(network.stat().st_mode & 0o7777, 0o2775)
+            modes = {path.name: oct(path.stat().st_mode & 0o777) for path in network.iterdir()}
+            self.assertEqual(modes, dict.fromkeys(modes, "0o660"))
+
+    def test_links_are_not_followed(self) -> None:
+        target = self.directory / "target"
+        target.write_text("of somebody else")
+        share(str(self.directory), os.getgid())
+        target.chmod(0o600)
+        for name in (f"{STATE}.new", f"{BACKUP}.new", "address.new"):
+            (self.files / name).symlink_to(target)
+            self.assertEqual(self.attempt("ADD", f"link-{name}", name.replace(".", "-"))[0], 1)
+            (self.files / name).unlink(missing_ok=True)
+        self.assertEqual(target.read_text(), "of somebody else")
+        self.assertEqual(self.add("d1", "a"), "10.1.0.2")
 
     def test_release_of_a_pod(self) -> None:
         self.assertEqual([each.pod for each in self.store.release("default", "b", "u")], ["b"])
