@@ -159,10 +159,14 @@ class Following:
         for each in waiting:
             each.callback(None)
 
+    @property
+    def _may_be_fresh_soon(self) -> bool:
+        return not self.fresh and self._online() and not any(each.refused for each in self._followers)
+
     async def settle(self) -> None:
         """Wait until everything was read from the cloud, while that may be soon."""
         until = self._reactor.seconds() + FRESH_WITHIN
-        while not self.fresh and self._online() and (left := until - self._reactor.seconds()) > 0:
+        while self._may_be_fresh_soon and (left := until - self._reactor.seconds()) > 0:
             waiter: Deferred[None] = Deferred()
             self._waiting.append(waiter)
             try:
