@@ -130,7 +130,7 @@ class ConfiguredTests(SynchronousTestCase):
             ({"filters": ["grid"], "filter_options": options}, "lite_apiserver.filter_identity: "),
             ({"filters": ["grid"], "filter_identity": "a"}, "filter_options.grid: "),
             ({"filter_options": options}, "'grid' is not in filters"),
-            ({"filters": ["gird"]}, "no installed plugin is called 'gird'"),
+            ({"filters": ["gird"]}, "no installed plugin is called 'gird'; installed plugins: grid"),
         ):
             error = self.assertRaises(SuperEdgeError, response_filters, self.config(**keys))
             self.assertIn(said, str(error))
