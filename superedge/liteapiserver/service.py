@@ -317,6 +317,7 @@ class LiteAPIServer(Service):
         if self._config.verify_tokens and self.health.online:
             self._issuer_keys.poll()
         self._prefetch.poll()
+        self.following.use()
         self.cache.evict()
         self.cache.measure()
         before = self._reactor.seconds() - IDLE_TIMEOUT

@@ -78,6 +78,10 @@ class Follower(Target):
         if found is not None:
             self._take_all(found[1])
 
+    def use(self) -> None:
+        """Keep what the filter was told in the cache, for a restart without the cloud."""
+        self.prefetch.cache.use(self.owner, self.request)
+
     def listed(self) -> None:
         self._take_all(self.prefetch.cache.observe(self.owner, self.request, self._take))
         self.version = version_number(self._resume_version())
@@ -134,6 +138,11 @@ class Following:
         """Start with what the cache has."""
         for follower in self._followers:
             follower.restore()
+
+    def use(self) -> None:
+        """Keep it in the cache; to be called often."""
+        for follower in self._followers:
+            follower.use()
 
     @property
     def fresh(self) -> bool:
