@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from superedge.interfaces import IFollowingFilter, IReactor
+from superedge.interfaces import IReactor
 from superedge.kube.objects import Item
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver import metrics
@@ -99,6 +99,7 @@ class Frontend:
         self.auth_requests = parts.auth_requests
         self._filtering = parts.filtering
         self.filters = parts.filtering.filters
+        parts.filtering.tell = self._tell
         self.history = parts.history
         self._callers = Callers(
             parts.identities, parts.credentials, settings.forward_unknown, reactor.seconds
@@ -195,12 +196,10 @@ class Frontend:
         else:
             self._forward(request, incoming, caller, base)
 
-    def filters_changed(self, changed: IFollowingFilter) -> None:
-        """A filter shows objects differently: filter again what open watches have shown."""
-        for resource in changed.resources():
-            self.filters.changed(resource)
-            for exchange in list(self._exchanges):
-                exchange.filters_changed(resource)
+    def _tell(self, resource: tuple[str, str]) -> None:
+        """Filter again what open watches of a resource, group and name, have shown."""
+        for exchange in list(self._exchanges):
+            exchange.filters_changed(resource)
 
     def _deferred_failed(self, problem: Failure, request: Request) -> None:
         if problem.check(CancelledError) is None:
@@ -375,6 +374,7 @@ class Frontend:
 
     def abort(self) -> None:
         """Abort what is on its way to the cloud."""
+        self._filtering.stop()
         self.history.stop()
         for pool in self._identities.pools():
             pool.abort()
