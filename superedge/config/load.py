@@ -21,8 +21,8 @@ OVERRIDE = "--set"
 def load_config(kind: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
     """Load ``path`` as ``kind``; ``overrides`` are ``section.key=value``.
 
-    File paths in it are relative to the file's directory; if that is below /dev, as of standard input and of a
-    shell's ``<(command)``, to the working directory. Raises ConfigError, or ConfigFaults for several.
+    File paths in it are relative to the file's directory; if that is below /dev, as of standard input and
+    of a shell's ``<(command)``, to the working directory. Raises ConfigError, or ConfigFaults for several.
     """
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
