@@ -272,7 +272,7 @@ class Frontend:
                 found = cloud_only(info)
             else:
                 found = self.auth_requests.answer(caller.identity, info, content)
-            self._respond(request, info, found, "cache")
+            self._respond(request, info, self._with_reason(found), "cache")
 
         if whole:
             answer(body.value)
@@ -285,9 +285,13 @@ class Frontend:
             return
         answer = self.cache.answer(caller.identity, info, _none_match(request, info))
         answer = self._filtering.answer(info, caller, answer)
+        self._respond(request, info, self._with_reason(answer), "cache")
+
+    def _with_reason(self, answer: Answer | WatchAnswer) -> Answer | WatchAnswer:
+        """A 503 says why the cloud is unreachable, if that is known."""
         if isinstance(answer, Answer) and answer.status == 503 and self.health.reason:
-            answer = answer.with_reason(self.health.reason)
-        self._respond(request, info, answer, "cache")
+            return answer.with_reason(self.health.reason)
+        return answer
 
     def _is_accepted(self, request: Request, info: RequestInfo, caller: Caller) -> bool:
         """Whether the caller is accepted while the cloud is away; one that is not gets a 401."""
