@@ -70,6 +70,7 @@ bench: $(VENV)/ready
 	@$(BIN)/python -m bench.dns
 	@$(BIN)/python -m bench.netsnapshot
 	@$(BIN)/python -m bench.ipam
+	@$(BIN)/python -m bench.grid
 
 ## make docs          write the configuration reference and the CRDs from their types
 docs: $(VENV)/ready

@@ -18,7 +18,8 @@ class LiteAPIServer:
 
     ``also`` is one more address that it listens on, ``advertise`` has the Service kubernetes lead to it,
     ``store`` is its cache's, ``upstream`` a port that leads to the API server, when it is not that one's own,
-    ``verify_tokens`` whether signatures count offline, and ``more`` are further tables of its configuration.
+    ``verify_tokens`` whether signatures count offline, ``settings`` are further lines of its own table, and
+    ``more`` further tables of its configuration.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class LiteAPIServer:
         store: str = "file",
         upstream: int = 0,
         verify_tokens: bool = True,
+        settings: str = "",
         more: str = "",
     ) -> None:
         self._environment = environment
@@ -54,6 +56,7 @@ certificate = "{pki}/apiserver.crt"
 key = "{pki}/apiserver.key"
 client_ca = ["{pki}/ca.crt"]
 identities = ["{pki}"]
+{settings}
 [lite_apiserver.upstream]
 servers = ["{way}"]
 ca = ["{pki}/ca.crt"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
@@ -49,6 +49,8 @@ class Spy:
         self.refusals: dict[str, APIError] = {}
         self.lag = 0.0
         """Seconds by which watches of workloads are late."""
+        self.before_write: Coroutine[Any, Any, object] | None = None
+        """What somebody else does just before the next write of a workload."""
 
     async def call(
         self,
@@ -60,6 +62,9 @@ class Spy:
     ) -> bytes:
         if method != "GET":
             self.writes.append((method, path))
+            if "/apps/" in path and (meanwhile := self.before_write) is not None:
+                self.before_write = None
+                await meanwhile
             for part, refusal in self.refusals.items():
                 if part in path:
                     raise refusal

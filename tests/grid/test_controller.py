@@ -128,6 +128,30 @@ class LeavingAloneTests(ControlledCase):
         said = "kube-controller-manager has set its replicas to 5: those of the template do not count"
         self.assertEqual(self.status()["states"]["a"]["message"], said)
 
+    def test_an_autoscalers_replicas_that_the_watch_has_not_told_of(self) -> None:
+        self.spy.lag = 60.0
+        self.patch_child("shop-a", {"spec": {"replicas": 5}}, "kube-controller-manager")
+        self.grid(template=pods("shop:2", replicas=3))
+        self.assertEqual((self.image("shop-a"), self.child("shop-a")["spec"]["replicas"]), ("shop:2", 5))
+        self.assertEqual((self.image("shop-b"), self.child("shop-b")["spec"]["replicas"]), ("shop:2", 3))
+        self.assertEqual(len(self.written("/deployments/shop-b")), 1)
+
+    def test_drift_while_replicas_are_set(self) -> None:
+        containers = [{"name": "main", "image": "other:1"}]
+        patch = {"spec": {"template": {"spec": {"containers": containers}}}}
+        scaled = self.api.client().call(
+            "PATCH",
+            self.path("deployments", "shop-a"),
+            {"fieldManager": "scaler"},
+            {"spec": {"replicas": 5}},
+            MERGE_PATCH,
+        )
+        self.spy.before_write = scaled
+        self.patch_child("shop-a", patch, "edit")
+        self.assertIsNone(self.spy.before_write)
+        self.advance(2)
+        self.assertEqual((self.image("shop-a"), self.child("shop-a")["spec"]["replicas"]), ("shop:1", 5))
+
     def test_an_autoscalers_replicas_of_what_lost_its_label(self) -> None:
         patch = {"metadata": {"labels": {GRID_SELECTOR: None}}, "spec": {"replicas": 5}}
         self.patch_child("shop-a", patch, "other")

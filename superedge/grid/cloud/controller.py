@@ -274,7 +274,7 @@ class Controller(MultiService):
         if child.inherited:
             await self._writer.inherit(grid, child)
             _log.info("{grid}: {name} is taken over", grid=str(grid.key), name=key.name)
-        changed = await self._writer.change(grid, wanted)
+        changed = await self._writer.change(grid, child, wanted)
         _log.info("{grid}: {name} is brought up to date", grid=str(grid.key), name=key.name)
         return changed
 

@@ -10,6 +10,7 @@ from superedge.grid.cloud import metrics
 from superedge.grid.cloud.children import MANAGER, PREDECESSOR, Child
 from superedge.grid.cloud.grids import Grid
 from superedge.grid.cloud.kinds import SERVICE_GRID
+from superedge.grid.names import TEMPLATE_HASH
 from superedge.kube.apply import APPLY_PATCH, apply
 from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Problems, decode
 from superedge.kube.errors import APIError
@@ -46,25 +47,39 @@ class Writer:
         if grid.kind is SERVICE_GRID and (there := await self._there(grid, path)) is not None:
             raise NameTaken(there)
         try:
-            query = {"fieldManager": MANAGER}
-            answer = await self._counted(grid, "PATCH", path, query, wanted, APPLY_PATCH)
+            return await self._apply(grid, path, wanted)
         except APIError as problem:
-            if problem.code == _CONFLICT and _FIELD_CONFLICT in str(problem):
-                there = await self._there(grid, path)
-                if there is not None:
-                    raise NameTaken(there) from problem
+            if _clashes(problem) and (there := await self._there(grid, path)) is not None:
+                raise NameTaken(there) from problem
             raise
-        return Child(grid.kind, answer)
 
-    async def change(self, grid: Grid, wanted: dict[str, Any]) -> Child:
-        """Put a child right. Raises APIError, Unavailable."""
-        try:
-            answer = await apply(self._client, self._path(grid, wanted), wanted, MANAGER)
-        except Problems:
-            metrics.WRITES.labels(grid.kind.child, "failed").inc()
-            raise
-        metrics.WRITES.labels(grid.kind.child, "done").inc()
-        return Child(grid.kind, answer)
+    async def change(self, grid: Grid, child: Child, wanted: dict[str, Any]) -> Child:
+        """Put a child right. Raises APIError, Unavailable.
+
+        Fields that somebody else set are taken over, but not replicas, and these may have been set since
+        ``child`` was read: a new template is first applied without force, and after a conflict, as for drift,
+        the child is read anew.
+        """
+        path = self._path(grid, wanted)
+        if "replicas" in wanted["spec"]:
+            if child.template_hash != wanted["metadata"]["annotations"][TEMPLATE_HASH]:
+                try:
+                    return await self._apply(grid, path, wanted)
+                except APIError as problem:
+                    if not _clashes(problem):
+                        raise
+            wanted = await self._as_scaled(grid, path, wanted)
+        return await self._apply(grid, path, wanted, force="true")
+
+    async def _as_scaled(self, grid: Grid, path: str, wanted: dict[str, Any]) -> dict[str, Any]:
+        """What is to be applied to the child as it is now, without replicas if somebody else has set them."""
+        there = await self._there(grid, path)
+        if there is None:
+            return wanted
+        metadata, spec = {**wanted["metadata"], "resourceVersion": there.version}, dict(wanted["spec"])
+        if there.scaler:
+            del spec["replicas"]
+        return {**wanted, "metadata": metadata, "spec": spec}
 
     async def inherit(self, grid: Grid, child: Child) -> Child:
         """Make the Go SuperEdge controller's fields the controller's own, so that they go when they are to.
@@ -120,6 +135,10 @@ class Writer:
         query = {"labelSelector": f"{key}={site}", "limit": "1"}
         return bool(decode(_Nodes, await self._client.call("GET", NODES.path(), query)).items)
 
+    async def _apply(self, grid: Grid, path: str, wanted: dict[str, Any], **force: str) -> Child:
+        query = {"fieldManager": MANAGER, **force}
+        return Child(grid.kind, await self._counted(grid, "PATCH", path, query, wanted, APPLY_PATCH))
+
     async def _there(self, grid: Grid, path: str) -> Child | None:
         try:
             return Child(grid.kind, await self._client.call("GET", path))
@@ -147,6 +166,11 @@ class Writer:
             raise
         metrics.WRITES.labels(grid.kind.child, "done").inc()
         return answer
+
+
+def _clashes(problem: APIError) -> bool:
+    """Whether an apply without force was refused for a field that somebody else has set."""
+    return problem.code == _CONFLICT and _FIELD_CONFLICT in str(problem)
 
 
 def _inherited(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

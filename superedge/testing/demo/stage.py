@@ -132,7 +132,9 @@ class Stage:
         authority = Authority.create(pki)
         authority.issue("tunnel", dns=["localhost"], ips=["127.0.0.1"], directory=pki)
         cluster_pki = self.directory / "cluster" / "pki"
-        Authority.load(cluster_pki).issue("lite-apiserver", ips=["127.0.0.1"], directory=pki)
+        cluster_authority = Authority.load(cluster_pki)
+        cluster_authority.issue("lite-apiserver", ips=["127.0.0.1"], directory=pki)
+        proxier = cluster_authority.issue("system:kube-proxy", directory=pki, name="kube-proxy")
         (self.directory / "cloud.toml").write_text(f"""
 [ops]
 listen = "127.0.0.1:{self.cloud_ops}"
@@ -151,6 +153,8 @@ kubeconfig = "cluster/admin.kubeconfig"
 ca = ["pki/ca.crt"]
 unit_label = ""
 enforcement = "policy"
+[application_grid]
+install_crds = true
 """)
         for node in self.nodes:
             authority.issue(f"system:node:{node.name}", ["system:nodes"], directory=pki, name=node.name)
@@ -159,6 +163,8 @@ enforcement = "policy"
             for suffix in ("crt", "key"):
                 source = cluster_pki / f"system-node-{node.name}.{suffix}"
                 shutil.copy(source, identities / f"node.{suffix}")
+            for source in (proxier.certificate, proxier.key):
+                shutil.copy(source, identities)
             (self.directory / f"{node.name}.toml").write_text(f"""
 [ops]
 listen = "127.0.0.1:{node.ops}"
@@ -185,6 +191,9 @@ certificate = "pki/lite-apiserver.crt"
 key = "pki/lite-apiserver.key"
 client_ca = ["cluster/pki/ca.crt"]
 identities = ["{identities.name}"]
+filters = ["grid"]
+filter_identity = "system:kube-proxy"
+filter_options.grid.node = "{node.name}"
 resume_within = 0.5
 [lite_apiserver.upstream]
 servers = ["127.0.0.1:{self.link_api}"]
@@ -227,17 +236,18 @@ path = "{node.name}-cache"
         rows = self.health(node.ops).get("own", {}).get("rows", ())
         return {row["peer"]: row["says"] for row in rows if row["peer"] != node.name}
 
-    def _kubectl(self, kubeconfig: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _kubectl(self, kubeconfig: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         program = find_kubectl()
         common = [f"--kubeconfig={kubeconfig}", f"--cache-dir={self.directory}/kubectl-cache"]
         return subprocess.run(
-            [program, *common, *arguments], capture_output=True, text=True, timeout=30, check=False
-        )
+            [program, *common, *arguments],
+            input=stdin, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
 
-    def kubectl(self, *arguments: str, node: Node | None = None) -> str:
+    def kubectl(self, *arguments: str, node: Node | None = None, stdin: str = "") -> str:
         """kubectl's output, as administrator in the cloud or as a node at its own API server."""
         kubeconfig = str(self.kubeconfig_of(node)) if node else self.cluster["kubeconfig"]
-        done = self._kubectl(kubeconfig, *arguments)
+        done = self._kubectl(kubeconfig, *arguments, stdin=stdin)
         if done.returncode:
             raise DemoError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.text import Text
 
+from superedge.testing.demo import grid
 from superedge.testing.demo.informer import Informer
 from superedge.testing.demo.stage import DemoError, Stage, wait_until
 
@@ -46,6 +47,7 @@ def play(stage: Stage) -> None:
     start(stage)
     show_tunnel(stage)
     informer = show_reads(stage)
+    show_grid(stage)
     show_outage(stage, informer)
     show_recovery(stage, informer)
 
@@ -102,6 +104,14 @@ def show_reads(stage: Stage) -> Informer:
     return informer
 
 
+def show_grid(stage: Stage) -> None:
+    """One definition for two sites."""
+    with step("application grid: one DeploymentGrid makes a Deployment for each site") as show:
+        show(grid.apply(stage))
+    with step("application grid: a Service shows each node the endpoints of its own site") as show:
+        grid.only_its_own(stage, show, *stage.nodes)
+
+
 def show_outage(stage: Stage, informer: Informer) -> None:
     """The link is cut; the node goes on with what it knows, a restart included."""
     node = stage.nodes[0]
@@ -111,6 +121,8 @@ def show_outage(stage: Stage, informer: Informer) -> None:
     with step("edge-1: the same read is still served, and the watch is held open") as show:
         reads_are_served(stage, show)
         expect(informer.names == PODS, f"the client knows {informer.names}")
+    with step("edge-1: the Service still shows the endpoints of its own site alone") as show:
+        grid.only_its_own(stage, show, node)
     with step("edge health: edge-1 still reaches edge-2 and says so; the cloud evicts neither") as show:
         expect(stage.says(node) == {"edge-2": "healthy"}, f"edge-1 says {stage.says(node)}")
         expect("dead" not in stage.verdicts().values(), f"the cloud says {stage.verdicts()}")
