@@ -72,9 +72,10 @@ bench: $(VENV)/ready
 	@$(BIN)/python -m bench.ipam
 	@$(BIN)/python -m bench.grid
 
-## make docs          write the configuration reference from the configuration types
+## make docs          write the configuration reference and the CRDs from their types
 docs: $(VENV)/ready
 	@$(BIN)/python -m superedge.config.reference > docs/reference/configuration.md
+	@$(BIN)/python -m superedge.grid.cloud.crds > deploy/kubernetes/grid-crds.yaml
 
 ## make ipam          the CNI plugin as one file, dist/superedge-ipam, to be run by IPAM_PYTHON
 IPAM_PYTHON ?= /usr/bin/python3

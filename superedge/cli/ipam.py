@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from superedge.cli.nodes import age
-from superedge.netsnapshot.ipam import singlefile
+from superedge.netsnapshot.ipam import sharing, singlefile
 from superedge.netsnapshot.ipam.addresses import Range
 from superedge.netsnapshot.ipam.configuration import DIRECTORY, range_sets
 from superedge.netsnapshot.ipam.errors import IPAMError
@@ -131,6 +132,24 @@ def verify(data_dir: str, config: Path | None) -> None:
         found += len(said)
     if found:
         raise SystemExit(1)
+
+
+@ipam.command()
+@_directory
+@click.argument("group", default="superedge")
+def share(data_dir: str, group: str) -> None:
+    """Let the edge process end reservations: give the files to its GROUP, superedge by default.
+
+    To be run once, as root; what the plugin makes later has the group too.
+    """
+    try:
+        number = grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise click.UsageError(f"there is no group {group}") from None
+    try:
+        sharing.share(data_dir, number)
+    except OSError as problem:
+        raise click.ClickException(f"{data_dir} cannot be shared: {problem.strerror}") from problem
 
 
 @ipam.command()

@@ -33,6 +33,7 @@ MAX_STREAMS = 1000
 MAX_DATAGRAM = 4096
 """Bytes of the largest question over UDP."""
 DATAGRAMS_A_ROUND = 64
+PORT_ATTEMPTS = 10
 _IP_PKTINFO = 8
 RECEIVE_BUFFER = 1 << 20
 """Bytes of questions that wait in the kernel."""
@@ -81,18 +82,21 @@ class Listening:
     def start(self) -> None:
         """Listen. Raises ConnectError when an address cannot be had."""
         for address in self._addresses:
-            endpoint = ServerEndpoint(self._reactor, address, reuse_port=self._reuse_port)
-            factory = Streams(self._responder, self._reactor)
-            self._ports.append(endpoint.listen_now(cast(Any, factory)))
-            # Where port 0 is asked for, UDP takes the number that TCP got.
-            bound = TCPAddress(address.host, self._ports[-1].getHost().port)
-            try:
-                sock = _bind(bound, self._reuse_port)
-            except OSError as problem:
-                raise ConnectError(f"cannot listen on {bound}: {problem.strerror}") from problem
+            for attempt in range(PORT_ATTEMPTS):
+                endpoint = ServerEndpoint(self._reactor, address, reuse_port=self._reuse_port)
+                tcp = endpoint.listen_now(cast(Any, Streams(self._responder, self._reactor)))
+                # Where port 0 is asked for, UDP takes the number that TCP got, unless it has another user.
+                bound = TCPAddress(address.host, cast(Any, tcp).getHost().port)
+                try:
+                    sock = _bind(bound, self._reuse_port)
+                    break
+                except OSError as problem:
+                    tcp.stopListening()
+                    if address.port or attempt == PORT_ATTEMPTS - 1:
+                        raise ConnectError(f"cannot listen on {bound}: {problem.strerror}") from problem
             datagrams = Datagrams(sock, self._responder, self._reactor)
             datagrams.startReading()
-            self._ports.append(datagrams)
+            self._ports += [tcp, datagrams]
 
     def stop(self) -> None:
         """Listen no more."""

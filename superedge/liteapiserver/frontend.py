@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from superedge.interfaces import IFollowingFilter, IReactor
+from superedge.interfaces import IReactor
 from superedge.kube.objects import Item
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver import metrics
@@ -99,6 +99,7 @@ class Frontend:
         self.auth_requests = parts.auth_requests
         self._filtering = parts.filtering
         self.filters = parts.filtering.filters
+        parts.filtering.tell = self._tell
         self.history = parts.history
         self._callers = Callers(
             parts.identities, parts.credentials, settings.forward_unknown, reactor.seconds
@@ -195,12 +196,10 @@ class Frontend:
         else:
             self._forward(request, incoming, caller, base)
 
-    def filters_changed(self, changed: IFollowingFilter) -> None:
-        """A filter shows objects differently: filter again what open watches have shown."""
-        for resource in changed.resources():
-            self.filters.changed(resource)
-            for exchange in list(self._exchanges):
-                exchange.filters_changed(resource)
+    def _tell(self, resource: tuple[str, str]) -> None:
+        """Filter again what open watches of a resource, group and name, have shown."""
+        for exchange in list(self._exchanges):
+            exchange.filters_changed(resource)
 
     def _deferred_failed(self, problem: Failure, request: Request) -> None:
         if problem.check(CancelledError) is None:
@@ -273,7 +272,7 @@ class Frontend:
                 found = cloud_only(info)
             else:
                 found = self.auth_requests.answer(caller.identity, info, content)
-            self._respond(request, info, found, "cache")
+            self._respond(request, info, self._with_reason(found), "cache")
 
         if whole:
             answer(body.value)
@@ -286,9 +285,13 @@ class Frontend:
             return
         answer = self.cache.answer(caller.identity, info, _none_match(request, info))
         answer = self._filtering.answer(info, caller, answer)
+        self._respond(request, info, self._with_reason(answer), "cache")
+
+    def _with_reason(self, answer: Answer | WatchAnswer) -> Answer | WatchAnswer:
+        """A 503 says why the cloud is unreachable, if that is known."""
         if isinstance(answer, Answer) and answer.status == 503 and self.health.reason:
-            answer = answer.with_reason(self.health.reason)
-        self._respond(request, info, answer, "cache")
+            return answer.with_reason(self.health.reason)
+        return answer
 
     def _is_accepted(self, request: Request, info: RequestInfo, caller: Caller) -> bool:
         """Whether the caller is accepted while the cloud is away; one that is not gets a 401."""
@@ -375,6 +378,7 @@ class Frontend:
 
     def abort(self) -> None:
         """Abort what is on its way to the cloud."""
+        self._filtering.stop()
         self.history.stop()
         for pool in self._identities.pools():
             pool.abort()

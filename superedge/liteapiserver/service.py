@@ -123,7 +123,7 @@ class LiteAPIServer(Service):
         self.health = Health(reactor, self._probe, upstream.probe_interval)
         self.following = Following(reactor, lambda: self.health.online)
         applied = Filters(filters, config.cache.max_body)
-        filtering = Filtering(applied, self.following, self.cache, self._host.encode())
+        filtering = Filtering(reactor, applied, self.following, self.cache, self._host.encode())
         history = History(reactor, self._host.encode(), self.cache.newest, self.cache.cluster_restored)
         self.frontend = Frontend(
             reactor,
@@ -162,7 +162,7 @@ class LiteAPIServer(Service):
                     config.filter_identity,
                     what,
                     each,
-                    self.frontend.filters_changed,
+                    filtering.changed,
                     filtering.refreshed,
                 )
                 self._prefetch.add(follower)
@@ -322,6 +322,7 @@ class LiteAPIServer(Service):
         if self._config.verify_tokens and self.health.online:
             self._issuer_keys.poll()
         self._prefetch.poll()
+        self.following.use()
         self.cache.evict()
         self.cache.measure()
         before = self._reactor.seconds() - IDLE_TIMEOUT

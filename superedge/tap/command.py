@@ -18,6 +18,7 @@ from superedge.errors import EXIT_FAILED, SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.ops.logs import LogFile, make_observer
 from superedge.reactor.install import install
+from superedge.tap.collector import settle
 from superedge.tap.compose import installed_reactor
 from superedge.tap.program import Program
 
@@ -65,6 +66,7 @@ class Root(MultiService):
             program.refuse_warnings(found)
         with self._or_end():
             super().startService()
+        settle()
         # After the reactor has begun to run, because it then sets its own handler.
         self._reactor.callWhenRunning(self._on_signal, signal.SIGTERM, self._stop)
 

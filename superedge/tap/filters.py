@@ -8,7 +8,7 @@ from twisted.plugin import getPlugins
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
-from superedge.errors import ConfigError
+from superedge.errors import ConfigError, PluginError
 from superedge.interfaces import IFollowingFilter, IResponseFilter, IResponseFilterMaker
 from superedge.plugin import find_plugin
 
@@ -19,8 +19,14 @@ def response_filters(config: LiteAPIServerConfig) -> list[IResponseFilter]:
     unused = set(config.filter_options) - set(config.filters)
     if unused:
         raise ConfigError("lite_apiserver.filter_options", "", f"{min(unused)!r} is not in filters")
+    installed = {*makers, *(plugin.name for plugin in getPlugins(IResponseFilter))}
     filters = []
     for name in config.filters:
+        if name not in installed:
+            raise PluginError(
+                f"lite_apiserver.filters: no installed plugin is called {name!r}; installed plugins: "
+                f"{', '.join(sorted(installed))}"
+            )
         if name in makers:
             each = makers[name].create(config.filter_options.get(name, {}))
         else:

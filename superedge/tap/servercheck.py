@@ -67,7 +67,7 @@ async def _api_servers(reactor: IReactor, config: LiteAPIServerConfig) -> AsyncI
         named = identities.get(upstream.probe_identity)
         host = str(TCPAddress(upstream.server_name or address.host, address.port))
         pool = named.pool if named is not None else identities.anonymous
-        result, _, reason = await probe(reactor, pool, host, str(address), TIMEOUT)
+        result, _, reason = await probe(reactor, pool, host, server, TIMEOUT)
         for each in identities.pools():
             each.abort()
         name = f"lite_apiserver.upstream.servers: {server}"

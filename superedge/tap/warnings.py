@@ -61,7 +61,8 @@ def _of_snapshots(table: NetworkSnapshotConfig, has_api_server: bool) -> Iterato
         yield ConfigWarning(text, temporary=True)
     if has_api_server and table.release_interval and table.ipam.exists() and not _writable(table.ipam):
         text = (
-            f"network_snapshot.ipam: {table.ipam} is not writable: reservations end by time and pressure only"
+            f"network_snapshot.ipam: {table.ipam} is not writable, so reservations end by time and "
+            "pressure only; as root, run superedge ipam share"
         )
         yield ConfigWarning(text, temporary=True)
 

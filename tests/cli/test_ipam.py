@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,12 @@ class IPAMTests(PluginCase):
         done = CliRunner().invoke(superedge, ["ipam", command, "--data-dir", str(self.directory), *rest])
         self.assertEqual(done.exit_code, code, done.output)
         return done
+
+    def test_share(self) -> None:
+        group = grp.getgrgid(os.getgid()).gr_name
+        self.cli("share", group)
+        self.assertEqual((self.files / "state").stat().st_mode & 0o777, 0o660)
+        self.assertIn("there is no group nobody-has-it", self.cli("share", "nobody-has-it", code=2).output)
 
     def test_list(self) -> None:
         lines = self.cli("list").stdout.splitlines()

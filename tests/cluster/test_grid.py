@@ -83,7 +83,7 @@ class GridTests(EnvironmentCase):
     @classmethod
     def prepare(cls, environment: Environment) -> None:
         spaces = [
-            NetworkNamespace(f"gridcloud-{site[0]}", inside, [outside])
+            NetworkNamespace(f"grids-{site[0]}", inside, [outside])
             for site, inside, outside in NODES.values()
         ]
         environment.last += [space.remove for space in spaces]
@@ -152,7 +152,8 @@ class GridTests(EnvironmentCase):
         return bool(page) and bool(json.loads(page)["application_grid"]["leading"])
 
     def synced(self, name: str) -> bool:
-        return bool(json.loads(self.page(name, "/superedge/status"))["application_grid"].get("synced"))
+        page = self.page(name, "/superedge/status")
+        return bool(page) and bool(json.loads(page)["application_grid"].get("synced"))
 
     def writes(self, name: str, kind: str = "") -> float:
         """Writes of a replica so far, of all kinds or of one."""
@@ -213,6 +214,7 @@ class GridTests(EnvironmentCase):
 
     def test_01_kubectl(self) -> None:
         kubectl = self.environment.kubectl
+        wait_until(lambda: self.synced("one"), "the CRDs are brought up to date, and the cluster is read", 30)
         kubectl("apply", "-f", "-", stdin=grid("DeploymentGrid", "shop"))
         service = {"selector": {"app": "shop"}, "ports": [{"port": 80, "targetPort": 8080}]}
         kubectl("apply", "-f", "-", stdin=grid("ServiceGrid", "shop", template=service))
@@ -234,7 +236,12 @@ class GridTests(EnvironmentCase):
             "sg.spec.template",
             "dg.status.states",
         ):
-            self.assertIn("DESCRIPTION", kubectl("explain", field))
+            # The API server publishes the schema of a changed CRD some time later.
+            wait_until(
+                lambda field=field: "DESCRIPTION" in self.environment.try_kubectl("explain", field).stdout,  # type: ignore[misc]
+                f"explain {field}",
+                20,
+            )
         self.assertIn("maxSitesUnavailable", kubectl("explain", "dg.spec.rollout"))
 
     def test_02_what_is_refused(self) -> None:

@@ -19,6 +19,7 @@ from superedge.config.addresses import TCPAddress
 from superedge.config.dns import TunnelDNSConfig
 from superedge.config.localdns import ForwardConfig, LocalDNSConfig, RewriteConfig
 from superedge.dns import forward as forwarding
+from superedge.dns import transports
 from superedge.dns.cluster.objects import read_service
 from superedge.dns.local import MAX_KNOWN, LocalDNS
 from superedge.dns.resolvers import forward as resolvers_forward
@@ -259,6 +260,22 @@ class ServerTests(LocalServing):
         await client.wait(1)
         problem = self.assertRaises(ConnectError, self.serve, listen=[f"127.0.0.1:{port}"])
         self.assertIn(f"127.0.0.1:{port}", str(problem))
+
+    async def test_a_port_that_udp_cannot_have(self) -> None:
+        """Any port will do where 0 is asked for."""
+        asked: list[int] = []
+        bind = transports._bind
+
+        def refuse(address: TCPAddress, reuse: bool) -> Any:
+            asked.append(address.port)
+            if len(asked) < 3:
+                raise OSError(98, "Address already in use")
+            return bind(address, reuse)
+
+        self.patch(transports, "_bind", refuse)
+        port = self.ready()
+        self.assertEqual((asked[-1], len(self.server.addresses)), (port, 2))
+        self.assertEqual(codes(await self.ask(port, f"web.default.{SVC}", "A")), ("NOERROR", 1, 0))
 
     async def test_beside_the_tunnel_s_server(self) -> None:
         """On one node each answers its own names, and the end of one is none of the other's business."""

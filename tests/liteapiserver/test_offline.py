@@ -342,6 +342,7 @@ class QuestionTests(OfflineTestCase):
             self.assertEqual(self.stale(answer), not online)
         answer = await self.world.ask("POST", self.ACCESS, body=b"may I not", identity=self.world.node)
         self.assertEqual(answer.status, 503)
+        self.assertIn(b"is not possible now (cannot connect to 127.0.0.1:", answer.body)
         answer = await self.world.ask("POST", self.ACCESS, body=b"may I")
         self.assertEqual(answer.status, 503)  # nobody else's answer
 

@@ -50,7 +50,7 @@ class SystemdTests(SynchronousTestCase):
 
     def test_both_are_hardened_alike(self) -> None:
         own = {"ExecStart", "TimeoutStopSec", "RuntimeDirectory", "RuntimeDirectoryMode"}
-        own |= {"StateDirectory", "StateDirectoryMode"}
+        own |= {"StateDirectory", "StateDirectoryMode", "ReadWritePaths"}
         one, two = (
             {key: value for key, value in self.service(name).items() if key not in own}
             for name in ("superedge-cloud", "superedge-edge")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from superedge import __version__
 from superedge.config.log import LogConfig
 from superedge.config.root import Config
 from superedge.errors import SuperEdgeError
+from superedge.tap.collector import THRESHOLDS
 from superedge.tap.command import Command
 from superedge.tap.edge import Options
 from superedge.tap.program import Program
@@ -51,6 +53,8 @@ class CommandTests(SynchronousTestCase):
         self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
         command = Command(options, cast(Any, Reactor()))
         self.addCleanup(command.stopService)
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        self.addCleanup(gc.unfreeze)
         return command
 
     def observer(self, twistd: dict[str, Any], log: LogConfig | None = None) -> Any:
@@ -147,6 +151,11 @@ class CommandTests(SynchronousTestCase):
                 ("warn", "no table enables a component: nothing will run"),
             ],
         )
+
+    def test_the_collector_leaves_alone_what_stays(self) -> None:
+        self.make(Config(), None).startService()
+        self.assertEqual(gc.get_threshold(), THRESHOLDS)
+        self.assertGreater(gc.get_freeze_count(), 1000)
 
     def test_a_hangup_ends_nothing_from_the_start_on(self) -> None:
         command, early = self.make(Config(), None), Service()

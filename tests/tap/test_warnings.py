@@ -144,8 +144,8 @@ class WarningTests(SynchronousTestCase):
         table = (
             '[kubernetes]\nkubeconfig = "kubeconfig"\n[network_snapshot]\ndirectory = "x"\nipam = "file"\n'
         )
-        said = f"network_snapshot.ipam: {self.directory}/file is not writable: reservations end by time and"
-        self.assertEqual(self.one(text=table), f"{said} pressure only")
+        said = f"network_snapshot.ipam: {self.directory}/file is not writable, so reservations end by time "
+        self.assertEqual(self.one(text=table), f"{said}and pressure only; as root, run superedge ipam share")
         self.assertEqual(self.warnings("network_snapshot.release_interval=0", text=table), [])
 
     def test_a_check_writes_nothing(self) -> None:

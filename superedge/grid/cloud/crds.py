@@ -1,4 +1,4 @@
-"""The CRDs of the three kinds: ``python -m superedge.grid.cloud.crds`` prints them as a manifest. Pure."""
+"""The CRDs of the three kinds; as a program it prints them as a manifest. Pure."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def manifest() -> str:
     """The three as YAML."""
     head = (
         "# The kinds of the application grid: DeploymentGrid (dg), StatefulSetGrid (ssg), ServiceGrid (sg).\n"
-        "# Generated: python -m superedge.grid.cloud.crds\n"
+        "# Generated: make docs\n"
     )
     documents = [yaml.dump(each, Dumper=_Dumper, sort_keys=False, width=110) for each in crds()]
     return head + "---\n".join(documents)

@@ -107,6 +107,12 @@ class Cache:
                 return None
         return None
 
+    def use(self, identity: str, request: RequestInfo) -> None:
+        """Note that what a list request shows is in use, so that other things are evicted first."""
+        selection = self._selection(identity, request)
+        if selection is not None:
+            selection.view.used = self._clock()
+
     def observe(
         self, identity: str, request: RequestInfo, changed: Callable[[Name, Item | None], None]
     ) -> dict[Name, Item]:

@@ -15,10 +15,6 @@ from superedge.kube.wire import BYTES, field, walk
 Apply = Callable[[bytes], bytes | None]
 """Filters one encoded object; None hides it, the same bytes leave it unchanged."""
 
-_Raw = msgspec.Raw
-_fields = msgspec.json.Decoder(dict[str, _Raw])
-_items = msgspec.json.Decoder(list[_Raw] | None)
-
 
 # resourceVersion in an object's metadata and in a list's.
 _OBJECT_VERSION, _LIST_VERSION = 6, 2
@@ -32,7 +28,15 @@ class _Versioned(msgspec.Struct):
     metadata: _Metadata | None = None
 
 
+class _List(msgspec.Struct):
+    kind: str = ""
+    apiVersion: str = ""
+    metadata: dict[str, Any] = {}
+    items: list[msgspec.Raw] | None = None
+
+
 _versioned = msgspec.json.Decoder(_Versioned)
+_list = msgspec.json.Decoder(_List)
 
 
 def filter_object(media_type: str, body: bytes, apply: Apply) -> tuple[bytes | None, str]:
@@ -75,16 +79,16 @@ def _text(raw: bytes, start: int, end: int, wanted: int) -> str:
 
 def _json_list(body: bytes, apply: Apply) -> tuple[bytes, str]:
     try:
-        fields: dict[str, Any] = _fields.decode(body)
-        items = [bytes(item) for item in _items.decode(fields.get("items", b"null")) or ()]
+        found = _list.decode(body)
     except JSON_FAULTS as problem:
         raise DecodeError(f"not a list in JSON: {problem}") from problem
-    version = _version(b'{"metadata":%b}' % bytes(fields.get("metadata", b"null")))
+    items = [bytes(item) for item in found.items or ()]
+    version = str(found.metadata.get("resourceVersion", ""))
     shown = [apply(item) for item in items]
     if all(after is before for after, before in zip(shown, items, strict=True)):
         return body, version
-    fields["items"] = _Raw(b"[%b]" % b",".join(item for item in shown if item is not None))
-    return msgspec.json.encode(fields), version
+    found.items = [msgspec.Raw(item) for item in shown if item is not None]
+    return msgspec.json.encode(found), version
 
 
 def _protobuf_list(body: bytes, apply: Apply) -> tuple[bytes, str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from superedge.interfaces import IFollowingFilter
 from superedge.kube.objects import Item, version_number
 from superedge.kube.request import RequestInfo
 from superedge.liteapiserver.access.caller import Caller
@@ -19,11 +22,26 @@ if TYPE_CHECKING:
     from superedge.liteapiserver.forward.incoming import IncomingRequest
 
 
+MIN_DELAY = 0.02
+"""Seconds from a change to when watches are told, at least."""
+SHARE = 5
+"""Telling takes at most 1/SHARE of the time."""
+MAX_DELAY = 2.0
+
+
 class Filtering:
     """Joins the filters, what they follow, and the cache."""
 
-    def __init__(self, filters: Filters, following: Following, cache: Cache, host: bytes) -> None:
+    def __init__(
+        self, reactor: IReactorTime, filters: Filters, following: Following, cache: Cache, host: bytes
+    ) -> None:
         """``host`` is the Host header for the cloud."""
+        self._reactor = reactor
+        self._changed: set[tuple[str, str]] = set()
+        self._call: IDelayedCall | None = None
+        self._delay = MIN_DELAY
+        self.tell: Callable[[tuple[str, str]], None] = lambda _: None
+        """Called with a resource, group and name, whose open watches are to be told what looks different."""
         self.filters = filters
         self.following = following
         self._cache = cache
@@ -64,6 +82,30 @@ class Filtering:
         if missing is not None:
             return missing
         return self.filters.answer(info, answer, self._cached(info, caller) if resumes(info) else None)
+
+    def changed(self, each: IFollowingFilter) -> None:
+        """A filter shows objects differently from now on: tell open watches soon, of many changes at once."""
+        for resource in each.resources():
+            self.filters.changed(resource)
+            self._changed.add(resource)
+        if self._call is None:
+            self._call = self._reactor.callLater(self._delay, self._tell)
+
+    def _tell(self) -> None:
+        self._call = None
+        changed, self._changed = self._changed, set()
+        began = self._reactor.seconds()
+        for resource in changed:
+            # Also for clients that were shown something since the change, and leave before they are told.
+            self.filters.resumption.changed(resource)
+            self.tell(resource)
+        self._delay = min(MAX_DELAY, max(MIN_DELAY, (self._reactor.seconds() - began) * SHARE))
+
+    def stop(self) -> None:
+        """Tell nobody any more."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
 
     def refreshed(self) -> None:
         """What a filter follows was read from the cloud."""

@@ -78,6 +78,10 @@ class Follower(Target):
         if found is not None:
             self._take_all(found[1])
 
+    def use(self) -> None:
+        """Keep what the filter was told in the cache, for a restart without the cloud."""
+        self.prefetch.cache.use(self.owner, self.request)
+
     def listed(self) -> None:
         self._take_all(self.prefetch.cache.observe(self.owner, self.request, self._take))
         self.version = version_number(self._resume_version())
@@ -135,6 +139,11 @@ class Following:
         for follower in self._followers:
             follower.restore()
 
+    def use(self) -> None:
+        """Keep it in the cache; to be called often."""
+        for follower in self._followers:
+            follower.use()
+
     @property
     def fresh(self) -> bool:
         """Whether everything was read from the cloud since the start."""
@@ -159,10 +168,14 @@ class Following:
         for each in waiting:
             each.callback(None)
 
+    @property
+    def _may_be_fresh_soon(self) -> bool:
+        return not self.fresh and self._online() and not any(each.refused for each in self._followers)
+
     async def settle(self) -> None:
         """Wait until everything was read from the cloud, while that may be soon."""
         until = self._reactor.seconds() + FRESH_WITHIN
-        while not self.fresh and self._online() and (left := until - self._reactor.seconds()) > 0:
+        while self._may_be_fresh_soon and (left := until - self._reactor.seconds()) > 0:
             waiter: Deferred[None] = Deferred()
             self._waiting.append(waiter)
             try:

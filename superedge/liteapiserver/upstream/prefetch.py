@@ -54,6 +54,8 @@ class Target:
         self.relist = False
         self.state = "waiting"
         self.failing = False
+        self.refused = False
+        """Whether the API server answered the last read with an error."""
 
     def _ask(self, target: str) -> RequestInfo:
         request = parse_request(b"GET", target.encode(), self._accept.encode())
@@ -78,6 +80,10 @@ class Target:
             self._next = 0.0
             self._running.cancel()
 
+    def hurry(self) -> None:
+        """Read at the next poll: what failed before may work now."""
+        self._next = 0.0
+
     def _ended(self, _result: None) -> None:
         self._running = None
 
@@ -87,6 +93,7 @@ class Target:
             return
         self._next = self.prefetch.seconds() + self._backoff.failed(self.prefetch.seconds())
         self.failing = True
+        self.refused = failure.check(UnexpectedStatus) is not None
         before, self.state = self.state, failure.getErrorMessage()
         if not failure.check(ConnectError, FetchError):
             _log.failure("prefetch of {path} failed", failure, path=self._path)
@@ -189,6 +196,8 @@ class Prefetch:
     ) -> None:
         """``host`` is the Host header for the cloud; ``online`` says whether the cloud is reachable."""
         self._online = online
+        self._away = False
+        """Whether the cloud was away at the last poll."""
         self.seconds = reactor.seconds
         self.cache = cache
         self.identities = identities
@@ -208,9 +217,14 @@ class Prefetch:
     def poll(self) -> None:
         """Start the reads that are due; cancel all while the cloud is away."""
         if not self._online():
+            self._away = True
             self.stop()
             return
         now = self.seconds()
+        if self._away:
+            self._away = False
+            for target in self._targets:
+                target.hurry()
         for target in self._targets:
             target.poll(now)
         metrics.PREFETCH_FAILING.set(sum(target.failing for target in self._targets))

@@ -10,6 +10,7 @@ import os
 from superedge.netsnapshot.ipam.addresses import canonical
 from superedge.netsnapshot.ipam.allocation import Attachment, Moment, Record, Table
 from superedge.netsnapshot.ipam.documents import decode
+from superedge.netsnapshot.ipam.sharing import open_own
 
 RESULTS = "/var/lib/cni/results"
 """Where container runtimes keep the result of each ADD, with its CNI_ARGS (libcni's cache)."""
@@ -19,7 +20,7 @@ _LAST = "last_reserved_ip."
 def read(path: str) -> bytes | None:
     """A file's bytes; None when there is none. Raises OSError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     try:
@@ -55,12 +56,10 @@ def holder(directory: str, address: str) -> tuple[str, str] | None:
     return (container, interface.strip() or "eth0") if container else None
 
 
-def write(directory: str, address: str, container: str, interface: str) -> None:
+def write(directory: str, address: str, container: str, interface: str, shared: bool = False) -> None:
     """Make or replace an address's file. Raises OSError."""
     path = f"{directory}/{address}"
-    descriptor = os.open(
-        f"{directory}/address.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
-    )
+    descriptor = open_own(f"{directory}/address.new", os.O_WRONLY | os.O_TRUNC, shared)
     try:
         os.write(descriptor, f"{container}\r\n{interface}".encode())
     finally:

@@ -11,6 +11,7 @@ from superedge.netsnapshot.ipam import hostlocal
 from superedge.netsnapshot.ipam.allocation import Moment, Record, Table
 from superedge.netsnapshot.ipam.configuration import DIRECTORY, is_name
 from superedge.netsnapshot.ipam.files import Contents, dump, generation_of, load
+from superedge.netsnapshot.ipam.sharing import DIRECTORY_MODE, is_shared, open_own
 
 STATE = "state"
 BACKUP = "state.backup"
@@ -42,13 +43,14 @@ class NetworkFile:
         self.remarks: list[str] = []
         self._results = results
         self._lock = -1
+        self._shared = False
         self.files: set[str] = set()
         """The addresses that have a file of host-local's."""
         self._written: dict[str, tuple[str, str]] = {}
 
     def __enter__(self) -> "NetworkFile":
-        os.makedirs(self.directory, 0o755, exist_ok=True)
-        self._lock = os.open(f"{self.directory}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._make_directory()
+        self._lock = open_own(f"{self.directory}/{LOCK}", os.O_RDWR, self._shared)
         try:
             flock(self._lock, LOCK_EX)
             self._read()
@@ -59,6 +61,13 @@ class NetworkFile:
 
     def __exit__(self, *exception: object) -> None:
         os.close(self._lock)
+
+    def _make_directory(self) -> None:
+        if not os.path.isdir(self.directory):
+            os.makedirs(self.directory, 0o755, exist_ok=True)
+            if is_shared(os.path.dirname(self.directory)):
+                os.chmod(self.directory, DIRECTORY_MODE)
+        self._shared = is_shared(self.directory)
 
     @property
     def table(self) -> Table:
@@ -140,7 +149,7 @@ class NetworkFile:
     def _has_ended(self, record: Record) -> bool:
         """Whether the runtime, which keeps the results of its attachments, has none of this one any more."""
         path = f"{self._results}/{self.network}-{record.container}-{record.interface}"
-        return os.path.isdir(self._results) and not os.path.exists(path)
+        return os.access(self._results, os.X_OK) and not os.path.exists(path)
 
     def _attached(self) -> dict[str, tuple[str, str]]:
         """The container and the interface of each address that is attached."""
@@ -164,7 +173,7 @@ class NetworkFile:
         self._write_state(dump(self._contents), make_room)
         for address, holder in attached.items():
             if self._written.get(address) != holder:
-                hostlocal.write(self.directory, address, *holder)
+                hostlocal.write(self.directory, address, *holder, self._shared)
         descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -174,32 +183,31 @@ class NetworkFile:
     def _write_state(self, data: bytes, make_room: bool) -> None:
         state, backup = f"{self.directory}/{STATE}", f"{self.directory}/{BACKUP}"
         try:
-            _write(f"{state}.new", data)
+            self._write_file(f"{state}.new", data)
             # A power cut can tear one copy: this one, as the other is on disk before either is replaced.
-            _write(f"{backup}.new", data, flush=False)
+            self._write_file(f"{backup}.new", data, flush=False)
         except OSError:
             _remove(f"{state}.new")
             if not make_room:
                 raise
             _remove(backup)
-            _write(f"{state}.new", data)
+            self._write_file(f"{state}.new", data)
         os.rename(f"{state}.new", state)
         if os.path.exists(f"{backup}.new"):
             os.rename(f"{backup}.new", backup)
 
-
-def _write(path: str, data: bytes, flush: bool = True) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        while data:
-            data = data[os.write(descriptor, data) :]
-        if flush:
-            os.fsync(descriptor)
-    except OSError:
-        os.unlink(path)
-        raise
-    finally:
-        os.close(descriptor)
+    def _write_file(self, path: str, data: bytes, flush: bool = True) -> None:
+        descriptor = open_own(path, os.O_WRONLY | os.O_TRUNC, self._shared)
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+            if flush:
+                os.fsync(descriptor)
+        except OSError:
+            os.unlink(path)
+            raise
+        finally:
+            os.close(descriptor)
 
 
 def _remove(path: str) -> None:

@@ -137,7 +137,7 @@ class Reflector:
             return self.holds(wanted) or self.over
 
         for _ in range(20):
-            await until(there, f"{what}: {self.shown} instead of {wanted}", seconds)
+            await until(there, f"{what}: {wanted}", seconds)
             if self.holds(wanted):
                 return
             await self.start()

@@ -162,7 +162,7 @@ class FakeAPI:
     def bookmark(self) -> None:
         """Send bookmarks to who takes them."""
         for watch in self._watches:
-            if watch.bookmarks:
+            if watch.bookmarks and not (watch.form.kind and watch.path in self.slow):
                 watch.send("BOOKMARK", {"metadata": {"resourceVersion": str(self.version)}})
 
     # -- what is asked

@@ -11,11 +11,13 @@ from superedge.config.addresses import TCPAddress
 from superedge.config.liteapiserver import LiteAPIServerConfig, UpstreamConfig
 from superedge.errors import SuperEdgeError
 from superedge.grid.node.filter import NODES, SERVICES, GridFilter, create
+from superedge.interfaces import IResponseFilter
 from superedge.kube.endpoints import ENDPOINT_SLICES, ENDPOINTS
 from superedge.kube.media import JSON, PROTOBUF
 from superedge.kube.wire import walk
 from superedge.liteapiserver.forward.kubernetes import KubernetesEndpoints
 from superedge.tap.filters import response_filters
+from superedge.testing.contracts.responsefilter import ResponseFilterContract
 from tests.grid.node.case import SITE, on, slice_of
 from tests.grid.node.fakeapi import decode, encode
 
@@ -130,7 +132,7 @@ class ConfiguredTests(SynchronousTestCase):
             ({"filters": ["grid"], "filter_options": options}, "lite_apiserver.filter_identity: "),
             ({"filters": ["grid"], "filter_identity": "a"}, "filter_options.grid: "),
             ({"filter_options": options}, "'grid' is not in filters"),
-            ({"filters": ["gird"]}, "no installed plugin is called 'gird'"),
+            ({"filters": ["gird"]}, "no installed plugin is called 'gird'; installed plugins: grid"),
         ):
             error = self.assertRaises(SuperEdgeError, response_filters, self.config(**keys))
             self.assertIn(said, str(error))
@@ -159,3 +161,34 @@ class KubernetesTests(SynchronousTestCase):
         changed = filter.filter_encoded(*ENDPOINTS, PROTOBUF, endpoints)
         self.assertIn(b"\x0a\x0d169.254.20.11", changed)
         self.assertNotIn(b"203.0.113.5", changed)
+
+
+def contract_objects() -> list[tuple[str, str, dict[str, Any]]]:
+    found = []
+    for name in ("web", "kubernetes"):
+        item = slice_of(name, "edge-1", "far-1", "")
+        item["metadata"].update(name=name, namespace="default", resourceVersion="3", uid="4")
+        found.append((*ENDPOINT_SLICES, item))
+        addresses = [{"ip": "10.0.0.1", "nodeName": "far-1"}]
+        found.append((*ENDPOINTS, {"metadata": item["metadata"], "subsets": [{"addresses": addresses}]}))
+    return found
+
+
+class GridContractTests(ResponseFilterContract, SynchronousTestCase):
+    def make(self) -> IResponseFilter:
+        made = create({"node": "edge-1", "unlabelled": "nothing"})
+        meta = {"annotations": {"topologyKeys": json.dumps([SITE])}}
+        made.followed(SERVICES, "default", "web", {"metadata": meta})
+        made.followed(NODES, "", "edge-1", {"metadata": {"labels": {SITE: "a"}}})
+        return made
+
+    def objects(self) -> list[tuple[str, str, dict[str, Any]]]:
+        return contract_objects()
+
+
+class KubernetesContractTests(ResponseFilterContract, SynchronousTestCase):
+    def make(self) -> IResponseFilter:
+        return KubernetesEndpoints(TCPAddress("169.254.20.11", 51003))
+
+    def objects(self) -> list[tuple[str, str, dict[str, Any]]]:
+        return contract_objects()

@@ -155,3 +155,18 @@ class MissingTests(GridCase):
         client = Reflector(self.world, JSON)
         await client.start()
         await client.until(NEAR)
+
+    async def test_what_is_followed_is_evicted_last(self) -> None:
+        """Without the cloud no watch keeps it in the cache, but its use does."""
+        await self.outage()
+        assert self.world.lite is not None
+        views = [
+            view
+            for collection in self.world.lite.cache.collections()
+            if collection.key.resource in ("services", "nodes")
+            for view in collection.views.values()
+        ]
+        self.assertEqual(len(views), 2)
+        for view in views:
+            view.used = 0.0
+        await until(lambda: all(view.used for view in views))

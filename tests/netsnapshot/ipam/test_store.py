@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+from binascii import crc32
 from pathlib import Path
 
 from superedge.netsnapshot.ipam import store
-from superedge.netsnapshot.ipam.files import dump, load
+from superedge.netsnapshot.ipam.files import MAGIC, dump, load
+from superedge.netsnapshot.ipam.sharing import share
 from superedge.netsnapshot.ipam.store import BACKUP, STATE
 from tests.netsnapshot.ipam.calls import PluginCase
 
@@ -72,6 +75,13 @@ class DamageTests(PluginCase):
         for length in range(len(whole)):
             self.assertRaises(ValueError, load, whole[:length])
 
+    def test_a_file_of_another_version_is_not_guessed_at(self) -> None:
+        body = (self.files / STATE).read_bytes().split(b" ", 2)[2]
+        body = body.replace(b'"fields":["addresses"', b'"fields":["other"')
+        data = f"{MAGIC} {crc32(body):08x} ".encode() + body
+        problem = self.assertRaises(ValueError, load, data)
+        self.assertEqual(str(problem), "is of another version of superedge-ipam")
+
     def test_without_both_copies_what_is_in_use_stays_taken(self) -> None:
         for name in (STATE, BACKUP):
             (self.files / name).write_bytes(b"torn")
@@ -110,6 +120,29 @@ class DamageTests(PluginCase):
         self.assertEqual((code, answer["code"]), (1, 5))
         self.assertEqual({path.name: path.read_bytes() for path in self.files.iterdir()}, before)
         self.check_everything_is_kept()
+
+    def test_a_shared_directory_stays_shared(self) -> None:
+        (self.files / BACKUP).chmod(0o600)
+        share(str(self.directory), os.getgid())
+        self.add("d1", "new")
+        self.more["name"] = "later"
+        self.add("d2", "other")
+        for network in (self.files, self.directory / "later"):
+            self.assertEqual(network.stat().st_mode & 0o7777, 0o2775)
+            modes = {path.name: oct(path.stat().st_mode & 0o777) for path in network.iterdir()}
+            self.assertEqual(modes, dict.fromkeys(modes, "0o660"))
+
+    def test_links_are_not_followed(self) -> None:
+        target = self.directory / "target"
+        target.write_text("of somebody else")
+        share(str(self.directory), os.getgid())
+        target.chmod(0o600)
+        for name in (f"{STATE}.new", f"{BACKUP}.new", "address.new"):
+            (self.files / name).symlink_to(target)
+            self.assertEqual(self.attempt("ADD", f"link-{name}", name.replace(".", "-"))[0], 1)
+            (self.files / name).unlink(missing_ok=True)
+        self.assertEqual(target.read_text(), "of somebody else")
+        self.assertEqual(self.add("d1", "a"), "10.1.0.2")
 
     def test_release_of_a_pod(self) -> None:
         self.assertEqual([each.pod for each in self.store.release("default", "b", "u")], ["b"])
@@ -172,6 +205,7 @@ class HostLocalTests(PluginCase):
         (self.results / "edge-c0-eth0").unlink()
         (self.results / "edge-c1-eth0").unlink()
         (self.files / "10.1.0.3").unlink()
+        (self.files / "10.1.0.4").unlink()  # the runtime still has c2
         host_local(self.files, "10.1.0.2", "n0")
         host_local(self.files, "10.1.0.9", "n1")
         found = {(each.container, each.pod, *each.addresses) for each in self.store.reservations()}
@@ -183,6 +217,10 @@ class HostLocalTests(PluginCase):
         }
         self.assertEqual(found, expected)
         self.assertEqual(self.add("c3", "p3"), "10.1.0.10")
+        # From now on host-local has done nothing: a file that is gone says nothing.
+        (self.files / "10.1.0.9").unlink()
+        attached = {each.container for each in self.store.reservations()}
+        self.assertEqual(attached, {"n0", "", "c2", "n1", "c3"})
 
     def test_a_deleted_file_frees_no_address(self) -> None:
         self.results.mkdir()
@@ -193,10 +231,11 @@ class HostLocalTests(PluginCase):
 
     def test_other_files_are_left_alone(self) -> None:
         self.files.mkdir()
-        others = {"cafe", "10.1.0.300", "FD00::1", "notes"}
+        others = {"cafe", "10.1.0.300", "fd00:0::1", "notes"}
         for name in others:
             (self.files / name).write_text("x")
         (self.files / "10.1.0.9").write_text("")  # host-local was killed as it made it
         self.add("c1", "a")
         self.assertEqual({path.name for path in self.files.iterdir()} & others, others)
+        self.assertEqual([each.addresses for each in self.store.reservations()], [("10.1.0.2",)])
         self.assertFalse((self.files / "10.1.0.9").exists())
