@@ -1,8 +1,9 @@
 """Server-side apply: field ownership, conflicts, and removal of fields that a manager no longer sets. Pure.
 
 A field set is a set of paths; a path is a tuple of `fieldsV1` steps: ``f:NAME`` for a field,
-``k:{...}`` for an item of a keyed list, ``v:VALUE`` for a value of a set. Lists whose keys are unknown
-(all lists of custom resources) are owned as a whole.
+``k:{...}`` for an item of a keyed list, ``v:VALUE`` for a value of a set. Lists whose keys are unknown are
+owned as a whole. What is keyed and what is a set says the schema of a custom resource; built-in types, whose
+``schema`` is None, have well-known fields.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from superedge.testing.patch import is_set, merge_keys
+from superedge.testing import patch
+from superedge.testing.schemas import Schema, schema_of
 from superedge.testing.status import apply_conflict
 
 Path = tuple[str, ...]
@@ -42,29 +44,54 @@ _UNOWNED = frozenset(
 _ITEM = "."
 
 
-def fields_of(item: Any, atomic_lists: bool) -> Fields:
+def fields_of(item: Any, schema: Schema | None) -> Fields:
     """The fields of an object that can be owned, with their values."""
     found: Fields = {}
-    _collect(item, (), "", atomic_lists, found)
+    _collect(item, (), "", schema, found)
     return {
         path: value for path, value in found.items() if path[:2] not in _UNOWNED and path[:1] not in _UNOWNED
     }
 
 
-def _collect(value: Any, path: Path, field: str, atomic: bool, found: Fields) -> None:
-    if isinstance(value, dict) and value:
+def _collect(value: Any, path: Path, field: str, schema: Schema | None, found: Fields) -> None:
+    if isinstance(value, dict) and value and not _is_atomic(schema):
         for name, child in value.items():
-            _collect(child, (*path, f"f:{name}"), name, atomic, found)
-    elif isinstance(value, list) and not atomic and value and is_set(field):
+            _collect(child, (*path, f"f:{name}"), name, _child(schema, name, not path), found)
+    elif isinstance(value, list) and value and _is_set(field, schema):
         for child in value:
             found[(*path, f"v:{json.dumps(child)}")] = child
-    elif isinstance(value, list) and not atomic and (keys := merge_keys(field, value)):
+    elif isinstance(value, list) and (keys := _keys(field, value, schema)):
         for child in value:
             step = (*path, _item_step(child, keys))
             found[(*step, _ITEM)] = True
-            _collect(child, step, "", atomic, found)
+            _collect(child, step, "", _items(schema), found)
     else:
         found[path] = value
+
+
+def _child(schema: Schema | None, name: str, root: bool) -> Schema | None:
+    """The schema of a field. An object's metadata are of a built-in type in custom resources, too."""
+    if schema is None or (root and name == "metadata"):
+        return None
+    return schema_of(schema, name) or {}
+
+
+def _items(schema: Schema | None) -> Schema | None:
+    return None if schema is None else schema.get("items") or {}
+
+
+def _is_atomic(schema: Schema | None) -> bool:
+    return schema is not None and schema.get("x-kubernetes-map-type") == "atomic"
+
+
+def _is_set(field: str, schema: Schema | None) -> bool:
+    return patch.is_set(field) if schema is None else schema.get("x-kubernetes-list-type") == "set"
+
+
+def _keys(field: str, items: list[Any], schema: Schema | None) -> tuple[str, ...]:
+    if schema is None:
+        return patch.merge_keys(field, items)
+    return tuple(schema.get("x-kubernetes-list-map-keys") or ()) if items else ()
 
 
 def _item_step(item: dict[str, Any], keys: tuple[str, ...]) -> str:
@@ -127,10 +154,10 @@ def record_update(
     since: str,
     version: str,
     subresource: str = "",
-    atomic_lists: bool = False,
+    schema: Schema | None = None,
 ) -> None:
     """Make ``manager`` the owner of the fields that an update changed, in place; removed fields have none."""
-    before, after = fields_of(old, atomic_lists), fields_of(new, atomic_lists)
+    before, after = fields_of(old, schema), fields_of(new, schema)
     changed = {path for path, value in after.items() if path not in before or before[path] != value}
     gone = before.keys() - after.keys()
     if not changed and not gone:
@@ -153,11 +180,11 @@ def apply_configuration(
     manager: str,
     since: str,
     force: bool,
-    atomic_lists: bool,
+    schema: Schema | None,
     subresource: str = "",
 ) -> dict[str, Any]:
     """The object after ``manager`` applied ``configuration``. Raises APIError 409 on conflicts."""
-    wanted = fields_of(configuration, atomic_lists)
+    wanted = fields_of(configuration, schema)
     version = configuration["apiVersion"]
     if live is None:
         result = copy.deepcopy(configuration)
@@ -165,7 +192,7 @@ def apply_configuration(
             _entry(manager, "Apply", version, since, set(wanted), subresource)
         ]
         return result
-    current = fields_of(live, atomic_lists)
+    current = fields_of(live, schema)
     entries, causes, previous, others = [], [], set(), set()
     for entry in _managed(live):
         owned = decode(entry["fieldsV1"])
@@ -180,7 +207,7 @@ def apply_configuration(
             others |= owned - clash
     if causes:
         raise apply_conflict(causes)
-    result = _merge(live, configuration, "", atomic_lists)
+    result = _merge(live, configuration, "", schema, root=True)
     # Remove an item of a keyed list before its key fields.
     given_up = previous - wanted.keys() - others
     for path in sorted(given_up, key=lambda path: (len(path), path[-1] == _ITEM), reverse=True):
@@ -212,16 +239,16 @@ def _cause(entry: dict[str, Any], path: Path) -> dict[str, str]:
     }
 
 
-def _merge(live: Any, wanted: Any, field: str, atomic: bool) -> Any:
-    if isinstance(live, dict) and isinstance(wanted, dict):
+def _merge(live: Any, wanted: Any, field: str, schema: Schema | None, root: bool = False) -> Any:
+    if isinstance(live, dict) and isinstance(wanted, dict) and not _is_atomic(schema):
         result = dict(live)
         for name, value in wanted.items():
-            result[name] = _merge(live.get(name), value, name, atomic)
+            result[name] = _merge(live.get(name), value, name, _child(schema, name, root))
         return result
-    if isinstance(live, list) and isinstance(wanted, list) and not atomic:
-        if is_set(field):
+    if isinstance(live, list) and isinstance(wanted, list):
+        if _is_set(field, schema):
             return [*live, *(item for item in wanted if item not in live)]
-        if keys := merge_keys(field, wanted) or (merge_keys(field, live) if not wanted else ()):
+        if keys := _keys(field, wanted, schema) or (_keys(field, live, schema) if not wanted else ()):
             places = {_item_step(item, keys): index for index, item in enumerate(live)}
             result_list = list(live)
             for item in wanted:
@@ -229,7 +256,7 @@ def _merge(live: Any, wanted: Any, field: str, atomic: bool) -> Any:
                 if at is None:
                     result_list.append(item)
                 else:
-                    result_list[at] = _merge(live[at], item, "", atomic)
+                    result_list[at] = _merge(live[at], item, "", _items(schema))
             return result_list
     return copy.deepcopy(wanted)
 

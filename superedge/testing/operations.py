@@ -86,9 +86,7 @@ class Operations:
             metadata["generation"] = 1
         if not metadata.get("managedFields"):
             since = timestamp(options.now)
-            record_update(
-                {}, item, options.manager, since, resource.api_version, atomic_lists=resource.custom
-            )
+            record_update({}, item, options.manager, since, resource.api_version, schema=resource.schema)
         return self._put(resource, key, item, options)
 
     def update(
@@ -209,7 +207,7 @@ class Operations:
 
     def _fitted(self, resource: Resource, item: Object, options: WriteOptions) -> Object:
         """A custom object as its schema has it."""
-        if not resource.custom:
+        if resource.schema is None:
             return item
         item, unknown = schemas.complete(resource.schema, item)
         said = [f'unknown field "{each}"' for each in unknown]
@@ -281,7 +279,7 @@ class Operations:
                 metadata["managedFields"] = copy.deepcopy(was["managedFields"])
             record_update(
                 old, item, options.manager, timestamp(options.now), resource.api_version, subresource,
-                resource.custom,
+                resource.schema,
             )  # fmt: skip
         if item == old:
             return old
@@ -299,7 +297,7 @@ class Operations:
             raise errors.bad_request(f"name in the body ({name}) does not match the URL ({key.name})")
         if configuration["metadata"].get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
-        if resource.custom and (unknown := schemas.complete(resource.schema, configuration)[1]):
+        if resource.schema is not None and (unknown := schemas.complete(resource.schema, configuration)[1]):
             raise errors.APIError(
                 500,
                 "",
@@ -314,7 +312,7 @@ class Operations:
             options.manager,
             since,
             options.force,
-            resource.custom,
+            resource.schema,
             subresource,
         )
         if live is None:

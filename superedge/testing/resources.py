@@ -60,8 +60,8 @@ class Resource:
     singular: str = ""
     columns: tuple[Column, ...] = ()
     """The printer columns of a custom resource."""
-    schema: dict[str, Any] = field(default_factory=dict, hash=False)
-    """Of a custom resource."""
+    schema: dict[str, Any] | None = field(default=None, hash=False)
+    """Of a custom resource; None for a built-in one."""
 
     @property
     def api_version(self) -> str:

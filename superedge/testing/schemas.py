@@ -41,7 +41,7 @@ def _complete(schema: Schema, value: Any, path: Path, unknown: list[str]) -> Any
     keeps = schema.get("x-kubernetes-preserve-unknown-fields")
     found = {}
     for name, child in value.items():
-        known = _of(schema, name)
+        known = schema_of(schema, name)
         if known is None:
             if keeps or (schema.get("x-kubernetes-embedded-resource") and name in _ALWAYS):
                 found[name] = child
@@ -55,7 +55,7 @@ def _complete(schema: Schema, value: Any, path: Path, unknown: list[str]) -> Any
     return found
 
 
-def _of(schema: Schema, name: str) -> Schema | None:
+def schema_of(schema: Schema, name: str) -> Schema | None:
     """The schema of a field."""
     others = schema.get("additionalProperties")
     if others is True:
@@ -103,7 +103,7 @@ def _of_object(schema: Schema, value: dict[str, Any], path: Path) -> Iterator[Ca
             yield _cause("FieldValueRequired", (*path, name), "Required value")
     yield from _sizes(schema, value, "Properties", path)
     for name, child in value.items():
-        known = _of(schema, name)
+        known = schema_of(schema, name)
         if known is not None and not (path == () and name == "metadata"):
             yield from problems(known, child, (*path, name))
 

@@ -27,6 +27,24 @@ _PROPERTIES = {
     },
     "names": {"type": "object", "maxProperties": 1, "additionalProperties": {"type": "string"}},
 }
+_TYPED = {"type": "object", "required": ["type"], "properties": {"type": {"type": "string"}}}
+_STATUS = {
+    "type": "object",
+    "properties": {
+        "conditions": {
+            "type": "array",
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+            "items": {**_TYPED, "x-kubernetes-preserve-unknown-fields": True},
+        },
+        "rooms": {
+            "type": "object",
+            "x-kubernetes-map-type": "atomic",
+            "additionalProperties": {"type": "string"},
+        },
+        "tags": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+    },
+}
 _REFUSALS = {
     "spec.colour": ("FieldValueTooLong", "Too long: may not be more than 5 bytes"),
     "spec.watts": (
@@ -64,7 +82,7 @@ class CustomResourceContract(ContractCase):
         name = f"lamps.{self.group}"
         anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         spec_schema = {"type": "object", "required": ["colour"], "properties": properties}
-        structural = {"type": "object", "properties": {"spec": spec_schema, "status": anything}}
+        structural = {"type": "object", "properties": {"spec": spec_schema, "status": _STATUS}}
         schema = structural if properties else anything
         version = {
             "name": "v1",
@@ -227,13 +245,41 @@ class CustomResourceContract(ContractCase):
             self.assertEqual((cause["field"], cause["reason"]), (f"spec.{field}", f"FieldValue{reason}"))
 
     def test_owners(self) -> None:
-        """A list of a custom resource has one owner."""
+        """A list has one owner, unless the schema says how its items are told apart."""
         lamps = f"{self.define()}/namespaces/{self.namespace}/lamps"
         body = self.lamp("red")
         body["spec"]["containers"] = [{"name": "main", "image": "x"}]
         made = self.ok(self.admin.call("POST", lamps, body, fieldManager="alice"), 201)
         (entry,) = made["metadata"]["managedFields"]
         self.assertEqual(entry["fieldsV1"]["f:spec"]["f:containers"], {})
+
+    def test_owners_by_the_schema(self) -> None:
+        """Items of a keyed list and of a set have owners of their own, an atomic map has one."""
+        lamps = f"{self.define(_PROPERTIES)}/namespaces/{self.namespace}/lamps"
+        self.ok(self.admin.call("POST", lamps, {**self.lamp("red"), "metadata": {"name": "one"}}), 201)
+
+        def tell(manager: str, **status: Any) -> Any:
+            head = {key: value for key, value in self.lamp("red").items() if key != "spec"}
+            body = {**head, "status": status}
+            path = f"{lamps}/one/status"
+            return self.admin.call(
+                "PATCH", path, body, content_type=APPLY_PATCH, fieldManager=manager, force="true"
+            )
+
+        lit, hot = {"type": "Lit", "status": "True"}, {"type": "Hot", "status": "False"}
+        self.ok(tell("alice", conditions=[lit], tags=["a"], rooms={"hall": "x"}))
+        both = self.ok(tell("bob", conditions=[hot], tags=["b"], rooms={"attic": "y"}))
+        self.assertEqual(
+            both["status"], {"conditions": [lit, hot], "tags": ["a", "b"], "rooms": {"attic": "y"}}
+        )
+        entries = {each["manager"]: each["fieldsV1"] for each in both["metadata"]["managedFields"]}
+        keyed: dict[str, Any] = {".": {}, "f:status": {}, "f:type": {}}
+        conditions = {'k:{"type":"Lit"}': keyed}
+        wanted = {"f:status": {"f:conditions": conditions, "f:tags": {'v:"a"': {}}}}
+        self.assertEqual(entries["alice"], wanted)
+        self.assertEqual(entries["bob"]["f:status"]["f:rooms"], {})
+        left = self.ok(tell("alice"))["status"]
+        self.assertEqual((left["conditions"], left["tags"]), ([hot], ["b"]))
 
     def test_end(self) -> None:
         """With the definition go the objects and the path."""
