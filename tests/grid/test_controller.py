@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from prometheus_client import REGISTRY
+
 from superedge.grid.cloud.children import PREDECESSOR
 from superedge.grid.names import GRID_SELECTOR, GRID_SITE, GRID_UNIQ_KEY, TOPOLOGY_KEYS
 from superedge.kube.client import MERGE_PATCH
@@ -56,6 +58,17 @@ class MakingTests(ControlledCase):
         }
         self.assertEqual(len(selected), 6)
         self.assertEqual(set(selected.values()), {"a", "b", "Zone_A", "zone.a", "zone-a", "9"})
+
+    def test_grids_are_counted(self) -> None:
+        def counted() -> float | None:
+            return REGISTRY.get_sample_value("superedge_grid_grids", {"kind": "DeploymentGrid"})
+
+        self.grid()
+        self.grid(name="other")
+        self.assertEqual(counted(), 2)
+        self.call("DELETE", self.path("deploymentgrids", "other"))
+        self.advance(1)
+        self.assertEqual(counted(), 1)
 
     def test_no_replicas(self) -> None:
         template = pods()

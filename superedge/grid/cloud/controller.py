@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from superedge.grid.cloud import checks, children, grids
+from superedge.grid.cloud import checks, children, grids, metrics
 from superedge.grid.cloud.children import Child, ChildKey, Fingerprint
 from superedge.grid.cloud.desired import service, workload
 from superedge.grid.cloud.differences import satisfied
@@ -146,6 +146,8 @@ class Controller(MultiService):
                 self._forget(GridKey(kind.name, *key))
             else:
                 self._put_grid(grid)
+            count = sum(1 for each in self._view.grids if each.kind == kind.name)
+            metrics.GRIDS.labels(kind.name).set(count)
 
         return changed
 
