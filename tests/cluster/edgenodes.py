@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.cluster.iproute import ip, try_ip
 from tests.controlplane.build import BINARY
 from tests.controlplane.worker import Worker
 
@@ -37,15 +38,6 @@ key = "{key}"
 ca = ["{ca}"]
 state = "{state}"
 """
-
-
-def ip(*arguments: str) -> None:
-    """iproute2. Raises CalledProcessError."""
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
-
-
-def try_ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=False, capture_output=True)
 
 
 class EdgeNode:

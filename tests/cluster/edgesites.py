@@ -15,8 +15,9 @@ import yaml
 
 from tests.cluster.cloudends import CloudEnd
 from tests.cluster.clusterobjects import ClusterObjects
-from tests.cluster.edgenodes import BRIDGE, CLOUD, EdgeNode, ip, try_ip
+from tests.cluster.edgenodes import BRIDGE, CLOUD, EdgeNode
 from tests.cluster.environment import wait_until
+from tests.cluster.iproute import ip, try_ip
 from tests.controlplane.build import build
 from tests.controlplane.cluster import Cluster
 

@@ -17,6 +17,7 @@ from typing import Any
 from superedge.testing.contracts.client import Client
 from tests.cluster.clients import build
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
+from tests.cluster.iproute import ip, try_ip
 from tests.controlplane.cluster import free_port
 
 KEY = "example.org/shop"
@@ -42,16 +43,6 @@ for _ in range(int(sys.argv[2])):
     slowest = max(slowest, time.monotonic() - began)
 print(json.dumps([sorted(found), slowest]))
 """
-
-
-def ip(*arguments: str) -> None:
-    """Run ip."""
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
-
-
-def try_ip(*arguments: str) -> None:
-    """Run ip, whatever comes of it."""
-    subprocess.run(["ip", *arguments], check=False, capture_output=True)
 
 
 class Pod:

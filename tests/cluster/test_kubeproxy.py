@@ -14,6 +14,7 @@ from typing import Any
 from superedge.testing.contracts.client import Client
 from tests.cluster.clients import build
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
+from tests.cluster.iproute import ip
 from tests.cluster.lite import LiteAPIServer
 
 NODE = "shop-9"
@@ -29,11 +30,6 @@ context.load_cert_chain(sys.argv[2], sys.argv[3])
 answer = r.urlopen("https://10.96.0.1/api/v1/namespaces/default", timeout=2, context=context)
 sys.stdout.write(f"{answer.getheader('Warning')} {answer.read().decode()}")
 """
-
-
-def ip(*arguments: str) -> None:
-    """Run ip."""
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
 
 class Server:

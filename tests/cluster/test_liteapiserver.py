@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
+from tests.cluster.iproute import ip
 from tests.cluster.lite import LiteAPIServer
-from tests.cluster.test_kubeproxy import ip
 from tests.cluster.test_tunnel import read_lines
 
 NODE = "shop-2"

@@ -14,8 +14,8 @@ from superedge.netsnapshot.directory import read_snapshots
 from superedge.netsnapshot.facts import Facts
 from superedge.netsnapshot.ipam import singlefile
 from superedge.netsnapshot.ipam.store import Store
-from tests.cluster.edgenodes import ip, try_ip
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
+from tests.cluster.iproute import ip, try_ip
 from tests.controlplane.worker import Worker
 
 LAN = "nssnap-lan"
