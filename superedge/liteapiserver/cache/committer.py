@@ -109,7 +109,7 @@ class Committer:
         except OSError:
             pass  # the next batch reports it
         finally:
-            self._lock.release()
+            self._release()
 
     async def flush(self) -> bool:
         """Write what is pending; whether it is durable now."""
@@ -141,11 +141,15 @@ class Committer:
                 _log.info("the cache store takes changes again")
             return True
         finally:
-            self._lock.release()
-            if self._due_again:
-                self._due_again = False
-                if self._pending and self._timer is None:
-                    self._schedule(0)
+            self._release()
+
+    def _release(self) -> None:
+        """Let others use the store; what became due meanwhile is written now."""
+        self._lock.release()
+        if self._due_again:
+            self._due_again = False
+            if self._pending and self._timer is None:
+                self._schedule(0)
 
     def _refused(self, problem: Exception) -> None:
         metrics.COMMITS.labels("refused").inc()

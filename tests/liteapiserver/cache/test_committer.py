@@ -32,6 +32,10 @@ class Store:
         return self.held
 
     async def check(self) -> None:
+        if self.hold:
+            gate: Deferred[None] = Deferred()
+            self.waiting.append(gate)
+            await gate
         problem, self.problem = self.problem, None
         if problem is not None:
             raise problem
@@ -200,6 +204,17 @@ class CommitterTests(SynchronousTestCase):
         self.add("a", None)
         self.clock.advance(0.05)
         self.assertEqual(self.store.batches[2:], [{("a",): None}])
+
+    def test_what_is_due_during_a_check_is_written_after_it(self) -> None:
+        self.store.hold = True
+        self.add("a", b"1")
+        self.committer.check()
+        self.clock.advance(0.05)
+        self.store.hold = False
+        self.store.waiting.pop().callback(None)
+        self.clock.advance(0)
+        self.assertEqual(self.store.batches, [{("a",): b"1"}])
+        self.assertEqual(self.committer.pending, 0)
 
     def test_a_store_that_cannot_be_looked_at(self) -> None:
         self.store.problem = OSError(5, "Input/output error")
