@@ -300,6 +300,22 @@ class KeepingTests(Case):
         self.advance(2)
         self.assertEqual(self.kept(), {})
 
+    def test_a_late_renewal_of_a_node_that_answers_writes_nothing(self) -> None:
+        self.streams.nodes = {f"n{number}": number for number in range(4)}
+        self.judging.sessions_changed()
+        self.everybody_says("n1", YES)
+        self.advance(2)
+        before = self.writes()
+        for _ in range(3):
+            self.renew("n0", "n1", "n2", "n3")
+            before += 4
+            for _ in range(4):
+                self.everybody_says("n1", YES)
+                self.advance(5.2)
+        self.assertEqual((self.writes() - before, self.kept()), (0, {}))
+        self.advance(2)
+        self.assertEqual(set(self.kept()), {"n0", "n1", "n2", "n3"})
+
     def test_entries_are_renewed_together(self) -> None:
         before = self.writes()
         for _ in range(40):
@@ -395,7 +411,7 @@ class ReturnTests(Case):
         self.assertIsNone(self.judging.judge.assessment("n1"))
         self.add_node("n1")
         self.renew("n1")
-        self.advance(20)
+        self.advance(24)
         assessment = self.judging.judge.assessment("n1")
         assert assessment is not None
         self.assertIs(assessment.contact, Contact.SUSPECT)
