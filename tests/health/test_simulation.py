@@ -188,6 +188,30 @@ class ClockTests(SynchronousTestCase):
         unit.run(1)
         self.assertIs(unit.verdict("edge-2"), Verdict.ALIVE)
 
+    def test_another_judge_with_another_time_hears_all_nodes(self) -> None:
+        """Those that it reaches over peers, too, over several hops."""
+        unit = site(14)
+        for number in range(2, 14):
+            unit.cut(unit.nodes[f"edge-{number}"])
+        unit.run(30)
+        for skew in (60.0, -3600.0):
+            unit.replace_judge(skew)
+            unit.run(14)
+            heard = {held.ballot.voter for held in unit.judge.box.current(unit.judge.now())}
+            self.assertEqual(heard, set(unit.nodes), skew)
+            unit.run(40)
+            self.assertEqual({unit.verdict(name) for name in unit.nodes}, {Verdict.ALIVE})
+
+    def test_a_node_that_is_cut_goes_by_its_peers_time(self) -> None:
+        unit = site(5)
+        unit.nodes["edge-1"].side = 1
+        unit.cut(unit.nodes["edge-1"])
+        unit.run(60)
+        unit.replace_judge(60.0)
+        unit.nodes["edge-1"].side = 0
+        unit.run(60)
+        self.assertIn("edge-1", {held.ballot.voter for held in unit.judge.box.current(unit.judge.now())})
+
 
 class CostTests(SynchronousTestCase):
     def test_a_node_costs_the_same_in_units_of_all_sizes(self) -> None:

@@ -19,6 +19,7 @@ from superedge.health.votes.ballot import Refused, SignedBallot
 from superedge.health.votes.ballotbox import ALLOWANCE, BallotBox
 from superedge.health.votes.messages import (
     FROM_CLOUD,
+    NO_ROUTE,
     PORT,
     Ballots,
     Chain,
@@ -41,6 +42,8 @@ LINKS = 2
 """Maximum number of links with one peer, because both may dial at the same time."""
 GATHER = 0.2
 """Seconds in which several changes become one ballot."""
+STEP = 1000
+"""Milliseconds by which this node's time must change for its peers to be told."""
 SILENCE = 3.5
 """Renewal periods without a message after which a link is closed."""
 
@@ -213,9 +216,19 @@ class Exchange(Service):
             connection.vote(self._own, self._voter.chain)
 
     def _tell_time(self) -> None:
-        """Send the cloud's time on links that were established before this node had it."""
+        """Send this node's time on all links."""
         for connection in self._links:
             connection.send(self._hello(connection))
+
+    def _adjust(self, change: Callable[[], None]) -> bool:
+        """Change the clock. Returns whether the time is another now; then peers are told, and it votes."""
+        heard, before = self._clock.heard, self._clock.now()
+        change()
+        if self._clock.heard is heard and abs(self._clock.now() - before) < STEP:
+            return False
+        self._tell_time()
+        self._vote()
+        return True
 
     def _hops_changed(self) -> None:
         metrics.HOPS.set(self._relay.hops)
@@ -229,18 +242,15 @@ class Exchange(Service):
         if connection is not self._uplink:
             return
         if isinstance(message, Hello):
-            had_time = self._clock.heard
-            self._clock.cloud_says(message.now)
+            self._adjust(partial(self._clock.cloud_says, message.now))
             self._learn_sequence(message.last)
-            if not had_time:
-                self._tell_time()
             if self._relay.session(True):
                 self._hops_changed()
             else:
                 self._pass_on_all()
             self._vote()
         elif isinstance(message, Ping):
-            self._clock.cloud_says(message.now)
+            self._adjust(partial(self._clock.cloud_says, message.now))
             connection.send(Pong(message.number))
         elif isinstance(message, Unit):
             self._joined(message)
@@ -251,18 +261,16 @@ class Exchange(Service):
             return
         self._heard_at[connection] = self._reactor.seconds()
         if isinstance(message, Hello):
-            had_time = self._clock.heard
-            if message.heard:
-                self._clock.peer_says(peer, message.now)
+            adjusted = message.heard and self._adjust(
+                partial(self._clock.peer_says, peer, message.now, message.hops)
+            )
             self._learn_sequence(message.last)
             if self._relay.announce(connection, message.hops):
                 self._hops_changed()
-            if self._clock.heard is had_time:
+            if not adjusted:
                 self._introduce(connection)
-            else:
-                self._tell_time()
-                self._vote()
         elif isinstance(message, Hops):
+            self._adjust(partial(self._clock.peer_moved, peer, message.hops))
             if self._relay.announce(connection, message.hops):
                 self._hops_changed()
             else:
@@ -340,6 +348,7 @@ class Exchange(Service):
         if connection is not self._uplink:
             return
         self._uplink = None
+        self._adjust(self._clock.session_lost)
         if self._relay.session(False) and self.running:
             self._hops_changed()
 
@@ -350,6 +359,8 @@ class Exchange(Service):
         if peer is None:
             return
         _log.debug("link with {peer} ended: {reason}", peer=peer, reason=reason)
+        if peer not in self._links.values():
+            self._adjust(partial(self._clock.peer_moved, peer, NO_ROUTE))
         if self._relay.drop(connection) and self.running:
             self._hops_changed()
 
