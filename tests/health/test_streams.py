@@ -132,6 +132,13 @@ class NodeStreamsTests(SynchronousTestCase):
         unit = next(each for each in reversed(self.stream("b").heard) if isinstance(each, Unit))
         self.assertEqual([member.port for member in unit.members], [4711, 51005, 51005])
 
+    def test_an_address_that_changes_is_told_the_others(self) -> None:
+        self.stream("b").say(Hello(0, False, 16))
+        self.judge.node_changed("a", facts("a", host="192.0.2.9"))
+        self.clock.advance(0.3)
+        unit = next(each for each in reversed(self.stream("b").heard) if isinstance(each, Unit))
+        self.assertEqual([member.host for member in unit.members], ["192.0.2.9", "b", "c"])
+
     def test_ballots_are_judged_whoever_brings_them(self) -> None:
         now = int(time.time() * 1000)
         chain, signed = [], []
