@@ -356,7 +356,10 @@ class Judge:
         if unit is None:
             return Unit("", 0, ())
         group = self._units[unit]
-        return Unit(unit, self._settings.witnesses, tuple(group.members[each] for each in group.names))
+        if group.unit is None:
+            members = tuple(group.members[each] for each in group.names)
+            group.unit = Unit(unit, self._settings.witnesses, members)
+        return group.unit
 
     def status(self) -> list[dict[str, Any]]:
         """Units and nodes for the status page."""

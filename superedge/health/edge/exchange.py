@@ -23,6 +23,7 @@ from superedge.health.votes.messages import (
     PORT,
     Ballots,
     Chain,
+    Change,
     Hello,
     Hops,
     Member,
@@ -215,18 +216,14 @@ class Exchange(Service):
         elif self._voter.member(self._voter.name) is not None:
             connection.vote(self._own, self._voter.chain)
 
-    def _tell_time(self) -> None:
-        """Send this node's time on all links."""
-        for connection in self._links:
-            connection.send(self._hello(connection))
-
     def _adjust(self, change: Callable[[], None]) -> bool:
         """Change the clock. Returns whether the time is another now; then peers are told, and it votes."""
         heard, before = self._clock.heard, self._clock.now()
         change()
         if self._clock.heard is heard and abs(self._clock.now() - before) < STEP:
             return False
-        self._tell_time()
+        for connection in self._links:
+            connection.send(self._hello(connection))
         self._vote()
         return True
 
@@ -254,6 +251,8 @@ class Exchange(Service):
             connection.send(Pong(message.number))
         elif isinstance(message, Unit):
             self._joined(message)
+        elif isinstance(message, Change):
+            self._joined(message.applied(self._voter.unit))
 
     def _from_peer(self, connection: HealthProtocol, message: Message) -> None:
         peer = self._links.get(connection)
