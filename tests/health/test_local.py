@@ -91,7 +91,9 @@ class ReferenceClockTests(SynchronousTestCase):
         for peer, now in (("a", 5_000_000), ("liar", 9_000_000), ("b", 5_000_100)):
             self.clock.peer_says(peer, now, 0)
         self.assertEqual(self.clock.now(), 5_000_100)
-        self.clock.peer_says("liar", 1, 0)
+        self.clock.peer_says("liar", 1, -1)
+        self.assertEqual(self.clock.now(), 5_000_000)
+        self.clock.peer_moved("liar", -2)
         self.assertEqual(self.clock.now(), 5_000_000)
 
     def test_so_many_peers_are_remembered(self) -> None:

@@ -60,7 +60,7 @@ class ReferenceClock:
         """A peer that has the cloud's time sent it; it is so many ``hops`` from the cloud."""
         self._from_peers.pop(peer, None)
         self._from_peers[peer] = now - self._monotonic() * 1000
-        self._hops[peer] = hops
+        self._hops[peer] = max(hops, 0)
         if len(self._from_peers) > PEERS:
             first = next(iter(self._from_peers))
             del self._from_peers[first], self._hops[first]
@@ -68,4 +68,4 @@ class ReferenceClock:
     def peer_moved(self, peer: str, hops: int) -> None:
         """A peer's number of hops changed; NO_ROUTE when the link with it was lost."""
         if peer in self._hops:
-            self._hops[peer] = hops
+            self._hops[peer] = max(hops, 0)
