@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.health.votes.ballot import decode_ballot
 from superedge.health.votes.decisions import Contact, Outcome
+from superedge.health.votes.messages import Hello
 from superedge.health.votes.signing import Signer
 from superedge.health.votes.verdicts import Verdict
 from tests.health.simulation import EPOCH, Site, _Unsigned
@@ -211,6 +212,24 @@ class ClockTests(SynchronousTestCase):
         unit.nodes["edge-1"].side = 0
         unit.run(60)
         self.assertIn("edge-1", {held.ballot.voter for held in unit.judge.box.current(unit.judge.now())})
+
+    def test_a_peer_whose_time_jumps_makes_no_flood(self) -> None:
+        unit = site(4)
+        for number in (1, 2, 3):
+            unit.cut(unit.nodes[f"edge-{number}"])
+        unit.run(30)
+        node, link = next(
+            (cut, link)
+            for cut in (unit.nodes[f"edge-{number}"] for number in (1, 2, 3))
+            for link, peer in cut.exchange._links.items()
+            if peer == "edge-0"
+        )
+        messages = unit.messages
+        for number in range(200):
+            node.exchange._from_peer(link, Hello(int(EPOCH * 1000) + number % 2 * 5000, True, 0))
+        self.assertEqual(unit.messages - messages, 0)
+        unit.run(1)
+        self.assertLess(unit.messages - messages, 100)
 
 
 class CostTests(SynchronousTestCase):

@@ -90,6 +90,7 @@ class Exchange(Service):
         self._uplink: HealthProtocol | None = None
         self._soon: IDelayedCall | None = None
         self._own: SignedBallot | None = None
+        self._another_time = False
         self.dialler: Dialler | None = None
         self._renewing = PeriodicCall(reactor, timing.renew, self._vote)
         self._tending = PeriodicCall(reactor, TEND, self._tend)
@@ -162,6 +163,10 @@ class Exchange(Service):
         if self._soon is not None and self._soon.active():
             self._soon.cancel()
         self._soon = None
+        if self._another_time:
+            self._another_time = False
+            for connection in self._links:
+                connection.send(self._hello(connection))
         if self._voter.member(self._voter.name) is None:
             return
         self._own = self._voter.vote(self._reactor.seconds())
@@ -217,14 +222,13 @@ class Exchange(Service):
             connection.vote(self._own, self._voter.chain)
 
     def _adjust(self, change: Callable[[], None]) -> bool:
-        """Change the clock. Returns whether the time is another now; then peers are told, and it votes."""
+        """Change the clock. Returns whether the time is another now; then peers get it soon, and a ballot."""
         heard, before = self._clock.heard, self._clock.now()
         change()
         if self._clock.heard is heard and abs(self._clock.now() - before) < STEP:
             return False
-        for connection in self._links:
-            connection.send(self._hello(connection))
-        self._vote()
+        self._another_time = True
+        self.changed()
         return True
 
     def _hops_changed(self) -> None:
