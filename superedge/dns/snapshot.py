@@ -13,6 +13,7 @@ import msgspec
 
 from superedge.dns.cluster.objects import Service, Slice
 from superedge.errors import SuperEdgeError
+from superedge.kube.errors import JSON_FAULTS
 from superedge.kube.reflector import Key
 
 _OBJECTS = b"superedge-dns-1\n"
@@ -85,7 +86,7 @@ def _read(path: Path, magic: bytes, kind: type[T]) -> T | None:
         raise SnapshotError(f"{path} is damaged, or of another version")
     try:
         return msgspec.msgpack.decode(body, type=kind)
-    except msgspec.MsgspecError as problem:
+    except JSON_FAULTS as problem:
         raise SnapshotError(f"{path} is of another version: {problem}") from problem
 
 

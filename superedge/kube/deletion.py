@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from superedge.kube.errors import DecodeError
+from superedge.kube.errors import JSON_FAULTS, DecodeError
 from superedge.kube.protobuf import MAGIC, split_envelope
 from superedge.kube.wire import BYTES, walk
 
@@ -40,7 +40,7 @@ def is_dry_run(options: bytes) -> bool:
             raw = split_envelope(options)[2]
             return any(number == _DRY_RUN for number, _, _, _ in walk(raw))
         return bool(_options.decode(options).dryRun)
-    except (msgspec.MsgspecError, DecodeError, UnicodeDecodeError):
+    except (DecodeError, *JSON_FAULTS):
         return True
 
 
@@ -56,6 +56,6 @@ def deleted_uid(status: bytes) -> str:
                 for inner, inner_wire, a, b in walk(raw, start, end):
                     if inner == _DETAILS_UID and inner_wire == BYTES:
                         return raw[a:b].decode()
-    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
+    except JSON_FAULTS as problem:
         raise DecodeError(f"not a Status: {problem}") from problem
     return ""

@@ -35,7 +35,7 @@ _metadata = msgspec.json.Decoder(_Metadata)
 
 
 def service_in(resource: tuple[str, str], metadata: msgspec.Raw | bytes) -> tuple[str, str]:
-    """As `service_of`, from an object's metadata in JSON. Raises msgspec.MsgspecError."""
+    """As `service_of`, from an object's metadata in JSON. Raises what `JSON_FAULTS` names."""
     return _service(resource, _metadata.decode(metadata))
 
 

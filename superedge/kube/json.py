@@ -226,7 +226,7 @@ class JSONCodec:
         """Raises DecodeError."""
         try:
             meta = _ending.decode(raw).metadata or _EndMetadata()
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
         kept = bool(meta.finalizers or meta.deletionGracePeriodSeconds)
         return Lifecycle(meta.uid or "", meta.deletionTimestamp is not None, kept)
@@ -235,7 +235,7 @@ class JSONCodec:
         """Raises DecodeError."""
         try:
             return bytes(_described.decode(raw).metadata)
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
 
     def derive(self, metadata: bytes, whole: bytes) -> bytes | None:

@@ -198,7 +198,7 @@ class TableCodec:
         target = whole if self.whole else partial_metadata(metadata)
         try:
             columns = _columns.decode(self.shared or b"[]")
-        except msgspec.MsgspecError as problem:
+        except JSON_FAULTS as problem:
             raise DecodeError(f"not a Table in JSON: {problem}") from problem
         if not columns or not target:
             return None
@@ -214,7 +214,7 @@ class TableCodec:
         try:
             row = _cells.decode(raw)
             meta = _created.decode(row.object).metadata
-        except msgspec.MsgspecError:
+        except JSON_FAULTS:
             return raw
         if meta is None or not meta.creationTimestamp or at >= len(row.cells):
             return raw
@@ -228,7 +228,7 @@ class TableCodec:
         """The index of the age column; -1 when there is none."""
         if self._aged is not self.shared:
             self._aged, self._age_at = self.shared, -1
-            with contextlib.suppress(msgspec.MsgspecError):
+            with contextlib.suppress(*JSON_FAULTS):
                 found = [column.is_age for column in _columns.decode(self.shared or b"[]")]
                 self._age_at = found.index(True) if True in found else -1
         return self._age_at

@@ -120,9 +120,13 @@ class H2Pool:
         except CancelledError:
             chosen.abort()
             raise
-        except (ConnectError, TimeoutError) as problem:
+        except ConnectError as problem:
             chosen.abort()
-            self._fall_back(str(problem) or f"no SETTINGS within {SETTINGS_TIMEOUT:g} s")
+            self._fall_back(str(problem))
+            return None
+        except TimeoutError:
+            chosen.abort()
+            self._fall_back(f"no SETTINGS within {SETTINGS_TIMEOUT:g} s")
             return None
         if self._pool.generation is not generation:
             chosen.drain()  # the identity's files changed meanwhile

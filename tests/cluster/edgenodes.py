@@ -193,6 +193,12 @@ class RealNode(EdgeNode):
         super().die()
         self.worker.power_off()
 
+    def revive(self) -> None:
+        self.join_lan()
+        self.join_cloud()
+        self.worker.power_on()
+        self.start_edge()
+
     def stop(self) -> None:
         self.worker.power_off()
         super().stop()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
@@ -27,7 +30,19 @@ SERVER = {
     "command": ["sh", "-c", "echo served > /tmp/page; exec httpd -f -p 8080 -h /tmp"],
     "readinessProbe": {"httpGet": {"port": 8080, "path": "/page"}, "periodSeconds": 1},
 }
+PATIENCE = 6
+"""Seconds for which a pod tolerates a dead node."""
+SLEEPER = {"name": "main", "image": IMAGE, "imagePullPolicy": "Never"}
 _log = Logger()
+
+
+def tolerates(taint: tuple[str, str], **more: Any) -> dict[str, Any]:
+    key, effect = taint
+    return {"tolerations": [{"key": key, "operator": "Exists", "effect": effect, **more}]}
+
+
+def seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
 
 
 class RealKubeletTests(SynchronousTestCase):
@@ -81,6 +96,88 @@ class RealKubeletTests(SynchronousTestCase):
             replaced=time.monotonic() - started,
         )
 
+    def other(self, name: str) -> dict[str, Any]:
+        """A pod that is no Deployment's; empty when there is none."""
+        return next(iter(self.sites.get("pods", "-l", f"other={name}")["items"]), {})
+
+    def add_other_kinds(self, node: str) -> None:
+        """Pods on the node: a DaemonSet's, a StatefulSet's, a static one, and three with tolerations."""
+        sites, host = self.sites, {"kubernetes.io/hostname": node}
+        term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        prefers = {"weight": 100, "preference": {"matchExpressions": [term]}}
+        affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [prefers]}}
+        specs: dict[str, dict[str, Any]] = {
+            "daemon": {"nodeSelector": host},
+            "single": {"affinity": affinity},
+            "patient": {"nodeName": node, **tolerates(DEAD, tolerationSeconds=PATIENCE)},
+            "staying": {"nodeName": node, **tolerates(DEAD)},
+            "native": {"nodeName": node, **tolerates(EVICTED)},
+            "static": {},
+        }
+        for name, spec in specs.items():
+            labels = {"other": name}
+            pod = {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [SLEEPER], "terminationGracePeriodSeconds": 1, **spec},
+            }
+            sets = {"selector": {"matchLabels": labels}, "template": pod}
+            item = {"apiVersion": "v1", "kind": "Pod", **pod}
+            if name == "daemon":
+                item = {"apiVersion": "apps/v1", "kind": "DaemonSet", "spec": sets}
+            elif name == "single":
+                item = {"apiVersion": "apps/v1", "kind": "StatefulSet", "spec": {**sets, "serviceName": name}}
+            item["metadata"] = {"name": name, "namespace": "default", "labels": labels}
+            if name == "static":
+                worker = sites.nodes[node]
+                assert isinstance(worker, RealNode)
+                (worker.worker.home / "static" / "static.json").write_text(json.dumps(item))
+            else:
+                sites.kubectl("apply", "-f", "-", stdin=json.dumps(item))
+
+        def run() -> bool:
+            pods = [self.other(name) for name in specs]
+            return all(
+                pod and pod["spec"].get("nodeName") == node and pod["status"]["phase"] == "Running"
+                for pod in pods
+            )
+
+        wait_until(run, "the pods of other kinds run", 40)
+        self.before = {name: self.other(name)["metadata"]["uid"] for name in specs}
+
+    def others_are_as_kubernetes_has_it(self, node: str) -> None:
+        """While it is dead nothing runs twice and nothing is written again and again; then they come back."""
+        sites = self.sites
+        wait_until(lambda: "deletionTimestamp" in self.other("patient")["metadata"], "patience ends", 20)
+        pods = {name: self.other(name) for name in self.before}
+        ended = {name for name, pod in pods.items() if "deletionTimestamp" in pod["metadata"]}
+        self.assertEqual(ended, {"daemon", "single", "patient", "native"})
+        since = next(
+            seconds(taint["timeAdded"])
+            for taint in sites.node(node)["spec"]["taints"]
+            if (taint["key"], taint["effect"]) == DEAD
+        )
+        waited = {name: seconds(pods[name]["metadata"]["deletionTimestamp"]) - 1 - since for name in ended}
+        self.assertGreaterEqual(waited["patient"], PATIENCE - 1)
+        for name in ended - {"patient"}:
+            self.assertLess(waited[name], PATIENCE - 1, name)
+        versions = {name: pod["metadata"]["resourceVersion"] for name, pod in pods.items()}
+        time.sleep(3)
+        for name, version in versions.items():
+            found = sites.get("pods", "-l", f"other={name}")["items"]
+            self.assertEqual([each["metadata"]["uid"] for each in found], [self.before[name]], name)
+            self.assertEqual(found[0]["metadata"]["resourceVersion"], version, f"{name} is written")
+        started = time.monotonic()
+        sites.nodes[node].revive()
+
+        def anew(name: str) -> bool:
+            pod = self.other(name)
+            new = bool(pod) and pod["metadata"]["uid"] != self.before[name]
+            return new and pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]
+
+        wait_until(lambda: anew("daemon") and anew("single"), "what the kubelet has ended is made anew", 60)
+        _log.info("made anew {took:.1f} s after the node's return", took=time.monotonic() - started)
+        self.assertEqual(self.other("staying")["metadata"]["uid"], self.before["staying"])
+
     def test_the_cut_one_serves_and_the_dead_are_replaced(self) -> None:
         sites = self.sites
         ((pod, address),) = self.on("real-1").items()
@@ -100,7 +197,9 @@ class RealKubeletTests(SynchronousTestCase):
         sites.stop_cloud()
         sites.start_cloud('failover = "fast"\n')
         wait_until(lambda: sites.status().get("enforcement_fault") == "", "the enforcement is proven", 30)
+        self.add_other_kinds("real-3")
         self.dies("real-3", DEAD, "fast")
+        self.others_are_as_kubernetes_has_it("real-3")
         self.assertTrue(kept(), "and after all that")
         containers = sites.nodes["real-1"]
         assert isinstance(containers, RealNode)

@@ -137,7 +137,8 @@ class Worker:
 
         ``lease`` is the duration of the node's Lease in seconds. Raises ClusterError.
         """
-        (self.home / "net.d").mkdir(parents=True, exist_ok=True)
+        for part in ("net.d", "static"):
+            (self.home / part).mkdir(parents=True, exist_ok=True)
         (self.home / "containerd.toml").write_text(_CONTAINERD.format(home=self.home, image=IMAGE))
         self.write_network(
             {
@@ -182,6 +183,7 @@ class Worker:
             "clusterDNS": [dns],
             "clusterDomain": "cluster.local",
             "podLogsDir": f"{self.home}/logs",
+            "staticPodPath": f"{self.home}/static",
             "evictionHard": {"memory.available": "1Mi"},
         }
         if self.namespace:

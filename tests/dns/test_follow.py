@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.dns import snapshot
 from superedge.dns.cluster.objects import Endpoint, Port, Service, Slice
 from superedge.dns.cluster.zone import ClusterZone
 from superedge.dns.follow import SAVE_AFTER, ClusterFollower
@@ -137,6 +138,12 @@ class FollowTests(SynchronousTestCase):
             self.assertFalse(follower.loaded)
             follower.stopService()
         self.assertEqual(sum("is damaged" in str(event.get("problem")) for event in events), 4)
+
+    def test_a_snapshot_of_another_version_is_as_none(self) -> None:
+        deep, garbled = b"\x93\x90\x90" + b"\x91" * 5000 + b"\x90", b"\x92\x91\x92\x92\xa1\xff\xa1b\x90\x90"
+        for body in (b"", b"\xc1", deep, garbled):
+            write_snapshot(self.path, snapshot._sealed(snapshot._OBJECTS, body))
+            self.assertRaises(SnapshotError, read_snapshot, self.path)
 
     def test_a_disk_that_cannot_be_written_is_tried_again(self) -> None:
         self.path.parent.mkdir()

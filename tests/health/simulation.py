@@ -274,24 +274,28 @@ class Site:
         self.probes = 0
         self.seen: list[Seen] = []
         self.leases: dict[str, float] = {}
-        self.judge = Judge(
-            self.clock,
-            cast(Verifier, _Trusting()),
-            Settings(timing=timing),
-            self._changed,
-            self._ask,
-            lambda unit: None,
-            lambda: EPOCH + self.clock.seconds(),
-        )
-        self.judge.scope_changed(Scope("", None))
         self.nodes = {name: SimulatedNode(self, name, timing.period, skew) for name in names}
-        for name in names:
-            self.judge.node_changed(name, facts(name))
+        self._begin_judging(0.0)
         unit = self.judge.unit(names[0])
         for node in self.nodes.values():
             node.join(unit)
-        self.judge.start()
         self.clock.callLater(0, self._renew)
+
+    def _begin_judging(self, skew: float) -> None:
+        """With a clock that is so many seconds ahead."""
+        self.judge = Judge(
+            self.clock,
+            cast(Verifier, _Trusting()),
+            Settings(timing=self.timing),
+            self._changed,
+            self._ask,
+            lambda unit: None,
+            lambda: EPOCH + self.clock.seconds() + skew,
+        )
+        self.judge.scope_changed(Scope("", None))
+        for name in self.nodes:
+            self.judge.node_changed(name, facts(name))
+        self.judge.start()
 
     def start(self) -> None:
         """All at once, with sessions where the cloud is reached."""
@@ -347,10 +351,9 @@ class Site:
         node.cloud = True
         here, there = self.pipe("", node.name)
         node.pipe = there
-        now = int((EPOCH + self.clock.seconds()) * 1000)
         here.connection = HealthProtocol(
             self.clock,
-            lambda connection: Hello(now, True, 0, self.judge.box.last(node.name)),
+            lambda connection: Hello(self.judge.now(), True, 0, self.judge.box.last(node.name)),
             self._heard,
             lambda *_: None,
         )
@@ -358,6 +361,15 @@ class Site:
         there.connection.makeConnection(there)
         here.connection.makeConnection(here)
         self._sessions()
+
+    def replace_judge(self, skew: float) -> None:
+        """Another replica judges; it opens streams to all nodes with a session."""
+        self.judge.stop()
+        self._begin_judging(skew)
+        for node in self.nodes.values():
+            if node.pipe is not None:
+                node.pipe.close()
+                self.connect(node)
 
     def cut(self, node: SimulatedNode, noticed: float = 0.0) -> None:
         """The node loses the cloud; the session ends ``noticed`` seconds later."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.health import EdgeAdmissionConfig
@@ -20,7 +20,7 @@ from superedge.health.votes.ballot import Opinion
 from superedge.health.votes.decisions import Contact
 from superedge.health.votes.signing import Verifier
 from superedge.interfaces import IReactor
-from superedge.kube.errors import DecodeError, Unavailable
+from superedge.kube.errors import APIError, DecodeError, Unavailable
 from superedge.kube.times import kube_time, micro_time, read_time
 from superedge.testing.inprocess import InProcessAPI
 from tests.health.simulation import _Trusting, _Unsigned
@@ -46,6 +46,25 @@ class Streams:
         """Nothing changes."""
 
 
+class Refusing:
+    """A client some of whose requests fail: ``fault`` returns why, None for those that do not."""
+
+    def __init__(self, api: InProcessAPI) -> None:
+        self._clock = api.reactor
+        self._client = api.client()
+        self.watch = self._client.watch
+        self.fault: Callable[[str, str], Exception | None] = lambda method, path: None
+        self.seconds = 0.0
+        """After how long they fail."""
+
+    async def call(self, method: str, path: str, *arguments: Any, **more: Any) -> bytes:
+        problem = self.fault(method, path)
+        if problem is not None:
+            await deferLater(self._clock, self.seconds)
+            raise problem
+        return await self._client.call(method, path, *arguments, **more)
+
+
 class Case(SynchronousTestCase):
     failover = "fast"
     more: dict[str, Any] = {}
@@ -58,6 +77,7 @@ class Case(SynchronousTestCase):
         self.step = 0.0
         """Seconds by which the clock of the cloud end is ahead of that of the API server."""
         self.api = InProcessAPI(self.clock)
+        self.client = Refusing(self.api)
         for name in ("superedge", "kube-node-lease", "default"):
             self.call("POST", "/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": name}})
         for number in range(4):
@@ -69,7 +89,7 @@ class Case(SynchronousTestCase):
             cast(IReactor, self.clock),
             config,
             "policy",
-            self.api.client(),
+            self.client,
             "superedge",
             self.streams,
             cast(Verifier, _Trusting()),
@@ -300,6 +320,22 @@ class KeepingTests(Case):
         self.advance(2)
         self.assertEqual(self.kept(), {})
 
+    def test_a_late_renewal_of_a_node_that_answers_writes_nothing(self) -> None:
+        self.streams.nodes = {f"n{number}": number for number in range(4)}
+        self.judging.sessions_changed()
+        self.everybody_says("n1", YES)
+        self.advance(2)
+        before = self.writes()
+        for _ in range(3):
+            self.renew("n0", "n1", "n2", "n3")
+            before += 4
+            for _ in range(4):
+                self.everybody_says("n1", YES)
+                self.advance(5.2)
+        self.assertEqual((self.writes() - before, self.kept()), (0, {}))
+        self.advance(2)
+        self.assertEqual(set(self.kept()), {"n0", "n1", "n2", "n3"})
+
     def test_entries_are_renewed_together(self) -> None:
         before = self.writes()
         for _ in range(40):
@@ -358,6 +394,57 @@ class KeepingTests(Case):
             self.assertTrue(self.judging._kept.holds("n1"))
 
 
+REFUSALS = (
+    (APIError(429, "TooManyRequests", "try again later"), 0.0),
+    (APIError(500, "InternalError", "etcdserver: request timed out"), 0.0),
+    (APIError(503, "ServiceUnavailable", "apiserver not ready"), 0.0),
+    (Unavailable("did not answer within 10 s"), 10.0),
+)
+
+
+class RefusalTests(Case):
+    def refuse(self, problem: Exception, seconds: float, *paths: str) -> None:
+        """Writes of these paths."""
+        self.client.seconds = seconds
+        self.client.fault = lambda method, path: (
+            problem if method != "GET" and any(each in path for each in paths) else None
+        )
+
+    def test_a_dead_node_is_evicted_in_the_end_and_others_at_once(self) -> None:
+        taint, names = "superedge.io/dead:NoExecute", ("n0", "n1", "n2", "n3")
+        for problem, seconds in REFUSALS:
+            self.renew(*names)
+            self.everybody_says("n1", YES)
+            self.advance(2)
+            self.refuse(problem, seconds, "/nodes/n1")
+            self.advance(16)
+            self.renew("n0", "n3")
+            rows = {name: NO if name in ("n1", "n2") else YES for name in names}
+            self.vote(n0=rows, n3=rows)
+            self.advance(9)
+            self.assertEqual((self.taints("n1"), self.taints("n2")), (set(), {taint}), problem)
+            self.assertEqual(self.condition("n2"), "False")
+            for _ in range(4):
+                self.renew("n0", "n3")
+                self.vote(n0=rows, n3=rows)
+                self.advance(14)
+            self.refuse(problem, seconds)
+            self.vote(n0=rows, n3=rows)
+            self.advance(seconds + 10.5)
+            self.assertEqual((self.taints("n1"), self.condition("n1")), ({taint}, "False"), problem)
+
+    def test_a_cut_node_is_kept_in_the_end(self) -> None:
+        for problem, seconds in REFUSALS:
+            self.refuse(problem, seconds, "/configmaps")
+            self.advance(28)
+            self.assertEqual(self.kept(), {})
+            self.refuse(problem, seconds)
+            self.advance(seconds + 5.5)
+            self.assertEqual(set(self.kept()), {"n0", "n1", "n2", "n3"}, problem)
+            self.renew("n0", "n1", "n2", "n3")
+            self.advance(1)
+
+
 class ClockTests(Case):
     more = {"keep_unknown": 600.0}
 
@@ -395,7 +482,7 @@ class ReturnTests(Case):
         self.assertIsNone(self.judging.judge.assessment("n1"))
         self.add_node("n1")
         self.renew("n1")
-        self.advance(20)
+        self.advance(24)
         assessment = self.judging.judge.assessment("n1")
         assert assessment is not None
         self.assertIs(assessment.contact, Contact.SUSPECT)
@@ -441,6 +528,26 @@ class MendingTests(Case):
         self.lose()
         self.assertEqual(self.taints("n1"), {"node.kubernetes.io/unreachable:NoSchedule"})
         self.assertEqual((self.pod_ready("a"), self.pod_ready("b")), ("True", "False"))
+
+    def test_a_refused_pod_keeps_no_other_from_it(self) -> None:
+        refused = APIError(429, "TooManyRequests", "try again later")
+        self.pod("c", "False", "True")
+        self.client.fault = lambda method, path: refused if path.endswith("/pods/a/status") else None
+        self.lose()
+        self.assertEqual((self.pod_ready("a"), self.pod_ready("c")), ("False", "True"))
+        self.client.fault = lambda method, path: None
+        self.advance(5)
+        self.assertEqual(self.pod_ready("a"), "True")
+
+    def test_only_a_taint_that_comes_back_raises_doubt(self) -> None:
+        refused = APIError(429, "TooManyRequests", "try again later")
+        self.client.fault = lambda method, path: refused if (method, path[-3:]) == ("PATCH", "/n1") else None
+        self.lose()
+        self.assertFalse(self.judging._mender.doubtful)
+        self.client.fault = lambda method, path: None
+        self.advance(5)
+        self.assertEqual(self.taints("n1"), {"node.kubernetes.io/unreachable:NoSchedule"})
+        self.assertFalse(self.judging._mender.doubtful)
 
     def test_without_enforcement_the_cluster_has_its_way(self) -> None:
         self.judging.fault = "it does not work"

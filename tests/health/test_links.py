@@ -25,6 +25,7 @@ from superedge.health.votes.messages import (
     LENGTH,
     Ballots,
     Chain,
+    Change,
     Hello,
     Hops,
     Member,
@@ -173,6 +174,8 @@ class HonestTests(LinkCase):
         cloud.say(smaller)
         await self.until(lambda: one.status()["members"] == ["edge-1", "edge-2"], "it joins the unit")
         self.assertEqual(UnitFile(self.directory / "state-edge-1").read(), smaller)
+        cloud.say(Change((Member("edge-3", "127.0.0.3"),), ("edge-2",)))
+        await self.until(lambda: one.status()["members"] == ["edge-1", "edge-3"], "its unit changes")
         self.assertEqual(one.status()["hops"], 0)
         transport.abortConnection()
         await self.until(lambda: one.status()["hops"] > 0, "the way is gone")

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.health.edge.peerstate import LocalHealth, PeerState, is_isolated
 from superedge.health.votes.ballot import Opinion
+from superedge.health.votes.messages import NO_ROUTE
 from superedge.health.votes.reference import ReferenceClock
 
 
@@ -70,17 +71,32 @@ class ReferenceClockTests(SynchronousTestCase):
         self.clock.cloud_says(5_000_000)
         self.wall, self.steady = 9e9, 51.0
         self.assertEqual((self.clock.now(), self.clock.heard), (5_001_000, True))
-        self.clock.peer_says("a", 1)
+        self.clock.peer_says("a", 1, 0)
         self.assertEqual(self.clock.now(), 5_001_000)
+
+    def test_without_a_session_the_peers_nearest_to_the_cloud_count(self) -> None:
+        self.clock.cloud_says(5_000_000)
+        self.clock.session_lost()
+        self.clock.peer_says("cut", 4_000_000, NO_ROUTE)
+        self.assertEqual(self.clock.now(), 5_000_000)
+        self.clock.peer_says("far", 6_000_000, 2)
+        self.clock.peer_says("near", 7_000_000, 1)
+        self.assertEqual(self.clock.now(), 7_000_000)
+        self.clock.peer_moved("near", NO_ROUTE)
+        self.assertEqual(self.clock.now(), 6_000_000)
+        self.clock.cloud_says(5_500_000)
+        self.assertEqual(self.clock.now(), 5_500_000)
 
     def test_one_lying_peer_does_not_set_the_time(self) -> None:
         for peer, now in (("a", 5_000_000), ("liar", 9_000_000), ("b", 5_000_100)):
-            self.clock.peer_says(peer, now)
+            self.clock.peer_says(peer, now, 0)
         self.assertEqual(self.clock.now(), 5_000_100)
-        self.clock.peer_says("liar", 1)
+        self.clock.peer_says("liar", 1, -1)
+        self.assertEqual(self.clock.now(), 5_000_000)
+        self.clock.peer_moved("liar", -2)
         self.assertEqual(self.clock.now(), 5_000_000)
 
     def test_so_many_peers_are_remembered(self) -> None:
         for number in range(40):
-            self.clock.peer_says(f"p{number}", 5_000_000)
+            self.clock.peer_says(f"p{number}", 5_000_000, 0)
         self.assertLessEqual(len(self.clock._from_peers), 16)

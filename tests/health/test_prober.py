@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.health.edge.prober import Prober
 from superedge.health.edge.probes.probeset import ConfiguredProbe, ProbeSet
 from superedge.health.edge.voter import Voter
+from superedge.health.votes.ballot import Opinion
 from superedge.health.votes.messages import Member, Unit
 from superedge.health.votes.reference import ReferenceClock
 from superedge.health.votes.signing import Signer
@@ -49,5 +50,33 @@ class ProberTests(SynchronousTestCase):
         prober.probe(voter.join(Unit("", 0, ())))
         clock.advance(30)
         self.assertEqual((silent.asked, changes), (2, []))
+        prober.stopService()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_a_peer_whose_address_changes_is_checked_there_at_once(self) -> None:
+        """What is under way at the old one does not count."""
+        clock, asked = Clock(), []
+
+        async def check(member: Member, multiplier: float) -> int:
+            asked.append(member.host)
+            if member.host == PEER.host:
+                await deferLater(clock, 2.0)
+                return 0
+            return 100
+
+        reference = ReferenceClock(clock.seconds, clock.seconds)
+        voter = Voter("edge-1", cast(Signer, _Unsigned("edge-1")), reference, Timing(), 100)
+        said: list[Opinion] = []
+        prober = Prober(clock, voter, check, lambda: said.append(voter.peers["edge-2"].opinion), 5.0)
+        prober.startService()
+        own = Member("edge-1", "192.0.2.1")
+        prober.probe(voter.join(Unit("shop", 10, (own, PEER))))
+        while len(asked) < 2:
+            clock.advance(0.1)
+        prober.probe(voter.join(Unit("shop", 10, (own, Member("edge-2", "192.0.2.9")))))
+        clock.pump([0.1] * 30)
+        self.assertEqual((asked, said), (["192.0.2.2", "192.0.2.2", "192.0.2.9"], [Opinion.HEALTHY]))
+        clock.pump([0.1] * 30)
+        self.assertEqual(asked[3:], ["192.0.2.9"], "at its usual pace")
         prober.stopService()
         self.assertEqual(clock.getDelayedCalls(), [])

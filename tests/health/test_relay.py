@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -11,6 +11,7 @@ from superedge.health.edge.unitfile import UnitFile
 from superedge.health.votes.messages import (
     FROM_CLOUD,
     NO_ROUTE,
+    Change,
     Hello,
     Hops,
     Member,
@@ -19,11 +20,18 @@ from superedge.health.votes.messages import (
     MessageReader,
     Ping,
     Unit,
+    difference,
     encode_message,
 )
 
 UNIT = Unit("shop", 10, (Member("edge-1", "192.0.2.1"), Member("edge-2", "192.0.2.2", 10251, 51006)))
-SAID: tuple[Message, ...] = (Hello(1, True, 0, 7), UNIT, Ping(3, 4), Hops(2))
+SAID: tuple[Message, ...] = (
+    Hello(1, True, 0, 7),
+    UNIT,
+    Ping(3, 4),
+    Hops(2),
+    Change(UNIT.members, ("edge-9",)),
+)
 
 
 class RelayTests(SynchronousTestCase):
@@ -75,6 +83,27 @@ class MessageTests(SynchronousTestCase):
 
     def test_what_is_too_long_is_refused_at_its_head(self) -> None:
         self.assertRaises(MessageError, MessageReader(1000).feed, b"\x00\x00\x03\xe9")
+
+
+MEMBERS = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("12")).map(
+    lambda hosts: tuple(Member(name, host) for name, host in sorted(hosts.items()))
+)
+
+
+class ChangeTests(SynchronousTestCase):
+    @settings(max_examples=50)
+    @given(MEMBERS, MEMBERS)
+    def test_any_unit_becomes_any_other_of_its_name(
+        self, before: tuple[Member, ...], after: tuple[Member, ...]
+    ) -> None:
+        change = difference(Unit("u", 10, before), Unit("u", 10, after))
+        assert isinstance(change, Change)
+        self.assertEqual(change.applied(Unit("u", 10, before)), Unit("u", 10, after))
+        self.assertEqual(set(change.members) & set(before), set())
+
+    def test_another_unit_is_told_whole(self) -> None:
+        for other in (Unit("v", 10, UNIT.members), Unit("shop", 5, UNIT.members)):
+            self.assertIs(difference(UNIT, other), other)
 
 
 class UnitFileTests(SynchronousTestCase):

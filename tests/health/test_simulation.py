@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.health.votes.ballot import decode_ballot
 from superedge.health.votes.decisions import Contact, Outcome
+from superedge.health.votes.messages import Hello
 from superedge.health.votes.signing import Signer
 from superedge.health.votes.verdicts import Verdict
 from tests.health.simulation import EPOCH, Site, _Unsigned
@@ -187,6 +188,48 @@ class ClockTests(SynchronousTestCase):
         late.reference._from_cloud = late.reference._from_cloud and late.reference._from_cloud + 3.6e6
         unit.run(1)
         self.assertIs(unit.verdict("edge-2"), Verdict.ALIVE)
+
+    def test_another_judge_with_another_time_hears_all_nodes(self) -> None:
+        """Those that it reaches over peers, too, over several hops."""
+        unit = site(14)
+        for number in range(2, 14):
+            unit.cut(unit.nodes[f"edge-{number}"])
+        unit.run(30)
+        for skew in (60.0, -3600.0):
+            unit.replace_judge(skew)
+            unit.run(14)
+            heard = {held.ballot.voter for held in unit.judge.box.current(unit.judge.now())}
+            self.assertEqual(heard, set(unit.nodes), skew)
+            unit.run(40)
+            self.assertEqual({unit.verdict(name) for name in unit.nodes}, {Verdict.ALIVE})
+
+    def test_a_node_that_is_cut_goes_by_its_peers_time(self) -> None:
+        unit = site(5)
+        unit.nodes["edge-1"].side = 1
+        unit.cut(unit.nodes["edge-1"])
+        unit.run(60)
+        unit.replace_judge(60.0)
+        unit.nodes["edge-1"].side = 0
+        unit.run(60)
+        self.assertIn("edge-1", {held.ballot.voter for held in unit.judge.box.current(unit.judge.now())})
+
+    def test_a_peer_whose_time_jumps_makes_no_flood(self) -> None:
+        unit = site(4)
+        for number in (1, 2, 3):
+            unit.cut(unit.nodes[f"edge-{number}"])
+        unit.run(30)
+        node, link = next(
+            (cut, link)
+            for cut in (unit.nodes[f"edge-{number}"] for number in (1, 2, 3))
+            for link, peer in cut.exchange._links.items()
+            if peer == "edge-0"
+        )
+        messages = unit.messages
+        for number in range(200):
+            node.exchange._from_peer(link, Hello(int(EPOCH * 1000) + number % 2 * 5000, True, 0))
+        self.assertEqual(unit.messages - messages, 0)
+        unit.run(1)
+        self.assertLess(unit.messages - messages, 100)
 
 
 class CostTests(SynchronousTestCase):

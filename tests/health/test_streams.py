@@ -19,7 +19,9 @@ from superedge.health.votes.messages import (
     FROM_CLOUD,
     Ballots,
     Chain,
+    Change,
     Hello,
+    Member,
     Message,
     MessageReader,
     Ping,
@@ -105,8 +107,18 @@ class NodeStreamsTests(SynchronousTestCase):
     def stream(self, node: str) -> Stream:
         return next(stream for name, stream in reversed(self.tunnel.opened) if name == node)
 
+    def told(self, node: str) -> list[Unit]:
+        """The node's units, one after the other."""
+        units: list[Unit] = []
+        for each in self.stream(node).heard:
+            if isinstance(each, Unit):
+                units.append(each)
+            elif isinstance(each, Change):
+                units.append(each.applied(units[-1]))
+        return units
+
     def units(self, node: str) -> list[int]:
-        return [len(each.members) for each in self.stream(node).heard if isinstance(each, Unit)]
+        return [len(each.members) for each in self.told(node)]
 
     def test_one_stream_a_session(self) -> None:
         self.assertEqual([name for name, _ in self.tunnel.opened], ["a", "b"])
@@ -125,12 +137,39 @@ class NodeStreamsTests(SynchronousTestCase):
         self.clock.advance(0.3)
         self.assertEqual(self.units("a"), [3, 4])
 
+    def test_a_change_is_all_that_is_told_of_a_known_unit(self) -> None:
+        for number in range(100):
+            self.judge.node_changed(f"n{number}", facts(f"n{number}"))
+        for node in "ab":
+            self.stream(node).say(Hello(0, False, 16))
+        self.clock.advance(0.3)
+        before = [len(self.stream(node).heard) for node in "ab"]
+        self.judge.node_changed("n1", None)
+        self.judge.node_changed("n2", facts("n2", host="192.0.2.9"))
+        self.clock.advance(0.3)
+        change = Change((Member("n2", "192.0.2.9"),), ("n1",))
+        self.assertEqual(
+            [self.stream(node).heard[at:] for node, at in zip("ab", before, strict=True)], [[change]] * 2
+        )
+        for node in "ab":
+            self.assertEqual(self.told(node)[-1], self.judge.unit(node))
+        self.judge.scope_changed(Scope("unit", None))
+        self.clock.advance(0.3)
+        self.assertEqual(self.stream("a").heard[-1], Unit("", 0, ()))
+
     def test_where_it_listens_is_told_the_others(self) -> None:
         for node in "ab":
             self.stream(node).say(Hello(0, False, 16, 0, 4711 if node == "a" else 51005))
         self.clock.advance(0.3)
-        unit = next(each for each in reversed(self.stream("b").heard) if isinstance(each, Unit))
+        unit = self.told("b")[-1]
         self.assertEqual([member.port for member in unit.members], [4711, 51005, 51005])
+
+    def test_an_address_that_changes_is_told_the_others(self) -> None:
+        self.stream("b").say(Hello(0, False, 16))
+        self.judge.node_changed("a", facts("a", host="192.0.2.9"))
+        self.clock.advance(0.3)
+        unit = self.told("b")[-1]
+        self.assertEqual([member.host for member in unit.members], ["192.0.2.9", "b", "c"])
 
     def test_ballots_are_judged_whoever_brings_them(self) -> None:
         now = int(time.time() * 1000)

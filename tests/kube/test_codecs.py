@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.kube.codecs import codec_for
+from superedge.kube.deletion import deleted_uid, is_dry_run
 from superedge.kube.errors import DecodeError
 from superedge.kube.json import JSONCodec
 from superedge.kube.media import JSON, PROTOBUF, Representation, parse_media_type
@@ -205,6 +206,38 @@ class JSONDetailTests(SynchronousTestCase):
         for decode in (self.codec.decode_object, self.codec.decode_list, self.codec.decode_event):
             with contextlib.suppress(DecodeError):
                 decode(body)
+
+
+class HostileTests(SynchronousTestCase):
+    """Text that is not UTF-8, and nesting that is too deep, from a peer or a file."""
+
+    bodies = (b'{"metadata":{"uid":"\xff"}}', b'{"metadata":{"x":%b}}' % (b"[" * 5000))
+
+    def test_every_reader_of_json_refuses_them(self) -> None:
+        table = TableCodec(Representation(JSON, "Table", "v1"))
+        for body in self.bodies:
+            for codec in (JSONCodec(), table):
+                self.assertRaises(DecodeError, codec.lifecycle, body)
+        self.assertRaises(DecodeError, JSONCodec().metadata, self.bodies[1])
+
+    def test_a_row_whose_object_is_unreadable_keeps_its_age(self) -> None:
+        table = TableCodec(Representation(JSON, "Table", "v1"))
+        table.shared = b'[{"name":"Age","type":"string"}]'
+        for body in self.bodies:
+            row = b'{"cells":["1d"],"object":%b}' % body
+            self.assertEqual(table.as_of(row, 0.0), row)
+
+    def test_columns_that_are_unreadable(self) -> None:
+        for columns in (b'[{"name":"\xff"}]', b'[{"x":%b}]' % (b"[" * 5000)):
+            table = TableCodec(Representation(JSON, "Table", "v1"))
+            table.shared = columns
+            self.assertRaises(DecodeError, table.derive, b'{"name":"a"}', b"")
+            self.assertEqual(table.as_of(b"{}", 0.0), b"{}")
+
+    def test_a_deletion(self) -> None:
+        for body in (b'{"x":%b}' % (b"[" * 5000), b'{"details":{"uid":"\xff"}}'):
+            self.assertTrue(is_dry_run(body.replace(b"details", b"dryRun")))
+            self.assertRaises(DecodeError, deleted_uid, body)
 
 
 class ChoiceTests(SynchronousTestCase):

@@ -9,6 +9,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
+from twisted.logger import formatEvent
 from twisted.trial.unittest import TestCase
 
 from superedge.config.addresses import TCPAddress
@@ -25,6 +26,7 @@ from superedge.web.h2client import H2Channel
 from superedge.web.h2pool import OFFERED, H2Pool
 from superedge.web.heads import OutgoingRequest
 from superedge.web.pool import Pool
+from tests.events import logged
 from tests.web.h2server import BothFactory
 from tests.web.test_client import Receiver
 
@@ -168,12 +170,14 @@ class H2PoolTests(TestCase):
 
     async def test_a_server_that_offers_it_and_fails(self) -> None:
         self.patch(h2pool, "SETTINGS_TIMEOUT", 0.05)
+        events = logged(self)
         for says in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"):
             good = BothFactory(self.handle)
             good.instead = lambda says=says: Mumbler(says)  # type: ignore[method-assign,misc]
             pool = self.pool(await self.serve(good))
             self.assertEqual((await self.ask(pool)).result[1], b"ok")
             self.assertEqual(good.chosen, ["h2", ""])
+        self.assertIn("at it: no SETTINGS within 0.05 s", formatEvent(events[0]))
 
     async def test_a_server_that_lets_nobody_open_a_stream(self) -> None:
         address = await self.serve()

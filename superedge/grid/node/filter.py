@@ -21,6 +21,7 @@ from superedge.grid.node.cutting import cut_endpoints, cut_endpoints_json, cut_s
 from superedge.grid.node.topology import Topology
 from superedge.interfaces import Followed, IEncodedResponseFilter, IFollowingFilter
 from superedge.kube.endpoints import ENDPOINT_SLICES, ENDPOINTS
+from superedge.kube.errors import JSON_FAULTS
 from superedge.kube.media import JSON, PROTOBUF
 
 SERVICES = Followed("", "v1", "services", metadata_only=True)
@@ -79,7 +80,7 @@ def _read(annotation: str | None, service: str) -> tuple[str, ...]:
         return ()
     try:
         return tuple(_keys.decode(annotation))
-    except msgspec.MsgspecError as problem:
+    except JSON_FAULTS as problem:
         _log.warn(
             "the annotation {annotation} of Service {service} is not a JSON list of label names and is"
             " ignored: {problem}",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from superedge.health.cloud.cluster import NodeLease
 from superedge.health.votes.decisions import Contact, Outcome
-from superedge.health.votes.messages import Member
+from superedge.health.votes.messages import Member, Unit
 from superedge.health.votes.timing import Timing
 from superedge.health.votes.verdicts import Judgement, Verdict
 from superedge.health.votes.witnesses import witnesses_of
@@ -52,14 +52,16 @@ class NodeState:
 
 @dataclass(slots=True)
 class UnitMembers:
-    """The members of a unit by name, and their names sorted."""
+    """The members of a unit by name, and their names sorted. ``unit`` is what is sent to them."""
 
     members: dict[str, Member] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
+    unit: Unit | None = None
     _chosen: dict[str, list[str]] = field(default_factory=dict)
 
     def regroup(self) -> None:
-        """Update ``names`` after a change of ``members``."""
+        """Update the rest after a change of ``members``."""
+        self.unit = None
         names = sorted(self.members)
         if names != self.names:
             self.names = names

@@ -26,6 +26,9 @@ from superedge.reactor.periodic import PeriodicCall
 
 OVERDUE = 0.375
 """Part of a Lease's duration after which it is overdue: kubelets renew it in a quarter."""
+OVERDUE_ANSWERING = 0.55
+"""The same for a node that answers over its session: one renewal may fail and the next be late, without a
+write."""
 ROUND = 30
 """Seconds in which every node is judged at least once, because ballots expire without an event."""
 LOOK = 1.0
@@ -274,7 +277,7 @@ class Judge:
                 verdict = before.verdict
         elif settling:
             verdict = before.verdict if before is not None else _published(node)
-        if verdict is Verdict.DEAD and contact is not Contact.GOOD and state.session and state.answers:
+        if verdict is Verdict.DEAD and state.session and state.answers and self._late(state, OVERDUE):
             self._asks(name)
         since = self._wall() if before is None or before.verdict is not verdict else before.since
         outcome = decide(
@@ -296,10 +299,16 @@ class Judge:
             self._changed(name)
 
     def _contact(self, node: NodeFacts, state: NodeState) -> Contact:
-        overdue = state.lost_session  # for a node without a Lease
-        if state.lease is not None:
-            overdue = self._reactor.seconds() - state.renewed > state.lease.duration * OVERDUE
-        return contact_of(node.ready, overdue, state.session and state.answers)
+        answers = state.session and state.answers
+        overdue = self._late(state, OVERDUE_ANSWERING if answers else OVERDUE)
+        return contact_of(node.ready, overdue, answers)
+
+    def _late(self, state: NodeState, part: float) -> bool:
+        """Whether the Lease was not renewed in this part of its duration, or the session of a node without
+        a Lease was lost."""
+        if state.lease is None:
+            return state.lost_session
+        return self._reactor.seconds() - state.renewed > state.lease.duration * part
 
     def _unknown_for(self, node: NodeFacts, state: NodeState, contact: Contact, verdict: Verdict) -> float:
         if contact is not Contact.LOST or verdict is not Verdict.UNKNOWN:
@@ -347,7 +356,10 @@ class Judge:
         if unit is None:
             return Unit("", 0, ())
         group = self._units[unit]
-        return Unit(unit, self._settings.witnesses, tuple(group.members[each] for each in group.names))
+        if group.unit is None:
+            members = tuple(group.members[each] for each in group.names)
+            group.unit = Unit(unit, self._settings.witnesses, members)
+        return group.unit
 
     def status(self) -> list[dict[str, Any]]:
         """Units and nodes for the status page."""

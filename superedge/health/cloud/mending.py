@@ -17,7 +17,7 @@ from superedge.health import metrics
 from superedge.health.cloud.cluster import NO_EXECUTE, UNREACHABLE, NodeFacts, read_node
 from superedge.health.cloud.judge import Judge
 from superedge.health.votes.decisions import Outcome
-from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Resource, decode
+from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Problems, Resource, decode
 from superedge.kube.errors import APIError
 from superedge.kube.times import kube_time
 from superedge.kube.workqueue import WorkQueue
@@ -127,9 +127,9 @@ class Mender:
             if waited < PACE:
                 self.queue.add_after(name, PACE - waited)
                 return
-            self.doubtful = name in self._tried
-            self._tried[name] = self._reactor.seconds()
+            self.doubtful = self.doubtful or name in self._tried
             await self._untaint(node)
+            self._tried[name] = self._reactor.seconds()
             self._rounds.pop(name, None)
         done = self._rounds.get(name, 0)
         if done <= len(AGAIN):
@@ -157,9 +157,15 @@ class Mender:
     async def _ready(self, name: str) -> None:
         query = {"fieldSelector": f"spec.nodeName={name}"}
         pods = decode(_Pods, await self._client.call("GET", PODS.path(), query)).items
+        refused = None
         for pod in pods:
             if pod.marked_by_cluster:
-                await self._put_back(name, pod)
+                try:
+                    await self._put_back(name, pod)
+                except Problems as problem:
+                    refused = problem
+        if refused is not None:
+            raise refused
 
     async def _put_back(self, name: str, pod: Pod) -> None:
         ready: dict[str, Any] = {

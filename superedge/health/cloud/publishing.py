@@ -35,6 +35,8 @@ from superedge.kube.times import kube_time
 from superedge.kube.workqueue import WorkQueue
 
 MANAGER = "superedge-health"
+RETRY = 10.0
+"""Maximum seconds between two attempts to write: the pods of a dead node wait for it."""
 LAG = 5.0
 """Seconds in which the watch may not show an own write yet."""
 STATUS = {Verdict.ALIVE: "True", Verdict.DEAD: "False", Verdict.UNKNOWN: "Unknown"}
@@ -68,7 +70,7 @@ class VerdictPublisher:
         self._failover = failover
         self._wall = wall
         self._written: dict[str, tuple[str | None, float]] = {}
-        self.queue: WorkQueue[str] = WorkQueue(reactor, self._reconcile)
+        self.queue: WorkQueue[str] = WorkQueue(reactor, self._reconcile, maximum=RETRY)
 
     async def _reconcile(self, name: str) -> None:
         node, assessment = self._judge.node(name), self._judge.assessment(name)

@@ -17,7 +17,17 @@ from superedge.health import metrics
 from superedge.health.cloud.judge import Judge
 from superedge.health.protocol import HealthProtocol
 from superedge.health.votes.ballot import Refused, SignedBallot
-from superedge.health.votes.messages import KIND, Ballots, Chain, Hello, Message, Ping, Unit
+from superedge.health.votes.messages import (
+    KIND,
+    Ballots,
+    Chain,
+    Change,
+    Hello,
+    Message,
+    Ping,
+    Unit,
+    difference,
+)
 from superedge.health.votes.signing import Verifier
 from superedge.reactor.backoff import Backoff
 from superedge.reactor.periodic import PeriodicCall
@@ -58,6 +68,8 @@ class NodeStreams(Service):
         self._backoffs: dict[str, Backoff] = {}
         self._retries: dict[str, IDelayedCall] = {}
         self._told: dict[str, Unit] = {}
+        self._differences: dict[tuple[int, int], tuple[Unit, Unit, Message]] = {}
+        """By identity; the units are in the values so that their identities stay theirs."""
         self._regrouped: set[str] = set()
         self._soon: IDelayedCall | None = None
         self._numbers: Iterator[int] = count(1)
@@ -113,6 +125,7 @@ class NodeStreams(Service):
         if units:
             for node, connection in self._connections.items():
                 self._tell_unit(node, connection)
+            self._differences.clear()
 
     def _want(self, node: str) -> None:
         if (retry := self._retries.pop(node, None)) is not None and retry.active():
@@ -204,7 +217,7 @@ class NodeStreams(Service):
                     self._ballot(node, signed)
         except Refused as problem:
             _refused(node, problem)
-        if isinstance(message, Unit | Ping):
+        if isinstance(message, Unit | Change | Ping):
             connection.end("nodes may not send this kind of message")
 
     def _ballot(self, node: str, signed: SignedBallot) -> None:
@@ -215,10 +228,17 @@ class NodeStreams(Service):
                 _refused(node, problem)
 
     def _tell_unit(self, node: str, connection: HealthProtocol) -> None:
-        unit = self._judge.unit(node)
-        if connection.heard is not None and self._told.get(node) != unit:
+        unit, told = self._judge.unit(node), self._told.get(node)
+        if connection.heard is not None and told != unit:
             self._told[node] = unit
-            connection.send(unit)
+            connection.send(unit if told is None else self._difference(told, unit))
+
+    def _difference(self, before: Unit, after: Unit) -> Message:
+        """Most members have the same before and after: the difference is computed once for all of them."""
+        key = (id(before), id(after))
+        if key not in self._differences:
+            self._differences[key] = before, after, difference(before, after)
+        return self._differences[key][2]
 
     def _tell_time(self) -> None:
         now = self._judge.now()

@@ -19,9 +19,11 @@ from superedge.health.votes.ballot import Refused, SignedBallot
 from superedge.health.votes.ballotbox import ALLOWANCE, BallotBox
 from superedge.health.votes.messages import (
     FROM_CLOUD,
+    NO_ROUTE,
     PORT,
     Ballots,
     Chain,
+    Change,
     Hello,
     Hops,
     Member,
@@ -41,6 +43,8 @@ LINKS = 2
 """Maximum number of links with one peer, because both may dial at the same time."""
 GATHER = 0.2
 """Seconds in which several changes become one ballot."""
+STEP = 1000
+"""Milliseconds by which this node's time must change for its peers to be told."""
 SILENCE = 3.5
 """Renewal periods without a message after which a link is closed."""
 
@@ -86,6 +90,7 @@ class Exchange(Service):
         self._uplink: HealthProtocol | None = None
         self._soon: IDelayedCall | None = None
         self._own: SignedBallot | None = None
+        self._another_time = False
         self.dialler: Dialler | None = None
         self._renewing = PeriodicCall(reactor, timing.renew, self._vote)
         self._tending = PeriodicCall(reactor, TEND, self._tend)
@@ -158,6 +163,10 @@ class Exchange(Service):
         if self._soon is not None and self._soon.active():
             self._soon.cancel()
         self._soon = None
+        if self._another_time:
+            self._another_time = False
+            for connection in self._links:
+                connection.send(self._hello(connection))
         if self._voter.member(self._voter.name) is None:
             return
         self._own = self._voter.vote(self._reactor.seconds())
@@ -212,10 +221,15 @@ class Exchange(Service):
         elif self._voter.member(self._voter.name) is not None:
             connection.vote(self._own, self._voter.chain)
 
-    def _tell_time(self) -> None:
-        """Send the cloud's time on links that were established before this node had it."""
-        for connection in self._links:
-            connection.send(self._hello(connection))
+    def _adjust(self, change: Callable[[], None]) -> bool:
+        """Change the clock. Returns whether the time is another now; then peers get it soon, and a ballot."""
+        heard, before = self._clock.heard, self._clock.now()
+        change()
+        if self._clock.heard is heard and abs(self._clock.now() - before) < STEP:
+            return False
+        self._another_time = True
+        self.changed()
+        return True
 
     def _hops_changed(self) -> None:
         metrics.HOPS.set(self._relay.hops)
@@ -229,21 +243,20 @@ class Exchange(Service):
         if connection is not self._uplink:
             return
         if isinstance(message, Hello):
-            had_time = self._clock.heard
-            self._clock.cloud_says(message.now)
+            self._adjust(partial(self._clock.cloud_says, message.now))
             self._learn_sequence(message.last)
-            if not had_time:
-                self._tell_time()
             if self._relay.session(True):
                 self._hops_changed()
             else:
                 self._pass_on_all()
             self._vote()
         elif isinstance(message, Ping):
-            self._clock.cloud_says(message.now)
+            self._adjust(partial(self._clock.cloud_says, message.now))
             connection.send(Pong(message.number))
         elif isinstance(message, Unit):
             self._joined(message)
+        elif isinstance(message, Change):
+            self._joined(message.applied(self._voter.unit))
 
     def _from_peer(self, connection: HealthProtocol, message: Message) -> None:
         peer = self._links.get(connection)
@@ -251,18 +264,16 @@ class Exchange(Service):
             return
         self._heard_at[connection] = self._reactor.seconds()
         if isinstance(message, Hello):
-            had_time = self._clock.heard
-            if message.heard:
-                self._clock.peer_says(peer, message.now)
+            adjusted = message.heard and self._adjust(
+                partial(self._clock.peer_says, peer, message.now, message.hops)
+            )
             self._learn_sequence(message.last)
             if self._relay.announce(connection, message.hops):
                 self._hops_changed()
-            if self._clock.heard is had_time:
+            if not adjusted:
                 self._introduce(connection)
-            else:
-                self._tell_time()
-                self._vote()
         elif isinstance(message, Hops):
+            self._adjust(partial(self._clock.peer_moved, peer, message.hops))
             if self._relay.announce(connection, message.hops):
                 self._hops_changed()
             else:
@@ -340,6 +351,7 @@ class Exchange(Service):
         if connection is not self._uplink:
             return
         self._uplink = None
+        self._adjust(self._clock.session_lost)
         if self._relay.session(False) and self.running:
             self._hops_changed()
 
@@ -350,6 +362,8 @@ class Exchange(Service):
         if peer is None:
             return
         _log.debug("link with {peer} ended: {reason}", peer=peer, reason=reason)
+        if peer not in self._links.values():
+            self._adjust(partial(self._clock.peer_moved, peer, NO_ROUTE))
         if self._relay.drop(connection) and self.running:
             self._hops_changed()
 

@@ -63,18 +63,19 @@ class Prober(Service):
         """Check these members and no others from now on."""
         wanted = {member.name: member for member in members}
         before, self._peers = self._peers, wanted
-        for name in before.keys() - wanted.keys():
-            self._forget(name)
+        for name, member in before.items():
+            if wanted.get(name) != member:  # a check of a peer's old address says nothing of the peer
+                self._forget(name)
         if self.running:
             for name in wanted:
                 if name not in self._waiting and name not in self._checking:
                     self._wait(name, self._random.random() * min(1.0, self._period))
 
     def _forget(self, name: str) -> None:
-        if (call := self._waiting.pop(name, None)) is not None:
-            call.cancel()
         if (checking := self._checking.pop(name, None)) is not None:
             checking.cancel()
+        if (call := self._waiting.pop(name, None)) is not None:
+            call.cancel()
 
     def _wait(self, name: str, seconds: float) -> None:
         self._waiting[name] = self._reactor.callLater(seconds, self._begin, name)

@@ -93,7 +93,30 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag=7):
     number: int
 
 
-Message = Hello | Chain | Ballots | Hops | Unit | Ping | Pong
+class Change(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """From the cloud, after a Unit: members that came or changed, and the names of those that went."""
+
+    members: tuple[Member, ...]
+    gone: tuple[str, ...]
+
+    def applied(self, unit: Unit) -> Unit:
+        """The unit after the change."""
+        members = {member.name: member for member in (*unit.members, *self.members)}
+        for name in self.gone:
+            members.pop(name, None)
+        return Unit(unit.name, unit.witnesses, tuple(members[name] for name in sorted(members)))
+
+
+def difference(before: Unit, after: Unit) -> Change | Unit:
+    """What makes one unit of the other; the whole if it is another unit."""
+    if (before.name, before.witnesses) != (after.name, after.witnesses):
+        return after
+    left = {member.name: member for member in before.members}
+    members = tuple(member for member in after.members if left.pop(member.name, None) != member)
+    return Change(members, tuple(left))
+
+
+Message = Hello | Chain | Ballots | Hops | Unit | Ping | Pong | Change
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

@@ -1,13 +1,17 @@
 """The cloud's time on a machine whose own clock may be wrong. Pure.
 
-The cloud sends it over the tunnel session. A node without a session uses the median of what its peers send,
-and until then its own clock.
+The cloud sends it over the tunnel session. A node without a session uses the median of its peers' times, of
+those peers that are nearest to the cloud: a new judge may have another time than the last one, and they have
+the new one's. Without a route to the cloud a node keeps the last time that the cloud sent it. One that never
+had any uses its peers' times, and until then its own clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import median_low
+
+from superedge.health.votes.messages import NO_ROUTE
 
 PEERS = 16
 """Maximum number of peers whose time is remembered."""
@@ -21,7 +25,9 @@ class ReferenceClock:
         self._wall = wall
         self._monotonic = monotonic
         self._from_cloud: float | None = None
+        self._has_session = False
         self._from_peers: dict[str, float] = {}
+        self._hops: dict[str, int] = {}
 
     @property
     def heard(self) -> bool:
@@ -30,19 +36,36 @@ class ReferenceClock:
 
     def now(self) -> int:
         """The time."""
-        if self._from_cloud is not None:
-            return int(self._from_cloud + self._monotonic() * 1000)
-        if self._from_peers:
-            return int(median_low(self._from_peers.values()) + self._monotonic() * 1000)
-        return int(self._wall() * 1000)
+        offset = self._offset()
+        return int(self._wall() * 1000 if offset is None else offset + self._monotonic() * 1000)
+
+    def _offset(self) -> float | None:
+        """Milliseconds from the monotonic clock to the cloud's."""
+        nearest = min(self._hops.values(), default=NO_ROUTE)
+        if self._from_cloud is not None and (self._has_session or nearest >= NO_ROUTE):
+            return self._from_cloud
+        near = [said for peer, said in self._from_peers.items() if self._hops[peer] == nearest]
+        return median_low(near) if near else None
 
     def cloud_says(self, now: int) -> None:
-        """The cloud sent its time."""
+        """The cloud sent its time over the session."""
         self._from_cloud = now - self._monotonic() * 1000
+        self._has_session = True
 
-    def peer_says(self, peer: str, now: int) -> None:
-        """A peer that has the cloud's time sent it."""
+    def session_lost(self) -> None:
+        """The session with the cloud ended."""
+        self._has_session = False
+
+    def peer_says(self, peer: str, now: int, hops: int) -> None:
+        """A peer that has the cloud's time sent it; it is so many ``hops`` from the cloud."""
         self._from_peers.pop(peer, None)
         self._from_peers[peer] = now - self._monotonic() * 1000
+        self._hops[peer] = max(hops, 0)
         if len(self._from_peers) > PEERS:
-            del self._from_peers[next(iter(self._from_peers))]
+            first = next(iter(self._from_peers))
+            del self._from_peers[first], self._hops[first]
+
+    def peer_moved(self, peer: str, hops: int) -> None:
+        """A peer's number of hops changed; NO_ROUTE when the link with it was lost."""
+        if peer in self._hops:
+            self._hops[peer] = max(hops, 0)

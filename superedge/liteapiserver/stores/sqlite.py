@@ -21,6 +21,7 @@ from twisted.logger import Logger
 
 from superedge.errors import StoreLost
 from superedge.interfaces import Change, Entry, Inspection, IReactor
+from superedge.kube.errors import JSON_FAULTS
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.stores.directory import Directory
 from superedge.liteapiserver.stores.keys import Key, interned
@@ -164,7 +165,7 @@ def _read(database: sqlite3.Connection) -> tuple[list[Entry], list[str]]:
                     if _digest(kind, key, value) != digest:
                         raise ValueError("the checksum does not fit")
                     entries.append(Entry(kind, interned(_key.decode(key)), value))
-                except (AttributeError, TypeError, ValueError, msgspec.MsgspecError) as problem:
+                except (AttributeError, TypeError, *JSON_FAULTS) as problem:
                     faults.append(f"row {row}: {problem}")
             return entries, faults
         except sqlite3.OperationalError:

@@ -12,6 +12,7 @@ import msgspec
 from twisted.logger import Logger
 
 from superedge.interfaces import Entry
+from superedge.kube.errors import JSON_FAULTS
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.stores.keys import Key, interned
 
@@ -66,7 +67,7 @@ class Tree:
                     found = "was not finished" if name.startswith(_TEMPORARY) else _decode(path.read_bytes())
                 except FileNotFoundError:
                     continue  # deleted meanwhile
-                except (OSError, ValueError, msgspec.MsgspecError) as problem:
+                except (OSError, *JSON_FAULTS) as problem:
                     yield path, str(problem)
                 else:
                     yield path, found

@@ -76,8 +76,7 @@ class IssuerKeys:
                 problems.append(str(problem))
                 refused = False
                 continue
-            except (ConnectError, FetchError, TimeoutError) as problem:
-                problems.append(str(problem) or "no answer")
+            except (ConnectError, FetchError, TimeoutError):
                 refused = answered = False
                 continue
             self._next = self._reactor.seconds() + INTERVAL

@@ -145,7 +145,8 @@ class TokenReviewer:
             else:
                 self._warn(str(problem))
         except (ConnectError, FetchError, TimeoutError) as problem:
-            _log.debug("a token could not be reviewed: {problem}", problem=problem)
+            reason = "no answer in time" if isinstance(problem, TimeoutError) else str(problem)
+            _log.debug("a token could not be reviewed: {problem}", problem=reason)
             self._asked_at.pop(digest, None)
         except JSON_FAULTS as problem:
             self._warn(f"{PATH}: {problem}")

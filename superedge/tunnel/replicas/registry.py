@@ -177,6 +177,8 @@ class KubernetesRegistry(Service):
         try:
             await done.addTimeout(SHUTDOWN_WRITE_TIMEOUT, self._reactor)
         except (APIError, Unavailable, TimeoutError) as problem:
+            if isinstance(problem, TimeoutError):
+                problem = Unavailable(f"no answer within {SHUTDOWN_WRITE_TIMEOUT:g} s")
             _log.warn("this replica could not {what}: {problem}", what=what, problem=problem)
 
     # -- the lease

@@ -75,7 +75,7 @@ class FilterTests(SynchronousTestCase):
     def test_annotations_that_say_nothing(self) -> None:
         """They are as none, as in SuperEdge."""
         self.nodes(edge_1={SITE: "a"}, b={SITE: "b"})
-        for text in ("", "[]", "site", "{}", "[1]", '["a"', "null"):
+        for text in ("", "[]", "site", "{}", "[1]", '["a"', "null", '["\ud800"]'):
             self.assertFalse(self.service(text))
             self.assertEqual(self.shown("b"), on("b"), text)
 

@@ -93,6 +93,7 @@ class FileStoreTests(SynchronousTestCase):
         files = {path.name: path for path in (self.path / "tree").rglob("*") if path.is_file()}
         files["a"].write_bytes(files["a"].read_bytes()[:-1] + b"9")
         files["b"].write_bytes(b"")
+        (files["b"].parent / "d").write_bytes(b'{"x":' + b"[" * 5000)
         self.assertEqual(self.find(), {("c",): b"3"})
         self.assertFalse(files["a"].exists())
         self.assertEqual(self.find(), {("c",): b"3"})

@@ -168,7 +168,7 @@ class RegistryTests(SynchronousTestCase):
         self.assertIsNone(simulation.api.store.get(LEASES, lease))
 
     def test_it_ends_in_time_without_the_api_server(self) -> None:
-        simulation = self.start()
+        simulation, events = self.start(), logged(self)
         leaving = simulation.replicas[0]
         simulation.api.latency = 1000.0
         done = Deferred.fromCoroutine(leaving.registry.leave())
@@ -177,6 +177,8 @@ class RegistryTests(SynchronousTestCase):
         done = Deferred.fromCoroutine(leaving.registry.stopService())
         simulation.run(7)
         self.successResultOf(done)
+        said = {formatEvent(event) for event in events if event.get("what")}
+        self.assertIn("this replica could not remove its Lease: no answer within 3 s", said)
 
     def test_more_nodes_than_one_configmap_holds(self) -> None:
         self.patch(publishing, "SHARD_BYTES", 1000)

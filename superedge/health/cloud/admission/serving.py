@@ -36,8 +36,8 @@ SECRETS = Resource("", "v1", "secrets")
 WEBHOOKS = Resource("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations")
 JSON_PATCH = "application/json-patch+json"
 LIFETIME = timedelta(days=90)
-LOOK = 60.0
-"""Seconds between two checks of the Secret and the caBundle."""
+LOOK = 10.0
+"""Seconds between two checks of the Secret and the caBundle: with another's the webhook keeps nobody."""
 SOON = 5.0
 """Seconds until the next check after a failed one."""
 

@@ -1,0 +1,88 @@
+"""The webhook's certificate in the cluster: what others overwrite is put back."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any, cast
+
+from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from superedge.health.cloud.admission.serving import LOOK, SOON, ServingCertificate
+from superedge.kube.client import IKubeClient
+from superedge.kube.errors import APIError
+
+
+class Cluster:
+    """One Secret, and a configuration with two webhooks."""
+
+    def __init__(self) -> None:
+        self.secret: dict[str, Any] | None = None
+        self.bundles = ["", ""]
+        self.version = 1
+        self.writes = 0
+        self.conflicts = 0
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+    ) -> bytes:
+        self.writes += method != "GET"
+        if "/secrets" in path:
+            if method != "GET":
+                self.secret = body
+            if self.secret is None:
+                raise APIError(404, "NotFound", "no such Secret")
+            return json.dumps({"metadata": {"resourceVersion": "1"}, **self.secret}).encode()
+        if method == "PATCH":
+            test, *changes = body
+            if self.conflicts or test["value"] != str(self.version):
+                self.conflicts -= 1
+                raise APIError(422, "Invalid", "the test operation failed")
+            self.version += 1
+            for change in changes:
+                self.bundles[int(change["path"].split("/")[2])] = change["value"]
+        hooks = [{"name": "a", "clientConfig": {"caBundle": each}} for each in self.bundles]
+        return json.dumps({"metadata": {"resourceVersion": str(self.version)}, "webhooks": hooks}).encode()
+
+
+class ServingCertificateTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock, self.cluster = Clock(), Cluster()
+        self.used: list[CertificateOptions] = []
+        service = ServingCertificate(
+            self.clock, cast(IKubeClient, self.cluster), "superedge", ["keep.superedge.svc"], self.used.append
+        )
+        service.startService()
+        self.addCleanup(service.stopService)
+        assert self.cluster.secret is not None
+        self.bundle = self.cluster.secret["data"]["ca.crt"]
+
+    def test_nothing_is_written_while_nothing_changes(self) -> None:
+        self.assertEqual(self.cluster.bundles, [self.bundle] * 2)
+        self.assertIn(b"BEGIN CERTIFICATE", b64decode(self.bundle))
+        before = self.cluster.writes
+        self.clock.pump([LOOK] * 20)
+        self.assertEqual((self.cluster.writes - before, len(self.used)), (0, 1))
+
+    def test_an_overwritten_bundle_is_put_back(self) -> None:
+        for wrong in ("", "bm9uZQ=="):
+            self.cluster.bundles[1] = wrong
+            self.cluster.version += 1
+            self.clock.advance(10)
+            self.assertEqual(self.cluster.bundles, [self.bundle] * 2)
+        self.assertEqual(len(self.used), 1, "the certificate is the same")
+
+    def test_a_conflict_is_tried_again_soon(self) -> None:
+        self.cluster.bundles[0], self.cluster.conflicts = "", 1
+        self.clock.advance(LOOK)
+        self.assertEqual(self.cluster.bundles[0], "")
+        self.clock.advance(SOON)
+        self.assertEqual(self.cluster.bundles[0], self.bundle)
