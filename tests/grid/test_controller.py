@@ -270,6 +270,13 @@ class TroubleTests(ControlledCase):
         self.assertEqual(set(self.children()), {"shop-a", "shop-b"})
         self.assertEqual(self.condition("Degraded")["status"], "False")
 
+    def test_an_internal_error_is_told(self) -> None:
+        """So the API server answers to a field that it does not know in a server-side apply."""
+        said = "failed to create typed patch object: .spec.future: field not declared in schema"
+        self.spy.refusals["/deployments/shop-a"] = APIError(500, "", said)
+        self.grid()
+        self.assertIn(f"a: the API server says: 500: {said}", self.condition("Degraded")["message"])
+
     def test_the_users_spec_is_not_written(self) -> None:
         self.grid()
         before = self.call("GET", self.path("deploymentgrids", "shop"))

@@ -14,6 +14,7 @@ from superedge.grid.cloud.crds import crds, manifest
 from superedge.grid.cloud.grids import Grid
 from superedge.grid.cloud.kinds import DEPLOYMENT_GRID, KINDS
 from superedge.grid.cloud.schema import schema_of
+from superedge.grid.cloud.types import LABEL_KEY
 
 MANIFEST = Path(__file__).parents[2] / "deploy/kubernetes/grid-crds.yaml"
 CLIENT_SIDE_APPLY = 262_144
@@ -62,6 +63,12 @@ class CRDTests(SynchronousTestCase):
         for crd, kind in zip(crds(), KINDS, strict=True):
             self.assertEqual(crd["spec"]["names"]["shortNames"], [kind.short])
             self.assertEqual(crd["spec"]["versions"][0]["subresources"], {"status": {}})
+
+    def test_the_keys_of_labels(self) -> None:
+        for key in ("zone", "Zone_1.a", "x" * 63, "example.com/zone", "a-b.c/1", f"{'a' * 70}.io/z"):
+            self.assertRegex(key, LABEL_KEY)
+        for key in ("", "a b", "a/b/c", "/a", "a/", "-a", "a-", "x" * 64, "a..b/z", "a-.b/z", "A.io/z", "ä"):
+            self.assertNotRegex(key, LABEL_KEY)
 
     def test_a_type_without_a_structural_schema(self) -> None:
         class Odd(msgspec.Struct):

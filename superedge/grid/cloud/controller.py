@@ -43,7 +43,8 @@ RETRY_MAXIMUM = 300.0
 """Longest seconds between two attempts at a site."""
 UNSETTLED = 5.0
 """Seconds after a change of a grid for which its status waits until all sites have been looked at."""
-_TRANSIENT = (409, 429)
+_TRANSIENT = (409, 429, 503, 504)
+"""Answers after which another attempt is all there is to do; a 500 is also a template with an unknown field."""
 _log = Logger()
 
 
@@ -217,7 +218,7 @@ class Controller(MultiService):
                 self.sites.add_after(key, RETRY_MAXIMUM)
             self._note(grid, key.site, problem)
         except APIError as refusal:
-            if refusal.code not in _TRANSIENT and refusal.code < 500:
+            if refusal.code not in _TRANSIENT:
                 self._note(grid, key.site, checks.refused(refusal))
             raise
         else:

@@ -12,7 +12,8 @@ from msgspec import Meta, Struct, field
 
 DEFAULT_TEMPLATE = "default"
 """The name of ``spec.template`` among the templates."""
-LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+_DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+LABEL_KEY = rf"^({_DNS_LABEL}(\.{_DNS_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
 """RE2 of a label's key (Kubernetes, Labels and Selectors)."""
 
 
