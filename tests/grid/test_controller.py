@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from prometheus_client import REGISTRY
+
 from superedge.grid.cloud.children import PREDECESSOR
 from superedge.grid.names import GRID_SELECTOR, GRID_SITE, GRID_UNIQ_KEY, TOPOLOGY_KEYS
 from superedge.kube.client import MERGE_PATCH
@@ -318,6 +320,24 @@ class TroubleTests(ControlledCase):
         self.controlled()
         self.advance(10)
         self.assertEqual(self.written(""), [])
+
+    def test_the_numbers_of_grids_and_sites_are_the_leaders(self) -> None:
+        def numbers() -> tuple[float | None, float | None]:
+            value = REGISTRY.get_sample_value
+            return (
+                value("superedge_grid_grids", {"kind": "DeploymentGrid"}),
+                value("superedge_grid_sites", {"state": "waiting"}),
+            )
+
+        self.grid()
+        self.grid(name="till")
+        self.assertEqual(numbers(), (2, 4))
+        self.call("DELETE", self.path("deploymentgrids", "till"))
+        self.advance(1)
+        self.assertEqual(numbers(), (1, 2))
+        self.controller.stopService()
+        self.advance(5)
+        self.assertEqual(numbers(), (None, None))
 
     def test_no_site(self) -> None:
         self.grid(gridUniqKey="nowhere")

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from superedge.grid.cloud import checks, children, grids
+from superedge.grid.cloud import checks, children, grids, metrics
 from superedge.grid.cloud.children import Child, ChildKey, Fingerprint
 from superedge.grid.cloud.desired import service, workload
 from superedge.grid.cloud.differences import satisfied
@@ -44,7 +44,7 @@ RETRY_MAXIMUM = 300.0
 UNSETTLED = 5.0
 """Seconds after a change of a grid for which its status waits until all sites have been looked at."""
 _TRANSIENT = (409, 429, 503, 504)
-"""Answers after which another attempt is all there is to do; a 500 is also a template with an unknown field."""
+"""Answers that only another attempt mends; a 500 may be about a field that the API server does not know."""
 _log = Logger()
 
 
@@ -116,6 +116,7 @@ class Controller(MultiService):
             reflector.stopService()
         for queue in (self.sites, self.grids):
             queue.stopService()
+        metrics.clear()
         return super().stopService()
 
     async def _begin(self) -> None:
@@ -152,10 +153,13 @@ class Controller(MultiService):
 
     def _put_grid(self, grid: Grid) -> None:
         known = self._view.grids.get(grid.key)
+        if known is None:
+            metrics.GRIDS.labels(grid.key.kind).inc()
         if self._view.put_grid(grid) and (known is None or not grid.says_the_same(known)):
             self._all_sites(grid)
 
     def _forget(self, key: GridKey) -> None:
+        metrics.GRIDS.labels(key.kind).dec()
         for known in (self._view.grids, self._problems, self._notices, self._seen, self._changed):
             known.pop(key, None)
         self._rollouts.forget(key)
