@@ -78,6 +78,19 @@ class MakingTests(ControlledCase):
         self.grid()
         self.assertNotIn("minReadySeconds", self.child("shop-a")["spec"])
 
+    def test_a_strategy_without_the_parameters_of_the_default_one(self) -> None:
+        """The API server fills them in, nobody owns them, and it refuses them beside Recreate."""
+        self.grid(template=pods(strategy={"type": "RollingUpdate"}))
+        entries = self.child("shop-a")["metadata"]["managedFields"]
+        filled_in = {"spec": {"strategy": {"rollingUpdate": {"maxSurge": "25%"}}}}
+        self.patch_child("shop-a", filled_in, "nobody")
+        self.patch_child("shop-a", {"metadata": {"managedFields": entries}}, "nobody")
+        self.grid(template=pods(strategy={"type": "Recreate"}))
+        self.assertEqual(self.child("shop-a")["spec"]["strategy"], {"type": "Recreate"})
+        self.written("")
+        self.grid(template=pods("shop:2", strategy={"type": "Recreate"}))
+        self.assertEqual(len(self.written("/deployments/shop-a")), 1)
+
     def test_a_label_that_is_taken_off_the_grid_goes(self) -> None:
         self.grid()
         path = self.path("deploymentgrids", "shop")
