@@ -245,9 +245,12 @@ class GridTests(EnvironmentCase):
         self.assertIn("maxSitesUnavailable", kubectl("explain", "dg.spec.rollout"))
 
     def test_02_what_is_refused(self) -> None:
+        odd = template()
+        odd["template"]["spec"]["nodeSelector"] = ["disk"]
         for kind, name, spec, said in (
             ("DeploymentGrid", "bad", {"gridUniqKey": "no/such/key"}, "must be the key of a label"),
             ("DeploymentGrid", "bad", {"rollout": {"pauseAfter": "x%"}}, "must be a number of at least 0"),
+            ("DeploymentGrid", "bad", {"template": odd}, "nodeSelector in body must be of type object"),
             ("DeploymentGrid", "n" * 64, {}, "at most 63 characters"),
             ("ServiceGrid", "my.shop", {}, "no dots"),
             ("StatefulSetGrid", "bad", {"template": {"replicas": 1}}, "spec.template.selector"),

@@ -59,6 +59,23 @@ class CRDTests(SynchronousTestCase):
             for each in templates:
                 self.assertTrue(each["x-kubernetes-preserve-unknown-fields"])
 
+    def test_what_the_controller_merges_into_has_types(self) -> None:
+        """Anything but a map of texts is refused, and the pods' other fields are kept."""
+        for crd in crds()[:2]:
+            schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+            spec = schema["properties"]["spec"]["properties"]
+            for each in (spec["template"], spec["templatePool"]["additionalProperties"]):
+                there = dict(fields(each))
+                for path in (
+                    ".selector.matchLabels",
+                    ".template.metadata.labels",
+                    ".template.spec.nodeSelector",
+                ):
+                    self.assertEqual(there[path]["type"], "object")
+                    self.assertEqual(there[f"{path}[]"]["type"], "string")
+                for path in (".selector", ".template.metadata", ".template.spec"):
+                    self.assertTrue(there[path]["x-kubernetes-preserve-unknown-fields"])
+
     def test_they_have_status_and_short_names(self) -> None:
         for crd, kind in zip(crds(), KINDS, strict=True):
             self.assertEqual(crd["spec"]["names"]["shortNames"], [kind.short])
