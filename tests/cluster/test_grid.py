@@ -245,9 +245,12 @@ class GridTests(EnvironmentCase):
         self.assertIn("maxSitesUnavailable", kubectl("explain", "dg.spec.rollout"))
 
     def test_02_what_is_refused(self) -> None:
+        odd = template()
+        odd["template"]["spec"]["nodeSelector"] = ["disk"]
         for kind, name, spec, said in (
             ("DeploymentGrid", "bad", {"gridUniqKey": "no/such/key"}, "must be the key of a label"),
             ("DeploymentGrid", "bad", {"rollout": {"pauseAfter": "x%"}}, "must be a number of at least 0"),
+            ("DeploymentGrid", "bad", {"template": odd}, "nodeSelector in body must be of type object"),
             ("DeploymentGrid", "n" * 64, {}, "at most 63 characters"),
             ("ServiceGrid", "my.shop", {}, "no dots"),
             ("StatefulSetGrid", "bad", {"template": {"replicas": 1}}, "spec.template.selector"),
@@ -290,12 +293,14 @@ class GridTests(EnvironmentCase):
         self.assertEqual(before, after)
 
     def test_05_one_site_on_trial_and_a_template_that_is_missing(self) -> None:
-        trial = template("shop:3")
+        # The parameters of the default strategy, which are nobody's, may not stay.
+        trial = template("shop:3", strategy={"type": "Recreate"})
         trial["template"]["metadata"]["labels"]["trial"] = "yes"
         self.change(templatePool={"trial": trial}, templates={"alpha": "trial"})
         wait_until(lambda: self.image("shop-alpha") == "shop:3", "alpha has the trial", 20)
         labels = self.one("deployment", "shop-alpha")["spec"]["template"]["metadata"]["labels"]
         self.assertEqual((labels["trial"], self.image("shop-beta")), ("yes", "shop:2"))
+        self.assertEqual(self.one("deployment", "shop-alpha")["spec"]["strategy"], {"type": "Recreate"})
         self.change(templates={"alpha": "trial", "beta": "nowhere"})
         self.assertIn("beta: its template nowhere", self.until("Degraded", "TemplateMissing"))
         trial["template"]["spec"]["containers"][0]["image"] = "shop:4"

@@ -89,6 +89,19 @@ class MakingTests(ControlledCase):
         self.grid()
         self.assertNotIn("minReadySeconds", self.child("shop-a")["spec"])
 
+    def test_a_strategy_without_the_parameters_of_the_default_one(self) -> None:
+        """The API server fills them in, nobody owns them, and it refuses them beside Recreate."""
+        self.grid(template=pods(strategy={"type": "RollingUpdate"}))
+        entries = self.child("shop-a")["metadata"]["managedFields"]
+        filled_in = {"spec": {"strategy": {"rollingUpdate": {"maxSurge": "25%"}}}}
+        self.patch_child("shop-a", filled_in, "nobody")
+        self.patch_child("shop-a", {"metadata": {"managedFields": entries}}, "nobody")
+        self.grid(template=pods(strategy={"type": "Recreate"}))
+        self.assertEqual(self.child("shop-a")["spec"]["strategy"], {"type": "Recreate"})
+        self.written("")
+        self.grid(template=pods("shop:2", strategy={"type": "Recreate"}))
+        self.assertEqual(len(self.written("/deployments/shop-a")), 1)
+
     def test_a_label_that_is_taken_off_the_grid_goes(self) -> None:
         self.grid()
         path = self.path("deploymentgrids", "shop")
@@ -283,6 +296,13 @@ class TroubleTests(ControlledCase):
         self.assertEqual(set(self.children()), {"shop-a", "shop-b"})
         self.assertEqual(self.condition("Degraded")["status"], "False")
 
+    def test_an_internal_error_is_told(self) -> None:
+        """So the API server answers to a field that it does not know in a server-side apply."""
+        said = "failed to create typed patch object: .spec.future: field not declared in schema"
+        self.spy.refusals["/deployments/shop-a"] = APIError(500, "", said)
+        self.grid()
+        self.assertIn(f"a: the API server says: 500: {said}", self.condition("Degraded")["message"])
+
     def test_the_users_spec_is_not_written(self) -> None:
         self.grid()
         before = self.call("GET", self.path("deploymentgrids", "shop"))
@@ -324,6 +344,24 @@ class TroubleTests(ControlledCase):
         self.controlled()
         self.advance(10)
         self.assertEqual(self.written(""), [])
+
+    def test_the_numbers_of_grids_and_sites_are_the_leaders(self) -> None:
+        def numbers() -> tuple[float | None, float | None]:
+            value = REGISTRY.get_sample_value
+            return (
+                value("superedge_grid_grids", {"kind": "DeploymentGrid"}),
+                value("superedge_grid_sites", {"state": "waiting"}),
+            )
+
+        self.grid()
+        self.grid(name="till")
+        self.assertEqual(numbers(), (2, 4))
+        self.call("DELETE", self.path("deploymentgrids", "till"))
+        self.advance(1)
+        self.assertEqual(numbers(), (1, 2))
+        self.controller.stopService()
+        self.advance(5)
+        self.assertEqual(numbers(), (None, None))
 
     def test_no_site(self) -> None:
         self.grid(gridUniqKey="nowhere")

@@ -14,6 +14,7 @@ from superedge.grid.cloud.crds import crds, manifest
 from superedge.grid.cloud.grids import Grid
 from superedge.grid.cloud.kinds import DEPLOYMENT_GRID, KINDS
 from superedge.grid.cloud.schema import schema_of
+from superedge.grid.cloud.types import LABEL_KEY
 
 MANIFEST = Path(__file__).parents[2] / "deploy/kubernetes/grid-crds.yaml"
 CLIENT_SIDE_APPLY = 262_144
@@ -58,10 +59,33 @@ class CRDTests(SynchronousTestCase):
             for each in templates:
                 self.assertTrue(each["x-kubernetes-preserve-unknown-fields"])
 
+    def test_what_the_controller_merges_into_has_types(self) -> None:
+        """Anything but a map of texts is refused, and the pods' other fields are kept."""
+        for crd in crds()[:2]:
+            schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+            spec = schema["properties"]["spec"]["properties"]
+            for each in (spec["template"], spec["templatePool"]["additionalProperties"]):
+                there = dict(fields(each))
+                for path in (
+                    ".selector.matchLabels",
+                    ".template.metadata.labels",
+                    ".template.spec.nodeSelector",
+                ):
+                    self.assertEqual(there[path]["type"], "object")
+                    self.assertEqual(there[f"{path}[]"]["type"], "string")
+                for path in (".selector", ".template.metadata", ".template.spec"):
+                    self.assertTrue(there[path]["x-kubernetes-preserve-unknown-fields"])
+
     def test_they_have_status_and_short_names(self) -> None:
         for crd, kind in zip(crds(), KINDS, strict=True):
             self.assertEqual(crd["spec"]["names"]["shortNames"], [kind.short])
             self.assertEqual(crd["spec"]["versions"][0]["subresources"], {"status": {}})
+
+    def test_the_keys_of_labels(self) -> None:
+        for key in ("zone", "Zone_1.a", "x" * 63, "example.com/zone", "a-b.c/1", f"{'a' * 70}.io/z"):
+            self.assertRegex(key, LABEL_KEY)
+        for key in ("", "a b", "a/b/c", "/a", "a/", "-a", "a-", "x" * 64, "a..b/z", "a-.b/z", "A.io/z", "ä"):
+            self.assertNotRegex(key, LABEL_KEY)
 
     def test_a_type_without_a_structural_schema(self) -> None:
         class Odd(msgspec.Struct):

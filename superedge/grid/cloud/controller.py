@@ -43,7 +43,8 @@ RETRY_MAXIMUM = 300.0
 """Longest seconds between two attempts at a site."""
 UNSETTLED = 5.0
 """Seconds after a change of a grid for which its status waits until all sites have been looked at."""
-_TRANSIENT = (409, 429)
+_TRANSIENT = (409, 429, 503, 504)
+"""Answers that only another attempt mends; a 500 may be about a field that the API server does not know."""
 _log = Logger()
 
 
@@ -115,6 +116,7 @@ class Controller(MultiService):
             reflector.stopService()
         for queue in (self.sites, self.grids):
             queue.stopService()
+        metrics.clear()
         return super().stopService()
 
     async def _begin(self) -> None:
@@ -153,10 +155,13 @@ class Controller(MultiService):
 
     def _put_grid(self, grid: Grid) -> None:
         known = self._view.grids.get(grid.key)
+        if known is None:
+            metrics.GRIDS.labels(grid.key.kind).inc()
         if self._view.put_grid(grid) and (known is None or not grid.says_the_same(known)):
             self._all_sites(grid)
 
     def _forget(self, key: GridKey) -> None:
+        metrics.GRIDS.labels(key.kind).dec()
         for known in (self._view.grids, self._problems, self._notices, self._seen, self._changed):
             known.pop(key, None)
         self._rollouts.forget(key)
@@ -219,7 +224,7 @@ class Controller(MultiService):
                 self.sites.add_after(key, RETRY_MAXIMUM)
             self._note(grid, key.site, problem)
         except APIError as refusal:
-            if refusal.code not in _TRANSIENT and refusal.code < 500:
+            if refusal.code not in _TRANSIENT:
                 self._note(grid, key.site, checks.refused(refusal))
             raise
         else:

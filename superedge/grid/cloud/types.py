@@ -12,7 +12,8 @@ from msgspec import Meta, Struct, field
 
 DEFAULT_TEMPLATE = "default"
 """The name of ``spec.template`` among the templates."""
-LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+_DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+LABEL_KEY = rf"^({_DNS_LABEL}(\.{_DNS_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
 """RE2 of a label's key (Kubernetes, Labels and Selectors)."""
 
 
@@ -32,6 +33,11 @@ _KEY = _about(
     **_rule(f"self.matches(r'{LABEL_KEY}')", "must be the key of a label, such as zone or example.com/zone"),
 )
 _PRESERVED = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+_LABELS = {
+    "type": "object",
+    "nullable": True,
+    "additionalProperties": {"type": "string", "nullable": True},
+}
 _TEMPLATE_FIELDS = {
     "replicas": {
         "type": "integer",
@@ -42,10 +48,25 @@ _TEMPLATE_FIELDS = {
     "selector": {
         **_PRESERVED,
         "description": "Labels of the pods. The controller adds the site to it and to the pods' labels.",
+        "properties": {"matchLabels": {**_LABELS, "description": "Labels that all the pods have."}},
     },
     "template": {
         **_PRESERVED,
         "description": "Template of the pods. The controller adds the site to its nodeSelector.",
+        "properties": {
+            "metadata": {
+                **_PRESERVED,
+                "nullable": True,
+                "description": "Labels and annotations of the pods.",
+                "properties": {"labels": {**_LABELS, "description": "Labels of the pods."}},
+            },
+            "spec": {
+                **_PRESERVED,
+                "nullable": True,
+                "description": "The spec of the pods: kubectl explain pod.spec.",
+                "properties": {"nodeSelector": {**_LABELS, "description": "Labels of the pods' nodes."}},
+            },
+        },
     },
 }
 _SPEC = "The spec of each site's {child}, as the API server documents it: kubectl explain {child}.spec."

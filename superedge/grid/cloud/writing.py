@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,6 +18,10 @@ from superedge.kube.errors import APIError
 
 _NOT_FOUND, _CONFLICT = 404, 409
 _FIELD_CONFLICT = "Apply failed"
+_ROLLING = "RollingUpdate"
+
+Entries = list[dict[str, Any]]
+"""An object's managedFields."""
 
 
 class NameTaken(Exception):
@@ -61,6 +66,8 @@ class Writer:
         the child is read anew.
         """
         path = self._path(grid, wanted)
+        if (field := _strategy_left(child, wanted)) is not None:
+            await self._reassign(grid, child, lambda entries: _with_rolling_update(entries, field))
         if "replicas" in wanted["spec"]:
             if child.template_hash != wanted["metadata"]["annotations"][TEMPLATE_HASH]:
                 try:
@@ -86,9 +93,13 @@ class Writer:
 
         Raises APIError, Unavailable. Source: client-go util/csaupgrade.
         """
+        return await self._reassign(grid, child, _inherited)
+
+    async def _reassign(self, grid: Grid, child: Child, change: Callable[[Entries], Entries]) -> Child:
+        """Change who owns a child's fields."""
         path = grid.kind.child_resource.path(child.key.namespace, child.key.name)
         metadata = msgspec.json.decode(await self._client.call("GET", path))["metadata"]
-        entries = _inherited(metadata["managedFields"])
+        entries = change(metadata["managedFields"])
         patch = {"metadata": {"managedFields": entries, "resourceVersion": metadata["resourceVersion"]}}
         return Child(grid.kind, await self._counted(grid, "PATCH", path, {}, patch, MERGE_PATCH))
 
@@ -173,13 +184,45 @@ def _clashes(problem: APIError) -> bool:
     return problem.code == _CONFLICT and _FIELD_CONFLICT in str(problem)
 
 
-def _inherited(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _strategy_left(child: Child, wanted: dict[str, Any]) -> str | None:
+    """The field with a child's strategy, if that leaves RollingUpdate.
+
+    The parameters that the API server filled in are nobody's, so that an apply keeps them; and it refuses
+    them beside another type.
+    """
+    there = child.whole()["spec"]
+    for field in ("strategy", "updateStrategy"):
+        type_ = (wanted["spec"].get(field) or {}).get("type", _ROLLING)
+        if type_ != _ROLLING and (there.get(field) or {}).get("rollingUpdate"):
+            return field
+    return None
+
+
+def _with_rolling_update(entries: Entries, field: str) -> Entries:
+    """The managed fields with the parameters as the controller's: its next apply drops them."""
+    return [_owning(entry, field) if _is_own(entry) else entry for entry in entries]
+
+
+def _owning(entry: dict[str, Any], field: str) -> dict[str, Any]:
+    fields = entry["fieldsV1"]
+    spec = fields.get("f:spec", {})
+    strategy = {**spec.get(f"f:{field}", {}), "f:rollingUpdate": {}}
+    return {**entry, "fieldsV1": {**fields, "f:spec": {**spec, f"f:{field}": strategy}}}
+
+
+def _is_own(entry: dict[str, Any]) -> bool:
+    return (
+        entry.get("manager") == MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource")
+    )
+
+
+def _inherited(entries: Entries) -> Entries:
     """The managed fields with the predecessor's as the controller's, or without them if it has its own."""
-    kept: list[dict[str, Any]] = []
-    old: list[dict[str, Any]] = []
+    kept: Entries = []
+    old: Entries = []
     for entry in entries:
         inherited = entry.get("manager") == PREDECESSOR and not entry.get("subresource")
         (old if inherited else kept).append(entry)
-    if any(entry.get("manager") == MANAGER and entry.get("operation") == "Apply" for entry in kept):
+    if any(map(_is_own, kept)):
         return kept
     return kept + [{**entry, "manager": MANAGER, "operation": "Apply"} for entry in old]
