@@ -148,8 +148,6 @@ class Controller(MultiService):
                 self._forget(GridKey(kind.name, *key))
             else:
                 self._put_grid(grid)
-            count = sum(1 for each in self._view.grids if each.kind == kind.name)
-            metrics.GRIDS.labels(kind.name).set(count)
 
         return changed
 
