@@ -2,5 +2,5 @@
 
 It uses the standard library alone and imports nothing else of superedge, so that it runs from a single file.
 It starts anew for every pod, so it avoids modules that take long to import: ``json``, ``re``, ``socket``,
-``typing``, ``collections``.
+``typing``, ``collections``, and ``os``, whose functions are in ``posix``.
 """

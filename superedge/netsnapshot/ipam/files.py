@@ -52,15 +52,20 @@ def generation_of(data: bytes) -> int:
     return int(number[0]) if number and number[0].isdigit() else -1
 
 
-def load(data: bytes) -> Contents:
-    """The contents of a file. Raises ValueError when it is torn, or is none of these files."""
+def check(data: bytes) -> bytes:
+    """What the checksum is of: the generation and the JSON. Raises ValueError when it does not match."""
     magic, _, rest = data.partition(b" ")
     checksum, _, signed = rest.partition(b" ")
     if magic != MAGIC.encode():
         raise ValueError("is not a file of superedge-ipam")
     if checksum != f"{crc32(signed):08x}".encode():
         raise ValueError("is torn: its checksum does not match")
-    generation, _, body = signed.partition(b" ")
+    return signed
+
+
+def load(data: bytes) -> Contents:
+    """The contents of a file. Raises ValueError when it is torn, or is none of these files."""
+    generation, _, body = check(data).partition(b" ")
     found = decode(body.decode())
     if not isinstance(found, dict) or found.get("fields") != _FIELDS:
         raise ValueError("is of another version of superedge-ipam")

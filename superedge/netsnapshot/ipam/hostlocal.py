@@ -5,7 +5,7 @@ id, CRLF and the interface. host-local goes by them alone, so either plugin can 
 configuration's ``type`` changes.
 """
 
-import os
+import posix
 
 from superedge.netsnapshot.ipam.addresses import canonical
 from superedge.netsnapshot.ipam.allocation import Attachment, Moment, Record, Table
@@ -20,21 +20,21 @@ _LAST = "last_reserved_ip."
 def read(path: str) -> bytes | None:
     """A file's bytes; None when there is none. Raises OSError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     try:
         parts = []
-        while part := os.read(descriptor, 1 << 16):
+        while part := posix.read(descriptor, 1 << 16):
             parts.append(part)
         return b"".join(parts)
     finally:
-        os.close(descriptor)
+        posix.close(descriptor)
 
 
 def files(directory: str, known: set[str]) -> set[str]:
     """The addresses that have a file; ``known`` are some that need no check."""
-    names = set(os.listdir(directory))
+    names = set(posix.listdir(directory))
     found = names & known
     for name in names - known:
         if name[0] in "0123456789abcdef:":
@@ -59,18 +59,18 @@ def holder(directory: str, address: str) -> tuple[str, str] | None:
 def write(directory: str, address: str, container: str, interface: str, shared: bool = False) -> None:
     """Make or replace an address's file. Raises OSError."""
     path = f"{directory}/{address}"
-    descriptor = open_own(f"{directory}/address.new", os.O_WRONLY | os.O_TRUNC, shared)
+    descriptor = open_own(f"{directory}/address.new", posix.O_WRONLY | posix.O_TRUNC, shared)
     try:
-        os.write(descriptor, f"{container}\r\n{interface}".encode())
+        posix.write(descriptor, f"{container}\r\n{interface}".encode())
     finally:
-        os.close(descriptor)
-    os.rename(f"{directory}/address.new", path)
+        posix.close(descriptor)
+    posix.rename(f"{directory}/address.new", path)
 
 
 def latest(directory: str) -> int:
     """When host-local last allocated in this network, in nanoseconds since 1970; 0 when it never did."""
     try:
-        return os.stat(f"{directory}/{_LAST}0").st_mtime_ns
+        return posix.stat(f"{directory}/{_LAST}0").st_mtime_ns
     except FileNotFoundError:
         return 0
 
@@ -78,7 +78,7 @@ def latest(directory: str) -> int:
 def last_addresses(directory: str) -> dict[str, str]:
     """The address that host-local allocated last, by range set."""
     found = {}
-    for name in os.listdir(directory):
+    for name in posix.listdir(directory):
         if name.startswith(_LAST):
             try:
                 found[name.removeprefix(_LAST)] = canonical((read(f"{directory}/{name}") or b"").decode())

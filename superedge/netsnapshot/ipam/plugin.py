@@ -1,7 +1,7 @@
 """The plugin itself, as the CNI specification 1.1.0 has it: https://www.cni.dev/docs/spec/"""
 
 import gc
-import os
+import posix
 import sys
 from _signal import ITIMER_REAL, SIGALRM, setitimer, signal  # type: ignore[import-not-found]
 
@@ -143,6 +143,7 @@ class _Command:
             file.table.expire(self.network.ttl, self.now)
             chosen = file.table.add(self.who, sets, requested, self.network.keep, self.now)
             file.write()
+        file.flush()
         result["ips"] = [self._ip(address, each) for address, each in chosen]
         return encode(result)
 
@@ -177,6 +178,7 @@ class _Command:
                     record.keep = self.network.keep
                 file.table.detach(record, self.now)
                 file.write(make_room=True)
+        file.flush()
         return ""
 
     def check(self) -> str:
@@ -210,6 +212,7 @@ class _Command:
                 file.table.detach(record, self.now)
             if file.table.expire(self.network.ttl, self.now) or stale:
                 file.write(make_room=True)
+        file.flush()
         return ""
 
     def status(self) -> str:
@@ -219,7 +222,7 @@ class _Command:
             with self._open() as file:
                 self._warn(file)
                 table = file.table
-                space = os.statvfs(file.directory)
+                space = posix.statvfs(file.directory)
                 if space.f_blocks and not space.f_bfree:
                     text = f"{file.directory} is on a file system without free space"
                     raise IPAMError(errors.NOT_AVAILABLE, text)
@@ -253,16 +256,19 @@ def _give_up(*_: object) -> None:
 def main() -> None:
     """The console script `superedge-ipam`, and the single file."""
     gc.disable()  # the process ends before there would be garbage
+    environment = {
+        key.decode(errors="replace"): value.decode(errors="replace") for key, value in posix.environ.items()
+    }
     data = b""
-    if "CNI_COMMAND" in os.environ:
+    if "CNI_COMMAND" in environment:
         with open(0, "rb", closefd=False) as stdin:
             data = stdin.read()
     signal(SIGALRM, _give_up)
     setitimer(ITIMER_REAL, _ENOUGH)
-    code, output = run(dict(os.environ), data)
+    code, output = run(environment, data)
     print(output, end="\n" if output else "")  # noqa: T201
     sys.stdout.flush()
-    os._exit(code)
+    posix._exit(code)
 
 
 if __name__ == "__main__":

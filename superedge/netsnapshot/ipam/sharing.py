@@ -4,7 +4,7 @@ The edge process ends reservations without being root: its group may write where
 that root opens there may then be a link that a member of the group made.
 """
 
-import os
+import posix
 
 DIRECTORY_MODE = 0o2775
 """With the set-group-ID bit, so that new files and directories have the group too."""
@@ -13,20 +13,22 @@ FILE_MODE = 0o660
 
 def is_shared(directory: str) -> bool:
     """Whether a group may write in a directory. Raises OSError."""
-    return os.stat(directory).st_mode & 0o020 != 0
+    return posix.stat(directory).st_mode & 0o020 != 0
 
 
 def open_own(path: str, flags: int, shared: bool) -> int:
     """Open a file of ours for writing, which is made if it is not there. Raises OSError."""
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    status = os.fstat(descriptor)
-    if shared and status.st_uid == os.geteuid() and status.st_mode & 0o777 != FILE_MODE:
-        os.fchmod(descriptor, FILE_MODE)
+    descriptor = posix.open(path, flags | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
+    status = posix.fstat(descriptor)
+    if shared and status.st_uid == posix.geteuid() and status.st_mode & 0o777 != FILE_MODE:
+        posix.fchmod(descriptor, FILE_MODE)
     return descriptor
 
 
 def share(directory: str, group: int) -> None:
     """Give a directory, and all that is in it, to a group by its number. Raises OSError."""
+    import os  # noqa: PLC0415 - it takes long, and the plugin does not share
+
     os.makedirs(directory, 0o755, exist_ok=True)
     for _, _, names, inside in os.fwalk(directory):
         os.fchown(inside, -1, group)

@@ -3,12 +3,14 @@
 ``python -m superedge.netsnapshot.ipam.singlefile FILE`` makes it.
 
 The ``#!`` line imports from the archive by itself. An interpreter that is given an archive to run imports
-half a dozen modules first, to find out what it has.
+half a dozen modules first, to find out what it has. The plugin's modules are in one member of the archive,
+because each member takes as long to find and read as to run.
 """
 
 from __future__ import annotations
 
 import io
+import marshal
 import os
 import py_compile
 import sys
@@ -17,8 +19,32 @@ import zipfile
 from pathlib import Path
 
 NAME = "superedge-ipam"
-_MAIN = "from superedge.netsnapshot.ipam.plugin import main\nmain()\n"
-_PACKAGES = ("superedge", "superedge/netsnapshot", "superedge/netsnapshot/ipam")
+_PACKAGE = "superedge.netsnapshot.ipam"
+_MODULES = (
+    "errors",
+    "addresses",
+    "documents",
+    "allocation",
+    "configuration",
+    "sharing",
+    "hostlocal",
+    "files",
+    "store",
+    "plugin",
+)
+"""What the plugin has, each after those that it imports."""
+_LOADER = """\
+import sys
+from marshal import loads
+
+def load(name, code):
+    module = sys.modules[name] = type(sys)(name)
+    parent, _, own = name.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], own, module)
+    exec(code, vars(module))
+
+"""
 # Kernels before 5.1 read 127 characters.
 _LIMIT = 127
 
@@ -36,29 +62,34 @@ def build(python: str) -> bytes:
             f"{python!r} must be an absolute path without spaces, of at most {_LIMIT - 65} characters"
         )
     here = Path(__file__).parent
-    sources = {
-        f"{_PACKAGES[-1]}/{path.name}": path.read_text(encoding="utf-8")
-        for path in sorted(here.glob("*.py"))
-        if path.name not in (Path(__file__).name, "__init__.py")
-    }
-    sources |= {f"{package}/__init__.py": "" for package in _PACKAGES}
-    sources |= {"plugin_main.py": _MAIN, "__main__.py": _MAIN}
+    packages = _PACKAGE.split(".")
+    sources = {".".join(packages[: end + 1]): "" for end in range(len(packages))}
+    sources |= {f"{_PACKAGE}.{name}": (here / f"{name}.py").read_text(encoding="utf-8") for name in _MODULES}
+    # The compiled form is for this version of Python; others compile the source each time.
+    source, compiled = _LOADER, _LOADER
+    for name, text in sources.items():
+        file = f"{name.replace('.', '/')}.py"
+        code = compile(text, file, "exec", dont_inherit=True, optimize=2)
+        source += f"load({name!r}, compile({text!r}, {file!r}, 'exec'))\n"
+        compiled += f"load({name!r}, loads({marshal.dumps(code)!r}))\n"
+    main = f"sys.modules['{_PACKAGE}.plugin'].main()\n"
     archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as target, tempfile.TemporaryDirectory() as directory:
-        for name, source in sources.items():
-            # The compiled form is for this version of Python; others compile the source each time.
-            path = Path(directory, "source.py")
-            path.write_text(source, encoding="utf-8")
-            compiled = py_compile.compile(
-                str(path),
-                dfile=name,
-                doraise=True,
-                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-            )
-            assert compiled is not None
-            target.writestr(zipfile.ZipInfo(f"{name}c"), Path(compiled).read_bytes())
-            target.writestr(zipfile.ZipInfo(name), source)
+    with zipfile.ZipFile(archive, "w") as target:
+        target.writestr(zipfile.ZipInfo("plugin_main.pyc"), _compiled(compiled + main))
+        target.writestr(zipfile.ZipInfo("plugin_main.py"), source + main)
+        target.writestr(zipfile.ZipInfo("__main__.py"), "import plugin_main\n")
     return first.encode() + archive.getvalue()
+
+
+def _compiled(source: str) -> bytes:
+    """The file that Python would keep of a module, in force whatever the time of its source."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "plugin_main.py")
+        path.write_text(source, encoding="utf-8")
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        name = py_compile.compile(str(path), dfile=path.name, doraise=True, invalidation_mode=mode)
+        assert name is not None
+        return Path(name).read_bytes()
 
 
 def install(target: Path, python: str) -> None:

@@ -1,21 +1,32 @@
 """The allocations of all networks on disk.
 
-``DIRECTORY/NETWORK`` has ``state``, its copy ``state.backup``, ``lock``, and the files of `hostlocal`.
+``DIRECTORY/NETWORK`` has ``state``, its copy ``state.backup``, ``lock``, ``state.sync`` and the files of
+`hostlocal`.
+
+A call replaces ``state`` under the lock without waiting for the disk, and answers once ``state.backup`` has
+its change as well: a copy is written, flushed and renamed, and the directory flushed, by one call for all
+that wait. A power cut may leave ``state`` older than the answers, or empty on xfs, but never the backup: on
+ext4 as on xfs its name leads to a file that was flushed before it had that name, of the last answer's
+generation or a later one. While the backup is missing or torn, ``state`` is the only copy, so what replaces
+it is flushed first.
 """
 
-import os
+import posix
 import time
+from errno import EDQUOT, EFBIG, EIO, ENOSPC
 from fcntl import LOCK_EX, flock
 
 from superedge.netsnapshot.ipam import hostlocal
 from superedge.netsnapshot.ipam.allocation import Moment, Record, Table
 from superedge.netsnapshot.ipam.configuration import DIRECTORY, is_name
-from superedge.netsnapshot.ipam.files import Contents, dump, generation_of, load
+from superedge.netsnapshot.ipam.files import Contents, check, dump, generation_of, load
 from superedge.netsnapshot.ipam.sharing import DIRECTORY_MODE, is_shared, open_own
 
 STATE = "state"
 BACKUP = "state.backup"
 LOCK = "lock"
+SYNC = "state.sync"
+"""The lock of the call that flushes."""
 
 
 def moment() -> Moment:
@@ -44,29 +55,31 @@ class NetworkFile:
         self._results = results
         self._lock = -1
         self._shared = False
+        self._latest = 0
+        self._has_backup = False
         self.files: set[str] = set()
         """The addresses that have a file of host-local's."""
         self._written: dict[str, tuple[str, str]] = {}
 
     def __enter__(self) -> "NetworkFile":
         self._make_directory()
-        self._lock = open_own(f"{self.directory}/{LOCK}", os.O_RDWR, self._shared)
+        self._lock = open_own(f"{self.directory}/{LOCK}", posix.O_RDWR, self._shared)
         try:
             flock(self._lock, LOCK_EX)
             self._read()
         except BaseException:
-            os.close(self._lock)
+            posix.close(self._lock)
             raise
         return self
 
     def __exit__(self, *exception: object) -> None:
-        os.close(self._lock)
+        posix.close(self._lock)
 
     def _make_directory(self) -> None:
-        if not os.path.isdir(self.directory):
-            os.makedirs(self.directory, 0o755, exist_ok=True)
-            if is_shared(os.path.dirname(self.directory)):
-                os.chmod(self.directory, DIRECTORY_MODE)
+        if not _exists(self.directory):
+            _make(self.directory)
+            if is_shared(self.directory.rpartition("/")[0]):
+                posix.chmod(self.directory, DIRECTORY_MODE)
         self._shared = is_shared(self.directory)
 
     @property
@@ -98,9 +111,15 @@ class NetworkFile:
         """One of the copies, if it is whole and of a later generation than this."""
         path = f"{self.directory}/{name}"
         data = hostlocal.read(path)
-        if data is None or (generation >= 0 and generation_of(data) <= generation):
+        if data is None:
             return None
+        # A later change must not be taken for one that a damaged or foreign copy has already.
+        self._latest = max(self._latest, generation_of(data))
         try:
+            check(data)
+            self._has_backup = name == BACKUP
+            if generation_of(data) <= generation:
+                return None
             contents = load(data)
         except ValueError as problem:
             self.remarks.append(f"{path} {problem}")
@@ -149,7 +168,7 @@ class NetworkFile:
     def _has_ended(self, record: Record) -> bool:
         """Whether the runtime, which keeps the results of its attachments, has none of this one any more."""
         path = f"{self._results}/{self.network}-{record.container}-{record.interface}"
-        return os.access(self._results, os.X_OK) and not os.path.exists(path)
+        return posix.access(self._results, posix.X_OK) and not _exists(path)
 
     def _attached(self) -> dict[str, tuple[str, str]]:
         """The container and the interface of each address that is attached."""
@@ -161,58 +180,128 @@ class NetworkFile:
         }
 
     def write(self, make_room: bool = False) -> None:
-        """Bring the files in line with the table; on return the table is on disk. Raises OSError.
+        """Bring the files in line with the table. It is on disk after `flush`. Raises OSError.
 
         When the disk is full and ``make_room`` is set, the backup gives its room to the new state: the end of
         a pod must not depend on free space.
         """
         attached = self._attached()
         for address in self.files.difference(attached):
-            os.unlink(f"{self.directory}/{address}")
-        self._contents.generation += 1
+            posix.unlink(f"{self.directory}/{address}")
+        self._contents.generation = self._latest + 1
         self._write_state(dump(self._contents), make_room)
         for address, holder in attached.items():
             if self._written.get(address) != holder:
                 hostlocal.write(self.directory, address, *holder, self._shared)
-        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _write_state(self, data: bytes, make_room: bool) -> None:
-        state, backup = f"{self.directory}/{STATE}", f"{self.directory}/{BACKUP}"
+        state = f"{self.directory}/{STATE}"
         try:
-            self._write_file(f"{state}.new", data)
-            # A power cut can tear one copy: this one, as the other is on disk before either is replaced.
-            self._write_file(f"{backup}.new", data, flush=False)
+            self._write_file(f"{state}.new", data, flush=not self._has_backup)
         except OSError:
-            _remove(f"{state}.new")
-            if not make_room:
+            if not (make_room and self._has_backup):
                 raise
-            _remove(backup)
-            self._write_file(f"{state}.new", data)
-        os.rename(f"{state}.new", state)
-        if os.path.exists(f"{backup}.new"):
-            os.rename(f"{backup}.new", backup)
+            self._give_up_backup()
+            self._write_file(f"{state}.new", data, flush=True)
+        posix.rename(f"{state}.new", state)
 
-    def _write_file(self, path: str, data: bytes, flush: bool = True) -> None:
-        descriptor = open_own(path, os.O_WRONLY | os.O_TRUNC, self._shared)
+    def flush(self) -> None:
+        """Wait until the table is on disk as it was read or written, without the lock. Raises OSError.
+
+        One call makes the backup for all whose changes ``state`` has by then.
+        """
+        generation = self._contents.generation
+        if not generation:
+            return
+        lock = open_own(f"{self.directory}/{SYNC}", posix.O_RDWR, self._shared)
+        try:
+            flock(lock, LOCK_EX)
+            # Its size is 1 while a backup may be in place that is not on disk: a call was killed.
+            if posix.fstat(lock).st_size == 0 and self._generation(BACKUP) >= generation:
+                return
+            posix.ftruncate(lock, 1)
+            self._back_up()
+            posix.ftruncate(lock, 0)
+        finally:
+            posix.close(lock)
+
+    def _generation(self, name: str) -> int:
+        return generation_of(hostlocal.read(f"{self.directory}/{name}") or b"")
+
+    def _back_up(self) -> None:
+        """Copy ``state``, or, when there is no room for a copy, put ``state`` itself on disk."""
+        backup = f"{self.directory}/{BACKUP}"
+        data = hostlocal.read(f"{self.directory}/{STATE}") or b""
+        try:
+            check(data)
+        except ValueError as problem:
+            raise OSError(EIO, str(problem), f"{self.directory}/{STATE}") from None
+        try:
+            self._write_file(f"{backup}.new", data, flush=True)
+        except OSError as problem:
+            if problem.errno not in (ENOSPC, EDQUOT, EFBIG):
+                raise
+            lock = open_own(f"{self.directory}/{LOCK}", posix.O_RDWR, self._shared)
+            try:
+                flock(lock, LOCK_EX)
+                self._give_up_backup()
+            finally:
+                posix.close(lock)
+        else:
+            posix.rename(f"{backup}.new", backup)
+            _flush(self.directory)
+
+    def _give_up_backup(self) -> None:
+        """Remove the backup as soon as ``state`` is on disk. The caller holds the network's lock."""
+        _flush(f"{self.directory}/{STATE}")
+        _flush(self.directory)
+        _remove(f"{self.directory}/{BACKUP}")
+        _flush(self.directory)
+
+    def _write_file(self, path: str, data: bytes, flush: bool) -> None:
+        descriptor = open_own(path, posix.O_WRONLY | posix.O_TRUNC, self._shared)
         try:
             while data:
-                data = data[os.write(descriptor, data) :]
+                data = data[posix.write(descriptor, data) :]
             if flush:
-                os.fsync(descriptor)
+                posix.fsync(descriptor)
         except OSError:
-            os.unlink(path)
+            posix.unlink(path)
             raise
         finally:
-            os.close(descriptor)
+            posix.close(descriptor)
+
+
+def _flush(path: str) -> None:
+    """Wait until a file or a directory is on disk, if there is one."""
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    try:
+        posix.fsync(descriptor)
+    finally:
+        posix.close(descriptor)
+
+
+def _exists(path: str) -> bool:
+    return posix.access(path, posix.F_OK)
+
+
+def _make(directory: str) -> None:
+    """Make a directory, and those that it is in, where another call has not."""
+    parent = directory.rpartition("/")[0]
+    if parent and not _exists(parent):
+        _make(parent)
+    try:
+        posix.mkdir(directory, 0o755)
+    except FileExistsError:
+        return
 
 
 def _remove(path: str) -> None:
-    if os.path.exists(path):
-        os.unlink(path)
+    if _exists(path):
+        posix.unlink(path)
 
 
 class Reservation:
@@ -260,14 +349,13 @@ class Store:
     def networks(self) -> list[str]:
         """The networks that this plugin serves, or has served, sorted."""
         try:
-            names = os.listdir(self.directory)
+            names = posix.listdir(self.directory)
         except FileNotFoundError:
             return []
         return sorted(
             name
             for name in names
-            if is_name(name)
-            and any(os.path.exists(f"{self.directory}/{name}/{each}") for each in (STATE, BACKUP))
+            if is_name(name) and any(_exists(f"{self.directory}/{name}/{each}") for each in (STATE, BACKUP))
         )
 
     def open(self, network: str) -> NetworkFile:
@@ -297,5 +385,6 @@ class Store:
                 released = file.table.release(namespace, pod, uid, kept, attached)
                 if released:
                     file.write(make_room=True)
-                ended += [Reservation(name, each) for each in released]
+            file.flush()
+            ended += [Reservation(name, each) for each in released]
         return ended

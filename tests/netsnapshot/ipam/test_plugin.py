@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import posix
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 
 from superedge.netsnapshot.ipam import plugin
 from superedge.netsnapshot.ipam.allocation import Moment
@@ -181,6 +183,15 @@ class CommandTests(PluginCase):
         code, answer = self.attempt("ADD", "c1")
         self.assertEqual((code, answer["code"]), (1, 5))
         self.assertIn(f"{self.directory}/edge", answer["msg"])
+
+    def test_directories_that_another_call_makes_at_the_same_time(self) -> None:
+        def mkdir(path: str, mode: int, real: Callable[[str, int], None] = posix.mkdir) -> None:
+            real(path, mode)
+            real(path, mode)
+
+        self.patch(posix, "mkdir", mkdir)
+        self.ipam["dataDir"] = f"{self.directory}/new/data"
+        self.assertEqual(self.add("c1", "a"), "10.1.0.2")
 
     def test_a_fault_of_its_own_is_reported_too(self) -> None:
         self.patch(sys, "excepthook", lambda *_: None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from superedge.netsnapshot.ipam import store
 from superedge.netsnapshot.ipam.files import MAGIC, dump, load
 from superedge.netsnapshot.ipam.sharing import share
-from superedge.netsnapshot.ipam.store import BACKUP, STATE
+from superedge.netsnapshot.ipam.store import BACKUP, STATE, SYNC
 from tests.netsnapshot.ipam.calls import PluginCase
 
 
@@ -137,7 +137,8 @@ class DamageTests(PluginCase):
         target.write_text("of somebody else")
         share(str(self.directory), os.getgid())
         target.chmod(0o600)
-        for name in (f"{STATE}.new", f"{BACKUP}.new", "address.new"):
+        for name in (f"{STATE}.new", f"{BACKUP}.new", "address.new", SYNC):
+            (self.files / name).unlink(missing_ok=True)
             (self.files / name).symlink_to(target)
             self.assertEqual(self.attempt("ADD", f"link-{name}", name.replace(".", "-"))[0], 1)
             (self.files / name).unlink(missing_ok=True)
