@@ -12,31 +12,19 @@ from twisted.internet.task import deferLater
 
 from superedge.kube.client import IKubeClient
 from superedge.kube.objects import WatchEvent
-
-
-class RateLimit:
-    """``qps`` calls a second, and ``burst`` at once after a pause. Pure."""
-
-    def __init__(self, qps: float, burst: int) -> None:
-        self._interval = 1 / qps
-        self._tolerance = (burst - 1) / qps
-        self._due = float("-inf")
-
-    def reserve(self, now: float) -> float:
-        """Take the next place. Returns the seconds until it comes."""
-        self._due = max(self._due, now)
-        wait = max(0.0, self._due - self._tolerance - now)
-        self._due += self._interval
-        return wait
+from superedge.net.bucket import Bucket
 
 
 class RateLimitedClient:
-    """An `IKubeClient` whose writes wait for their places, in order; reads and watches do not."""
+    """An `IKubeClient` with ``qps`` writes a second, and ``burst`` at once after a pause.
+
+    Writes wait for their places in order; reads and watches do not.
+    """
 
     def __init__(self, reactor: IReactorTime, client: IKubeClient, qps: float, burst: int) -> None:
         self._reactor = reactor
         self._client = client
-        self._limit = RateLimit(qps, burst)
+        self._bucket = Bucket(qps, burst, reactor.seconds())
 
     async def call(
         self,
@@ -48,8 +36,9 @@ class RateLimitedClient:
     ) -> bytes:
         """See `IKubeClient`."""
         if method != "GET":
-            wait = self._limit.reserve(self._reactor.seconds())
-            if wait:
+            now = self._reactor.seconds()
+            self._bucket.consume(1, now)
+            if wait := self._bucket.delay(now):
                 await deferLater(self._reactor, wait)
         return await self._client.call(method, path, query, body, content_type)
 

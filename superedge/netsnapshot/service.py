@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from superedge.config.networksnapshot import NetworkSnapshotConfig
 from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
+from superedge.net.bucket import Bucket
 from superedge.netsnapshot import metrics
-from superedge.netsnapshot.budget import CPUBudget
 from superedge.netsnapshot.capture import Capture, Request, capture
 from superedge.netsnapshot.changes import ChangeFilter
 from superedge.netsnapshot.directory import read_snapshots, write_snapshot
@@ -30,6 +30,11 @@ from superedge.reactor.task import in_background
 
 if TYPE_CHECKING:
     from superedge.netsnapshot.reservations import Releaser
+
+CPU_SHARE = 0.002
+"""Seconds of CPU time for each second that readings of the network may take."""
+CPU_BURST = 4.0
+"""Seconds of CPU time that may be used at once after a quiet time: about a dozen readings."""
 
 _log = Logger()
 
@@ -54,7 +59,7 @@ class NetworkSnapshots(MultiService):
         self._changes = ChangeFilter()
         self._watcher = NetlinkWatcher(reactor, self._changes, self._changed)
         self._periodic = PeriodicCall(reactor, config.interval, self._changed, "reading the node's network")
-        self._budget = CPUBudget(reactor.seconds())
+        self._budget = Bucket(CPU_SHARE, CPU_BURST, reactor.seconds())
         self._due: IDelayedCall | None = None
         self._running = False
         self._again = False
@@ -138,7 +143,7 @@ class NetworkSnapshots(MultiService):
             found: Capture = await self._in_thread(self._take, request)
             metrics.READINGS.inc()
             metrics.READING_SECONDS.inc(found.seconds)
-            self._budget.used(found.seconds, self._reactor.seconds())
+            self._budget.consume(found.seconds, self._reactor.seconds())
             self._changes.learn(found.devices)
             for fault in found.faults:
                 if fault not in self._file_faults:

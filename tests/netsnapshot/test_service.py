@@ -15,12 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.networksnapshot import NetworkSnapshotConfig
 from superedge.netsnapshot import service, watcher
-from superedge.netsnapshot.budget import BURST, SHARE
 from superedge.netsnapshot.capture import Capture, CaptureError, Request
 from superedge.netsnapshot.directory import numbers, read_snapshots, write_snapshot
 from superedge.netsnapshot.document import encode_snapshot
 from superedge.netsnapshot.facts import Facts
-from superedge.netsnapshot.service import NetworkSnapshots
+from superedge.netsnapshot.service import CPU_BURST, CPU_SHARE, NetworkSnapshots
 from tests.events import logged
 from tests.netsnapshot.examples import FACTS, SUBNET_ENV, snapshot
 from tests.netsnapshot.test_changes import DEVICES, address, link
@@ -174,8 +173,8 @@ class ServiceTests(SynchronousTestCase):
         for _ in range(10_000):
             self.receive(address(4))
             self.clock.advance(1.0)
-        self.assertLessEqual(len(self.requests) * 0.25, BURST + 10_000 * SHARE + 0.25)
-        self.assertGreater(len(self.requests), BURST / 0.25)
+        self.assertLessEqual(len(self.requests) * 0.25, CPU_BURST + 10_000 * CPU_SHARE + 0.25)
+        self.assertGreater(len(self.requests), CPU_BURST / 0.25)
 
     def test_a_change_while_the_network_is_read(self) -> None:
         self.start()
