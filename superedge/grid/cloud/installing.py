@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from superedge.grid.cloud.crds import crds
 from superedge.grid.cloud.naming import digest
-from superedge.kube.client import IKubeClient, Problems, Resource
+from superedge.kube.client import IKubeClient, Problems, Resource, decode
 from superedge.kube.errors import APIError
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
@@ -46,7 +46,7 @@ async def _install(client: IKubeClient, crd: dict[str, Any]) -> bool:
     name = crd["metadata"]["name"]
     stamp = digest(msgspec.json.encode(crd["spec"], order="sorted"))
     try:
-        there = msgspec.json.decode(await client.call("GET", CRDS.path(name=name)))
+        there = decode(dict, await client.call("GET", CRDS.path(name=name)))
     except APIError as problem:
         if problem.code != 404:
             raise

@@ -98,7 +98,7 @@ class Writer:
     async def _reassign(self, grid: Grid, child: Child, change: Callable[[Entries], Entries]) -> Child:
         """Change who owns a child's fields."""
         path = grid.kind.child_resource.path(child.key.namespace, child.key.name)
-        metadata = msgspec.json.decode(await self._client.call("GET", path))["metadata"]
+        metadata = decode(dict, await self._client.call("GET", path))["metadata"]
         entries = change(metadata["managedFields"])
         patch = {"metadata": {"managedFields": entries, "resourceVersion": metadata["resourceVersion"]}}
         return Child(grid.kind, await self._counted(grid, "PATCH", path, {}, patch, MERGE_PATCH))
