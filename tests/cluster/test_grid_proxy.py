@@ -10,14 +10,13 @@ import json
 import signal
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from superedge.testing.contracts.client import Client
 from tests.cluster.clients import build
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
 from tests.cluster.iproute import ip, try_ip
+from tests.cluster.named import NamedServer
 from tests.controlplane.cluster import free_port
 
 KEY = "example.org/shop"
@@ -43,28 +42,6 @@ for _ in range(int(sys.argv[2])):
     slowest = max(slowest, time.monotonic() - began)
 print(json.dumps([sorted(found), slowest]))
 """
-
-
-class Pod:
-    """An endpoint at an address of this machine: an HTTP server that says its name."""
-
-    def __init__(self, name: str, address: str) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(name.encode())
-
-            def log_message(self, format: str, *arguments: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer((address, PORT), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        """End it."""
-        self.server.shutdown()
-        self.server.server_close()
 
 
 class Node:
@@ -210,7 +187,7 @@ class GridProxyTests(EnvironmentCase):
         for number, name in enumerate(PODS):
             address = f"{NEAR}.{number + 1}"
             ip("address", "add", f"{address}/32", "dev", DEVICE)
-            environment.last.append(Pod(name, address).stop)
+            environment.last.append(NamedServer(name, address, PORT).stop)
         admin = cluster.certificate("admin", ["system:masters"])
         cls.direct = Client(cluster.server, cluster.pki / "ca.crt", admin.certificate, admin.key)
 

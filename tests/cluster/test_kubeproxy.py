@@ -6,8 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from tests.cluster.clients import build
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
 from tests.cluster.iproute import ip
 from tests.cluster.lite import LiteAPIServer
+from tests.cluster.named import NamedServer
 
 NODE = "shop-9"
 HOST, NEAR = "198.18.30.1", "198.18.30.2"
@@ -30,29 +29,6 @@ context.load_cert_chain(sys.argv[2], sys.argv[3])
 answer = r.urlopen("https://10.96.0.1/api/v1/namespaces/default", timeout=2, context=context)
 sys.stdout.write(f"{answer.getheader('Warning')} {answer.read().decode()}")
 """
-
-
-class Server:
-    """An endpoint: an HTTP server on the host's side that says its name."""
-
-    def __init__(self, name: str) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(name.encode())
-
-            def log_message(self, format: str, *arguments: Any) -> None:
-                pass
-
-        self._server = HTTPServer((HOST, 0), Handler)
-        self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        """End it."""
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class KubeProxyTests(EnvironmentCase):
@@ -149,7 +125,7 @@ class KubeProxyTests(EnvironmentCase):
     def test_services_online_in_an_outage_after_a_reboot_and_after_recovery(self) -> None:
         self.addCleanup(self._delete_namespace)
         cluster, lite = self.environment.cluster, self.lite
-        first, second = Server("first"), Server("second")
+        first, second = NamedServer("first", HOST), NamedServer("second", HOST)
         self.addCleanup(first.stop)
         self.addCleanup(second.stop)
         self.make("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
