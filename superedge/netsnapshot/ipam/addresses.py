@@ -21,7 +21,7 @@ def _parse_ipv4(text: str) -> int:
     number, parts = 0, text.split(".")
     for part in parts:
         value = int(part)
-        if str(value) != part or value > 255:  # no sign, space or leading zero
+        if str(value) != part or not 0 <= value <= 255:  # no plus sign, space or leading zero
             raise ValueError(part)
         number = number << 8 | value
     if len(parts) != 4:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -21,6 +21,7 @@ class AddressTests(SynchronousTestCase):
     @given(
         st.one_of(ALMOST, WORDS.map(":".join), st.ip_addresses(v=4).map(str), st.ip_addresses(v=6).map(str))
     )
+    @example("-1.0.0.1")
     @settings(max_examples=300)
     def test_as_the_c_library_reads_them(self, text: str) -> None:
         family = AF_INET6 if ":" in text else AF_INET
