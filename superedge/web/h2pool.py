@@ -15,7 +15,7 @@ from superedge.net.errors import ConnectError
 from superedge.reactor.delayedcalls import DelayedCalls
 from superedge.web.channels import UpstreamChannel
 from superedge.web.client import H1Connection
-from superedge.web.pool import Pool, is_proven, set_user_timeout
+from superedge.web.pool import PROVEN_WITHIN, Pool, set_user_timeout
 
 if TYPE_CHECKING:
     from superedge.web.h2client import H2Connection
@@ -73,7 +73,8 @@ class H2Pool:
             if connection.room <= 0:
                 continue
             # A busy connection needs no check: it sends PINGs anyway.
-            if proven and connection.idle and not is_proven(connection.transport):
+            unproven = self._reactor.seconds() - connection.idle_since > PROVEN_WITHIN
+            if proven and connection.idle and unproven:
                 connection.drain()
                 continue
             return connection.stream()

@@ -28,15 +28,10 @@ IDLE_TIMEOUT = 90.0
 USER_TIMEOUT = 30.0
 """Seconds without an acknowledgement of sent data after which the kernel closes a connection."""
 PROVEN_WITHIN = 5.0
-"""Seconds of silence after which a connection is no longer used for requests that cannot be sent twice."""
+"""Seconds after its last response in which a connection is used for a request that cannot be sent twice.
+What the kernel heard since then does not count: a balancer acknowledges for a server that is gone."""
 
 Made = TypeVar("Made", bound=IProtocol)
-
-
-def is_proven(transport: Any) -> bool:
-    """Whether the peer was heard from in the last `PROVEN_WITHIN` seconds."""
-    sock = tcp_socket(transport)
-    return sock is None or seconds_silent(sock) < PROVEN_WITHIN
 
 
 def set_user_timeout(transport: Any) -> None:
@@ -56,7 +51,7 @@ class Pool:
         server_name: str | None,
         connect_timeout: float,
     ) -> None:
-        self._reactor = reactor
+        self.reactor = reactor
         self._servers = servers
         self._tls = tls
         self._server_name = server_name
@@ -72,7 +67,7 @@ class Pool:
     def take_idle(self, proven: bool = False) -> H1Connection | None:
         """See `superedge.web.channels.ChannelSource`."""
         while self._idle:
-            if proven and not is_proven(self._idle[-1].transport):
+            if proven and self.reactor.seconds() - self._idle[-1].idle_since > PROVEN_WITHIN:
                 return None  # the others have been idle for longer
             connection = self._idle.pop()
             if connection.usable:
@@ -109,11 +104,11 @@ class Pool:
 
         def connect(address: TCPAddress) -> Deferred[IProtocol]:
             endpoint = ClientEndpoint(
-                self._reactor, address, tls, self._server_name, timeout=self._connect_timeout
+                self.reactor, address, tls, self._server_name, timeout=self._connect_timeout
             )
             return endpoint.connect(cast(Any, CallableFactory(build)))
 
-        return cast(Made, await connect_to_any(self._reactor, self._servers, connect, NEXT_SERVER_DELAY))
+        return cast(Made, await connect_to_any(self.reactor, self._servers, connect, NEXT_SERVER_DELAY))
 
     def _released(self, connection: H1Connection) -> None:
         current = self._tls.current()
@@ -123,7 +118,7 @@ class Pool:
             connection.usable = False
             connection.transport.loseConnection()
             return
-        connection.idle_since = self._reactor.seconds()
+        connection.idle_since = self.reactor.seconds()
         self._idle.append(connection)
 
     def _lost(self, connection: H1Connection) -> None:

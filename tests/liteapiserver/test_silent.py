@@ -16,6 +16,7 @@ from superedge.net.sockets import set_options
 from superedge.ops.http import OpsServer
 from superedge.web import pool
 from tests.faults.link import FaultyLink
+from tests.liteapiserver.cache.driver import list_of
 from tests.liteapiserver.world import IMPATIENT, World, reactor, until
 
 TIMING = {"probe_interval": 0.2, "probe_timeout": 1.0, "connect_timeout": 5.0}
@@ -72,6 +73,20 @@ class SilentTests(TestCase):
         self.assertEqual((answer.status, answer.header(b"warning")), (200, b""))
         self.assertLess(reactor.seconds() - begun, 5.0)
         self.assertEqual(self.world.state, "online")
+
+    async def test_a_list_or_a_watch_over_a_connection_that_fell_silent(self) -> None:
+        """A new connection may take long to answer these, a kept one may not."""
+        self.patch(timeouts, "KEPT_TIMEOUT", 0.5)
+        link = await self.through_link()
+        world = self.world
+        for query in ("", "?watch=1&timeoutSeconds=1"):
+            world.upstream.serve(b"/api/v1/pods" + query.encode(), list_of([], 7))
+            self.assertEqual((await world.get("/version")).status, 200)
+            link.silence()
+            begun = reactor.seconds()
+            answer = await world.get(f"/api/v1/pods{query}")
+            self.assertEqual((answer.status, answer.header(b"warning")), (200, b""))
+            self.assertLess(reactor.seconds() - begun, 5.0)
 
     async def test_a_write_does_not_go_over_a_connection_that_was_idle(self) -> None:
         self.patch(pool, "PROVEN_WITHIN", 0.1)

@@ -46,7 +46,6 @@ class Exchange:
         "_owner",
         "_recording",
         "_request",
-        "_response_timeout",
         "_retried",
         "_source",
         "_started",
@@ -80,7 +79,6 @@ class Exchange:
         self.started_at = now
         self.heard_at = now
         """When some of the response came last, or else when the request came, reactor seconds."""
-        self._response_timeout = incoming.response_timeout
         pool = caller.pool
         self._source: ChannelSource = pool.shared if incoming.shares and pool.shared is not None else pool
         self._connection: UpstreamChannel | None = None
@@ -366,10 +364,11 @@ class Exchange:
 
         Times are in reactor seconds; ``proven_at`` is when that probe began.
         """
-        allowed = self._response_timeout
         connection = self._connection
-        if connection is None or allowed is None or self._has_body or not self.waiting:
+        if connection is None or self._has_body or not self.waiting:
             return
+        timeout = self._incoming.response_timeout
+        allowed = timeout.kept if connection.used and self._incoming.repeatable else timeout.new
         silent = now - self.heard_at
         if silent > allowed and proven_at > self.heard_at:
             connection.give_up(f"no response within {silent:.0f} s, while new connections work")

@@ -60,7 +60,7 @@ class IncomingRequest:
         self.info: RequestInfo = info
         self.is_auth_request = is_auth_request(info)
         self.response_timeout = response_timeout(info)
-        """Seconds; see `response_timeout`."""
+        """See `ResponseTimeout`."""
         self.outgoing = outgoing_request(head, b"Host: %b\r\n%b" % (host, lines), noted)
         """The request as it is sent to the cloud."""
         self.repeatable = head.method in _IDEMPOTENT and not self.outgoing.has_body

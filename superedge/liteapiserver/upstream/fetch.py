@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from superedge.errors import SuperEdgeError
@@ -18,6 +19,8 @@ from superedge.web.heads import Headers, ResponseHead, request_head
 from superedge.web.pool import Pool
 
 USER_AGENT = b"superedge-lite-apiserver"
+KEPT_TIMEOUT = 2.0
+"""Seconds without a response after which a kept connection is given up: callers wait for these requests."""
 MAX_BODY = 1024 * 1024
 """Bytes of the longest body that `fetch_body` takes by default."""
 
@@ -74,8 +77,10 @@ class _Receiver:
         self._begin = begin
         self._sink: Sink | None = None
         self._status = 0
+        self.begun = False
 
     def response(self, head: ResponseHead) -> None:
+        self.begun = True
         if head.status >= 200:
             self._status = head.status
             self._sink = self._begin(head)
@@ -123,8 +128,8 @@ async def fetch(
 
     With ``review``, a review object in JSON, it is a POST, which changes nothing in the cloud. ``gzip`` says
     that the sink decodes gzip; ``authorization`` is that header, empty for none. With ``idle`` an idle
-    connection is tried first, and a new one if that fails, since the server may just have closed it. Raises
-    ConnectError, FetchError.
+    connection is tried first, and a new one if that fails or stays silent, since the server may just have
+    closed it or be gone. Raises ConnectError, FetchError.
     """
     headers = [(b"Host", host), (b"Accept", accept.encode()), (b"User-Agent", USER_AGENT)]
     if gzip:
@@ -136,14 +141,24 @@ async def fetch(
     head = request_head(b"POST" if review else b"GET", target.encode(), headers) + review
     if idle and (kept := pool.take_idle()) is not None:
         with contextlib.suppress(FetchError):
-            return await _exchange(kept, head, begin)
+            return await _exchange(kept, head, begin, pool.reactor)
     return await _exchange(await pool.connect(), head, begin)
 
 
 async def _exchange(
-    connection: H1Connection, head: bytes, begin: Callable[[ResponseHead], Sink | None]
+    connection: H1Connection,
+    head: bytes,
+    begin: Callable[[ResponseHead], Sink | None],
+    reactor: IReactorTime | None = None,
 ) -> int:
+    """Send a request. With ``reactor``, give the connection up after KEPT_TIMEOUT without a response."""
     receiver = _Receiver(begin)
+
+    def give_up() -> None:
+        if not receiver.begun:
+            connection.give_up(f"no response within {KEPT_TIMEOUT:g} s")
+
+    patience = None if reactor is None else reactor.callLater(KEPT_TIMEOUT, give_up)
     connection.request(head, False, True, receiver)
     try:
         return await receiver.done
@@ -151,6 +166,9 @@ async def _exchange(
         receiver.abort()
         connection.abandon()
         raise
+    finally:
+        if patience is not None and patience.active():
+            patience.cancel()
 
 
 async def fetch_body(

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.kube.request import RequestInfo, parse_request
 from superedge.liteapiserver.access.caller import Caller
 from superedge.liteapiserver.service import LiteAPIServer
+from superedge.liteapiserver.upstream.fetch import KEPT_TIMEOUT
 from superedge.liteapiserver.upstream.history import TIMEOUT, History
 from superedge.net.errors import ConnectError
 from superedge.web.heads import ResponseHead
@@ -35,6 +36,9 @@ class Connection:
     def abandon(self) -> None:
         self.abandoned = True
 
+    def give_up(self, reason: str) -> None:
+        self.receiver.failed(reason)
+
     def answer(self, status: int, body: bytes) -> None:
         lines = b"Content-Type: application/json\r\n"
         self.receiver.response(ResponseHead(status, b"", lines, False, True))
@@ -43,7 +47,8 @@ class Connection:
 
 
 class FakePool:
-    def __init__(self) -> None:
+    def __init__(self, reactor: Clock) -> None:
+        self.reactor = reactor
         self.connections: list[Connection] = []
         self.idle: list[Connection] = []
         self.refused = False
@@ -68,7 +73,7 @@ def listed(version: int) -> bytes:
 class HistoryTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.pool = FakePool()
+        self.pool = FakePool(self.clock)
         self.shown = 50
         self.history = History(
             self.clock, b"cloud", lambda: {("", "pods"): self.shown}, self.cluster_restored
@@ -183,6 +188,24 @@ class HistoryTests(SynchronousTestCase):
         kept.receiver.failed("closed")
         self.asked(1).answer(200, listed(20))
         self.assertFalse(self.successResultOf(watch))
+
+    def test_a_connection_that_is_there_may_be_silent(self) -> None:
+        kept = Connection()
+        self.pool.idle = [kept]
+        watch = self.resume(45)
+        self.clock.advance(KEPT_TIMEOUT)
+        self.asked(1).answer(200, listed(20))
+        self.assertFalse(self.successResultOf(watch))
+        # One that has begun to answer may take its time.
+        kept = Connection()
+        self.pool.idle = [kept]
+        watch = self.resume(46)
+        kept.receiver.response(ResponseHead(200, b"", b"", False, True))
+        self.clock.advance(KEPT_TIMEOUT)
+        self.assertNoResult(watch)
+        kept.answer(200, listed(46))
+        self.assertTrue(self.successResultOf(watch))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_no_answer(self) -> None:
         watch = self.resume(45)
