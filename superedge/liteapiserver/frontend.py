@@ -234,6 +234,10 @@ class Frontend:
         if was_accepted:
             self.token_reviewer.review_again(token)
 
+    def believes(self, caller: Caller) -> bool:
+        """Whether the caller has no token, or one that is accepted or signed by the issuer."""
+        return not caller.token or not self.credentials.rejection(caller.token)
+
     def answering(self, info: RequestInfo, status: int, started_at: float) -> None:
         """Count a response of the cloud that begins."""
         self._from_cloud.observe(self._reactor.seconds() - started_at)
