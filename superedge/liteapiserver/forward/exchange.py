@@ -291,6 +291,8 @@ class Exchange:
         if self._has_body and connection is not None:
             connection.give_up_body()
         self._client.finish(trailers)
+        if self._incoming.filtered:
+            self._owner.wrote_whole(self._request, self._caller)
         self._recording.complete()
 
     def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
