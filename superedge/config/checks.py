@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import ip_address, ip_network
 
 from superedge.config.addresses import Address, TCPAddress, parse_address
@@ -55,6 +55,13 @@ def check_dial_rules(key: str, texts: Iterable[str]) -> None:
             faults.append(str(problem))
     if faults:
         raise ValueError(f"{key}: {'; '.join(faults)}")
+
+
+def check_not_empty(**lists: Collection[object]) -> None:
+    """Check that each list has an item."""
+    for key, items in lists.items():
+        if not items:
+            raise ValueError(f"{key}: must name at least one")
 
 
 def check_positive(**values: float) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from superedge.config.checks import (
     check_ip,
     check_networks,
+    check_not_empty,
     check_not_negative,
     check_positive,
     check_tcp_address,
@@ -44,8 +45,7 @@ class TunnelDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     def __post_init__(self) -> None:
         """Check addresses, networks and times."""
-        if not self.listen:
-            raise ValueError("listen must name at least one address")
+        check_not_empty(listen=self.listen)
         if self.hosts_configmap and not all(self.hosts_configmap.partition("/")):
             raise ValueError(f"hosts_configmap: {self.hosts_configmap!r} is not NAMESPACE/NAME")
         for address in self.listen:

@@ -21,7 +21,7 @@ Fault = tuple[str, str]
 """(path of the key, sentence); a path is, for example, ``tunnel_cloud.listeners[0].listen``."""
 
 _POSITION = re.compile(r" - at `[^`]*`$")
-_OF_ONE_KEY = re.compile(r"^(?P<field>\w+): (?P<message>.*)$", re.DOTALL)
+_OF_ONE_KEY = re.compile(r"^(?P<key>\w+)(?P<rest>[\w.\[\]]*): (?P<message>.*)$", re.DOTALL)
 _EXAMPLES: dict[Any, tuple[str, str]] = {
     str: ("text", '"edge-1"'),
     int: ("a whole number", "10"),
@@ -49,47 +49,112 @@ def faults(kind: type[msgspec.Struct], table: dict[str, Any], path: str, hook: H
     for key in table:
         if key not in accepted:
             yield _join(path, key), _unknown(key, accepted)
-    complete = True
+    required = {}
     for key, field in fields.items():
         if key in table:
             found = list(_of_value(hints[field.name], table[key], _join(path, key), hook))
             yield from found
             if not found:
                 good[key] = table[key]
-        if field.required and key not in good:
-            complete = False
-            if key not in table:
-                yield _join(path, key), f"is required; expected {expected(hints[field.name])}"
-    if complete:
-        whole = len(good) == len(table)
-        for where, message in _of_table(kind, good, path, hook):
-            # Without its faulty keys, what is said of the table as a whole may be wrong.
-            if whole or any(where == _join(path, key) for key in good):
-                yield where, message
+        elif field.required:
+            yield _join(path, key), f"is required; expected {expected(hints[field.name])}"
+        if field.required:
+            required[key] = hints[field.name]
+    yield from _TableCheck(kind, good, path, hook, required, whole=len(good) == len(table)).faults()
 
 
-def _of_table(kind: type[msgspec.Struct], table: dict[str, Any], path: str, hook: Hook) -> Iterator[Fault]:
-    """The faults that ``__post_init__`` finds.
+class _TableCheck:
+    """Finds the faults that a struct's ``__post_init__`` finds.
 
-    It stops at the first, so it runs again without each key that had a fault, if the key has a default.
+    It stops at the first, so it runs again without each key that had a fault. A required key gets a
+    placeholder.
     """
-    table = dict(table)
-    optional = {field.encode_name for field in msgspec.structs.fields(kind) if not field.required}
-    while True:
+
+    def __init__(
+        self,
+        kind: type[msgspec.Struct],
+        table: dict[str, Any],
+        path: str,
+        hook: Hook,
+        required: dict[str, Any],
+        whole: bool,
+    ) -> None:
+        """``table`` has keys of the right types only, and is ``whole`` if no other was left out."""
+        self._kind = kind
+        self._table = dict(table)
+        self._path = path
+        self._hook = hook
+        self._whole = whole
+        self._placeholders = {key: _placeholders(hint) for key, hint in required.items()}
+        self._replaced: set[str] = set()
+
+    def faults(self) -> Iterator[Fault]:
+        for key in self._placeholders:
+            if key not in self._table and not self._replace(key):
+                return
+        while (found := self._first(self._table)) is not None:
+            key, where, message = found
+            if key not in self._table:
+                # Without its faulty keys, what is said of the table as a whole may be wrong.
+                if self._whole:
+                    yield _join(self._path, where) if where else self._path, message
+                return
+            if key not in self._replaced:
+                for each in self._of_items(key) or [message]:
+                    yield _join(self._path, where), each
+            if not self._replace(key):
+                return
+
+    def _first(self, table: dict[str, Any]) -> tuple[str, str, str] | None:
+        """The first fault: the table's key, the path from the table on, and the sentence."""
         try:
-            msgspec.convert(table, kind, dec_hook=hook)
-            return
+            msgspec.convert(table, self._kind, dec_hook=self._hook)
         except msgspec.ValidationError as problem:
             message = _POSITION.sub("", str(problem))
+        else:
+            return None
         found = _OF_ONE_KEY.match(message)
-        field = found["field"] if found else ""
-        if found is None or field not in kind.__struct_fields__:
-            yield path, message
-            return
-        yield _join(path, field), found["message"]
-        if field not in table or field not in optional:
-            return
-        del table[field]
+        if found is None or found["key"] not in self._kind.__struct_fields__:
+            return "", "", message
+        return found["key"], found["key"] + found["rest"], found["message"]
+
+    def _of_items(self, key: str) -> list[str]:
+        """The faults of a list's items, each by itself."""
+        items = self._table[key]
+        if not isinstance(items, list):
+            return []
+        found = [self._first(self._table | {key: [item]}) for item in items]
+        return list(dict.fromkeys(each[2] for each in found if each is not None and each[0] == key))
+
+    def _replace(self, key: str) -> bool:
+        """Take the next placeholder for a required key, and the default for another. Returns whether there is
+        one."""
+        self._whole = False
+        self._replaced.add(key)
+        if key not in self._placeholders:
+            del self._table[key]
+            return True
+        try:
+            self._table[key] = next(self._placeholders[key])
+        except StopIteration:
+            return False
+        return True
+
+
+def _placeholders(hint: Any) -> Iterator[Any]:
+    """Values of a type, one of which most checks of such a key accept."""
+    choice = _alternatives(hint)[0]
+    if get_origin(choice) is Literal:
+        yield get_args(choice)[0]
+    elif get_origin(choice) is list:
+        yield from ([each] for each in _placeholders(get_args(choice)[0]))
+    elif isinstance(choice, type) and issubclass(choice, msgspec.Struct):
+        hints = get_type_hints(choice)
+        needed = [field for field in msgspec.structs.fields(choice) if field.required]
+        values = zip(*(_placeholders(hints[field.name]) for field in needed), strict=False)
+        yield from (dict(zip((field.encode_name for field in needed), each, strict=True)) for each in values)
+    elif choice in (str, Path):
+        yield from ("127.0.0.1:1", "a")
 
 
 def _of_value(hint: Any, value: Any, path: str, hook: Hook) -> Iterator[Fault]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from superedge.config.checks import check_not_negative, check_positive, check_tcp_address
+from superedge.config.checks import check_not_empty, check_not_negative, check_positive, check_tcp_address
 
 MAX_WITNESSES = 64
 
@@ -65,12 +65,10 @@ class EdgeHealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         """Check numbers and addresses."""
         check_tcp_address("listen", self.listen)
         check_positive(period=self.period)
-        if not self.ca:
-            raise ValueError("ca must name at least one file")
+        check_not_empty(ca=self.ca)
         if not 1 <= self.healthcheckscoreline <= 100:
             raise ValueError(f"healthcheckscoreline: {self.healthcheckscoreline} is not 1 to 100")
-        if not self.probes:
-            raise ValueError("probes must name at least one")
+        check_not_empty(probes=self.probes)
         if sum(probe.weight for probe in self.probes) > 1.0001:
             raise ValueError("probes: their weights add up to more than 1")
 
@@ -92,8 +90,7 @@ class AdmissionWebhookConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         """Check the address and that there is a name."""
         check_tcp_address("listen", self.listen)
-        if not self.names:
-            raise ValueError("names must name at least one")
+        check_not_empty(names=self.names)
 
 
 class EdgeAdmissionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -129,8 +126,7 @@ class EdgeAdmissionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         """Check numbers."""
-        if not self.ca:
-            raise ValueError("ca must name at least one file")
+        check_not_empty(ca=self.ca)
         if not 1 <= self.witnesses <= MAX_WITNESSES:
             raise ValueError(f"witnesses: {self.witnesses} is not 1 to {MAX_WITNESSES}")
         if not self.minimum_witnesses >= 2:

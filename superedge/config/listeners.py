@@ -120,20 +120,20 @@ class ConnectListenerConfig(BaseListenerConfig, frozen=True, tag="connect"):
     def __post_init__(self) -> None:
         """CONNECT reaches every node: over TCP it is for known clients alone."""
         BaseListenerConfig.__post_init__(self)
+        if not self.node_host or "" in (
+            [self.node_host] if isinstance(self.node_host, str) else self.node_host
+        ):
+            raise ValueError("node_host: names no host")
+        for text in self.access:
+            split_access(text)
+        if self.access and not self.client_ca:
+            raise ValueError("access: needs certificate, key and client_ca: its rules use the callers' names")
+        if not re.fullmatch("[0-7]{3,4}", self.mode):
+            raise ValueError(f"mode: {self.mode!r} is not three or four octal digits, such as 0660")
         if isinstance(parse_address(self.listen), TCPAddress) and not (
             self.certificate and self.key and self.client_ca
         ):
             raise ValueError("a connect listener on TCP needs certificate, key and client_ca")
-        if not self.node_host or "" in (
-            [self.node_host] if isinstance(self.node_host, str) else self.node_host
-        ):
-            raise ValueError("node_host names no host")
-        for text in self.access:
-            split_access(text)
-        if self.access and not self.client_ca:
-            raise ValueError("access needs certificate, key and client_ca: its rules use the callers' names")
-        if not re.fullmatch("[0-7]{3,4}", self.mode):
-            raise ValueError(f"mode: {self.mode!r} is not three or four octal digits, such as 0660")
 
 
 class _HTTPListenerConfig(BaseListenerConfig, frozen=True):
@@ -153,8 +153,6 @@ class _HTTPListenerConfig(BaseListenerConfig, frozen=True):
     def __post_init__(self) -> None:
         """Check the targets."""
         BaseListenerConfig.__post_init__(self)
-        if not self.target and not self.ports:
-            raise ValueError("name a target, or ports")
         for port, target in self.ports.items():
             if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
                 raise ValueError(f"ports: {port!r} is not a port number")
@@ -162,6 +160,8 @@ class _HTTPListenerConfig(BaseListenerConfig, frozen=True):
         if self.target:
             check_tcp_address("target", self.target)
         check_positive(idle_timeout=self.idle_timeout)
+        if not self.target and not self.ports:
+            raise ValueError("name a target, or ports")
 
 
 class HTTPListenerConfig(_HTTPListenerConfig, frozen=True, tag="http"):

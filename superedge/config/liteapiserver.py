@@ -8,7 +8,13 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from superedge.config.checks import check_ip, check_not_negative, check_positive, check_tcp_address
+from superedge.config.checks import (
+    check_ip,
+    check_not_empty,
+    check_not_negative,
+    check_positive,
+    check_tcp_address,
+)
 
 
 class CacheRuleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,7 +51,7 @@ class PrefetchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
                     f"paths: {path!r} has {', '.join(sorted(other))}; only selectors are accepted"
                 )
         if self.refresh < 1:
-            raise ValueError("refresh must be at least 1")
+            raise ValueError("refresh: must be at least 1")
 
 
 class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -103,8 +109,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     def __post_init__(self) -> None:
         """Check addresses and times."""
-        if not self.servers or not self.ca:
-            raise ValueError("servers and ca must name at least one each")
+        check_not_empty(servers=self.servers, ca=self.ca)
         for server in self.servers:
             check_tcp_address("servers", server)
         check_positive(
@@ -167,8 +172,7 @@ class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
             check_tcp_address("listen", address)
         if self.advertise:
             check_ip("advertise", check_tcp_address("advertise", self.advertise).host)
-        if not self.listen or not self.client_ca:
-            raise ValueError("listen and client_ca must name at least one each")
+        check_not_empty(listen=self.listen, client_ca=self.client_ca)
         check_not_negative(
             resume_within=self.resume_within,
             drain_timeout=self.drain_timeout,

@@ -11,6 +11,7 @@ import msgspec
 from superedge.config.checks import (
     check_ip,
     check_networks,
+    check_not_empty,
     check_not_negative,
     check_positive,
     check_tcp_address,
@@ -37,7 +38,7 @@ class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     def __post_init__(self) -> None:
         """Check addresses and times."""
         if not self.upstreams and self.resolv_conf is None:
-            raise ValueError("upstreams must name at least one server, or resolv_conf a file that does")
+            raise ValueError("upstreams: must name at least one server, or resolv_conf a file that does")
         for upstream in self.upstreams:
             check_ip("upstreams", check_tcp_address("upstreams", upstream, 53).host)
         check_positive(timeout=self.timeout)
@@ -116,8 +117,7 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     def __post_init__(self) -> None:
         """Check addresses, names and times."""
-        if not self.listen:
-            raise ValueError("listen must name at least one address")
+        check_not_empty(listen=self.listen, chain=self.chain)
         for address in self.listen:
             host = check_tcp_address("listen", address, 53).host
             check_ip("listen", host)
@@ -125,8 +125,6 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             raise ValueError(
                 f"interface: {self.interface!r} is not the name of an interface: 15 letters or digits"
             )
-        if not self.chain:
-            raise ValueError("chain must name at least one link")
         for name in self.chain:
             if self.chain.count(name) > 1:
                 raise ValueError(f"chain: {name} is there twice")

@@ -14,6 +14,7 @@ from superedge.config.checks import (
     check_dial_rules,
     check_ip,
     check_networks,
+    check_not_empty,
     check_not_negative,
     check_positive,
     check_tcp_address,
@@ -100,16 +101,15 @@ class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             check_ip("addresses", address)
         if self.name and not is_replica_name(self.name):
             raise ValueError(f"name: {self.name!r} is not a DNS name: lower case letters, digits, - and .")
-        if not self.ca or not self.names:
-            raise ValueError("ca and names must name at least one each")
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key go together")
+        check_not_empty(ca=self.ca, names=self.names)
         for name in self.names:
             if name.startswith("system:node:"):
                 raise ValueError(f"names: {name!r} is a node's name: no node may act as a replica")
         if self.lease_duration < 3:
             raise ValueError(f"lease_duration: {self.lease_duration} is less than 3")
         check_not_negative(drain_delay=self.drain_delay)
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
 
 
 class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -166,8 +166,7 @@ class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         check_networks("node_ranges", self.node_ranges)
         check_networks("pod_ranges", self.pod_ranges)
         check_networks("reserved_ranges", self.reserved_ranges)
-        if not self.ca:
-            raise ValueError("ca must name at least one file")
+        check_not_empty(ca=self.ca)
         if self.registry == "kubernetes" and self.replicas is None:
             raise ValueError('registry = "kubernetes" needs the table replicas')
 
@@ -187,8 +186,7 @@ class TargetTLSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     def __post_init__(self) -> None:
         """A pair is two files, and targets are always verified."""
-        if not self.ca:
-            raise ValueError("ca must name at least one file")
+        check_not_empty(ca=self.ca)
         if (self.certificate is None) != (self.key is None):
             raise ValueError("certificate and key go together")
 
@@ -234,8 +232,7 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     def __post_init__(self) -> None:
         """Check addresses."""
-        if not self.servers or not self.ca:
-            raise ValueError("servers and ca must name at least one each")
+        check_not_empty(servers=self.servers, ca=self.ca)
         for server in self.servers:
             check_tcp_address("servers", server)
         check_dial_rules("allow", self.allow)

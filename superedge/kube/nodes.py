@@ -8,8 +8,9 @@ first.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -187,23 +188,37 @@ class NodeIndex:
     """Finds nodes by name, by address and by the address of a pod.
 
     A node holds an address until its object no longer claims it; conflicting claims of other nodes wait.
-    Among the nodes of the initial list, the oldest object comes first; no claim is accepted before `settle`.
+    No claim is accepted before `settle`.
     """
 
-    def __init__(self, ranges: Ranges, refused: Callable[[RefusedClaim], None] = lambda _: None) -> None:
-        """``refused`` is called once for each claim that is refused."""
+    def __init__(
+        self,
+        ranges: Ranges,
+        refused: Callable[[RefusedClaim], None] = lambda _: None,
+        changed: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """``refused`` is called once for each claim that is refused, ``changed`` with a node whose accepted
+        claims have changed."""
         self._ranges = ranges
         self._refused = refused
+        self._changed = changed
         self._settled = False
         self._nodes: dict[str, Node] = {}
         self._claims: dict[str, dict[str, Claim]] = {}
         self._held = {4: _ClaimRanges(), 6: _ClaimRanges()}
         self._waiting: list[Claim] = []
 
-    def settle(self) -> None:
-        """The initial list is complete: accept claims, those of the oldest objects first."""
+    def settle(self, recorded: Mapping[str, Collection[str]] = MappingProxyType({})) -> None:
+        """The initial list is complete: accept claims.
+
+        First those in ``recorded``, the results of `held` of an earlier process by node; then those of the
+        oldest objects.
+        """
         self._settled = True
-        self._assign(self._waiting)
+        held = [claim for claim in self._waiting if claim.text in recorded.get(claim.node, ())]
+        new = set(self._waiting).difference(held)
+        self._assign(held)
+        self._assign([*self._waiting, *new], reported=set(self._waiting))
 
     def put(self, node: Node) -> bool:
         """Add or update a node. Returns whether it changed."""
@@ -246,7 +261,12 @@ class NodeIndex:
                 self._refused(RefusedClaim(node.name, str(network), fault))
 
     def _drop(self, claims: Sequence[Claim]) -> None:
-        gone = {claim for claim in claims if not self._held[claim.version].remove(claim)}
+        gone = set()
+        for claim in claims:
+            if self._held[claim.version].remove(claim):
+                self._changed(claim.node)
+            else:
+                gone.add(claim)
         self._waiting = [claim for claim in self._waiting if claim not in gone]
 
     def _assign(self, claims: Sequence[Claim], reported: set[Claim] | frozenset[Claim] = frozenset()) -> None:
@@ -257,6 +277,7 @@ class NodeIndex:
             other = held.overlapping(claim.first, claim.last)
             if other is None:
                 held.add(claim)
+                self._changed(claim.node)
                 continue
             self._waiting.append(claim)
             if claim not in reported:
@@ -266,6 +287,18 @@ class NodeIndex:
         """A node's plausible addresses; None when there is no such node."""
         node = self._nodes.get(name)
         return None if node is None else [text for text in node.addresses if self._ranges.plausible(text)]
+
+    def names(self) -> Collection[str]:
+        """The names of all nodes."""
+        return self._nodes.keys()
+
+    def held(self, name: str) -> list[str]:
+        """The addresses and networks of a node whose claims are accepted, sorted."""
+        return sorted(
+            text
+            for text, claim in self._claims.get(name, {}).items()
+            if self._held[claim.version].overlapping(claim.first, claim.last) is claim
+        )
 
     def holder(self, host: str) -> Claim | None:
         """The accepted claim that contains an IP literal."""

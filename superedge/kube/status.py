@@ -18,6 +18,7 @@ REASONS = {
     404: "NotFound",
     410: "Expired",
     413: "RequestEntityTooLarge",
+    429: "TooManyRequests",
     431: "RequestHeaderFieldsTooLarge",
     500: "InternalError",
     502: "BadGateway",

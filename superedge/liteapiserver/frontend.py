@@ -37,6 +37,7 @@ from superedge.liteapiserver.forward.filters import not_acceptable
 from superedge.liteapiserver.forward.held import HeldWatches
 from superedge.liteapiserver.forward.incoming import IncomingRequest
 from superedge.liteapiserver.forward.labels import RequestCounter
+from superedge.liteapiserver.forward.unsent import UnsentAnswers, too_much_unsent
 from superedge.liteapiserver.upstream.callers import Callers, Forbidden
 from superedge.liteapiserver.upstream.health import Health
 from superedge.liteapiserver.upstream.history import History
@@ -112,6 +113,7 @@ class Frontend:
         """When the last successful probe began, reactor seconds."""
         self._counter = RequestCounter()
         self._warned: WeakSet[Any] = WeakSet()
+        self._unsent = UnsentAnswers()
         self._from_cloud = metrics.LATENCY.labels("upstream")
         self._from_cache = metrics.LATENCY.labels("cache")
         health.on_offline = self._went_offline
@@ -136,6 +138,8 @@ class Frontend:
             self._respond(request, info, failure(403, str(problem), outcome="refused"), "refused")
             return
         if self.health.online:
+            if incoming.filtered and self._must_read_first(request, info, caller):
+                return
             if self._filtering.must_prepare(incoming) or self.history.must_check(info):
                 preparing = Deferred.fromCoroutine(self._prepare(request, incoming, caller))
                 preparing.addErrback(self._deferred_failed, request)
@@ -234,6 +238,10 @@ class Frontend:
         if was_accepted:
             self.token_reviewer.review_again(token)
 
+    def believes(self, caller: Caller) -> bool:
+        """Whether the caller has no token, or one that is accepted or signed by the issuer."""
+        return not caller.token or not self.credentials.rejection(caller.token)
+
     def answering(self, info: RequestInfo, status: int, started_at: float) -> None:
         """Count a response of the cloud that begins."""
         self._from_cloud.observe(self._reactor.seconds() - started_at)
@@ -281,17 +289,29 @@ class Frontend:
 
     def answer_offline(self, request: Request, info: RequestInfo, caller: Caller) -> None:
         """Answer from the cache."""
-        if not self._is_accepted(request, info, caller):
+        if not self._is_accepted(request, info, caller) or self._must_read_first(request, info, caller):
             return
         answer = self.cache.answer(caller.identity, info, _none_match(request, info))
         answer = self._filtering.answer(info, caller, answer)
         self._respond(request, info, self._with_reason(answer), "cache")
+        self.wrote_whole(request, caller)
 
     def _with_reason(self, answer: Answer | WatchAnswer) -> Answer | WatchAnswer:
         """A 503 says why the cloud is unreachable, if that is known."""
         if isinstance(answer, Answer) and answer.status == 503 and self.health.reason:
             return answer.with_reason(self.health.reason)
         return answer
+
+    def wrote_whole(self, request: Request, caller: Caller) -> None:
+        """See `ExchangeOwner.wrote_whole`."""
+        self._unsent.sent(request.transport, caller.identity)
+
+    def _must_read_first(self, request: Request, info: RequestInfo, caller: Caller) -> bool:
+        """Refuse a request if its identity's clients do not read what was written whole."""
+        if self._unsent.admits(caller.identity):
+            return False
+        self._respond(request, info, too_much_unsent(), "refused")
+        return True
 
     def _is_accepted(self, request: Request, info: RequestInfo, caller: Caller) -> bool:
         """Whether the caller is accepted while the cloud is away; one that is not gets a 401."""

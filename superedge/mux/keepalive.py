@@ -64,15 +64,16 @@ class Keepalive:
         """The received bytes were processed."""
         self._idle_since = now
 
-    def answered(self, number: int, now: float) -> None:
-        """The answer to a ping came; `received` was called for its bytes.
+    def answered(self, number: int, now: float) -> bool:
+        """The answer to a ping came; `received` was called for its bytes. Return whether it was awaited.
 
         A longer round-trip time than before counts for the path if this end was idle for a quarter of it.
         Otherwise the answer waited here behind data.
         """
         if self._sent is None or number != self._id:
-            return
+            return False
         self.rtt = now - self._sent
         self._sent = None
         if self.path_rtt is None or self.rtt < self.path_rtt or self._idle_time >= self.rtt / 4:
             self.path_rtt = self.rtt
+        return True

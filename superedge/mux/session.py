@@ -40,8 +40,10 @@ MAX_SPARSE_RUN = 256 * 1024
 """Most bytes of sparse streams before a bulk stream is served."""
 MIN_FRAME = 8 * 1024
 """The last frame of a write is shortened to fit, but to no less than this."""
-SMALL_CREDIT = 1024
+SMALL_CREDIT = 8 * 1024
 """A window update with less credit counts as a frame without data."""
+SMALL_DATA = 1024
+"""As SMALL_CREDIT, of the data for a stream that is not there."""
 MAX_CONTROL = 20_000
 """Control frames that may be queued while the peer reads nothing."""
 
@@ -264,6 +266,8 @@ class Session:
         if kind == GO_AWAY:
             if length != NORMAL:
                 raise ProtocolError(f"the peer ended the session with code {length}")
+            if self.going_away:
+                self._flood.count(self._now)
             self.going_away = True
             return False
         if flags & SYN:
@@ -272,7 +276,7 @@ class Session:
         if stream is None:
             if id & 1 != self._peer_parity and id >= self._next_id:
                 raise ProtocolError(f"frame for stream {id}, which was never opened")
-            if not flags & SYN and (kind == WINDOW_UPDATE or not length):
+            if not flags & SYN and (kind == WINDOW_UPDATE or length < SMALL_DATA):
                 self._flood.count(self._now)
             return False
         if flags & RST:
@@ -282,7 +286,7 @@ class Session:
             stream.events.was_reset("the peer reset the stream")
             return False
         if kind == WINDOW_UPDATE:
-            if length < SMALL_CREDIT and not flags:
+            if length < SMALL_CREDIT and not self._is_expected(stream, flags):
                 self._flood.count(self._now)
             if length:
                 self._credit(stream, length)
@@ -303,6 +307,13 @@ class Session:
         self._current = stream
         self._current_fin = bool(flags & FIN)
         return True
+
+    def _is_expected(self, stream: Stream, flags: int) -> bool:
+        """Whether the flags of a window update begin, acknowledge or end the stream: each may do so once."""
+        if flags & ACK and not stream.acknowledged and self.opened(stream):
+            stream.acknowledged = True
+            return True
+        return bool(flags & SYN or (flags & FIN and not stream.fin_received))
 
     def _payload(self, chunk: bytes, last: bool) -> None:
         stream = self._current
@@ -350,8 +361,8 @@ class Session:
         if flags & SYN:
             self._flood.count(self._now)
             self._control.append(header(PING, ACK, 0, value))
-        elif flags & ACK:
-            self._keepalive.answered(value, self._now)
+        elif not (flags & ACK and self._keepalive.answered(value, self._now)):
+            self._flood.count(self._now)
 
     # -- keepalive and end
 

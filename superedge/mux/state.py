@@ -50,6 +50,7 @@ class Stream:
     """The state of one stream. Its owner sets ``events`` as soon as the stream is opened or accepted."""
 
     __slots__ = (
+        "acknowledged",
         "closed",
         "events",
         "fin_queued",
@@ -77,5 +78,7 @@ class Stream:
         self.unsent = 0
         self.transferred = 0
         """Bytes sent and received; an idle timeout compares it."""
+        self.acknowledged = False
+        """Whether the peer has acknowledged it on a window update frame."""
         self.queued = False
         self.fin_queued = self.fin_sent = self.fin_received = self.closed = False

@@ -28,6 +28,7 @@ from superedge.tap.nodetrust import name_rules, ranges, report
 from superedge.tap.replicas import Replicated, own_replica
 from superedge.tls.denied import DenyList
 from superedge.tls.reload import FileWatcher
+from superedge.tunnel.addressrecords import AddressRecords
 from superedge.tunnel.cloud import Tunnel, TunnelCloud
 from superedge.tunnel.directory import NodeDirectory
 from superedge.tunnel.listeners.base import Listener
@@ -119,7 +120,8 @@ class TunnelBranch:
         settings = self._config.tunnel_cloud
         if settings is None or not settings.node_objects:
             return None
-        index = NodeIndex(ranges(settings, self._kubernetes.access), report)
+        client, namespace, access = self._kubernetes
+        index = NodeIndex(ranges(settings, access), report, lambda node: records.changed(node))  # noqa: PLW0108 - made below
 
         def changed(key: Key, node: Node | None) -> None:
             if node is None:
@@ -128,10 +130,13 @@ class TunnelBranch:
             elif index.put(node):
                 self._directory.changed()
 
-        reflector = Reflector(self._reactor, self._kubernetes.client, NODES.path(), read_node, changed)
-        reflector.when_synced().addCallback(lambda _: index.settle())
-        reflector.setServiceParent(self.services)
-        self._followed.append(("the cluster's nodes", reflector))
+        reflector = Reflector(self._reactor, client, NODES.path(), read_node, changed)
+        if settings.replicas is not None and settings.replicas.namespace:
+            namespace = settings.replicas.namespace
+        records = AddressRecords(self._reactor, client, namespace, index, reflector.when_synced)
+        for service in (reflector, records):
+            service.setServiceParent(self.services)
+        self._followed += [("the cluster's nodes", reflector), ("the records of their addresses", records)]
         self._index = index
         return index
 

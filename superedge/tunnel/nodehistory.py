@@ -31,7 +31,7 @@ class NodeHistory:
 
     def disconnected(self, node: GoneNode) -> None:
         """A node's last session ended."""
-        self.gone[node.name] = replace(node, reason=node.reason[:300])
+        self.gone[node.name] = replace(node, version=node.version[:300], reason=node.reason[:300])
         self.gone.move_to_end(node.name)
         _bound(self.gone)
         self.failed(node.name, node.reason)

@@ -24,7 +24,8 @@ class IdleLimits(NamedTuple):
     head: int
     """While a request's head is due: the first one, or one that has begun."""
     idle: int
-    """Otherwise: between requests, in a request's body, and while response bytes wait for the client."""
+    """Otherwise: between requests, in a request's body, while response bytes wait for the client, and for the
+    whole rest of a request that is answered."""
 
 
 class IdleCounter:

@@ -67,8 +67,8 @@ class ServerConnection(TwistedProtocol):
         except MessageError as problem:
             self._refuse(problem)
             return
-        if events:
-            self._idle_counter.heard()
+        if events and not (self._request is not None and self._request.finished):
+            self._idle_counter.heard()  # the rest of a request that is answered keeps no connection open
         elif self._request is None:
             self._idle_counter.head_begun()
         if self._waiting:

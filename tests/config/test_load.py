@@ -9,7 +9,8 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.load import load_config
-from superedge.errors import ConfigError
+from superedge.config.root import Config
+from superedge.errors import ConfigError, ConfigFaults
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -111,3 +112,70 @@ class LoadTests(SynchronousTestCase):
         missing: Any = Path(self.mktemp())
         error = self.assertRaises(ConfigError, load_config, Root, missing)
         self.assertIn("cannot be read: No such file", str(error))
+
+
+class AllFaultsTests(SynchronousTestCase):
+    """One reading tells every fault of a file."""
+
+    def faults(self, text: str) -> set[tuple[str, str]]:
+        path = Path(self.mktemp())
+        path.write_text(text)
+        found = self.assertRaises(ConfigFaults, load_config, Config, path)
+        return {(each.key, each.message.partition(":")[0].partition(";")[0]) for each in found.faults}
+
+    def test_checks_go_on_after_a_required_key(self) -> None:
+        """Whether its value has the wrong type, is refused by a check, or is not there."""
+        rest = "connections = 17\nreconnect_initial = 0\n"
+        expected = {
+            ("tunnel_edge.connections", "17 is not 1 to 16"),
+            ("tunnel_edge.reconnect_initial", "0.0 must be greater than 0"),
+        }
+        paths = 'certificate = "c"\nkey = "k"\nca = ["a"]\n'
+        for servers, fault in (
+            ("servers = 3\n", "is a whole number"),
+            ('servers = ["a"]\n', "'a' is not host"),
+            ("servers = []\n", "must name at least one"),
+            ("", "is required"),
+        ):
+            self.assertEqual(
+                self.faults(f"[tunnel_edge]\n{servers}{paths}{rest}"),
+                expected | {("tunnel_edge.servers", fault)},
+            )
+
+    def test_each_item_of_a_list(self) -> None:
+        pair = 'certificate = "c"\nkey = "k"\nca = ["a"]\n'
+        self.assertEqual(
+            self.faults(f'[tunnel_cloud]\n{pair}node_ranges = ["10.0.0.0/8", "x", "y"]\npod_ranges = ["z"]'),
+            {
+                ("tunnel_cloud.node_ranges", "'x' is not a network such as 10.0.0.0/8"),
+                ("tunnel_cloud.node_ranges", "'y' is not a network such as 10.0.0.0/8"),
+                ("tunnel_cloud.pod_ranges", "'z' is not a network such as 10.0.0.0/8"),
+            },
+        )
+
+    def test_an_address_that_two_use_beside_another_fault(self) -> None:
+        listener = (
+            '[[tunnel_cloud.listeners]]\nkind = "http"\nlisten = "127.0.0.1:9"\ntarget = "127.0.0.1:1"\n'
+        )
+        pair = '[tunnel_cloud]\ncertificate = "c"\nkey = "k"\nca = ["a"]\n'
+        text = f'log.level = "x"\n[ops]\nlisten = "127.0.0.1:9"\n{listener}{pair}'
+        self.assertEqual(
+            self.faults(text),
+            {
+                ("log.level", "'x' is unknown"),
+                ("tunnel_cloud.listeners[0].listen", "127.0.0.1"),
+            },
+        )
+
+    def test_what_a_faulty_key_makes_uncertain_is_not_told(self) -> None:
+        """Whether a `connect` listener needs a certificate depends on its address."""
+        self.assertEqual(
+            self.faults(
+                '[[tunnel_cloud.listeners]]\nkind = "connect"\nlisten = 3\nmode = "9"\n'
+                '[tunnel_cloud]\ncertificate = "c"\nkey = "k"\nca = ["a"]\n'
+            ),
+            {
+                ("tunnel_cloud.listeners[0].listen", "is a whole number"),
+                ("tunnel_cloud.listeners[0].mode", "'9' is not three or four octal digits, such as 0660"),
+            },
+        )

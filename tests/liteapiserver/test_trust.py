@@ -72,6 +72,19 @@ class TrustTests(OfflineTestCase):
         self.assertNotIn(token(FORGED), self.upstream.reviewed)
         await self.check_offline()
 
+    async def test_a_refusal_of_a_stranger_takes_nothing_from_who_was_claimed(self) -> None:
+        """A server that does not read a token refuses an anonymous caller, not the token's subject."""
+        await self.remember_for_web()
+        await self.world.judged()
+        self.upstream.serve(PODS.encode(), b'{"kind":"Status","code":403}', 403)
+        self.assertEqual((await self.world.ask("GET", PODS, bearer(FORGED))).status, 403)
+        await self.check_offline()
+        await self.upstream.start()
+        await until(lambda: self.world.state == "online", "online")
+        self.assertEqual((await self.world.ask("GET", PODS, bearer(GENUINE))).status, 403)
+        await self.world.go_offline()
+        self.assertEqual((await self.world.ask("GET", PODS, bearer(GENUINE))).status, 403)
+
     async def test_what_a_pod_answers_makes_no_token_believed(self) -> None:
         await self.remember_for_web()
         for target in (

@@ -10,8 +10,20 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import ProtocolError, StreamRefused
 from superedge.mux.flood import FLOOD_DECAY, FLOOD_LIMIT, UNEXPECTED_STREAM
-from superedge.mux.frames import ACK, DATA, FIN, FRAMES_AT_ONCE, PING, RST, SYN, WINDOW_UPDATE, header
-from superedge.mux.session import MAX_SPARSE_RUN, Session
+from superedge.mux.frames import (
+    ACK,
+    DATA,
+    FIN,
+    FRAMES_AT_ONCE,
+    GO_AWAY,
+    NORMAL,
+    PING,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+    header,
+)
+from superedge.mux.session import MAX_SPARSE_RUN, SMALL_DATA, Session
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.state import Stream
 
@@ -300,6 +312,12 @@ class SessionTests(SynchronousTestCase):
             opened + header(WINDOW_UPDATE, 0, 1, 0xFFFFFFFF),
             opened + header(WINDOW_UPDATE, FIN, 1, 0) + header(DATA, 0, 1, 1) + b"x",
             header(PING, SYN, 0, 1) * (FLOOD_LIMIT + 1),
+            header(PING, ACK, 0, 7) * (FLOOD_LIMIT + 1),
+            header(PING, 0, 0, 7) * (FLOOD_LIMIT + 1),
+            header(GO_AWAY, 0, 0, NORMAL) * (FLOOD_LIMIT + 2),
+            opened + header(WINDOW_UPDATE, ACK, 1, 0) * (FLOOD_LIMIT + 1),
+            opened + header(WINDOW_UPDATE, FIN, 1, 0) * (FLOOD_LIMIT + 2),
+            opened + header(WINDOW_UPDATE, RST, 1, 0) + (header(DATA, 0, 1, 1) + b"x") * FLOOD_LIMIT,
             opened + header(DATA, 0, 1, 0) * (FLOOD_LIMIT + 1),
             opened + header(WINDOW_UPDATE, 0, 1, 1) * (FLOOD_LIMIT + 1),
             opened + header(WINDOW_UPDATE, RST, 1, 0) + header(DATA, 0, 1, 0) * FLOOD_LIMIT,
@@ -352,6 +370,23 @@ class SessionTests(SynchronousTestCase):
             receive(link.b, header(PING, SYN, 0, 1) * (FLOOD_DECAY // 10), tenth / 10)
             link.b.pull(1 << 20)
         self.assertFalse(link.b.closed)
+
+    def test_streams_that_are_acknowledged_and_end_are_no_flood(self) -> None:
+        """Each has its two frames without credit, and late data when it is reset."""
+        link = Link()
+        for number in range(FLOOD_LIMIT + 1):
+            stream = link.a.open()
+            link.a.pull(1 << 20)
+            receive(link.a, header(WINDOW_UPDATE, ACK, stream.id, 0), 0.0)
+            Reader(link.a, stream)
+            receive(link.a, header(WINDOW_UPDATE, FIN, stream.id, 0), 0.0)
+            if not number % 10:
+                link.a.reset(stream)
+                receive(link.a, header(DATA, 0, stream.id, SMALL_DATA) + bytes(SMALL_DATA), 0.0)
+            else:
+                link.a.send_fin(stream)
+                link.a.pull(1 << 20)
+        self.assertEqual(link.a.stream_count, 0)
 
     def test_a_flood_is_one_however_long_it_was_quiet_before(self) -> None:
         link = Link()

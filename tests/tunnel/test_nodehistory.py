@@ -12,7 +12,7 @@ class NodeHistoryTests(SynchronousTestCase):
         self.history = NodeHistory()
 
     def leave(self, name: str) -> None:
-        self.history.disconnected(GoneNode(name, "192.0.2.1:1", "1", 1.0, 2.0, "x" * 1000))
+        self.history.disconnected(GoneNode(name, "192.0.2.1:1", "1" * 1000, 1.0, 2.0, "x" * 1000))
 
     def test_gone_nodes_are_bounded(self) -> None:
         for number in range(MAX_GONE + 10):
@@ -20,7 +20,8 @@ class NodeHistoryTests(SynchronousTestCase):
             self.history.record_takeover(f"edge-{number}", "a", "b")
         self.assertEqual(len(self.history.gone), MAX_GONE)
         self.assertNotIn("edge-9", self.history.gone)
-        self.assertEqual(len(self.history.gone["edge-10"].reason), 300)
+        kept = self.history.gone["edge-10"]
+        self.assertEqual((len(kept.reason), len(kept.version)), (300, 300))
         self.assertEqual((len(self.history._errors), len(self.history._replaced)), (MAX_GONE, MAX_GONE))
 
     def test_a_node_that_comes_back_is_not_gone(self) -> None:

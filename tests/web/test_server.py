@@ -281,13 +281,23 @@ class ServerTests(SynchronousTestCase):
     def test_a_request_that_is_answered_and_does_not_end_is_silent(self) -> None:
         self.receive(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
         self.requests[0].respond(405, [])
+        for byte in b"def":
+            self.assertFalse(self.transport.disconnecting)
+            self.factory.check_idle(IdleLimits(1, 2))
+            self.receive(bytes([byte]))
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_who_sends_the_rest_in_time_may_ask_again(self) -> None:
+        self.receive(b"POST / HTTP/1.1\r\nContent-Length: 6\r\n\r\nabc")
+        self.requests[0].respond(405, [])
         self.factory.check_idle(IdleLimits(1, 2))
         self.receive(b"def")
+        self.factory.check_idle(IdleLimits(1, 2))
+        self.receive(GET % 2)
+        self.requests[1].respond(200, [])
         for _ in range(2):
             self.factory.check_idle(IdleLimits(1, 2))
             self.assertFalse(self.transport.disconnecting)
-        self.factory.check_idle(IdleLimits(1, 2))
-        self.assertTrue(self.transport.disconnecting)
 
     def test_how_long_that_is(self) -> None:
         for idle, head in ((180.0, 25.0), (75.0, 25.0), (600.0, 25.0), (10.0, 12.0)):

@@ -237,7 +237,7 @@ class Exchange:
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
         owner.answering(info, status, self.started_at)
-        self._recording.response(status, noted)
+        self._recording.response(status, noted, believed=status != 403 or owner.believes(self._caller))
         if self._client is self._request:
             self._request.start_lines(status, head.reason, lines, bounded)
         else:
@@ -289,6 +289,8 @@ class Exchange:
         if self._has_body and connection is not None:
             connection.give_up_body()
         self._client.finish(trailers)
+        if self._incoming.filtered:
+            self._owner.wrote_whole(self._request, self._caller)
         self._recording.complete()
 
     def switched(self, connection: SwitchedConnection, rest: bytes) -> None:

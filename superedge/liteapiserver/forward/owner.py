@@ -26,8 +26,14 @@ class ExchangeOwner(Protocol):
     def check_token(self, caller: Caller, info: RequestInfo, status: int) -> None:
         """An API server answered a request that may carry a token."""
 
+    def believes(self, caller: Caller) -> bool:
+        """Whether the caller is known to be who its credentials name."""
+
     def answering(self, info: RequestInfo, status: int, started_at: float) -> None:
         """The response to a request begins that came at ``started_at``, reactor seconds."""
+
+    def wrote_whole(self, request: Request, caller: Caller) -> None:
+        """A response that was whole in memory was written to the client."""
 
     def hold(self, request: Request, info: RequestInfo, started_at: float) -> None:
         """Keep a watch open whose connection to the cloud was lost; it came at ``started_at``."""

@@ -65,14 +65,18 @@ class ExchangeRecording:
         if self.auth_request is not None:
             self.auth_request.whole = True
 
-    def response(self, status: int, noted: dict[bytes, bytes]) -> None:
-        """Choose a recorder; ``noted`` are the response's headers as `split_headers` gives them."""
+    def response(self, status: int, noted: dict[bytes, bytes], believed: bool) -> None:
+        """Choose a recorder; ``noted`` are the response's headers as `split_headers` gives them.
+
+        A 403 counts only if the caller's credentials are ``believed``: a server that ignored them answers a
+        stranger, and must not take from the identity what it may read.
+        """
         info, caller = self._info, self._caller
         content_type = noted.get(b"content-type", b"")
         audited = b"audit-id" in noted
         if self.auth_request is not None and audited:
             self.auth_request.answered(status, content_type)
-        if info.is_read and caller.is_known:
+        if info.is_read and caller.is_known and (believed or status != 403):
             encoding, etag = noted.get(b"content-encoding", b""), noted.get(b"etag", b"")
             self._recorder = self._cache.record(
                 caller.identity, info, status, content_type, encoding, etag, audited, self._baseline
