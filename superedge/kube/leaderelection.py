@@ -17,8 +17,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from superedge.kube.client import LEASES, IKubeClient, Problems, decode
+from superedge.kube.client import LEASES, IKubeClient, Problems
 from superedge.kube.errors import APIError
+from superedge.kube.json import decode
 from superedge.kube.times import micro_time
 from superedge.reactor.loops import Loop
 

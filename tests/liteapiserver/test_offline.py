@@ -435,6 +435,18 @@ class RestartTests(OfflineTestCase):
         self.assertEqual(answer.status, 201)
         self.assertEqual((await self.world.get(f"{PODS}/b")).status, 404)
 
+    async def test_while_the_process_before_still_drains(self) -> None:
+        await self.remember("a")
+        before, self.world.lite = self.world.lite, None
+        assert before is not None
+        self.upstream.stop()
+        await self.world.start_lite()
+        asked = await self.world.send("GET", PODS, identity=self.world.node)
+        await until(lambda: self.world.lite and "in use by another process" in self.world.lite.waits_for())
+        await before.stopService()
+        await asked.over
+        self.assertEqual(self.names(asked), ["a"])
+
     async def test_back_to_the_cloud(self) -> None:
         await self.remember("a")
         await self.world.go_offline()

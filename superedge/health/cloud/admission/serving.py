@@ -22,8 +22,9 @@ from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from superedge.kube.client import IKubeClient, Problems, Resource, decode
+from superedge.kube.client import IKubeClient, Problems, Resource
 from superedge.kube.errors import APIError, DecodeError
+from superedge.kube.json import decode
 from superedge.net.names import is_address
 from superedge.reactor.loops import Loop
 from superedge.tls.authority import Authority
