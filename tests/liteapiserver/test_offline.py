@@ -328,6 +328,27 @@ class WatchTests(OfflineTestCase):
         await self.upstream.start()
         self.assertEqual(await watch.over, "")
 
+    async def test_a_watch_that_was_silent_through_an_outage_ends_with_it(self) -> None:
+        """Its server may repeat what was lost only after as long again; another goes on."""
+        self.serve_watch()
+        watches = []
+        for _ in range(2):
+            watch = await self.world.send(
+                "GET", f"{PODS}?watch=true&resourceVersion=20", identity=self.world.node
+            )
+            await watch.begun
+            watches.append(watch)
+        self.upstream.serve(b"/readyz", b"", 502, [(b"Content-Type", b"text/html")])
+        await until(lambda: self.world.state == "offline")
+        heard = self.upstream.seen[-1].request
+        heard.write([event("ADDED", pod("b", 21))])
+        heard.flush()
+        await until(lambda: watches[1].body)
+        del self.upstream.answers[b"/readyz"]
+        self.assertEqual(await watches[0].over, "")
+        self.assertEqual(self.world.state, "online")
+        self.assertFalse(watches[1].over.called)
+
 
 class QuestionTests(OfflineTestCase):
     ACCESS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
