@@ -11,8 +11,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
+from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems
 from superedge.kube.errors import APIError
+from superedge.kube.json import decode
 from superedge.reactor.loops import LoopMonitor
 from superedge.reactor.periodic import PeriodicCall
 from superedge.reactor.task import in_background

@@ -300,13 +300,5 @@ def api_error(code: int, body: bytes) -> APIError:
     return APIError(code, status.reason, status.message or f"status {code}")
 
 
-def decode(kind: type[Any], body: bytes) -> Any:
-    """The fields of an object that the struct ``kind`` declares. Raises DecodeError."""
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except JSON_FAULTS as problem:
-        raise DecodeError(f"not a {kind.__name__.strip('_')} in JSON: {problem}") from problem
-
-
 Problems: tuple[type[SuperEdgeError], ...] = (APIError, Unavailable, DecodeError)
 """Errors after which a request may be retried."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from sys import intern
+from typing import Any
 
 import msgspec
 
@@ -94,6 +95,14 @@ _described = msgspec.json.Decoder(_Described)
 _labelled = msgspec.json.Decoder(_Labelled)
 _status = msgspec.json.Decoder(_Status)
 _encode = msgspec.json.encode
+
+
+def decode(kind: type[Any], body: bytes) -> Any:
+    """The fields of an object that the struct ``kind`` declares; all for ``dict``. Raises DecodeError."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except JSON_FAULTS as problem:
+        raise DecodeError(f"not a {kind.__name__.strip('_')} in JSON: {problem}") from problem
 
 
 def _item(raw: bytes) -> Item:

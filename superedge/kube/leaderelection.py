@@ -12,15 +12,16 @@ from typing import Any
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from superedge.kube.client import LEASES, IKubeClient, Problems, decode
+from superedge.kube.client import LEASES, IKubeClient, Problems
 from superedge.kube.errors import APIError
+from superedge.kube.json import decode
 from superedge.kube.times import micro_time
-from superedge.reactor.task import in_background
+from superedge.reactor.loops import Loop
 
 DURATION = 15
 """Seconds after which another takes a Lease that is not renewed."""
@@ -84,7 +85,7 @@ class LeaderElection(Service):
         self._seen = 0.0
         self._renewed = 0.0
         self._failing = False
-        self._running: Deferred[None] | None = None
+        self._loop = Loop(reactor, f"the election of {name}", self._run, DEADLINE)
         self.leading = False
 
     @property
@@ -95,13 +96,12 @@ class LeaderElection(Service):
     def startService(self) -> None:
         """Run for it."""
         super().startService()
-        self._running = in_background(self._run(), _log, "the election of {name} stopped", name=self._name)
+        self._loop.start()
 
     async def stopService(self) -> None:
         """Step down, and say so: another need not wait."""
         super().stopService()
-        if self._running is not None:
-            self._running.cancel()
+        self._loop.stop()
         if self.leading:
             self._step_down()
             done: Deferred[object] = Deferred.fromCoroutine(self._release())
@@ -122,7 +122,9 @@ class LeaderElection(Service):
             held = False
             try:
                 held = await attempt
-            except _TROUBLE as problem:
+            except CancelledError:
+                raise
+            except Exception as problem:  # whatever it is, without a renewal this process must step down
                 if not self._failing:
                     self._failing = True
                     _log.warn("Lease {name}: {problem}", name=self._name, problem=_text(problem))
@@ -136,9 +138,14 @@ class LeaderElection(Service):
                 if not self.leading:
                     self.leading = True
                     _log.info("this process leads by Lease {name}", name=self._name)
-                    self._started()
+                    try:
+                        self._started()
+                    except Exception:
+                        self._step_down()
+                        raise
             elif self.leading and now - self._renewed >= DEADLINE - RETRY:
                 self._step_down()
+            self._loop.iteration_done(DEADLINE)
             await deferLater(self._reactor, RETRY)
 
     def _step_down(self) -> None:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from superedge.kube.client import decode
+from superedge.kube.json import decode
 from superedge.net.names import is_address
 from superedge.net.networks import unmapped_address
 

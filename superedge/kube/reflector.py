@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from superedge.kube.client import WATCH_GRACE, IKubeClient, Problems
 from superedge.kube.errors import APIError, DecodeError
 from superedge.kube.json import JSONCodec
-from superedge.kube.objects import Item, WatchEvent
+from superedge.kube.objects import Item, WatchEvent, version_number
 from superedge.reactor.backoff import Backoff
 from superedge.reactor.loops import Loop
 
@@ -102,10 +102,14 @@ class Reflector(Service, Generic[T]):
 
     async def _run(self) -> None:
         version = ""
+        failed = False
         while True:
             self._loop.iteration_done(MAX_CYCLE)
             started = self._reactor.seconds()
             try:
+                if version and failed and not await self._reaches(version):
+                    version = ""
+                failed = False
                 if not version:
                     version = await self._list()
                 version = await self._watch(version)
@@ -115,6 +119,7 @@ class Reflector(Service, Generic[T]):
                     isinstance(problem, APIError) and problem.code == _GONE
                 )
                 version = self._version if version and not relist else ""
+                failed = not relist
                 if not relist:
                     self._log_failure(str(problem))
                 elif self._reactor.seconds() - started >= SHORT_WATCH:
@@ -138,6 +143,15 @@ class Reflector(Service, Generic[T]):
             self._failing = False
             _log.info("watching {path} again", path=self._path)
 
+    async def _reaches(self, version: str) -> bool:
+        """Whether the history includes a version.
+
+        That of a cluster that was restored from a backup may end before. Its API server would take the watch,
+        and send nothing until it reaches the version.
+        """
+        page = _codec.decode_list(await self._client.call("GET", self._path, {**self._query, "limit": "1"}))
+        return version_number(page.version) >= version_number(version)
+
     async def _list(self) -> str:
         found: dict[Key, Item] = {}
         query = {**self._query, "limit": str(PAGE_SIZE)}
@@ -150,8 +164,10 @@ class Reflector(Service, Generic[T]):
         self._succeeded()
         for key in [key for key in self._versions if key not in found]:
             self._delete(key)
+        # After a restore, an object of the same version may be another.
+        restored = version_number(page.version) < version_number(self._version)
         for key, item in found.items():
-            if self._versions.get(key) != item.version:
+            if restored or self._versions.get(key) != item.version:
                 self._update(key, item)
         if not self._synced.called:
             self._synced.callback(None)

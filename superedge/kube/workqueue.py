@@ -7,7 +7,7 @@ from random import Random
 from typing import Any, Generic, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -26,8 +26,9 @@ K = TypeVar("K", bound=Hashable)
 class WorkQueue(Service, Generic[K]):
     """Calls ``reconcile`` with each key that was added, for one key never twice at the same time.
 
-    A key that is added while it is under way comes again afterwards. What `Problems` names is tried again
-    after a delay of the key's own, which doubles up to ``maximum``; anything else is logged and dropped.
+    A key that is added while it is under way comes again afterwards. A key that failed is tried again after a
+    delay of its own, which doubles up to ``maximum``; the log has the traceback of an exception that
+    `Problems` does not name.
     """
 
     def __init__(
@@ -133,7 +134,9 @@ class WorkQueue(Service, Generic[K]):
     async def _one(self, key: K) -> None:
         try:
             await self._reconcile(key)
-        except Problems as problem:
+        except CancelledError:
+            raise
+        except Exception as problem:
             if not self.running:
                 return
             backoff = self._backoffs.get(key)
@@ -141,7 +144,8 @@ class WorkQueue(Service, Generic[K]):
                 initial, maximum = self._limits
                 backoff = self._backoffs[key] = Backoff(initial, maximum, random=self._random)
             delay = backoff.failed(self._reactor.seconds())
-            _log.warn(
+            tell = _log.warn if isinstance(problem, Problems) else _log.failure
+            tell(
                 "{key} is tried again in {delay:.1f} s: {problem}", key=str(key), delay=delay, problem=problem
             )
             self.add_after(key, delay)

@@ -386,8 +386,11 @@ class Frontend:
             pool.close_idle()
         for exchange in list(self._exchanges):
             exchange.went_offline()
+            exchange.is_doubtful = True
 
     def _came_online(self) -> None:
+        for exchange in list(self._exchanges):
+            exchange.came_online()
         self._held.end_all_within(self._settings.resume_within)
 
     # -- called by the service

@@ -6,23 +6,23 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.errors import ConfigWarning
-from superedge.interfaces import ICacheStore, IReactor, IResponseFilter
+from superedge.interfaces import Entry, ICacheStore, IReactor, IResponseFilter
 from superedge.liteapiserver.access.authrequests import AuthRequests
 from superedge.liteapiserver.access.credentials import Credentials
 from superedge.liteapiserver.access.issuer import Issuer
 from superedge.liteapiserver.access.reviews import Reviews
-from superedge.liteapiserver.access.seal import Seal, generate_key
-from superedge.liteapiserver.access.tokens import TokenCache, read_key, write_key
+from superedge.liteapiserver.access.tokenkey import TokenKey
+from superedge.liteapiserver.access.tokens import TokenCache
 from superedge.liteapiserver.cache import records
 from superedge.liteapiserver.cache.backlog import Backlog
 from superedge.liteapiserver.cache.cache import Cache
@@ -33,6 +33,7 @@ from superedge.liteapiserver.forward.filtering import Filtering
 from superedge.liteapiserver.forward.filters import Filters
 from superedge.liteapiserver.frontend import Collaborators, Frontend, FrontendSettings
 from superedge.liteapiserver.heap import HeapTrimmer, return_large_blocks
+from superedge.liteapiserver.stores.directory import StoreInUse
 from superedge.liteapiserver.upstream.following import Follower, Following
 from superedge.liteapiserver.upstream.health import Health, ProbeReport
 from superedge.liteapiserver.upstream.history import History
@@ -59,6 +60,10 @@ SWEEP_INTERVAL = 0.5
 SLOW_CHECK_INTERVAL = 0.25
 TRIM_INTERVAL = 1.0
 STORE_CHECK_INTERVAL = 2.0
+IN_USE_RETRY = 0.2
+"""Seconds between two attempts to open a store that another process uses."""
+IN_USE_GRACE = 5.0
+"""Seconds that this process waits for the other, in addition to the time that requests have to finish."""
 IDENTITY_SCAN_INTERVAL = 5.0
 CLIENT_IDLE = 180.0
 """Seconds that a client's connection may be idle: longer than API clients keep theirs."""
@@ -115,9 +120,8 @@ class LiteAPIServer(Service):
         self.token_reviewer = TokenReviewer(
             reactor, self._credentials, self._host.encode(), lambda: self.identities.anonymous
         )
-        self._new_key: bytes | None = None
-        self._key = self._token_key()
-        self._tokens = TokenCache(self._key, self._commit, time.time)
+        self._key = TokenKey(None if config.cache.store == "memory" else config.cache.path / "token.key")
+        self._tokens = TokenCache(self._key.key, self._commit, time.time)
         self._committer.on_lost = self._save
         reviews = Reviews(config.review_reuse, reactor.seconds, time.time)
         self.health = Health(reactor, self._probe, upstream.probe_interval)
@@ -173,7 +177,7 @@ class LiteAPIServer(Service):
         self._ports: list[IListeningPort] = []
         self._checks = [
             PeriodicCall(reactor, SLOW_CHECK_INTERVAL, self.frontend.check_slow),
-            PeriodicCall(reactor, STORE_CHECK_INTERVAL, self._committer.check),
+            PeriodicCall(reactor, STORE_CHECK_INTERVAL, self._check_store),
             PeriodicCall(reactor, SWEEP_INTERVAL, self._sweep),
             PeriodicCall(reactor, TRIM_INTERVAL, HeapTrimmer().check),
             PeriodicCall(reactor, IDENTITY_SCAN_INTERVAL, self.identities.check),
@@ -184,60 +188,16 @@ class LiteAPIServer(Service):
         self._credentials.keys_changed()
         _log.info("received the keys of the token issuer {issuer}", issuer=self._issuer.name)
 
-    def _token_key(self) -> bytes:
-        """The key on disk, or a new one, which is written when the service starts; a check writes nothing.
-
-        If the key is lost, the stored tokens are lost, and nothing else.
-        """
-        new, path = generate_key(), self._key_path
-        if self._config.cache.store == "memory":
-            return new
-        try:
-            key = read_key(path)
-        except OSError as problem:
-            self._no_key(problem)
-            return new
-        if key is not None:
-            try:
-                Seal(key)
-            except ValueError as problem:
-                _log.error(
-                    "{path} is not a key of 32 bytes in base64 ({problem}): it is replaced by a new one, and "
-                    "the stored tokens are lost",
-                    path=str(path),
-                    problem=problem,
-                )
-            else:
-                return key
-        self._new_key = new
-        return new
-
-    @property
-    def _key_path(self) -> Path:
-        return self._config.cache.path / "token.key"
-
-    def _write_key(self) -> None:
-        if self._new_key is not None:
-            try:
-                write_key(self._key_path, self._new_key)
-            except OSError as problem:
-                self._no_key(problem)
-
     def _save(self) -> None:
         """Commit everything again, for a store that lost it."""
-        if self._config.cache.store != "memory":
-            self._new_key = self._key
-            self._write_key()
+        self._key.save()
         self._commit(records.STARTED, (), b"")
         for part in (self._issuer, self._credentials, self._tokens, self.cache):
             part.save()
 
-    def _no_key(self, problem: OSError) -> None:
-        _log.error(
-            "tokens are kept in memory only: {path}: {problem}",
-            path=str(self._key_path),
-            problem=problem.strerror,
-        )
+    def _check_store(self) -> None:
+        self._key.keep()
+        self._committer.check()
 
     def _commit(self, kind: str, key: tuple[str, ...], value: bytes | None) -> None:
         self._committer.add(kind, key, value)
@@ -264,7 +224,7 @@ class LiteAPIServer(Service):
         """Listen at once; requests wait until the cache is loaded. Raises ConnectError."""
         super().startService()
         return_large_blocks()
-        self._write_key()
+        self._key.keep()
         for address in self._config.listen:
             endpoint = ServerEndpoint(self._reactor, parse_address(address), self._tls)
             self._ports.append(endpoint.listen_now(cast(Any, self._factory)))
@@ -278,10 +238,25 @@ class LiteAPIServer(Service):
             self._not_loaded = f"lite-apiserver's cache, which cannot be loaded: {problem}"
             raise
 
+    async def _read_store(self) -> list[Entry]:
+        """What the store holds. Waits for another process that uses it, as that may be about to stop.
+
+        Raises what the store raises.
+        """
+        end = self._reactor.seconds() + self._config.drain_timeout + IN_USE_GRACE
+        while True:
+            try:
+                return list(await self._store.load())
+            except StoreInUse as problem:
+                if self._reactor.seconds() >= end:
+                    raise
+                self._not_loaded = f"lite-apiserver's cache: {problem}"
+                await deferLater(self._reactor, IN_USE_RETRY)
+
     async def _load(self) -> None:
         started = self._reactor.seconds()
         try:
-            entries = list(await self._store.load())
+            entries = await self._read_store()
         except Exception as problem:
             _log.critical("the cache cannot be read and starts empty: {problem}", problem=problem)
             self._committer.load_failed(problem)
@@ -291,7 +266,7 @@ class LiteAPIServer(Service):
         self._commit(records.STARTED, (), b"")
         self._issuer.load(entries)
         self._credentials.load(entries)
-        self._tokens.load(entries, readable=self._new_key is None)
+        self._tokens.load(entries, readable=not self._key.is_new)
         count = len(entries)
         self.cache.load(entries)
         self.following.restore()

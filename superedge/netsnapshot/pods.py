@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from superedge.kube.client import decode
 from superedge.kube.errors import DecodeError
+from superedge.kube.json import decode
 
 CONFIG_HASH = "kubernetes.io/config.hash"
 """The annotation of a mirror pod with the uid that its static pod has for the kubelet and for CNI plugins."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from socket import EAI_AGAIN, gaierror, getaddrinfo
+from typing import Any, cast
 
+from twisted.internet._resolver import GAIResolver
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -17,10 +20,30 @@ from superedge.interfaces import IReactor
 
 STALE_AFTER = 1.0
 """Seconds that a name server has to answer before the addresses of its last answer are used."""
+GIVE_UP_AFTER = 120.0
+"""Seconds after which a lookup without a result counts as ended, so that the name can be looked up again."""
 MAX_CACHED = 256
 """Names whose last addresses are kept. The name that was answered longest ago is dropped first."""
 
 _Key = tuple[str, int, tuple[type[IAddress], ...] | None, str]
+
+
+def system_resolver(reactor: IReactor) -> IHostnameResolver:
+    """Twisted's resolver, which uses the system's, for `SharedResolver`.
+
+    Twisted's own ends no lookup for which getaddrinfo(3) reports a system error, such as too many open files.
+    """
+    return GAIResolver(reactor, getaddrinfo=cast(Any, _getaddrinfo))
+
+
+def _getaddrinfo(*arguments: Any) -> list[Any]:
+    """As `socket.getaddrinfo`, but every OSError is a gaierror."""
+    try:
+        return getaddrinfo(*arguments)
+    except gaierror:
+        raise
+    except OSError as problem:
+        raise gaierror(EAI_AGAIN, str(problem)) from problem
 
 
 @implementer(IHostResolution)
@@ -35,6 +58,7 @@ class _Lookup:
         self._overdue = False
         self.done = False
         self._timer: IDelayedCall | None = reactor.callLater(STALE_AFTER, self._use_last) if last else None
+        self.deadline: IDelayedCall | None = None
 
     def add(self, receiver: IResolutionReceiver) -> None:
         """Deliver the result to one more receiver."""
@@ -48,7 +72,6 @@ class _Lookup:
         """Do nothing: other receivers may wait for the same lookup."""
 
     def _use_last(self) -> None:
-        self._timer = None
         self._overdue = True
         self._answer(self._last)
 
@@ -60,9 +83,9 @@ class _Lookup:
     def finish(self) -> Sequence[IAddress]:
         """Deliver the result to every receiver. Return the addresses found."""
         self.done = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for call in (self._timer, self.deadline):
+            if call is not None and call.active():
+                call.cancel()
         self._answer(self._found or self._last)
         return self._found
 
@@ -125,6 +148,7 @@ class SharedResolver:
         if lookup is None:
             lookup = self._lookups[key] = _Lookup(self._reactor, hostName, self._last.get(key, ()))
             lookup.add(resolutionReceiver)
+            lookup.deadline = self._reactor.callLater(GIVE_UP_AFTER, self.finished, key, lookup)
             receiver = _Receiver(self, key, lookup)
             self._inner.resolveHostName(receiver, hostName, portNumber, addressTypes, transportSemantics)
         else:
@@ -132,7 +156,9 @@ class SharedResolver:
         return lookup
 
     def finished(self, key: _Key, lookup: _Lookup) -> None:
-        """The inner resolver has ended a lookup."""
+        """The inner resolver has ended a lookup, or has had GIVE_UP_AFTER seconds for it."""
+        if lookup.done:
+            return
         del self._lookups[key]
         found = lookup.finish()
         if found:

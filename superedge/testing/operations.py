@@ -152,7 +152,7 @@ class Operations:
                 found = metadata[field]
                 why = f"Precondition failed: {name} in precondition: {wanted}, {name} in object meta: {found}"
                 raise errors.conflict(resource.group, resource.plural, key.name, why)
-        if dry_run:
+        if dry_run or "All" in ((options or {}).get("dryRun") or ()):
             return stored.object, True
         if metadata.get("finalizers"):
             if metadata.get("deletionTimestamp"):

@@ -15,8 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, decode
+from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient
 from superedge.kube.errors import APIError
+from superedge.kube.json import decode
 from superedge.kube.nodes import NodeIndex
 from superedge.kube.workqueue import WorkQueue
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any, cast
+from unittest import mock
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -15,6 +16,7 @@ from superedge.config.kubernetes import KubernetesConfig
 from superedge.config.root import Config
 from superedge.errors import SuperEdgeError
 from superedge.grid.cloud.crds import crds
+from superedge.grid.cloud.installing import install
 from superedge.grid.cloud.service import ApplicationGrid
 from superedge.interfaces import IReactor
 from superedge.tap.compose import compose
@@ -100,6 +102,20 @@ class ServiceTests(SynchronousTestCase):
         self.assertTrue(two.status()["leading"] and two.status()["synced"])
         self.make_grid()
         self.assertEqual(self.names(), ["shop-a"])
+
+    def test_an_error_that_nobody_expected_does_not_keep_it_from_beginning(self) -> None:
+        problems = [OSError(24, "Too many open files")]
+
+        async def install_or_fail(*arguments: Any) -> None:
+            if problems:
+                raise problems.pop()
+            await install(*arguments)
+
+        with mock.patch("superedge.grid.cloud.service.install", install_or_fail):
+            service = self.replica()
+            self.run_for(2)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertTrue(service.status()["synced"])
 
     def test_who_loses_the_lease_writes_no_more(self) -> None:
         service = self.replica()

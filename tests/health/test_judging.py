@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
+from unittest import mock
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
@@ -566,6 +567,18 @@ class ProofTests(Case):
         self.rules = [("", 0)]
         self.advance(15)
         self.assertEqual(self.proofs, 2)
+
+    def test_an_error_that_nobody_expected_does_not_end_the_proofs(self) -> None:
+        async def broken() -> list[tuple[str, int]]:
+            raise OSError(24, "Too many open files")
+
+        with mock.patch.object(self.judging._proof, "rules", broken):
+            self.advance(20)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.advance(40)
+        proofs, self.rules = self.proofs, [("", 0)]
+        self.advance(15)
+        self.assertEqual(self.proofs, proofs + 1)
 
 
 class ReadingTests(SynchronousTestCase):

@@ -6,11 +6,13 @@ import json
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any, cast
+from unittest import mock
 
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.health.cloud.admission import serving
 from superedge.health.cloud.admission.serving import LOOK, SOON, ServingCertificate
 from superedge.kube.client import IKubeClient
 from superedge.kube.errors import APIError
@@ -86,3 +88,14 @@ class ServingCertificateTests(SynchronousTestCase):
         self.assertEqual(self.cluster.bundles[0], "")
         self.clock.advance(SOON)
         self.assertEqual(self.cluster.bundles[0], self.bundle)
+
+    def test_an_error_that_nobody_expected_does_not_end_the_checks(self) -> None:
+        def full(*_arguments: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        self.cluster.secret = None
+        with mock.patch.object(serving, "make_pair", full):
+            self.clock.advance(LOOK)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.clock.advance(LOOK)
+        self.assertIsNotNone(self.cluster.secret)

@@ -67,7 +67,7 @@ class Tunnel:
     def __init__(self) -> None:
         self.held: dict[str, int] = {}
         self.opened: list[tuple[str, Stream]] = []
-        self.refuses = False
+        self.problem: Exception | None = None
 
     def sessions(self) -> Mapping[str, int]:
         return self.held
@@ -76,8 +76,8 @@ class Tunnel:
         """The test tells."""
 
     async def open(self, node: str, kind: str, timeout: float) -> Stream:
-        if self.refuses:
-            raise SuperEdgeError("this node serves no streams of kind 'health'")
+        if self.problem is not None:
+            raise self.problem
         self.opened.append((node, Stream()))
         return self.opened[-1][1]
 
@@ -218,17 +218,28 @@ class NodeStreamsTests(SynchronousTestCase):
         self.assertTrue(self.judge._states["a"].answers)
 
     def test_a_node_without_edge_health_is_asked_ever_more_seldom(self) -> None:
-        self.tunnel.refuses = True
+        self.tunnel.problem = SuperEdgeError("this node serves no streams of kind 'health'")
         self.stream("b").say(Hello(0, True, 0))
         self.stream("a").abortConnection()
         self.tunnel.opened.clear()
         self.clock.pump([1.0] * 300)
         self.assertEqual(self.tunnel.opened, [])
-        self.tunnel.refuses = False
+        self.tunnel.problem = None
         for _ in range(61):
             self.clock.advance(1.0)
             if self.tunnel.opened:
                 break
+        self.assertEqual([name for name, _ in self.tunnel.opened], ["a"])
+
+    def test_an_error_that_nobody_expected_does_not_end_the_attempts(self) -> None:
+        self.tunnel.problem = OSError(24, "Too many open files")
+        self.stream("b").say(Hello(0, True, 0))
+        self.stream("a").abortConnection()
+        self.clock.pump([1.0] * 2)
+        self.assertNotEqual(self.flushLoggedErrors(OSError), [])
+        self.tunnel.problem = None
+        self.tunnel.opened.clear()
+        self.clock.pump([1.0] * 10)
         self.assertEqual([name for name, _ in self.tunnel.opened], ["a"])
 
     def test_what_a_node_may_not_say(self) -> None:

@@ -13,8 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from superedge.interfaces import IReactor
-from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Resource, decode
+from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Resource
 from superedge.kube.errors import APIError, DecodeError
+from superedge.kube.json import decode
 from superedge.kube.objects import WatchEvent
 from superedge.kube.reflector import Key, Reflector
 

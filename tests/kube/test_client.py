@@ -217,7 +217,7 @@ class ReflectorTests(SynchronousTestCase):
         self.assertEqual(self.client.watches[1][0], "9")
 
     def test_an_outage_keeps_what_is_known_and_backs_off(self) -> None:
-        self.client.lists = [page("5", a="3")]
+        self.client.lists = [page("5", a="3")] * 7  # the list itself, then how far the history goes
         self.reflector.startService()
         for number in range(6):
             self.client.watches[-1][2].errback(Unavailable("no route"))
@@ -225,6 +225,18 @@ class ReflectorTests(SynchronousTestCase):
             self.clock.advance(30)
         self.assertEqual(set(self.reflector.objects), {Key("", "a")})
         self.assertEqual(self.client.lists, [])
+
+    def test_a_cluster_that_was_restored_is_listed_again(self) -> None:
+        """A watch from beyond the end of its history would tell nothing until it reaches the version."""
+        self.client.lists = [page("900", a="3", b="4")]
+        self.reflector.startService()
+        self.seen.clear()
+        self.client.lists = [page("5", a="3"), page("5", a="3")]
+        self.client.watches[0][2].errback(Unavailable("the API server restarts"))
+        self.clock.advance(1)
+        # The object of the same version may be another than before.
+        self.assertEqual(self.seen, [("b", False), ("a", True)])
+        self.assertEqual(self.client.watches[1][0], "5")
 
     def test_a_server_that_ends_every_watch_is_not_hammered(self) -> None:
         self.client.lists = [page("5")]

@@ -69,8 +69,7 @@ class LeaderElectionTests(SynchronousTestCase):
         self.run_for(1)
         self.candidate("two", wall=-86400.0)
         self.run_for(3)
-        assert one._running is not None
-        one._running.cancel()
+        one._loop.stop()
         self.run_for(DURATION - 5)
         self.assertEqual(self.events, ["one leads"])
         self.run_for(10)
@@ -104,3 +103,35 @@ class LeaderElectionTests(SynchronousTestCase):
         self.run_for(3)
         self.successResultOf(done)
         self.assertEqual(self.events, ["one leads"])
+
+    def test_an_error_that_nobody_expected_does_not_end_the_election(self) -> None:
+        one = self.candidate("one")
+        self.run_for(1)
+        broken = True
+        attempt = one._try
+
+        async def try_() -> bool:
+            if broken:
+                raise OSError(24, "Too many open files")
+            return await attempt()
+
+        self.patch(one, "_try", try_)
+        self.run_for(DEADLINE + 1)
+        self.assertEqual(self.events, ["one leads", "one stops"])
+        broken = False
+        self.run_for(5)
+        self.assertEqual(self.events, ["one leads", "one stops", "one leads"])
+
+    def test_who_cannot_begin_leads_later(self) -> None:
+        one = self.candidate("one")
+        problems = [OSError(24, "Too many open files")]
+
+        def started() -> None:
+            self.events.append("begins")
+            if problems:
+                raise problems.pop()
+
+        self.patch(one, "_started", started)
+        self.run_for(5)
+        self.assertEqual(self.events, ["begins", "one stops", "begins"])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)

@@ -92,15 +92,20 @@ class WorkQueueTests(SynchronousTestCase):
         self.clock.advance(20)
         self.assertEqual(self.called, ["a"])
 
-    def test_what_is_no_problem_of_the_api_is_logged_and_not_tried_again(self) -> None:
-        async def broken(key: str) -> None:
-            raise ZeroDivisionError
+    def test_what_is_no_problem_of_the_api_is_tried_again_too(self) -> None:
+        problems: list[Exception] = [OSError(24, "Too many open files")]
 
-        queue: WorkQueue[str] = WorkQueue(self.clock, broken)
+        async def broken(key: str) -> None:
+            self.called.append(key)
+            if problems:
+                raise problems.pop()
+
+        queue: WorkQueue[str] = WorkQueue(self.clock, broken, initial=1.0)
         queue.startService()
         queue.add("a")
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(len(queue), 0)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.clock.advance(1.0)
+        self.assertEqual((self.called, len(queue)), (["a", "a"], 0))
 
     def test_a_stopped_queue_does_nothing_more(self) -> None:
         self.queue.add("slow")

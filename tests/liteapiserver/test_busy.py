@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from superedge.web.heads import Headers
-from tests.liteapiserver.cache.driver import event, list_of, pod
+from tests.liteapiserver.cache.driver import bookmark, event, list_of, pod
 from tests.liteapiserver.test_offline import OfflineTestCase
 from tests.liteapiserver.test_proxying import PODS
-from tests.liteapiserver.world import JSON, Response, Seen, reactor, until
+from tests.liteapiserver.world import IMPATIENT, JSON, Response, Seen, reactor, until
 
 BUSY: Headers = [*JSON, (b"Retry-After", b"1"), (b"X-Kubernetes-Pf-Flowschema-Uid", b"1")]
 WATCH = f"{PODS}?watch=true&resourceVersion=20"
@@ -117,10 +117,29 @@ class SlowTests(BusyCase):
         await self.world.go_offline()
         self.assertEqual(self.names(await self.world.get(PODS)), ["b"])
 
-    async def test_a_list_that_trickles(self) -> None:
-        """Nothing else gets through: probes fail, and what trickles is proof enough."""
-        body = list_of([pod("b", 25)], 26)
+    async def test_a_watch_that_trickles(self) -> None:
+        frame = event("ADDED", pod("slow", 25))
+        for at in range(0, len(frame), 8):
+            self.tell(frame[at : at + 8])
+            await self.pause(0.02)
+        await until(lambda: self.watching.body == frame)
+        await self.world.go_offline()
+        self.assertEqual(self.names(await self.world.get(PODS)), ["a", "slow"])
 
+
+class NarrowLinkTests(BusyCase):
+    """What trickles takes the whole link: probes fail, and it is proof enough."""
+
+    options = {"timing": IMPATIENT}
+
+    async def test_a_list_that_trickles(self) -> None:
+        await self.check_trickling(PODS, list_of([pod("b", 25)], 26))
+
+    async def test_initial_events_that_trickle(self) -> None:
+        target = f"{PODS}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+        await self.check_trickling(target, event("ADDED", pod("b", 25)) + bookmark(26, end=True))
+
+    async def check_trickling(self, target: str, body: bytes) -> None:
         def trickle(seen: Seen) -> None:
             seen.request.start(200, b"OK", [*JSON, (b"Content-Length", b"%d" % len(body))], True)
             step(seen, 0)
@@ -135,18 +154,9 @@ class SlowTests(BusyCase):
 
         self.upstream.answers[PODS.encode()] = trickle
         self.upstream.answers[b"/readyz"] = lambda _seen: None
-        answer = await self.world.get(PODS)
+        answer = await self.world.get(target)
         self.assertEqual(answer.body, body)
         self.assertEqual(self.outages, 0)
         del self.upstream.answers[b"/readyz"]
         await self.world.go_offline()
         self.assertEqual(self.names(await self.world.get(PODS)), ["b"])
-
-    async def test_a_watch_that_trickles(self) -> None:
-        frame = event("ADDED", pod("slow", 25))
-        for at in range(0, len(frame), 8):
-            self.tell(frame[at : at + 8])
-            await self.pause(0.02)
-        await until(lambda: self.watching.body == frame)
-        await self.world.go_offline()
-        self.assertEqual(self.names(await self.world.get(PODS)), ["a", "slow"])

@@ -328,6 +328,27 @@ class WatchTests(OfflineTestCase):
         await self.upstream.start()
         self.assertEqual(await watch.over, "")
 
+    async def test_a_watch_that_was_silent_through_an_outage_ends_with_it(self) -> None:
+        """Its server may repeat what was lost only after as long again; another goes on."""
+        self.serve_watch()
+        watches = []
+        for _ in range(2):
+            watch = await self.world.send(
+                "GET", f"{PODS}?watch=true&resourceVersion=20", identity=self.world.node
+            )
+            await watch.begun
+            watches.append(watch)
+        self.upstream.serve(b"/readyz", b"", 502, [(b"Content-Type", b"text/html")])
+        await until(lambda: self.world.state == "offline")
+        heard = self.upstream.seen[-1].request
+        heard.write([event("ADDED", pod("b", 21))])
+        heard.flush()
+        await until(lambda: watches[1].body)
+        del self.upstream.answers[b"/readyz"]
+        self.assertEqual(await watches[0].over, "")
+        self.assertEqual(self.world.state, "online")
+        self.assertFalse(watches[1].over.called)
+
 
 class QuestionTests(OfflineTestCase):
     ACCESS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -434,6 +455,18 @@ class RestartTests(OfflineTestCase):
         answer = await self.world.ask("POST", TOKEN, body=b"pod a", identity=self.world.node)
         self.assertEqual(answer.status, 201)
         self.assertEqual((await self.world.get(f"{PODS}/b")).status, 404)
+
+    async def test_while_the_process_before_still_drains(self) -> None:
+        await self.remember("a")
+        before, self.world.lite = self.world.lite, None
+        assert before is not None
+        self.upstream.stop()
+        await self.world.start_lite()
+        asked = await self.world.send("GET", PODS, identity=self.world.node)
+        await until(lambda: self.world.lite and "in use by another process" in self.world.lite.waits_for())
+        await before.stopService()
+        await asked.over
+        self.assertEqual(self.names(asked), ["a"])
 
     async def test_back_to_the_cloud(self) -> None:
         await self.remember("a")

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from typing import Any, cast
 
+from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHostnameResolver, IHostResolution, IResolutionReceiver
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from superedge.interfaces import IReactor
 from superedge.net.errors import ResolveError
 from superedge.net.resolve import resolve
-from superedge.reactor.resolver import MAX_CACHED, STALE_AFTER, SharedResolver
+from superedge.reactor import resolver
+from superedge.reactor.resolver import GIVE_UP_AFTER, MAX_CACHED, STALE_AFTER, SharedResolver, system_resolver
 
 
 @implementer(IHostnameResolver)
@@ -91,6 +95,17 @@ class ResolverTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(answer), ["192.0.2.9"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_a_lookup_that_never_ends(self) -> None:
+        answer = self.ask()
+        self.clock.advance(GIVE_UP_AFTER)
+        self.failureResultOf(answer, ResolveError)
+        answer = self.ask()
+        self.inner.answer("192.0.2.1")  # too late
+        self.assertNoResult(answer)
+        self.inner.answer("192.0.2.2")
+        self.assertEqual(self.successResultOf(answer), ["192.0.2.2"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_what_is_kept_is_bounded(self) -> None:
         for number in range(MAX_CACHED + 1):
             self.ask(f"{number}.example")
@@ -98,3 +113,28 @@ class ResolverTests(SynchronousTestCase):
         first = self.ask("0.example")
         self.inner.answer()
         self.failureResultOf(first, ResolveError)
+
+
+class SystemResolverTests(TestCase):
+    timeout = 10.0
+
+    def test_too_many_open_files(self) -> Deferred[Any]:
+        """getaddrinfo(3) raises a bare OSError then: the lookup ends, and the next one may succeed."""
+
+        def exhausted(*_arguments: object) -> list[object]:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        self.patch(resolver, "getaddrinfo", exhausted)
+        reactor = _WithResolver()
+        answer = Deferred.fromCoroutine(resolve(cast(IReactor, reactor), "cloud.example"))
+        return self.assertFailure(answer, ResolveError)
+
+
+class _WithResolver:
+    """The reactor with another resolver."""
+
+    def __init__(self) -> None:
+        self.nameResolver = SharedResolver(cast(IReactor, self), system_resolver(cast(IReactor, self)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)

@@ -39,6 +39,9 @@ class Reactor(MemoryReactorClock):
     def callFromThread(self, function: Any) -> None:
         function()
 
+    def getThreadPool(self) -> None:
+        """No name is looked up."""
+
 
 class CommandTests(SynchronousTestCase):
     def make(self, config: Config, twistd: dict[str, Any] | None) -> Command:

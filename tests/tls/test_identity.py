@@ -102,6 +102,38 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(len(calls), 1)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_a_failing_callback_is_called_again_and_told_once(self) -> None:
+        """The file may be good, and reading it have failed for want of a file descriptor."""
+        file = self.directory / "file"
+        problems = ["Too many open files", "Too many open files", ""]
+        calls: list[str] = []
+
+        def reload() -> None:
+            calls.append(problems[len(calls)])
+            if calls[-1]:
+                raise IdentityError(file, calls[-1])
+
+        self.watcher.watch([file], reload)
+        events = logged(self)
+        file.write_text("made")
+        self.clock.pump([5] * 6)
+        self.assertEqual(calls, problems)
+        self.assertEqual(len([event for event in events if "kept what was" in str(formatEvent(event))]), 1)
+
+    def test_a_check_that_fails_is_not_the_last(self) -> None:
+        pair = self.ca.issue("s", directory=self.directory)
+        source = ServerContextSource(pair.certificate, pair.key)
+        looks: list[int] = []
+
+        def broken() -> None:
+            looks.append(1)
+            raise OSError
+
+        source.end_expired = broken  # type: ignore[method-assign]
+        self.watcher.watch_context(source)
+        self.clock.pump([5, 5])
+        self.assertEqual((len(looks), len(self.flushLoggedErrors(OSError))), (2, 1))
+
     def test_its_end_is_a_metric_and_follows_the_file(self) -> None:
         pair = self.ca.issue("s", directory=self.directory, lifetime=timedelta(days=1))
 

@@ -6,7 +6,8 @@ from ipaddress import ip_address
 
 import msgspec
 
-from superedge.kube.client import Resource, decode
+from superedge.kube.client import Resource
+from superedge.kube.json import decode
 
 SERVICES = Resource("", "v1", "services")
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices")

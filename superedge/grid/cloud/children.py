@@ -9,7 +9,7 @@ import msgspec
 
 from superedge.grid.cloud.kinds import API_VERSION, GridKey, Kind
 from superedge.grid.names import GRID_SELECTOR, GRID_SITE, GRID_UNIQ_KEY, TEMPLATE_HASH
-from superedge.kube.client import decode
+from superedge.kube.json import decode
 
 MANAGER = "superedge-grid"
 """The field manager of everything that the controller applies."""

@@ -16,7 +16,7 @@ from superedge.grid.cloud.types import (
     WorkloadGridSpec,
     WorkloadGridStatus,
 )
-from superedge.kube.client import decode
+from superedge.kube.json import decode
 
 Status = WorkloadGridStatus | ServiceGridStatus
 

@@ -11,8 +11,9 @@ from twisted.logger import Logger
 
 from superedge.grid.cloud.crds import crds
 from superedge.grid.cloud.naming import digest
-from superedge.kube.client import IKubeClient, Problems, Resource, decode
+from superedge.kube.client import IKubeClient, Problems, Resource
 from superedge.kube.errors import APIError
+from superedge.kube.json import decode
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 SCHEMA = "superedge.io/schema"

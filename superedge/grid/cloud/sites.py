@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from superedge.kube.client import decode
+from superedge.kube.json import decode
 
 
 class _Metadata(msgspec.Struct):

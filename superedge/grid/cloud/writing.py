@@ -13,8 +13,9 @@ from superedge.grid.cloud.grids import Grid
 from superedge.grid.cloud.kinds import SERVICE_GRID
 from superedge.grid.names import TEMPLATE_HASH
 from superedge.kube.apply import APPLY_PATCH, apply
-from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Problems, decode
+from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Problems
 from superedge.kube.errors import APIError
+from superedge.kube.json import decode
 
 _NOT_FOUND, _CONFLICT = 404, 409
 _FIELD_CONFLICT = "Apply failed"

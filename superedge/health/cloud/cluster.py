@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from superedge.health.votes.decisions import Ready
-from superedge.kube.client import decode
 from superedge.kube.errors import DecodeError
+from superedge.kube.json import decode
 from superedge.kube.times import read_time
 
 CONDITION = "EdgePeerHealthy"

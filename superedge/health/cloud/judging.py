@@ -8,7 +8,6 @@ from time import time
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -30,11 +29,13 @@ from superedge.kube.client import CONFIGMAPS, LEASES, NODES, IKubeClient, Proble
 from superedge.kube.events import EventRecorder
 from superedge.kube.reflector import Key, Reflector
 from superedge.reactor.backoff import Backoff
-from superedge.reactor.task import in_background
+from superedge.reactor.loops import Loop
 
 NODE_LEASES = "kube-node-lease"
 PROVE_AGAIN = 10.0
 """Seconds between two checks whether the enforcement must be proven again."""
+LONGEST_PROOF = 120.0
+"""Seconds that a proof of the enforcement takes at most: some requests, each with its own time limit."""
 
 _log = Logger()
 
@@ -72,7 +73,10 @@ class Judging(MultiService):
         self._publisher = VerdictPublisher(reactor, client, self.judge, events, config.failover, wall)
         self._mender = Mender(reactor, client, self.judge, self._in_force, wall)
         self._proof = Proof(reactor, client, self._kept, enforcement)
-        self._proving: Deferred[None] | None = None
+        self._beginning = Loop(reactor, "starting to judge", self._begin)
+        self._proving = Loop(
+            reactor, "proving the enforcement of edge health", self._prove_again, LONGEST_PROOF
+        )
         self.fault = "it has not been proven yet"
         """Why the enforcement does not work; empty when it does."""
         self._nodes: Reflector[NodeFacts] = Reflector(
@@ -111,7 +115,7 @@ class Judging(MultiService):
             queue.startService()
         for reflector in self._reflectors:
             reflector.startService()
-        self._proving = in_background(self._run(), _log, "edge health stopped judging")
+        self._beginning.start()
 
     def sessions_changed(self) -> None:
         """Sessions of nodes started or ended."""
@@ -123,8 +127,8 @@ class Judging(MultiService):
 
     async def stopService(self) -> None:
         """Stop. Nothing that was written is removed."""
-        if self._proving is not None:
-            self._proving.cancel()
+        self._beginning.stop()
+        self._proving.stop()
         for reflector in self._reflectors:
             reflector.stopService()
         for queue in (self._kept.queue, self._publisher.queue, self._mender.queue):
@@ -135,7 +139,7 @@ class Judging(MultiService):
         self._in_force_metric(False)
         await super().stopService()
 
-    async def _run(self) -> None:
+    async def _begin(self) -> None:
         for reflector in self._reflectors:
             await reflector.when_synced()
         if not self._scopes.objects:
@@ -143,14 +147,20 @@ class Judging(MultiService):
         self.judge.start()
         self._streams.startService()
         self._kept.begin()
+        self._proving.start()
+
+    async def _prove_again(self) -> None:
         backoff = Backoff(initial=10.0, maximum=60.0, initial_attempts=3)
         while True:
             rules = await self._rules()
             await self._prove()
             if not self.fault:
                 backoff.connected(self._reactor.seconds())
-            await deferLater(self._reactor, backoff.failed(self._reactor.seconds()))
+            pause = backoff.failed(self._reactor.seconds())
+            self._proving.iteration_done(pause + LONGEST_PROOF)
+            await deferLater(self._reactor, pause)
             while not self.fault and not self._mender.doubtful and await self._rules() in (rules, None):
+                self._proving.iteration_done(PROVE_AGAIN + LONGEST_PROOF)
                 await deferLater(self._reactor, PROVE_AGAIN)
 
     async def _rules(self) -> list[tuple[str, int]] | None:

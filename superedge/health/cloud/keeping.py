@@ -14,8 +14,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from superedge.health import metrics
-from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
+from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems
 from superedge.kube.errors import APIError
+from superedge.kube.json import decode
 from superedge.kube.times import kube_time, read_time
 from superedge.kube.workqueue import WorkQueue
 

@@ -17,8 +17,9 @@ from superedge.health import metrics
 from superedge.health.cloud.cluster import NO_EXECUTE, UNREACHABLE, NodeFacts, read_node
 from superedge.health.cloud.judge import Judge
 from superedge.health.votes.decisions import Outcome
-from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Problems, Resource, decode
+from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Problems, Resource
 from superedge.kube.errors import APIError
+from superedge.kube.json import decode
 from superedge.kube.times import kube_time
 from superedge.kube.workqueue import WorkQueue
 

@@ -7,7 +7,6 @@ import uuid
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -21,6 +20,7 @@ from superedge.interfaces import IReactor
 from superedge.kube.client import CONFIGMAPS, KubeClient, Problems
 from superedge.kube.leaderelection import LeaderElection
 from superedge.kube.reflector import Key, Reflector
+from superedge.reactor.loops import Loop
 from superedge.reactor.task import in_background
 from superedge.tls.reload import FileWatcher
 
@@ -57,7 +57,7 @@ class EdgeAdmission(MultiService):
         watcher.watch(config.ca, self.forget_voters)
         self._judging: Judging | None = None
         self._enforcement: Enforcement = "webhook"
-        self._choosing: Deferred[None] | None = None
+        self._choosing = Loop(reactor, "starting edge health", self._choose)
         identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}"
         self._election = LeaderElection(reactor, client, namespace, LEASE, identity, self._begin, self._end)
         streams.on_change(self._sessions_changed)
@@ -65,12 +65,11 @@ class EdgeAdmission(MultiService):
     def startService(self) -> None:
         """Choose the enforcement, then take part in the election."""
         super().startService()
-        self._choosing = in_background(self._choose(), _log, "edge health did not start")
+        self._choosing.start()
 
     def stopService(self) -> Any:
         """Stop."""
-        if self._choosing is not None:
-            self._choosing.cancel()
+        self._choosing.stop()
         return super().stopService()
 
     async def _choose(self) -> None:

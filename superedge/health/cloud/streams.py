@@ -150,6 +150,8 @@ class NodeStreams(Service):
 
     def _opened(self, _: None, node: str) -> None:
         self._opening.pop(node, None)
+        if node not in self._connections and node not in self._waiting:
+            self._again(node)
         self._open_next()
 
     async def _open(self, node: str, session: int) -> None:
@@ -157,7 +159,6 @@ class NodeStreams(Service):
             stream = await self._streams.open(node, KIND, OPEN_TIMEOUT)
         except SuperEdgeError as problem:
             _log.debug("no stream to {node}: {problem}", node=node, problem=problem)
-            self._again(node)
             return
         if self._sessions.get(node) != session or not self.running:
             stream.abortConnection()

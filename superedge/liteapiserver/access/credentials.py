@@ -142,11 +142,12 @@ class Credentials:
         for entry in entries:
             if entry.kind == records.BEARER:
                 try:
+                    (digest,) = entry.key
                     header, _ = records.unpack(_Verdict, entry.value)
-                except DecodeError:
+                except (DecodeError, ValueError):
                     self._commit(entry.kind, entry.key, None)
                     continue
-                self._hold(entry.key[0], header, UNIX_EPOCH)
+                self._hold(digest, header, UNIX_EPOCH)
 
     def save(self) -> None:
         """Commit everything again, for a store that lost it."""

@@ -6,11 +6,9 @@ expirationTimestamp 2, a Time of seconds 1).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
 
 import msgspec
 from twisted.logger import Logger
@@ -37,7 +35,6 @@ MAX_BYTES = 8 * 1024 * 1024
 """Bytes of the tokens that are kept, several times those of a full node's pods. A limit is needed since a
 kubelet's tokens may live for a year, long after their pods are deleted.
 """
-_MAX_KEY_BYTES = 4096
 
 _log = Logger()
 
@@ -57,6 +54,8 @@ class _Header(msgspec.Struct):
     promised: float
 
 
+_KEY_PARTS = 5
+"""Identity, namespace, service account, hash of the request, and form."""
 _json = msgspec.json.Decoder(_TokenRequest)
 
 
@@ -116,31 +115,6 @@ def with_expiry(media_type: str, body: bytes, seconds: float) -> bytes:
     return envelope(kind, api_version, b"".join(parts))
 
 
-def read_key(path: Path) -> bytes | None:
-    """The key that encrypts tokens; None when the file does not exist. Raises OSError."""
-    try:
-        # O_NONBLOCK: a FIFO must not block.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            if os.fstat(file.fileno()).st_mode & 0o077:
-                _log.warn("{path} was readable by others: its mode is 0600 now", path=str(path))
-                os.fchmod(file.fileno(), 0o600)
-            return file.read(_MAX_KEY_BYTES)
-    except FileNotFoundError:
-        return None
-
-
-def write_key(path: Path, key: bytes) -> None:
-    """Write the key file with mode 0600. Raises OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.new")
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(aside, path)
-
-
 class TokenCache:
     """Encrypted responses to TokenRequests, by identity, service account and request body.
 
@@ -165,8 +139,8 @@ class TokenCache:
         for entry in entries:
             if entry.kind == records.TOKEN:
                 try:
-                    if not readable:
-                        raise DecodeError("its key is lost")
+                    if not readable or len(entry.key) != _KEY_PARTS:
+                        raise DecodeError("its key is lost, or another version wrote it")
                     found.append((entry.key, records.unpack(_Header, entry.value)))
                 except DecodeError:
                     self._forget(entry.key)

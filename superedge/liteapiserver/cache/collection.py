@@ -136,11 +136,11 @@ class Collection(Objects):
     def apply_not_found(self, name: Name, version: int) -> None:
         """Apply a 404; ``version`` is the latest version known before it.
 
-        An object in a view with an open watch is left to that watch, as it may have been created since.
+        A later object that an open watch has shown may have been created since.
         """
         stored = self.objects.get(name)
         if stored is not None:
-            if any(view.watchers for view in self._views_of(stored)):
+            if stored.number > version and any(view.watchers for view in self._views_of(stored)):
                 return
             self._drop(name)
         self._absent(name, version)
@@ -189,9 +189,12 @@ class Collection(Objects):
             return  # the view is newer, or a watch has events that this list lacks
         if page.kind.endswith("List"):
             self.kind, self.api_version = page.kind.removesuffix("List"), page.api_version
-        listed = self._put_all(page.items, view)
+        items: Iterable[Item] = page.items
+        if number < self.newest:
+            items = [item for item in items if not self._gone_since(item, number)]
+        listed = self._put_all(items, view)
         lacking = {name for name in view.members if name not in listed}
-        if scope.proves_deletion and not scope.fields:
+        if self.newest > number or (scope.proves_deletion and not scope.fields):
             lacking.update(name for name in self.objects if name not in listed and scope.covers(name))
         for name in lacking:
             stored = self.objects[name]
@@ -211,6 +214,15 @@ class Collection(Objects):
         view.tombstones.clear()
         self.newest = max(self.newest, number)
         self._records.put_view(view, self.kind, self.api_version)
+
+    def _gone_since(self, item: Item, number: int) -> bool:
+        """Whether a complete view, later than the version ``number``, lacks an object of that version."""
+        views = (self.views.get(Scope(space, "", "")) for space in ("", item.namespace))
+        name = (item.namespace, item.name)
+        return any(
+            view is not None and view.complete and view.number > number and name not in view.members
+            for view in views
+        )
 
     def _put_all(self, items: Iterable[Item], view: View) -> dict[Name, None]:
         """Put a list's objects; returns their names in the list's order."""
@@ -243,7 +255,7 @@ class Collection(Objects):
             view.expired = view.expired or event.code == 410
             return
         number = version_number(item.version)
-        if view.complete and view.floor < number <= view.number:
+        if view.complete and 0 < number <= view.number:
             view.updated = self._clock()  # another watch is ahead and has shown it
             return
         members = len(view.members)
@@ -259,7 +271,7 @@ class Collection(Objects):
 
     def _deleted(self, view: View, item: Item, number: int) -> None:
         name = (item.namespace, item.name)
-        stored = view.members.get(name)
+        stored = self.objects.get(name)
         if stored is None:
             if name in self.absent:  # this client deleted it, without learning the version
                 view.add_tombstone(number, item.raw)
@@ -270,6 +282,6 @@ class Collection(Objects):
             for holder in self._views_of(stored):
                 holder.add_tombstone(number, item.raw)
             self._drop(name)
-        else:
+        elif name in view.members:
             view.add_tombstone(number, item.raw)
             self._remove_member(name, view)

@@ -42,7 +42,7 @@ def load(
                 denials.load(entry.key)
             elif entry.kind in _OF_COLLECTIONS:
                 _load_part(entry, collections)
-        except (DecodeError, ValueError, IndexError) as problem:
+        except Exception as problem:  # whatever another version may have written
             metrics.CORRUPT_ENTRIES.inc()
             _log.warn(
                 "dropped the stored {kind} {key}: {problem}", kind=entry.kind, key=entry.key, problem=problem

@@ -92,7 +92,7 @@ class OfflineReader:
         document = self._document(identity, request, max(best, absent_since))
         if document is not None:
             return document
-        if absent_since >= 0:
+        if absent_since >= 0:  # later than any object was shown
             body = not_found(request.group, request.resource, request.name)
             return Answer(404, stale_headers(JSON, 0), body, "hit")
         wanted = version_number(request.query.get("resourceVersion", ""))
@@ -103,18 +103,16 @@ class OfflineReader:
     def _absent_since(self, identity: str, request: RequestInfo, name: Name) -> int:
         """The version at which a 404 or a complete view proves that an object does not exist; else -1.
 
-        It proves nothing when another representation shows the object at a later version.
+        It proves nothing when another view or representation shows the object at this version or later.
         """
         absent = -1
         one = f"metadata.name={request.name}"
         collections = self._collections.of(identity, request)
         for collection in collections:
-            if name in collection.objects:
-                continue
             absent = max(absent, collection.absent.get(name, -1))
             for scope in (Scope(space, "", fields) for space in {"", name[0]} for fields in ("", one)):
                 view = collection.views.get(scope)
-                if view is not None and view.complete:
+                if view is not None and view.complete and name not in view.members:
                     absent = max(absent, view.number)
         if absent < 0:
             return -1

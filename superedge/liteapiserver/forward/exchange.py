@@ -52,6 +52,7 @@ class Exchange:
         "_switch_head",
         "_undecided",
         "heard_at",
+        "is_doubtful",
         "started_at",
     )
 
@@ -79,6 +80,8 @@ class Exchange:
         self.started_at = now
         self.heard_at = now
         """When some of the response came last, or else when the request came, reactor seconds."""
+        self.is_doubtful = False
+        """Whether nothing has come since the cloud was lost."""
         pool = caller.pool
         self._source: ChannelSource = pool.shared if incoming.shares and pool.shared is not None else pool
         self._connection: UpstreamChannel | None = None
@@ -271,7 +274,8 @@ class Exchange:
         """Flush what was written to the client, then give the cache its copy."""
         if self._done or not self._started:
             return
-        if self._info.verb != "watch":
+        self.is_doubtful = False
+        if self._info.verb != "watch" or self.is_awaited:
             self.heard_at = self._owner.health.request_answered()
         self._client.flush()
         if self._connection is not None:
@@ -350,6 +354,15 @@ class Exchange:
             self._finish()
             self._drop_upstream()
             self._request.abort()
+
+    def came_online(self) -> None:
+        """The cloud is back: end a watch whose connection has been silent since the outage began.
+
+        After a long outage, the server may wait as long again before it repeats what was lost.
+        """
+        if self.is_doubtful and self.is_watch and not self._done:
+            self._drop_upstream()
+            self._cut_short("nothing came since the cloud was lost")
 
     @property
     def _can_end_here(self) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 from twisted.logger import Logger
 
 from superedge.interfaces import IEncodedResponseFilter, IFollowingFilter, IResponseFilter
-from superedge.kube.errors import JSON_FAULTS, DecodeError
+from superedge.kube.errors import DecodeError
+from superedge.kube.json import decode
 from superedge.kube.media import JSON, PROTOBUF, Representation, accepted, parse_media_type
 from superedge.kube.objects import Item, version_number
 from superedge.kube.request import RequestInfo, qualified
@@ -70,7 +71,7 @@ class ResourceFilters:
                     self._group, self._resource, media_type, raw
                 )
                 continue
-            shown = each.filter(self._group, self._resource, _decode(raw))
+            shown = each.filter(self._group, self._resource, decode(dict, raw))
             if shown is None:
                 return None
             raw = _encode(shown)
@@ -94,14 +95,6 @@ class ResourceFilters:
         """What filters follow changed: nothing is as it was."""
         self._remembered.clear()
         self._size = 0
-
-
-def _decode(raw: bytes) -> dict[str, Any]:
-    """An object of any kind. Raises DecodeError."""
-    try:
-        return msgspec.json.decode(raw, type=dict)
-    except JSON_FAULTS as problem:
-        raise DecodeError(f"not an object in JSON: {problem}") from problem
 
 
 class Filters:

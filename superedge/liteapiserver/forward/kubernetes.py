@@ -18,7 +18,7 @@ from zope.interface import implementer
 from superedge.config.addresses import TCPAddress
 from superedge.interfaces import IEncodedResponseFilter
 from superedge.kube.endpoints import ENDPOINT_SLICES, ENDPOINTS, service_of
-from superedge.kube.errors import JSON_FAULTS, DecodeError
+from superedge.kube.json import decode
 from superedge.kube.media import JSON, PROTOBUF
 from superedge.kube.wire import field, number_field, walk
 
@@ -56,10 +56,7 @@ class KubernetesEndpoints:
             return raw
         if media_type == PROTOBUF:
             return self._endpoints(raw) if of == ENDPOINTS else self._slice(raw)
-        try:
-            item: dict[str, Any] = msgspec.json.decode(raw, type=dict)
-        except JSON_FAULTS as problem:
-            raise DecodeError(f"not an object in JSON: {problem}") from problem
+        item: dict[str, Any] = decode(dict, raw)
         ports = [{"name": "https", "port": self._address.port, "protocol": "TCP"}]
         if of == ENDPOINTS:
             item["subsets"] = [{"addresses": [{"ip": self._address.host}], "ports": ports}]

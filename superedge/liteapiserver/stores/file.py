@@ -52,8 +52,12 @@ class FileStore:
         self._directory.acquire()
         try:
             journal = Journal(self._root / "journal")
-            sync_directory(self._root)  # the journal may be new
-            journaled = journal.read()
+            try:
+                sync_directory(self._root)  # the journal may be new
+                journaled = journal.read()
+            except OSError:
+                journal.close()
+                raise
         except OSError:
             self._directory.release()
             raise

@@ -12,6 +12,7 @@ import msgspec
 from twisted.logger import Logger
 
 from superedge.interfaces import Change
+from superedge.kube.errors import JSON_FAULTS
 from superedge.liteapiserver import metrics
 from superedge.liteapiserver.stores.keys import Key, interned
 
@@ -33,7 +34,8 @@ def _digest(payload: bytes | memoryview) -> bytes:
 def read_records(data: bytes | bytearray) -> tuple[Records, int]:
     """The latest records of the intact batches at the start, and the offset where these end.
 
-    Batches after a damaged one are ignored, as they may depend on it: the result is an older state.
+    Batches after a damaged one, or one in the format of another version, are ignored, as they may depend on
+    it: the result is an older state.
     """
     records: Records = {}
     view = memoryview(data)
@@ -43,8 +45,13 @@ def read_records(data: bytes | bytearray) -> tuple[Records, int]:
         payload = view[at + _HEAD.size : at + _HEAD.size + size]
         if len(payload) < size or _digest(payload) != digest:
             break
-        for kind, key, value in _decoder.decode(payload):
-            records[kind, interned(key)] = value
+        try:
+            batch = {(kind, interned(key)): value for kind, key, value in _decoder.decode(payload)}
+            for value in batch.values():
+                value_of(value)
+        except JSON_FAULTS:
+            break
+        records |= batch
         at += _HEAD.size + size
     return records, at
 

@@ -37,6 +37,7 @@ _PUT = (
 )
 _DELETE = "DELETE FROM entries WHERE kind = ? AND key = ?"
 _FROM = "SELECT rowid, kind, key, value, digest FROM entries WHERE rowid >= ? ORDER BY rowid"
+_COLUMNS = ["kind", "key", "value", "digest"]
 _NAME = "cache.sqlite"
 _DURABLE = ("", "-wal")
 _BESIDE = ("", "-wal", "-shm")
@@ -89,6 +90,9 @@ class SqliteStore:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")
                 database.execute(_SCHEMA)
+                columns = [row[1] for row in database.execute("PRAGMA table_info(entries)")]
+                if columns != _COLUMNS:
+                    raise _Damaged(f"its table has the columns {columns}: it is of another version")
             except BaseException:
                 database.close()
                 raise

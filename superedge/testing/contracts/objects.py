@@ -164,6 +164,9 @@ class ObjectContract(ContractCase):
             self.admin.call("PUT", f"{self.configmaps}/two", {**made, "data": {}}, dryRun="All")
         )
         self.assertNotIn("data", {key for key, value in changed.items() if value})
+        self.ok(self.admin.call("DELETE", f"{self.configmaps}/two", dryRun="All"))
+        options = {"kind": "DeleteOptions", "apiVersion": "v1", "dryRun": ["All"]}
+        self.ok(self.admin.call("DELETE", f"{self.configmaps}/two", options))
         self.assertEqual(self.ok(self.admin.call("GET", f"{self.configmaps}/two")), made)
 
     def test_namespaces(self) -> None:

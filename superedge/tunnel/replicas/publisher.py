@@ -11,8 +11,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems, decode
+from superedge.kube.client import CONFIGMAPS, MERGE_PATCH, IKubeClient, Problems
 from superedge.kube.errors import APIError
+from superedge.kube.json import decode
 from superedge.reactor.backoff import Backoff
 from superedge.reactor.loops import LoopMonitor
 from superedge.reactor.task import in_background
@@ -39,10 +40,14 @@ def _cost(node: str, value: str) -> int:
 
 @dataclass(slots=True)
 class _Shard:
-    """One ConfigMap. ``stored`` is the data that the API server acknowledged; None if unknown."""
+    """One ConfigMap. ``stored`` is the data that the API server acknowledged; None if unknown.
+
+    ``deleted`` says that it was deleted while a write was under way, which may have come before.
+    """
 
     wanted: dict[str, str] = field(default_factory=dict)
     stored: dict[str, str] | None = None
+    deleted: bool = False
     version: str = ""
     size: int = 0
 
@@ -112,7 +117,8 @@ class Publisher:
     def missing(self, number: int) -> None:
         """A ConfigMap of this replica was deleted: create it again."""
         if number < len(self._shards):
-            self._shards[number].stored = None
+            shard = self._shards[number]
+            shard.stored, shard.deleted = None, True
             self._touch(number)
 
     async def withdraw(self) -> None:
@@ -164,6 +170,7 @@ class Publisher:
 
     async def _write(self, number: int) -> None:
         shard = self._shards[number]
+        shard.deleted = False
         try:
             if shard.stored is None:
                 await self._replace(number, shard)
@@ -225,6 +232,6 @@ class Publisher:
             self._acknowledge(shard, wanted, answer)
 
     def _acknowledge(self, shard: _Shard, wanted: dict[str, str], answer: bytes) -> None:
-        shard.stored = wanted
+        shard.stored = None if shard.deleted else wanted
         shard.version = decode(_Object, answer).metadata.resourceVersion
         metrics.REGISTRY_WRITES.labels("done").inc()

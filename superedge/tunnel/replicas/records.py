@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from superedge.config.addresses import TCPAddress, parse_address
-from superedge.kube.client import decode
 from superedge.kube.errors import DecodeError
+from superedge.kube.json import decode
 from superedge.tunnel.epochs import MAX_EPOCH
 
 LABEL = "tunnel.superedge.io/replica"

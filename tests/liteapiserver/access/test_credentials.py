@@ -115,6 +115,7 @@ class CredentialsTests(SynchronousTestCase):
         entries = [Entry(kind, key, value) for (kind, key), value in self.records.items() if value]
         damaged = (identify("damaged").digest,)
         entries.append(Entry("bearer", damaged, b"?"))
+        entries.append(Entry("bearer", (), entries[0].value))  # of another version
         self.credentials = self.make()
         self.credentials.load(entries)
         self.assertTrue(self.believes(good))

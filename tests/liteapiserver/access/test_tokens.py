@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from cryptography.fernet import Fernet
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,15 +11,12 @@ from superedge.kube.media import JSON, PROTOBUF
 from superedge.kube.protobuf import envelope, split_envelope
 from superedge.kube.request import parse_request
 from superedge.kube.wire import field, number_field, walk
-from superedge.liteapiserver.access.seal import generate_key
 from superedge.liteapiserver.access.tokens import (
     MAX_BYTES,
     TokenCache,
     is_token_request,
-    read_key,
     read_token,
     with_expiry,
-    write_key,
 )
 from superedge.liteapiserver.cache.answers import Answer
 from tests.liteapiserver.access.test_credentials import ACCOUNT, jwt
@@ -168,30 +164,3 @@ class VaultTests(SynchronousTestCase):
         self.assertTrue(is_token_request(parse_request(b"POST", TARGET, b"")))
         self.assertFalse(is_token_request(parse_request(b"GET", TARGET, b"")))
         self.assertFalse(is_token_request(parse_request(b"POST", TARGET[:-6], b"")))
-
-
-class KeyTests(SynchronousTestCase):
-    def test_made_once_for_nobody_else(self) -> None:
-        path = Path(self.mktemp()) / "token.key"
-        self.assertIsNone(read_key(path))
-        self.assertFalse(path.parent.exists())
-        key = generate_key()
-        write_key(path, key)
-        self.assertEqual(read_key(path), key)
-        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
-
-    def test_others_may_no_longer_read_it(self) -> None:
-        path = Path(self.mktemp())
-        path.write_bytes(Fernet.generate_key())
-        path.chmod(0o644)
-        self.assertEqual(read_key(path), path.read_bytes())
-        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
-
-    def test_a_crash_while_it_is_made(self) -> None:
-        path = Path(self.mktemp()) / "token.key"
-        path.parent.mkdir(parents=True)
-        path.with_name("token.key.new").write_bytes(b"half")
-        self.assertIsNone(read_key(path))
-        write_key(path, Fernet.generate_key())
-        Fernet(read_key(path) or b"")
-        self.assertEqual(path.stat().st_mode & 0o777, 0o600)

@@ -44,7 +44,7 @@ class RestoredTests(SynchronousTestCase):
             self.assertEqual(self.driver.status(f"{other}/z"), 503)
             self.assertEqual(self.driver.status(PODS, accept=partial), 503)
             self.driver.reboot()
-        self.feed(f"{PODS}/gone", json.dumps(typed(pod("gone", 4))).encode())
+        self.feed(f"{PODS}/gone", json.dumps(typed(pod("gone", 6))).encode())
         self.assertEqual(self.driver.status(f"{PODS}/gone"), 200)
         self.feed(other, list_of([pod("y", 4, "other")], 6))
         self.assertEqual(self.driver.names(other), ["y"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
 from pathlib import Path
+from unittest import mock
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.interfaces import Change
-from superedge.liteapiserver.stores import file, sqlite
+from superedge.liteapiserver.stores import file, journal, sqlite
 from superedge.liteapiserver.stores.file import FileStore
 from superedge.liteapiserver.stores.sqlite import SqliteStore
 
@@ -85,6 +89,35 @@ class FileDamageTests(DamageCase):
             self.assertEqual(len(file.inspect(str(copy), {}).faults), 1)
             self.assertIn(self.find(copy), states)
 
+    def test_a_batch_in_the_format_of_another_version(self) -> None:
+        """What comes before it is read, and the store goes on from there."""
+        key = ("name-0",)
+        for batch in ({"version": 2}, [["object", key]], [["object", key, "text"]], [[1, key, b""]], 7):
+            copy = self.copy()
+            store = FileStore(copy)
+            store.load()
+            store.apply([Change("object", key, b"known")])
+            other = mock.Mock(encode=mock.Mock(return_value=msgspec.msgpack.encode(batch)))
+            with mock.patch.object(journal, "_encoder", other):
+                store.apply([])
+            crashed = copy.with_name("crashed")
+            shutil.rmtree(crashed, ignore_errors=True)
+            shutil.copytree(copy, crashed)
+            store.close()
+            self.assertEqual(len(file.inspect(str(crashed), {}).faults), 1)
+            store = FileStore(crashed)
+            self.assertEqual({each.key: each.value for each in store.load()}, {**wanted(), key: b"known"})
+            store.apply([Change("object", key, b"new")])
+            store.close()
+            self.assertEqual(self.find(crashed), {**wanted(), key: b"new"})
+
+    def test_a_journal_that_cannot_be_read_holds_no_descriptors(self) -> None:
+        descriptors = len(os.listdir("/proc/self/fd"))
+        with mock.patch.object(journal.Journal, "read", side_effect=OSError(5, "Input/output error")):
+            for _ in range(3):
+                FileStore(self.path).load()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), descriptors)
+
     def test_empty_directories_are_collected(self) -> None:
         store = FileStore(self.path)
         store.load()
@@ -113,6 +146,19 @@ class SqliteDamageTests(DamageCase):
             self.assertTrue((copy / "cache.damaged").exists())
             self.assertEqual(sqlite.inspect(str(copy), {}).faults, [])
             self.assertEqual(self.find(copy), kept)
+
+    def test_the_table_of_another_version(self) -> None:
+        (self.path / "cache.sqlite").unlink()
+        with sqlite3.connect(self.path / "cache.sqlite") as database:
+            database.execute("CREATE TABLE entries (kind TEXT, key BLOB, value BLOB)")
+        database.close()
+        self.assertEqual(self.find(self.path), {})
+        store = SqliteStore(self.path)
+        store.load()
+        store.apply([Change("object", ("a",), b"1")])
+        store.close()
+        self.assertEqual(self.find(self.path), {("a",): b"1"})
+        self.assertTrue((self.path / "cache.damaged").exists())
 
     def test_any_byte(self) -> None:
         size = (self.path / "cache.sqlite").stat().st_size

@@ -17,8 +17,9 @@ from superedge.health.cloud.admission.serving import CONFIGURATION, WEBHOOKS
 from superedge.health.cloud.cluster import NO_EXECUTE, UNREACHABLE, Taint, read_node
 from superedge.health.cloud.keeping import KeptNodes
 from superedge.health.cloud.mending import PODS, STRATEGIC_PATCH
-from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Resource, decode
+from superedge.kube.client import MERGE_PATCH, NODES, IKubeClient, Resource
 from superedge.kube.errors import APIError
+from superedge.kube.json import decode
 
 Enforcement = Literal["policy", "webhook"]
 

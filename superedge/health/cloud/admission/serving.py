@@ -17,16 +17,16 @@ import msgspec
 from cryptography import x509
 from OpenSSL import crypto
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from superedge.kube.client import IKubeClient, Problems, Resource, decode
+from superedge.kube.client import IKubeClient, Problems, Resource
 from superedge.kube.errors import APIError, DecodeError
+from superedge.kube.json import decode
 from superedge.net.names import is_address
-from superedge.reactor.task import in_background
+from superedge.reactor.loops import Loop
 from superedge.tls.authority import Authority
 
 SECRET = "superedge-admission"
@@ -40,6 +40,8 @@ LOOK = 10.0
 """Seconds between two checks of the Secret and the caBundle: with another's the webhook keeps nobody."""
 SOON = 5.0
 """Seconds until the next check after a failed one."""
+LONGEST_LOOK = 60.0
+"""Seconds that a check takes at most: a few requests, each with its own time limit."""
 
 _log = Logger()
 
@@ -149,19 +151,18 @@ class ServingCertificate(Service):
         self._names = names
         self._use = use
         self._used: Pair | None = None
-        self._running: Deferred[None] | None = None
+        self._loop = Loop(reactor, "renewing the webhook's certificate", self._run, LONGEST_LOOK)
         self._failing = False
 
     def startService(self) -> None:
         """Start the checks."""
         super().startService()
-        self._running = in_background(self._run(), _log, "the webhook's certificate is not renewed any more")
+        self._loop.start()
 
     def stopService(self) -> None:
         """Stop the checks."""
         super().stopService()
-        if self._running is not None:
-            self._running.cancel()
+        self._loop.stop()
 
     async def _run(self) -> None:
         while True:
@@ -174,6 +175,7 @@ class ServingCertificate(Service):
                 if not self._failing:
                     self._failing = True
                     _log.warn("the webhook's certificate: {problem}", problem=problem)
+            self._loop.iteration_done(pause + LONGEST_LOOK)
             await deferLater(self._reactor, pause)
 
     async def look(self) -> None:
