@@ -35,19 +35,20 @@ def header(kind: int, flags: int, stream: int, length: int) -> bytes:
 
 
 class FrameReader:
-    """Cuts a byte stream into frames; payloads are handed on in chunks as they come.
+    """Cuts a byte stream into frames; payloads are handed on in pieces as they come.
 
     Args:
         on_frame: called with (type, flags, stream id, length) for each complete header. For a data frame it
             returns whether to deliver the payload; otherwise the payload is skipped.
-        on_payload: called with (chunk, is last) for each non-empty chunk of a payload.
+        on_payload: called with (piece, is last) for each non-empty piece of a payload; the piece is a view of
+            what was fed.
         max_payload: longest payload, bytes; a longer one is a ProtocolError.
     """
 
     def __init__(
         self,
         on_frame: Callable[[int, int, int, int], bool],
-        on_payload: Callable[[bytes, bool], None],
+        on_payload: Callable[[memoryview, bool], None],
         max_payload: int,
     ) -> None:
         self._on_frame = on_frame
@@ -62,7 +63,7 @@ class FrameReader:
 
         Raises ProtocolError; nothing may be fed after that.
         """
-        position, end, frames = 0, len(data), 0
+        position, end, frames, view = 0, len(data), 0, memoryview(data)
         if self._head:
             missing = HEADER_SIZE - len(self._head)
             self._head += data[:missing]
@@ -76,8 +77,7 @@ class FrameReader:
                 take = min(self._left, end - position)
                 self._left -= take
                 if self._wanted:
-                    chunk = data if take == end else data[position : position + take]
-                    self._on_payload(chunk, not self._left)
+                    self._on_payload(view[position : position + take], not self._left)
                 position += take
             elif frames == FRAMES_AT_ONCE:
                 return data[position:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from hypothesis import given, settings
@@ -10,7 +11,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.mux.errors import ProtocolError, StreamRefused
 from superedge.mux.flood import FLOOD_DECAY, FLOOD_LIMIT, UNEXPECTED_STREAM
-from superedge.mux.frames import ACK, DATA, FIN, FRAMES_AT_ONCE, PING, RST, SYN, WINDOW_UPDATE, header
+from superedge.mux.frames import (
+    ACK,
+    DATA,
+    FIN,
+    FRAMES_AT_ONCE,
+    HEADER_SIZE,
+    PING,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+    header,
+)
 from superedge.mux.session import MAX_SPARSE_RUN, Session
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.state import Stream
@@ -22,6 +34,7 @@ class Reader:
     def __init__(self, session: Session, stream: Stream) -> None:
         self.session, self.stream = session, stream
         self.got = bytearray()
+        self.pieces: list[bytes] = []
         self.unread = 0
         self.fin = False
         self.end = ""
@@ -30,6 +43,7 @@ class Reader:
     def data_received(self, data: bytes) -> None:
         assert not self.fin and not self.end
         self.got += data
+        self.pieces.append(data)
         self.unread += len(data)
         assert self.unread <= self.stream.receive.size
 
@@ -130,6 +144,36 @@ class SessionTests(SynchronousTestCase):
             link.a.send(stream, value * 100_000)
         order = [bytes(chunk[:1]) for chunk in link.a.pull(1 << 20) if len(chunk) > 12]
         self.assertEqual(order[:6], [b"a", b"b", b"c", b"a", b"b", b"c"])
+
+    def test_one_that_has_the_connection_alone_sends_long_frames(self) -> None:
+        link = Link()
+        alone, other = link.a.open(), link.a.open()
+        Reader(link.a, alone)
+        Reader(link.a, other)
+        link.settle()
+        link.a.send(alone, b"a" * 150_000)
+        self.assertEqual(len(link.a.pull(65_536)[1]), 65_536 - HEADER_SIZE)
+        link.a.send(other, b"o" * 50_000)
+        turns = [len(chunk) for chunk in link.a.pull(65_536) if len(chunk) > HEADER_SIZE]
+        self.assertEqual(turns, [32_768 - HEADER_SIZE] * 2)
+
+    def test_frames_of_one_stream_that_come_together_are_one_delivery(self) -> None:
+        link = Link()
+        one, ping = header(DATA, 0, 1, 3) + b"one", header(PING, SYN, 0, 7)
+        link.b.receive(header(DATA, SYN, 1, 3) + b"one" + one + one[:-1], 0.0)
+        link.b.receive(one[-1:] + header(DATA, SYN, 3, 5) + b"three" + one + ping + one, 0.0)
+        link.b.receive(one + header(DATA, FIN, 1, 3) + b"end", 0.0)
+        first, second = link.readers
+        self.assertEqual(first.pieces, [b"oneoneon", b"e", b"one", b"one", b"one", b"end"])
+        self.assertEqual(second.pieces, [b"three"])
+        self.assertTrue(first.fin)
+
+    def test_what_came_before_a_reset_or_a_violation_is_delivered_first(self) -> None:
+        for last in (header(WINDOW_UPDATE, RST, 1, 0), header(7, 0, 1, 0)):
+            link = Link()
+            with contextlib.suppress(ProtocolError):
+                link.b.receive(header(DATA, SYN, 1, 3) + b"one" + header(DATA, 0, 1, 3) + b"two" + last, 0.0)
+            self.assertEqual(link.readers[0].got, b"onetwo")
 
     def test_what_has_little_to_send_goes_first_and_starves_nobody(self) -> None:
         link = Link()
