@@ -25,6 +25,9 @@ FRAMES_AT_ONCE = 512
 """Most frames handled in one reactor iteration, so that a peer with small frames does not delay other
 peers."""
 
+LARGE_PIECE = 4096
+"""Bytes from which a piece of a payload is handed on as a view; to copy fewer costs less than a view."""
+
 _pack = HEADER.pack
 _unpack_from = HEADER.unpack_from
 
@@ -40,15 +43,15 @@ class FrameReader:
     Args:
         on_frame: called with (type, flags, stream id, length) for each complete header. For a data frame it
             returns whether to deliver the payload; otherwise the payload is skipped.
-        on_payload: called with (piece, is last) for each non-empty piece of a payload; the piece is a view of
-            what was fed.
+        on_payload: called with (piece, is last) for each non-empty piece of a payload; a piece of LARGE_PIECE
+            bytes or more is a view of what was fed.
         max_payload: longest payload, bytes; a longer one is a ProtocolError.
     """
 
     def __init__(
         self,
         on_frame: Callable[[int, int, int, int], bool],
-        on_payload: Callable[[memoryview, bool], None],
+        on_payload: Callable[[bytes | memoryview, bool], None],
         max_payload: int,
     ) -> None:
         self._on_frame = on_frame
@@ -63,7 +66,7 @@ class FrameReader:
 
         Raises ProtocolError; nothing may be fed after that.
         """
-        position, end, frames, view = 0, len(data), 0, memoryview(data)
+        position, end, frames = 0, len(data), 0
         if self._head:
             missing = HEADER_SIZE - len(self._head)
             self._head += data[:missing]
@@ -77,7 +80,8 @@ class FrameReader:
                 take = min(self._left, end - position)
                 self._left -= take
                 if self._wanted:
-                    self._on_payload(view[position : position + take], not self._left)
+                    source = data if take < LARGE_PIECE else memoryview(data)
+                    self._on_payload(source[position : position + take], not self._left)
                 position += take
             elif frames == FRAMES_AT_ONCE:
                 return data[position:]

@@ -22,6 +22,7 @@ from superedge.mux.frames import (
     FIN,
     GO_AWAY,
     HEADER_SIZE,
+    LARGE_PIECE,
     NORMAL,
     PING,
     RST,
@@ -70,7 +71,7 @@ class Session:
         self._current: Stream | None = None
         """The stream of the last data frame."""
         self._current_fin = False
-        self._received: list[memoryview] = []
+        self._received: list[bytes | memoryview] = []
         """Its received bytes that it has not got yet."""
         self._control: list[bytes] = []
         self._sparse: deque[Stream] = deque()
@@ -319,20 +320,23 @@ class Session:
         self._current_fin = bool(flags & FIN)
         return True
 
-    def _payload(self, piece: memoryview, last: bool) -> None:
-        self._received.append(piece)
-        if last and self._current_fin:
-            self._deliver()
-            stream = cast(Stream, self._current)
-            if not stream.closed:
-                self._fin(stream)
+    def _payload(self, piece: bytes | memoryview, last: bool) -> None:
+        stream = cast(Stream, self._current)
+        if self._received or len(piece) >= LARGE_PIECE:
+            self._received.append(piece)
+            if last and self._current_fin:
+                self._deliver()
+        elif not stream.closed:
+            stream.events.data_received(cast(bytes, piece))
+        if last and self._current_fin and not stream.closed:
+            self._fin(stream)
 
     def _deliver(self) -> None:
-        """Give the current stream its bytes, of several frames at once: each delivery becomes a write."""
+        """Give the current stream its large pieces together: each delivery becomes a write."""
         received, self._received = self._received, []
         stream = cast(Stream, self._current)
         if not stream.closed:
-            stream.events.data_received(bytes(received[0]) if len(received) == 1 else b"".join(received))
+            stream.events.data_received(b"".join(received))
 
     def _credit(self, stream: Stream, credit: int) -> None:
         if stream.send_window + credit > MAX_CREDIT:

@@ -157,23 +157,26 @@ class SessionTests(SynchronousTestCase):
         turns = [len(chunk) for chunk in link.a.pull(65_536) if len(chunk) > HEADER_SIZE]
         self.assertEqual(turns, [32_768 - HEADER_SIZE] * 2)
 
-    def test_frames_of_one_stream_that_come_together_are_one_delivery(self) -> None:
-        link = Link()
-        one, ping = header(DATA, 0, 1, 3) + b"one", header(PING, SYN, 0, 7)
-        link.b.receive(header(DATA, SYN, 1, 3) + b"one" + one + one[:-1], 0.0)
-        link.b.receive(one[-1:] + header(DATA, SYN, 3, 5) + b"three" + one + ping + one, 0.0)
-        link.b.receive(one + header(DATA, FIN, 1, 3) + b"end", 0.0)
+    def test_large_frames_of_one_stream_that_come_together_are_one_delivery(self) -> None:
+        link, size = Link(), 8000
+        one, ping = header(DATA, 0, 1, size) + b"1" * size, header(PING, SYN, 0, 7)
+        other = header(DATA, SYN, 3, size) + b"3" * size
+        link.b.receive(header(DATA, SYN, 1, size) + b"1" * size + one + one[:-1], 0.0)
+        link.b.receive(one[-1:] + other + one + ping + one, 0.0)
+        link.b.receive(one + header(DATA, 0, 1, 5) + b"small" + header(DATA, FIN, 1, 3) + b"end", 0.0)
         first, second = link.readers
-        self.assertEqual(first.pieces, [b"oneoneon", b"e", b"one", b"one", b"one", b"end"])
-        self.assertEqual(second.pieces, [b"three"])
-        self.assertTrue(first.fin)
+        sizes = [len(piece) for piece in first.pieces]
+        self.assertEqual(sizes, [3 * size - 1, 1, size, size, size + 5, 3])
+        self.assertEqual((first.pieces[-1], first.fin), (b"end", True))
+        self.assertEqual(second.pieces, [b"3" * size])
 
     def test_what_came_before_a_reset_or_a_violation_is_delivered_first(self) -> None:
+        data = b"x" * 8000
         for last in (header(WINDOW_UPDATE, RST, 1, 0), header(7, 0, 1, 0)):
             link = Link()
             with contextlib.suppress(ProtocolError):
-                link.b.receive(header(DATA, SYN, 1, 3) + b"one" + header(DATA, 0, 1, 3) + b"two" + last, 0.0)
-            self.assertEqual(link.readers[0].got, b"onetwo")
+                link.b.receive(header(DATA, SYN, 1, len(data)) + data + last, 0.0)
+            self.assertEqual(link.readers[0].got, data)
 
     def test_what_has_little_to_send_goes_first_and_starves_nobody(self) -> None:
         link = Link()
