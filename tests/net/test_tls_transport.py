@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from superedge.config.addresses import Address
 from superedge.net.transport import READ_SIZE
 from tests.net.test_endpoints import BIG, Collector, EndpointCase
+from tests.producers import Producer
 
 
 class PausedAtFirst(Collector):
@@ -168,6 +169,22 @@ class HalfCloseTests(TLSTransportCase):
             self.assertTrue(await server.ended == piece * 3, f"{limit} bytes at a time")
             self.assertGreater(narrow.asked[0], len(piece))
             await self.assert_both_end_in_order(server, client)
+
+    async def test_what_waits_for_a_peer_that_reads_nothing_is_two_large_pieces_at_most(self) -> None:
+        piece = bytes(128 * 1024)
+        for connect in (self.both_ends, self.both_ends_in_plain):
+            client, server = await connect()
+            server.transport.pauseProducing()
+            producer = Producer()
+            client.transport.registerProducer(producer, True)
+            while not producer.paused:
+                client.transport.write(piece)
+            self.assertLessEqual(client.transport.unsent(), 2 * len(piece))
+            client.transport.unregisterProducer()
+            for end in (client, server):
+                end.transport.abortConnection()
+                await end.lost
+            self.accepted.clear()
 
     async def test_pieces_of_any_size_and_pauses_both_ways(self) -> None:
         for seed in range(6):
