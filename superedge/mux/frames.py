@@ -25,6 +25,9 @@ FRAMES_AT_ONCE = 512
 """Most frames handled in one reactor iteration, so that a peer with small frames does not delay other
 peers."""
 
+LARGE_PIECE = 4096
+"""Bytes from which a piece of a payload is handed on as a view; to copy fewer costs less than a view."""
+
 _pack = HEADER.pack
 _unpack_from = HEADER.unpack_from
 
@@ -35,19 +38,20 @@ def header(kind: int, flags: int, stream: int, length: int) -> bytes:
 
 
 class FrameReader:
-    """Cuts a byte stream into frames; payloads are handed on in chunks as they come.
+    """Cuts a byte stream into frames; payloads are handed on in pieces as they come.
 
     Args:
         on_frame: called with (type, flags, stream id, length) for each complete header. For a data frame it
             returns whether to deliver the payload; otherwise the payload is skipped.
-        on_payload: called with (chunk, is last) for each non-empty chunk of a payload.
+        on_payload: called with (piece, is last) for each non-empty piece of a payload; a piece of LARGE_PIECE
+            bytes or more is a view of what was fed.
         max_payload: longest payload, bytes; a longer one is a ProtocolError.
     """
 
     def __init__(
         self,
         on_frame: Callable[[int, int, int, int], bool],
-        on_payload: Callable[[bytes, bool], None],
+        on_payload: Callable[[bytes | memoryview, bool], None],
         max_payload: int,
     ) -> None:
         self._on_frame = on_frame
@@ -76,8 +80,8 @@ class FrameReader:
                 take = min(self._left, end - position)
                 self._left -= take
                 if self._wanted:
-                    chunk = data if take == end else data[position : position + take]
-                    self._on_payload(chunk, not self._left)
+                    source = data if take < LARGE_PIECE else memoryview(data)
+                    self._on_payload(source[position : position + take], not self._left)
                 position += take
             elif frames == FRAMES_AT_ONCE:
                 return data[position:]

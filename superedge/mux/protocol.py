@@ -13,19 +13,23 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from superedge.mux.errors import ProtocolError
-from superedge.mux.frames import ACK, DATA, GO_AWAY, NORMAL, PROTOCOL_ERROR, REFUSED, header
+from superedge.mux.frames import ACK, DATA, GO_AWAY, HEADER_SIZE, NORMAL, PROTOCOL_ERROR, REFUSED, header
 from superedge.mux.keepalive import TICKS
 from superedge.mux.session import Session
 from superedge.mux.settings import MuxSettings
 from superedge.mux.state import Stats, Stream
 from superedge.mux.stream import MuxStream
 from superedge.net.bucket import TokenBucket
+from superedge.net.transport import READ_SIZE
 from superedge.reactor.deadlines import Deadlines
 from superedge.reactor.iterations import ReactorIteration
 from superedge.reactor.periodic import PeriodicCall
 
 FLUSH_SIZE = 64 * 1024
-"""Bytes given to the transport in one write, and so the most that an urgent frame waits behind."""
+"""Bytes given in one write to a transport that was blocked, and so the most that an urgent frame waits
+behind."""
+LONG_FLUSH_SIZE = READ_SIZE + HEADER_SIZE
+"""Bytes given in one write to a transport that takes everything: one read of a stream's source."""
 UNSENT_IN_KERNEL = 128 * 1024
 """Most bytes in the kernel's send buffer that are not in flight."""
 
@@ -256,11 +260,11 @@ class MuxConnection(Protocol):
         self._flush_scheduled = False
         self._flush()
 
-    def _flush(self) -> None:
+    def _flush(self, size: int = LONG_FLUSH_SIZE) -> None:
         session = self.session
         while not self._paused and session.has_output and self._ended is None:
             if self.bandwidth is None:
-                self._transport.writeSequence(session.pull(FLUSH_SIZE))
+                self._transport.writeSequence(session.pull(size))
             elif not self._flush_limited(self.bandwidth):
                 return
 
@@ -286,7 +290,7 @@ class MuxConnection(Protocol):
 
     def resumeProducing(self) -> None:
         self._paused = False
-        self._flush()
+        self._flush(FLUSH_SIZE)
 
     def stopProducing(self) -> None:
         self._paused = True

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 from superedge.mux.chunks import join_small, take
 from superedge.mux.errors import ProtocolError, SessionClosed, StreamRefused
@@ -21,6 +22,7 @@ from superedge.mux.frames import (
     FIN,
     GO_AWAY,
     HEADER_SIZE,
+    LARGE_PIECE,
     NORMAL,
     PING,
     RST,
@@ -69,11 +71,15 @@ class Session:
         self._accepted = 0
         self._peer_ids = PeerStreamIds(self._peer_parity)
         self._current: Stream | None = None
+        """The stream of the last data frame."""
         self._current_fin = False
+        self._received: list[bytes | memoryview] = []
+        """Its received bytes that it has not got yet."""
         self._control: list[bytes] = []
         self._sparse: deque[Stream] = deque()
         self._bulk: deque[Stream] = deque()
         self._sparse_run = 0
+        """Bytes of sparse streams that were sent while a bulk stream waited."""
         self._unsent = 0
         """Queued bytes of all streams."""
         self._now = now
@@ -189,6 +195,7 @@ class Session:
         out.extend(self._control)
         self._control.clear()
         size, sparse, ready = HEADER_SIZE * len(out), self._sparse, self._bulk
+        quantum = self._settings.write_quantum - HEADER_SIZE
         while (sparse or ready) and size < limit:
             room = limit - size - HEADER_SIZE
             if room < MIN_FRAME:
@@ -198,14 +205,17 @@ class Session:
             sparse_next = sparse and (self._sparse_run < MAX_SPARSE_RUN or not ready)
             stream = (sparse if sparse_next else ready).popleft()
             stream.queued = False
+            bulk_waits = bool(ready)
+            if bulk_waits or sparse:
+                room = min(room, quantum)
             taken = 0 if stream.closed else self._pull_stream(stream, out, room)
-            self._sparse_run = self._sparse_run + taken if sparse_next else 0
+            self._sparse_run = self._sparse_run + taken if sparse_next and bulk_waits else 0
             self.stats.bytes_out += taken
             size += HEADER_SIZE + taken
         return out
 
     def _pull_stream(self, stream: Stream, out: list[bytes | memoryview], room: int) -> int:
-        quantum = min(self._settings.write_quantum - HEADER_SIZE, stream.send_window, room)
+        quantum = min(stream.send_window, room)
         size = 0
         if stream.unsent and quantum:
             place = len(out)
@@ -250,7 +260,11 @@ class Session:
         """
         self._now = now
         self._keepalive.received(now)
-        rest = self._reader.feed(data)
+        try:
+            rest = self._reader.feed(data)
+        finally:
+            if self._received:
+                self._deliver()
         if len(self._control) > MAX_CONTROL:
             raise ProtocolError("the peer asks for responses and does not read them")
         return rest
@@ -260,6 +274,8 @@ class Session:
         self._keepalive.processed(now)
 
     def _frame(self, kind: int, flags: int, id: int, length: int) -> bool:
+        if self._received and (flags or kind != DATA or cast(Stream, self._current).id != id):
+            self._deliver()
         if kind == PING:
             self._ping(flags, length)
             return False
@@ -315,15 +331,23 @@ class Session:
             return True
         return bool(flags & SYN or (flags & FIN and not stream.fin_received))
 
-    def _payload(self, chunk: bytes, last: bool) -> None:
-        stream = self._current
-        assert stream is not None
+    def _payload(self, piece: bytes | memoryview, last: bool) -> None:
+        stream = cast(Stream, self._current)
+        if self._received or len(piece) >= LARGE_PIECE:
+            self._received.append(piece)
+            if last and self._current_fin:
+                self._deliver()
+        elif not stream.closed:
+            stream.events.data_received(cast(bytes, piece))
+        if last and self._current_fin and not stream.closed:
+            self._fin(stream)
+
+    def _deliver(self) -> None:
+        """Give the current stream its large pieces together: each delivery becomes a write."""
+        received, self._received = self._received, []
+        stream = cast(Stream, self._current)
         if not stream.closed:
-            stream.events.data_received(chunk)
-        if last:
-            self._current = None
-            if self._current_fin and not stream.closed:
-                self._fin(stream)
+            stream.events.data_received(b"".join(received))
 
     def _credit(self, stream: Stream, credit: int) -> None:
         if stream.send_window + credit > MAX_CREDIT:

@@ -24,7 +24,7 @@ class MuxSettings:
     peer_streams: int | None = None
     """Streams that the peer may open over the session's life; None for any number. Further ones are reset."""
     write_quantum: int = 32 * 1024
-    """Most bytes of one stream, with the frame header, before the next stream is served."""
+    """Most bytes of one stream, with the frame header, while another stream waits to be served."""
     stream_buffer: int = 256 * 1024
     """Unsent bytes of one stream at which its producer is paused."""
     ping_interval: float = 10.0

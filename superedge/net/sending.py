@@ -36,7 +36,7 @@ class SendingDescriptor(abstract.FileDescriptor):
 
     # Attribute access is slower on an object that has more than 30 attributes in its dictionary.
     __slots__ = ("_awaits_iteration_end", "_iteration", "_tcp", "_writing", "socket")
-    bufferSize = 256 * 1024
+    bufferSize = 128 * 1024
     SEND_LIMIT = 1024 * 1024
 
     _send_failed = False

@@ -23,9 +23,9 @@ from superedge.net.halfclose import half_closeable
 from superedge.net.sending import SendingDescriptor
 from superedge.net.sockets import twisted_address
 
-READ_SIZE = 112 * 1024
-"""Bytes of one read: few enough to stay in the processor's cache, and for the allocator to reuse the
-memory."""
+READ_SIZE = 112 * 1024 - 12
+"""Bytes of one read: few enough to stay in the processor's cache. With the 12 bytes of a frame's header they
+fill seven TLS records."""
 MAX_DISCARDED_READS = 16
 """Most reads of READ_SIZE whose bytes a closing transport discards."""
 MAX_LAST_READS = 16

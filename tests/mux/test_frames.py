@@ -15,13 +15,13 @@ Event = tuple[object, ...]
 def read(chunks: list[bytes], maximum: int = 1 << 20) -> list[Event]:
     """Events of a reader fed chunk by chunk, pieces of one payload joined."""
     events: list[Event] = []
-    pieces: list[bytes] = []
+    pieces: list[bytes | memoryview] = []
 
     def frame(*values: int) -> bool:
         events.append(values)
         return True
 
-    def payload(piece: bytes, last: bool) -> None:
+    def payload(piece: bytes | memoryview, last: bool) -> None:
         assert piece
         pieces.append(piece)
         if last:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from superedge.mux.frames import (
     FIN,
     FRAMES_AT_ONCE,
     GO_AWAY,
+    HEADER_SIZE,
     NORMAL,
     PING,
     RST,
@@ -34,6 +36,7 @@ class Reader:
     def __init__(self, session: Session, stream: Stream) -> None:
         self.session, self.stream = session, stream
         self.got = bytearray()
+        self.pieces: list[bytes] = []
         self.unread = 0
         self.fin = False
         self.end = ""
@@ -42,6 +45,7 @@ class Reader:
     def data_received(self, data: bytes) -> None:
         assert not self.fin and not self.end
         self.got += data
+        self.pieces.append(data)
         self.unread += len(data)
         assert self.unread <= self.stream.receive.size
 
@@ -142,6 +146,39 @@ class SessionTests(SynchronousTestCase):
             link.a.send(stream, value * 100_000)
         order = [bytes(chunk[:1]) for chunk in link.a.pull(1 << 20) if len(chunk) > 12]
         self.assertEqual(order[:6], [b"a", b"b", b"c", b"a", b"b", b"c"])
+
+    def test_one_that_has_the_connection_alone_sends_long_frames(self) -> None:
+        link = Link()
+        alone, other = link.a.open(), link.a.open()
+        Reader(link.a, alone)
+        Reader(link.a, other)
+        link.settle()
+        link.a.send(alone, b"a" * 150_000)
+        self.assertEqual(len(link.a.pull(65_536)[1]), 65_536 - HEADER_SIZE)
+        link.a.send(other, b"o" * 50_000)
+        turns = [len(chunk) for chunk in link.a.pull(65_536) if len(chunk) > HEADER_SIZE]
+        self.assertEqual(turns, [32_768 - HEADER_SIZE] * 2)
+
+    def test_large_frames_of_one_stream_that_come_together_are_one_delivery(self) -> None:
+        link, size = Link(), 8000
+        one, ping = header(DATA, 0, 1, size) + b"1" * size, header(PING, SYN, 0, 7)
+        other = header(DATA, SYN, 3, size) + b"3" * size
+        link.b.receive(header(DATA, SYN, 1, size) + b"1" * size + one + one[:-1], 0.0)
+        link.b.receive(one[-1:] + other + one + ping + one, 0.0)
+        link.b.receive(one + header(DATA, 0, 1, 5) + b"small" + header(DATA, FIN, 1, 3) + b"end", 0.0)
+        first, second = link.readers
+        sizes = [len(piece) for piece in first.pieces]
+        self.assertEqual(sizes, [3 * size - 1, 1, size, size, size + 5, 3])
+        self.assertEqual((first.pieces[-1], first.fin), (b"end", True))
+        self.assertEqual(second.pieces, [b"3" * size])
+
+    def test_what_came_before_a_reset_or_a_violation_is_delivered_first(self) -> None:
+        data = b"x" * 8000
+        for last in (header(WINDOW_UPDATE, RST, 1, 0), header(7, 0, 1, 0)):
+            link = Link()
+            with contextlib.suppress(ProtocolError):
+                link.b.receive(header(DATA, SYN, 1, len(data)) + data + last, 0.0)
+            self.assertEqual(link.readers[0].got, data)
 
     def test_what_has_little_to_send_goes_first_and_starves_nobody(self) -> None:
         link = Link()

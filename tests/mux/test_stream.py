@@ -12,9 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from superedge.mux.errors import SessionClosed, StreamRefused, StreamReset
-from superedge.mux.frames import DATA, header
+from superedge.mux.frames import DATA, HEADER_SIZE, header
+from superedge.mux.protocol import FLUSH_SIZE
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.stream import MuxStream
+from superedge.net.transport import READ_SIZE
 from tests.mux.pair import Pair, Recorder
 from tests.producers import Producer
 
@@ -228,6 +230,19 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(pair.transports[0].out, [])
         pair.transports[0].producer.resumeProducing()
         self.assertNotEqual(pair.transports[0].out, [])
+
+    def test_a_read_is_one_write_and_less_goes_to_a_transport_that_was_blocked(self) -> None:
+        pair, near, _far, _, _ = self.joined()
+        transport = pair.transports[0]
+        transport.out = []
+        near.write(BIG[:READ_SIZE])
+        pair.clock.advance(0)
+        self.assertEqual([len(data) for data in transport.out], [READ_SIZE + HEADER_SIZE])
+        transport.producer.pauseProducing()
+        near.write(BIG[:READ_SIZE])
+        pair.clock.advance(0)
+        transport.producer.resumeProducing()
+        self.assertEqual(len(transport.out[1]), FLUSH_SIZE)
 
     def test_a_peer_that_takes_nothing_is_the_kernels_to_give_up(self) -> None:
         for transport in Pair().transports:

@@ -14,7 +14,9 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from superedge.config.addresses import Address
+from superedge.net.transport import READ_SIZE
 from tests.net.test_endpoints import BIG, Collector, EndpointCase
+from tests.producers import Producer
 
 
 class PausedAtFirst(Collector):
@@ -42,14 +44,20 @@ class Limited:
 class Narrow:
     """A socket that takes a little at a time, as one does when the system is short of memory."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, sock: socket.socket, limit: int = 4000) -> None:
+        self._sock, self._limit = sock, limit
+        self.asked: list[int] = []
+        """The bytes that it was to send, of each call."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
     def send(self, data: bytes) -> int:
-        return self._sock.send(data[:4000])
+        self.asked.append(len(data))
+        return self._sock.send(data[: self._limit])
+
+    def sendmsg(self, buffers: tuple[bytes, ...]) -> int:
+        return self.send(b"".join(buffers))
 
 
 class TLSTransportCase(EndpointCase):
@@ -148,6 +156,35 @@ class HalfCloseTests(TLSTransportCase):
         client.transport.loseWriteConnection()
         self.assertTrue(await server.ended == sent)
         await self.assert_both_end_in_order(server, client)
+
+    async def test_what_fits_two_slices_is_one_send_of_which_any_part_may_be_taken(self) -> None:
+        piece = random.randbytes(READ_SIZE)
+        for limit in (20_000, 70_000, 110_000, 200_000):
+            client, server = await self.both_ends()
+            client.transport.socket = narrow = Narrow(client.transport.socket, limit)
+            for _ in range(3):
+                client.transport.write(piece)
+                await self.turn()
+            client.transport.loseWriteConnection()
+            self.assertTrue(await server.ended == piece * 3, f"{limit} bytes at a time")
+            self.assertGreater(narrow.asked[0], len(piece))
+            await self.assert_both_end_in_order(server, client)
+
+    async def test_what_waits_for_a_peer_that_reads_nothing_is_two_large_pieces_at_most(self) -> None:
+        piece = bytes(128 * 1024)
+        for connect in (self.both_ends, self.both_ends_in_plain):
+            client, server = await connect()
+            server.transport.pauseProducing()
+            producer = Producer()
+            client.transport.registerProducer(producer, True)
+            while not producer.paused:
+                client.transport.write(piece)
+            self.assertLessEqual(client.transport.unsent(), 2 * len(piece))
+            client.transport.unregisterProducer()
+            for end in (client, server):
+                end.transport.abortConnection()
+                await end.lost
+            self.accepted.clear()
 
     async def test_pieces_of_any_size_and_pauses_both_ways(self) -> None:
         for seed in range(6):
