@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from superedge.kube.client import LEASES, IKubeClient, Problems, decode
 from superedge.kube.errors import APIError
 from superedge.kube.times import micro_time
-from superedge.reactor.task import in_background
+from superedge.reactor.loops import Loop
 
 DURATION = 15
 """Seconds after which another takes a Lease that is not renewed."""
@@ -29,6 +29,7 @@ DEADLINE = 10.0
 RETRY = 2.0
 """Seconds between two attempts."""
 LAST_WORDS = 3.0
+_CYCLE = RETRY + DEADLINE
 
 _CONFLICTS = (404, 409)
 _TROUBLE: tuple[type[Exception], ...] = (*Problems, TimeoutError)
@@ -84,7 +85,7 @@ class LeaderElection(Service):
         self._seen = 0.0
         self._renewed = 0.0
         self._failing = False
-        self._running: Deferred[None] | None = None
+        self._loop = Loop(reactor, f"the election of {name}", self._supervised, _CYCLE)
         self.leading = False
 
     @property
@@ -95,13 +96,12 @@ class LeaderElection(Service):
     def startService(self) -> None:
         """Run for it."""
         super().startService()
-        self._running = in_background(self._run(), _log, "the election of {name} stopped", name=self._name)
+        self._loop.start()
 
     async def stopService(self) -> None:
         """Step down, and say so: another need not wait."""
         super().stopService()
-        if self._running is not None:
-            self._running.cancel()
+        self._loop.stop()
         if self.leading:
             self._step_down()
             done: Deferred[object] = Deferred.fromCoroutine(self._release())
@@ -111,6 +111,16 @@ class LeaderElection(Service):
                 _log.warn(
                     "Lease {name} could not be released: {problem}", name=self._name, problem=_text(problem)
                 )
+
+    async def _supervised(self) -> None:
+        try:
+            await self._run()
+        except CancelledError:
+            raise
+        except Exception:
+            if self.leading:
+                self._step_down()
+            raise
 
     async def _run(self) -> None:
         while True:
@@ -139,6 +149,7 @@ class LeaderElection(Service):
                     self._started()
             elif self.leading and now - self._renewed >= DEADLINE - RETRY:
                 self._step_down()
+            self._loop.iteration_done(_CYCLE)
             await deferLater(self._reactor, RETRY)
 
     def _step_down(self) -> None:

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any, Generic, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -26,8 +26,8 @@ K = TypeVar("K", bound=Hashable)
 class WorkQueue(Service, Generic[K]):
     """Calls ``reconcile`` with each key that was added, for one key never twice at the same time.
 
-    A key that is added while it is under way comes again afterwards. What `Problems` names is tried again
-    after a delay of the key's own, which doubles up to ``maximum``; anything else is logged and dropped.
+    A key that is added while it is under way comes again afterwards. After an exception it is tried again
+    after a delay of the key's own, which doubles up to ``maximum``.
     """
 
     def __init__(
@@ -133,7 +133,9 @@ class WorkQueue(Service, Generic[K]):
     async def _one(self, key: K) -> None:
         try:
             await self._reconcile(key)
-        except Problems as problem:
+        except CancelledError:
+            raise
+        except Exception as problem:
             if not self.running:
                 return
             backoff = self._backoffs.get(key)
@@ -141,9 +143,17 @@ class WorkQueue(Service, Generic[K]):
                 initial, maximum = self._limits
                 backoff = self._backoffs[key] = Backoff(initial, maximum, random=self._random)
             delay = backoff.failed(self._reactor.seconds())
-            _log.warn(
-                "{key} is tried again in {delay:.1f} s: {problem}", key=str(key), delay=delay, problem=problem
-            )
+            if isinstance(problem, Problems):
+                _log.warn(
+                    "{key} is tried again in {delay:.1f} s: {problem}",
+                    key=str(key),
+                    delay=delay,
+                    problem=problem,
+                )
+            else:
+                _log.failure(
+                    "reconciling {key} failed; it is tried again in {delay:.1f} s", key=str(key), delay=delay
+                )
             self.add_after(key, delay)
         else:
             self._backoffs.pop(key, None)

@@ -8,7 +8,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.kube.client import LEASES
-from superedge.kube.leaderelection import DEADLINE, DURATION, LeaderElection
+from superedge.kube.leaderelection import DEADLINE, DURATION, RETRY, LeaderElection
 from superedge.testing.inprocess import InProcessAPI
 
 
@@ -69,8 +69,7 @@ class LeaderElectionTests(SynchronousTestCase):
         self.run_for(1)
         self.candidate("two", wall=-86400.0)
         self.run_for(3)
-        assert one._running is not None
-        one._running.cancel()
+        one._loop.stop()
         self.run_for(DURATION - 5)
         self.assertEqual(self.events, ["one leads"])
         self.run_for(10)
@@ -104,3 +103,17 @@ class LeaderElectionTests(SynchronousTestCase):
         self.run_for(3)
         self.successResultOf(done)
         self.assertEqual(self.events, ["one leads"])
+
+    def test_an_error_that_nobody_expected_ends_the_lead_and_not_the_election(self) -> None:
+        one = self.candidate("one")
+        self.run_for(1)
+        self.patch(one, "_try", self.broken)
+        self.run_for(RETRY)
+        self.assertEqual((self.events, one.leading), (["one leads", "one stops"], False))
+        del one._try
+        self.run_for(5)
+        self.assertEqual(self.events, ["one leads", "one stops", "one leads"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def broken(self) -> bool:
+        raise ZeroDivisionError

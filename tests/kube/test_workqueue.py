@@ -92,15 +92,20 @@ class WorkQueueTests(SynchronousTestCase):
         self.clock.advance(20)
         self.assertEqual(self.called, ["a"])
 
-    def test_what_is_no_problem_of_the_api_is_logged_and_not_tried_again(self) -> None:
+    def test_what_is_no_problem_of_the_api_is_logged_and_tried_again_all_the_same(self) -> None:
+        faults = [ZeroDivisionError(), ZeroDivisionError()]
+
         async def broken(key: str) -> None:
-            raise ZeroDivisionError
+            self.called.append(key)
+            if faults:
+                raise faults.pop()
 
         queue: WorkQueue[str] = WorkQueue(self.clock, broken)
         queue.startService()
         queue.add("a")
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(len(queue), 0)
+        self.clock.pump([0.5] * 4)
+        self.assertEqual((self.called, len(queue)), (["a"] * 3, 0))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     def test_a_stopped_queue_does_nothing_more(self) -> None:
         self.queue.add("slow")

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -36,7 +35,7 @@ from superedge.kube.errors import APIError
 from superedge.kube.events import EventRecorder
 from superedge.kube.reflector import Key, Reflector
 from superedge.kube.workqueue import WorkQueue
-from superedge.reactor.task import in_background
+from superedge.reactor.loops import Loop
 
 WORKERS = 16
 RETRY_MAXIMUM = 300.0
@@ -99,19 +98,18 @@ class Controller(MultiService):
                     self._child_changed(kind), GRID_SELECTOR,
                 ),
             ]  # fmt: skip
-        self._starting: Deferred[None] | None = None
+        self._starting = Loop(reactor, "starting the grid controller", self._begin)
 
     def startService(self) -> None:
         """Read the cluster, then begin."""
         super().startService()
         for reflector in self._reflectors:
             reflector.startService()
-        self._starting = in_background(self._begin(), _log, "the grid controller did not start")
+        self._starting.start()
 
     def stopService(self) -> Any:
         """Do no more; what was made stays."""
-        if self._starting is not None:
-            self._starting.cancel()
+        self._starting.stop()
         for reflector in self._reflectors:
             reflector.stopService()
         for queue in (self.sites, self.grids):

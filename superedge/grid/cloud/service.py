@@ -7,8 +7,6 @@ import uuid
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from superedge.config.grid import ApplicationGridConfig
 from superedge.grid.cloud import metrics
@@ -20,11 +18,9 @@ from superedge.kube.client import IKubeClient
 from superedge.kube.events import EventRecorder
 from superedge.kube.leaderelection import LeaderElection
 from superedge.kube.ratelimit import RateLimitedClient
-from superedge.reactor.task import in_background
+from superedge.reactor.loops import Loop
 
 LEASE = "superedge-application-grid"
-
-_log = Logger()
 
 
 class ApplicationGrid(MultiService):
@@ -41,7 +37,7 @@ class ApplicationGrid(MultiService):
         self._config = config
         self._client = RateLimitedClient(reactor, client, config.qps, config.burst)
         self._controller: Controller | None = None
-        self._beginning: Deferred[None] | None = None
+        self._beginning = Loop(reactor, "starting the application grid", self._control)
         host = socket.gethostname()
         self._events = EventRecorder(self._client, MANAGER, host)
         identity = f"{host}_{uuid.uuid4().hex[:12]}"
@@ -51,7 +47,7 @@ class ApplicationGrid(MultiService):
 
     def _begin(self) -> None:
         metrics.LEADING.set(1)
-        self._beginning = in_background(self._control(), _log, "the application grid did not begin")
+        self._beginning.start()
 
     async def _control(self) -> None:
         if self._config.install_crds:
@@ -61,8 +57,7 @@ class ApplicationGrid(MultiService):
 
     def _end(self) -> None:
         metrics.LEADING.set(0)
-        if self._beginning is not None:
-            self._beginning.cancel()
+        self._beginning.stop()
         controller, self._controller = self._controller, None
         if controller is not None:
             controller.disownServiceParent()
