@@ -102,7 +102,11 @@ def udp_limit(question: Question) -> int:
 
 
 def render(question: Question, answer: Answer, limit: int | None) -> bytes:
-    """The message behind its id; over ``limit`` bytes, the question alone with TC set: ask over TCP."""
+    """The message behind its id, of ``limit`` bytes at most, 65535 for None.
+
+    Records that do not fit are left out from the end. TC tells of it, unless they are additional ones
+    (RFC 2181 section 9). Resolvers that do not ask again over TCP use those that are there.
+    """
     asked = question.flags
     flags = RESPONSE | RECURSION_AVAILABLE | asked & (OPCODE | RECURSION_DESIRED | CHECKING_DISABLED)
     flags |= answer.code & 0x0F
@@ -116,15 +120,32 @@ def render(question: Question, answer: Answer, limit: int | None) -> bytes:
     if question.size:
         high = answer.code >> 4 << 24
         opt = b"\0" + _RECORD.pack(OPT, MAX_UDP, high | (_DNSSEC_OK if question.dnssec_ok else 0), 0)
-    whole = HEADER + len(question.section) + len(records) + len(opt)
-    if whole > MAX_MESSAGE:
+    room = (MAX_MESSAGE if limit is None else limit) - HEADER - len(question.section)
+    if len(records) > MAX_MESSAGE - HEADER - len(question.section) - len(opt):
         opt = b""
-    if answer.truncated or (limit is not None and whole > limit):
+    room -= len(opt)
+    cut = answer.truncated
+    if len(records) > room:
+        kept, end = _fitting(records, room)
+        records = records[:end]
+        cut = cut or kept < answers + authorities
+        answers, authorities = min(answers, kept), min(authorities, max(0, kept - answers))
+        additional = kept - answers - authorities
+    if cut:
         flags |= TRUNCATED
-        if not answer.truncated or (limit is not None and whole > limit):
-            records, answers, authorities, additional = b"", 0, 0, 0
     head = struct.pack(">5H", flags, 1, answers, authorities, additional + bool(opt))
     return b"".join((head, question.section, records, opt))
+
+
+def _fitting(records: bytes, room: int) -> tuple[int, int]:
+    """How many of more records than fit do fit in ``room`` bytes, and where the last of them ends."""
+    number = end = 0
+    while True:
+        head = _name_end(records, end)
+        after = head + _RECORD.size + _RECORD.unpack_from(records, head)[3]
+        if after > room:
+            return number, end
+        number, end = number + 1, after
 
 
 def labels(name: bytes) -> list[bytes]:
