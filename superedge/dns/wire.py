@@ -31,6 +31,8 @@ _ALONE = b"\0\1\0\0\0\0\0\0"
 _COUNTS = struct.Struct(">4H")
 _RECORD = struct.Struct(">HHIH")
 _DNSSEC_OK = 0x8000
+OPT_SIZE = 1 + _RECORD.size
+"""Bytes of the OPT record of an answer."""
 
 
 def parse_question(data: bytes) -> Question | None:
@@ -44,7 +46,7 @@ def parse_question(data: bytes) -> Question | None:
     if counts[:2] != b"\0\1":
         raise ValueError(f"{int.from_bytes(counts[:2], 'big')} questions")
     try:
-        end = _name_end(data, HEADER, pointers=False) + 4
+        end = name_end(data, HEADER, pointers=False) + 4
         size, extended = (0, 0) if counts == _ALONE else _read_opt(data, end, counts)
     except (IndexError, struct.error):
         raise ValueError("it is cut short") from None
@@ -67,7 +69,7 @@ def _read_opt(data: bytes, at: int, counts: bytes) -> tuple[int, int]:
     """The payload size, 0 without an OPT record, and what stands in the place of its TTL."""
     size, found = 0, 0
     for _ in range(sum(_COUNTS.unpack(counts)[1:])):
-        at = _name_end(data, at)
+        at = name_end(data, at)
         kind, payload, extended, length = _RECORD.unpack_from(data, at)
         at += _RECORD.size + length
         if kind == OPT:
@@ -79,7 +81,7 @@ def _read_opt(data: bytes, at: int, counts: bytes) -> tuple[int, int]:
     return size, found
 
 
-def _name_end(data: bytes, at: int, pointers: bool = True) -> int:
+def name_end(data: bytes, at: int, pointers: bool = True) -> int:
     """Where a name ends. It is not followed: names that point to each other cost more than they are long.
 
     In a question there is nothing that it could point to.
@@ -126,7 +128,7 @@ def render(question: Question, answer: Answer, limit: int | None) -> bytes:
     room -= len(opt)
     cut = answer.truncated
     if len(records) > room:
-        kept, end = _fitting(records, room)
+        kept, end = _fitting(records, max(room, 0))
         records = records[:end]
         cut = cut or kept < answers + authorities
         answers, authorities = min(answers, kept), min(authorities, max(0, kept - answers))
@@ -138,14 +140,17 @@ def render(question: Question, answer: Answer, limit: int | None) -> bytes:
 
 
 def _fitting(records: bytes, room: int) -> tuple[int, int]:
-    """How many of more records than fit do fit in ``room`` bytes, and where the last of them ends."""
+    """How many of the records fit in ``room`` bytes, and where the last of them ends."""
     number = end = 0
-    while True:
-        head = _name_end(records, end)
-        after = head + _RECORD.size + _RECORD.unpack_from(records, head)[3]
-        if after > room:
-            return number, end
-        number, end = number + 1, after
+    try:
+        while True:
+            head = name_end(records, end)
+            after = head + _RECORD.size + _RECORD.unpack_from(records, head)[3]
+            if after > room:
+                return number, end
+            number, end = number + 1, after
+    except (IndexError, ValueError, struct.error):
+        return number, end  # an upstream server's; nobody could read what is behind it
 
 
 def labels(name: bytes) -> list[bytes]:
