@@ -333,8 +333,12 @@ class TroubleTests(ControlledCase):
         self.grid(template=pods(replicas=3))
         self.assertEqual(self.status()["observedGeneration"], 1)
         self.advance(6)
-        status = self.status()
-        self.assertEqual((status["observedGeneration"], status["readySites"]), (2, 0))
+        self.assertEqual(self.status()["observedGeneration"], 2)
+        ready = self.condition("Ready")
+        self.assertEqual(
+            (ready["status"], ready["message"]),
+            ("False", "2 of 2 sites ready, 0 with all pods of the template"),
+        )
 
     def test_a_replica_that_begins_to_lead_tells_nothing_new(self) -> None:
         self.grid()
