@@ -61,9 +61,11 @@ class SocketReader:
             self._loop.iteration_done()
             await self._lost
         finally:
-            self._reactor.removeReader(self)
-            self.sock = None
-            sock.close()
+            try:
+                self._reactor.removeReader(self)
+            finally:
+                self.sock = None
+                sock.close()
 
     def fileno(self) -> int:
         return -1 if self.sock is None else self.sock.fileno()
