@@ -16,9 +16,8 @@ from twisted.python.failure import Failure
 
 from superedge.config.addresses import TCPAddress
 from superedge.dns import metrics
-from superedge.dns.messages import answers, is_truncated, question_section
+from superedge.dns.messages import UNWILLING, answers, is_truncated, question_section
 from superedge.dns.ports import ForwardError, NoSocket, SourcePorts
-from superedge.dns.wire import FORMERR, NOTIMP, REFUSED, SERVFAIL
 from superedge.interfaces import IReactor
 from superedge.metrics import HistogramSeries
 from superedge.net.endpoints import ClientEndpoint
@@ -33,8 +32,6 @@ PROBE_INTERVAL = 1.0
 PROBE = bytes(DNSRecord.question(".", "NS").pack()[2:])
 IMPATIENCE = 0.5
 """Seconds after which the next server is asked as well."""
-_UNWILLING = frozenset({FORMERR, SERVFAIL, NOTIMP, REFUSED})
-"""RCODEs that say something about the server, not about the name."""
 
 Policy = Literal["sequential", "random", "round-robin"]
 
@@ -221,13 +218,15 @@ def _fire(waiter: Deferred[bytes], result: bytes | Exception) -> None:
 class _Attempt:
     """A question at one server."""
 
-    __slots__ = ("_asking", "_begun", "_deadline", "_sent", "_stream", "upstream")
+    __slots__ = ("_asking", "_begun", "_cut", "_deadline", "_sent", "_stream", "upstream")
 
     def __init__(self, asking: _Asking, upstream: _Upstream) -> None:
         """Raises ForwardError."""
         self._asking = asking
         self.upstream = upstream
         self._stream: Deferred[None] | None = None
+        self._cut: bytes | None = None
+        """The answer over UDP, while the rest of it is asked for over TCP."""
         self._sent = upstream.ports.send(asking.question, asking.section, self._heard)
         self._begun = asking.forwarder.reactor.seconds()
         self._deadline = asking.forwarder.deadlines.start(asking.forwarder.timeout, self._late)
@@ -240,12 +239,14 @@ class _Attempt:
             self._stream.cancel()
 
     def _late(self) -> None:
-        self._asking.failed(self, ForwardError(f"no answer within {self._asking.forwarder.timeout:g} s"))
+        problem = ForwardError(f"no answer within {self._asking.forwarder.timeout:g} s")
+        self._asking.failed(self, problem, self._cut)
 
     def _heard(self, result: bytes | Exception) -> None:
         if not isinstance(result, bytes):
             self._asking.failed(self, result)
         elif is_truncated(result):
+            self._cut = result
             self._stream = in_background(self._by_stream(result), _log, "a question over TCP failed")
         else:
             self._answered(result)
@@ -342,7 +343,7 @@ class _Asking:
         """A server answered."""
         self._close(attempt)
         self.forwarder.answered(attempt.upstream)
-        if answer[3] & 0x0F in _UNWILLING:
+        if answer[3] & 0x0F in UNWILLING:
             if not isinstance(self._last, bytes):
                 self._last = answer
             self.begin()

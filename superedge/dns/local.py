@@ -24,6 +24,7 @@ from superedge.dns.resolvers.hosts import HostsResolver
 from superedge.dns.resolvers.log import LogResolver
 from superedge.dns.resolvers.refuse import Refuse
 from superedge.dns.resolvers.rewrite import RewriteResolver
+from superedge.dns.rotation import Addresses, find_addresses, turned
 from superedge.dns.transports import Listening, Questions
 from superedge.dns.wire import (
     ANY_CLASS,
@@ -54,7 +55,7 @@ _TRANSFERS = frozenset({251, 252})
 """IXFR and AXFR."""
 _log = Logger()
 
-_Known = tuple[float, bytes, CounterSeries, CounterSeries]
+_Known = tuple[float, bytes, Addresses | None, CounterSeries, CounterSeries]
 
 
 class LocalDNS(MultiService):
@@ -93,6 +94,7 @@ class LocalDNS(MultiService):
         # By the whole question but its id, so that each asker's own spelling comes back; UDP, then TCP.
         self._known: tuple[dict[bytes, _Known], dict[bytes, _Known]] = ({}, {})
         self._known_size = 0
+        self._turns = 0
         self._duration = metrics.DURATION.labels(metrics.ZONE)
         self._listening = Listening(reactor, listen, self, config.reuse_port)
 
@@ -199,7 +201,7 @@ class LocalDNS(MultiService):
         found = known.get(data[2:])
         if found is None:
             return None
-        until, rest, requests, responses = found
+        until, rest, addresses, requests, responses = found
         if until <= self._reactor.seconds():
             del known[data[2:]]
             self._known_size -= len(data) + len(rest) + _OVERHEAD
@@ -207,6 +209,9 @@ class LocalDNS(MultiService):
         requests.value += 1
         responses.value += 1
         self._duration.counts[0] += 1
+        if addresses is not None:
+            rest = turned(rest, addresses, 1)
+            known[data[2:]] = until, rest, addresses, requests, responses
         return data[:2] + rest
 
     async def respond(self, data: bytes, stream: bool) -> bytes | None:
@@ -229,8 +234,12 @@ class LocalDNS(MultiService):
         responses = metrics.RESPONSES.labels(metrics.ZONE, code, answer.source)
         responses.inc()
         rest = render(question, answer, None if stream else udp_limit(question))
+        addresses = find_addresses(question, answer, rest)
+        if addresses is not None:
+            self._turns += 1
+            rest = turned(rest, addresses, self._turns)
         if answer.until > now:
-            self._keep(data, stream, (answer.until, rest, requests, responses))
+            self._keep(data, stream, (answer.until, rest, addresses, requests, responses))
         return data[:2] + rest
 
     async def _answer(self, question: Question) -> Answer:

@@ -7,7 +7,21 @@ from __future__ import annotations
 
 from dnslib import QTYPE, RCODE, RR, SOA, DNSHeader, DNSLabel, DNSQuestion, DNSRecord
 
-from superedge.dns.wire import HEADER, MAX_UDP, PLAIN_UDP, labels, parse_question
+from superedge.dns.wire import (
+    FORMERR,
+    HEADER,
+    MAX_MESSAGE,
+    MAX_UDP,
+    NOTIMP,
+    PLAIN_UDP,
+    REFUSED,
+    SERVFAIL,
+    labels,
+    parse_question,
+)
+
+UNWILLING = frozenset({FORMERR, SERVFAIL, NOTIMP, REFUSED})
+"""RCODEs that say something about the server, not about the name."""
 
 
 def parse_query(data: bytes) -> DNSRecord | None:
@@ -56,9 +70,9 @@ def udp_size(query: DNSRecord) -> int:
 
 
 def pack(answer: DNSRecord, limit: int | None) -> bytes:
-    """The answer on the wire; over ``limit`` bytes, its question alone with TC set: ask over TCP."""
+    """The answer on the wire; over ``limit`` bytes, 65535 for None, its question alone with TC set."""
     packed = bytes(answer.pack())
-    if limit is None or len(packed) <= limit:
+    if len(packed) <= (MAX_MESSAGE if limit is None else limit):
         return packed
     short = DNSRecord(answer.header, questions=answer.questions)
     short.header.tc = 1
@@ -77,13 +91,15 @@ def question_section(question: bytes) -> bytes:
 
 
 def answers(data: bytes, section: bytes) -> bool:
-    """Whether ``data`` is an answer to the one question of ``section``, its case kept."""
-    return (
-        len(data) >= HEADER
-        and data[2] & 0x80 != 0
-        and data[4:6] == b"\0\1"
-        and data.startswith(section, HEADER)
-    )
+    """Whether ``data`` is an answer to the one question of ``section``, its case kept.
+
+    Old servers answer what they do not understand, such as EDNS, with a header alone.
+    """
+    if len(data) < HEADER or not data[2] & 0x80:
+        return False
+    if data[4:] == bytes(8):
+        return data[3] & 0x0F in UNWILLING
+    return data[4:6] == b"\0\1" and data.startswith(section, HEADER)
 
 
 def is_truncated(data: bytes) -> bool:

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
-from twisted.internet import abstract
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
@@ -22,6 +21,7 @@ from superedge.interfaces import IReactor
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.networks import Networks
+from superedge.reactor.reading import SocketReader
 from superedge.reactor.task import Task, in_background
 
 MAX_WAITING = 100
@@ -87,15 +87,14 @@ class Listening:
                 tcp = endpoint.listen_now(cast(Any, Streams(self._responder, self._reactor)))
                 # Where port 0 is asked for, UDP takes the number that TCP got, unless it has another user.
                 bound = TCPAddress(address.host, cast(Any, tcp).getHost().port)
+                datagrams = Datagrams(self._reactor, bound, self._responder, self._reuse_port)
                 try:
-                    sock = _bind(bound, self._reuse_port)
+                    datagrams.start()
                     break
                 except OSError as problem:
                     tcp.stopListening()
                     if address.port or attempt == PORT_ATTEMPTS - 1:
                         raise ConnectError(f"cannot listen on {bound}: {problem.strerror}") from problem
-            datagrams = Datagrams(sock, self._responder, self._reactor)
-            datagrams.startReading()
             self._ports += [tcp, datagrams]
 
     def stop(self) -> None:
@@ -155,19 +154,25 @@ class _EveryAddress:
         self._socket.sendmsg([data], peer.ancillary, 0, peer.address)
 
 
-class Datagrams(abstract.FileDescriptor):
+class Datagrams(SocketReader):
     """Questions over UDP. Twisted's own port takes a third of the time that an answer at hand may take."""
 
-    def __init__(self, sock: socket.socket, responder: Responder, reactor: IReactor) -> None:
-        abstract.FileDescriptor.__init__(self, reactor)
+    def __init__(
+        self, reactor: IReactor, address: TCPAddress, responder: Responder, reuse_port: bool = False
+    ) -> None:
+        super().__init__(reactor, f"answering DNS questions over UDP on {address}")
+        self._address = address
+        self._responder = responder
+        self._reuse_port = reuse_port
+
+    def open(self) -> socket.socket:
+        """See `SocketReader`."""
+        sock = _bind(self._address, self._reuse_port)
         self._receive, self._send = sock.recvfrom, sock.sendto
         if sock.getsockname()[0] in ("0.0.0.0", "::"):
             every = _EveryAddress(sock)
             self._receive, self._send = every.receive, every.send  # type: ignore[assignment]
-        self._socket = sock
-        self._responder = responder
-        self.fileno = sock.fileno  # type: ignore[method-assign]
-        self.connected = 1
+        return sock
 
     def doRead(self) -> None:
         """Answer what waits, a bounded number at a time."""
@@ -192,23 +197,18 @@ class Datagrams(abstract.FileDescriptor):
 
     async def _answer(self, question: bytes, peer: Any) -> None:
         answer = await self._responder.respond(question, False)
-        if answer is not None and self.connected:
+        if answer is not None and self.sock is not None:
             with contextlib.suppress(OSError):
                 self._send(answer, peer)
 
     def stopListening(self) -> None:
         """Close the socket."""
-        if self.connected:
-            self.connectionLost(Failure(ConnectionAbortedError()))
-
-    def connectionLost(self, reason: Any) -> None:
-        """Release the socket."""
-        abstract.FileDescriptor.connectionLost(self, reason)
-        self._socket.close()
+        self.stop()
 
     def getHost(self) -> Any:
         """The address bound."""
-        name = self._socket.getsockname()
+        assert self.sock is not None
+        name = self.sock.getsockname()
         return IPv6Address("UDP", *name) if len(name) == 4 else IPv4Address("UDP", *name)
 
 

@@ -31,6 +31,8 @@ _ALONE = b"\0\1\0\0\0\0\0\0"
 _COUNTS = struct.Struct(">4H")
 _RECORD = struct.Struct(">HHIH")
 _DNSSEC_OK = 0x8000
+OPT_SIZE = 1 + _RECORD.size
+"""Bytes of the OPT record of an answer."""
 
 
 def parse_question(data: bytes) -> Question | None:
@@ -44,7 +46,7 @@ def parse_question(data: bytes) -> Question | None:
     if counts[:2] != b"\0\1":
         raise ValueError(f"{int.from_bytes(counts[:2], 'big')} questions")
     try:
-        end = _name_end(data, HEADER, pointers=False) + 4
+        end = name_end(data, HEADER, pointers=False) + 4
         size, extended = (0, 0) if counts == _ALONE else _read_opt(data, end, counts)
     except (IndexError, struct.error):
         raise ValueError("it is cut short") from None
@@ -67,7 +69,7 @@ def _read_opt(data: bytes, at: int, counts: bytes) -> tuple[int, int]:
     """The payload size, 0 without an OPT record, and what stands in the place of its TTL."""
     size, found = 0, 0
     for _ in range(sum(_COUNTS.unpack(counts)[1:])):
-        at = _name_end(data, at)
+        at = name_end(data, at)
         kind, payload, extended, length = _RECORD.unpack_from(data, at)
         at += _RECORD.size + length
         if kind == OPT:
@@ -79,7 +81,7 @@ def _read_opt(data: bytes, at: int, counts: bytes) -> tuple[int, int]:
     return size, found
 
 
-def _name_end(data: bytes, at: int, pointers: bool = True) -> int:
+def name_end(data: bytes, at: int, pointers: bool = True) -> int:
     """Where a name ends. It is not followed: names that point to each other cost more than they are long.
 
     In a question there is nothing that it could point to.
@@ -102,7 +104,11 @@ def udp_limit(question: Question) -> int:
 
 
 def render(question: Question, answer: Answer, limit: int | None) -> bytes:
-    """The message behind its id; over ``limit`` bytes, the question alone with TC set: ask over TCP."""
+    """The message behind its id, of ``limit`` bytes at most, 65535 for None.
+
+    Records that do not fit are left out from the end. TC tells of it, unless they are additional ones
+    (RFC 2181 section 9). Resolvers that do not ask again over TCP use those that are there.
+    """
     asked = question.flags
     flags = RESPONSE | RECURSION_AVAILABLE | asked & (OPCODE | RECURSION_DESIRED | CHECKING_DISABLED)
     flags |= answer.code & 0x0F
@@ -116,15 +122,35 @@ def render(question: Question, answer: Answer, limit: int | None) -> bytes:
     if question.size:
         high = answer.code >> 4 << 24
         opt = b"\0" + _RECORD.pack(OPT, MAX_UDP, high | (_DNSSEC_OK if question.dnssec_ok else 0), 0)
-    whole = HEADER + len(question.section) + len(records) + len(opt)
-    if whole > MAX_MESSAGE:
+    room = (MAX_MESSAGE if limit is None else limit) - HEADER - len(question.section)
+    if len(records) > MAX_MESSAGE - HEADER - len(question.section) - len(opt):
         opt = b""
-    if answer.truncated or (limit is not None and whole > limit):
+    room -= len(opt)
+    cut = answer.truncated
+    if len(records) > room:
+        kept, end = _fitting(records, max(room, 0))
+        records = records[:end]
+        cut = cut or kept < answers + authorities
+        answers, authorities = min(answers, kept), min(authorities, max(0, kept - answers))
+        additional = kept - answers - authorities
+    if cut:
         flags |= TRUNCATED
-        if not answer.truncated or (limit is not None and whole > limit):
-            records, answers, authorities, additional = b"", 0, 0, 0
     head = struct.pack(">5H", flags, 1, answers, authorities, additional + bool(opt))
     return b"".join((head, question.section, records, opt))
+
+
+def _fitting(records: bytes, room: int) -> tuple[int, int]:
+    """How many of the records fit in ``room`` bytes, and where the last of them ends."""
+    number = end = 0
+    try:
+        while True:
+            head = name_end(records, end)
+            after = head + _RECORD.size + _RECORD.unpack_from(records, head)[3]
+            if after > room:
+                return number, end
+            number, end = number + 1, after
+    except (IndexError, ValueError, struct.error):
+        return number, end  # an upstream server's; nobody could read what is behind it
 
 
 def labels(name: bytes) -> list[bytes]:

@@ -14,7 +14,11 @@ from superedge.net.names import is_in_zone, strip_suffix
 Unconnected = Literal["address", "nxdomain", "servfail", "forward"]
 
 MAX_NAMES = 1000
-"""Names in one answer to a reverse question: what TCP carries."""
+"""Names in one answer to a reverse question."""
+MAX_BYTES = 65_000
+"""Bytes of these names' records: what TCP carries, beside the question."""
+_RECORD = 14
+"""Bytes of a record beside the text of the name in it."""
 _ANY_CLASS = 255
 
 
@@ -104,7 +108,11 @@ class NodeZone:
         if query.q.qtype not in (QTYPE.PTR, QTYPE.ANY):
             return negative(query, name, self._ttl)
         answer = query.reply(ra=1, aa=1)
+        room = MAX_BYTES
         for node in names[:MAX_NAMES]:
+            room -= _RECORD + len(node)
+            if room < 0:
+                break
             answer.add_answer(RR(query.q.qname, QTYPE.PTR, ttl=self._ttl, rdata=PTR(node)))
         return answer
 

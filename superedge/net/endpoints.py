@@ -153,8 +153,11 @@ class ServerEndpoint:
         def accepted(sock: socket.socket, peer: Any) -> None:
             self._accept(sock, peer, factory)
 
+        def again(address: Address) -> socket.socket:
+            return bind(address, self._backlog, self._mode, self._reuse_port)
+
         try:
-            sock = bind(self._address, self._backlog, self._mode, self._reuse_port)
+            sock = again(self._address)
         except OSError as problem:
             text = f"cannot listen on {self._address}: {problem.strerror or problem}"
             if problem.errno == errno.EADDRINUSE and isinstance(self._address, TCPAddress):
@@ -162,7 +165,7 @@ class ServerEndpoint:
                     ", by a listener or by an outgoing connection"  # which may have any port of a wide range
                 )
             raise ConnectError(text) from problem
-        port = ListeningSocket(sock, self._address, self._reactor, factory, accepted, self._kept)
+        port = ListeningSocket(sock, self._address, self._reactor, factory, accepted, again, self._kept)
         port.startListening()
         return port
 

@@ -8,19 +8,19 @@ import os
 import socket
 import stat
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-from twisted.internet import abstract
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from superedge.config.addresses import Address, UnixAddress
+from superedge.config.addresses import Address, TCPAddress, UnixAddress
 from superedge.interfaces import IReactor
 from superedge.net.descriptors import KEPT, ceiling
 from superedge.net.sockets import set_options, twisted_address
+from superedge.reactor.reading import SocketReader
 
 MAX_ACCEPTS = 64
 """Most connections accepted in one reactor iteration."""
@@ -82,10 +82,11 @@ def _remove_stale(path: str) -> None:
 
 
 @implementer(IListeningPort)
-class ListeningSocket(abstract.FileDescriptor):
+class ListeningSocket(SocketReader):
     """Accepts connections and gives each to ``accepted``, with what the socket module calls its address.
 
-    It takes none while no more than ``kept`` of the process's descriptors are left.
+    It takes none while no more than ``kept`` of the process's descriptors are left. A socket that is lost,
+    as one that ``ss --kill`` destroys, is replaced by what ``again`` binds to the same address.
     """
 
     def __init__(
@@ -95,30 +96,42 @@ class ListeningSocket(abstract.FileDescriptor):
         reactor: IReactor,
         factory: IProtocolFactory,
         accepted: Callable[[socket.socket, Any], None],
+        again: Callable[[Address], socket.socket],
         kept: int = KEPT,
     ) -> None:
-        abstract.FileDescriptor.__init__(self, reactor)
-        self._socket = sock
+        super().__init__(reactor, f"listening on {address}")
+        self.sock = sock
         self._address = address
         self._factory = factory
         self._accepted = accepted
+        self._again = again
         self._ceiling = ceiling(kept)
         self._accepts = 1
         """Accepts to try in a round: asking in vain costs as much as accepting."""
         self._exhausted = False
-        self.fileno = sock.fileno  # type: ignore[method-assign]
-        self.connected = 1
+        self._host: Any = twisted_address(sock.getsockname())
+        self._stopped = False
 
     def startListening(self) -> None:
         """Start accepting."""
         self._factory.doStart()
-        self.startReading()
+        self.start()
+
+    def open(self) -> socket.socket:
+        """See `SocketReader`."""
+        address = self._address
+        if isinstance(address, TCPAddress):
+            address = TCPAddress(address.host, self._host.port)
+        return self._again(address)
 
     def doRead(self) -> None:
         """Accept a bounded number of waiting connections."""
+        listening = self.sock
+        if listening is None:
+            return
         for count in range(self._accepts):
             try:
-                sock, peer = self._socket.accept()
+                sock, peer = listening.accept()
                 sock.setblocking(False)
             except (BlockingIOError, InterruptedError):
                 self._accepts = max(count, 1)
@@ -126,6 +139,9 @@ class ListeningSocket(abstract.FileDescriptor):
             except OSError as problem:
                 if problem.errno in _EXHAUSTED:
                     self._pause(os.strerror(problem.errno or 0))
+                    return
+                if problem.errno == errno.EINVAL:  # it does not listen any more
+                    self.connectionLost(Failure(problem))
                     return
                 continue  # the peer closed the connection while it waited
             if self._exhausted:
@@ -151,19 +167,19 @@ class ListeningSocket(abstract.FileDescriptor):
                 address=self._address,
                 problem=problem,
             )
-        self.stopReading()
+        self._reactor.removeReader(self)
         self._wait()
 
     def _wait(self) -> None:
-        cast(IReactor, self.reactor).callLater(EXHAUSTED_PAUSE, self._accept_again)
+        self._reactor.callLater(EXHAUSTED_PAUSE, self._accept_again)
 
     def _accept_again(self) -> None:
-        if not self.connected:
+        if self.sock is None:
             return
         if self._is_short():
             self._wait()
         else:
-            self.startReading()
+            self._reactor.addReader(self)
 
     def _is_short(self) -> bool:
         """Whether the next descriptor is one of those that are kept."""
@@ -175,23 +191,16 @@ class ListeningSocket(abstract.FileDescriptor):
         return number >= self._ceiling
 
     def stopListening(self) -> Deferred[None]:
-        """Close the socket; accepted connections stay open."""
-        if not self.connected:
-            return succeed(None)
-        self.connectionLost(Failure(ConnectionAbortedError()))
+        """Close the socket and remove its file; accepted connections stay open."""
+        if not self._stopped:
+            self._stopped = True
+            self.stop()
+            if isinstance(self._address, UnixAddress):
+                with contextlib.suppress(OSError):
+                    os.unlink(self._address.path)
+            self._factory.doStop()
         return succeed(None)
-
-    def connectionLost(self, reason: Any) -> None:
-        """Close the socket and remove its file."""
-        if not self.connected:
-            return
-        abstract.FileDescriptor.connectionLost(self, reason)
-        if isinstance(self._address, UnixAddress):
-            with contextlib.suppress(OSError):
-                os.unlink(self._address.path)
-        self._socket.close()
-        self._factory.doStop()
 
     def getHost(self) -> Any:
         """The bound address, with the actual port when port 0 was asked for."""
-        return twisted_address(self._socket.getsockname())
+        return self._host

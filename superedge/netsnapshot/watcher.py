@@ -6,14 +6,14 @@ import errno
 import socket
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
+from superedge.interfaces import IReactor
 from superedge.netsnapshot import metrics
 from superedge.netsnapshot.changes import ChangeFilter
 from superedge.netsnapshot.socketfilter import attach
+from superedge.reactor.reading import SocketReader
 
 GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400
 """RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE (linux/rtnetlink.h)."""
@@ -24,62 +24,51 @@ READS = 64
 _log = Logger()
 
 
-@implementer(IReadDescriptor)
-class NetlinkWatcher:
-    """Calls ``changed`` for each datagram that tells of a change, and when the kernel dropped some."""
+class NetlinkWatcher(SocketReader):
+    """Calls ``changed`` for each datagram that tells of a change, and when some may have been missed."""
 
-    def __init__(self, reactor: IReactorFDSet, changes: ChangeFilter, changed: Callable[[], None]) -> None:
-        self._reactor = reactor
+    def __init__(self, reactor: IReactor, changes: ChangeFilter, changed: Callable[[], None]) -> None:
+        super().__init__(reactor, "watching the node's network")
         self._changes = changes
         self._changed = changed
-        self._socket: socket.socket | None = None
 
-    def start(self) -> None:
-        """Raises OSError."""
+    def open(self) -> socket.socket:
+        """See `SocketReader`."""
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        opened = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
         try:
-            attach(self._socket)
+            attach(opened)
         except OSError as problem:
             # `ChangeFilter` looks at everything all the same; it costs more.
             _log.info("the kernel filters no netlink messages: {problem}", problem=problem)
-        self._socket.bind((0, GROUPS))
-        self._reactor.addReader(self)
+        try:
+            opened.bind((0, GROUPS))
+        except OSError:
+            opened.close()
+            raise
+        return opened
 
-    def stop(self) -> None:
-        """Listen no more."""
-        if self._socket is not None:
-            self._reactor.removeReader(self)
-            self._socket.close()
-            self._socket = None
-
-    def fileno(self) -> int:
-        return -1 if self._socket is None else self._socket.fileno()
-
-    def logPrefix(self) -> str:
-        return "netlink"
+    def reopened(self) -> None:
+        """See `SocketReader`."""
+        self._changed()
 
     def doRead(self) -> None:
-        """Read what is there."""
+        """See `SocketReader`."""
         changed = False
         for _ in range(READS):
-            if self._socket is None:
+            if self.sock is None:
                 return
             try:
-                data = self._socket.recv(MAX_DATAGRAM)
+                data = self.sock.recv(MAX_DATAGRAM)
             except BlockingIOError:
                 break
             except OSError as problem:
                 if problem.errno != errno.ENOBUFS:
-                    raise
+                    self.connectionLost(Failure(problem))
+                    return
                 metrics.OVERRUNS.inc()
                 changed = True
             else:
                 changed |= self._changes.tells_of_change(data)
         if changed:
             self._changed()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The reactor closes it: at its end, or after an error that `doRead` raised."""
-        _log.error("the network is watched no more: {reason}", reason=reason.getErrorMessage())
-        self.stop()

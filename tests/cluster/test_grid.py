@@ -318,6 +318,8 @@ class GridTests(EnvironmentCase):
         self.assertIn("alpha did not become ready", self.until("Progressing", "RolloutStopped"))
         self.assertEqual((self.image("shop-alpha"), self.image("shop-beta")), ("shop:5", "shop:2"))
         self.assertIn("alpha", self.condition("Degraded")["message"])
+        columns = self.environment.kubectl("get", "dg", "--no-headers").split()
+        self.assertEqual(columns[2:5], ["2", "1", "2"])  # the pods of before serve at both sites
         self.assertIn("RolloutStopped", self.environment.kubectl("describe", "dg", "shop"))
         good = template("shop:2", progressDeadlineSeconds=None)
         good["template"]["spec"]["readinessGates"] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.config.localdns import CacheConfig
 from superedge.dns.packing import Record, packed
 from superedge.dns.ports import ForwardError
+from superedge.dns.resolvers import cache
 from superedge.dns.resolvers.cache import PATIENCE, RETRY, STALE_TTL, CacheResolver
+from superedge.dns.wire import NOERROR, NXDOMAIN
 from superedge.interfaces import Answer, Question
 from tests.dns.asking import question, read
 
@@ -169,6 +172,51 @@ class CacheTests(SynchronousTestCase):
         self.following.mode = lambda _: Answer(2)
         self.clock.advance(100)
         self.assertEqual(self.ask(), ("192.0.2.10", STALE_TTL))
+
+    def test_an_answer_that_may_not_be_kept_ends_the_stale_one(self) -> None:
+        def without_soa(code: int) -> Callable[[Question], Answer]:
+            return lambda asked: packed(asked, code=code)
+
+        for code in (NOERROR, NXDOMAIN):
+            self.make()
+            self.ask()
+            self.following.mode = without_soa(code)
+            self.clock.advance(100)
+            for asked in (2, 3):
+                answer = self.successResultOf(self.begin())
+                self.assertEqual((answer.code, sum(answer.counts), self.following.asked), (code, 0, asked))
+        self.make()
+        self.ask()
+        self.clock.advance(100)
+        self.following.ttl = 0
+        self.assertEqual(self.ask(), ("192.0.2.110", 0))
+
+    def test_those_who_wait_for_it_get_it_too(self) -> None:
+        self.ask()
+        late: Deferred[Answer] = Deferred()
+        self.following.mode = lambda _: late
+        self.clock.advance(100)
+        waiting = [self.begin(), self.begin()]
+        late.callback(packed(question("a.example"), code=NXDOMAIN))
+        self.assertEqual([self.successResultOf(each).code for each in waiting], [NXDOMAIN] * 2)
+
+    def test_a_cut_answer_is_no_better_than_the_stale_one(self) -> None:
+        self.ask()
+        self.following.mode = lambda asked: replace(packed(asked), truncated=True)
+        self.clock.advance(100)
+        self.assertEqual(self.ask(), ("192.0.2.10", STALE_TTL))
+
+    def test_a_flood_does_not_wait(self) -> None:
+        self.patch(cache, "MAX_WAITING", 3)
+        self.ask()
+        self.following.mode = lambda _: Deferred()
+        self.clock.advance(100)
+        waiting = [self.begin() for _ in range(5)]
+        for each in waiting[:3]:
+            self.assertNoResult(each)
+        for each in waiting[3:]:
+            self.assertEqual(self.shown(self.successResultOf(each))[1], STALE_TTL)
+        self.clock.advance(PATIENCE)
 
     def test_too_stale(self) -> None:
         self.make(stale=50.0)

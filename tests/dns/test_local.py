@@ -20,7 +20,7 @@ from superedge.config.dns import TunnelDNSConfig
 from superedge.config.localdns import ForwardConfig, LocalDNSConfig, RewriteConfig
 from superedge.dns import forward as forwarding
 from superedge.dns import transports
-from superedge.dns.cluster.objects import read_service
+from superedge.dns.cluster.objects import read_service, read_slice
 from superedge.dns.local import MAX_KNOWN, LocalDNS
 from superedge.dns.resolvers import forward as resolvers_forward
 from superedge.dns.resolvers.rewrite import RewriteResolver
@@ -29,7 +29,7 @@ from superedge.dns.wire import parse_question
 from superedge.interfaces import Answer, IResolver, IResolverPlugin, Question
 from superedge.kube.reflector import Key
 from superedge.net.errors import ConnectError
-from tests.dns.cluster.objects import HTTP, external, service
+from tests.dns.cluster.objects import HTTP, endpoint, endpoint_slice, external, service
 from tests.dns.corpus import CORPUS
 from tests.dns.directory import StaticDirectory
 from tests.dns.serving import Away, LocalServing
@@ -101,6 +101,21 @@ class ServerTests(LocalServing):
         self.assertEqual(str((await self.ask(port, name, "A")).rr[0].rdata), "10.0.0.2")
         self.put("web", None)
         self.assertEqual(codes(await self.ask(port, name, "A")), ("NXDOMAIN", 0, 1))
+
+    async def test_another_address_is_the_first_each_time(self) -> None:
+        port = self.ready()
+        self.put("all", service())
+        self.server.zone.put_slice(
+            Key("default", "all-1"),
+            read_slice(endpoint_slice("all", *map(endpoint, ("10.0.1.1", "10.0.1.2")))),
+        )
+        client = await self.stream(port)
+        for ask in range(4):
+            client.ask(bytes(DNSRecord.question(f"all.default.{SVC}").pack()))
+            await client.wait(ask + 1)
+        first = [str(answer.rr[0].rdata) for answer in client.answers]
+        self.assertEqual((first[0], first[1]), (first[2], first[3]))
+        self.assertEqual(set(first), {"10.0.1.1", "10.0.1.2"})
 
     async def test_before_anything_is_known(self) -> None:
         port = self.serve(await self.upstream(says("outside")))

@@ -74,14 +74,16 @@ class ServerTests(TunnelServing):
 
     async def test_many_names_at_one_address(self) -> None:
         port = self.serve()
-        names = [f"edge-{number}" for number in range(2000)]
-        self.nodes.connected = dict.fromkeys(names, ["192.0.2.10"])
-        self.nodes.changed()
-        answer = await self.ask(port, "10.2.0.192.in-addr.arpa", "PTR")
-        self.assertEqual((answer.header.tc, answer.rr), (1, []))
         client = await self.stream(port)
-        query = DNSRecord.question("10.2.0.192.in-addr.arpa", "PTR").pack()
-        cast(Any, client.transport).write(len(query).to_bytes(2, "big") + query)
-        while not client.answers:
-            await deferLater(reactor, 0.01)
-        self.assertEqual(len(client.answers[0].rr), 1000)
+        query = bytes(DNSRecord.question("10.2.0.192.in-addr.arpa", "PTR").pack())
+        for count, (form, expected) in enumerate(
+            (("edge-{}", 1000), ("n{0:050}.n{0:050}.n{0:050}.n{0:050}", 294)), 1
+        ):
+            names = [form.format(number) for number in range(2000)]
+            self.nodes.connected = dict.fromkeys(names, ["192.0.2.10"])
+            self.nodes.changed()
+            answer = await self.ask(port, "10.2.0.192.in-addr.arpa", "PTR")
+            self.assertEqual((answer.header.tc, answer.rr), (1, []))
+            client.ask(query)
+            await client.wait(count)
+            self.assertEqual(len(client.answers[-1].rr), expected)

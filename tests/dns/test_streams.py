@@ -1,7 +1,9 @@
-"""Questions over TCP: how much is read, for how long, and of how many."""
+"""Questions over TCP: how much is read, for how long, and of how many; a UDP socket that fails."""
 
 from __future__ import annotations
 
+import errno
+import socket
 from typing import Any, cast
 
 from dnslib import DNSRecord
@@ -10,16 +12,20 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.config.addresses import TCPAddress
 from superedge.config.dns import TunnelDNSConfig
 from superedge.dns import transports
 from superedge.dns.server import DNSServer
-from superedge.dns.transports import IDLE, Questions, Streams
+from superedge.dns.transports import IDLE, Datagrams, Questions, Streams
 from tests.dns.corpus import CORPUS
 from tests.dns.directory import StaticDirectory
 from tests.dns.serving import TunnelServing
+from tests.dns.test_process import free_port
 from tests.dns.upstream import reactor
+from tests.netsnapshot.threads import Threads
 
 
 def answered_queries(outcome: str) -> float:
@@ -119,6 +125,27 @@ class PaceTests(SynchronousTestCase):
         self.assertTrue(second.transport.disconnected)
         fourth.dataReceived(self.question.replace(b"edge", b"EdGE"))
         self.assertIsNone(connect())
+
+
+class DatagramTests(SynchronousTestCase):
+    def test_a_socket_that_fails_is_replaced(self) -> None:
+        clock = Clock()
+        threads: Any = Threads(clock)
+        server = DNSServer(reactor, TunnelDNSConfig(), StaticDirectory(["192.0.2.10"], "edge-1"))
+        datagrams = Datagrams(threads, TCPAddress("127.0.0.1", free_port()), server)
+        datagrams.start()
+        self.addCleanup(datagrams.stop)
+        address = ("127.0.0.1", datagrams.getHost().port)
+        for number in range(2):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(5)
+                client.sendto(DNSRecord.question("edge-1").pack(), address)
+                self.assertEqual(threads.readers, {datagrams}, number)
+                datagrams.doRead()
+                self.assertEqual(len(DNSRecord.parse(client.recv(512)).rr), 1)
+            datagrams.connectionLost(Failure(OSError(errno.ECONNABORTED, "it was aborted")))
+            clock.advance(1.0)
+        self.flushLoggedErrors(OSError)
 
 
 class ReadingTests(TunnelServing):

@@ -34,8 +34,8 @@ class Faults:
     assertGreater: Any
     assertIn: Any
 
-    async def first_of(self, *upstreams: Upstream) -> str:
-        return str(await self.text(self.serve(*upstreams), "example.org"))
+    async def first_of(self, *upstreams: Upstream, **options: Any) -> str:
+        return str(await self.text(self.serve(*upstreams, **options), "example.org"))
 
     async def test_one_is_silent(self) -> None:
         self.patch(forward, "IMPATIENCE", 0.05)
@@ -62,6 +62,19 @@ class Faults:
         self.assertEqual(await self.first_of(bad, good), '"good"')
         answer = await self.ask(self.serve(bad), "example.org")
         self.assertEqual((answer.header.tc, answer.header.rcode), (1, 0))
+
+    async def test_one_cuts_and_its_tcp_is_silent(self) -> None:
+        port = self.serve(await self.upstream(cut, stream=silent))
+        answer = await self.ask(port, "example.org")
+        self.assertEqual((answer.header.tc, answer.header.rcode), (1, 0))
+
+    async def test_a_header_alone_is_an_answer_of_a_server_that_does_not_want_to(self) -> None:
+        def header(data: bytes) -> Sequence[bytes]:
+            return [data[:2] + b"\x81\x81" + bytes(8)]
+
+        bad, good = await self.upstream(header), await self.upstream(says("good"))
+        self.patch(forward, "IMPATIENCE", 60.0)
+        self.assertEqual(await self.first_of(bad, good, timeout=60.0), '"good"')
 
     async def test_one_is_slow(self) -> None:
         self.patch(forward, "IMPATIENCE", 0.05)
@@ -257,6 +270,14 @@ class LocalFaults(Faults, LocalServing):
                 return refuse(data) if DNSRecord.parse(data).ar else says("plain")(data)
 
             self.assertEqual(await self.first_of(await self.upstream(behave)), '"plain"')
+
+    async def test_a_server_that_does_not_know_edns_and_says_no_more(self) -> None:
+        def behave(data: bytes) -> Sequence[bytes]:
+            if DNSRecord.parse(data).ar:
+                return [data[:2] + b"\x81\x81" + bytes(8)]
+            return says("plain")(data)
+
+        self.assertEqual(await self.first_of(await self.upstream(behave), timeout=60.0), '"plain"')
 
     async def test_a_server_that_does_not_know_this_version_of_edns(self) -> None:
         def behave(data: bytes) -> Sequence[bytes]:

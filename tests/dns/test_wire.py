@@ -91,8 +91,30 @@ class RenderTests(SynchronousTestCase):
         asked = question("a.example")
         records = [Record(asked.name, A, 5, bytes([1, 2, 3, n])) for n in range(40)]
         cut = read(asked, packed(asked, records), 512)
-        self.assertEqual((cut.header.tc, len(cut.rr)), (1, 0))
+        self.assertEqual((cut.header.tc, cut.header.a), (1, 30))
+        self.assertEqual([str(rr.rdata) for rr in cut.rr], [f"1.2.3.{n}" for n in range(30)])
         self.assertEqual(len(read(asked, packed(asked, records), 1232).rr), 40)
+
+    def test_over_tcp_as_much_as_a_message_may_have(self) -> None:
+        asked = question("a.example", size=1232)
+        records = [Record(asked.name, A, 5, n.to_bytes(4, "big")) for n in range(6000)]
+        for kept in (4093, 4094):
+            message = read(asked, packed(asked, records[:kept]))
+            self.assertEqual((message.header.tc, len(message.rr)), (0, kept))
+        data = render(asked, packed(asked, records), None)
+        message = read(asked, packed(asked, records))
+        self.assertEqual((message.header.tc, len(message.rr), len(message.ar)), (1, 4094, 0))
+        self.assertLessEqual(len(data) + 2, 65535)
+
+    def test_additional_records_are_left_out_without_a_word(self) -> None:
+        asked = question("a.example")
+        records = [Record(asked.name, A, 5, bytes([1, 2, 3, n])) for n in range(40)]
+        for split, expected in ((10, (0, 10, 0, 20)), (30, (0, 30, 0, 0))):
+            message = read(asked, packed(asked, records[:split], (), records[split:]), 512)
+            counts = (message.header.tc, message.header.a, message.header.auth, message.header.ar)
+            self.assertEqual(counts, expected)
+        message = read(asked, packed(asked, records[:20], records[20:]), 512)
+        self.assertEqual((message.header.tc, message.header.a, message.header.auth), (1, 20, 10))
 
     @given(st.lists(st.tuples(names, st.binary(min_size=1, max_size=20)), max_size=5), names)
     def test_names_are_compressed_so_that_dnslib_finds_them(

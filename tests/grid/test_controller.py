@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import REGISTRY
 
 from superedge.grid.cloud.children import PREDECESSOR
+from superedge.grid.cloud.controller import TAKEN_RETRY
 from superedge.grid.names import GRID_SELECTOR, GRID_SITE, GRID_UNIQ_KEY, TOPOLOGY_KEYS
 from superedge.kube.client import MERGE_PATCH
 from superedge.kube.errors import APIError
@@ -232,6 +233,24 @@ class LeavingAloneTests(ControlledCase):
             f"kubectl -n {NAMESPACE} label deployment shop-c", self.condition("Degraded")["message"]
         )
 
+    def test_a_name_that_was_taken_is_used_once_it_is_free(self) -> None:
+        theirs = {"metadata": {"name": "shop-c"}, "spec": {**pods("theirs:1")}}
+        self.call("POST", self.path("deployments"), theirs, fieldManager="kubectl-create")
+        self.node("n3", "c")
+        self.advance(700)
+        self.call("DELETE", self.path("deployments", "shop-c"))
+        self.advance(TAKEN_RETRY + 2)
+        self.assertEqual((self.image("shop-c"), self.condition("Degraded")["status"]), ("shop:1", "False"))
+
+    def test_what_is_handed_over_by_its_label_is_taken_at_once(self) -> None:
+        theirs = {"metadata": {"name": "shop-c"}, "spec": {**pods("theirs:1")}}
+        self.call("POST", self.path("deployments"), theirs, fieldManager="kubectl-create")
+        self.node("n3", "c")
+        self.advance(700)
+        self.patch_child("shop-c", {"metadata": {"labels": {GRID_SELECTOR: "shop"}}}, "label")
+        self.advance(2)
+        self.assertEqual((self.image("shop-c"), self.condition("Degraded")["status"]), ("shop:1", "False"))
+
     def test_a_service_that_somebody_else_made_is_not_taken(self) -> None:
         template = {"selector": {"app": "shop"}, "ports": [{"port": 80}]}
         self.call("POST", self.path("services"), {"metadata": {"name": "web-svc"}, "spec": template})
@@ -244,6 +263,10 @@ class LeavingAloneTests(ControlledCase):
         self.grid(name="shop-x")
         self.assertEqual(self.condition("Degraded", name="shop-x")["reason"], "NameTaken")
         self.assertEqual(self.child("shop-x-a")["metadata"]["labels"][GRID_SELECTOR], "shop")
+        self.node("n3", "")
+        self.advance(GRACE + 5)
+        self.assertEqual(self.condition("Degraded", name="shop-x")["status"], "False")
+        self.assertEqual(self.child("shop-x-a")["metadata"]["labels"][GRID_SELECTOR], "shop-x")
 
 
 class TroubleTests(ControlledCase):
@@ -333,8 +356,12 @@ class TroubleTests(ControlledCase):
         self.grid(template=pods(replicas=3))
         self.assertEqual(self.status()["observedGeneration"], 1)
         self.advance(6)
-        status = self.status()
-        self.assertEqual((status["observedGeneration"], status["readySites"]), (2, 0))
+        self.assertEqual(self.status()["observedGeneration"], 2)
+        ready = self.condition("Ready")
+        self.assertEqual(
+            (ready["status"], ready["message"]),
+            ("False", "2 of 2 sites ready, 0 with all pods of the template"),
+        )
 
     def test_a_replica_that_begins_to_lead_tells_nothing_new(self) -> None:
         self.grid()

@@ -18,7 +18,7 @@ from superedge.grid.cloud.grids import Grid, without_nulls
 from superedge.grid.cloud.kinds import DEPLOYMENT_GRID, STATEFULSET_GRID
 from superedge.grid.cloud.naming import child_name, key_label
 from superedge.grid.cloud.sites import Sites, read_labels
-from superedge.grid.cloud.status import MAX_STATES, SiteView, workload_status
+from superedge.grid.cloud.status import MAX_STATES, Problem, SiteView, workload_status
 from superedge.grid.cloud.types import Rollout
 from superedge.grid.cloud.view import View
 from superedge.grid.cloud.waves import Taker, next_wave
@@ -274,16 +274,30 @@ class StatusTests(SynchronousTestCase):
         counts = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}
         return self.child(grid, site, observedGeneration=1, **counts)
 
-    def test_ready_is_what_the_newest_generation_is(self) -> None:
+    def test_ready_is_of_any_template_and_the_condition_of_the_newest_generation(self) -> None:
         grid = a_grid()
         counts = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}
-        for change, ready in (
-            ({}, 1), ({"observedGeneration": 0}, 0), ({"updatedReplicas": 1}, 0),
-            ({"availableReplicas": 1}, 0), ({"replicas": 3}, 0),
+        for change, ready, all_ready in (
+            ({}, 1, "True"), ({"observedGeneration": 0}, 0, "False"), ({"updatedReplicas": 1}, 1, "False"),
+            ({"availableReplicas": 1}, 0, "False"), ({"replicas": 3}, 1, "False"),
         ):  # fmt: skip
             child = self.child(grid, "a", **{"observedGeneration": 1, **counts, **change})
             status = workload_status(grid, [SiteView("a", child)], None, NOW)
-            self.assertEqual(status.readySites, ready, change)
+            found = (status.readySites, status.states["a"].ready, status.conditions[0].status)
+            self.assertEqual(found, (ready, bool(ready), all_ready), change)
+
+    def test_the_pods_of_a_site_that_waits_for_its_template_are_ready(self) -> None:
+        child = self.ready(a_grid(), "a")
+        grid = a_grid(template={**a_grid().spec.template, "minReadySeconds": 3})
+        status = workload_status(grid, [SiteView("a", child)], None, NOW)
+        self.assertEqual((status.sites, status.updatedSites, status.readySites), (1, 0, 1))
+        self.assertEqual(status.conditions[0].message, "1 of 1 site ready, 0 with all pods of the template")
+
+    def test_the_pods_of_another_owner_are_not_the_site_s(self) -> None:
+        item = self.ready(a_grid(), "a").whole()
+        item["metadata"]["ownerReferences"][0]["uid"] = "another"
+        view = SiteView("a", Child(DEPLOYMENT_GRID, json.dumps(item).encode()), Problem("NameTaken", "no"))
+        self.assertEqual(workload_status(a_grid(), [view], None, NOW).readySites, 0)
 
     def test_a_failure_is_that_of_the_newest_generation(self) -> None:
         failed = {

@@ -15,6 +15,7 @@ from superedge.config.grid import ApplicationGridConfig
 from superedge.config.kubernetes import KubernetesConfig
 from superedge.config.root import Config
 from superedge.errors import SuperEdgeError
+from superedge.grid.cloud import service
 from superedge.grid.cloud.crds import crds
 from superedge.grid.cloud.installing import install
 from superedge.grid.cloud.service import ApplicationGrid
@@ -52,8 +53,8 @@ class ServiceTests(SynchronousTestCase):
         self.run_for(2)
         return made
 
-    def stop(self, service: ApplicationGrid) -> None:
-        done: Deferred[Any] | None = service.stopService() if service.running else None
+    def stop(self, replica: ApplicationGrid) -> None:
+        done: Deferred[Any] | None = replica.stopService() if replica.running else None
         self.run_for(2)
         if done is not None:
             self.successResultOf(done)
@@ -69,12 +70,26 @@ class ServiceTests(SynchronousTestCase):
         return [item["metadata"]["name"] for item in items]
 
     def test_it_installs_and_controls(self) -> None:
-        service = self.replica()
+        replica = self.replica()
         self.assertEqual(len(self.call("GET", CRDS)["items"]), 3)
-        self.assertTrue(service.status()["synced"])
+        self.assertTrue(replica.status()["synced"])
         self.make_grid()
         self.assertEqual(self.names(), ["shop-a"])
-        self.assertEqual(service.status()["grids"]["DeploymentGrid shops/shop"]["sites"], 1)
+        self.assertEqual(replica.status()["grids"]["DeploymentGrid shops/shop"]["sites"], 1)
+
+    def test_an_error_that_nobody_expected_at_the_start_is_not_the_end(self) -> None:
+        faults = [ZeroDivisionError()]
+
+        async def failing(*arguments: Any) -> None:
+            if faults:
+                raise faults.pop()
+            await install(*arguments)
+
+        self.patch(service, "install", failing)
+        replica = self.replica()
+        self.run_for(2)
+        self.assertTrue(replica.status()["synced"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_what_is_installed_is_not_written_again_but_when_it_is_older(self) -> None:
         self.stop(self.replica())
@@ -118,15 +133,15 @@ class ServiceTests(SynchronousTestCase):
         self.assertTrue(service.status()["synced"])
 
     def test_who_loses_the_lease_writes_no_more(self) -> None:
-        service = self.replica()
+        replica = self.replica()
         self.make_grid()
         self.api.available = False
         self.run_for(12)
-        self.assertFalse(service.status()["leading"])
-        self.assertNotIn("grids", service.status())
+        self.assertFalse(replica.status()["leading"])
+        self.assertNotIn("grids", replica.status())
         self.api.available = True
         self.run_for(5)
-        self.assertTrue(service.status()["synced"])
+        self.assertTrue(replica.status()["synced"])
 
 
 class ConfigTests(SynchronousTestCase):

@@ -38,6 +38,12 @@ class Socket:
     def fileno(self) -> int:
         return -1
 
+    def getsockname(self) -> tuple[str, int]:
+        return "127.0.0.1", 7
+
+    def close(self) -> None:
+        pass
+
     def accept(self) -> tuple[Accepted, object]:
         if self.problem:
             raise OSError(self.problem, os.strerror(self.problem))
@@ -52,14 +58,24 @@ class ExhaustionTests(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
         self.socket = Socket()
         self.taken: list[Any] = []
+        self.addresses: list[object] = []
+        self.faults: list[OSError] = []
         self.port = ListeningSocket(
             cast(Any, self.socket),
             TCPAddress("127.0.0.1", 7),
             cast(Any, self.reactor),
             cast(Any, Factory()),
             lambda sock, peer: self.taken.append(sock),
+            self.again,
         )
         self.port.startListening()
+        self.addCleanup(self.port.stopListening)
+
+    def again(self, address: object) -> Any:
+        self.addresses.append(address)
+        if self.faults:
+            raise self.faults.pop()
+        return self.socket
 
     def test_it_is_said_once_and_so_is_its_end(self) -> None:
         for code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
@@ -105,9 +121,22 @@ class ExhaustionTests(SynchronousTestCase):
     def test_one_that_is_closed_meanwhile_stays_closed(self) -> None:
         self.socket.problem = errno.EMFILE
         self.port.doRead()
-        self.port.connected = 0
+        self.port.stopListening()
         self.reactor.advance(EXHAUSTED_PAUSE)
         self.assertNotIn(self.port, self.reactor.getReaders())
+
+    def test_one_that_is_lost_is_replaced_at_the_same_address(self) -> None:
+        self.faults = [OSError(errno.EADDRINUSE, "Address already in use")]
+        self.socket.problem, self.socket.waiting = errno.EINVAL, 1
+        self.port.doRead()
+        self.assertNotIn(self.port, self.reactor.getReaders())
+        self.socket.problem = 0
+        self.reactor.pump([1.0] * 4)
+        self.assertEqual(self.addresses, [TCPAddress("127.0.0.1", 7)] * 2)
+        self.assertIn(self.port, self.reactor.getReaders())
+        self.port.doRead()
+        self.assertEqual(len(self.taken), 1)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
 
 class CeilingTests(SynchronousTestCase):

@@ -168,6 +168,15 @@ class ServiceTests(SynchronousTestCase):
         self.change(OSError(errno.ENOBUFS, "No buffer space available"), routes=())
         self.assertEqual(numbers(self.directory), [2, 1])
 
+    def test_a_watch_that_ended_in_an_error_goes_on(self) -> None:
+        self.start()
+        self.change(OSError(errno.ENOMEM, "Cannot allocate memory"), routes=())
+        self.clock.advance(2.0)
+        self.assertEqual(numbers(self.directory), [2, 1])  # what came meanwhile, told by nobody
+        self.change()
+        self.assertEqual(numbers(self.directory), [3, 2, 1])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
     def test_readings_take_a_bounded_share_of_a_core(self) -> None:
         self.start(interval=100_000.0)
         for _ in range(10_000):

@@ -17,7 +17,7 @@ from superedge.config.localdns import CacheConfig
 from superedge.dns import metrics
 from superedge.dns.received import lifetime, with_ttls
 from superedge.dns.snapshot import KeptAnswer
-from superedge.dns.wire import text_name
+from superedge.dns.wire import NOERROR, NXDOMAIN, text_name
 from superedge.errors import SuperEdgeError
 from superedge.interfaces import Answer, IReactor, IResolver, Question
 from superedge.reactor.task import in_background
@@ -26,6 +26,8 @@ STALE_TTL = 30
 """Seconds for which a client may keep a stale answer."""
 PATIENCE = 1.8
 """Seconds that a client waits before it gets a stale answer."""
+MAX_WAITING = 1000
+"""Clients that wait for one name's refresh; more get the stale answer at once."""
 RETRY = 5.0
 """Seconds after a failed refresh during which stale answers are given at once."""
 PREFETCH_SHARE = 0.1
@@ -36,13 +38,15 @@ _PACKED = 40
 """Bytes that it takes in a file beside its records and its name."""
 
 _CHECKING_DISABLED = 0x0010
+_ANSWERED = frozenset({NOERROR, NXDOMAIN})
+"""RCODEs after which no stale answer is given (RFC 8767 section 4)."""
 _log = Logger()
 
 _Key = tuple[bytes, int, int, bool, int]
 
 
 class _Entry:
-    __slots__ = ("answer", "asked", "expires", "refreshing", "retry", "stored", "ttls")
+    __slots__ = ("answer", "asked", "expires", "refreshing", "replaced", "retry", "stored", "ttls")
 
     def __init__(self, answer: Answer, stored: float, seconds: float, ttls: tuple[int, ...]) -> None:
         self.answer = answer
@@ -53,6 +57,8 @@ class _Entry:
         self.retry = 0.0
         self.refreshing: list[Deferred[None]] | None = None
         """Who waits for a refresh that is under way."""
+        self.replaced: Answer | None = None
+        """What came instead, and may not be kept."""
 
 
 @implementer(IResolver)
@@ -155,7 +161,10 @@ class CacheResolver:
 
     async def _ask_again(self, key: _Key, entry: _Entry, question: Question) -> None:
         try:
-            await self._fetch(key, question)
+            answer = await self._fetch(key, question)
+            if self._entries.get(key) is entry and answer.code in _ANSWERED and not answer.truncated:
+                self._drop(key)
+                entry.replaced = answer
         except SuperEdgeError as problem:
             _log.debug("{name} stays stale: {problem}", name=text_name(question.name), problem=problem)
         finally:
@@ -173,7 +182,7 @@ class CacheResolver:
         if now >= entry.retry:
             failed_before = entry.retry > 0
             waiting = self._refresh(key, entry, question)
-            if entry.refreshing is not None and not failed_before:
+            if entry.refreshing is not None and not failed_before and len(waiting) < MAX_WAITING:
                 done: Deferred[None] = Deferred()
                 waiting.append(done)
                 late = self._reactor.callLater(PATIENCE, done.callback, None)
@@ -185,6 +194,10 @@ class CacheResolver:
                 self.misses += 1
                 metrics.CACHE_MISSES.labels().inc()
                 return self._aged(newer, self._reactor.seconds())
+            if entry.replaced is not None:
+                self.misses += 1
+                metrics.CACHE_MISSES.labels().inc()
+                return entry.replaced
         self.stale += 1
         metrics.CACHE_STALE.inc()
         records = with_ttls(entry.answer.records, entry.ttls, at_most=STALE_TTL, at_least=STALE_TTL)

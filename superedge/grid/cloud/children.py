@@ -189,12 +189,18 @@ class Child:
         return GRID_SITE in ((self.selector or {}).get("matchLabels") or {})
 
     @property
+    def ready(self) -> bool:
+        """Whether as many pods as are wanted are ready, of whichever template."""
+        status = self.status
+        ready = status.availableReplicas if self.key.kind == "DeploymentGrid" else status.readyReplicas
+        return status.observedGeneration > 0 and ready >= self.replicas
+
+    @property
     def rolled_out(self) -> bool:
         """Whether all its pods are of the newest template, and ready."""
         status, wanted = self.status, self.replicas
-        ready = status.availableReplicas if self.key.kind == "DeploymentGrid" else status.readyReplicas
         seen = status.observedGeneration >= self.fingerprint.generation
-        return seen and status.updatedReplicas >= wanted and ready >= wanted and status.replicas <= wanted
+        return seen and self.ready and status.updatedReplicas >= wanted and status.replicas <= wanted
 
     @property
     def failure(self) -> str:

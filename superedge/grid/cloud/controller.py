@@ -40,6 +40,8 @@ from superedge.reactor.loops import Loop
 WORKERS = 16
 RETRY_MAXIMUM = 300.0
 """Longest seconds between two attempts at a site."""
+TAKEN_RETRY = 30.0
+"""Seconds between two attempts at a name that an object has which no grid made: that one is not followed."""
 UNSETTLED = 5.0
 """Seconds after a change of a grid for which its status waits until all sites have been looked at."""
 _TRANSIENT = (409, 429, 503, 504)
@@ -77,6 +79,8 @@ class Controller(MultiService):
         self._notices: dict[GridKey, dict[str, str]] = {}
         self._settled: dict[ChildKey, tuple[str, Fingerprint]] = {}
         self._writing: set[ChildKey] = set()
+        self._taken: dict[ChildKey, set[SiteKey]] = {}
+        """Sites whose workload's name another object has."""
         self._seen: dict[GridKey, dict[str, int]] = {}
         """The grid's generation at which each site was looked at."""
         self._changed: dict[GridKey, float] = {}
@@ -181,6 +185,8 @@ class Controller(MultiService):
                 self._view.drop_child(child_key)
             elif not self._view.put_child(child):
                 return
+            for waiting in self._taken.pop(child_key, ()):
+                self.sites.add(waiting)
             for each in (known, child):
                 if each is not None:
                     self._touch(each.grid)
@@ -217,7 +223,8 @@ class Controller(MultiService):
                 problem = await self._put_right(grid, key.site, wanted, taken.child)
             else:
                 problem = checks.name_taken(grid, wanted.name)
-                self.sites.add_after(key, RETRY_MAXIMUM)
+                self._taken.setdefault(wanted, set()).add(key)
+                self.sites.add_after(key, TAKEN_RETRY)
             self._note(grid, key.site, problem)
         except APIError as refusal:
             if refusal.code not in _TRANSIENT:
@@ -232,6 +239,7 @@ class Controller(MultiService):
             if child.deleting:
                 return None
             if (problem := checks.belongs_elsewhere(grid, child)) is not None:
+                self._taken.setdefault(key, set()).add(SiteKey(grid.key, site))
                 return problem
         if grid.kind is SERVICE_GRID:
             wanted = service(grid)

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from superedge.grid.cloud import metrics
 from superedge.grid.cloud.grids import Grid
 from superedge.grid.cloud.kinds import API_VERSION, SERVICE_GRID, GridKey
-from superedge.grid.cloud.status import SiteView, service_status, workload_status
+from superedge.grid.cloud.status import SiteView, is_complete, service_status, workload_status
 from superedge.grid.cloud.types import Condition
 from superedge.grid.cloud.waves import Wave
 from superedge.grid.cloud.writing import Writer
@@ -80,9 +80,9 @@ class Reporter:
     def _count(self, grid: Grid, views: Sequence[SiteView], status: Any) -> None:
         if grid.kind is SERVICE_GRID:
             return
-        degraded = sum(1 for view in views if view.problem is not None)
-        waiting = max(0, status.sites - status.readySites - degraded)
-        self._counts[grid.key] = status.readySites, waiting, degraded
+        ready = sum(is_complete(grid, view) for view in views)
+        degraded = sum(view.problem is not None for view in views)
+        self._counts[grid.key] = ready, max(0, status.sites - ready - degraded), degraded
         self._gauge()
 
     def _gauge(self) -> None:

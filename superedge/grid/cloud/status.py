@@ -42,20 +42,18 @@ def workload_status(grid: Grid, views: Sequence[SiteView], wave: Wave | None, no
     """The status of a DeploymentGrid or StatefulSetGrid; ``now`` is a metav1.Time."""
     states: dict[str, SiteState] = {}
     problems: list[tuple[str, Problem]] = []
-    updated = ready = sites = 0
+    updated = ready = complete = sites = 0
     for view in views:
-        template = "" if view.leaving else grid.template_name(view.site)
-        found = grid.template(template) if template else None
         child = view.child
-        has = child is not None and found is not None and child.template_hash == found.hash
-        well = has and view.settled and view.problem is None and child is not None and child.rolled_out
+        has = _has_template(grid, view)
+        well = child is not None and child.ready and _is_own(grid, child)
         problem = view.problem or _failure(child, has)
         if problem is not None:
             problems.append((view.site, problem))
         message = (problem.message if problem is not None else view.notice)[:MAX_MESSAGE]
         states[view.site] = SiteState(
             name=workload_name(grid, view.site) if child is None else child.key.name,
-            template=template,
+            template="" if view.leaving else grid.template_name(view.site),
             templateHash="" if child is None else child.template_hash,
             replicas=0 if child is None else child.replicas,
             updatedReplicas=0 if child is None else child.status.updatedReplicas,
@@ -66,7 +64,8 @@ def workload_status(grid: Grid, views: Sequence[SiteView], wave: Wave | None, no
         sites += not view.leaving
         updated += has
         ready += well and not view.leaving
-    conditions = [_ready(grid, sites, updated, ready, problems), _degraded(problems)]
+        complete += is_complete(grid, view)
+    conditions = [_ready(grid, sites, ready, complete, problems), _degraded(problems)]
     if wave is not None:
         conditions.append(_progressing(wave))
     return WorkloadGridStatus(
@@ -79,10 +78,26 @@ def workload_status(grid: Grid, views: Sequence[SiteView], wave: Wave | None, no
     )
 
 
+def is_complete(grid: Grid, view: SiteView) -> bool:
+    """Whether a site has no pods but those of its template, and these are ready."""
+    child = view.child
+    well = view.settled and view.problem is None and child is not None and child.rolled_out
+    return well and _has_template(grid, view)
+
+
+def _has_template(grid: Grid, view: SiteView) -> bool:
+    template = None if view.leaving else grid.template(grid.template_name(view.site))
+    return template is not None and view.child is not None and view.child.template_hash == template.hash
+
+
+def _is_own(grid: Grid, child: Child) -> bool:
+    return child.controller is not None and child.controller.uid == grid.uid
+
+
 def _bounded(states: dict[str, SiteState]) -> dict[str, SiteState]:
     if len(states) <= MAX_STATES:
         return states
-    chosen = sorted(states, key=lambda site: states[site].ready)[:MAX_STATES]
+    chosen = sorted(states, key=lambda site: states[site].ready and not states[site].message)[:MAX_STATES]
     return {site: states[site] for site in sorted(chosen)}
 
 
@@ -113,13 +128,13 @@ def _failure(child: Child | None, has: bool) -> Problem | None:
 
 
 def _ready(
-    grid: Grid, sites: int, updated: int, ready: int, problems: Sequence[tuple[str, Problem]]
+    grid: Grid, sites: int, ready: int, complete: int, problems: Sequence[tuple[str, Problem]]
 ) -> Condition:
     if not sites:
         return Condition("Ready", "False", "NoSites", f"no node has the label {grid.site_key}")
-    if ready == sites and not problems:
+    if complete == sites and not problems:
         return Condition("Ready", "True", "SitesReady", f"{_sites(sites)} ready")
-    message = f"{ready} of {_sites(sites)} ready, {updated} {'has' if updated == 1 else 'have'} the template"
+    message = f"{ready} of {_sites(sites)} ready, {complete} with all pods of the template"
     return Condition("Ready", "False", "SitesNotReady", message)
 
 

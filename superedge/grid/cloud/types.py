@@ -196,9 +196,9 @@ class SiteState(Struct, frozen=True):
     replicas: Annotated[int, _about("Pods that are wanted.", format="int32")] = 0
     updatedReplicas: Annotated[int, _about("Pods of the newest template.", format="int32")] = 0
     readyReplicas: Annotated[int, _about("Pods that are ready.", format="int32")] = 0
-    ready: Annotated[
-        bool, _about("Whether the site has its template, and all its pods are of it and ready.")
-    ] = False
+    ready: Annotated[bool, _about("Whether as many pods as are wanted are ready, of whichever template.")] = (
+        False
+    )
     message: Annotated[str, _about("What is wrong, or what is waited for, and what to do about it.")] = ""
 
 
@@ -208,7 +208,9 @@ class WorkloadGridStatus(Struct, frozen=True):
     observedGeneration: Annotated[int, _OBSERVED] = 0
     sites: Annotated[int, _about("Sites: distinct values of the Nodes' label.", format="int32")] = 0
     updatedSites: Annotated[int, _about("Sites that have the template they are to have.", format="int32")] = 0
-    readySites: Annotated[int, _about("Sites that have it and are ready.", format="int32")] = 0
+    readySites: Annotated[
+        int, _about("Sites whose pods are ready, of whichever template.", format="int32")
+    ] = 0
     conditions: Annotated[list[Condition], _CONDITIONS] = field(default_factory=list)
     states: Annotated[
         dict[str, SiteState], _about("Each site's state.", **{"x-kubernetes-map-type": "atomic"})
