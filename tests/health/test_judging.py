@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.errors import SuperEdgeError
 from superedge.health.cloud import mending
+from superedge.health.cloud.admission.proof import Unproven
 from superedge.health.cloud.cluster import CONDITION, Scope, read_duration, read_node, read_scope
 from superedge.health.cloud.judging import Judging
 from superedge.health.votes.ballot import Opinion
@@ -82,6 +83,15 @@ class Case(SynchronousTestCase):
             self.call("POST", "/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": name}})
         for number in range(4):
             self.add_node(f"n{number}")
+        self.proofs = 0
+        self.broken = ""
+        self.rules = [("uid", 1)]
+        self.begin()
+        self.renew("n0", "n1", "n2", "n3")
+        self.advance(1)
+
+    def begin(self) -> None:
+        """A new judge."""
         config = EdgeAdmissionConfig(
             ca=[Path("ca")], unit_label="unit", failover=cast(Any, self.failover), **self.more
         )
@@ -95,26 +105,28 @@ class Case(SynchronousTestCase):
             cast(Verifier, _Trusting()),
             self.wall,
         )
-        self.proofs = 0
-        self.rules = [("uid", 1)]
         self.judging._proof.run = self.proven  # type: ignore[method-assign]
         self.judging._proof.rules = self.read_rules  # type: ignore[method-assign]
         self.judging.startService()
-        self.renew("n0", "n1", "n2", "n3")
-        self.advance(1)
 
     async def proven(self) -> None:
-        """Nothing to prove: the enforcement is taken to work."""
+        """Nothing to prove: the enforcement is taken to work unless ``broken`` says why not."""
         self.proofs += 1
+        if self.broken:
+            raise Unproven(self.broken)
 
     async def read_rules(self) -> list[tuple[str, int]]:
         if not self.rules:
             raise Unavailable("the API server is away")
         return list(self.rules)
 
-    def tearDown(self) -> None:
-        Deferred.fromCoroutine(self.judging.stopService())
+    def end(self) -> None:
+        """The judge steps down."""
+        self.successResultOf(Deferred.fromCoroutine(self.judging.stopService()))
         self.advance(1)
+
+    def tearDown(self) -> None:
+        self.end()
 
     def wall(self) -> float:
         return self.clock.seconds() + self.step
@@ -472,6 +484,31 @@ class ClockTests(Case):
         self.assertEqual(len(self.kept()), 4)
 
 
+class SuccessionTests(Case):
+    def dead(self) -> None:
+        """n1 is evicted, and its Ready condition is still True."""
+        self.everybody_says("n1", NO)
+        self.advance(16)
+        self.renew("n0", "n2", "n3")
+        self.advance(2)
+        self.assertEqual(self.taints("n1"), {"superedge.io/dead:NoExecute"})
+
+    def test_a_new_judge_does_not_take_back_an_eviction(self) -> None:
+        self.dead()
+        self.end()
+        self.begin()
+        before = self.api.writes["nodes"]
+        for _ in range(10):
+            self.renew("n0", "n2", "n3")
+            self.advance(3)
+            self.everybody_says("n1", NO)
+        self.assertEqual(self.taints("n1"), {"superedge.io/dead:NoExecute"})
+        self.assertEqual(self.api.writes["nodes"], before)
+        self.renew("n1")
+        self.advance(1)
+        self.assertEqual(self.taints("n1"), set())
+
+
 class ReturnTests(Case):
     def test_a_node_that_is_made_again_keeps_its_session(self) -> None:
         self.streams.nodes["n1"] = 1
@@ -549,11 +586,42 @@ class MendingTests(Case):
         self.assertEqual(self.taints("n1"), {"node.kubernetes.io/unreachable:NoSchedule"})
         self.assertFalse(self.judging._mender.doubtful)
 
+    def break_enforcement(self) -> None:
+        self.broken = "it does not work"
+        self.rules = [("uid", 2)]
+        self.advance(12)
+        self.assertEqual(self.judging.fault, self.broken)
+
     def test_without_enforcement_the_cluster_has_its_way(self) -> None:
-        self.judging.fault = "it does not work"
+        self.break_enforcement()
         self.lose()
         self.assertIn("node.kubernetes.io/unreachable:NoExecute", self.taints("n1"))
         self.assertEqual(self.pod_ready("a"), "False")
+
+    def test_it_puts_things_back_within_seconds_of_an_enforcement_that_works_again(self) -> None:
+        self.break_enforcement()
+        for _ in range(30):
+            self.renew("n0", "n1", "n2", "n3")
+            self.everybody_says("n1", YES)
+            self.advance(8)
+        self.lose()
+        for _ in range(3):
+            self.everybody_says("n1", YES)
+            self.advance(10)
+        self.assertIn("node.kubernetes.io/unreachable:NoExecute", self.taints("n1"))
+        self.broken = ""
+        self.advance(4)
+        self.assertEqual((self.judging.fault, self.pod_ready("a")), ("", "True"))
+        self.assertEqual(self.taints("n1"), {"node.kubernetes.io/unreachable:NoSchedule"})
+
+    def test_pods_that_are_set_to_not_ready_later(self) -> None:
+        self.lose()
+        self.advance(60)
+        self.pod("late", "False", "True")
+        for _ in range(6):
+            self.everybody_says("n1", YES)
+            self.advance(10.2)
+        self.assertEqual(self.pod_ready("late"), "True")
 
 
 class ProofTests(Case):
@@ -566,6 +634,22 @@ class ProofTests(Case):
         self.rules = [("", 0)]
         self.advance(15)
         self.assertEqual(self.proofs, 2)
+
+    def test_one_that_fails_is_repeated_more_and_more_rarely_but_at_once_after_a_change(self) -> None:
+        self.broken, self.rules = "it does not work", [("uid", 2)]
+        self.live(300)
+        before = self.proofs
+        self.live(120)
+        self.assertIn(self.proofs - before, range(2, 6))
+        self.broken, self.rules = "", [("uid", 3)]
+        self.live(12)
+        self.assertEqual(self.judging.fault, "")
+
+    def live(self, seconds: int) -> None:
+        """All nodes renew their Leases."""
+        for _ in range(seconds // 6):
+            self.renew("n0", "n1", "n2", "n3")
+            self.advance(6)
 
 
 class ReadingTests(SynchronousTestCase):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from math import inf
 from time import time
 from typing import Any
 
@@ -14,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from superedge.health import metrics
 from superedge.health.cloud.assessment import Assessment, NodeState, Settings, UnitMembers
-from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope
+from superedge.health.cloud.cluster import DEAD, NodeFacts, NodeLease, Scope
 from superedge.health.votes.ballot import Ballot, Opinion, Refused, SignedBallot
 from superedge.health.votes.ballotbox import BallotBox
 from superedge.health.votes.decisions import Contact, Outcome, contact_of, decide
@@ -89,10 +90,15 @@ class Judge:
     # -- life
 
     def start(self) -> None:
-        """Start judging."""
+        """Start judging. Nodes have time to renew their Leases; evicted ones count as lost until they do."""
         self._started = self._reactor.seconds()
-        for state in self._states.values():
-            state.renewed = self._started
+        for name, state in self._states.items():
+            node = self._nodes.get(name)
+            if node is not None and node.has_taint(DEAD):
+                state.renewed = -inf
+                self._evaluate(name)
+            else:
+                state.renewed = self._started
         self._looking.start()
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from socket import gethostname
 from time import time
 from typing import Any
@@ -33,8 +34,10 @@ from superedge.reactor.backoff import Backoff
 from superedge.reactor.task import in_background
 
 NODE_LEASES = "kube-node-lease"
-PROVE_AGAIN = 10.0
-"""Seconds between two checks whether the enforcement must be proven again."""
+LOOK = 10.0
+"""Seconds between two checks whether the enforcement's objects have changed."""
+URGENT = 2.0
+"""Seconds between two proofs while a node waits to be mended: its pods' tolerations may be short."""
 
 _log = Logger()
 
@@ -71,6 +74,7 @@ class Judging(MultiService):
         events = EventRecorder(client, MANAGER, gethostname(), wall)
         self._publisher = VerdictPublisher(reactor, client, self.judge, events, config.failover, wall)
         self._mender = Mender(reactor, client, self.judge, self._in_force, wall)
+        self._queues = (self._kept.queue, self._publisher.queue, self._mender.queue)
         self._proof = Proof(reactor, client, self._kept, enforcement)
         self._proving: Deferred[None] | None = None
         self.fault = "it has not been proven yet"
@@ -107,8 +111,6 @@ class Judging(MultiService):
     def startService(self) -> None:
         """Read the cluster, then judge."""
         super().startService()
-        for queue in (self._kept.queue, self._publisher.queue, self._mender.queue):
-            queue.startService()
         for reflector in self._reflectors:
             reflector.startService()
         self._proving = in_background(self._run(), _log, "edge health stopped judging")
@@ -127,7 +129,7 @@ class Judging(MultiService):
             self._proving.cancel()
         for reflector in self._reflectors:
             reflector.stopService()
-        for queue in (self._kept.queue, self._publisher.queue, self._mender.queue):
+        for queue in self._queues:
             queue.stopService()
         self.judge.stop()
         if self._streams.running:
@@ -141,17 +143,32 @@ class Judging(MultiService):
         if not self._scopes.objects:
             self.judge.scope_changed(self._default)
         self.judge.start()
+        for queue in self._queues:  # not earlier: half of the facts look like another state
+            queue.startService()
         self._streams.startService()
         self._kept.begin()
         backoff = Backoff(initial=10.0, maximum=60.0, initial_attempts=3)
         while True:
             rules = await self._rules()
             await self._prove()
+            now = self._reactor.seconds()
+            due = now + backoff.failed(now) if self.fault else inf
             if not self.fault:
-                backoff.connected(self._reactor.seconds())
-            await deferLater(self._reactor, backoff.failed(self._reactor.seconds()))
-            while not self.fault and not self._mender.doubtful and await self._rules() in (rules, None):
-                await deferLater(self._reactor, PROVE_AGAIN)
+                backoff.reset()
+            await deferLater(self._reactor, URGENT)
+            while not self._urgent and self._reactor.seconds() < due and await self._rules() in (rules, None):
+                await self._pause(min(LOOK, due - self._reactor.seconds()))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait so long, or until a proof is urgent."""
+        end = self._reactor.seconds() + seconds
+        while not self._urgent and self._reactor.seconds() < end:
+            await deferLater(self._reactor, 1.0)
+
+    @property
+    def _urgent(self) -> bool:
+        """Whether a kept node was evicted in spite of its entry, or waits for a proof to be mended."""
+        return self._mender.doubtful or bool(self.fault and len(self._mender.queue))
 
     async def _rules(self) -> list[tuple[str, int]] | None:
         """The state of the enforcement's objects; None when it cannot be read."""

@@ -125,13 +125,15 @@ class KeptNodes:
             )
             self.queue.add_after(NAME, GATHER)
 
-    async def prove(self, node: str, until: float | None) -> None:
-        """Write an entry to try the enforcement, or remove it with ``until`` None."""
-        if until is None:
-            self._extra.pop(node, None)
-        else:
-            self._extra[node] = until
+    async def prove(self, node: str, until: float) -> None:
+        """Write an entry to try the enforcement; `proven` removes it."""
+        self._extra[node] = until
         await self._write(NAME)
+
+    def proven(self, node: str) -> None:
+        """The entry of `prove` is not needed any more."""
+        self._extra.pop(node, None)
+        self.queue.add(NAME)
 
     async def _write(self, _: str) -> None:
         try:
