@@ -17,6 +17,8 @@ from superedge.errors import SuperEdgeError
 from superedge.grid.cloud.crds import crds
 from superedge.grid.cloud.service import ApplicationGrid
 from superedge.interfaces import IReactor
+from superedge.kube.errors import Unavailable
+from superedge.kube.leaderelection import DEADLINE
 from superedge.tap.compose import compose
 from superedge.testing.inprocess import InProcessAPI
 from tests.grid.controlled import KEY, pods
@@ -73,6 +75,13 @@ class ServiceTests(SynchronousTestCase):
         self.make_grid()
         self.assertEqual(self.names(), ["shop-a"])
         self.assertEqual(service.status()["grids"]["DeploymentGrid shops/shop"]["sites"], 1)
+
+    def test_a_replica_that_was_paused_writes_nothing(self) -> None:
+        service = self.replica()
+        self.clock.advance(DEADLINE)
+        path = "/api/v1/namespaces/shops/services"
+        late = service._client.call("POST", path, body={"metadata": {"name": "late"}})
+        self.failureResultOf(Deferred.fromCoroutine(late), Unavailable)
 
     def test_what_is_installed_is_not_written_again_but_when_it_is_older(self) -> None:
         self.stop(self.replica())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import ssl
 from base64 import b64decode
 from collections.abc import Mapping
+from errno import ENOSPC
 from typing import Any, cast
 
-from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.health.cloud.admission import serving
 from superedge.health.cloud.admission.serving import LOOK, SOON, ServingCertificate
 from superedge.kube.client import IKubeClient
 from superedge.kube.errors import APIError
@@ -56,7 +58,7 @@ class Cluster:
 class ServingCertificateTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock, self.cluster = Clock(), Cluster()
-        self.used: list[CertificateOptions] = []
+        self.used: list[ssl.SSLContext] = []
         service = ServingCertificate(
             self.clock, cast(IKubeClient, self.cluster), "superedge", ["keep.superedge.svc"], self.used.append
         )
@@ -86,3 +88,15 @@ class ServingCertificateTests(SynchronousTestCase):
         self.assertEqual(self.cluster.bundles[0], "")
         self.clock.advance(SOON)
         self.assertEqual(self.cluster.bundles[0], self.bundle)
+
+    def test_a_full_disk_is_waited_for(self) -> None:
+        def full(*arguments: object) -> serving.Pair:
+            raise OSError(ENOSPC, "No space left on device")
+
+        self.cluster.secret = None
+        restore = self.patch(serving, "make_pair", full)
+        self.clock.pump([LOOK, SOON, SOON])
+        self.assertIsNone(self.cluster.secret)
+        restore.restore()
+        self.clock.advance(SOON)
+        self.assertIsNotNone(self.cluster.secret)
