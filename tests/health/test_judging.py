@@ -252,6 +252,30 @@ class PublishingTests(Case):
             (self.condition("n1"), self.node("n1")["metadata"].get("annotations", {})), ("True", {})
         )
 
+    def test_witnesses_that_change_their_minds_cause_few_writes(self) -> None:
+        for lost in (False, True):
+            self.advance(60 if lost else 1)
+            self.renew("n0", "n2", "n3", *([] if lost else ["n1"]))
+            before = self.writes()
+            for number in range(300):
+                self.everybody_says("n1", NO if number % 2 else YES)
+                self.advance(0.1)
+            self.assertLess(self.writes() - before, 60)
+        self.everybody_says("n1", YES)
+        self.renew("n1")
+        self.advance(12)
+        self.assertEqual((self.condition("n1"), self.taints("n1")), ("True", set()))
+
+    def test_opinions_of_nodes_that_are_not_the_voters_to_judge_cost_nothing(self) -> None:
+        self.call(
+            "POST", "/api/v1/nodes", {"metadata": {"name": "m1", "labels": {"unit": "mill"}}}
+        )  # fmt: skip
+        self.advance(1)
+        judged: list[str] = []
+        self.patch(self.judging.judge, "_evaluate", judged.append)
+        self.vote(n0={"n1": NO, "m1": NO, "nobody": NO})
+        self.assertEqual(judged, ["n1"])
+
     def test_taints_of_others_stay(self) -> None:
         other = {"key": "mine", "effect": "NoSchedule", "value": "yes"}
         self.call("PATCH", "/api/v1/nodes/n1", {"spec": {"taints": [other]}}, "application/merge-patch+json")
@@ -528,10 +552,12 @@ class ReturnTests(Case):
         self.streams.nodes.update(n1=1, stranger=2)
         self.judging.sessions_changed()
         self.advance(1)
+        self.everybody_says("n2", YES)
         self.call("DELETE", "/api/v1/nodes/n1")
         self.call("DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1")
         self.advance(1)
         self.assertEqual(set(self.judging.judge._states), {"n0", "n2", "n3"})
+        self.assertEqual(set(self.judging.judge.box._held), {"n0", "n3"})
 
 
 class MendingTests(Case):

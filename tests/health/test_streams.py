@@ -164,6 +164,18 @@ class NodeStreamsTests(SynchronousTestCase):
         unit = self.told("b")[-1]
         self.assertEqual([member.port for member in unit.members], [4711, 51005, 51005])
 
+    def test_a_port_that_changes_again_and_again_is_told_now_and_then(self) -> None:
+        for node in ("a", "b"):
+            self.stream(node).say(Hello(0, False, 16))
+        self.clock.advance(60)
+        before = len(self.told("b"))
+        for number in range(100):
+            self.stream("a").say(Hello(0, False, 16, 0, 52_000 + number))
+            self.clock.advance(0.3)
+        self.assertLess(len(self.told("b")) - before, 13)
+        self.clock.advance(5)
+        self.assertEqual([member.port for member in self.told("b")[-1].members][0], 52_099)
+
     def test_an_address_that_changes_is_told_the_others(self) -> None:
         self.stream("b").say(Hello(0, False, 16))
         self.judge.node_changed("a", facts("a", host="192.0.2.9"))

@@ -148,6 +148,7 @@ class Judge:
             if unit is None and state is not None:
                 state.assessment = state.disagreeing_since = state.unknown_since = None
                 self._said.pop(name, None)
+                self.box.drop(name)
                 self._changed(name)
         if unit is None or member is None:
             return
@@ -227,9 +228,16 @@ class Judge:
         before = self._said.get(ballot.voter, {})
         self._said[ballot.voter] = said
         for peer, opinion in said.items():
-            if before.get(peer) is not opinion:
+            if before.get(peer) is not opinion and self._speaks_of(ballot.voter, peer):
                 self._evaluate(peer)
         return ballot
+
+    def _speaks_of(self, voter: str, peer: str) -> bool:
+        """Whether a voter's opinion of a peer counts."""
+        unit = self._unit_of.get(peer)
+        if unit is None or unit != self._unit_of.get(voter):
+            return False
+        return voter == peer or voter in self._units[unit].witnesses(peer, self._settings.witnesses)
 
     # -- judging
 
@@ -283,6 +291,9 @@ class Judge:
                 verdict = before.verdict
         elif settling:
             verdict = before.verdict if before is not None else _published(node)
+        held = before is not None and verdict is not before.verdict and not state.may_change(now)
+        if before is not None and held:
+            verdict = before.verdict
         if verdict is Verdict.DEAD and state.session and state.answers and self._late(state, OVERDUE):
             self._asks(name)
         since = self._wall() if before is None or before.verdict is not verdict else before.since
@@ -294,8 +305,8 @@ class Judge:
             unknown_for=self._unknown_for(node, state, contact, verdict),
         )
         state.assessment = Assessment(verdict, judgement, contact, outcome, since)
-        quiet = contact is Contact.GOOD and verdict is not Verdict.DEAD and state.disagreeing_since is None
-        if quiet:
+        settled = verdict is not Verdict.DEAD and state.disagreeing_since is None and not held
+        if contact is Contact.GOOD and settled:
             self._pending.discard(name)
         else:
             self._pending.add(name)
