@@ -508,6 +508,40 @@ class ClockTests(Case):
         self.assertEqual(len(self.kept()), 4)
 
 
+class ForbiddenTests(Case):
+    """One verb is missing among its rights."""
+
+    def forbid(self, method: str, *ends: str) -> None:
+        problem = APIError(403, "Forbidden", 'User "superedge-cloud" cannot do that')
+        self.client.fault = lambda verb, path: problem if verb == method and path.endswith(ends) else None
+
+    def test_nodes_cannot_be_patched_and_the_condition_is_written(self) -> None:
+        self.forbid("PATCH", "/nodes/n1")
+        self.everybody_says("n1", NO)
+        self.advance(20)
+        self.assertEqual((self.condition("n1"), self.taints("n1")), ("False", set()))
+
+    def test_the_status_cannot_be_patched_and_nodes_are_evicted(self) -> None:
+        self.forbid("PATCH", "/nodes/n1/status")
+        self.everybody_says("n1", NO)
+        self.advance(20)
+        self.assertEqual(
+            (self.condition("n1"), self.taints("n1")), ("Unknown", {"superedge.io/dead:NoExecute"})
+        )
+
+    def test_what_cannot_be_read_is_named(self) -> None:
+        self.end()
+        self.forbid("GET", "/leases")
+        self.begin()
+        self.advance(30)
+        self.assertEqual(
+            self.judging.status()["enforcement_fault"], "Leases in kube-node-lease could not be read yet"
+        )
+        self.forbid("GET", "none")
+        self.advance(12)
+        self.assertEqual(self.judging.fault, "")
+
+
 class SuccessionTests(Case):
     def dead(self) -> None:
         """n1 is evicted, and its Ready condition is still True."""
@@ -591,6 +625,17 @@ class MendingTests(Case):
         self.lose()
         self.assertEqual(self.taints("n1"), {"node.kubernetes.io/unreachable:NoSchedule"})
         self.assertEqual((self.pod_ready("a"), self.pod_ready("b")), ("True", "False"))
+
+    def test_it_is_mended_soon_after_an_api_server_that_refused_for_long(self) -> None:
+        refused = APIError(500, "InternalError", "etcdserver: request timed out")
+        self.client.fault = lambda method, path: refused if (method, path[-3:]) == ("PATCH", "/n1") else None
+        self.lose()
+        for _ in range(20):
+            self.everybody_says("n1", YES)
+            self.advance(10)
+        self.client.fault = lambda method, path: None
+        self.advance(6)
+        self.assertEqual(self.taints("n1"), {"node.kubernetes.io/unreachable:NoSchedule"})
 
     def test_a_refused_pod_keeps_no_other_from_it(self) -> None:
         refused = APIError(429, "TooManyRequests", "try again later")

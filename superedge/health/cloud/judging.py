@@ -77,7 +77,8 @@ class Judging(MultiService):
         self._queues = (self._kept.queue, self._publisher.queue, self._mender.queue)
         self._proof = Proof(reactor, client, self._kept, enforcement)
         self._proving: Deferred[None] | None = None
-        self.fault = "it has not been proven yet"
+        self._blind = False
+        self.fault = "the process has just begun to judge"
         """Why the enforcement does not work; empty when it does."""
         self._nodes: Reflector[NodeFacts] = Reflector(
             reactor, client, NODES.path(), read_node, self._node_changed
@@ -101,17 +102,17 @@ class Judging(MultiService):
             lambda key, entries: self._kept.observed(entries),
             field_selector=f"metadata.name={KEPT_NODES}",
         )
-        self._reflectors: tuple[Reflector[Any], ...] = (
-            self._scopes,
-            self._nodes,
-            self._leases,
-            self._entries,
-        )
+        self._reflectors: dict[str, Reflector[Any]] = {
+            f"the ConfigMap {config.config_map}": self._scopes,
+            "Nodes": self._nodes,
+            f"Leases in {NODE_LEASES}": self._leases,
+            f"the ConfigMap {KEPT_NODES}": self._entries,
+        }
 
     def startService(self) -> None:
         """Read the cluster, then judge."""
         super().startService()
-        for reflector in self._reflectors:
+        for reflector in self._reflectors.values():
             reflector.startService()
         self._proving = in_background(self._run(), _log, "edge health stopped judging")
 
@@ -127,7 +128,7 @@ class Judging(MultiService):
         """Stop. Nothing that was written is removed."""
         if self._proving is not None:
             self._proving.cancel()
-        for reflector in self._reflectors:
+        for reflector in self._reflectors.values():
             reflector.stopService()
         for queue in self._queues:
             queue.stopService()
@@ -138,8 +139,10 @@ class Judging(MultiService):
         await super().stopService()
 
     async def _run(self) -> None:
-        for reflector in self._reflectors:
+        for what, reflector in self._reflectors.items():
+            self.fault = f"{what} could not be read yet"
             await reflector.when_synced()
+        self.fault = "it has not been proven yet"
         if not self._scopes.objects:
             self.judge.scope_changed(self._default)
         self.judge.start()
@@ -173,10 +176,14 @@ class Judging(MultiService):
     async def _rules(self) -> list[tuple[str, int]] | None:
         """The state of the enforcement's objects; None when it cannot be read."""
         try:
-            return await self._proof.rules()
+            found = await self._proof.rules()
         except Problems as problem:
-            _log.debug("the enforcement's objects cannot be read: {problem}", problem=problem)
+            if not self._blind:
+                _log.warn("whether the enforcement has changed cannot be read: {problem}", problem=problem)
+            self._blind = True
             return None
+        self._blind = False
+        return found
 
     async def _prove(self) -> None:
         before = self.fault

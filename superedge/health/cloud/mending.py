@@ -28,7 +28,7 @@ AGAIN = (5.0, 15.0, 60.0)
 """Seconds after which a node's pods are checked again, the last for as long as it is kept: the controller may
 not have finished, and a new one sets all pods of lost nodes to not ready."""
 PACE = 5.0
-"""Seconds between two attempts to remove the taint."""
+"""Seconds between two attempts to remove the taint, and at most between any two: tolerations may be short."""
 
 _log = Logger()
 
@@ -99,7 +99,7 @@ class Mender:
         self._tried: dict[str, float] = {}
         self.doubtful = False
         """Whether a taint came back in spite of the entry, so that the enforcement must be proven again."""
-        self.queue: WorkQueue[str] = WorkQueue(reactor, self._mend, workers=4)
+        self.queue: WorkQueue[str] = WorkQueue(reactor, self._mend, workers=4, maximum=PACE)
 
     def consider(self, name: str) -> None:
         """Check a node after it or its assessment changed."""

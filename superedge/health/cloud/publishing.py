@@ -77,8 +77,10 @@ class VerdictPublisher:
         if node is None:
             self._written.pop(name, None)
             return
-        await self._mark(node, assessment)
-        await self._say(node, assessment)
+        try:
+            await self._mark(node, assessment)
+        finally:
+            await self._say(node, assessment)
 
     # -- taint and annotation
 

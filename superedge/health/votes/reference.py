@@ -3,8 +3,8 @@
 The cloud sends it over the tunnel session. A node without a session uses the median of its peers' times, of
 those peers that are nearest to the cloud: a new judge may have another time than the last one, and they have
 the new one's. An even number of them is joined by the time that the node itself had from the cloud, so that
-one of two that lies decides nothing. Without a route to the cloud a node keeps the last time that the cloud sent
-it. One that never had any uses its peers' times, and until then its own clock.
+one of two that lies decides nothing. Without a route to the cloud a node keeps the last time that the cloud
+sent it. One that never had any uses its peers' times, and until then its own clock.
 """
 
 from __future__ import annotations
