@@ -312,6 +312,9 @@ class PublishingTests(Case):
         self.advance(60)
         self.assertEqual(self.kept(), {})
         path = "/api/v1/namespaces/superedge/configmaps/superedge-edge-health"
+        self.call("PATCH", path, {"data": {"units": "sh*"}}, "application/merge-patch+json")
+        self.advance(2)
+        self.assertEqual(self.judging.judge.unit("n1").members, (), "what cannot be read changes nothing")
         self.call("PATCH", path, {"data": {"units": "*"}}, "application/merge-patch+json")
         self.advance(2)
         self.assertEqual(len(self.judging.judge.unit("n1").members), 4)

@@ -28,6 +28,7 @@ from superedge.health.votes.decisions import Outcome
 from superedge.health.votes.signing import Verifier
 from superedge.interfaces import IReactor
 from superedge.kube.client import CONFIGMAPS, LEASES, NODES, IKubeClient, Problems
+from superedge.kube.errors import DecodeError
 from superedge.kube.events import EventRecorder
 from superedge.kube.reflector import Key, Reflector
 from superedge.reactor.backoff import Backoff
@@ -62,7 +63,7 @@ class Judging(MultiService):
         self._config = config
         self._enforcement = enforcement
         names = frozenset(config.units)
-        self._default = Scope(config.unit_label, None if "*" in names else names)
+        self._default = self._scope = Scope(config.unit_label, None if "*" in names else names)
         settings = Settings(
             config.witnesses,
             config.minimum_witnesses,
@@ -90,7 +91,7 @@ class Judging(MultiService):
             reactor,
             client,
             CONFIGMAPS.path(namespace),
-            lambda raw: read_scope(raw, self._default),
+            self._read_scope,
             self._scope_changed,
             field_selector=f"metadata.name={config.config_map}",
         )
@@ -223,6 +224,17 @@ class Judging(MultiService):
 
     def _lease_changed(self, key: Key, lease: NodeLease | None) -> None:
         self.judge.lease_changed(key.name, lease)
+
+    def _read_scope(self, raw: bytes) -> Scope:
+        try:
+            self._scope = read_scope(raw, self._default)
+        except DecodeError as problem:
+            _log.error(
+                "ConfigMap {name}: {problem}; the units stay as they were",
+                name=self._config.config_map,
+                problem=problem,
+            )
+        return self._scope
 
     def _scope_changed(self, key: Key, scope: Scope | None) -> None:
         if key.name == self._config.config_map:
