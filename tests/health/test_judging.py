@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.errors import SuperEdgeError
-from superedge.health.cloud import mending
+from superedge.health.cloud import judge, mending
 from superedge.health.cloud.admission.proof import Unproven
 from superedge.health.cloud.cluster import CONDITION, Scope, read_duration, read_node, read_scope
 from superedge.health.cloud.judging import Judging
@@ -568,6 +568,57 @@ class SuccessionTests(Case):
         self.renew("n1")
         self.advance(1)
         self.assertEqual(self.taints("n1"), set())
+
+    def test_a_new_judge_leaves_the_entries_of_nodes_that_may_be_lost(self) -> None:
+        self.everybody_says("n1", YES)
+        self.advance(14)
+        self.renew("n0", "n2", "n3")
+        self.everybody_says("n1", YES)
+        self.advance(3)
+        self.assertEqual(list(self.kept()), ["n1"])
+        self.end()
+        self.begin()
+        for _ in range(3):
+            self.renew("n0", "n2", "n3")
+            self.everybody_says("n1", YES)
+            for _ in range(10):
+                self.advance(1)
+                self.assertEqual(list(self.kept()), ["n1"])
+        for _ in range(3):
+            self.renew("n0", "n1", "n2", "n3")
+            self.advance(6)
+        self.assertEqual(self.kept(), {})
+
+    def test_a_new_judge_removes_what_needs_no_entry(self) -> None:
+        old = {"n1": kube_time(self.wall() - 5), "n2": kube_time(self.wall() + 100), "n3": "never"}
+        path = "/api/v1/namespaces/superedge/configmaps/superedge-kept-nodes"
+        self.end()
+        self.call("PATCH", path, {"data": old}, "application/merge-patch+json")
+        self.begin()
+        self.advance(3)
+        self.assertEqual(set(self.kept()), {"n2"})
+        for _ in range(5):
+            self.renew("n0", "n1", "n2", "n3")
+            self.advance(9)
+        self.assertEqual(self.kept(), {})
+
+    def test_a_new_judge_takes_nothing_back_before_it_has_judged(self) -> None:
+        self.dead()
+        self.end()
+        self.patch(judge, "AT_ONCE", 1)
+        self.patch(judge, "ROUND", 4)
+        self.begin()
+        before = self.api.writes["nodes"]
+        self.renew("n0", "n2", "n3")
+        self.advance(10)
+        self.assertEqual(self.api.writes["nodes"], before)
+
+    def test_nothing_is_judged_before_its_units_are_known(self) -> None:
+        self.end()
+        self.begin()
+        self.patch(self.judging.judge, "_regroup", self.fail)
+        self.judging.judge.node_changed("n9", read_node(b'{"metadata": {"name": "n9"}}'))
+        self.assertEqual(self.judging.judge._unit_of, {})
 
 
 class ReturnTests(Case):

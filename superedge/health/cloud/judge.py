@@ -32,6 +32,8 @@ OVERDUE_ANSWERING = 0.55
 write."""
 ROUND = 30
 """Seconds in which every node is judged at least once, because ballots expire without an event."""
+AT_ONCE = 500
+"""Nodes that are judged at the start. More would take too long: the Lease is to be renewed meanwhile."""
 LOOK = 1.0
 """Seconds between two calls of `look`."""
 DISAGREEMENT = 8.0
@@ -71,7 +73,7 @@ class Judge:
         self._unit_of: dict[str, str] = {}
         self._units: dict[str, UnitMembers] = {}
         self._states: dict[str, NodeState] = {}
-        self._scope = Scope("", frozenset())
+        self._scope: Scope | None = None
         self._ports: dict[str, int] = {}
         self._sessions: Mapping[str, int] = {}
         self.box = BallotBox(verifier, self._unit_of.get)
@@ -90,15 +92,19 @@ class Judge:
     # -- life
 
     def start(self) -> None:
-        """Start judging. Nodes have time to renew their Leases; evicted ones count as lost until they do."""
+        """Judge the first nodes, those that are not well before the others; `look` judges the rest.
+
+        Nodes have time to renew their Leases, but evicted ones count as lost until they do.
+        """
         self._started = self._reactor.seconds()
         for name, state in self._states.items():
             node = self._nodes.get(name)
-            if node is not None and node.has_taint(DEAD):
-                state.renewed = -inf
-                self._evaluate(name)
-            else:
-                state.renewed = self._started
+            evicted = node is not None and node.has_taint(DEAD)
+            state.renewed = -inf if evicted else self._started
+        turn = sorted(self._unit_of, key=lambda name: self._nodes[name].ready == "True")
+        self._turn = turn[AT_ONCE:]
+        for name in turn[:AT_ONCE]:
+            self._evaluate(name)
         self._looking.start()
 
     def stop(self) -> None:
@@ -123,7 +129,7 @@ class Judge:
             self._forget(name)
             return
         self._nodes[name] = node
-        self._place(name, self._scope.unit_of(node), self._member(node))
+        self._place(name, self._unit_by_scope(node), self._member(node))
         if name in self._unit_of:
             self._evaluate(name)
 
@@ -133,7 +139,10 @@ class Judge:
             self._ports[name] = port
             node = self._nodes.get(name)
             if node is not None:
-                self._place(name, self._scope.unit_of(node), self._member(node))
+                self._place(name, self._unit_by_scope(node), self._member(node))
+
+    def _unit_by_scope(self, node: NodeFacts) -> str | None:
+        return None if self._scope is None else self._scope.unit_of(node)
 
     def _member(self, node: NodeFacts) -> Member:
         return Member(node.name, node.host, node.kubelet or 10250, self._ports.get(node.name, PORT))
@@ -358,6 +367,10 @@ class Judge:
     def node(self, name: str) -> NodeFacts | None:
         """Its Node object."""
         return self._nodes.get(name)
+
+    def checks(self, name: str) -> bool:
+        """Whether a node is in a checked unit; soon after the start it may have no assessment yet."""
+        return name in self._unit_of
 
     def nodes(self) -> Iterator[str]:
         """All nodes, checked or not."""

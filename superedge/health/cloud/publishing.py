@@ -77,6 +77,8 @@ class VerdictPublisher:
         if node is None:
             self._written.pop(name, None)
             return
+        if assessment is None and self._judge.checks(name):
+            return
         try:
             await self._mark(node, assessment)
         finally:
