@@ -29,7 +29,7 @@ directory = Path(sys.argv[1])
 names = ("ca.crt", "ca.key", "tls.crt", "tls.key")
 webhook = Webhook(reactor, "127.0.0.1:0", {f"edge-{n}": 4e9 for n in range(1000)})
 webhook.startService()
-webhook.serve_with(Pair(*((directory / name).read_bytes() for name in names)).options())
+webhook.serve_with(Pair(*((directory / name).read_bytes() for name in names)).context())
 print(webhook.address.port, flush=True)
 reactor.run()
 """

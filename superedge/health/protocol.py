@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from superedge.health.votes.ballot import SignedBallot
 from superedge.health.votes.messages import (
@@ -24,6 +25,8 @@ from superedge.net.bucket import TokenBucket
 
 MESSAGE_TIMEOUT = 10.0
 """Seconds in which the peer must send its Hello, and the rest of a message that it has begun."""
+READ_TIMEOUT = 60.0
+"""Seconds for which bytes may wait for a peer that does not read them."""
 RATE = 200 * 1024
 """Bytes a second that the peer may send; a burst may have MESSAGE_TIMEOUT times as many."""
 MESSAGE = 512
@@ -32,8 +35,12 @@ MESSAGE = 512
 Received = Callable[["HealthProtocol", Message], None]
 
 
+@implementer(IPushProducer)
 class HealthProtocol(Protocol):
-    """One connection. ``ended`` is called once, with the reason."""
+    """One connection. ``ended`` is called once, with the reason.
+
+    As a producer it sends on while it is paused, but not for long: what it has to say does not wait.
+    """
 
     transport: Any
 
@@ -53,6 +60,7 @@ class HealthProtocol(Protocol):
         self._reader = MessageReader(limit)
         self._bucket = TokenBucket(RATE, reactor.seconds())
         self._deadline: IDelayedCall | None = None
+        self._stuck: IDelayedCall | None = None
         self._shown: set[bytes] = set()
         self._reason = ""
         self.heard: Hello | None = None
@@ -67,6 +75,7 @@ class HealthProtocol(Protocol):
             self.end(refusal)
             return
         self._expect()
+        self.transport.registerProducer(self, True)
         self.send(self._hello(self))
 
     def send(self, *messages: Message) -> None:
@@ -102,6 +111,24 @@ class HealthProtocol(Protocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def pauseProducing(self) -> None:
+        """The peer does not read."""
+        if self._stuck is None:
+            self._stuck = self._reactor.callLater(READ_TIMEOUT, self._unread)
+
+    def resumeProducing(self) -> None:
+        """The peer has read."""
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+    def stopProducing(self) -> None:
+        """Required by IPushProducer."""
+
+    def _unread(self) -> None:
+        self._stuck = None
+        self.end(f"the peer read nothing for {READ_TIMEOUT:g} s")
+
     def dataReceived(self, data: bytes) -> None:
         """Decode and dispatch messages."""
         try:
@@ -133,4 +160,5 @@ class HealthProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Call ``ended``."""
         self._arrived()
+        self.resumeProducing()
         self._ended(self, self._reason or reason.getErrorMessage())

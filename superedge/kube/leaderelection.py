@@ -93,6 +93,10 @@ class LeaderElection(Service):
         """Who leads, as far as is known."""
         return (self._lease.spec.holderIdentity or "") if self._lease is not None else ""
 
+    def leads(self) -> bool:
+        """Whether this process leads, and renewed the Lease so lately that no other can have it."""
+        return self.leading and self._reactor.seconds() - self._renewed < DEADLINE
+
     def startService(self) -> None:
         """Run for it."""
         super().startService()
@@ -132,18 +136,15 @@ class LeaderElection(Service):
                 self._failing = False
                 if not held and self.leading:
                     self._step_down()
-            now = self._reactor.seconds()
-            if held:
-                self._renewed = now
-                if not self.leading:
-                    self.leading = True
-                    _log.info("this process leads by Lease {name}", name=self._name)
-                    try:
-                        self._started()
-                    except Exception:
-                        self._step_down()
-                        raise
-            elif self.leading and now - self._renewed >= DEADLINE - RETRY:
+            if held and not self.leading:
+                self.leading = True
+                _log.info("this process leads by Lease {name}", name=self._name)
+                try:
+                    self._started()
+                except Exception:
+                    self._step_down()
+                    raise
+            elif self.leading and not held and self._reactor.seconds() - self._renewed >= DEADLINE - RETRY:
                 self._step_down()
             self._loop.iteration_done(DEADLINE)
             await deferLater(self._reactor, RETRY)
@@ -173,6 +174,7 @@ class LeaderElection(Service):
 
     async def _write(self, method: str, path: str, before: _Lease | None) -> bool:
         body = self._body(before, self._identity, DURATION)
+        sent = self._reactor.seconds()
         try:
             self._lease = decode(_Lease, await self._client.call(method, path, body=body))
         except APIError as problem:
@@ -180,6 +182,7 @@ class LeaderElection(Service):
                 return False
             raise
         self._seen = self._reactor.seconds()
+        self._renewed = sent  # others may have seen it as early as that
         return True
 
     def _body(self, before: _Lease | None, identity: str, duration: int) -> dict[str, Any]:

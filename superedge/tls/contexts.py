@@ -7,6 +7,7 @@ contexts, and ends those whose peer is no longer trusted.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import ssl
 import time
@@ -181,6 +182,19 @@ class ClientVariant:
     def admit(self, connection: SecureConnection) -> str:
         """See `ClientContextSource.admit`."""
         return self._peers.admit(connection)
+
+
+def server_context(certificate: bytes, key: bytes) -> ssl.SSLContext:
+    """A server's context with a PEM pair that is in no file. Raises ssl.SSLError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context)
+    descriptor = os.memfd_create("pair")  # the ssl module reads certificates and keys from files only
+    try:
+        os.write(descriptor, certificate + b"\n" + key)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+    return context
 
 
 def _harden(context: ssl.SSLContext) -> None:

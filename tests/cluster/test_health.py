@@ -25,11 +25,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.cluster.edgenodes import CLOUD
 from tests.cluster.edgesites import DEPLOY, EdgeSites, seconds_until
 from tests.cluster.environment import SKIP, wait_until
+from tests.cluster.forwarder import Forwarder
 
 DEAD = ("superedge.io/dead", "NoExecute")
 EVICTED = ("node.kubernetes.io/unreachable", "NoExecute")
 UNSCHEDULED = ("node.kubernetes.io/unreachable", "NoSchedule")
 WEBHOOK_PORT = 51006
+REPLICA_PORTS = (51007, 51008)
 WEBHOOK = f"""[edge_admission.webhook]
 listen = "{CLOUD}:{{port}}"
 names = ["{CLOUD}"]
@@ -43,6 +45,7 @@ class _Story:
 
     def __init__(self, sites: EdgeSites) -> None:
         self.sites = sites
+        self.toleration = sites.toleration
 
     def through(self, seconds: float, holds: Callable[[], bool], what: str) -> None:
         """It is true all the time."""
@@ -75,7 +78,7 @@ class _Story:
         node, before = sites.nodes["alpha-1"], set(sites.pods("alpha"))
         node.cut_cloud()
         self.unready("alpha-1")
-        self.through(TOLERATION + 15, lambda: self.kept("alpha", before), "the pods of a cut node stay")
+        self.through(self.toleration + 15, lambda: self.kept("alpha", before), "the pods of a cut node stay")
         assert UNSCHEDULED in sites.taints("alpha-1") and EVICTED not in sites.taints("alpha-1")
         assert sites.condition("alpha-1", "EdgePeerHealthy") == "True"
         node.join_cloud()
@@ -118,7 +121,7 @@ class _Story:
             sites.nodes[name].cut_cloud()
         self.unready(*names)
         wait_until(lambda: sites.verdicts(*names) == {"unknown"}, "nobody speaks of them", 60)
-        self.through(TOLERATION + 10, lambda: self.kept("gamma", before), "the pods of a cut site stay")
+        self.through(self.toleration + 10, lambda: self.kept("gamma", before), "the pods of a cut site stay")
         for name in names:
             sites.nodes[name].join_cloud()
         wait_until(lambda: sites.verdicts(*names) == {"alive"}, "they are back", 40)
@@ -163,7 +166,7 @@ class _Story:
         for node in nodes[1:]:
             node.cut_cloud()
         self.unready(*names[1:])
-        self.through(TOLERATION + 5, lambda: self.kept("sigma", before), "three of whom one node speaks")
+        self.through(self.toleration + 5, lambda: self.kept("sigma", before), "three of whom one node speaks")
 
     def all_on(self, app: str, names: list[str]) -> bool:
         """Four endpoints, all on these nodes."""
@@ -176,7 +179,7 @@ class _Story:
         node, before = sites.nodes["two-1"], set(sites.pods("two"))
         node.cut_cloud()
         self.unready("two-1")
-        self.through(TOLERATION + 5, lambda: self.kept("two", before), "a cut node of two is kept")
+        self.through(self.toleration + 5, lambda: self.kept("two", before), "a cut node of two is kept")
         node.die()
         wait_until(lambda: DEAD in sites.taints("two-1"), "its one witness suffices", 30)
         wait_until(lambda: list(sites.endpoints("two").values()) == ["two-2", "two-2"], "it is replaced", 20)
@@ -209,7 +212,7 @@ class _Story:
 
         wait_until(replaced, "the dead one among the cut is replaced", 40)
         taken = time.monotonic() - started
-        self.through(TOLERATION, lambda: before <= set(sites.endpoints("eta")), "the cut ones are kept")
+        self.through(self.toleration, lambda: before <= set(sites.endpoints("eta")), "the cut ones are kept")
         for name in cut:
             sites.nodes[name].join_cloud()
         return taken
@@ -278,7 +281,7 @@ class _Story:
             nodes = list(sites.endpoints("beta").values())
             return len(nodes) == 4 and "beta-1" not in nodes
 
-        wait_until(replaced, "a replacement runs", TOLERATION + 30)
+        wait_until(replaced, "a replacement runs", self.toleration + 30)
         return time.monotonic() - started
 
 
@@ -312,6 +315,7 @@ class HealthStories(SynchronousTestCase):
     enforcement: ClassVar[str]
     failover: ClassVar[str] = "fast"
     replicas: ClassVar[int] = 1
+    toleration: ClassVar[int] = TOLERATION
     units: ClassVar[dict[str, int]]
     """Sites and their nodes."""
     parallel: ClassVar[tuple[str, ...]]
@@ -326,11 +330,11 @@ class HealthStories(SynchronousTestCase):
     def begin(cls) -> None:
         """A cluster of the class's own, with all stories under way."""
         directory = Path(tempfile.mkdtemp(prefix="superedge-health-"))
-        cls.sites = sites = EdgeSites(directory, toleration=TOLERATION, replicas=cls.replicas)
+        cls.sites = sites = EdgeSites(directory, toleration=cls.toleration, replicas=cls.replicas)
         sites.up()
         cls.install()
         common = f'enforcement = "{cls.enforcement}"\nfailover = "{cls.failover}"\n'
-        sites.start_cloud(*(common + WEBHOOK.format(port=WEBHOOK_PORT + at) for at in range(cls.replicas)))
+        sites.start_cloud(*(common + WEBHOOK.format(port=port) for port in REPLICA_PORTS[: cls.replicas]))
         for unit, count in cls.units.items():
             sites.add(unit, *range(1, count + 1))
         if "eta" in cls.units:
@@ -468,16 +472,26 @@ class WebhookStories(HealthStories):
     enforcement = "webhook"
     failover = "native"
     replicas = 2
+    toleration = 30
+    """More than a new judge takes to lead and to mend."""
     units = {"alpha": 3, "beta": 4}
     parallel = ("cut", "native_death")
+    service: ClassVar[Forwarder]
 
     @classmethod
     def install(cls) -> None:
-        """The manifest, with this machine as the Service."""
+        """The manifest, with a forwarder as the Service."""
+        cls.service = Forwarder((CLOUD, WEBHOOK_PORT), *((CLOUD, port) for port in REPLICA_PORTS))
         for item in yaml.safe_load_all((DEPLOY / "health-webhook.yaml").read_text()):
             for hook in item.get("webhooks", ()):
                 hook["clientConfig"] = {"url": f"https://{CLOUD}:{WEBHOOK_PORT}/keep"}
             cls.sites.kubectl("apply", "-f", "-", stdin=json.dumps(item))
+
+    @classmethod
+    def end(cls) -> None:
+        """Stop what runs."""
+        super().end()
+        cls.service.stop()
 
     def test_01_a_node_that_loses_only_the_cloud_is_kept(self) -> None:
         self.told("cut")
@@ -486,17 +500,25 @@ class WebhookStories(HealthStories):
         _log.info("replaced after {seconds:.1f} s", seconds=self.told("native_death"))
 
     def test_03_another_replica_judges_when_the_judge_dies(self) -> None:
-        """(f) It opens streams to all nodes, over links to those that the other replica holds."""
+        """(f) It opens streams to all nodes, over links to those that the other replica holds.
+
+        The Service leads to the dead replica until another judges: what Kubernetes did by then is mended.
+        """
         sites, story = self.sites, self.story
         before, names = set(sites.pods("alpha")), [node.name for node in sites.nodes.values()]
         sites.nodes["alpha-2"].cut_cloud()
         story.unready("alpha-2")
         first = sites.judge()
         assert first is not None
+        dead, living = REPLICA_PORTS if first is sites.ends[0] else reversed(REPLICA_PORTS)
+        self.service.targets = ((CLOUD, dead),)
         first.stop(signal.SIGKILL)
+        wait_until(lambda: EVICTED in sites.taints("alpha-2"), "nobody answers reviews", 15)
         wait_until(lambda: sites.judge() not in (None, first), "another judges", 40)
-        living = [name for name in names if name != "beta-1"]
-        wait_until(lambda: sites.verdicts(*living) == {"alive"}, "it knows all of them", 40)
+        self.service.targets = ((CLOUD, living),)
+        wait_until(lambda: EVICTED not in sites.taints("alpha-2"), "the taint is taken away", 8)
+        alive = [name for name in names if name != "beta-1"]
+        wait_until(lambda: sites.verdicts(*alive) == {"alive"}, "it knows all of them", 40)
         story.through(10, lambda: story.kept("alpha", before), "the cut node is kept all the while")
         sites.start_cloud()
         sites.nodes["alpha-2"].join_cloud()

@@ -20,6 +20,8 @@ from superedge.grid.cloud.crds import crds
 from superedge.grid.cloud.installing import install
 from superedge.grid.cloud.service import ApplicationGrid
 from superedge.interfaces import IReactor
+from superedge.kube.errors import Unavailable
+from superedge.kube.leaderelection import DEADLINE
 from superedge.tap.compose import compose
 from superedge.testing.inprocess import InProcessAPI
 from tests.grid.controlled import KEY, pods
@@ -90,6 +92,13 @@ class ServiceTests(SynchronousTestCase):
         self.run_for(2)
         self.assertTrue(replica.status()["synced"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_a_replica_that_was_paused_writes_nothing(self) -> None:
+        service = self.replica()
+        self.clock.advance(DEADLINE)
+        path = "/api/v1/namespaces/shops/services"
+        late = service._client.call("POST", path, body={"metadata": {"name": "late"}})
+        self.failureResultOf(Deferred.fromCoroutine(late), Unavailable)
 
     def test_what_is_installed_is_not_written_again_but_when_it_is_older(self) -> None:
         self.stop(self.replica())

@@ -152,6 +152,9 @@ class _Pipe:
         self._next = max(self._next, site.clock.seconds() + delay)
         site.clock.callLater(self._next - site.clock.seconds(), self._arrive, data)
 
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """Everybody reads."""
+
     def _arrive(self, data: bytes) -> None:
         if not self.other.gone and self.other.connection is not None:
             self.other.connection.dataReceived(data)

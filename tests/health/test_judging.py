@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.errors import SuperEdgeError
-from superedge.health.cloud import mending
+from superedge.health.cloud import judge, mending
+from superedge.health.cloud.admission.proof import Unproven
 from superedge.health.cloud.cluster import CONDITION, Scope, read_duration, read_node, read_scope
 from superedge.health.cloud.judging import Judging
 from superedge.health.votes.ballot import Opinion
@@ -83,6 +84,15 @@ class Case(SynchronousTestCase):
             self.call("POST", "/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": name}})
         for number in range(4):
             self.add_node(f"n{number}")
+        self.proofs = 0
+        self.broken = ""
+        self.rules = [("uid", 1)]
+        self.begin()
+        self.renew("n0", "n1", "n2", "n3")
+        self.advance(1)
+
+    def begin(self) -> None:
+        """A new judge."""
         config = EdgeAdmissionConfig(
             ca=[Path("ca")], unit_label="unit", failover=cast(Any, self.failover), **self.more
         )
@@ -96,26 +106,28 @@ class Case(SynchronousTestCase):
             cast(Verifier, _Trusting()),
             self.wall,
         )
-        self.proofs = 0
-        self.rules = [("uid", 1)]
         self.judging._proof.run = self.proven  # type: ignore[method-assign]
         self.judging._proof.rules = self.read_rules  # type: ignore[method-assign]
         self.judging.startService()
-        self.renew("n0", "n1", "n2", "n3")
-        self.advance(1)
 
     async def proven(self) -> None:
-        """Nothing to prove: the enforcement is taken to work."""
+        """Nothing to prove: the enforcement is taken to work unless ``broken`` says why not."""
         self.proofs += 1
+        if self.broken:
+            raise Unproven(self.broken)
 
     async def read_rules(self) -> list[tuple[str, int]]:
         if not self.rules:
             raise Unavailable("the API server is away")
         return list(self.rules)
 
-    def tearDown(self) -> None:
-        Deferred.fromCoroutine(self.judging.stopService())
+    def end(self) -> None:
+        """The judge steps down."""
+        self.successResultOf(Deferred.fromCoroutine(self.judging.stopService()))
         self.advance(1)
+
+    def tearDown(self) -> None:
+        self.end()
 
     def wall(self) -> float:
         return self.clock.seconds() + self.step
@@ -241,6 +253,30 @@ class PublishingTests(Case):
             (self.condition("n1"), self.node("n1")["metadata"].get("annotations", {})), ("True", {})
         )
 
+    def test_witnesses_that_change_their_minds_cause_few_writes(self) -> None:
+        for lost in (False, True):
+            self.advance(60 if lost else 1)
+            self.renew("n0", "n2", "n3", *([] if lost else ["n1"]))
+            before = self.writes()
+            for number in range(300):
+                self.everybody_says("n1", NO if number % 2 else YES)
+                self.advance(0.1)
+            self.assertLess(self.writes() - before, 60)
+        self.everybody_says("n1", YES)
+        self.renew("n1")
+        self.advance(12)
+        self.assertEqual((self.condition("n1"), self.taints("n1")), ("True", set()))
+
+    def test_opinions_of_nodes_that_are_not_the_voters_to_judge_cost_nothing(self) -> None:
+        self.call(
+            "POST", "/api/v1/nodes", {"metadata": {"name": "m1", "labels": {"unit": "mill"}}}
+        )  # fmt: skip
+        self.advance(1)
+        judged: list[str] = []
+        self.patch(self.judging.judge, "_evaluate", judged.append)
+        self.vote(n0={"n1": NO, "m1": NO, "nobody": NO})
+        self.assertEqual(judged, ["n1"])
+
     def test_taints_of_others_stay(self) -> None:
         other = {"key": "mine", "effect": "NoSchedule", "value": "yes"}
         self.call("PATCH", "/api/v1/nodes/n1", {"spec": {"taints": [other]}}, "application/merge-patch+json")
@@ -277,6 +313,9 @@ class PublishingTests(Case):
         self.advance(60)
         self.assertEqual(self.kept(), {})
         path = "/api/v1/namespaces/superedge/configmaps/superedge-edge-health"
+        self.call("PATCH", path, {"data": {"units": "sh*"}}, "application/merge-patch+json")
+        self.advance(2)
+        self.assertEqual(self.judging.judge.unit("n1").members, (), "what cannot be read changes nothing")
         self.call("PATCH", path, {"data": {"units": "*"}}, "application/merge-patch+json")
         self.advance(2)
         self.assertEqual(len(self.judging.judge.unit("n1").members), 4)
@@ -473,6 +512,116 @@ class ClockTests(Case):
         self.assertEqual(len(self.kept()), 4)
 
 
+class ForbiddenTests(Case):
+    """One verb is missing among its rights."""
+
+    def forbid(self, method: str, *ends: str) -> None:
+        problem = APIError(403, "Forbidden", 'User "superedge-cloud" cannot do that')
+        self.client.fault = lambda verb, path: problem if verb == method and path.endswith(ends) else None
+
+    def test_nodes_cannot_be_patched_and_the_condition_is_written(self) -> None:
+        self.forbid("PATCH", "/nodes/n1")
+        self.everybody_says("n1", NO)
+        self.advance(20)
+        self.assertEqual((self.condition("n1"), self.taints("n1")), ("False", set()))
+
+    def test_the_status_cannot_be_patched_and_nodes_are_evicted(self) -> None:
+        self.forbid("PATCH", "/nodes/n1/status")
+        self.everybody_says("n1", NO)
+        self.advance(20)
+        self.assertEqual(
+            (self.condition("n1"), self.taints("n1")), ("Unknown", {"superedge.io/dead:NoExecute"})
+        )
+
+    def test_what_cannot_be_read_is_named(self) -> None:
+        self.end()
+        self.forbid("GET", "/leases")
+        self.begin()
+        self.advance(30)
+        self.assertEqual(
+            self.judging.status()["enforcement_fault"], "Leases in kube-node-lease could not be read yet"
+        )
+        self.forbid("GET", "none")
+        self.advance(12)
+        self.assertEqual(self.judging.fault, "")
+
+
+class SuccessionTests(Case):
+    def dead(self) -> None:
+        """n1 is evicted, and its Ready condition is still True."""
+        self.everybody_says("n1", NO)
+        self.advance(16)
+        self.renew("n0", "n2", "n3")
+        self.advance(2)
+        self.assertEqual(self.taints("n1"), {"superedge.io/dead:NoExecute"})
+
+    def test_a_new_judge_does_not_take_back_an_eviction(self) -> None:
+        self.dead()
+        self.end()
+        self.begin()
+        before = self.api.writes["nodes"]
+        for _ in range(10):
+            self.renew("n0", "n2", "n3")
+            self.advance(3)
+            self.everybody_says("n1", NO)
+        self.assertEqual(self.taints("n1"), {"superedge.io/dead:NoExecute"})
+        self.assertEqual(self.api.writes["nodes"], before)
+        self.renew("n1")
+        self.advance(1)
+        self.assertEqual(self.taints("n1"), set())
+
+    def test_a_new_judge_leaves_the_entries_of_nodes_that_may_be_lost(self) -> None:
+        self.everybody_says("n1", YES)
+        self.advance(14)
+        self.renew("n0", "n2", "n3")
+        self.everybody_says("n1", YES)
+        self.advance(3)
+        self.assertEqual(list(self.kept()), ["n1"])
+        self.end()
+        self.begin()
+        for _ in range(3):
+            self.renew("n0", "n2", "n3")
+            self.everybody_says("n1", YES)
+            for _ in range(10):
+                self.advance(1)
+                self.assertEqual(list(self.kept()), ["n1"])
+        for _ in range(3):
+            self.renew("n0", "n1", "n2", "n3")
+            self.advance(6)
+        self.assertEqual(self.kept(), {})
+
+    def test_a_new_judge_removes_what_needs_no_entry(self) -> None:
+        old = {"n1": kube_time(self.wall() - 5), "n2": kube_time(self.wall() + 100), "n3": "never"}
+        path = "/api/v1/namespaces/superedge/configmaps/superedge-kept-nodes"
+        self.end()
+        self.call("PATCH", path, {"data": old}, "application/merge-patch+json")
+        self.begin()
+        self.advance(3)
+        self.assertEqual(set(self.kept()), {"n2"})
+        for _ in range(5):
+            self.renew("n0", "n1", "n2", "n3")
+            self.advance(9)
+        self.assertEqual(self.kept(), {})
+
+    def test_a_new_judge_takes_nothing_back_before_it_has_judged(self) -> None:
+        self.dead()
+        self.end()
+        self.patch(judge, "AT_ONCE", 1)
+        self.patch(judge, "ROUND", 4)
+        self.begin()
+        before = self.api.writes["nodes"]
+        self.renew("n0", "n2", "n3")
+        self.advance(10)
+        self.assertEqual(self.api.writes["nodes"], before)
+
+    def test_nothing_is_judged_before_its_units_are_known(self) -> None:
+        self.end()
+        self.begin()
+        self.patch(self.judging.judge, "_regroup", self.fail)
+        self.judging.judge.node_changed("n9", read_node(b'{"metadata": {"name": "n9"}}'))
+        self.assertEqual(self.judging.judge._unit_of, {})
+
+
 class ReturnTests(Case):
     def test_a_node_that_is_made_again_keeps_its_session(self) -> None:
         self.streams.nodes["n1"] = 1
@@ -492,10 +641,12 @@ class ReturnTests(Case):
         self.streams.nodes.update(n1=1, stranger=2)
         self.judging.sessions_changed()
         self.advance(1)
+        self.everybody_says("n2", YES)
         self.call("DELETE", "/api/v1/nodes/n1")
         self.call("DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1")
         self.advance(1)
         self.assertEqual(set(self.judging.judge._states), {"n0", "n2", "n3"})
+        self.assertEqual(set(self.judging.judge.box._held), {"n0", "n3"})
 
 
 class MendingTests(Case):
@@ -530,6 +681,17 @@ class MendingTests(Case):
         self.assertEqual(self.taints("n1"), {"node.kubernetes.io/unreachable:NoSchedule"})
         self.assertEqual((self.pod_ready("a"), self.pod_ready("b")), ("True", "False"))
 
+    def test_it_is_mended_soon_after_an_api_server_that_refused_for_long(self) -> None:
+        refused = APIError(500, "InternalError", "etcdserver: request timed out")
+        self.client.fault = lambda method, path: refused if (method, path[-3:]) == ("PATCH", "/n1") else None
+        self.lose()
+        for _ in range(20):
+            self.everybody_says("n1", YES)
+            self.advance(10)
+        self.client.fault = lambda method, path: None
+        self.advance(6)
+        self.assertEqual(self.taints("n1"), {"node.kubernetes.io/unreachable:NoSchedule"})
+
     def test_a_refused_pod_keeps_no_other_from_it(self) -> None:
         refused = APIError(429, "TooManyRequests", "try again later")
         self.pod("c", "False", "True")
@@ -550,11 +712,42 @@ class MendingTests(Case):
         self.assertEqual(self.taints("n1"), {"node.kubernetes.io/unreachable:NoSchedule"})
         self.assertFalse(self.judging._mender.doubtful)
 
+    def break_enforcement(self) -> None:
+        self.broken = "it does not work"
+        self.rules = [("uid", 2)]
+        self.advance(12)
+        self.assertEqual(self.judging.fault, self.broken)
+
     def test_without_enforcement_the_cluster_has_its_way(self) -> None:
-        self.judging.fault = "it does not work"
+        self.break_enforcement()
         self.lose()
         self.assertIn("node.kubernetes.io/unreachable:NoExecute", self.taints("n1"))
         self.assertEqual(self.pod_ready("a"), "False")
+
+    def test_it_puts_things_back_within_seconds_of_an_enforcement_that_works_again(self) -> None:
+        self.break_enforcement()
+        for _ in range(30):
+            self.renew("n0", "n1", "n2", "n3")
+            self.everybody_says("n1", YES)
+            self.advance(8)
+        self.lose()
+        for _ in range(3):
+            self.everybody_says("n1", YES)
+            self.advance(10)
+        self.assertIn("node.kubernetes.io/unreachable:NoExecute", self.taints("n1"))
+        self.broken = ""
+        self.advance(4)
+        self.assertEqual((self.judging.fault, self.pod_ready("a")), ("", "True"))
+        self.assertEqual(self.taints("n1"), {"node.kubernetes.io/unreachable:NoSchedule"})
+
+    def test_pods_that_are_set_to_not_ready_later(self) -> None:
+        self.lose()
+        self.advance(60)
+        self.pod("late", "False", "True")
+        for _ in range(6):
+            self.everybody_says("n1", YES)
+            self.advance(10.2)
+        self.assertEqual(self.pod_ready("late"), "True")
 
 
 class ProofTests(Case):
@@ -579,6 +772,22 @@ class ProofTests(Case):
         proofs, self.rules = self.proofs, [("", 0)]
         self.advance(15)
         self.assertEqual(self.proofs, proofs + 1)
+
+    def test_one_that_fails_is_repeated_more_and_more_rarely_but_at_once_after_a_change(self) -> None:
+        self.broken, self.rules = "it does not work", [("uid", 2)]
+        self.live(300)
+        before = self.proofs
+        self.live(120)
+        self.assertIn(self.proofs - before, range(2, 6))
+        self.broken, self.rules = "", [("uid", 3)]
+        self.live(12)
+        self.assertEqual(self.judging.fault, "")
+
+    def live(self, seconds: int) -> None:
+        """All nodes renew their Leases."""
+        for _ in range(seconds // 6):
+            self.renew("n0", "n1", "n2", "n3")
+            self.advance(6)
 
 
 class ReadingTests(SynchronousTestCase):

@@ -228,6 +228,10 @@ class HostileTests(LinkCase):
             encode_message(Hops(1)),
             encode_message(Hello(NOW, False, 16)) + encode_message(self.unit),
             encode_message(Hello(NOW, False, 16)) + encode_message(Ping(1, NOW)),
+            encode_message(Hello(-1, True, 0)),
+            encode_message(Hello(2**62, True, 0)),
+            encode_message(Hello(NOW, False, 16, 0, 0)),
+            encode_message(Hello(NOW, False, 16, 0, 70_000)),
         ):
             peer = await self.dial("edge-1", "edge-2")
             peer.transport.write(data)
@@ -281,6 +285,13 @@ class HostileTests(LinkCase):
         await self.until(lambda: len(one.status()["links"]) == 1, "it is linked")
         one._voter.vote(0.0)
         self.assertLess(one._voter._sequence, NOW + 3_600_000)
+
+    async def test_numbers_from_when_its_clock_was_ahead_are_gone_on_with(self) -> None:
+        one = self.start("edge-1")
+        ahead = NOW + 30 * 86_400_000
+        peer = await self.dial("edge-1", "edge-2")
+        peer.say(Hello(NOW, True, 0, ahead))
+        await self.until(lambda: one._voter._sequence > ahead, "its ballots are no replays")
 
     async def test_a_flood_ends_the_link(self) -> None:
         self.start("edge-1")

@@ -96,6 +96,17 @@ class ReferenceClockTests(SynchronousTestCase):
         self.clock.peer_moved("liar", -2)
         self.assertEqual(self.clock.now(), 5_000_000)
 
+    def test_nor_one_of_two_that_of_a_node_which_had_the_clouds(self) -> None:
+        self.clock.cloud_says(5_000_000)
+        self.clock.session_lost()
+        self.clock.peer_says("a", 5_000_100, 0)
+        for lie in (1, 9_000_000):
+            self.clock.peer_says("liar", lie, 0)
+            self.assertIn(self.clock.now(), (5_000_000, 5_000_100))
+        for peer in ("a", "liar"):
+            self.clock.peer_says(peer, 7_000_000, 0)
+        self.assertEqual(self.clock.now(), 7_000_000)
+
     def test_so_many_peers_are_remembered(self) -> None:
         for number in range(40):
             self.clock.peer_says(f"p{number}", 5_000_000, 0)

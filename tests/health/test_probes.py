@@ -226,6 +226,15 @@ class H2Tests(TestCase):
         await self.checker.check("127.0.0.1", self.number, 1.0)
         self.assertEqual(len(self.made), 3)
 
+    async def test_a_server_that_sends_without_end(self) -> None:
+        await self.checker.check("127.0.0.1", self.number, 1.0)
+        hostile = self.made[0]
+        while hostile.transport.connected:
+            hostile.transport.write(frame(PING, 0, 0, bytes(8)) * 1000)
+            await deferLater(self.reactor, 0)
+        await self.checker.check("127.0.0.1", self.number, 1.0)
+        self.assertEqual(len(self.made), 2)
+
 
 class NameTests(SynchronousTestCase):
     def test_whose_kubelet_it_is(self) -> None:

@@ -6,16 +6,19 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.health.cloud.admission.proof import Proof, Unproven
+from superedge.health.cloud.admission.proof import LATER, Proof, Unproven
 from superedge.health.cloud.keeping import KeptNodes
+from superedge.health.cloud.mending import PODS
+from superedge.kube.errors import APIError
 
 
 class _Cluster:
-    """Pages of pods, each NAME on NODE; only the node ``good`` is ready."""
+    """Pages of pods, each NAME on NODE; only the node ``good`` is ready, and the node ``gone`` is no more."""
 
     def __init__(self, *pages: dict[str, str]) -> None:
         self.pages = pages
@@ -25,6 +28,8 @@ class _Cluster:
         if path != "/api/v1/pods":
             name = path.rpartition("/")[2]
             self.reads.append(name)
+            if name == "gone":
+                raise APIError(404, "NotFound", 'nodes "gone" not found')
             ready = {"type": "Ready", "status": "True" if name == "good" else "Unknown"}
             return json.dumps({"metadata": {"name": name}, "status": {"conditions": [ready]}}).encode()
         number = int((query or {}).get("continue", "0"))
@@ -51,5 +56,67 @@ class FindTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.find(cluster)).metadata.name, "e")
         self.assertEqual(cluster.reads, ["lost-1", "lost-2", "good"])
 
+    def test_a_pod_of_a_deleted_node_is_not_chosen(self) -> None:
+        cluster = _Cluster({"a": "gone", "b": "good"})
+        self.assertEqual(self.successResultOf(self.find(cluster)).metadata.name, "b")
+
     def test_none(self) -> None:
         self.failureResultOf(self.find(_Cluster({"a": "lost-1"}, {})), Unproven)
+
+
+class _Enforcing:
+    """A cluster whose enforcement works; ``refused`` are the answers to the first PATCHes."""
+
+    def __init__(self, *refused: APIError) -> None:
+        self.refused = list(refused)
+        self.entries: dict[str, str] = {}
+
+    async def call(
+        self, method: str, path: str, query: object = None, body: Any = None, content_type: str = ""
+    ) -> bytes:
+        kind = path.split("/")[-2]
+        if kind == "configmaps":
+            if body is not None:
+                data = {**self.entries, **body["data"]}
+                self.entries = {name: until for name, until in data.items() if until is not None}
+            return json.dumps({"metadata": {}, "data": self.entries}).encode()
+        ready = {"type": "Ready", "status": "True"}
+        item: dict[str, Any] = {"metadata": {"name": "good"}, "status": {"conditions": [ready]}}
+        if method == "PATCH":
+            if self.refused:
+                raise self.refused.pop(0)
+            if kind == "nodes" and body["spec"]["taints"][0].timeAdded == LATER:
+                item["spec"] = body["spec"]
+            elif kind == "pod" and body["status"]["conditions"][0]["lastTransitionTime"] == LATER:
+                item["status"] = body["status"]
+        elif path == PODS.path():
+            item = {
+                "metadata": {"name": "pod", "namespace": "default"},
+                "spec": {"nodeName": "good"},
+                "status": item["status"],
+            }
+            item = {"items": [item]}
+        return msgspec.json.encode(item)
+
+
+class RunTests(SynchronousTestCase):
+    def run_proof(self, cluster: _Enforcing) -> Deferred[None]:
+        clock = Clock()
+        kept = KeptNodes(cast(Any, clock), cast(Any, cluster), "superedge")
+        kept.queue.startService()
+        self.addCleanup(kept.queue.stopService)
+        proof = Proof(cast(Any, clock), cast(Any, cluster), kept, "policy")
+        done = Deferred.fromCoroutine(proof.run())
+        clock.pump([0.5] * 30)
+        return done
+
+    def test_what_changes_in_the_meantime_is_tried_again(self) -> None:
+        for code in (404, 409):
+            cluster = _Enforcing(*[APIError(code, "Conflict", "the object has been modified")] * 3)
+            self.successResultOf(self.run_proof(cluster))
+            self.assertEqual(cluster.entries, {}, "the entry of the proof is left")
+
+    def test_a_refusal_is_its_result(self) -> None:
+        cluster = _Enforcing(APIError(403, "Forbidden", "pods is forbidden"))
+        self.failureResultOf(self.run_proof(cluster), APIError)
+        self.assertEqual(cluster.entries, {})

@@ -10,10 +10,11 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from superedge.config.addresses import TCPAddress
-from superedge.health.cloud.admission import serving
+from superedge.health.cloud.admission import serving, webhook
 from superedge.health.cloud.admission.reviews import ReviewError, answer
 from superedge.health.cloud.admission.webhook import Webhook
 from superedge.kube.access import Access
@@ -135,7 +136,12 @@ class CertificateTests(SynchronousTestCase):
         self.assertTrue(pair.good(["a.b.svc"], now + timedelta(days=59)))
         self.assertFalse(pair.good(["a.b.svc"], now + timedelta(days=61)))
         self.assertFalse(pair.good(["a.b.svc", "other.svc"], now))
-        self.assertFalse(pair._replace(certificate=b"").good(["a.b.svc"], now))
+        other = serving.make_pair(["a.b.svc", "192.0.2.1"], None, now)
+        for wrong in (
+            pair._replace(certificate=b""), pair._replace(key=b""), pair._replace(key=b"garbage"),
+            pair._replace(key=other.key), pair._replace(authorities=other.authorities),
+        ):  # fmt: skip
+            self.assertFalse(wrong.good(["a.b.svc"], now))
 
     def test_the_next_is_signed_by_the_same_ca(self) -> None:
         now = datetime.now(UTC)
@@ -174,7 +180,7 @@ class ServerTests(TestCase):
         directory.mkdir()
         (directory / "ca.crt").write_bytes(pair.authorities)
         self.webhook.startService()
-        self.webhook.serve_with(pair.options())
+        self.webhook.serve_with(pair.context())
         address = TCPAddress("127.0.0.1", self.webhook.address.port)
         self.tls = ClientContextSource([directory / "ca.crt"])
         self.client = KubeClient(self.reactor, Access(address, self.tls, server_name="localhost"))
@@ -188,13 +194,35 @@ class ServerTests(TestCase):
         body = await self.client.call("POST", "/keep", body=json.loads(review("nodes", item)))
         self.assertIn("patch", json.loads(body)["response"])
 
+    async def begun(self, head: bytes, part: bytes = b"") -> Any:
+        """A connection on which a review has begun."""
+        address = TCPAddress("127.0.0.1", self.webhook.address.port)
+        endpoint = ClientEndpoint(self.reactor, address, self.tls, "localhost")
+        peer = cast(Any, await endpoint.connect(cast(Any, CallableFactory(Ended))))
+        peer.transport.write(b"POST /keep HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n\r\n" + part)
+        return peer
+
     async def test_a_body_without_end_is_not_taken(self) -> None:
         for head in (b"Content-Length: 5000000", b"Transfer-Encoding: chunked"):
-            address = TCPAddress("127.0.0.1", self.webhook.address.port)
-            endpoint = ClientEndpoint(self.reactor, address, self.tls, "localhost")
-            peer = cast(Any, await endpoint.connect(cast(Any, CallableFactory(Ended))))
-            peer.transport.write(b"POST /keep HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n\r\n")
+            await (await self.begun(head)).lost
+
+    async def test_a_slow_client_is_not_waited_for(self) -> None:
+        self.patch(webhook, "REQUEST_TIMEOUT", 0.05)
+        for part in (b"", b"{"):
+            await (await self.begun(b"Content-Length: 5", part)).lost
+        await self.test_it_answers()
+
+    async def test_large_reviews_of_strangers_leave_memory_to_the_usual(self) -> None:
+        self.patch(webhook, "MAX_LARGE", 2)
+        large = [await self.begun(b"Content-Length: 4000000") for _ in range(2)]
+        await (await self.begun(b"Content-Length: 4000000")).lost
+        await self.test_it_answers()
+        for peer in large:
+            self.assertFalse(peer.lost.called)
+            peer.transport.abortConnection()
             await peer.lost
+        while self.webhook._site.large:
+            await deferLater(self.reactor, 0)
 
     async def test_what_is_no_review_is_refused(self) -> None:
         for method, path, code in (("POST", "/keep", 400), ("GET", "/keep", 405), ("POST", "/other", 404)):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 from base64 import b64decode
 from collections.abc import Mapping
+from errno import ENOSPC
 from typing import Any, cast
 from unittest import mock
 
-from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -58,7 +59,7 @@ class Cluster:
 class ServingCertificateTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock, self.cluster = Clock(), Cluster()
-        self.used: list[CertificateOptions] = []
+        self.used: list[ssl.SSLContext] = []
         service = ServingCertificate(
             self.clock, cast(IKubeClient, self.cluster), "superedge", ["keep.superedge.svc"], self.used.append
         )
@@ -90,12 +91,24 @@ class ServingCertificateTests(SynchronousTestCase):
         self.assertEqual(self.cluster.bundles[0], self.bundle)
 
     def test_an_error_that_nobody_expected_does_not_end_the_checks(self) -> None:
-        def full(*_arguments: object) -> None:
-            raise OSError(28, "No space left on device")
+        def broken(*_arguments: object) -> None:
+            raise ZeroDivisionError
 
         self.cluster.secret = None
-        with mock.patch.object(serving, "make_pair", full):
+        with mock.patch.object(serving, "make_pair", broken):
             self.clock.advance(LOOK)
-        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.clock.advance(LOOK)
+        self.assertIsNotNone(self.cluster.secret)
+
+    def test_a_full_disk_is_waited_for(self) -> None:
+        def full(*arguments: object) -> serving.Pair:
+            raise OSError(ENOSPC, "No space left on device")
+
+        self.cluster.secret = None
+        restore = self.patch(serving, "make_pair", full)
+        self.clock.pump([LOOK, SOON, SOON])
+        self.assertIsNone(self.cluster.secret)
+        restore.restore()
+        self.clock.advance(SOON)
         self.assertIsNotNone(self.cluster.secret)

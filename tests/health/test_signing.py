@@ -88,8 +88,8 @@ class SigningTests(Case):
         one, two = (self.voters.signers[name] for name in ("edge-1", "edge-2"))
         verifier.learn(one.chain, NOW)
         verifier.learn(two.chain, NOW)
-        self.assertFalse(verifier.knows(signing.key_id(one.chain[0])))
-        self.assertTrue(verifier.knows(signing.key_id(two.chain[0])))
+        self.assertNotIn(signing.key_id(one.chain[0]), verifier._known)
+        self.assertIn(signing.key_id(two.chain[0]), verifier._known)
 
     def test_other_kinds_of_keys(self) -> None:
         for private in (rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate()):

@@ -112,7 +112,7 @@ class CutTests(SynchronousTestCase):
         unit.run(30)
         brought: list[tuple[str, str]] = []
         for name, node in unit.nodes.items():
-            node.exchange._pass_on = lambda source, signed, name=name: brought.append(  # type: ignore[method-assign,misc]
+            node.exchange._forwarding._pass_on = lambda source, signed, name=name: brought.append(  # type: ignore[method-assign,misc]
                 (name, decode_ballot(signed.body).voter)
             )
         for node in unit.nodes.values():

@@ -40,6 +40,7 @@ class Stream:
 
     def __init__(self) -> None:
         self.protocol: Any = None
+        self.producer: Any = None
         self.gone = False
         self._reader = MessageReader(FROM_CLOUD)
         self.heard: list[Message] = []
@@ -50,6 +51,9 @@ class Stream:
 
     def write(self, data: bytes) -> None:
         self.heard += self._reader.feed(data)
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        self.producer = producer
 
     def say(self, *messages: Message) -> None:
         self.protocol.dataReceived(b"".join(map(encode_message, messages)))
@@ -163,6 +167,29 @@ class NodeStreamsTests(SynchronousTestCase):
         self.clock.advance(0.3)
         unit = self.told("b")[-1]
         self.assertEqual([member.port for member in unit.members], [4711, 51005, 51005])
+
+    def test_who_reads_nothing_loses_its_stream(self) -> None:
+        slow, stuck = self.stream("a"), self.stream("b")
+        for stream in (slow, stuck):
+            stream.say(Hello(0, False, 16))
+            stream.producer.pauseProducing()
+        for _ in range(3):
+            self.clock.advance(25)
+            slow.producer.resumeProducing()
+            slow.producer.pauseProducing()
+        self.assertEqual((slow.gone, stuck.gone), (False, True))
+
+    def test_a_port_that_changes_again_and_again_is_told_now_and_then(self) -> None:
+        for node in ("a", "b"):
+            self.stream(node).say(Hello(0, False, 16))
+        self.clock.advance(60)
+        before = len(self.told("b"))
+        for number in range(100):
+            self.stream("a").say(Hello(0, False, 16, 0, 52_000 + number))
+            self.clock.advance(0.3)
+        self.assertLess(len(self.told("b")) - before, 13)
+        self.clock.advance(5)
+        self.assertEqual([member.port for member in self.told("b")[-1].members][0], 52_099)
 
     def test_an_address_that_changes_is_told_the_others(self) -> None:
         self.stream("b").say(Hello(0, False, 16))

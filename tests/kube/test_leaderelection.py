@@ -8,6 +8,8 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.kube.client import LEASES
+from superedge.kube.errors import Unavailable
+from superedge.kube.fencing import FencedClient
 from superedge.kube.leaderelection import DEADLINE, DURATION, LeaderElection
 from superedge.testing.inprocess import InProcessAPI
 
@@ -94,6 +96,33 @@ class LeaderElectionTests(SynchronousTestCase):
         self.assertEqual(self.events, ["one leads", "one stops"])
         texts = [formatEvent(event) for event in logs]
         self.assertIn("Lease judge: the API server does not answer", texts)
+
+    def test_who_was_paused_writes_nothing_before_it_has_renewed(self) -> None:
+        one = self.candidate("one")
+        client = FencedClient(self.api.client(), one.leads)
+        self.run_for(1)
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "other"}}
+        late: list[Deferred[bytes]] = []
+
+        def write() -> None:
+            late.append(Deferred.fromCoroutine(client.call("POST", LEASES.path("cloud"), body=lease)))
+
+        self.clock.callLater(1, write)  # due while the process is stopped
+        self.clock.advance(DURATION)
+        self.failureResultOf(late[0], Unavailable)
+        self.run_for(3)
+        write()
+        self.run_for(1)
+        self.successResultOf(late[1])
+
+    def test_a_renewal_counts_from_its_request(self) -> None:
+        one = self.candidate("one")
+        self.api.latency = 0.5
+        for _ in range(32):  # all parts of a round
+            self.run_for(12.1)
+            self.assertTrue(one.leads())
+            self.clock.advance(DURATION)
+            self.assertFalse(one.leads())
 
     def test_a_lease_that_was_taken_away(self) -> None:
         self.candidate("one")

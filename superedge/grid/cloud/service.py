@@ -16,6 +16,7 @@ from superedge.grid.cloud.installing import install
 from superedge.interfaces import IReactor
 from superedge.kube.client import IKubeClient
 from superedge.kube.events import EventRecorder
+from superedge.kube.fencing import FencedClient
 from superedge.kube.leaderelection import LeaderElection
 from superedge.kube.ratelimit import RateLimitedClient
 from superedge.reactor.loops import Loop
@@ -35,14 +36,15 @@ class ApplicationGrid(MultiService):
         super().__init__()
         self._reactor = reactor
         self._config = config
-        self._client = RateLimitedClient(reactor, client, config.qps, config.burst)
-        self._controller: Controller | None = None
-        self._beginning = Loop(reactor, "starting the application grid", self._control)
         host = socket.gethostname()
-        self._events = EventRecorder(self._client, MANAGER, host)
         identity = f"{host}_{uuid.uuid4().hex[:12]}"
         # With the client itself: the Lease does not wait behind other writes.
         self._election = LeaderElection(reactor, client, namespace, LEASE, identity, self._begin, self._end)
+        fenced = FencedClient(client, self._election.leads)
+        self._client = RateLimitedClient(reactor, fenced, config.qps, config.burst)
+        self._controller: Controller | None = None
+        self._beginning = Loop(reactor, "starting the application grid", self._control)
+        self._events = EventRecorder(self._client, MANAGER, host)
         self._election.setServiceParent(self)
 
     def _begin(self) -> None:

@@ -11,6 +11,11 @@ from superedge.health.votes.messages import Member, Unit
 from superedge.health.votes.timing import Timing
 from superedge.health.votes.verdicts import Judgement, Verdict
 from superedge.health.votes.witnesses import witnesses_of
+from superedge.net.bucket import Bucket
+
+CHANGES = 0.1
+"""Changes of a node's verdict a second in the long run, whatever its witnesses say: each is written."""
+BURST = 4
 
 
 class Settings(NamedTuple):
@@ -48,6 +53,14 @@ class NodeState:
     assessment: Assessment | None = None
     unknown_since: float | None = None
     disagreeing_since: int | None = None
+    _changes: Bucket = field(default_factory=lambda: Bucket(CHANGES, BURST, 0.0))
+
+    def may_change(self, now: int) -> bool:
+        """Whether the verdict may change once more, which is then counted; ``now`` as `Judge.now`."""
+        if self._changes.delay(now / 1000):
+            return False
+        self._changes.consume(1, now / 1000)
+        return True
 
 
 @dataclass(slots=True)

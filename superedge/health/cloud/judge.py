@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from math import inf
 from time import time
 from typing import Any
 
@@ -14,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from superedge.health import metrics
 from superedge.health.cloud.assessment import Assessment, NodeState, Settings, UnitMembers
-from superedge.health.cloud.cluster import NodeFacts, NodeLease, Scope
+from superedge.health.cloud.cluster import DEAD, NodeFacts, NodeLease, Scope
 from superedge.health.votes.ballot import Ballot, Opinion, Refused, SignedBallot
 from superedge.health.votes.ballotbox import BallotBox
 from superedge.health.votes.decisions import Contact, Outcome, contact_of, decide
@@ -31,6 +32,8 @@ OVERDUE_ANSWERING = 0.55
 write."""
 ROUND = 30
 """Seconds in which every node is judged at least once, because ballots expire without an event."""
+AT_ONCE = 500
+"""Nodes that are judged at the start. More would take too long: the Lease is to be renewed meanwhile."""
 LOOK = 1.0
 """Seconds between two calls of `look`."""
 DISAGREEMENT = 8.0
@@ -70,7 +73,7 @@ class Judge:
         self._unit_of: dict[str, str] = {}
         self._units: dict[str, UnitMembers] = {}
         self._states: dict[str, NodeState] = {}
-        self._scope = Scope("", frozenset())
+        self._scope: Scope | None = None
         self._ports: dict[str, int] = {}
         self._sessions: Mapping[str, int] = {}
         self.box = BallotBox(verifier, self._unit_of.get)
@@ -89,10 +92,19 @@ class Judge:
     # -- life
 
     def start(self) -> None:
-        """Start judging."""
+        """Judge the first nodes, those that are not well before the others; `look` judges the rest.
+
+        Nodes have time to renew their Leases, but evicted ones count as lost until they do.
+        """
         self._started = self._reactor.seconds()
-        for state in self._states.values():
-            state.renewed = self._started
+        for name, state in self._states.items():
+            node = self._nodes.get(name)
+            evicted = node is not None and node.has_taint(DEAD)
+            state.renewed = -inf if evicted else self._started
+        turn = sorted(self._unit_of, key=lambda name: self._nodes[name].ready == "True")
+        self._turn = turn[AT_ONCE:]
+        for name in turn[:AT_ONCE]:
+            self._evaluate(name)
         self._looking.start()
 
     def stop(self) -> None:
@@ -117,7 +129,7 @@ class Judge:
             self._forget(name)
             return
         self._nodes[name] = node
-        self._place(name, self._scope.unit_of(node), self._member(node))
+        self._place(name, self._unit_by_scope(node), self._member(node))
         if name in self._unit_of:
             self._evaluate(name)
 
@@ -127,7 +139,10 @@ class Judge:
             self._ports[name] = port
             node = self._nodes.get(name)
             if node is not None:
-                self._place(name, self._scope.unit_of(node), self._member(node))
+                self._place(name, self._unit_by_scope(node), self._member(node))
+
+    def _unit_by_scope(self, node: NodeFacts) -> str | None:
+        return None if self._scope is None else self._scope.unit_of(node)
 
     def _member(self, node: NodeFacts) -> Member:
         return Member(node.name, node.host, node.kubelet or 10250, self._ports.get(node.name, PORT))
@@ -142,6 +157,7 @@ class Judge:
             if unit is None and state is not None:
                 state.assessment = state.disagreeing_since = state.unknown_since = None
                 self._said.pop(name, None)
+                self.box.drop(name)
                 self._changed(name)
         if unit is None or member is None:
             return
@@ -221,9 +237,16 @@ class Judge:
         before = self._said.get(ballot.voter, {})
         self._said[ballot.voter] = said
         for peer, opinion in said.items():
-            if before.get(peer) is not opinion:
+            if before.get(peer) is not opinion and self._speaks_of(ballot.voter, peer):
                 self._evaluate(peer)
         return ballot
+
+    def _speaks_of(self, voter: str, peer: str) -> bool:
+        """Whether a voter's opinion of a peer counts."""
+        unit = self._unit_of.get(peer)
+        if unit is None or unit != self._unit_of.get(voter):
+            return False
+        return voter == peer or voter in self._units[unit].witnesses(peer, self._settings.witnesses)
 
     # -- judging
 
@@ -277,6 +300,9 @@ class Judge:
                 verdict = before.verdict
         elif settling:
             verdict = before.verdict if before is not None else _published(node)
+        held = before is not None and verdict is not before.verdict and not state.may_change(now)
+        if before is not None and held:
+            verdict = before.verdict
         if verdict is Verdict.DEAD and state.session and state.answers and self._late(state, OVERDUE):
             self._asks(name)
         since = self._wall() if before is None or before.verdict is not verdict else before.since
@@ -288,8 +314,8 @@ class Judge:
             unknown_for=self._unknown_for(node, state, contact, verdict),
         )
         state.assessment = Assessment(verdict, judgement, contact, outcome, since)
-        quiet = contact is Contact.GOOD and verdict is not Verdict.DEAD and state.disagreeing_since is None
-        if quiet:
+        settled = verdict is not Verdict.DEAD and state.disagreeing_since is None and not held
+        if contact is Contact.GOOD and settled:
             self._pending.discard(name)
         else:
             self._pending.add(name)
@@ -341,6 +367,10 @@ class Judge:
     def node(self, name: str) -> NodeFacts | None:
         """Its Node object."""
         return self._nodes.get(name)
+
+    def checks(self, name: str) -> bool:
+        """Whether a node is in a checked unit; soon after the start it may have no assessment yet."""
+        return name in self._unit_of
 
     def nodes(self) -> Iterator[str]:
         """All nodes, checked or not."""

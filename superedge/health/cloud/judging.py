@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from socket import gethostname
 from time import time
 from typing import Any
@@ -26,14 +27,17 @@ from superedge.health.votes.decisions import Outcome
 from superedge.health.votes.signing import Verifier
 from superedge.interfaces import IReactor
 from superedge.kube.client import CONFIGMAPS, LEASES, NODES, IKubeClient, Problems
+from superedge.kube.errors import DecodeError
 from superedge.kube.events import EventRecorder
 from superedge.kube.reflector import Key, Reflector
 from superedge.reactor.backoff import Backoff
 from superedge.reactor.loops import Loop
 
 NODE_LEASES = "kube-node-lease"
-PROVE_AGAIN = 10.0
-"""Seconds between two checks whether the enforcement must be proven again."""
+LOOK = 10.0
+"""Seconds between two checks whether the enforcement's objects have changed."""
+URGENT = 2.0
+"""Seconds between two proofs while a node waits to be mended: its pods' tolerations may be short."""
 LONGEST_PROOF = 120.0
 """Seconds that a proof of the enforcement takes at most: some requests, each with its own time limit."""
 
@@ -60,7 +64,7 @@ class Judging(MultiService):
         self._config = config
         self._enforcement = enforcement
         names = frozenset(config.units)
-        self._default = Scope(config.unit_label, None if "*" in names else names)
+        self._default = self._scope = Scope(config.unit_label, None if "*" in names else names)
         settings = Settings(
             config.witnesses,
             config.minimum_witnesses,
@@ -72,12 +76,14 @@ class Judging(MultiService):
         events = EventRecorder(client, MANAGER, gethostname(), wall)
         self._publisher = VerdictPublisher(reactor, client, self.judge, events, config.failover, wall)
         self._mender = Mender(reactor, client, self.judge, self._in_force, wall)
+        self._queues = (self._kept.queue, self._publisher.queue, self._mender.queue)
         self._proof = Proof(reactor, client, self._kept, enforcement)
         self._beginning = Loop(reactor, "starting to judge", self._begin)
         self._proving = Loop(
             reactor, "proving the enforcement of edge health", self._prove_again, LONGEST_PROOF
         )
-        self.fault = "it has not been proven yet"
+        self._blind = False
+        self.fault = "the process has just begun to judge"
         """Why the enforcement does not work; empty when it does."""
         self._nodes: Reflector[NodeFacts] = Reflector(
             reactor, client, NODES.path(), read_node, self._node_changed
@@ -89,7 +95,7 @@ class Judging(MultiService):
             reactor,
             client,
             CONFIGMAPS.path(namespace),
-            lambda raw: read_scope(raw, self._default),
+            self._read_scope,
             self._scope_changed,
             field_selector=f"metadata.name={config.config_map}",
         )
@@ -101,19 +107,17 @@ class Judging(MultiService):
             lambda key, entries: self._kept.observed(entries),
             field_selector=f"metadata.name={KEPT_NODES}",
         )
-        self._reflectors: tuple[Reflector[Any], ...] = (
-            self._scopes,
-            self._nodes,
-            self._leases,
-            self._entries,
-        )
+        self._reflectors: dict[str, Reflector[Any]] = {
+            f"the ConfigMap {config.config_map}": self._scopes,
+            "Nodes": self._nodes,
+            f"Leases in {NODE_LEASES}": self._leases,
+            f"the ConfigMap {KEPT_NODES}": self._entries,
+        }
 
     def startService(self) -> None:
         """Read the cluster, then judge."""
         super().startService()
-        for queue in (self._kept.queue, self._publisher.queue, self._mender.queue):
-            queue.startService()
-        for reflector in self._reflectors:
+        for reflector in self._reflectors.values():
             reflector.startService()
         self._beginning.start()
 
@@ -129,9 +133,9 @@ class Judging(MultiService):
         """Stop. Nothing that was written is removed."""
         self._beginning.stop()
         self._proving.stop()
-        for reflector in self._reflectors:
+        for reflector in self._reflectors.values():
             reflector.stopService()
-        for queue in (self._kept.queue, self._publisher.queue, self._mender.queue):
+        for queue in self._queues:
             queue.stopService()
         self.judge.stop()
         if self._streams.running:
@@ -140,11 +144,15 @@ class Judging(MultiService):
         await super().stopService()
 
     async def _begin(self) -> None:
-        for reflector in self._reflectors:
+        for what, reflector in self._reflectors.items():
+            self.fault = f"{what} could not be read yet"
             await reflector.when_synced()
+        self.fault = "it has not been proven yet"
         if not self._scopes.objects:
             self.judge.scope_changed(self._default)
         self.judge.start()
+        for queue in self._queues:  # not earlier: half of the facts look like another state
+            queue.startService()
         self._streams.startService()
         self._kept.begin()
         self._proving.start()
@@ -154,22 +162,38 @@ class Judging(MultiService):
         while True:
             rules = await self._rules()
             await self._prove()
+            now = self._reactor.seconds()
+            due = now + backoff.failed(now) if self.fault else inf
             if not self.fault:
-                backoff.connected(self._reactor.seconds())
-            pause = backoff.failed(self._reactor.seconds())
-            self._proving.iteration_done(pause + LONGEST_PROOF)
-            await deferLater(self._reactor, pause)
-            while not self.fault and not self._mender.doubtful and await self._rules() in (rules, None):
-                self._proving.iteration_done(PROVE_AGAIN + LONGEST_PROOF)
-                await deferLater(self._reactor, PROVE_AGAIN)
+                backoff.reset()
+            self._proving.iteration_done(LONGEST_PROOF)
+            await deferLater(self._reactor, URGENT)
+            while not self._urgent and self._reactor.seconds() < due and await self._rules() in (rules, None):
+                self._proving.iteration_done(LONGEST_PROOF)
+                await self._pause(min(LOOK, due - self._reactor.seconds()))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait so long, or until a proof is urgent."""
+        end = self._reactor.seconds() + seconds
+        while not self._urgent and self._reactor.seconds() < end:
+            await deferLater(self._reactor, 1.0)
+
+    @property
+    def _urgent(self) -> bool:
+        """Whether a kept node was evicted in spite of its entry, or waits for a proof to be mended."""
+        return self._mender.doubtful or bool(self.fault and len(self._mender.queue))
 
     async def _rules(self) -> list[tuple[str, int]] | None:
         """The state of the enforcement's objects; None when it cannot be read."""
         try:
-            return await self._proof.rules()
+            found = await self._proof.rules()
         except Problems as problem:
-            _log.debug("the enforcement's objects cannot be read: {problem}", problem=problem)
+            if not self._blind:
+                _log.warn("whether the enforcement has changed cannot be read: {problem}", problem=problem)
+            self._blind = True
             return None
+        self._blind = False
+        return found
 
     async def _prove(self) -> None:
         before = self.fault
@@ -209,6 +233,17 @@ class Judging(MultiService):
 
     def _lease_changed(self, key: Key, lease: NodeLease | None) -> None:
         self.judge.lease_changed(key.name, lease)
+
+    def _read_scope(self, raw: bytes) -> Scope:
+        try:
+            self._scope = read_scope(raw, self._default)
+        except DecodeError as problem:
+            _log.error(
+                "ConfigMap {name}: {problem}; the units stay as they were",
+                name=self._config.config_map,
+                problem=problem,
+            )
+        return self._scope
 
     def _scope_changed(self, key: Key, scope: Scope | None) -> None:
         if key.name == self._config.config_map:

@@ -31,6 +31,8 @@ LOOK = 5.0
 """Seconds between two checks whether renewal is due: after a change of the clock it is due at once."""
 RETRY = 5.0
 """Maximum seconds between two attempts to write: Kubernetes acts soon after the API server is back."""
+SETTLE = 40.0
+"""Seconds after the start in which an earlier judge's entries stay: not all nodes have been judged yet."""
 GATHER = 0.1
 """Seconds in which several changes become one write."""
 
@@ -87,6 +89,9 @@ class KeptNodes:
         self._extra: dict[str, float] = {}
         self._stored: dict[str, str] | None = None
         self._observed: dict[str, str] | None = None
+        self._inherited: set[str] | None = set()
+        """Nodes whose entries an earlier judge wrote; None until they are read."""
+        self._settled = 0.0
         self._ahead = 0.0
         """Seconds by which the API server's clock is ahead of this machine's."""
         self.queue: WorkQueue[str] = WorkQueue(reactor, self._write, workers=1, maximum=RETRY)
@@ -96,10 +101,14 @@ class KeptNodes:
         """Add or remove a node."""
         if kept is not (node in self._wanted):
             (self._wanted.add if kept else self._wanted.discard)(node)
+            if self._inherited is not None:
+                self._inherited.discard(node)
             self.queue.add_after(NAME, GATHER)
 
     def begin(self) -> None:
-        """Read the ConfigMap, and remove entries of an earlier judge that are not needed."""
+        """Read the ConfigMap. What an earlier judge wrote is removed when it has expired, or later."""
+        self._inherited = None
+        self._settled = self._reactor.seconds() + SETTLE
         self.queue.add_after(NAME, GATHER)
 
     def observed(self, entries: dict[str, str] | None) -> None:
@@ -126,19 +135,23 @@ class KeptNodes:
             )
             self.queue.add_after(NAME, GATHER)
 
-    async def prove(self, node: str, until: float | None) -> None:
-        """Write an entry to try the enforcement, or remove it with ``until`` None."""
-        if until is None:
-            self._extra.pop(node, None)
-        else:
-            self._extra[node] = until
+    async def prove(self, node: str, until: float) -> None:
+        """Write an entry to try the enforcement; `proven` removes it."""
+        self._extra[node] = until
         await self._write(NAME)
+
+    def proven(self, node: str) -> None:
+        """The entry of `prove` is not needed any more."""
+        self._extra.pop(node, None)
+        self.queue.add(NAME)
 
     async def _write(self, _: str) -> None:
         try:
             stored = self._stored
             if stored is None or self._observed not in (None, stored):
                 stored = await self._read()
+            if self._inherited is None:
+                self._inherited = stored.keys() - self._wanted
             wanted = self._entries(stored)
             data: dict[str, str | None] = {
                 node: text for node, text in wanted.items() if stored.get(node) != text
@@ -157,8 +170,11 @@ class KeptNodes:
             self._stored = None
             metrics.WRITES.labels("kept", "failed").inc()
             raise
-        if self._wanted:
+        if self._wanted or self._settling():
             self.queue.add_after(NAME, LOOK)
+
+    def _settling(self) -> bool:
+        return self._reactor.seconds() < self._settled
 
     async def _read(self) -> dict[str, str]:
         try:
@@ -180,4 +196,8 @@ class KeptNodes:
             found[node] = kube_time(now + LIFE) if end is None or renew else stored[node]
         for node, until in self._extra.items():
             found.setdefault(node, kube_time(until))
+        if self._settling():
+            for node in self._inherited or ():
+                if (read_time(stored.get(node, "")) or 0.0) > now:
+                    found.setdefault(node, stored[node])
         return found

@@ -1,7 +1,7 @@
 """Reverts what the node lifecycle controller did to a kept node before its entry was written.
 
-The controller adds a taint and sets the Ready condition of pods to False. Both are reverted once: then the
-entry prevents them.
+The controller adds a taint and sets the Ready condition of pods to False. An entry prevents both as long as
+the enforcement works, so that there is usually nothing to revert afterwards.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from superedge.kube.workqueue import WorkQueue
 
 PODS = Resource("", "v1", "pods")
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-AGAIN = (5.0, 15.0)
-"""Seconds after which a node's pods are checked again, because the controller may not have finished."""
+AGAIN = (5.0, 15.0, 60.0)
+"""Seconds after which a node's pods are checked again, the last for as long as it is kept: the controller may
+not have finished, and a new one sets all pods of lost nodes to not ready."""
 PACE = 5.0
-"""Seconds between two attempts to remove the taint."""
+"""Seconds between two attempts to remove the taint, and at most between any two: tolerations may be short."""
 
 _log = Logger()
 
@@ -99,7 +100,7 @@ class Mender:
         self._tried: dict[str, float] = {}
         self.doubtful = False
         """Whether a taint came back in spite of the entry, so that the enforcement must be proven again."""
-        self.queue: WorkQueue[str] = WorkQueue(reactor, self._mend, workers=4)
+        self.queue: WorkQueue[str] = WorkQueue(reactor, self._mend, workers=4, maximum=PACE)
 
     def consider(self, name: str) -> None:
         """Check a node after it or its assessment changed."""
@@ -133,11 +134,9 @@ class Mender:
             self._tried[name] = self._reactor.seconds()
             self._rounds.pop(name, None)
         done = self._rounds.get(name, 0)
-        if done <= len(AGAIN):
-            await self._ready(name)
-            self._rounds[name] = done + 1
-            if done < len(AGAIN):
-                self.queue.add_after(name, AGAIN[done])
+        await self._ready(name)
+        self._rounds[name] = done + 1
+        self.queue.add_after(name, AGAIN[min(done, len(AGAIN) - 1)])
 
     async def _untaint(self, node: NodeFacts) -> None:
         left = [each for each in node.taints if (each.key, each.effect) != (UNREACHABLE, NO_EXECUTE)]

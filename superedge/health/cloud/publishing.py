@@ -77,8 +77,12 @@ class VerdictPublisher:
         if node is None:
             self._written.pop(name, None)
             return
-        await self._mark(node, assessment)
-        await self._say(node, assessment)
+        if assessment is None and self._judge.checks(name):
+            return
+        try:
+            await self._mark(node, assessment)
+        finally:
+            await self._say(node, assessment)
 
     # -- taint and annotation
 

@@ -18,6 +18,7 @@ from superedge.health.cloud.keeping import NAME, read_kept
 from superedge.health.votes.signing import NodeOf, Verifier
 from superedge.interfaces import IReactor
 from superedge.kube.client import CONFIGMAPS, KubeClient, Problems
+from superedge.kube.fencing import FencedClient
 from superedge.kube.leaderelection import LeaderElection
 from superedge.kube.reflector import Key, Reflector
 from superedge.reactor.loops import Loop
@@ -141,7 +142,7 @@ class EdgeAdmission(MultiService):
             self._reactor,
             self._config,
             self._enforcement,
-            self._client,
+            FencedClient(self._client, self._election.leads),
             self._namespace,
             self._streams,
             self._verifier,

@@ -29,6 +29,7 @@ from superedge.health.votes.messages import (
     difference,
 )
 from superedge.health.votes.signing import Verifier
+from superedge.net.bucket import Bucket
 from superedge.reactor.backoff import Backoff
 from superedge.reactor.periodic import PeriodicCall
 from superedge.reactor.task import in_background
@@ -41,6 +42,11 @@ GATHER = 0.2
 ANSWER = 3.0
 """Seconds in which a node must answer a ping."""
 ASK_AGAIN = 5.0
+TELL = 5.0
+"""Seconds between two changes that the members of a unit are told in the long run: each writes them to disk,
+and one node can change its address or its port again and again."""
+CHANGES = 5
+"""Changes that they are told without a wait after a pause."""
 LATE = ("replayed", "expired")
 """Reasons that are not logged, only counted: a ballot takes two routes, and the second copy may be late."""
 TIME = 300.0
@@ -71,7 +77,9 @@ class NodeStreams(Service):
         self._differences: dict[tuple[int, int], tuple[Unit, Unit, Message]] = {}
         """By identity; the units are in the values so that their identities stay theirs."""
         self._regrouped: set[str] = set()
+        self._changes: dict[str, Bucket] = {}
         self._soon: IDelayedCall | None = None
+        self._later: IDelayedCall | None = None
         self._numbers: Iterator[int] = count(1)
         self._asked: dict[str, tuple[int, float, IDelayedCall]] = {}
         self._telling = PeriodicCall(reactor, TIME, self._tell_time)
@@ -86,7 +94,12 @@ class NodeStreams(Service):
         """End them."""
         super().stopService()
         self._telling.stop()
-        calls = [self._soon, *self._retries.values(), *(call for _, _, call in self._asked.values())]
+        calls = [
+            self._soon,
+            self._later,
+            *self._retries.values(),
+            *(call for _, _, call in self._asked.values()),
+        ]
         for call in calls:
             if call is not None and call.active():
                 call.cancel()
@@ -121,11 +134,33 @@ class NodeStreams(Service):
             if before.get(node) != session:
                 self._backoffs.pop(node, None)
                 self._want(node)
-        units, self._regrouped = self._regrouped, set()
-        if units:
+        self._tell_units()
+
+    def _tell_units(self) -> None:
+        """Send changed units to their members, but those of units that change too often only later."""
+        now = self._reactor.seconds()
+        for unit in [unit for unit, bucket in self._changes.items() if not bucket.delay(now, CHANGES)]:
+            del self._changes[unit]
+        waits = {
+            unit: self._changes[unit].delay(now) if unit in self._changes else 0.0 for unit in self._regrouped
+        }
+        due = {unit for unit, wait in waits.items() if not wait}
+        for unit in due:
+            self._regrouped.discard(unit)
+            self._changes.setdefault(unit, Bucket(1 / TELL, CHANGES, now)).consume(1, now)
+        if due:
             for node, connection in self._connections.items():
-                self._tell_unit(node, connection)
+                told = self._told.get(node)
+                if self._judge.unit(node).name in due or (told is not None and told.name in due):
+                    self._tell_unit(node, connection)
             self._differences.clear()
+        if self._regrouped and self._later is None:
+            wait = min(waits[unit] for unit in self._regrouped)
+            self._later = self._reactor.callLater(wait, self._tell_rest)
+
+    def _tell_rest(self) -> None:
+        self._later = None
+        self._tell_units()
 
     def _want(self, node: str) -> None:
         if (retry := self._retries.pop(node, None)) is not None and retry.active():

@@ -11,12 +11,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from superedge.health import metrics
+from superedge.health.edge.forwarding import Forwarding
 from superedge.health.edge.partners import Partners
-from superedge.health.edge.relay import Relay
 from superedge.health.edge.voter import Voter
 from superedge.health.protocol import HealthProtocol
 from superedge.health.votes.ballot import Refused, SignedBallot
-from superedge.health.votes.ballotbox import ALLOWANCE, BallotBox
+from superedge.health.votes.ballotbox import BallotBox
 from superedge.health.votes.messages import (
     FROM_CLOUD,
     NO_ROUTE,
@@ -33,7 +33,7 @@ from superedge.health.votes.messages import (
     Unit,
 )
 from superedge.health.votes.reference import ReferenceClock
-from superedge.health.votes.signing import Verifier, key_id
+from superedge.health.votes.signing import Verifier
 from superedge.health.votes.timing import Timing
 from superedge.reactor.periodic import PeriodicCall
 
@@ -45,6 +45,9 @@ GATHER = 0.2
 """Seconds in which several changes become one ballot."""
 STEP = 1000
 """Milliseconds by which this node's time must change for its peers to be told."""
+AHEAD = 366 * 86_400_000
+"""Milliseconds by which a sequence number may be ahead of the time to be believed: a node whose clock was
+ahead has such numbers. From a peer that lies, this leaves enough of them."""
 SILENCE = 3.5
 """Renewal periods without a message after which a link is closed."""
 
@@ -82,9 +85,10 @@ class Exchange(Service):
         self._joined = joined
         self._port = port
         self.box = BallotBox(verifier, self._unit_of)
-        self._chains: dict[bytes, tuple[bytes, ...]] = {}
-        self._relay: Relay[HealthProtocol] = Relay()
         self._links: dict[HealthProtocol, str] = {}
+        self._forwarding = Forwarding(
+            reactor, voter, verifier, self._links, lambda: self.box.current(clock.now())
+        )
         self._heard_at: dict[HealthProtocol, float] = {}
         self._partners = Partners(voter)
         self._uplink: HealthProtocol | None = None
@@ -103,7 +107,7 @@ class Exchange(Service):
     @property
     def hops(self) -> int:
         """Number of links between this node and one with a session; NO_ROUTE when there is none."""
-        return self._relay.hops
+        return self._forwarding.hops
 
     @property
     def connected(self) -> bool:
@@ -128,6 +132,7 @@ class Exchange(Service):
         super().stopService()
         self._renewing.stop()
         self._tending.stop()
+        self._forwarding.stop()
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
@@ -141,16 +146,11 @@ class Exchange(Service):
         for connection, peer in list(self._links.items()):
             if member(peer) is None:
                 connection.end("the peer is no longer a member of this unit")
-        self._forget_chains()
+        self._forwarding.forget()
         self._partners.forget()
         self.changed()
         if self.running:
             self._tend()
-
-    def _forget_chains(self) -> None:
-        """Keep only the certificates of voters whose ballots are valid now."""
-        held = {each.signed.key for each in self.box.current(self._clock.now())}
-        self._chains = {key: chain for key, chain in self._chains.items() if key in held}
 
     # -- the own ballot
 
@@ -212,7 +212,7 @@ class Exchange(Service):
     def _hello(self, connection: HealthProtocol) -> Hello:
         peer = self._links.get(connection)
         last = 0 if peer is None else self.box.last(peer)
-        return Hello(self._clock.now(), self._clock.heard, self._relay.hops, last, self._port)
+        return Hello(self._clock.now(), self._clock.heard, self.hops, last, self._port)
 
     def _introduce(self, connection: HealthProtocol) -> None:
         """Send the current ballot on a new connection."""
@@ -231,12 +231,6 @@ class Exchange(Service):
         self.changed()
         return True
 
-    def _hops_changed(self) -> None:
-        metrics.HOPS.set(self._relay.hops)
-        for connection in self._links:
-            connection.send(Hops(self._relay.hops))
-        self._pass_on_all()
-
     # -- received messages
 
     def _from_cloud(self, connection: HealthProtocol, message: Message) -> None:
@@ -245,10 +239,7 @@ class Exchange(Service):
         if isinstance(message, Hello):
             self._adjust(partial(self._clock.cloud_says, message.now))
             self._learn_sequence(message.last)
-            if self._relay.session(True):
-                self._hops_changed()
-            else:
-                self._pass_on_all()
+            self._forwarding.session(connection)
             self._vote()
         elif isinstance(message, Ping):
             self._adjust(partial(self._clock.cloud_says, message.now))
@@ -268,16 +259,12 @@ class Exchange(Service):
                 partial(self._clock.peer_says, peer, message.now, message.hops)
             )
             self._learn_sequence(message.last)
-            if self._relay.announce(connection, message.hops):
-                self._hops_changed()
+            self._forwarding.joined(connection, message.hops)
             if not adjusted:
                 self._introduce(connection)
         elif isinstance(message, Hops):
             self._adjust(partial(self._clock.peer_moved, peer, message.hops))
-            if self._relay.announce(connection, message.hops):
-                self._hops_changed()
-            else:
-                self._pass_on_all()
+            self._forwarding.moved(connection, message.hops)
         elif isinstance(message, Chain):
             self._learn(message)
         elif isinstance(message, Ballots):
@@ -287,24 +274,14 @@ class Exchange(Service):
             connection.end("peers may not send this kind of message")
 
     def _learn_sequence(self, last: int) -> None:
-        # Higher numbers are ahead of the time, and no peer accepts such ballots.
-        if last <= self._clock.now() + ALLOWANCE:
+        if last <= self._clock.now() + AHEAD:
             self._voter.at_least(last)
 
     def _learn(self, message: Chain) -> None:
-        key = key_id(message.certificates[0]) if message.certificates else b""
-        if key in self._chains and self._verifier.knows(key):
-            return
         try:
-            node = self._verifier.learn(message.certificates, self._clock.now())
+            self._forwarding.learn(message, self._clock.now())
         except Refused as problem:
             self._refused(problem)
-            return
-        if self._voter.member(node) is None:
-            return
-        if len(self._chains) > 2 * len(self._voter.unit.members):
-            self._forget_chains()
-        self._chains[key] = message.certificates
 
     def _ballot(self, connection: HealthProtocol, signed: SignedBallot) -> None:
         try:
@@ -315,35 +292,11 @@ class Exchange(Service):
         if ballot is None or ballot.voter == self._voter.name:
             return
         metrics.BALLOTS_TAKEN.labels("edge").inc()
-        if self._relay.forwards_from(connection):
-            self._pass_on(connection, signed)
+        self._forwarding.take(connection, signed)
 
     def _refused(self, problem: Refused) -> None:
         metrics.BALLOTS_REFUSED.labels("edge", problem.reason).inc()
         _log.debug("refused: {problem}", problem=problem)
-
-    # -- relaying
-
-    def _pass_on(self, source: HealthProtocol, signed: SignedBallot) -> None:
-        chain = self._chains.get(signed.key)
-        if chain is None:
-            return
-        if self.connected and self._uplink is not None:
-            self._uplink.vote(signed, chain)
-            return
-        for connection in self._relay.onward(source):
-            connection.vote(signed, chain)
-
-    def _pass_on_all(self) -> None:
-        """Pass on all ballots, after a route to the cloud appeared or a peer lost its session."""
-        near = {peer for connection, peer in self._links.items() if not self._relay.forwards_from(connection)}
-        near.add(self._voter.name)
-        for connection in self._links:
-            if self._relay.forwards_from(connection):
-                for held in self.box.current(self._clock.now()):
-                    if held.ballot.voter not in near:
-                        self._pass_on(connection, held.signed)
-                return
 
     # -- lost connections
 
@@ -352,8 +305,7 @@ class Exchange(Service):
             return
         self._uplink = None
         self._adjust(self._clock.session_lost)
-        if self._relay.session(False) and self.running:
-            self._hops_changed()
+        self._forwarding.session(None)
 
     def _link_ended(self, connection: HealthProtocol, reason: str) -> None:
         peer = self._links.pop(connection, None)
@@ -364,8 +316,7 @@ class Exchange(Service):
         _log.debug("link with {peer} ended: {reason}", peer=peer, reason=reason)
         if peer not in self._links.values():
             self._adjust(partial(self._clock.peer_moved, peer, NO_ROUTE))
-        if self._relay.drop(connection) and self.running:
-            self._hops_changed()
+        self._forwarding.left(connection)
 
     def _tend(self) -> None:
         """Close silent links, and dial peers when there are too few."""
@@ -386,7 +337,7 @@ class Exchange(Service):
         now = self._clock.now()
         return {
             "connected": self.connected,
-            "hops": self._relay.hops,
+            "hops": self.hops,
             "links": self.linked(),
             "time_from_cloud": self._clock.heard,
             "ballots": [

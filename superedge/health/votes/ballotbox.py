@@ -69,6 +69,10 @@ class BallotBox:
         """All ballots that are valid now."""
         return (held for held in self._held.values() if held.until > now)
 
+    def drop(self, voter: str) -> None:
+        """Drop the ballot of one voter."""
+        self._held.pop(voter, None)
+
     def forget(self, keep: Callable[[str], bool]) -> None:
         """Drop the ballots of voters for which ``keep`` returns False."""
         self._held = {voter: held for voter, held in self._held.items() if keep(voter)}

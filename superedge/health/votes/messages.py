@@ -7,6 +7,7 @@ of message. docs/protocol.md, "Health".
 from __future__ import annotations
 
 from struct import Struct
+from typing import Annotated
 
 import msgspec
 
@@ -30,6 +31,11 @@ class MessageError(SuperEdgeError):
     """The peer sent something that is not a message."""
 
 
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]
+"""Since 1970, up to the year 9999."""
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """The first message in both directions of each link and stream.
 
@@ -38,11 +44,11 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     sequence number that the sender knows of the receiver. ``port`` is where a node takes links.
     """
 
-    now: int
+    now: Milliseconds
     heard: bool
     hops: int
     last: int = 0
-    port: int = PORT
+    port: Port = PORT
 
 
 class Chain(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -84,7 +90,7 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, tag=6):
     """From the cloud: asks for a Pong. ``now`` is the cloud's time."""
 
     number: int
-    now: int
+    now: Milliseconds
 
 
 class Pong(msgspec.Struct, frozen=True, array_like=True, tag=7):

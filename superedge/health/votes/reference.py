@@ -2,8 +2,9 @@
 
 The cloud sends it over the tunnel session. A node without a session uses the median of its peers' times, of
 those peers that are nearest to the cloud: a new judge may have another time than the last one, and they have
-the new one's. Without a route to the cloud a node keeps the last time that the cloud sent it. One that never
-had any uses its peers' times, and until then its own clock.
+the new one's. An even number of them is joined by the time that the node itself had from the cloud, so that
+one of two that lies decides nothing. Without a route to the cloud a node keeps the last time that the cloud
+sent it. One that never had any uses its peers' times, and until then its own clock.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class ReferenceClock:
         if self._from_cloud is not None and (self._has_session or nearest >= NO_ROUTE):
             return self._from_cloud
         near = [said for peer, said in self._from_peers.items() if self._hops[peer] == nearest]
+        if len(near) % 2 == 0 and self._from_cloud is not None:
+            near.append(self._from_cloud)
         return median_low(near) if near else None
 
     def cloud_says(self, now: int) -> None:

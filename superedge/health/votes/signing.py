@@ -90,6 +90,10 @@ class _Voter:
     not_before: datetime
     not_after: datetime
 
+    def good(self, now: int) -> bool:
+        """Whether the certificate is valid at this time, milliseconds since 1970."""
+        return self.not_before <= datetime.fromtimestamp(now / 1000, UTC) <= self.not_after
+
 
 class Verifier:
     """Verifies ballots with certificates that it has verified before; it remembers ``limit`` of them."""
@@ -127,15 +131,14 @@ class Verifier:
         self._trusted = self._load()
         self._known.clear()
 
-    def knows(self, key: bytes) -> bool:
-        """Whether ballots with this certificate identifier can be verified."""
-        return key in self._known
-
     def learn(self, chain: Sequence[bytes], now: int) -> str:
         """Verify and remember a voter's certificate chain (DER). Returns the voter's name. Raises Refused."""
         if not 0 < len(chain) <= MAX_CHAIN or any(len(der) > MAX_CERTIFICATE for der in chain):
             raise Refused("identity", "a certificate chain that is empty or too long")
         key = key_id(chain[0])
+        known = self._known.get(key)
+        if known is not None and known.good(now):
+            return known.name
         try:
             leaf, *others = (x509.load_der_x509_certificate(der) for der in chain)
             crypto.X509StoreContext(
@@ -165,7 +168,7 @@ class Verifier:
         ballot = decode_ballot(signed.body)
         if voter.name != ballot.voter:
             raise Refused("identity", f"{voter.name} signed a ballot of {ballot.voter}")
-        if not voter.not_before <= datetime.fromtimestamp(now / 1000, UTC) <= voter.not_after:
+        if not voter.good(now):
             raise Refused("identity", f"the certificate of {voter.name} is not good now")
         if not _signed(voter.public, signed.signature, CONTEXT + signed.body):
             raise Refused("signature", f"a ballot of {ballot.voter} has a signature that is not its own")

@@ -38,8 +38,8 @@ LONG_AGO = "1970-06-01T00:00:00Z"
 ENDED = 365 * 86400.0
 """Seconds since 1970: when the entry for the proof ended."""
 LATER = "1972-01-01T00:00:00Z"
-TRIES = 20
-PAUSE = 0.5
+TRIES = 10
+PAUSE = 1.0
 """Seconds between two tries: an entry may take PAUSE times TRIES to reach every API server."""
 PAGE = "500"
 """Pods in a page of the list in which a ready one is sought."""
@@ -135,7 +135,7 @@ class Proof:
                     await deferLater(self._reactor, PAUSE)
             raise Unproven(fault or "")
         finally:
-            await self._kept.prove(node, None)
+            self._kept.proven(node)
 
     async def _find(self) -> _Pod:
         """A pod that is ready, on a node that has not lost the cloud."""
@@ -156,10 +156,24 @@ class Proof:
             query["continue"] = page.metadata.token
 
     async def _usable(self, node: str) -> bool:
-        facts = read_node(await self._client.call("GET", NODES.path(name=node)))
+        try:
+            facts = read_node(await self._client.call("GET", NODES.path(name=node)))
+        except APIError as problem:
+            if problem.code == 404:  # its pods outlast it for a while
+                return False
+            raise
         return facts.ready == "True" and not facts.has_taint(UNREACHABLE)
 
     async def _fault(self, node: str, pod: _Pod) -> str | None:
+        """What does not work, or None."""
+        try:
+            return await self._try(node, pod)
+        except APIError as problem:
+            if problem.code in (404, 409):  # the node or the pod changed in the meantime
+                return f"it could not be proven: {problem}"
+            raise
+
+    async def _try(self, node: str, pod: _Pod) -> str | None:
         if await self._taint_stays(node, LONG_AGO):
             return f"the taint {UNREACHABLE}:{NO_EXECUTE} is not removed from a kept node"
         if not await self._taint_stays(node, LATER):

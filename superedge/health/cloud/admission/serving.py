@@ -6,6 +6,7 @@ first, the Secret after that.
 
 from __future__ import annotations
 
+import ssl
 import tempfile
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
@@ -15,10 +16,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 from cryptography import x509
-from OpenSSL import crypto
+from cryptography.exceptions import InvalidSignature
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -28,6 +28,7 @@ from superedge.kube.json import decode
 from superedge.net.names import is_address
 from superedge.reactor.loops import Loop
 from superedge.tls.authority import Authority
+from superedge.tls.contexts import server_context
 
 SECRET = "superedge-admission"
 CONFIGURATION = "superedge-keep"
@@ -42,6 +43,8 @@ SOON = 5.0
 """Seconds until the next check after a failed one."""
 LONGEST_LOOK = 60.0
 """Seconds that a check takes at most: a few requests, each with its own time limit."""
+_TROUBLE: tuple[type[Exception], ...] = (OSError, *Problems)
+"""OSError: certificates are made in files, and a disk may be full."""
 
 _log = Logger()
 
@@ -54,13 +57,9 @@ class Pair(NamedTuple):
     certificate: bytes
     key: bytes
 
-    def options(self) -> CertificateOptions:
-        """The pair as options of Twisted's TLS."""
-        return CertificateOptions(
-            privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, self.key),
-            certificate=crypto.load_certificate(crypto.FILETYPE_PEM, self.certificate),
-            raiseMinimumTo=TLSVersion.TLSv1_2,
-        )
+    def context(self) -> ssl.SSLContext:
+        """The pair as a server's TLS context. Raises ssl.SSLError."""
+        return server_context(self.certificate, self.key)
 
     def good(self, names: Sequence[str], now: datetime) -> bool:
         """Whether it has these names, and more than a third of its lifetime left."""
@@ -69,7 +68,8 @@ class Pair(NamedTuple):
             authority = x509.load_pem_x509_certificates(self.authorities)[0]
             has = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             leaf.verify_directly_issued_by(authority)
-        except (ValueError, IndexError, TypeError, x509.ExtensionNotFound):
+            self.context()
+        except (ValueError, IndexError, TypeError, InvalidSignature, ssl.SSLError, x509.ExtensionNotFound):
             return False
         except Exception:
             _log.failure("the webhook's certificate cannot be checked")
@@ -142,7 +142,7 @@ class ServingCertificate(Service):
         client: IKubeClient,
         namespace: str,
         names: Sequence[str],
-        use: Callable[[CertificateOptions], None],
+        use: Callable[[ssl.SSLContext], None],
     ) -> None:
         """``names`` are those that API servers dial, usually SERVICE.NAMESPACE.svc."""
         self._reactor = reactor
@@ -170,7 +170,7 @@ class ServingCertificate(Service):
             try:
                 await self.look()
                 self._failing = False
-            except Problems as problem:
+            except _TROUBLE as problem:
                 pause = SOON
                 if not self._failing:
                     self._failing = True
@@ -190,7 +190,7 @@ class ServingCertificate(Service):
         else:
             await self._publish(pair)
         if pair != self._used:
-            self._use(pair.options())
+            self._use(pair.context())
             self._used = pair
 
     async def _read(self) -> tuple[str, Pair | None]:

@@ -48,6 +48,9 @@ from superedge.web.h2frames import (
 
 ALPN = ("h2", "http/1.1")
 NODE_USER = "system:node:"
+MAX_ANSWER = 64 * 1024
+"""Maximum bytes between one question and the next: a peer's server could send frames, or have them answered,
+without end."""
 FIRST = b"\x42\x04HEAD\x87\x84\x41\x07kubelet"
 """HEAD / of https://kubelet, of which method and authority are put into the peer's table (RFC 7541)."""
 AGAIN = b"\xbf\x87\x84\xbe"
@@ -126,6 +129,7 @@ class _Connection(Protocol):
 
     def __init__(self) -> None:
         self._answers = Answers()
+        self._taken = 0
         self._stream = -1
         self._asked: Deferred[None] | None = None
         self.usable = True
@@ -141,6 +145,7 @@ class _Connection(Protocol):
         """Fires with the answer; fails with ConnectError."""
         block = FIRST if self._stream < 0 else AGAIN
         self._stream += 2
+        self._taken = 0
         self._asked = Deferred(lambda _: self.drop())
         self.transport.write(header_block(self._stream, block, True, FRAME_SIZE))
         return self._asked
@@ -151,7 +156,10 @@ class _Connection(Protocol):
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
+        self._taken += len(data)
         try:
+            if self._taken > MAX_ANSWER:
+                raise ConnectError(f"an answer of more than {MAX_ANSWER} bytes")
             answered, replies = self._answers.feed(data)
         except ConnectError as problem:
             self.drop()
