@@ -28,6 +28,7 @@ class Contents:
 
 
 _FIELDS = list(vars(Record([])))
+_ADDRESS_CHARACTERS = set("0123456789abcdef.:")
 
 
 def dump(contents: Contents) -> bytes:
@@ -69,5 +70,13 @@ def load(data: bytes) -> Contents:
     found = decode(body.decode())
     if not isinstance(found, dict) or found.get("fields") != _FIELDS:
         raise ValueError("is of another version of superedge-ipam")
-    table = Table([Record(*each) for each in found["records"]], found["last"])
-    return Contents(found["network"], found["node"], table, int(generation), found["host_local"])
+    try:
+        table = Table([Record(*each) for each in found["records"]], found["last"])
+        contents = Contents(found["network"], found["node"], table, int(generation), found["host_local"])
+        # An address becomes the name of a file.
+        are_addresses = _ADDRESS_CHARACTERS.issuperset("".join(table.taken()))
+    except (KeyError, TypeError):
+        are_addresses = False
+    if not are_addresses:
+        raise ValueError("has a record that superedge-ipam does not write")
+    return contents

@@ -20,11 +20,12 @@ from superedge.netsnapshot.ipam import hostlocal
 from superedge.netsnapshot.ipam.allocation import Moment, Record, Table
 from superedge.netsnapshot.ipam.configuration import DIRECTORY, is_name
 from superedge.netsnapshot.ipam.files import Contents, check, dump, generation_of, load
-from superedge.netsnapshot.ipam.sharing import DIRECTORY_MODE, is_shared, open_own
+from superedge.netsnapshot.ipam.sharing import NETWORK_MODE, is_parent_shared, is_shared, open_own
 
 STATE = "state"
 BACKUP = "state.backup"
 LOCK = "lock"
+MACHINE_ID = "/etc/machine-id"
 SYNC = "state.sync"
 """The lock of the call that flushes."""
 
@@ -37,7 +38,7 @@ def moment() -> Moment:
 
 def machine_id() -> str:
     """The id of this node's installation; empty when it has none."""
-    return (hostlocal.read("/etc/machine-id") or b"").decode(errors="replace").strip()
+    return (hostlocal.read(MACHINE_ID, links=0) or b"").decode(errors="replace").strip()
 
 
 class NetworkFile:
@@ -78,8 +79,8 @@ class NetworkFile:
     def _make_directory(self) -> None:
         if not _exists(self.directory):
             _make(self.directory)
-            if is_shared(self.directory.rpartition("/")[0]):
-                posix.chmod(self.directory, DIRECTORY_MODE)
+            if is_parent_shared(self.directory.rpartition("/")[0] or "/"):
+                posix.chmod(self.directory, NETWORK_MODE)
         self._shared = is_shared(self.directory)
 
     @property
@@ -159,10 +160,9 @@ class NetworkFile:
         if served:
             contents.host_local = latest
             table.last.update(hostlocal.last_addresses(self.directory))
-        if served or foreign:
-            for record in [each for each in table.records if each.container]:
-                if self.files.isdisjoint(record.addresses) and (foreign or self._has_ended(record)):
-                    table.detach(record, self.now)
+        for record in [each for each in table.records if each.container]:
+            if self.files.isdisjoint(record.addresses) and (foreign or self._has_ended(record)):
+                table.detach(record, self.now)
         self._written = {address: holder for address, holder in attached.items() if address in self.files}
 
     def _has_ended(self, record: Record) -> bool:
@@ -265,7 +265,8 @@ class NetworkFile:
                 data = data[posix.write(descriptor, data) :]
             if flush:
                 posix.fsync(descriptor)
-        except OSError:
+        except OSError as problem:
+            problem.filename = path
             posix.unlink(path)
             raise
         finally:
