@@ -252,7 +252,7 @@ def arguments(text: str) -> dict[str, str]:
     found = {}
     for pair in filter(None, text.split(";")):
         key, equals, value = pair.partition("=")
-        if not equals:
+        if not equals or not pair.isprintable():
             raise IPAMError(INVALID_ENVIRONMENT, f"CNI_ARGS: {pair!r} is not KEY=VALUE")
         found[key] = value
     return found

@@ -19,12 +19,13 @@ from fcntl import LOCK_EX, flock
 from superedge.netsnapshot.ipam import hostlocal
 from superedge.netsnapshot.ipam.allocation import Moment, Record, Table
 from superedge.netsnapshot.ipam.configuration import DIRECTORY, is_name
-from superedge.netsnapshot.ipam.files import Contents, check, dump, generation_of, load
+from superedge.netsnapshot.ipam.files import HEAD, Contents, check, dump, generation_of, load, parse
 from superedge.netsnapshot.ipam.sharing import NETWORK_MODE, is_parent_shared, is_shared, open_own
 
 STATE = "state"
 BACKUP = "state.backup"
 LOCK = "lock"
+_READ = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW
 MACHINE_ID = "/etc/machine-id"
 SYNC = "state.sync"
 """The lock of the call that flushes."""
@@ -117,11 +118,11 @@ class NetworkFile:
         # A later change must not be taken for one that a damaged or foreign copy has already.
         self._latest = max(self._latest, generation_of(data))
         try:
-            check(data)
+            signed = check(data)
             self._has_backup = name == BACKUP
             if generation_of(data) <= generation:
                 return None
-            contents = load(data)
+            contents = parse(signed)
         except ValueError as problem:
             self.remarks.append(f"{path} {problem}")
             return None
@@ -217,7 +218,7 @@ class NetworkFile:
         try:
             flock(lock, LOCK_EX)
             # Its size is 1 while a backup may be in place that is not on disk: a call was killed.
-            if posix.fstat(lock).st_size == 0 and self._generation(BACKUP) >= generation:
+            if posix.fstat(lock).st_size == 0 and self._backup_generation() >= generation:
                 return
             posix.ftruncate(lock, 1)
             self._back_up()
@@ -225,8 +226,15 @@ class NetworkFile:
         finally:
             posix.close(lock)
 
-    def _generation(self, name: str) -> int:
-        return generation_of(hostlocal.read(f"{self.directory}/{name}") or b"")
+    def _backup_generation(self) -> int:
+        try:
+            descriptor = posix.open(f"{self.directory}/{BACKUP}", _READ)
+        except FileNotFoundError:
+            return -1
+        try:
+            return generation_of(posix.read(descriptor, HEAD))
+        finally:
+            posix.close(descriptor)
 
     def _back_up(self) -> None:
         """Copy ``state``, or, when there is no room for a copy, put ``state`` itself on disk."""
@@ -276,7 +284,7 @@ class NetworkFile:
 def _flush(path: str) -> None:
     """Wait until a file or a directory is on disk, if there is one."""
     try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+        descriptor = posix.open(path, _READ)
     except FileNotFoundError:
         return
     try:

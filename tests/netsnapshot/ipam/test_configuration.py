@@ -204,6 +204,7 @@ class OtherKeyTests(ConfigurationCase):
         wrong = one_range() | {"runtimeConfig": {"ips": [7]}}
         self.fault(7, "runtimeConfig.ips: 7 is not an IP address", requested_addresses, wrong, {})
         self.fault(4, "CNI_ARGS: 'x' is not KEY=VALUE", arguments, "a=b;x")
+        self.fault(4, "CNI_ARGS: 'a=\\x1b[1m' is not KEY=VALUE", arguments, "a=\x1b[1m")
 
     def test_valid_attachments(self) -> None:
         key = "cni.dev/valid-attachments"
