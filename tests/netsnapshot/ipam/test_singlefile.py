@@ -81,7 +81,12 @@ class SingleFileTests(SynchronousTestCase):
         loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
         self.assertEqual(json.loads(done.stdout)["code"], 4)
         self.assertIn("_json", loaded)
-        self.assertEqual(loaded & (SLOW_TO_IMPORT | {"plugin_main"}), set())
+        self.assertEqual(loaded & SLOW_TO_IMPORT, set())
+
+    def test_this_version_of_python_does_not_read_the_archive(self) -> None:
+        data = self.program.read_bytes()
+        self.program.write_bytes(data[: data.rindex(b"PK\x03\x04")])
+        self.assertEqual(self.address(self.finish(self.start("ADD", "c1", "a"))), "10.1.0.2/24")
 
     def test_another_version_of_python_runs_the_source(self) -> None:
         data = self.program.read_bytes()
