@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import json
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +19,39 @@ from rich.text import Text
 from superedge.cli.nodes import age
 from superedge.netsnapshot.ipam import sharing, singlefile
 from superedge.netsnapshot.ipam.addresses import Range
-from superedge.netsnapshot.ipam.configuration import DIRECTORY, range_sets
+from superedge.netsnapshot.ipam.configuration import DIRECTORY, decode_configuration, is_name, range_sets
 from superedge.netsnapshot.ipam.errors import IPAMError
 from superedge.netsnapshot.ipam.store import Reservation, Store
 from superedge.netsnapshot.ipam.verification import problems
 
 _COLUMNS = ("NETWORK", "POD", "INTERFACE", "ADDRESSES", "STATE", "SINCE", "CONTAINER")
-_directory = click.option(
-    "--data-dir", default=DIRECTORY, show_default=True, help="The dataDir of the network configuration."
-)
 
 
-@click.group()
+def _directory(exists: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option ``--data-dir``."""
+    return click.option(
+        "--data-dir",
+        default=DIRECTORY,
+        show_default=True,
+        type=click.Path(exists=exists, file_okay=False),
+        help="The dataDir of the network configuration.",
+    )
+
+
+class _Commands(click.Group):
+    """Commands that report a file that cannot be read or written in one sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as problem:
+            if problem.errno == errno.EPIPE:
+                raise  # click ends the process quietly
+            where = f"{problem.filename}: " if problem.filename else ""
+            raise click.ClickException(f"{where}{problem.strerror}") from problem
+
+
+@click.group(cls=_Commands)
 def ipam() -> None:
     """Install the IPAM plugin superedge-ipam, and inspect what it has allocated."""
 
@@ -43,6 +67,8 @@ def install(to: Path, python: str) -> None:
     Pods may start meanwhile: a former version is replaced in one step.
     """
     target = to / singlefile.NAME
+    if not (os.path.isfile(python) and os.access(python, os.X_OK)):
+        raise click.UsageError(f"--python: {python} is not a program")
     try:
         singlefile.install(target, python)
     except ValueError as problem:
@@ -50,9 +76,9 @@ def install(to: Path, python: str) -> None:
     click.echo(target)
 
 
-def _cell(value: str) -> Text:
-    """What comes from pods is text, never markup or control sequences."""
-    return Text("".join(char if char.isprintable() else "?" for char in value))
+def _printable(value: str) -> str:
+    """What comes from pods, without control sequences."""
+    return "".join(char if char.isprintable() else "?" for char in value)
 
 
 def render(found: list[Reservation], now: float) -> Table:
@@ -72,12 +98,12 @@ def render(found: list[Reservation], now: float) -> Table:
             since,
             each.container[:12],
         )
-        table.add_row(*map(_cell, cells))
+        table.add_row(*(Text(_printable(cell)) for cell in cells))
     return table
 
 
 @ipam.command("list")
-@_directory
+@_directory()
 @click.option("--network", default="", help="One network; otherwise all.")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def list_command(data_dir: str, network: str, output: str) -> None:
@@ -95,18 +121,22 @@ def list_command(data_dir: str, network: str, output: str) -> None:
 def _ranges(path: Path) -> dict[str, list[list[Range]]]:
     """The range sets in a network configuration, a single one or a list, by the network's name."""
     try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = decode_configuration(path.read_bytes())
         plugins = document.get("plugins", [document])
-        own = [each for each in plugins if each.get("ipam", {}).get("type") == singlefile.NAME]
-        return {document["name"]: range_sets(own[0])} if own else {}
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise click.ClickException(f"{path} is not a network configuration: {problem}") from problem
+        for each in plugins if isinstance(plugins, list) else []:
+            section = each.get("ipam") if isinstance(each, dict) else None
+            if isinstance(section, dict) and section.get("type") == singlefile.NAME:
+                name = document.get("name")
+                if not is_name(name):
+                    raise click.ClickException(f"{path}: name: {name!r} is not a network's name")
+                return {str(name): range_sets(each)}
     except IPAMError as problem:
         raise click.ClickException(f"{path}: {problem}") from problem
+    raise click.ClickException(f"{path} has no plugin whose ipam.type is {singlefile.NAME}")
 
 
 @ipam.command()
-@_directory
+@_directory()
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -127,15 +157,17 @@ def verify(data_dir: str, config: Path | None) -> None:
             said = [*file.damage(), *problems(file.table, file.files, ranges.get(name, []))]
             count = sum(len(record.addresses) for record in file.table.records)
         for line in said:
-            click.echo(f"{name}: {line}", err=True)
+            click.echo(f"{name}: {_printable(line)}", err=True)
         click.echo(f"{name}: {count} addresses, {len(said)} problems")
         found += len(said)
+    if not names:
+        click.echo(f"superedge-ipam serves no network in {data_dir}")
     if found:
         raise SystemExit(1)
 
 
 @ipam.command()
-@_directory
+@_directory(exists=False)
 @click.argument("group", default="superedge")
 def share(data_dir: str, group: str) -> None:
     """Let the edge process end reservations: give the files to its GROUP, superedge by default.
@@ -153,7 +185,7 @@ def share(data_dir: str, group: str) -> None:
 
 
 @ipam.command()
-@_directory
+@_directory()
 @click.argument("pod", metavar="NAMESPACE/POD")
 @click.option("--uid", default="", help="Only of the pod with this uid.")
 @click.option(

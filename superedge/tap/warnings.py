@@ -17,6 +17,8 @@ from superedge.config.listening import listening, tables
 from superedge.config.networksnapshot import NetworkSnapshotConfig
 from superedge.config.root import Config
 from superedge.errors import ConfigWarning
+from superedge.netsnapshot.ipam.sharing import is_parent_shared
+from superedge.netsnapshot.ipam.store import Store
 from superedge.tls.identity import load_identity
 from superedge.tls.warnings import authority_warnings, pair_warnings, secret_warnings
 from superedge.tunnel.names import NameRules, node_of_common_name
@@ -59,7 +61,7 @@ def _of_snapshots(table: NetworkSnapshotConfig, has_api_server: bool) -> Iterato
             f"network_snapshot.directory: {table.directory} is not writable: there will be nothing to restore"
         )
         yield ConfigWarning(text, temporary=True)
-    if has_api_server and table.release_interval and table.ipam.exists() and not _writable(table.ipam):
+    if has_api_server and table.release_interval and table.ipam.exists() and not _is_shared(table.ipam):
         text = (
             f"network_snapshot.ipam: {table.ipam} is not writable, so reservations end by time and "
             "pressure only; as root, run superedge ipam share"
@@ -127,6 +129,15 @@ def _can_be_kept(directory: Path) -> bool:
         if os.path.lexists(path):
             return _writable(path)
     return False
+
+
+def _is_shared(ipam: Path) -> bool:
+    """Whether this process may end reservations, also those of networks to come."""
+    try:
+        networks = [ipam / name for name in Store(str(ipam)).networks()]
+        return _writable(ipam) or (is_parent_shared(str(ipam)) and all(map(_writable, networks)))
+    except OSError:
+        return False
 
 
 def _writable(directory: Path) -> bool:

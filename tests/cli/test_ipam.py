@@ -10,13 +10,16 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
+from superedge.cli import ipam
 from superedge.cli.main import superedge
+from superedge.netsnapshot.ipam.store import Store
 from tests.netsnapshot.ipam.calls import PluginCase
 
 
 class IPAMTests(PluginCase):
     def setUp(self) -> None:
         super().setUp()
+        self.patch(ipam, "Store", lambda directory: Store(directory, str(self.results)))
         self.add("c1", "web-0", "u1")
         self.add("c2", "web-1", "u2")
         self.call("DEL", "c2", "web-1", "u2")
@@ -33,6 +36,22 @@ class IPAMTests(PluginCase):
         self.cli("share", group)
         self.assertEqual((self.files / "state").stat().st_mode & 0o777, 0o660)
         self.assertIn("there is no group nobody-has-it", self.cli("share", "nobody-has-it", code=2).output)
+
+    def test_directories_and_files_that_cannot_be_used(self) -> None:
+        path = str(self.directory)
+        for options in (("--data-dir", f"{path}/none"), ("--data-dir", f"{path}/edge/state")):
+            for command, *rest in (("list",), ("verify",), ("release", "default/web-1")):
+                self.assertIn(
+                    "Invalid value for '--data-dir'", self.cli(command, *options, *rest, code=2).stderr
+                )
+        (self.files / "lock").unlink()
+        (self.files / "lock").mkdir()
+        for command, *rest in (("list",), ("verify",), ("release", "default/web-1")):
+            said = self.cli(command, *rest, code=1).stderr
+            self.assertEqual(said, f"Error: {path}/edge/lock: Is a directory\n")
+        arguments = ["ipam", "install", "--to", f"{path}/edge/state"]
+        said = CliRunner().invoke(superedge, arguments).stderr
+        self.assertEqual(said, f"Error: {path}/edge/state: File exists\n")
 
     def test_list(self) -> None:
         lines = self.cli("list").stdout.splitlines()
@@ -69,8 +88,16 @@ class IPAMTests(PluginCase):
         self.assertEqual(done.stderr, "edge: 10.1.0.3 of pod default/web-1 is in none of the ranges\n")
         wrong = self.configuration(ranges=[[{"subnet": "x"}]])
         self.assertIn("ipam.ranges[0][0].subnet", self.cli("verify", "--config", wrong, code=1).stderr)
-        Path(wrong).write_text("[]")
-        self.assertIn("is not a network configuration", self.cli("verify", "--config", wrong, code=1).stderr)
+        for text, said in (
+            ("[]", "the network configuration is not a JSON object"),
+            ("[" * 100_000, "the network configuration is not JSON: nested too deeply"),
+            ('{"plugins": 7}', "has no plugin whose ipam.type is superedge-ipam"),
+            ('{"plugins": [7, {"ipam": "x"}]}', "has no plugin whose ipam.type is superedge-ipam"),
+            ('{"ipam": {"type": "superedge-ipam"}}', "name: None is not a network's name"),
+        ):
+            Path(wrong).write_text(text)
+            done = self.cli("verify", "--config", wrong, code=1)
+            self.assertEqual((done.stdout, done.stderr[-1 - len(said) :]), ("", f"{said}\n"))
 
         (self.files / "state").write_bytes(b"x")
         (self.files / "10.1.0.2").unlink()
@@ -105,5 +132,8 @@ class IPAMTests(PluginCase):
             done = CliRunner().invoke(superedge, ["ipam", "install", "--to", str(target)])
             self.assertEqual((done.exit_code, done.stdout), (0, f"{target}/superedge-ipam\n"))
         self.assertEqual([path.name for path in target.iterdir()], ["superedge-ipam"])
-        wrong = CliRunner().invoke(superedge, ["ipam", "install", "--to", str(target), "--python", "x"])
-        self.assertEqual(wrong.exit_code, 2)
+        for python in ("x", "/none", "/usr"):
+            wrong = CliRunner().invoke(
+                superedge, ["ipam", "install", "--to", str(target), "--python", python]
+            )
+            self.assertEqual(wrong.exit_code, 2)

@@ -269,7 +269,7 @@ class NetworkSnapshotTests(EnvironmentCase):
                 (address,) = self.before[peer]
 
                 def reaches() -> bool:
-                    # The kubelet may make a sandbox once more.
+                    # A kubelet that ends while it makes a sandbox makes that one once more.
                     namespace = node.worker.pod_namespaces().get(pod)  # noqa: B023
                     return namespace is not None and node.fetch(namespace, address) == peer  # noqa: B023
 

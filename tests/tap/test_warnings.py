@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.load import load_config
 from superedge.config.root import Config
+from superedge.tap import warnings
 from superedge.tap.compose import compose
 from superedge.tls.authority import Authority
 
@@ -146,6 +147,17 @@ class WarningTests(SynchronousTestCase):
         )
         said = f"network_snapshot.ipam: {self.directory}/file is not writable, so reservations end by time "
         self.assertEqual(self.one(text=table), f"{said}and pressure only; as root, run superedge ipam share")
+        # Shared with a group, this process may write in its networks alone.
+        (self.directory / "file").unlink()
+        network = self.directory / "file" / "edge"
+        network.mkdir(parents=True)
+        (network / "state").write_text("")
+        self.patch(warnings, "_writable", lambda path: path.stat().st_mode & 0o020)
+        self.directory.chmod(0o770)
+        for parent, inside, right in ((0o755, 0o775, False), (0o2755, 0o755, False), (0o2755, 0o2775, True)):
+            network.parent.chmod(parent)
+            network.chmod(inside)
+            self.assertEqual(self.warnings(text=table) == [], right)
         self.assertEqual(self.warnings("network_snapshot.release_interval=0", text=table), [])
 
     def test_a_check_writes_nothing(self) -> None:

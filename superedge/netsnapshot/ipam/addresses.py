@@ -8,13 +8,19 @@ BITS = {4: 32, 6: 128}
 
 
 def parse(text: object) -> tuple[int, int]:
-    """The family, 4 or 6, and the number of an address. Raises ValueError."""
+    """The family, 4 or 6, and the number of an address. Raises ValueError.
+
+    An IPv4 address that is written as IPv6, such as ``::ffff:10.0.0.1``, is one of IPv4, as in host-local.
+    """
     if not isinstance(text, str):
         raise ValueError(f"{text!r} is not an IP address")
     try:
-        return (6, _parse_ipv6(text)) if ":" in text else (4, _parse_ipv4(text))
+        if ":" not in text:
+            return 4, _parse_ipv4(text)
+        number = _parse_ipv6(text)
     except (OSError, ValueError):
         raise ValueError(f"{text!r} is not an IP address") from None
+    return (4, number & 0xFFFFFFFF) if number >> 32 == 0xFFFF else (6, number)
 
 
 def _parse_ipv4(text: str) -> int:

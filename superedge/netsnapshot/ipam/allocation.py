@@ -48,6 +48,20 @@ class Record:
     uid inherits.
     """
 
+    __slots__ = (  # noqa: RUF023 - the order of the parameters
+        "addresses",
+        "container",
+        "interface",
+        "namespace",
+        "pod",
+        "uid",
+        "since",
+        "boot",
+        "uptime",
+        "order",
+        "keep",
+    )
+
     def __init__(
         self,
         addresses: list[str],
@@ -101,7 +115,10 @@ class Table:
 
     def attached(self, container: str, interface: str) -> Record | None:
         """The record of an attached container."""
-        return next((each for each in self.records if each.is_of(container, interface)), None)
+        for each in self.records:
+            if each.container == container and each.interface == interface:
+                return each
+        return None
 
     def _owned(self, who: Attachment, keep: bool) -> Record | None:
         """The record whose addresses an attachment takes over.
@@ -113,7 +130,7 @@ class Table:
         own = [
             each
             for each in self.records
-            if (each.namespace, each.pod, each.interface) == (who.namespace, who.pod, who.interface)
+            if each.pod == who.pod and each.namespace == who.namespace and each.interface == who.interface
         ]
         own.sort(key=lambda each: (each.uid != who.uid, not each.container))
         for each in own:

@@ -66,6 +66,14 @@ def _list(document: Document, key: str, where: str) -> list[object]:
     return found
 
 
+def _path(ipam: Document, key: str) -> str:
+    """A path at a key of ``ipam``, empty if there is none."""
+    found = ipam.get(key) or ""
+    if not isinstance(found, str) or not (found or "-").isprintable():
+        raise invalid(f"ipam.{key}", f"{found!r} is not a path")
+    return found
+
+
 def is_name(text: object) -> bool:
     """Whether a text can be a network's name or a container's id: it becomes part of a path."""
     return (
@@ -88,8 +96,8 @@ class Network:
         if not ipam:
             raise invalid("ipam", "is missing")
         self.name = str(name)
-        directory = ipam.get("dataDir") or DIRECTORY
-        if not isinstance(directory, str) or not directory.startswith("/"):
+        directory = _path(ipam, "dataDir") or DIRECTORY
+        if not directory.startswith("/"):
             raise invalid("ipam.dataDir", f"{directory!r} is not an absolute path")
         self.directory = directory.rstrip("/")
         ttl, keep = ipam.get("reservationTTL", RESERVATION_TTL), ipam.get("keepByName", False)
@@ -152,7 +160,10 @@ def _exclusions(document: Document, where: str) -> list[tuple[int, int, int]]:
 
 
 def _range(found: object, where: str, everywhere: list[tuple[int, int, int]]) -> Range:
-    """A range with the defaults of host-local: all of the subnet, whose first address is the gateway."""
+    """A range with the defaults of host-local: all of the subnet, whose first address is the gateway.
+
+    Empty texts count as absent.
+    """
     if not isinstance(found, dict):
         raise invalid(where, "must be an object with a subnet")
     try:
@@ -167,7 +178,7 @@ def _range(found: object, where: str, everywhere: list[tuple[int, int, int]]) ->
         raise invalid(f"{where}.subnet", f"{found['subnet']} has host bits set; the network is {network}")
 
     def address(key: str, default: int) -> int:
-        if found.get(key) is None:
+        if found.get(key) in (None, ""):
             return default
         try:
             own, number = parse(found[key])
@@ -181,7 +192,8 @@ def _range(found: object, where: str, everywhere: list[tuple[int, int, int]]) ->
     # An IPv4 network's last address is for broadcast.
     last = address("rangeEnd", subnet + size - (2 if family == 4 else 1))
     if first > last:
-        raise invalid(f"{where}.rangeEnd", f"{found.get('rangeEnd')} is before rangeStart")
+        ends = f"{text_of(family, last)} is before rangeStart {text_of(family, first)}"
+        raise invalid(f"{where}.rangeEnd", ends)
     gateway = address("gateway", subnet + 1)
     excluded = everywhere + _exclusions(found, f"{where}.")
     blocked = [(low, high) for kind, low, high in excluded if kind == family]
@@ -198,7 +210,7 @@ def routes_of(document: Document) -> list[Document]:
         try:
             family, number, length = parse_prefix(each.get("dst"))
             route = {**each, "dst": f"{text_of(family, number)}/{length}"}
-            if each.get("gw") is not None:
+            if route.pop("gw", "") not in (None, ""):
                 route["gw"] = canonical(each["gw"])
         except ValueError as problem:
             raise invalid(where, problem) from None
@@ -232,10 +244,7 @@ def resolv_conf(text: str) -> Document:
 
 def resolv_conf_path(document: Document) -> str:
     """The file whose servers a result has; empty if none is configured. Raises IPAMError."""
-    path = _table(document, "ipam", "").get("resolvConf") or ""
-    if not isinstance(path, str):
-        raise invalid("ipam.resolvConf", f"{path!r} is not a path")
-    return path
+    return _path(_table(document, "ipam", ""), "resolvConf")
 
 
 def arguments(text: str) -> dict[str, str]:
@@ -243,7 +252,7 @@ def arguments(text: str) -> dict[str, str]:
     found = {}
     for pair in filter(None, text.split(";")):
         key, equals, value = pair.partition("=")
-        if not equals:
+        if not equals or not pair.isprintable():
             raise IPAMError(INVALID_ENVIRONMENT, f"CNI_ARGS: {pair!r} is not KEY=VALUE")
         found[key] = value
     return found

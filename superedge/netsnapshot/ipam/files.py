@@ -1,11 +1,13 @@
 """A network's table as a file (pure): a header line with a checksum, and JSON."""
 
+from _operator import attrgetter
 from binascii import crc32
 
 from superedge.netsnapshot.ipam.allocation import Record, Table
 from superedge.netsnapshot.ipam.documents import decode, encode
 
 MAGIC = "superedge-ipam/1"
+HEAD = 64
 
 
 class Contents:
@@ -27,7 +29,9 @@ class Contents:
         self.host_local = host_local
 
 
-_FIELDS = list(vars(Record([])))
+_FIELDS = list(Record.__slots__)
+_values = attrgetter(*_FIELDS)
+_ADDRESS_CHARACTERS = set("0123456789abcdef.:")
 
 
 def dump(contents: Contents) -> bytes:
@@ -39,7 +43,7 @@ def dump(contents: Contents) -> bytes:
             "host_local": contents.host_local,
             "last": contents.table.last,
             "fields": _FIELDS,
-            "records": [list(vars(each).values()) for each in contents.table.records],
+            "records": [_values(each) for each in contents.table.records],
         }
     )
     signed = f"{contents.generation} {body}\n"
@@ -47,27 +51,40 @@ def dump(contents: Contents) -> bytes:
 
 
 def generation_of(data: bytes) -> int:
-    """The generation in a file's first bytes; -1 if there is none."""
-    number = data[:64].split(b" ", 3)[2:3]
+    """The generation in a file's first `HEAD` bytes; -1 if there is none."""
+    number = data[:HEAD].split(b" ", 3)[2:3]
     return int(number[0]) if number and number[0].isdigit() else -1
 
 
-def check(data: bytes) -> bytes:
+def check(data: bytes) -> memoryview:
     """What the checksum is of: the generation and the JSON. Raises ValueError when it does not match."""
-    magic, _, rest = data.partition(b" ")
-    checksum, _, signed = rest.partition(b" ")
-    if magic != MAGIC.encode():
+    head = len(MAGIC) + 10
+    if data[: head - 9] != MAGIC.encode() + b" ":
         raise ValueError("is not a file of superedge-ipam")
-    if checksum != f"{crc32(signed):08x}".encode():
+    signed = memoryview(data)[head:]
+    if data[head - 9 : head] != f"{crc32(signed):08x} ".encode():
         raise ValueError("is torn: its checksum does not match")
     return signed
 
 
 def load(data: bytes) -> Contents:
     """The contents of a file. Raises ValueError when it is torn, or is none of these files."""
-    generation, _, body = check(data).partition(b" ")
-    found = decode(body.decode())
+    return parse(check(data))
+
+
+def parse(signed: memoryview) -> Contents:
+    """The contents from what the checksum is of. Raises ValueError when nothing that is known wrote it."""
+    generation, _, body = str(signed, "utf-8").partition(" ")
+    found = decode(body)
     if not isinstance(found, dict) or found.get("fields") != _FIELDS:
         raise ValueError("is of another version of superedge-ipam")
-    table = Table([Record(*each) for each in found["records"]], found["last"])
-    return Contents(found["network"], found["node"], table, int(generation), found["host_local"])
+    try:
+        table = Table([Record(*each) for each in found["records"]], found["last"])
+        contents = Contents(found["network"], found["node"], table, int(generation), found["host_local"])
+        # An address becomes the name of a file.
+        are_addresses = _ADDRESS_CHARACTERS.issuperset("".join(table.taken()))
+    except (KeyError, TypeError):
+        are_addresses = False
+    if not are_addresses:
+        raise ValueError("has a record that superedge-ipam does not write")
+    return contents

@@ -17,10 +17,10 @@ RESULTS = "/var/lib/cni/results"
 _LAST = "last_reserved_ip."
 
 
-def read(path: str) -> bytes | None:
-    """A file's bytes; None when there is none. Raises OSError."""
+def read(path: str, links: int = posix.O_NOFOLLOW) -> bytes | None:
+    """A file's bytes; None when there is none. ``links`` may be 0: then it follows a link. Raises OSError."""
     try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | links)
     except FileNotFoundError:
         return None
     try:
@@ -28,6 +28,9 @@ def read(path: str) -> bytes | None:
         while part := posix.read(descriptor, 1 << 16):
             parts.append(part)
         return b"".join(parts)
+    except OSError as problem:
+        problem.filename = path
+        raise
     finally:
         posix.close(descriptor)
 
@@ -62,6 +65,9 @@ def write(directory: str, address: str, container: str, interface: str, shared: 
     descriptor = open_own(f"{directory}/address.new", posix.O_WRONLY | posix.O_TRUNC, shared)
     try:
         posix.write(descriptor, f"{container}\r\n{interface}".encode())
+    except OSError as problem:
+        problem.filename = path
+        raise
     finally:
         posix.close(descriptor)
     posix.rename(f"{directory}/address.new", path)

@@ -90,10 +90,12 @@ def _check_environment(command: str, environment: Environment) -> None:
         text = "must begin with a letter or digit, and have letters, digits, '.', '_' and '-' only"
         raise IPAMError(errors.INVALID_ENVIRONMENT, f"CNI_CONTAINERID {container!r} {text}")
     unusable = (
-        len(interface) > 15 or interface in (".", "..") or any(each in interface for each in "/: \t\r\n")
+        len(interface.encode()) > 15
+        or interface in (".", "..")
+        or any(each in "/:" or each.isspace() for each in interface)
     )
     if "CNI_IFNAME" in _NEEDS[command] and unusable:
-        text = "must have at most 15 characters, and neither '/', ':' nor a space"
+        text = "must have at most 15 bytes, and neither '/', ':' nor a space"
         raise IPAMError(errors.INVALID_ENVIRONMENT, f"CNI_IFNAME {interface!r} {text}")
 
 
@@ -103,7 +105,9 @@ def _versions(data: bytes) -> str:
     except ValueError:
         asked = None
     version = asked.get("cniVersion") if isinstance(asked, dict) else None
-    return encode({"cniVersion": version or VERSIONS[-1], "supportedVersions": list(VERSIONS)})
+    if not isinstance(version, str):
+        version = VERSIONS[-1]
+    return encode({"cniVersion": version, "supportedVersions": list(VERSIONS)})
 
 
 class _Command:
@@ -154,7 +158,7 @@ class _Command:
             result["routes"] = routes
         path = resolv_conf_path(self.document)
         if path:
-            found = read(path)
+            found = read(path, links=0)
             if found is None:
                 raise IPAMError(errors.IO_FAILURE, f"ipam.resolvConf: there is no file {path}")
             result["dns"] = resolv_conf(found.decode(errors="replace"))

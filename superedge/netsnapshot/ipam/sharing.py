@@ -1,19 +1,26 @@
 """A directory of allocations that a group shares with root.
 
-The edge process ends reservations without being root: its group may write where the plugin does. Nothing
-that root opens there may then be a link that a member of the group made.
+The edge process ends reservations without being root: its group may write in the directories of networks,
+where the plugin does. Nothing that root opens there may then be a link that a member of the group made. The
+directory of all networks stays root's alone, so that none of them is replaced by a link.
 """
 
 import posix
 
-DIRECTORY_MODE = 0o2775
-"""With the set-group-ID bit, so that new files and directories have the group too."""
+PARENT_MODE = 0o2755
+"""With the set-group-ID bit, so that what is made within has the group too."""
+NETWORK_MODE = 0o2775
 FILE_MODE = 0o660
 
 
-def is_shared(directory: str) -> bool:
-    """Whether a group may write in a directory. Raises OSError."""
-    return posix.stat(directory).st_mode & 0o020 != 0
+def is_parent_shared(directory: str) -> bool:
+    """Whether a new network in this directory is to be shared. Raises OSError."""
+    return posix.stat(directory).st_mode & 0o2000 != 0
+
+
+def is_shared(network: str) -> bool:
+    """Whether a group may write in a network's directory. Raises OSError."""
+    return posix.stat(network).st_mode & 0o020 != 0
 
 
 def open_own(path: str, flags: int, shared: bool) -> int:
@@ -30,9 +37,9 @@ def share(directory: str, group: int) -> None:
     import os  # noqa: PLC0415 - it takes long, and the plugin does not share
 
     os.makedirs(directory, 0o755, exist_ok=True)
-    for _, _, names, inside in os.fwalk(directory):
+    for path, _, names, inside in os.fwalk(directory):
         os.fchown(inside, -1, group)
-        os.fchmod(inside, DIRECTORY_MODE)
+        os.fchmod(inside, PARENT_MODE if path == directory else NETWORK_MODE)
         for name in names:
             try:
                 file = os.open(

@@ -1,10 +1,11 @@
-"""The plugin as one executable file, for /opt/cni/bin: a zip archive of this package behind a ``#!`` line.
+"""The plugin as one executable file, for /opt/cni/bin.
 
-``python -m superedge.netsnapshot.ipam.singlefile FILE`` makes it.
+``python -m superedge.netsnapshot.ipam.singlefile FILE`` makes it. The file has a ``#!`` line, a line of
+Python, code compiled for the version of Python that makes the file, and a zip archive of the source.
 
-The ``#!`` line imports from the archive by itself. An interpreter that is given an archive to run imports
-half a dozen modules first, to find out what it has. The plugin's modules are in one member of the archive,
-because each member takes as long to find and read as to run.
+The ``#!`` line runs the second line, and that the compiled code. All modules are in one piece, because each
+takes as long to find and read as to run. Another version of Python imports the archive, whose source it
+compiles each time; so does an interpreter that is given the file to run.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from __future__ import annotations
 import io
 import marshal
 import os
-import py_compile
 import sys
 import tempfile
 import zipfile
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 NAME = "superedge-ipam"
@@ -35,15 +36,13 @@ _MODULES = (
 """What the plugin has, each after those that it imports."""
 _LOADER = """\
 import sys
-from marshal import loads
-
-def load(name, code):
+for name, code in modules:
     module = sys.modules[name] = type(sys)(name)
     parent, _, own = name.rpartition(".")
     if parent:
         setattr(sys.modules[parent], own, module)
     exec(code, vars(module))
-
+module.main()
 """
 # Kernels before 5.1 read 127 characters.
 _LIMIT = 127
@@ -56,40 +55,32 @@ def interpreter() -> str:
 
 def build(python: str) -> bytes:
     """The file's bytes, to be run by an interpreter with this absolute path. Raises ValueError."""
-    first = f"#!{python} -IScimport sys;sys.path[:0]=sys.argv[1:2];import plugin_main\n"
+    first = f"#!{python} -IScimport sys;f=open(sys.argv[1],'rb');f.readline();exec(f.readline())\n"
     if not python.startswith("/") or " " in python or len(first) > _LIMIT:
+        longest = _LIMIT - len(first) + len(python)
         raise ValueError(
-            f"{python!r} must be an absolute path without spaces, of at most {_LIMIT - 65} characters"
+            f"{python!r} must be an absolute path without spaces, of at most {longest} characters"
         )
     here = Path(__file__).parent
     packages = _PACKAGE.split(".")
     sources = {".".join(packages[: end + 1]): "" for end in range(len(packages))}
     sources |= {f"{_PACKAGE}.{name}": (here / f"{name}.py").read_text(encoding="utf-8") for name in _MODULES}
-    # The compiled form is for this version of Python; others compile the source each time.
-    source, compiled = _LOADER, _LOADER
-    for name, text in sources.items():
-        file = f"{name.replace('.', '/')}.py"
-        code = compile(text, file, "exec", dont_inherit=True, optimize=2)
-        source += f"load({name!r}, compile({text!r}, {file!r}, 'exec'))\n"
-        compiled += f"load({name!r}, loads({marshal.dumps(code)!r}))\n"
-    main = f"sys.modules['{_PACKAGE}.plugin'].main()\n"
+    modules = [
+        (name, compile(text, f"{name}.py", "exec", dont_inherit=True, optimize=2))
+        for name, text in sources.items()
+    ]
+    compiled = marshal.dumps((compile(_LOADER, NAME, "exec", dont_inherit=True), modules))
+    second = (
+        "import marshal,_frozen_importlib_external as i;"
+        f"code,modules=marshal.loads(f.read({len(compiled)})) if i.MAGIC_NUMBER=={MAGIC_NUMBER!r} "
+        "else ('sys.path[:0]=[f.name];import plugin_main',());exec(code)\n"
+    )
+    from_source = f"modules = [(n, compile(s, n + '.py', 'exec')) for n, s in {[*sources.items()]!r}]\n"
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as target:
-        target.writestr(zipfile.ZipInfo("plugin_main.pyc"), _compiled(compiled + main))
-        target.writestr(zipfile.ZipInfo("plugin_main.py"), source + main)
+        target.writestr(zipfile.ZipInfo("plugin_main.py"), from_source + _LOADER)
         target.writestr(zipfile.ZipInfo("__main__.py"), "import plugin_main\n")
-    return first.encode() + archive.getvalue()
-
-
-def _compiled(source: str) -> bytes:
-    """The file that Python would keep of a module, in force whatever the time of its source."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "plugin_main.py")
-        path.write_text(source, encoding="utf-8")
-        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-        name = py_compile.compile(str(path), dfile=path.name, doraise=True, invalidation_mode=mode)
-        assert name is not None
-        return Path(name).read_bytes()
+    return first.encode() + second.encode() + compiled + archive.getvalue()
 
 
 def install(target: Path, python: str) -> None:

@@ -19,12 +19,14 @@ from fcntl import LOCK_EX, flock
 from superedge.netsnapshot.ipam import hostlocal
 from superedge.netsnapshot.ipam.allocation import Moment, Record, Table
 from superedge.netsnapshot.ipam.configuration import DIRECTORY, is_name
-from superedge.netsnapshot.ipam.files import Contents, check, dump, generation_of, load
-from superedge.netsnapshot.ipam.sharing import DIRECTORY_MODE, is_shared, open_own
+from superedge.netsnapshot.ipam.files import HEAD, Contents, check, dump, generation_of, load, parse
+from superedge.netsnapshot.ipam.sharing import NETWORK_MODE, is_parent_shared, is_shared, open_own
 
 STATE = "state"
 BACKUP = "state.backup"
 LOCK = "lock"
+_READ = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW
+MACHINE_ID = "/etc/machine-id"
 SYNC = "state.sync"
 """The lock of the call that flushes."""
 
@@ -37,7 +39,7 @@ def moment() -> Moment:
 
 def machine_id() -> str:
     """The id of this node's installation; empty when it has none."""
-    return (hostlocal.read("/etc/machine-id") or b"").decode(errors="replace").strip()
+    return (hostlocal.read(MACHINE_ID, links=0) or b"").decode(errors="replace").strip()
 
 
 class NetworkFile:
@@ -78,8 +80,8 @@ class NetworkFile:
     def _make_directory(self) -> None:
         if not _exists(self.directory):
             _make(self.directory)
-            if is_shared(self.directory.rpartition("/")[0]):
-                posix.chmod(self.directory, DIRECTORY_MODE)
+            if is_parent_shared(self.directory.rpartition("/")[0] or "/"):
+                posix.chmod(self.directory, NETWORK_MODE)
         self._shared = is_shared(self.directory)
 
     @property
@@ -116,11 +118,11 @@ class NetworkFile:
         # A later change must not be taken for one that a damaged or foreign copy has already.
         self._latest = max(self._latest, generation_of(data))
         try:
-            check(data)
+            signed = check(data)
             self._has_backup = name == BACKUP
             if generation_of(data) <= generation:
                 return None
-            contents = load(data)
+            contents = parse(signed)
         except ValueError as problem:
             self.remarks.append(f"{path} {problem}")
             return None
@@ -159,10 +161,9 @@ class NetworkFile:
         if served:
             contents.host_local = latest
             table.last.update(hostlocal.last_addresses(self.directory))
-        if served or foreign:
-            for record in [each for each in table.records if each.container]:
-                if self.files.isdisjoint(record.addresses) and (foreign or self._has_ended(record)):
-                    table.detach(record, self.now)
+        for record in [each for each in table.records if each.container]:
+            if self.files.isdisjoint(record.addresses) and (foreign or self._has_ended(record)):
+                table.detach(record, self.now)
         self._written = {address: holder for address, holder in attached.items() if address in self.files}
 
     def _has_ended(self, record: Record) -> bool:
@@ -217,7 +218,7 @@ class NetworkFile:
         try:
             flock(lock, LOCK_EX)
             # Its size is 1 while a backup may be in place that is not on disk: a call was killed.
-            if posix.fstat(lock).st_size == 0 and self._generation(BACKUP) >= generation:
+            if posix.fstat(lock).st_size == 0 and self._backup_generation() >= generation:
                 return
             posix.ftruncate(lock, 1)
             self._back_up()
@@ -225,8 +226,15 @@ class NetworkFile:
         finally:
             posix.close(lock)
 
-    def _generation(self, name: str) -> int:
-        return generation_of(hostlocal.read(f"{self.directory}/{name}") or b"")
+    def _backup_generation(self) -> int:
+        try:
+            descriptor = posix.open(f"{self.directory}/{BACKUP}", _READ)
+        except FileNotFoundError:
+            return -1
+        try:
+            return generation_of(posix.read(descriptor, HEAD))
+        finally:
+            posix.close(descriptor)
 
     def _back_up(self) -> None:
         """Copy ``state``, or, when there is no room for a copy, put ``state`` itself on disk."""
@@ -265,7 +273,8 @@ class NetworkFile:
                 data = data[posix.write(descriptor, data) :]
             if flush:
                 posix.fsync(descriptor)
-        except OSError:
+        except OSError as problem:
+            problem.filename = path
             posix.unlink(path)
             raise
         finally:
@@ -275,7 +284,7 @@ class NetworkFile:
 def _flush(path: str) -> None:
     """Wait until a file or a directory is on disk, if there is one."""
     try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+        descriptor = posix.open(path, _READ)
     except FileNotFoundError:
         return
     try:

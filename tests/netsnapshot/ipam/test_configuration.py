@@ -106,7 +106,11 @@ class RangeTests(ConfigurationCase):
             ),
             (
                 {"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9", "rangeEnd": "10.1.0.8"},
-                "ipam.rangeEnd: 10.1.0.8 is before rangeStart",
+                "ipam.rangeEnd: 10.1.0.8 is before rangeStart 10.1.0.9",
+            ),
+            (
+                {"subnet": "10.1.0.0/29", "rangeStart": "10.1.0.7"},
+                "ipam.rangeEnd: 10.1.0.6 is before rangeStart 10.1.0.7",
             ),
             ({"subnet": "10.1.0.0/24", "gateway": "fd00::1"}, "ipam.gateway: fd00::1 is not in 10.1.0.0/24"),
             ({"subnet": "10.1.0.0/24", "gateway": 1}, "ipam.gateway: 1 is not an IP address"),
@@ -137,6 +141,8 @@ class OtherKeyTests(ConfigurationCase):
             ({"ipam": None}, "ipam: is missing"),
             ({"ipam": []}, "ipam: must be an object"),
             ({"ipam": {"dataDir": "x"}}, "ipam.dataDir: 'x' is not an absolute path"),
+            ({"ipam": {"dataDir": "/a\0b"}}, "ipam.dataDir: '/a\\x00b' is not a path"),
+            ({"ipam": {"dataDir": "/\ud800"}}, "ipam.dataDir: '/\\ud800' is not a path"),
             (
                 {"ipam": {"reservationTTL": True}},
                 "ipam.reservationTTL: True is not a number of seconds, 0 or more",
@@ -165,7 +171,9 @@ class OtherKeyTests(ConfigurationCase):
 
     def test_routes(self) -> None:
         routes = [{"dst": "0.0.0.0/0"}, {"dst": "FD00::1/64", "gw": "FD00:0::2", "mtu": 9}]
+        routes += [{"dst": "10.0.0.0/8", "gw": ""}, {"dst": "10.0.0.0/8", "gw": None}]
         expected = [{"dst": "0.0.0.0/0"}, {"dst": "fd00::1/64", "gw": "fd00::2", "mtu": 9}]
+        expected += [{"dst": "10.0.0.0/8"}] * 2
         self.assertEqual(routes_of(document(routes=routes)), expected)
         self.fault(
             7,
@@ -196,6 +204,7 @@ class OtherKeyTests(ConfigurationCase):
         wrong = one_range() | {"runtimeConfig": {"ips": [7]}}
         self.fault(7, "runtimeConfig.ips: 7 is not an IP address", requested_addresses, wrong, {})
         self.fault(4, "CNI_ARGS: 'x' is not KEY=VALUE", arguments, "a=b;x")
+        self.fault(4, "CNI_ARGS: 'a=\\x1b[1m' is not KEY=VALUE", arguments, "a=\x1b[1m")
 
     def test_valid_attachments(self) -> None:
         key = "cni.dev/valid-attachments"

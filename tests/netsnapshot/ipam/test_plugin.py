@@ -11,9 +11,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from superedge.netsnapshot.ipam import plugin
+from superedge.netsnapshot.ipam import plugin, store
 from superedge.netsnapshot.ipam.allocation import Moment
 from superedge.netsnapshot.ipam.errors import IPAMError
+from superedge.netsnapshot.ipam.files import load
 from tests.netsnapshot.ipam.calls import PluginCase
 
 HOST_LOCAL = "/usr/lib/cni/host-local"
@@ -44,8 +45,15 @@ class CommandTests(PluginCase):
         """Apart from cniVersion 1.1.0, which the installed host-local does not speak."""
         if not os.path.exists(HOST_LOCAL):
             self.skipTest("host-local is not installed")
-        self.ipam["ranges"] += [[{"subnet": "fd00::/64", "rangeStart": "fd00:0::0010"}]]
-        self.ipam["routes"] = [{"dst": "0.0.0.0/0", "gw": "10.1.0.7"}, {"dst": "3ffe:0::1/64"}]
+        self.ipam["ranges"] = [
+            [{"subnet": "10.1.0.0/24", "rangeStart": "::ffff:10.1.0.9", "rangeEnd": "", "gateway": ""}],
+            [{"subnet": "fd00::/64", "rangeStart": "fd00:0::0010"}],
+        ]
+        self.ipam["routes"] = [
+            {"dst": "0.0.0.0/0", "gw": "10.1.0.7"},
+            {"dst": "3ffe:0::1/64", "gw": ""},
+            {"dst": "10.0.0.0/8", "gw": "::ffff:10.1.0.7"},
+        ]
         for self.version in ("0.3.1", "0.4.0", "1.0.0"):
             container = f"c{self.version}"
             own = self.call("ADD", container)
@@ -70,7 +78,13 @@ class CommandTests(PluginCase):
 
     def test_version(self) -> None:
         supported = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
-        for data, version in ((b"", "1.1.0"), (b'{"cniVersion":"0.4.0"}', "0.4.0"), (b"{", "1.1.0")):
+        known = b'{"cniVersion":"0.4.0"}'
+        for data, version in (
+            (b"", "1.1.0"),
+            (known, "0.4.0"),
+            (b"{", "1.1.0"),
+            (b'{"cniVersion":[1]}', "1.1.0"),
+        ):
             answer = {"cniVersion": version, "supportedVersions": supported}
             self.assertEqual(self.raw("VERSION", {}, data), (0, answer))
 
@@ -164,7 +178,7 @@ class CommandTests(PluginCase):
         self.fault(4, text, "ADD", CNI_NETNS="", CNI_IFNAME="")
         for container in ("../x", "a b", "-a"):
             self.assertEqual(self.attempt("DEL", container)[1]["code"], 4)
-        for interface in ("a" * 16, "..", "a/b", "a b", "a:b"):
+        for interface in ("a" * 16, "\u00fc" * 8, "..", "a/b", "a b", "a\vb", "a\u00a0b", "a:b"):
             answer = self.attempt("ADD", "c1", CNI_IFNAME=interface)[1]
             self.assertEqual(answer["code"], 4)
             self.assertIn("CNI_IFNAME", answer["msg"])
@@ -173,10 +187,24 @@ class CommandTests(PluginCase):
     def test_configuration_faults(self) -> None:
         self.ipam["resolvConf"] = "/none"
         self.fault(5, "ipam.resolvConf: there is no file /none", "ADD", "c1")
+        self.ipam["resolvConf"] = "/"
+        self.fault(5, "/: Is a directory", "ADD", "c1")
+        self.ipam["resolvConf"] = ["/etc/resolv.conf"]
+        self.fault(7, "ipam.resolvConf: ['/etc/resolv.conf'] is not a path", "ADD", "c1")
         variables = {"CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0"}
         self.assertEqual(self.raw("DEL", variables, b"{")[1]["code"], 6)
         self.assertEqual(self.raw("DEL", variables, b'{"cniVersion": "0.1.0"}')[1]["code"], 1)
         self.assertEqual(self.raw("DEL", variables, b'{"cniVersion": "1.0.0"}')[1]["code"], 7)
+
+    def test_files_of_the_system_may_be_links(self) -> None:
+        """As systemd's resolv.conf is, and machine-id on a read-only file system."""
+        for name, text in (("resolv.conf", "nameserver 10.0.0.1\n"), ("machine-id", "0123\n")):
+            (self.directory / f"real-{name}").write_text(text)
+            (self.directory / name).symlink_to(f"real-{name}")
+        self.patch(store, "MACHINE_ID", str(self.directory / "machine-id"))
+        self.ipam["resolvConf"] = str(self.directory / "resolv.conf")
+        self.assertEqual(self.call("ADD", "c1", "a")["dns"], {"nameservers": ["10.0.0.1"]})
+        self.assertEqual(load((self.files / "state").read_bytes()).node, "0123")
 
     def test_a_directory_that_cannot_be_made(self) -> None:
         (self.directory / "edge").write_text("")

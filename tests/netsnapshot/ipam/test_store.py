@@ -82,6 +82,24 @@ class DamageTests(PluginCase):
         problem = self.assertRaises(ValueError, load, data)
         self.assertEqual(str(problem), "is of another version of superedge-ipam")
 
+    def test_a_file_that_somebody_made_up_is_not_used(self) -> None:
+        """A member of the group could write one; an address becomes the name of a file of root's."""
+        whole = (self.files / BACKUP).read_bytes()
+        for old, new in (
+            (b'"10.1.0.2"', b'"../../target"'),
+            (b'"10.1.0.2"', b"{}"),
+            (b'["10.1.0.2"]', b"7"),
+            (b'"records":[[', b'"records":[[1,2,3,4,5,6,7,8,9,10,11,12],['),
+            (b'"records":', b'"other":'),
+        ):
+            body = whole.split(b" ", 2)[2].replace(b"1 ", b"9 ", 1).replace(old, new, 1)
+            (self.files / STATE).write_bytes(f"{MAGIC} {crc32(body):08x} ".encode() + body)
+            with self.store.open("edge") as file:
+                text = "has a record that superedge-ipam does not write"
+                self.assertEqual(file.remarks, [f"{self.files}/state {text}"])
+                self.assertEqual(file.table.taken(), {"10.1.0.2", "10.1.0.3", "10.1.0.4"})
+        self.check_everything_is_kept()
+
     def test_without_both_copies_what_is_in_use_stays_taken(self) -> None:
         for name in (STATE, BACKUP):
             (self.files / name).write_bytes(b"torn")
@@ -117,7 +135,8 @@ class DamageTests(PluginCase):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
         code, answer = self.attempt("ADD", "c9", "new")
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        self.assertEqual((code, answer["code"]), (1, 5))
+        text = f"{self.files}/state.new: File too large"
+        self.assertEqual((code, answer["code"], answer["msg"]), (1, 5, text))
         self.assertEqual({path.name: path.read_bytes() for path in self.files.iterdir()}, before)
         self.check_everything_is_kept()
 
@@ -127,6 +146,8 @@ class DamageTests(PluginCase):
         self.add("d1", "new")
         self.more["name"] = "later"
         self.add("d2", "other")
+        # Nobody but root may put a link in the place of a network.
+        self.assertEqual(self.directory.stat().st_mode & 0o7777, 0o2755)
         for network in (self.files, self.directory / "later"):
             self.assertEqual(network.stat().st_mode & 0o7777, 0o2775)
             modes = {path.name: oct(path.stat().st_mode & 0o777) for path in network.iterdir()}
@@ -218,14 +239,15 @@ class HostLocalTests(PluginCase):
         }
         self.assertEqual(found, expected)
         self.assertEqual(self.add("c3", "p3"), "10.1.0.10")
-        # From now on host-local has done nothing: a file that is gone says nothing.
+        # host-local ends one more, and allocates nothing.
         (self.files / "10.1.0.9").unlink()
         attached = {each.container for each in self.store.reservations()}
-        self.assertEqual(attached, {"n0", "", "c2", "n1", "c3"})
+        self.assertEqual(attached, {"n0", "", "c2", "c3"})
 
     def test_a_deleted_file_frees_no_address(self) -> None:
-        self.results.mkdir()
         self.add("c1", "a")
+        self.results.mkdir()
+        (self.results / "edge-c1-eth0").write_text("{}")
         (self.files / "10.1.0.2").unlink()
         self.assertEqual(self.add("c2", "b"), "10.1.0.3")
         self.assertEqual((self.files / "10.1.0.2").read_bytes(), b"c1\r\neth0")
