@@ -113,11 +113,16 @@ class NetRestoreTests(SynchronousTestCase):
             wanted_files(config, found), {SUBNET_ENV: "a", "/var/lib/cni/networks/edge/state": "d"}
         )
 
+    def outcome_of(self, path: Path) -> Outcome:
+        return Outcome(Plan(files={str(path): "x\n"}))
+
     def test_a_file_is_written_whole_and_not_through_a_link(self) -> None:
         path = self.directory / "run" / "subnet.env"
-        self.assertEqual(restore._write_files({str(path): "x\n"}), [])
+        restore._write_files(self.outcome_of(path))
         self.assertEqual([each.name for each in path.parent.iterdir()], ["subnet.env"])
         (path.parent / "other.env.new").symlink_to(self.config)
-        (said,) = restore._write_files({str(path.parent / "other.env"): "x\n"})
+        outcome = self.outcome_of(path.parent / "other.env")
+        restore._write_files(outcome)
+        (said,) = outcome.failed
         self.assertIn("cannot be written", said)
         self.assertIn("edge-3", self.config.read_text())
