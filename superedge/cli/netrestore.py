@@ -13,8 +13,8 @@ from superedge.config.load import load_config
 from superedge.config.networksnapshot import NetworkSnapshotConfig
 from superedge.config.root import Config
 from superedge.errors import EXIT_FAILED, ConfigError
+from superedge.netsnapshot.commands import commands
 from superedge.netsnapshot.names import node_name, read_boot_id
-from superedge.netsnapshot.plan import commands
 from superedge.netsnapshot.restore import find_snapshot, repeat, restore
 
 CONFIG = Path("/etc/superedge/edge.toml")

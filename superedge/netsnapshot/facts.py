@@ -16,6 +16,7 @@ OPTIONS: dict[str, dict[str, int | str]] = {
         "br_hello_time": 200,
         "br_max_age": 2000,
         "br_mcast_querier": 0,
+        "br_mcast_router": 1,
         "br_mcast_snooping": 1,
         "br_nf_call_arptables": 0,
         "br_nf_call_ip6tables": 0,

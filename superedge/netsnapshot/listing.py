@@ -105,13 +105,18 @@ def read_facts(messages: Messages, exclude: Sequence[str]) -> Facts:
     recorded = {
         each.get("index"): each
         for each in messages.links
-        if kind_of(each) in OPTIONS and not any(fnmatchcase(str(each.get("ifname")), one) for one in exclude)
+        if kind_of(each) in OPTIONS and _may_be_recorded(each.get("ifname"), exclude)
     }
     for port in messages.links:
         guest = kind_of(port) in PORTS_OF_GUESTS or port.get("index") in recorded
         if not guest:
             recorded.pop(port.get("master"), None)
     return _Reader(messages, recorded, False).facts()
+
+
+def _may_be_recorded(name: str | bytes, exclude: Sequence[str]) -> bool:
+    """Names are bytes when they are not UTF-8, and then have no place in JSON."""
+    return isinstance(name, str) and not any(fnmatchcase(name, each) for each in exclude)
 
 
 def read_all(messages: Messages) -> Facts:
@@ -126,6 +131,7 @@ class _Reader:
         self._recorded = recorded
         self._everything = everything
         self._of_ports = {(each.get("master"), each.get("address")) for each in messages.links}
+        self._own = {str(each.get("local") or each.get("address")) for each in messages.addresses}
         self._tunnels = {each.get("index") for each in messages.links if kind_of(each) in TUNNELS}
 
     def facts(self) -> Facts:
@@ -245,8 +251,8 @@ class _Reader:
         """The ways of a route; None when it is not for us to keep.
 
         On a device that is not recorded, only routes to some network by a gateway are kept: they are another
-        node's pods, and all else is the machine's own or a pod's. A way with an encapsulation is not kept,
-        because without it packets would go astray.
+        node's pods, and all else is the machine's own or a pod's. So is a gateway that is the node itself, as
+        Cilium has it. A way with an encapsulation is not kept, because without it packets would go astray.
         """
         several = message.get("multipath")
         found = []
@@ -255,9 +261,8 @@ class _Reader:
             gateway = str(way.get("gateway") or "")
             if (via := way.get("via")) is not None and not gateway:
                 gateway = str(via.get("addr") if hasattr(via, "get") else via)
-            ours = index in self._recorded or (
-                gateway and message.get("dst_len") and index not in self._tunnels
-            )
+            by_gateway = gateway and gateway not in self._own and index not in self._tunnels
+            ours = index in self._recorded or (by_gateway and message.get("dst_len"))
             if index not in self._names or way.get("encap_type") or not ours:
                 return None
             weight = int(way.get("hops") or 0) + 1 if several else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 
@@ -162,7 +162,9 @@ class _Planner:
             elif (other.type, other.hops) == (each.type, each.hops):
                 self._plan.there += 1
             else:
-                self._plan.left.append(f"route {each.destination} is there by another way: {_way(other)}")
+                self._plan.left.append(
+                    f"route {each.destination} is there by another way: {describe_way(other)}"
+                )
 
     def _plan_rules(self) -> None:
         present = {msgspec.structs.replace(each, protocol=0) for each in self._present.rules}
@@ -215,69 +217,17 @@ def _difference(wanted: Link, found: Link) -> str:
     return ""
 
 
-def _way(route: Route) -> str:
+def describe_way(route: Route) -> str:
+    """Where a route leads to, in the words of iproute2."""
     if not route.hops:
         return route.type
-    return ", ".join(_hop(each) for each in route.hops)
+    if len(route.hops) == 1:
+        return describe_hop(route.hops[0])
+    return " ".join(f"nexthop {describe_hop(each)} weight {each.weight}" for each in route.hops)
 
 
-def _hop(hop: NextHop) -> str:
-    via = f"via {hop.gateway} " if hop.gateway else ""
+def describe_hop(hop: NextHop) -> str:
+    """One way of a route."""
+    family = "inet6 " if ":" in hop.gateway else ""
+    via = f"via {family}{hop.gateway} " if hop.gateway else ""
     return f"{via}dev {hop.device}{' onlink' if hop.onlink else ''}"
-
-
-def commands(plan: Plan) -> Iterator[str]:
-    """The plan for people, as commands of iproute2."""
-    for link in plan.create:
-        under = f" dev {link.under}" if link.under else ""
-        options = "".join(f" {name.partition('_')[2]} {value}" for name, value in link.options.items())
-        lladdr = f" address {link.address}" if link.address else ""
-        what = f"{link.name}{lladdr} mtu {link.mtu} type {link.kind}"
-        yield f"ip link add {what}{options}{under}"
-        if link.master:
-            yield f"ip link set {link.name} master {link.master}"
-    for link in (*plan.create, *plan.bring_up):
-        if link.up:
-            yield f"ip link set {link.name} up"
-    for address in plan.addresses:
-        yield f"ip address add {address.address} dev {address.device}"
-    for entry in plan.fdb:
-        place = f"dst {entry.destination} self" if entry.destination else "master static"
-        yield f"bridge fdb append {entry.lladdr} dev {entry.device} {place}"
-    for neighbour in plan.neighbours:
-        yield (
-            f"ip neighbour replace {neighbour.address} lladdr {neighbour.lladdr} dev {neighbour.device}"
-            " nud permanent"
-        )
-    for route in plan.routes:
-        table = f" table {route.table}" if route.table != 254 else ""
-        kind = f"{route.type} " if route.type != "unicast" else ""
-        several = len(route.hops) > 1
-        way = "".join(
-            f" {'nexthop ' if several else ''}{_hop(each)}{f' weight {each.weight}' if several else ''}"
-            for each in route.hops
-        )
-        origin = f" from {route.origin}" if route.origin else ""
-        metric = f" metric {route.metric}" if route.metric else ""
-        metrics = "".join(f" {name} {value}" for name, value in route.metrics)
-        yield f"ip route add {kind}{route.destination}{origin}{way}{metric}{metrics}{table}"
-    for rule in plan.rules:
-        yield f"ip {'-6 ' if rule.version == 6 else ''}rule add{_selector(rule)} lookup {rule.table}"
-    for path in plan.files:
-        yield f"write {path}"
-
-
-def _selector(rule: Rule) -> str:
-    marked = rule.mark or rule.mask
-    parts = {
-        "priority": rule.priority,
-        "from": rule.source or "all",
-        "to": rule.destination,
-        "iif": rule.input,
-        "oif": rule.output,
-        "fwmark": f"{rule.mark:#x}/{rule.mask:#x}" if marked else "",
-        "tos": rule.tos,
-    }
-    return (" not" if rule.inverted else "") + "".join(
-        f" {key} {value}" for key, value in parts.items() if value
-    )

@@ -48,10 +48,12 @@ link set cni0 promisc on up
 neighbour add 10.244.4.0 lladdr 4e:00:00:00:00:04 dev flannel.1 nud permanent
 neighbour add fd00:4:: lladdr 4e:00:00:00:00:04 dev flannel.1 nud permanent
 route add 10.244.4.0/24 via 10.244.4.0 dev flannel.1 onlink
-route add 10.244.5.0/24 via 192.0.2.5 mtu 1400
+route add 10.244.5.0/24 via 192.0.2.5 mtu 1400 advmss 1360 congctl cubic
 route add 10.244.6.0/24 nexthop via 192.0.2.6 nexthop via 192.0.2.7 weight 3
 route add 10.244.7.0/24 via inet6 fd00:3::7 dev cni0
 route add 10.244.8.0/24 via 10.244.3.8 table 100
+rule add priority 1000 from 10.244.3.0/24 fwmark 0x2/0xf lookup 100
+route add fd00:8::/64 from fd00:3::/64 via fd00:3::8 dev cni0 metric 7
 route add blackhole 10.244.3.0/26
 route add fd00:4::/64 via fd00:3::4 dev cni0
 route add unreachable fd00:9::/64
@@ -112,6 +114,9 @@ class NetworkNode:
     def make(self) -> None:
         """What agents make."""
         self.batch(AGENT)
+        self.ip(
+            "-6", "rule", "add", "not", "to", "fd00:8::/64", "iif", "cni0", "lookup", "100", "priority", "7"
+        )
         for entry in ENTRIES:
             subprocess.run(["bridge", "-n", NAMESPACE, "fdb", *entry], check=True, capture_output=True)
         (self.directory / "run/subnet.env").write_text("FLANNEL_SUBNET=10.244.3.1/24\n")
@@ -177,7 +182,9 @@ class NetworkNode:
             for four in "46"
             for each in json.loads(self.ip("-json", f"-{four}", "route", "show", "table", "all"))
         ]
+        rules = [json.loads(self.ip("-json", f"-{each}", "rule")) for each in "46"]
         return {
+            "rules": sorted(json.dumps(each, sort_keys=True) for family in rules for each in family),
             "links": sorted(map(self.of_link, (each for each in links if each["ifname"] in MADE))),
             "neighbours": sorted({json.dumps(each, sort_keys=True) for each in neighbours}),
             "fdb": sorted(
@@ -214,7 +221,7 @@ class NetworkNode:
         self.run_ip("", "netns", "delete", NAMESPACE)
         self.run_ip("", "netns", "add", NAMESPACE)
         self.batch(UNDERLAY)
-        shutil.rmtree(self.directory / "run")
+        shutil.rmtree(self.directory / "run", ignore_errors=True)
         self.boot_id.write_text(f"{uuid.uuid4()}\n")
 
     def remove(self) -> None:
@@ -253,6 +260,12 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(node.devices(), set())
         dry = node.restore("--dry-run")
         self.assertEqual((dry.returncode, dry.stderr, node.devices()), (0, "", set()))
+        *lines, subnet, _ = dry.stdout.splitlines()
+        self.assertTrue(subnet.startswith("write "))
+        shell = ["nsenter", f"--net=/run/netns/{NAMESPACE}", "sh", "-ec", "\n".join(lines)]
+        subprocess.run(shell, check=True)
+        self.assertEqual(node.picture(), before, "what is printed does the same")
+        node.power_cut()
         done = node.restore()
         self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
         self.assertEqual(node.picture(), before)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.netsnapshot.commands import commands
 from superedge.netsnapshot.facts import Address, Facts, ForwardingEntry, Link, Neighbour, NextHop, Route, Rule
-from superedge.netsnapshot.plan import Plan, commands, make_plan
+from superedge.netsnapshot.plan import Plan, make_plan
 from tests.netsnapshot.examples import (
     BRIDGE,
     ENTRY,
@@ -159,19 +160,19 @@ class PlanTests(SynchronousTestCase):
             text,
             [
                 "ip link add cni0 mtu 1450 type bridge",
-                "ip link add flannel.1 address 4e:00:00:00:00:03 mtu 1450 type vxlan id 1 learning 0"
-                " local 192.0.2.3 port 8472 dev eth0",
+                "ip link add flannel.1 address 4e:00:00:00:00:03 mtu 1450 type vxlan id 1 nolearning"
+                " local 192.0.2.3 dstport 8472 dev eth0",
                 "ip link set cni0 up",
                 "ip link set flannel.1 up",
-                "ip address add 10.244.3.1/24 dev cni0",
-                "ip address add fd00:3::1/64 dev cni0",
+                "ip address add 10.244.3.1/24 broadcast 10.244.3.255 dev cni0",
+                "ip address add fd00:3::1/64 dev cni0 nodad",
                 "ip address add 10.244.3.0/32 dev flannel.1",
                 "bridge fdb append 4e:00:00:00:00:04 dev flannel.1 dst 192.0.2.4 self",
-                "ip neighbour replace 10.244.4.0 lladdr 4e:00:00:00:00:04 dev flannel.1 nud permanent",
-                "ip route add blackhole 10.244.3.0/26",
+                "ip neighbour add 10.244.4.0 lladdr 4e:00:00:00:00:04 dev flannel.1 nud permanent",
+                "ip route add blackhole 10.244.3.0/26 proto 12",
                 "ip route add 10.244.4.0/24 via 10.244.4.0 dev flannel.1 onlink",
                 "ip route add 10.244.5.0/24 via 192.0.2.5 dev eth0",
-                "ip route add fd00:4::/64 via fd00:3::4 dev cni0 metric 1024",
+                "ip route add fd00:4::/64 metric 1024 via inet6 fd00:3::4 dev cni0",
                 f"write {SUBNET_ENV}",
             ],
         )
