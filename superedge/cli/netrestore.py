@@ -83,8 +83,8 @@ def netrestore(
 ) -> None:
     """Put the node's network back from the last snapshot, after a reboot.
 
-    Devices, addresses, forwarding entries, neighbours, routes and files that the node lacks are made; nothing
-    that is there is changed. Exits with 0 when everything is there at the end or the node has not rebooted,
+    Devices, addresses, forwarding entries, neighbours, routes, rules and files that the node lacks are made;
+    nothing that is there is changed. Exits with 0 when everything is there at the end or the node has not rebooted,
     with 1 if something cannot be put back or no snapshot is of this node and intact, with 3 if there is none.
     """
     table = settings(config, directory, node, pod_cidrs)
@@ -108,12 +108,13 @@ def netrestore(
         click.echo(line)
     for text in left:
         click.echo(f"left as it is: {text}")
-    for text in outcome.failed:
+    failed = outcome.failed + outcome.faults
+    for text in failed:
         click.echo(text, err=True)
     verb = "to put back" if dry_run else "put back"
     took = "" if dry_run else f" in {time.monotonic() - started:.2f} s"
     done = len(plan) - len(outcome.failed) - len(outcome.overtaken)
     counts = f"{done} {verb}, {plan.there} there already, {len(left)} left"
-    click.echo(f"{choice.reason}: {counts}, {len(outcome.failed)} failed{took}")
-    if outcome.failed:
+    click.echo(f"{choice.reason}: {counts}, {len(failed)} failed{took}")
+    if failed:
         raise SystemExit(EXIT_FAILED)

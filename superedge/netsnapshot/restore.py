@@ -28,13 +28,15 @@ INTERVAL = 1.0
 
 @dataclass(slots=True)
 class Outcome:
-    """What a restore did: ``failed`` has a sentence for each thing that could not be put back.
+    """What a restore did.
 
-    ``overtaken`` has one for each that a live agent made at the same time. ``temporary`` tells whether a
-    device or address that others need is missing, and may still come.
+    ``faults`` has a sentence for each file that could not be read, ``failed`` one for each thing that could
+    not be put back, ``overtaken`` one for each that a live agent made at the same time. ``temporary`` tells
+    whether a device or address that others need is missing, and may still come.
     """
 
     plan: Plan
+    faults: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     overtaken: list[str] = field(default_factory=list)
     temporary: bool = False
@@ -122,6 +124,8 @@ def _apply(outcome: Outcome, applier: Applier, plan_again: Callable[[], Plan]) -
         outcome.plan.create = [each for each in planned if f"device {each.name}" not in overtaken]
         outcome.plan.there -= len(outcome.plan.create) - len(refused)
     for each in (*refused, *applier.apply(outcome.plan)):
+        if each.errno == errno.EPERM:
+            raise SuperEdgeError("the network cannot be changed: that takes root, or CAP_NET_ADMIN")
         if each.errno == errno.EEXIST:
             outcome.overtaken.append(f"{each.what} was made at the same time")
         else:

@@ -94,7 +94,7 @@ class Applier:
                 requests.append(Request(what, bytes(self._compiler.batch)))
             except _NoDevice as problem:
                 yield Refusal(what, f"there is no device {problem}", errno.ENODEV)
-            except (NetlinkError, OSError, ValueError, StructError) as problem:
+            except (NetlinkError, OSError, TypeError, ValueError, StructError) as problem:
                 yield Refusal(what, str(problem), errno.EINVAL)
         sending = RequestSocket()
         try:

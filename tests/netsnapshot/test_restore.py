@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.errors import SuperEdgeError
 from superedge.netsnapshot import restore
 from superedge.netsnapshot.facts import Facts, Link
 from superedge.netsnapshot.plan import Plan, make_plan
@@ -81,6 +82,11 @@ class RestoreTests(SynchronousTestCase):
         self.assertTrue(outcome.temporary)
         self.assertEqual(len(outcome.plan), WHOLE)
 
+    def test_a_user_who_may_not_is_told_once(self) -> None:
+        refusals = [Refusal(f"route 10.0.{each}.0/24", "no", errno.EPERM) for each in range(9)]
+        problem = self.assertRaises(SuperEdgeError, self.restore, Kernel(Facts(), *refusals))
+        self.assertEqual(str(problem), "the network cannot be changed: that takes root, or CAP_NET_ADMIN")
+
     def test_a_file_that_an_agent_writes_at_the_same_time_is_left(self) -> None:
         path = Path(self.mktemp()) / "subnet.env"
         path.parent.mkdir(parents=True)
@@ -108,19 +114,21 @@ class RepeatTests(SynchronousTestCase):
 
     def test_what_waits_for_a_device_is_tried_again(self) -> None:
         missing = "device flannel.1: there is no device eth0"
-        self.outcomes = [Outcome(Plan(create=[FLANNEL]), [missing], temporary=True) for _ in range(2)]
+        self.outcomes = [Outcome(Plan(create=[FLANNEL]), failed=[missing], temporary=True) for _ in range(2)]
         self.outcomes.append(Outcome(Plan(left=["x is left"])))
         outcome = repeat(self.attempt, self.now + 30)
         self.assertEqual((outcome.plan.create, outcome.plan.left), ([FLANNEL], ["x is left"]))
         self.assertEqual((outcome.failed, outcome.temporary, self.now), ([], False, 102.0))
 
     def test_no_longer_than_it_is_told_to(self) -> None:
-        self.outcomes = [Outcome(Plan(), ["there is no device eth0"], temporary=True) for _ in range(100)]
+        self.outcomes = [
+            Outcome(Plan(), failed=["there is no device eth0"], temporary=True) for _ in range(100)
+        ]
         self.assertEqual(repeat(self.attempt, self.now + 30).failed, ["there is no device eth0"])
         self.assertEqual(self.now, 130.0)
         repeat(self.attempt, self.now)
         self.assertEqual(self.now, 130.0)
 
     def test_what_the_kernel_does_not_have_is_not_waited_for(self) -> None:
-        self.outcomes = [Outcome(Plan(), ["device vx: Operation not supported"])]
+        self.outcomes = [Outcome(Plan(), failed=["device vx: Operation not supported"])]
         self.assertEqual(len(repeat(self.attempt, self.now + 30).failed), 1)
