@@ -84,8 +84,9 @@ def netrestore(
     """Put the node's network back from the last snapshot, after a reboot.
 
     Devices, addresses, forwarding entries, neighbours, routes, rules and files that the node lacks are made;
-    nothing that is there is changed. Exits with 0 when everything is there at the end or the node has not rebooted,
-    with 1 if something cannot be put back or no snapshot is of this node and intact, with 3 if there is none.
+    nothing that is there is changed. Exits with 0 when everything is there at the end or the node has not
+    rebooted, with 1 if something cannot be put back or no snapshot is of this node and intact, with 3 if
+    there is none.
     """
     table = settings(config, directory, node, pod_cidrs)
     boot_id = read_boot_id()

@@ -85,6 +85,18 @@ for batch in json.load(sys.stdin):
     except BlockingIOError:
         print(*seen)
 """
+LATE = """
+from pyroute2 import IPRoute
+from superedge.netsnapshot.plan import Plan
+from superedge.netsnapshot.rtnetlink import Applier
+from tests.netsnapshot.examples import BRIDGE, ENTRY, FLANNEL, GATEWAY, NEIGHBOUR, ROUTE
+plan = Plan([BRIDGE, FLANNEL], [], [GATEWAY], [ENTRY], [NEIGHBOUR], [ROUTE])
+with IPRoute() as netlink:
+    applier = Applier(netlink)
+    for each in (*applier.create(plan.create), *applier.apply(plan)):
+        print(each)
+"""
+"""A plan that was made when the node had nothing yet."""
 MADE = {"flannel.1", "cni0", "vx6", "br-vx"}
 
 
@@ -211,8 +223,8 @@ class NetworkNode:
         kept = [link["ifname"], link["mtu"], link.get("master"), link.get("link"), info["info_kind"]]
         kept += sorted({"UP", "PROMISC"} & set(link["flags"]))
         if info["info_kind"] == "vxlan":
-            data = info["info_data"]
-            kept += [link["address"], data["id"], data["port"], data.get("local"), data.get("learning")]
+            # flanneld keeps a device if id, link, local, group, port, gbp and l2miss are as it wants them.
+            kept += [link["address"], sorted(info["info_data"].items())]
         return json.dumps(kept)
 
     def power_cut(self) -> None:
@@ -303,6 +315,37 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(node.ip("neighbour", "show", "dev", "flannel.1"), "")
         self.assertIn("via 192.0.2.55", node.ip("route", "show", "10.244.5.0/24"))
         self.assertIn("10.244.6.0/24", node.ip("route", "show"))
+
+    def test_an_agent_that_comes_between_the_plan_and_its_execution(self) -> None:
+        node = self.node
+        node.batch(
+            "link add flannel.1 address 4e:00:00:00:00:99 type vxlan id 1 dstport 8472\n"
+            "link set flannel.1 up\nlink add cni0 type bridge\nlink set cni0 up\n"
+            "address add 10.244.3.1/24 dev cni0\n"
+            "neighbour add 10.244.4.0 lladdr 4e:00:00:00:00:44 dev flannel.1 nud permanent\n"
+            "route add 10.244.4.0/24 via 10.244.3.4\n"
+        )
+        fdb = ["bridge", "-n", NAMESPACE, "fdb"]
+        entry = ("4e:00:00:00:00:04", "dev", "flannel.1", "dst", "192.0.2.44")
+        subprocess.run([*fdb, "add", *entry], check=True)
+        before = node.picture()
+        late = ["nsenter", f"--net=/run/netns/{NAMESPACE}", sys.executable, "-c", LATE]
+        done = subprocess.run(late, capture_output=True, text=True, check=True)
+        self.assertEqual(node.picture(), before)
+        exists = "the kernel refused it: File exists"
+        self.assertEqual(
+            done.stdout.splitlines(),
+            [
+                f"device cni0: {exists}",
+                f"device flannel.1: {exists}",
+                f"address 10.244.3.1/24 on cni0: {exists}",
+                f"forwarding entry 4e:00:00:00:00:04 on flannel.1: {exists}",
+                f"route 10.244.4.0/24: {exists}",
+            ],
+        )
+        node.ip("neighbour", "replace", "10.244.4.0", "dev", "flannel.1", "nud", "failed")
+        subprocess.run(late, capture_output=True, check=True)
+        self.assertIn("4e:00:00:00:00:04 PERMANENT", node.ip("neighbour", "show", "10.244.4.0"))
 
     def test_what_carries_a_device_is_not_there(self) -> None:
         node = self.node

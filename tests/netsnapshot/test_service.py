@@ -204,12 +204,13 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_readings_that_fail_take_a_bounded_share_of_a_core_too(self) -> None:
-        self.fault = CaptureError("no end within 60 s", 0.25)
         self.start(interval=100_000.0)
+        self.fault = CaptureError("no end within 60 s", 0.25)
         for _ in range(10_000):
             self.receive(address(4))
             self.clock.advance(1.0)
         self.assertLessEqual(len(self.requests) * 0.25, CPU_BURST + 10_000 * CPU_SHARE + 0.25)
+        self.assertGreater(len(self.requests), CPU_BURST / 0.25)
 
     def test_readings_take_a_bounded_share_of_a_core(self) -> None:
         self.start(interval=100_000.0)
