@@ -66,6 +66,8 @@ def _option(kind: str, key: str, value: int | str) -> str:
     name = key.partition("_")[2]
     if kind == "vxlan" and name in VXLAN_SWITCHES:
         return f" {'' if value else 'no'}{VXLAN_SWITCHES[name]}"
+    if key == "vxlan_df":
+        return f" df {('unset', 'set', 'inherit')[int(value)]}"
     return f" {VXLAN_NAMES.get(name, name) if kind == 'vxlan' else name} {value}"
 
 

@@ -160,7 +160,8 @@ class _Reader:
         for name, default in OPTIONS.get(kind, {}).items():
             value = data.get(name) if data is not None else None
             if isinstance(value, int | str) and value != default:
-                options[name] = value
+                # Options without a value, such as vxlan_gbp, are True.
+                options[name] = int(value) if isinstance(value, bool) else value
         under = data.get("vxlan_link") if kind == "vxlan" and data is not None else None
         master = message.get("master")
         address = str(message.get("address") or "")

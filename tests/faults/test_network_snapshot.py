@@ -57,7 +57,7 @@ route add fd00:8::/64 from fd00:3::/64 via fd00:3::8 dev cni0 metric 7
 route add blackhole 10.244.3.0/26
 route add fd00:4::/64 via fd00:3::4 dev cni0
 route add unreachable fd00:9::/64
-link add vx6 type vxlan id 7 local fd00:2::3 dstport 4789
+link add vx6 type vxlan id 7 local fd00:2::3 dstport 4789 gbp l2miss ttl 9 df set noudpcsum
 link add br-vx type bridge
 link set vx6 master br-vx up
 link set br-vx up

@@ -5,9 +5,10 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.networksnapshot import NetworkSnapshotConfig
+from superedge.netsnapshot.document import decode_snapshot, encode_snapshot
 from superedge.netsnapshot.facts import Facts, ForwardingEntry, NextHop, Route, Rule
 from superedge.netsnapshot.listing import read_all, read_facts
-from tests.netsnapshot.examples import FACTS, device, messages, route, rule
+from tests.netsnapshot.examples import FACTS, device, messages, route, rule, snapshot
 
 EXCLUDE = NetworkSnapshotConfig().exclude_devices
 
@@ -35,6 +36,12 @@ class ListingTests(SynchronousTestCase):
         self.assertEqual((bridge.address, vxlan.address), ("", "4e:00:00:00:00:11"))
         self.assertEqual((vxlan.master, vxlan.options), ("br0", {"vxlan_id": 7}))
         self.assertIn(ForwardingEntry("vx", "4e:00:00:00:00:12"), found.fdb)
+
+    def test_an_option_without_a_value(self) -> None:
+        """pyroute2 has it as True, which JSON would not take for a number."""
+        vxlan = device(11, "a-vx", "vxlan", data={"vxlan_id": 7, "vxlan_gbp": True})
+        found = decode_snapshot(encode_snapshot(snapshot(facts=self.facts(links=[vxlan])))).facts
+        self.assertEqual(found.links[0].options, {"vxlan_id": 7, "vxlan_gbp": 1})
 
     def test_a_bridge_has_an_address_that_was_given_to_it(self) -> None:
         given = self.facts(links=[device(10, "br0", "bridge", address="4e:00:00:00:00:10")])
