@@ -55,7 +55,7 @@ def snapshot(**changes: Any) -> Snapshot:
     return Snapshot(**(values | changes))
 
 
-def device(index: int, name: str, kind: str = "", **fields: Any) -> dict[str, Any]:
+def device(index: int, name: str | bytes, kind: str = "", **fields: Any) -> dict[str, Any]:
     """RTM_NEWLINK."""
     data = fields.pop("data", {})
     info = {"kind": kind, "data": data} if kind else None

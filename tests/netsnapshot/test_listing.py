@@ -37,6 +37,10 @@ class ListingTests(SynchronousTestCase):
         self.assertEqual((vxlan.master, vxlan.options), ("br0", {"vxlan_id": 7}))
         self.assertIn(ForwardingEntry("vx", "4e:00:00:00:00:12"), found.fdb)
 
+    def test_a_name_that_is_not_text(self) -> None:
+        """pyroute2 has it as bytes; a device of that name has no place in JSON."""
+        self.assertEqual(self.facts(links=[device(11, b"b\xff", "bridge")]), FACTS)
+
     def test_an_option_without_a_value(self) -> None:
         """pyroute2 has it as True, which JSON would not take for a number."""
         vxlan = device(11, "a-vx", "vxlan", data={"vxlan_id": 7, "vxlan_gbp": True})
@@ -83,6 +87,7 @@ class ListingTests(SynchronousTestCase):
         for name, one in {
             "an encapsulation": route("10.9.0.0", 16, **encapsulated),
             "an encapsulation of one way": route("10.9.0.0", 16, multipath=[encapsulated]),
+            "the node's own address, as Cilium has it": route("10.9.0.0", 16, oif=7, gateway="192.0.2.3"),
             "a tunnel that an agent makes": route("10.9.0.0", 16, oif=12, gateway="192.0.2.9", flags=4),
         }.items():
             self.assertEqual(self.added(links=[tunnel], routes=[one]), set(), name)
