@@ -18,8 +18,9 @@ from pathlib import Path
 
 from bench.harness import console, free_port, wait_for_port
 from superedge.config.networksnapshot import NetworkSnapshotConfig
+from superedge.netsnapshot.commands import commands
 from superedge.netsnapshot.directory import read_snapshots
-from superedge.netsnapshot.plan import Plan, commands
+from superedge.netsnapshot.plan import Plan
 from superedge.tls.authority import Authority
 
 DEVICES, ROUTES, NEIGHBOURS = 50, 200, 200
@@ -186,9 +187,7 @@ def measure_restore(directory: Path) -> dict[str, float]:
     )
     found: dict[str, float] = {f"restored {name}": count for name, count in facts.size().items()}
     remove_network()
-    batch = [
-        line.replace(" port ", " dstport ").replace(" learning 0", " nolearning") for line in commands(plan)
-    ]
+    batch = list(commands(plan))
     began = time.monotonic()
     ip("\n".join(line.removeprefix("ip ") for line in batch if line.startswith("ip ")))
     text = "\n".join(line.removeprefix("bridge ") for line in batch if line.startswith("bridge "))

@@ -13,9 +13,9 @@ from superedge.config.load import load_config
 from superedge.config.networksnapshot import NetworkSnapshotConfig
 from superedge.config.root import Config
 from superedge.errors import EXIT_FAILED, ConfigError
+from superedge.netsnapshot.commands import commands
 from superedge.netsnapshot.names import node_name, read_boot_id
-from superedge.netsnapshot.plan import commands
-from superedge.netsnapshot.restore import find_snapshot, restore
+from superedge.netsnapshot.restore import find_snapshot, repeat, restore
 
 CONFIG = Path("/etc/superedge/edge.toml")
 EXIT_NO_SNAPSHOT = 3
@@ -64,6 +64,13 @@ def _check_cidrs(
     help="Network of its pods. May be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would be put back, as commands of iproute2.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Wait this long for devices and addresses that others need.",
+)
 @click.option("--force", is_flag=True, help="Restore although the node has not rebooted since the snapshot.")
 def netrestore(
     config: Path | None,
@@ -71,13 +78,15 @@ def netrestore(
     node: str,
     pod_cidrs: tuple[str, ...],
     dry_run: bool,
+    wait: float,
     force: bool,
 ) -> None:
     """Put the node's network back from the last snapshot, after a reboot.
 
-    Devices, addresses, forwarding entries, neighbours, routes and files that the node lacks are made; nothing
-    that is there is changed. Exits with 0 when everything is there at the end or the node has not rebooted,
-    with 1 if something cannot be put back or no snapshot is of this node and intact, with 3 if there is none.
+    Devices, addresses, forwarding entries, neighbours, routes, rules and files that the node lacks are made;
+    nothing that is there is changed. Exits with 0 when everything is there at the end or the node has not
+    rebooted, with 1 if something cannot be put back or no snapshot is of this node and intact, with 3 if
+    there is none.
     """
     table = settings(config, directory, node, pod_cidrs)
     boot_id = read_boot_id()
@@ -92,17 +101,21 @@ def netrestore(
         click.echo(f"{table.directory}: nothing is restored: {choice.reason}", err=True)
         raise SystemExit(EXIT_FAILED if choice.passed_over else EXIT_NO_SNAPSHOT)
     started = time.monotonic()
-    outcome = restore(table, snapshot, dry_run, snapshot.boot_id != boot_id)
+    rebooted = snapshot.boot_id != boot_id
+    outcome = repeat(lambda: restore(table, snapshot, dry_run, rebooted), started + wait)
     plan = outcome.plan
+    left = plan.left + outcome.overtaken
     for line in commands(plan):
         click.echo(line)
-    for text in plan.left:
+    for text in left:
         click.echo(f"left as it is: {text}")
-    for text in outcome.failed:
+    failed = outcome.failed + outcome.faults
+    for text in failed:
         click.echo(text, err=True)
     verb = "to put back" if dry_run else "put back"
     took = "" if dry_run else f" in {time.monotonic() - started:.2f} s"
-    counts = f"{len(plan) - len(outcome.failed)} {verb}, {plan.there} there already, {len(plan.left)} left"
-    click.echo(f"{choice.reason}: {counts}, {len(outcome.failed)} failed{took}")
-    if outcome.failed:
+    done = len(plan) - len(outcome.failed) - len(outcome.overtaken)
+    counts = f"{done} {verb}, {plan.there} there already, {len(left)} left"
+    click.echo(f"{choice.reason}: {counts}, {len(failed)} failed{took}")
+    if failed:
         raise SystemExit(EXIT_FAILED)

@@ -6,6 +6,7 @@ The process is ``python -m superedge.netsnapshot.read``: it reads a `Request` fr
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 
@@ -19,7 +20,11 @@ TIMEOUT = 60.0
 
 
 class CaptureError(SuperEdgeError):
-    """The network could not be read."""
+    """The network could not be read; ``seconds`` of CPU time were spent on it."""
+
+    def __init__(self, problem: object, seconds: float = 0.0) -> None:
+        super().__init__(f"the network cannot be read: {problem}")
+        self.seconds = seconds
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -44,6 +49,7 @@ class Capture(msgspec.Struct, frozen=True):
 
 def capture(request: Request) -> Capture:
     """Run the process and wait for it. Raises CaptureError."""
+    before = _seconds_of_children()
     command = [sys.executable, "-P", "-m", "superedge.netsnapshot.read"]
     try:
         done = subprocess.run(
@@ -54,11 +60,17 @@ def capture(request: Request) -> Capture:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as problem:
-        raise CaptureError(f"the network cannot be read: {problem}") from problem
+        text = f"no end within {TIMEOUT:.0f} s" if isinstance(problem, subprocess.TimeoutExpired) else problem
+        raise CaptureError(text, _seconds_of_children() - before) from problem
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise CaptureError(f"the network cannot be read: {last or f'exit code {done.returncode}'}")
+        raise CaptureError(last or f"exit code {done.returncode}", _seconds_of_children() - before)
     try:
         return msgspec.json.decode(done.stdout, type=Capture)
     except JSON_FAULTS as problem:
-        raise CaptureError(f"the network cannot be read: {problem}") from problem
+        raise CaptureError(problem, _seconds_of_children() - before) from problem
+
+
+def _seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

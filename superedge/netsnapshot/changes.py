@@ -19,12 +19,14 @@ from superedge.netsnapshot.listing import (
     NUD_PERMANENT,
     RT_TABLE_LOCAL,
     RTPROT_OF_THE_SYSTEM,
+    TABLES_OF_THE_SYSTEM,
 )
 
 RTM_NEWLINK, RTM_DELLINK = 16, 17
 RTM_NEWADDR, RTM_DELADDR = 20, 21
 RTM_NEWROUTE, RTM_DELROUTE = 24, 25
 RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
+RTM_NEWRULE, RTM_DELRULE = 32, 33
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
 IFLA_INFO_KIND = 1
 AF_BRIDGE = 7
@@ -39,6 +41,7 @@ _LINK = Struct("=BxHiII")
 _ADDRESS = Struct("=BBBBI")
 _NEIGHBOUR = Struct("=BxxxiHBB")
 _ROUTE = Struct("=BBBBBBBBI")
+_RULE = Struct("=4xB7x")
 _ATTRIBUTE = Struct("=HH")
 
 
@@ -92,6 +95,9 @@ class ChangeFilter:
             return index in self._devices and bool(lasting) and not own
         if kind in (RTM_NEWROUTE, RTM_DELROUTE) and len(body) >= _ROUTE.size:
             return self._route(body)
+        if kind in (RTM_NEWRULE, RTM_DELRULE) and len(body) >= _RULE.size:
+            (table,) = _RULE.unpack_from(body)
+            return table not in TABLES_OF_THE_SYSTEM
         return False
 
     def _link(self, kind: int, body: memoryview) -> bool:

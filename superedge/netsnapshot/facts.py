@@ -1,4 +1,4 @@
-"""The network of a node as records: devices, addresses, forwarding entries, neighbours, routes. Pure.
+"""The network of a node as records: devices, addresses, forwarding entries, neighbours, routes, rules. Pure.
 
 Names and units are rtnetlink's (rtnetlink(7), linux/if_link.h, linux/neighbour.h, linux/rtnetlink.h). Devices
 are called by their names, because their indexes change with each boot.
@@ -16,12 +16,14 @@ OPTIONS: dict[str, dict[str, int | str]] = {
         "br_hello_time": 200,
         "br_max_age": 2000,
         "br_mcast_querier": 0,
+        "br_mcast_router": 1,
         "br_mcast_snooping": 1,
         "br_nf_call_arptables": 0,
         "br_nf_call_ip6tables": 0,
         "br_nf_call_iptables": 0,
         "br_priority": 32768,
         "br_stp_state": 0,
+        "br_vlan_default_pvid": 1,
         "br_vlan_filtering": 0,
     },
     "vxlan": {
@@ -122,18 +124,43 @@ class NextHop(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
 
 
 class Route(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A route; ``type`` is a value of `ROUTE_TYPES`, ``protocol`` RTPROT_..., ``scope`` RT_SCOPE_..."""
+    """A route; ``type`` is a value of `ROUTE_TYPES`, ``protocol`` RTPROT_..., ``scope`` RT_SCOPE_...
+
+    ``origin`` is the network that packets are from, if it counts; ``source`` the address that the node's own
+    have. ``metrics`` are RTAX_... by name, such as ``mtu``.
+    """
 
     destination: str
     hops: tuple[NextHop, ...]
     type: str = "unicast"
+    origin: str = ""
     source: str = ""
     metric: int = 0
     tos: int = 0
     table: int = 254
     protocol: int = 3
     scope: int = 0
-    mtu: int = 0
+    metrics: tuple[tuple[str, int | str], ...] = ()
+
+
+class Rule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Which packets have their routes looked up in ``table``: those of an IP ``version`` that match the rest.
+
+    ``source`` and ``destination`` are networks, ``input`` and ``output`` names of devices.
+    """
+
+    priority: int
+    table: int
+    version: int
+    source: str = ""
+    destination: str = ""
+    input: str = ""
+    output: str = ""
+    mark: int = 0
+    mask: int = 0
+    tos: int = 0
+    inverted: bool = False
+    protocol: int = 3
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,6 +171,7 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fdb: tuple[ForwardingEntry, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     routes: tuple[Route, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     def size(self) -> dict[str, int]:
         """How many there are of each."""

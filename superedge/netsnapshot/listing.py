@@ -19,6 +19,7 @@ from superedge.netsnapshot.facts import (
     Neighbour,
     NextHop,
     Route,
+    Rule,
 )
 
 IFF_UP, IFF_PROMISC = 0x1, 0x100
@@ -27,12 +28,36 @@ NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
 NTF_SELF, NTF_PROXY = 0x2, 0x8
 RTNH_F_ONLINK = 0x4
 RT_TABLE_LOCAL = 255
+TABLES_OF_THE_SYSTEM = frozenset((0, 253, 254, RT_TABLE_LOCAL))
+"""None, default, main, local: every node has rules that lead to these."""
+FR_ACT_TO_TBL, FIB_RULE_INVERT = 1, 2
 NO_ADDRESS = "00:00:00:00:00:00"
 """The address of a bridge whose last port has left."""
 RTPROT_OF_THE_SYSTEM = frozenset((1, 2, 9, 16))
 """Redirects, the kernel, router advertisements, DHCP: what makes these makes them again."""
 PORTS_OF_GUESTS = frozenset(("veth", "tun", "macvtap", "ipvtap", "vcan"))
 """Kinds of bridge ports that lead to a pod or a virtual machine."""
+TUNNELS = frozenset(
+    ("erspan", "geneve", "gre", "gretap", "ip6gre", "ip6gretap", "ip6tnl", "ipip", "sit", "vti", "vti6")
+)
+"""Kinds of devices that an agent makes together with the routes over them."""
+RULE_ATTRIBUTES = frozenset(
+    f"FRA_{name}"
+    for name in (
+        "DST",
+        "FWMARK",
+        "FWMASK",
+        "IIFNAME",
+        "OIFNAME",
+        "PAD",
+        "PRIORITY",
+        "PROTOCOL",
+        "SRC",
+        "TABLE",
+    )
+) | {"FRA_SUPPRESS_PREFIXLEN"}
+"""What a rule that is recorded may have. The kernel says SUPPRESS_PREFIXLEN of every rule."""
+NOT_SUPPRESSED = 0xFFFFFFFF
 
 
 class Message(Protocol):
@@ -40,6 +65,9 @@ class Message(Protocol):
 
     def get(self, name: str, default: Any = None) -> Any:
         """A header field or attribute."""
+
+    def __getitem__(self, name: str) -> Any:
+        """A header field, or all attributes as ``attrs``."""
 
 
 class Messages:
@@ -52,12 +80,14 @@ class Messages:
         fdb: Iterable[Message] = (),
         neighbours: Iterable[Message] = (),
         routes: Iterable[Message] = (),
+        rules: Iterable[Message] = (),
     ) -> None:
         self.links = list(links)
         self.addresses = list(addresses)
         self.fdb = list(fdb)
         self.neighbours = list(neighbours)
         self.routes = list(routes)
+        self.rules = list(rules)
 
 
 def kind_of(link: Message) -> str:
@@ -75,13 +105,18 @@ def read_facts(messages: Messages, exclude: Sequence[str]) -> Facts:
     recorded = {
         each.get("index"): each
         for each in messages.links
-        if kind_of(each) in OPTIONS and not any(fnmatchcase(str(each.get("ifname")), one) for one in exclude)
+        if kind_of(each) in OPTIONS and _may_be_recorded(each.get("ifname"), exclude)
     }
     for port in messages.links:
         guest = kind_of(port) in PORTS_OF_GUESTS or port.get("index") in recorded
         if not guest:
             recorded.pop(port.get("master"), None)
     return _Reader(messages, recorded, False).facts()
+
+
+def _may_be_recorded(name: str | bytes, exclude: Sequence[str]) -> bool:
+    """Names are bytes when they are not UTF-8, and then have no place in JSON."""
+    return isinstance(name, str) and not any(fnmatchcase(name, each) for each in exclude)
 
 
 def read_all(messages: Messages) -> Facts:
@@ -96,17 +131,26 @@ class _Reader:
         self._recorded = recorded
         self._everything = everything
         self._of_ports = {(each.get("master"), each.get("address")) for each in messages.links}
+        self._own = {str(each.get("local") or each.get("address")) for each in messages.addresses}
+        self._tunnels = {each.get("index") for each in messages.links if kind_of(each) in TUNNELS}
 
     def facts(self) -> Facts:
         messages = self._messages
         fdb = filter(None, map(self._entry, messages.fdb))
-        routes = filter(None, map(self._route, messages.routes))
+        routes = set(filter(None, map(self._route, messages.routes)))
+        tables = {each.table for each in routes}
+        rules = {
+            each
+            for each in filter(None, map(_rule, messages.rules))
+            if self._everything or each.table in tables - TABLES_OF_THE_SYSTEM
+        }
         return Facts(
             tuple(sorted(map(self._link, self._recorded.values()), key=lambda each: each.name)),
             tuple(sorted(filter(None, map(self._address, messages.addresses)), key=repr)),
             tuple(sorted(fdb, key=repr)),
             tuple(sorted(filter(None, map(self._neighbour, messages.neighbours)), key=repr)),
-            tuple(sorted(set(routes), key=repr)),
+            tuple(sorted(routes, key=repr)),
+            tuple(sorted(rules, key=repr)),
         )
 
     def _link(self, message: Message) -> Link:
@@ -116,7 +160,8 @@ class _Reader:
         for name, default in OPTIONS.get(kind, {}).items():
             value = data.get(name) if data is not None else None
             if isinstance(value, int | str) and value != default:
-                options[name] = value
+                # Options without a value, such as vxlan_gbp, are True.
+                options[name] = int(value) if isinstance(value, bool) else value
         under = data.get("vxlan_link") if kind == "vxlan" and data is not None else None
         master = message.get("master")
         address = str(message.get("address") or "")
@@ -180,7 +225,7 @@ class _Reader:
         kind = ROUTE_TYPES.get(int(message.get("type")))
         table = int(message.get("table") or 0)
         protocol = int(message.get("proto"))
-        if kind is None or table == RT_TABLE_LOCAL:
+        if kind is None or table == RT_TABLE_LOCAL or message.get("encap_type"):
             return None
         if protocol in RTPROT_OF_THE_SYSTEM and not self._everything:
             return None
@@ -189,25 +234,26 @@ class _Reader:
             return None
         four = int(message.get("family")) == 2
         anywhere = "0.0.0.0" if four else "::"
-        metrics = message.get("metrics")
         return Route(
             destination=f"{message.get('dst') or anywhere}/{message.get('dst_len')}",
             hops=hops,
             type=kind,
+            origin=_network(message, "src"),
             source=str(message.get("prefsrc") or ""),
             metric=int(message.get("priority") or 0),
             tos=int(message.get("tos") or 0),
             table=table,
             protocol=protocol,
             scope=int(message.get("scope")),
-            mtu=int(metrics.get("mtu") or 0) if metrics is not None else 0,
+            metrics=_metrics(message.get("metrics")),
         )
 
     def _hops(self, message: Message) -> tuple[NextHop, ...] | None:
         """The ways of a route; None when it is not for us to keep.
 
         On a device that is not recorded, only routes to some network by a gateway are kept: they are another
-        node's pods, and all else is the machine's own or a pod's.
+        node's pods, and all else is the machine's own or a pod's. So is a gateway that is the node itself, as
+        Cilium has it. A way with an encapsulation is not kept, because without it packets would go astray.
         """
         several = message.get("multipath")
         found = []
@@ -216,10 +262,53 @@ class _Reader:
             gateway = str(way.get("gateway") or "")
             if (via := way.get("via")) is not None and not gateway:
                 gateway = str(via.get("addr") if hasattr(via, "get") else via)
-            ours = index in self._recorded or (gateway and message.get("dst_len"))
-            if index not in self._names or not ours:
+            by_gateway = gateway and gateway not in self._own and index not in self._tunnels
+            ours = index in self._recorded or (by_gateway and message.get("dst_len"))
+            if index not in self._names or way.get("encap_type") or not ours:
                 return None
             weight = int(way.get("hops") or 0) + 1 if several else 1
             onlink = bool(int(way.get("flags") or 0) & RTNH_F_ONLINK)
             found.append(NextHop(self._names[index], gateway, onlink, weight))
         return tuple(found)
+
+
+def _network(message: Message, name: str) -> str:
+    """The network in the attribute ``name`` of a route or rule; empty for any."""
+    bits = int(message.get(f"{name}_len") or 0)
+    return f"{message.get(name)}/{bits}" if bits else ""
+
+
+def _metrics(found: Any) -> tuple[tuple[str, int | str], ...]:
+    """RTAX_... by name, in lower case."""
+    if found is None:
+        return ()
+    values = ((str(name).removeprefix("RTAX_").lower(), value) for name, value in found["attrs"])
+    return tuple(sorted((name, value) for name, value in values if isinstance(value, int | str) and value))
+
+
+def _rule(message: Message) -> Rule | None:
+    """A rule that looks up a table; None for what is not recorded of rules."""
+    names = {str(name) for name, _ in message["attrs"]}
+    protocol = int(message.get("protocol") or 0)
+    suppressed = message.get("suppress_prefixlen")
+    if (
+        message.get("action") != FR_ACT_TO_TBL
+        or names - RULE_ATTRIBUTES
+        or protocol in RTPROT_OF_THE_SYSTEM
+        or suppressed not in (None, NOT_SUPPRESSED)
+    ):
+        return None
+    return Rule(
+        priority=int(message.get("priority") or 0),
+        table=int(message.get("table") or 0),
+        version=4 if int(message.get("family")) == 2 else 6,
+        source=_network(message, "src"),
+        destination=_network(message, "dst"),
+        input=str(message.get("iifname") or ""),
+        output=str(message.get("oifname") or ""),
+        mark=int(message.get("fwmark") or 0),
+        mask=int(message.get("fwmask") or 0),
+        tos=int(message.get("tos") or 0),
+        inverted=bool(int(message.get("flags") or 0) & FIB_RULE_INVERT),
+        protocol=protocol,
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
+
+import msgspec
 
 from superedge.netsnapshot.facts import (
     IDENTITY,
@@ -15,6 +17,7 @@ from superedge.netsnapshot.facts import (
     Neighbour,
     NextHop,
     Route,
+    Rule,
 )
 
 
@@ -28,6 +31,7 @@ class Plan:
     fdb: list[ForwardingEntry] = field(default_factory=list)
     neighbours: list[Neighbour] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     there: int = 0
     """How many things are there already as the snapshot has them."""
@@ -35,8 +39,8 @@ class Plan:
 
     def __len__(self) -> int:
         devices = len(self.create) + len(self.bring_up)
-        entries = len(self.addresses) + len(self.fdb) + len(self.neighbours) + len(self.routes)
-        return devices + entries + len(self.files)
+        entries = len(self.addresses) + len(self.fdb) + len(self.neighbours)
+        return devices + entries + len(self.routes) + len(self.rules) + len(self.files)
 
 
 def make_plan(wanted: Facts, present: Facts, files: Mapping[str, str], there: Mapping[str, str]) -> Plan:
@@ -59,6 +63,7 @@ class _Planner:
         self._plan_fdb()
         self._plan_neighbours()
         self._plan_routes()
+        self._plan_rules()
         for path, text in files.items():
             if path not in there:
                 self._plan.files[path] = text
@@ -90,13 +95,19 @@ class _Planner:
             if (each.device, each.address) not in own and not ip_interface(each.address).is_link_local
         }
         present = {(each.device, each.address) for each in self._present.addresses}
+        hosts = {_host(each): each.device for each in self._present.addresses}
+        twice = {(each.device, _host(each)) for each in self._wanted.addresses}
         for each in self._wanted.addresses:
             if each.device in self._foreign:
                 continue
+            holder = hosts.get(_host(each))
             if (each.device, each.address) in present:
                 self._plan.there += 1
             elif other := others.get((each.device, ip_interface(each.address).version)):
                 self._plan.left.append(f"device {each.device} has the address {other}, not {each.address}")
+                self._lacking.append((each.device, ip_interface(each.address).network))
+            elif holder is not None and (holder, _host(each)) not in twice:
+                self._plan.left.append(f"address {each.address} is on device {holder}, not {each.device}")
                 self._lacking.append((each.device, ip_interface(each.address).network))
             else:
                 self._plan.addresses.append(each)
@@ -109,7 +120,7 @@ class _Planner:
                 continue
             if each in entries:
                 self._plan.there += 1
-            elif (other := present.get((each.device, each.lladdr, each.vlan))) and _unicast(each.lladdr):
+            elif (other := present.get((each.device, each.lladdr, each.vlan))) and is_unicast(each.lladdr):
                 self._plan.left.append(
                     f"{each.lladdr} on {each.device} leads to {other.destination}, not {each.destination}"
                 )
@@ -133,6 +144,8 @@ class _Planner:
 
     def _plan_routes(self) -> None:
         present = {_key(each): each for each in self._present.routes}
+        own = {_key(each) for each in self._wanted.routes}
+        others = {_aim(each): each for each in self._present.routes if _key(each) not in own}
         # A route by a gateway that is itself behind a route comes after it.
         for each in sorted(self._wanted.routes, key=lambda each: any(hop.gateway for hop in each.hops)):
             if any(hop.device in self._foreign for hop in each.hops):
@@ -140,12 +153,28 @@ class _Planner:
             other = present.get(_key(each))
             if other is None and any(map(self._lacks_address, each.hops)):
                 self._plan.left.append(f"route {each.destination} needs an address that is not put back")
+            elif other is None and (rival := others.get(_aim(each))):
+                self._plan.left.append(
+                    f"route {each.destination} is there with the metric {rival.metric}, not {each.metric}"
+                )
             elif other is None:
                 self._plan.routes.append(each)
             elif (other.type, other.hops) == (each.type, each.hops):
                 self._plan.there += 1
             else:
-                self._plan.left.append(f"route {each.destination} is there by another way: {_way(other)}")
+                self._plan.left.append(
+                    f"route {each.destination} is there by another way: {describe_way(other)}"
+                )
+
+    def _plan_rules(self) -> None:
+        present = {msgspec.structs.replace(each, protocol=0) for each in self._present.rules}
+        for each in self._wanted.rules:
+            if {each.input, each.output} & self._foreign:
+                continue
+            if msgspec.structs.replace(each, protocol=0) in present:
+                self._plan.there += 1
+            else:
+                self._plan.rules.append(each)
 
     def _lacks_address(self, hop: NextHop) -> bool:
         """Whether the gateway is in the network of an address that is not put back."""
@@ -154,11 +183,20 @@ class _Planner:
         )
 
 
+def _host(address: Address) -> str:
+    return address.address.partition("/")[0]
+
+
+def _aim(route: Route) -> tuple[object, ...]:
+    """Which packets a route is for."""
+    return route.destination, route.origin, route.table, route.tos
+
+
 def _key(route: Route) -> tuple[object, ...]:
-    return route.destination, route.table, route.metric, route.tos
+    return *_aim(route), route.metric
 
 
-def _unicast(lladdr: str) -> bool:
+def is_unicast(lladdr: str) -> bool:
     """Whether an address of the link layer is one station's; a VXLAN floods what has the address of zeros."""
     return not int(lladdr[:2], 16) & 1 and lladdr != "00:00:00:00:00:00"
 
@@ -179,50 +217,17 @@ def _difference(wanted: Link, found: Link) -> str:
     return ""
 
 
-def _way(route: Route) -> str:
+def describe_way(route: Route) -> str:
+    """Where a route leads to, in the words of iproute2."""
     if not route.hops:
         return route.type
-    return ", ".join(_hop(each) for each in route.hops)
+    if len(route.hops) == 1:
+        return describe_hop(route.hops[0])
+    return " ".join(f"nexthop {describe_hop(each)} weight {each.weight}" for each in route.hops)
 
 
-def _hop(hop: NextHop) -> str:
-    via = f"via {hop.gateway} " if hop.gateway else ""
+def describe_hop(hop: NextHop) -> str:
+    """One way of a route."""
+    family = "inet6 " if ":" in hop.gateway else ""
+    via = f"via {family}{hop.gateway} " if hop.gateway else ""
     return f"{via}dev {hop.device}{' onlink' if hop.onlink else ''}"
-
-
-def commands(plan: Plan) -> Iterator[str]:
-    """The plan for people, as commands of iproute2."""
-    for link in plan.create:
-        under = f" dev {link.under}" if link.under else ""
-        options = "".join(f" {name.partition('_')[2]} {value}" for name, value in link.options.items())
-        lladdr = f" address {link.address}" if link.address else ""
-        what = f"{link.name}{lladdr} mtu {link.mtu} type {link.kind}"
-        yield f"ip link add {what}{options}{under}"
-        if link.master:
-            yield f"ip link set {link.name} master {link.master}"
-    for link in (*plan.create, *plan.bring_up):
-        if link.up:
-            yield f"ip link set {link.name} up"
-    for address in plan.addresses:
-        yield f"ip address add {address.address} dev {address.device}"
-    for entry in plan.fdb:
-        place = f"dst {entry.destination} self" if entry.destination else "master static"
-        yield f"bridge fdb append {entry.lladdr} dev {entry.device} {place}"
-    for neighbour in plan.neighbours:
-        yield (
-            f"ip neighbour replace {neighbour.address} lladdr {neighbour.lladdr} dev {neighbour.device}"
-            " nud permanent"
-        )
-    for route in plan.routes:
-        table = f" table {route.table}" if route.table != 254 else ""
-        kind = f"{route.type} " if route.type != "unicast" else ""
-        several = len(route.hops) > 1
-        way = "".join(
-            f" {'nexthop ' if several else ''}{_hop(each)}{f' weight {each.weight}' if several else ''}"
-            for each in route.hops
-        )
-        metric = f" metric {route.metric}" if route.metric else ""
-        mtu = f" mtu {route.mtu}" if route.mtu else ""
-        yield f"ip route add {kind}{route.destination}{way}{metric}{mtu}{table}"
-    for path in plan.files:
-        yield f"write {path}"

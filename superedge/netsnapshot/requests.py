@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,9 @@ TIMEOUT = 10.0
 TOGETHER = 64
 """Requests that are sent before their acknowledgements are read; a socket's buffer holds more of these."""
 NLMSG_ERROR = 2
+TEMPORARY = frozenset(
+    (errno.EADDRNOTAVAIL, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENODEV)
+)
 
 _HEADER = Struct("=IHHII")
 _ERROR = Struct("=i")
@@ -22,6 +26,22 @@ class Request(NamedTuple):
 
     what: str
     message: bytes
+
+
+class Refusal(NamedTuple):
+    """What could not be done, why, and the errno of that."""
+
+    what: str
+    reason: str
+    errno: int
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+    @property
+    def temporary(self) -> bool:
+        """Whether it may end when a device or an address that it needs comes."""
+        return self.errno in TEMPORARY
 
 
 class RequestSocket:
@@ -38,8 +58,8 @@ class RequestSocket:
     def close(self) -> None:
         self._socket.close()
 
-    def send(self, requests: Sequence[Request]) -> Iterator[str]:
-        """A sentence for each request that the kernel refuses. Raises OSError, TimeoutError too."""
+    def send(self, requests: Sequence[Request]) -> Iterator[Refusal]:
+        """The requests that the kernel refuses. Raises OSError, TimeoutError too."""
         batch = bytearray()
         waiting: dict[int, str] = {}
         for what, message in requests:
@@ -54,7 +74,7 @@ class RequestSocket:
         if batch:
             yield from self._exchange(batch, waiting)
 
-    def _exchange(self, batch: bytes | bytearray, waiting: dict[int, str]) -> Iterator[str]:
+    def _exchange(self, batch: bytes | bytearray, waiting: dict[int, str]) -> Iterator[Refusal]:
         self._socket.sendto(batch, (0, 0))
         while waiting:
             data, at = self._socket.recv(65536), 0
@@ -64,5 +84,5 @@ class RequestSocket:
                     what = waiting.pop(sequence)
                     (code,) = _ERROR.unpack_from(data, at + _HEADER.size)
                     if code:
-                        yield f"{what}: the kernel refused it: {os.strerror(-code)}"
+                        yield Refusal(what, f"the kernel refused it: {os.strerror(-code)}", -code)
                 at += (size + 3) & ~3

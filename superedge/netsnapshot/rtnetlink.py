@@ -5,8 +5,10 @@ Imported only by processes of their own, because pyroute2 takes 9 MB.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import errno
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from socket import AddressFamily
+from struct import error as StructError  # noqa: N812 - it is a class
 from typing import Any, NamedTuple
 
 from pyroute2 import IPBatch, IPRoute
@@ -20,18 +22,21 @@ from superedge.netsnapshot.facts import (
     Neighbour,
     NextHop,
     Route,
+    Rule,
 )
 from superedge.netsnapshot.listing import (
+    FIB_RULE_INVERT,
     IFA_F_NOPREFIXROUTE,
     IFF_PROMISC,
+    IFF_UP,
     NTF_SELF,
     NUD_NOARP,
     NUD_PERMANENT,
     RTNH_F_ONLINK,
     Messages,
 )
-from superedge.netsnapshot.plan import Plan
-from superedge.netsnapshot.requests import Request, RequestSocket
+from superedge.netsnapshot.plan import Plan, is_unicast
+from superedge.netsnapshot.requests import Refusal, Request, RequestSocket
 
 IFA_F_NODAD = 0x02
 NTF_MASTER = 0x04
@@ -47,36 +52,53 @@ def dump(netlink: IPRoute) -> Messages:
             netlink.fdb("dump"),
             netlink.get_neighbours(),
             netlink.get_routes(),
+            netlink.get_rules(),
         )
     except NetlinkError as problem:
         raise OSError(problem.code, f"the kernel's network cannot be listed: {problem}") from problem
 
 
 class Applier:
-    """Puts a plan into effect. One thing that the kernel refuses does not keep the others from being made."""
+    """Puts a plan into effect. One thing that the kernel refuses does not keep the others from being made.
+
+    Nothing that was made since the plan was is changed: the kernel refuses what is there, with EEXIST.
+    """
 
     def __init__(self, netlink: IPRoute) -> None:
         self._netlink = netlink
         self._compiler = IPBatch()
         self._indexes: dict[str, int] = {}
 
-    def apply(self, plan: Plan) -> Iterator[str]:
-        """A sentence for each thing that could not be put back. Raises OSError."""
+    def create(self, links: Sequence[Link]) -> Iterator[Refusal]:
+        """Make devices, each whole with one request, after those that carry or contain it. Raises OSError."""
+        waiting = list(links)
+        while waiting:
+            self._learn_indexes()
+            ready = [each for each in waiting if {each.under, each.master} - {""} <= self._indexes.keys()]
+            yield from self._send(
+                _Step(f"device {each.name}", self._create, each) for each in ready or waiting
+            )
+            waiting = [each for each in waiting if each not in ready] if ready else []
+
+    def apply(self, plan: Plan) -> Iterator[Refusal]:
+        """Make all but devices. Raises OSError."""
+        self._learn_indexes()
+        yield from self._send(self._on_devices(plan))
+
+    def _send(self, steps: Iterable[_Step]) -> Iterator[Refusal]:
+        requests: list[Request] = []
+        for what, compile_one, item in steps:
+            try:
+                self._compiler.reset()
+                compile_one(item)
+                requests.append(Request(what, bytes(self._compiler.batch)))
+            except _NoDevice as problem:
+                yield Refusal(what, f"there is no device {problem}", errno.ENODEV)
+            except (NetlinkError, OSError, TypeError, ValueError, StructError) as problem:
+                yield Refusal(what, str(problem), errno.EINVAL)
         sending = RequestSocket()
         try:
-            for stage in self._stages(plan):
-                self._learn_indexes()
-                requests: list[Request] = []
-                for what, compile_one, item in stage:
-                    try:
-                        self._compiler.reset()
-                        compile_one(item)
-                        requests.append(Request(what, bytes(self._compiler.batch)))
-                    except _NoDevice as problem:
-                        yield f"{what}: there is no device {problem}"
-                    except (NetlinkError, OSError, ValueError) as problem:
-                        yield f"{what}: {problem}"
-                yield from sending.send(requests)
+            yield from sending.send(requests)
         finally:
             sending.close()
 
@@ -85,22 +107,9 @@ class Applier:
             str(each.get("ifname")): int(each.get("index")) for each in self._netlink.get_links()
         }
 
-    def _stages(self, plan: Plan) -> Iterator[Iterator[_Step]]:
-        """Devices that carry others, the others, and what is on them: each stage needs the indexes so far."""
-        yield (_Step(f"device {each.name}", self._create, each) for each in plan.create if not each.under)
-        yield (_Step(f"device {each.name}", self._create, each) for each in plan.create if each.under)
-        yield self._on_devices(plan)
-
     def _on_devices(self, plan: Plan) -> Iterator[_Step]:
-        made = [each for each in plan.create if each.name in self._indexes]
-        for link in made:
-            if link.master:
-                yield _Step(f"device {link.name} in {link.master}", self._enslave, link)
-        for link in (*made, *plan.bring_up):
-            if link.promiscuous:
-                yield _Step(f"device {link.name}", self._make_promiscuous, link)
-            if link.up:
-                yield _Step(f"device {link.name}", self._bring_up, link)
+        for link in plan.bring_up:
+            yield _Step(f"device {link.name}", self._bring_up, link)
         for address in plan.addresses:
             yield _Step(f"address {address.address} on {address.device}", self._add_address, address)
         for entry in plan.fdb:
@@ -110,6 +119,8 @@ class Applier:
             yield _Step(what, self._add_neighbour, neighbour)
         for route in plan.routes:
             yield _Step(f"route {route.destination}", self._add_route, route)
+        for rule in plan.rules:
+            yield _Step(f"rule {rule.priority} for table {rule.table}", self._add_rule, rule)
 
     def _index(self, name: str) -> int:
         try:
@@ -121,18 +132,18 @@ class Applier:
         options: dict[str, Any] = dict(link.options)
         if link.under:
             options["vxlan_link"] = self._index(link.under)
+        if link.master:
+            options["master"] = self._index(link.master)
         if link.address:
             options["address"] = link.address
-        self._compiler.link("add", ifname=link.name, kind=link.kind, mtu=link.mtu, **options)
-
-    def _enslave(self, link: Link) -> None:
-        self._compiler.link("set", index=self._index(link.name), master=self._index(link.master))
-
-    def _make_promiscuous(self, link: Link) -> None:
-        self._compiler.link("set", index=self._index(link.name), flags=IFF_PROMISC, change=IFF_PROMISC)
+        flags = _flags(link)
+        self._compiler.link(
+            "add", ifname=link.name, kind=link.kind, mtu=link.mtu, flags=flags, change=flags, **options
+        )
 
     def _bring_up(self, link: Link) -> None:
-        self._compiler.link("set", index=self._index(link.name), state="up")
+        flags = _flags(link)
+        self._compiler.link("set", index=self._index(link.name), flags=flags, change=flags)
 
     def _add_address(self, address: Address) -> None:
         host, _, bits = address.address.partition("/")
@@ -155,15 +166,16 @@ class Applier:
         more: dict[str, Any] = {key: value for key, value in numbers.items() if value}
         if entry.destination:
             more |= {"dst": entry.destination, "state": NUD_PERMANENT | NUD_NOARP, "flags": NTF_SELF}
-            command = "append"
+            command = "add" if is_unicast(entry.lladdr) else "append"
         else:
             more |= {"state": NUD_NOARP, "flags": NTF_MASTER}
             command = "add"
         self._compiler.fdb(command, ifindex=self._index(entry.device), lladdr=entry.lladdr, **more)
 
     def _add_neighbour(self, neighbour: Neighbour) -> None:
+        # Neither exclusive nor replacing: an entry without an address, or with the same, becomes permanent.
         self._compiler.neigh(
-            "replace",
+            "append",
             ifindex=self._index(neighbour.device),
             dst=neighbour.address,
             lladdr=neighbour.lladdr,
@@ -177,8 +189,10 @@ class Applier:
             more["prefsrc"] = route.source
         if route.metric:
             more["priority"] = route.metric
-        if route.mtu:
-            more["metrics"] = {"mtu": route.mtu}
+        if route.metrics:
+            more["metrics"] = dict(route.metrics)
+        if route.origin:
+            more["src"] = route.origin
         if len(route.hops) > 1:
             more["multipath"] = [{**self._hop(each, family), "hops": each.weight - 1} for each in route.hops]
         elif route.hops:
@@ -195,6 +209,27 @@ class Applier:
             **more,
         )
 
+    def _add_rule(self, rule: Rule) -> None:
+        more: dict[str, Any] = {}
+        for name, network in (("src", rule.source), ("dst", rule.destination)):
+            if network:
+                more[name], _, bits = network.partition("/")
+                more[f"{name}_len"] = int(bits)
+        if rule.mark or rule.mask:
+            more |= {"fwmark": rule.mark, "fwmask": rule.mask}
+        names = {"iifname": rule.input, "oifname": rule.output}
+        more |= {name: value for name, value in names.items() if value}
+        self._compiler.rule(
+            "add",
+            family=AddressFamily.AF_INET if rule.version == 4 else AddressFamily.AF_INET6,
+            priority=rule.priority,
+            table=rule.table,
+            tos=rule.tos,
+            flags=FIB_RULE_INVERT if rule.inverted else 0,
+            protocol=rule.protocol,
+            **more,
+        )
+
     def _hop(self, hop: NextHop, family: AddressFamily) -> dict[str, Any]:
         found: dict[str, Any] = {"oif": self._index(hop.device)}
         if hop.gateway and _family(hop.gateway) is family:
@@ -204,6 +239,10 @@ class Applier:
         if hop.onlink:
             found["flags"] = RTNH_F_ONLINK
         return found
+
+
+def _flags(link: Link) -> int:
+    return IFF_UP * link.up | IFF_PROMISC * link.promiscuous
 
 
 def _family(address: str) -> AddressFamily:

@@ -19,7 +19,7 @@ from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.net.bucket import Bucket
 from superedge.netsnapshot import metrics
-from superedge.netsnapshot.capture import Capture, Request, capture
+from superedge.netsnapshot.capture import Capture, CaptureError, Request, capture
 from superedge.netsnapshot.changes import ChangeFilter
 from superedge.netsnapshot.directory import read_snapshots, write_snapshot
 from superedge.netsnapshot.document import Snapshot, encode_snapshot
@@ -140,10 +140,7 @@ class NetworkSnapshots(MultiService):
         try:
             if self._newest is None:
                 await self._find_newest()
-            found: Capture = await self._in_thread(self._take, request)
-            metrics.READINGS.inc()
-            metrics.READING_SECONDS.inc(found.seconds)
-            self._budget.consume(found.seconds, self._reactor.seconds())
+            found = await self._reading(request)
             self._changes.learn(found.devices)
             for fault in found.faults:
                 if fault not in self._file_faults:
@@ -160,6 +157,21 @@ class NetworkSnapshots(MultiService):
             if self._fault:
                 _log.info("network snapshots are written again")
             self._fault = ""
+
+    async def _reading(self, request: Request) -> Capture:
+        """Raises CaptureError. What a reading that fails took counts as well."""
+        seconds = 0.0
+        try:
+            found: Capture = await self._in_thread(self._take, request)
+            seconds = found.seconds
+        except CaptureError as problem:
+            seconds = problem.seconds
+            raise
+        finally:
+            self._budget.consume(seconds, self._reactor.seconds())
+            metrics.READING_SECONDS.inc(seconds)
+        metrics.READINGS.inc()
+        return found
 
     async def _find_newest(self) -> None:
         for each in await self._in_thread(read_snapshots, self._config.directory):

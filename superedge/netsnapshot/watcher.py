@@ -15,8 +15,9 @@ from superedge.netsnapshot.changes import ChangeFilter
 from superedge.netsnapshot.socketfilter import attach
 from superedge.reactor.reading import SocketReader
 
-GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400
-"""RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE (linux/rtnetlink.h)."""
+GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
+"""RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE and
+RTNLGRP_IPV6_RULE (linux/rtnetlink.h)."""
 MAX_DATAGRAM = 65536
 READS = 64
 """Datagrams that are read before others get their turn."""

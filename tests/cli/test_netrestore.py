@@ -63,6 +63,18 @@ class NetRestoreTests(SynchronousTestCase):
         done = self.run_it()
         self.assertEqual((done.exit_code, done.stderr), (1, "device flannel.1: there is no device eth0\n"))
         self.assertIn("1 put back, 3 there already, 1 left, 1 failed", done.stdout)
+        self.outcome = Outcome(Plan(there=3), faults=["/run/x cannot be read: Permission denied"])
+        done = self.run_it()
+        self.assertEqual((done.exit_code, done.stderr), (1, "/run/x cannot be read: Permission denied\n"))
+        self.assertIn("0 put back, 3 there already, 0 left, 1 failed", done.stdout)
+
+    def test_what_an_agent_made_at_the_same_time_is_told(self) -> None:
+        self.write()
+        self.outcome.overtaken.append("route 10.9.0.0/16 was made at the same time")
+        done = self.run_it("--wait", "30")
+        self.assertEqual((done.exit_code, done.stderr), (0, ""))
+        self.assertIn("left as it is: route 10.9.0.0/16 was made at the same time\n", done.stdout)
+        self.assertIn("1 put back, 3 there already, 2 left, 0 failed", done.stdout)
 
     def test_a_dry_run(self) -> None:
         self.write()
@@ -113,11 +125,16 @@ class NetRestoreTests(SynchronousTestCase):
             wanted_files(config, found), {SUBNET_ENV: "a", "/var/lib/cni/networks/edge/state": "d"}
         )
 
+    def outcome_of(self, path: Path) -> Outcome:
+        return Outcome(Plan(files={str(path): "x\n"}))
+
     def test_a_file_is_written_whole_and_not_through_a_link(self) -> None:
         path = self.directory / "run" / "subnet.env"
-        self.assertEqual(restore._write_files({str(path): "x\n"}), [])
+        restore._write_files(self.outcome_of(path))
         self.assertEqual([each.name for each in path.parent.iterdir()], ["subnet.env"])
         (path.parent / "other.env.new").symlink_to(self.config)
-        (said,) = restore._write_files({str(path.parent / "other.env"): "x\n"})
+        outcome = self.outcome_of(path.parent / "other.env")
+        restore._write_files(outcome)
+        (said,) = outcome.failed
         self.assertIn("cannot be written", said)
         self.assertIn("edge-3", self.config.read_text())

@@ -48,14 +48,16 @@ link set cni0 promisc on up
 neighbour add 10.244.4.0 lladdr 4e:00:00:00:00:04 dev flannel.1 nud permanent
 neighbour add fd00:4:: lladdr 4e:00:00:00:00:04 dev flannel.1 nud permanent
 route add 10.244.4.0/24 via 10.244.4.0 dev flannel.1 onlink
-route add 10.244.5.0/24 via 192.0.2.5 mtu 1400
+route add 10.244.5.0/24 via 192.0.2.5 mtu 1400 advmss 1360 congctl cubic
 route add 10.244.6.0/24 nexthop via 192.0.2.6 nexthop via 192.0.2.7 weight 3
 route add 10.244.7.0/24 via inet6 fd00:3::7 dev cni0
 route add 10.244.8.0/24 via 10.244.3.8 table 100
+rule add priority 1000 from 10.244.3.0/24 fwmark 0x2/0xf lookup 100
+route add fd00:8::/64 from fd00:3::/64 via fd00:3::8 dev cni0 metric 7
 route add blackhole 10.244.3.0/26
 route add fd00:4::/64 via fd00:3::4 dev cni0
 route add unreachable fd00:9::/64
-link add vx6 type vxlan id 7 local fd00:2::3 dstport 4789
+link add vx6 type vxlan id 7 local fd00:2::3 dstport 4789 gbp l2miss ttl 9 df set noudpcsum
 link add br-vx type bridge
 link set vx6 master br-vx up
 link set br-vx up
@@ -83,6 +85,18 @@ for batch in json.load(sys.stdin):
     except BlockingIOError:
         print(*seen)
 """
+LATE = """
+from pyroute2 import IPRoute
+from superedge.netsnapshot.plan import Plan
+from superedge.netsnapshot.rtnetlink import Applier
+from tests.netsnapshot.examples import BRIDGE, ENTRY, FLANNEL, GATEWAY, NEIGHBOUR, ROUTE
+plan = Plan([BRIDGE, FLANNEL], [], [GATEWAY], [ENTRY], [NEIGHBOUR], [ROUTE])
+with IPRoute() as netlink:
+    applier = Applier(netlink)
+    for each in (*applier.create(plan.create), *applier.apply(plan)):
+        print(each)
+"""
+"""A plan that was made when the node had nothing yet."""
 MADE = {"flannel.1", "cni0", "vx6", "br-vx"}
 
 
@@ -112,6 +126,9 @@ class NetworkNode:
     def make(self) -> None:
         """What agents make."""
         self.batch(AGENT)
+        self.ip(
+            "-6", "rule", "add", "not", "to", "fd00:8::/64", "iif", "cni0", "lookup", "100", "priority", "7"
+        )
         for entry in ENTRIES:
             subprocess.run(["bridge", "-n", NAMESPACE, "fdb", *entry], check=True, capture_output=True)
         (self.directory / "run/subnet.env").write_text("FLANNEL_SUBNET=10.244.3.1/24\n")
@@ -177,7 +194,9 @@ class NetworkNode:
             for four in "46"
             for each in json.loads(self.ip("-json", f"-{four}", "route", "show", "table", "all"))
         ]
+        rules = [json.loads(self.ip("-json", f"-{each}", "rule")) for each in "46"]
         return {
+            "rules": sorted(json.dumps(each, sort_keys=True) for family in rules for each in family),
             "links": sorted(map(self.of_link, (each for each in links if each["ifname"] in MADE))),
             "neighbours": sorted({json.dumps(each, sort_keys=True) for each in neighbours}),
             "fdb": sorted(
@@ -204,8 +223,8 @@ class NetworkNode:
         kept = [link["ifname"], link["mtu"], link.get("master"), link.get("link"), info["info_kind"]]
         kept += sorted({"UP", "PROMISC"} & set(link["flags"]))
         if info["info_kind"] == "vxlan":
-            data = info["info_data"]
-            kept += [link["address"], data["id"], data["port"], data.get("local"), data.get("learning")]
+            # flanneld keeps a device if id, link, local, group, port, gbp and l2miss are as it wants them.
+            kept += [link["address"], sorted(info["info_data"].items())]
         return json.dumps(kept)
 
     def power_cut(self) -> None:
@@ -214,7 +233,7 @@ class NetworkNode:
         self.run_ip("", "netns", "delete", NAMESPACE)
         self.run_ip("", "netns", "add", NAMESPACE)
         self.batch(UNDERLAY)
-        shutil.rmtree(self.directory / "run")
+        shutil.rmtree(self.directory / "run", ignore_errors=True)
         self.boot_id.write_text(f"{uuid.uuid4()}\n")
 
     def remove(self) -> None:
@@ -253,6 +272,12 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(node.devices(), set())
         dry = node.restore("--dry-run")
         self.assertEqual((dry.returncode, dry.stderr, node.devices()), (0, "", set()))
+        *lines, subnet, _ = dry.stdout.splitlines()
+        self.assertTrue(subnet.startswith("write "))
+        shell = ["nsenter", f"--net=/run/netns/{NAMESPACE}", "sh", "-ec", "\n".join(lines)]
+        subprocess.run(shell, check=True)
+        self.assertEqual(node.picture(), before, "what is printed does the same")
+        node.power_cut()
         done = node.restore()
         self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
         self.assertEqual(node.picture(), before)
@@ -290,6 +315,37 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(node.ip("neighbour", "show", "dev", "flannel.1"), "")
         self.assertIn("via 192.0.2.55", node.ip("route", "show", "10.244.5.0/24"))
         self.assertIn("10.244.6.0/24", node.ip("route", "show"))
+
+    def test_an_agent_that_comes_between_the_plan_and_its_execution(self) -> None:
+        node = self.node
+        node.batch(
+            "link add flannel.1 address 4e:00:00:00:00:99 type vxlan id 1 dstport 8472\n"
+            "link set flannel.1 up\nlink add cni0 type bridge\nlink set cni0 up\n"
+            "address add 10.244.3.1/24 dev cni0\n"
+            "neighbour add 10.244.4.0 lladdr 4e:00:00:00:00:44 dev flannel.1 nud permanent\n"
+            "route add 10.244.4.0/24 via 10.244.3.4\n"
+        )
+        fdb = ["bridge", "-n", NAMESPACE, "fdb"]
+        entry = ("4e:00:00:00:00:04", "dev", "flannel.1", "dst", "192.0.2.44")
+        subprocess.run([*fdb, "add", *entry], check=True)
+        before = node.picture()
+        late = ["nsenter", f"--net=/run/netns/{NAMESPACE}", sys.executable, "-c", LATE]
+        done = subprocess.run(late, capture_output=True, text=True, check=True)
+        self.assertEqual(node.picture(), before)
+        exists = "the kernel refused it: File exists"
+        self.assertEqual(
+            done.stdout.splitlines(),
+            [
+                f"device cni0: {exists}",
+                f"device flannel.1: {exists}",
+                f"address 10.244.3.1/24 on cni0: {exists}",
+                f"forwarding entry 4e:00:00:00:00:04 on flannel.1: {exists}",
+                f"route 10.244.4.0/24: {exists}",
+            ],
+        )
+        node.ip("neighbour", "replace", "10.244.4.0", "dev", "flannel.1", "nud", "failed")
+        subprocess.run(late, capture_output=True, check=True)
+        self.assertIn("4e:00:00:00:00:04 PERMANENT", node.ip("neighbour", "show", "10.244.4.0"))
 
     def test_what_carries_a_device_is_not_there(self) -> None:
         node = self.node

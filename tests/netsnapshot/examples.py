@@ -55,7 +55,7 @@ def snapshot(**changes: Any) -> Snapshot:
     return Snapshot(**(values | changes))
 
 
-def device(index: int, name: str, kind: str = "", **fields: Any) -> dict[str, Any]:
+def device(index: int, name: str | bytes, kind: str = "", **fields: Any) -> dict[str, Any]:
     """RTM_NEWLINK."""
     data = fields.pop("data", {})
     info = {"kind": kind, "data": data} if kind else None
@@ -111,12 +111,20 @@ def messages(**more: list[dict[str, Any]]) -> Messages:
         fdb + more.get("fdb", []),
         neighbours,
         routes + more.get("routes", []),
+        more.get("rules", []),
     )
 
 
 def address(index: int, text: str, bits: int, **fields: Any) -> dict[str, Any]:
     """RTM_NEWADDR."""
     return {"index": index, "address": text, "prefixlen": bits, "flags": 0x80, "scope": 0} | fields
+
+
+def rule(table: int, **fields: Any) -> dict[str, Any]:
+    """RTM_NEWRULE."""
+    header = {"family": 2, "tos": 0, "action": 1, "flags": 0, "src_len": 0, "dst_len": 0}
+    found = header | {"protocol": 3, "suppress_prefixlen": 0xFFFFFFFF, "table": table} | fields
+    return found | {"attrs": [(f"FRA_{key.upper()}", found[key]) for key in found.keys() - header.keys()]}
 
 
 def route(destination: str | None, bits: int, **fields: Any) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class ChangeTests(SynchronousTestCase):
             "the kernel's route": route(protocol=2, oif=BRIDGE),
             "a lease's route": route(protocol=16, oif=ETH0, gateway=True),
             "a local route": route(table=255, oif=BRIDGE),
-            "a rule": message(32, bytes(12)),
+            "a rule for the table main": message(32, pack("=4xB7x", 254)),
         }.items():
             self.assertFalse(self.tells(data), name)
 
@@ -97,6 +97,8 @@ class ChangeTests(SynchronousTestCase):
             "a route over a device of ours": route(oif=VXLAN),
             "a route by a gateway": route(oif=ETH0, gateway=True),
             "a blackhole": route(of_type=6),
+            "a rule": message(32, pack("=4xB7x", 100)),
+            "it goes, as well": message(33, pack("=4xB7x", 252)),
         }.items():
             self.assertTrue(self.tells(data), name)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.netsnapshot.facts import Address, Facts, ForwardingEntry, Link, Neighbour, NextHop, Route
-from superedge.netsnapshot.plan import Plan, commands, make_plan
+from superedge.netsnapshot.commands import commands
+from superedge.netsnapshot.facts import Address, Facts, ForwardingEntry, Link, Neighbour, NextHop, Route, Rule
+from superedge.netsnapshot.plan import Plan, make_plan
 from tests.netsnapshot.examples import (
     BRIDGE,
     ENTRY,
@@ -92,6 +93,50 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual((plan.fdb, plan.neighbours, plan.there), ([], [], 2))
         self.assertEqual([each.address for each in plan.addresses], ["fd00:3::1/64", "10.244.3.0/32"])
 
+    def test_an_address_that_an_agent_gave_to_another_device(self) -> None:
+        other = Facts((Link("cilium_host", "veth", 1500),), (Address("cilium_host", "10.244.3.1/32"),))
+        behind = Route("10.244.8.0/24", (NextHop("cni0", "10.244.3.8"),))
+        plan = self.plan(merged(HOST, other), merged(FACTS, Facts(routes=(behind,))))
+        self.assertEqual(
+            plan.left,
+            [
+                "address 10.244.3.1/24 is on device cilium_host, not cni0",
+                "route 10.244.8.0/24 needs an address that is not put back",
+            ],
+        )
+        self.assertNotIn(GATEWAY, plan.addresses)
+
+    def test_one_address_of_two_devices_of_the_snapshot(self) -> None:
+        both = Facts((BRIDGE, FLANNEL), (VTEP, Address("cni0", "10.244.3.0/24")))
+        half = msgspec.structs.replace(both, addresses=both.addresses[:1])
+        self.assertEqual(self.plan(merged(HOST, half), both).addresses, [both.addresses[1]])
+
+    def test_a_route_that_an_agent_made_with_another_metric(self) -> None:
+        """It would win over the agent's, or be hidden behind it."""
+        agents = Facts(routes=(msgspec.structs.replace(ROUTE, metric=100),))
+        plan = self.plan(merged(HOST, Facts((FLANNEL,)), agents))
+        self.assertEqual(plan.left, ["route 10.244.4.0/24 is there with the metric 100, not 0"])
+        both = merged(FACTS, agents)
+        self.assertIn(ROUTE, self.plan(merged(HOST, Facts((FLANNEL,)), agents), both).routes)
+
+    def test_rules(self) -> None:
+        one = Rule(1000, 100, 4, source="10.244.3.0/24", mark=2, mask=15)
+        two = Rule(1001, 100, 6, input="flannel.1", inverted=True)
+        wanted = merged(FACTS, Facts(rules=(one, two)))
+        there = Facts(rules=(msgspec.structs.replace(one, protocol=4),))
+        plan = self.plan(merged(HOST, there), wanted)
+        self.assertEqual((plan.rules, plan.there), ([two], 1))
+        self.assertEqual(len(plan), WHOLE + 1)
+        foreign = msgspec.structs.replace(FLANNEL, address="4e:00:00:00:00:99")
+        self.assertEqual(self.plan(merged(HOST, Facts((foreign,))), wanted).rules, [one])
+        self.assertEqual(
+            list(commands(self.plan(merged(HOST, FACTS), wanted))),
+            [
+                "ip rule add priority 1000 from 10.244.3.0/24 fwmark 0x2/0xf lookup 100",
+                "ip -6 rule add not priority 1001 from all iif flannel.1 lookup 100",
+            ],
+        )
+
     def test_flooding_has_several_destinations(self) -> None:
         zeros = "00:00:00:00:00:00"
         both = Facts(fdb=tuple(ForwardingEntry("vx", zeros, f"192.0.2.{each}") for each in (4, 5)))
@@ -115,19 +160,19 @@ class PlanTests(SynchronousTestCase):
             text,
             [
                 "ip link add cni0 mtu 1450 type bridge",
-                "ip link add flannel.1 address 4e:00:00:00:00:03 mtu 1450 type vxlan id 1 learning 0"
-                " local 192.0.2.3 port 8472 dev eth0",
+                "ip link add flannel.1 address 4e:00:00:00:00:03 mtu 1450 type vxlan id 1 nolearning"
+                " local 192.0.2.3 dstport 8472 dev eth0",
                 "ip link set cni0 up",
                 "ip link set flannel.1 up",
-                "ip address add 10.244.3.1/24 dev cni0",
-                "ip address add fd00:3::1/64 dev cni0",
+                "ip address add 10.244.3.1/24 broadcast 10.244.3.255 dev cni0",
+                "ip address add fd00:3::1/64 dev cni0 nodad",
                 "ip address add 10.244.3.0/32 dev flannel.1",
                 "bridge fdb append 4e:00:00:00:00:04 dev flannel.1 dst 192.0.2.4 self",
-                "ip neighbour replace 10.244.4.0 lladdr 4e:00:00:00:00:04 dev flannel.1 nud permanent",
-                "ip route add blackhole 10.244.3.0/26",
+                "ip neighbour add 10.244.4.0 lladdr 4e:00:00:00:00:04 dev flannel.1 nud permanent",
+                "ip route add blackhole 10.244.3.0/26 proto 12",
                 "ip route add 10.244.4.0/24 via 10.244.4.0 dev flannel.1 onlink",
                 "ip route add 10.244.5.0/24 via 192.0.2.5 dev eth0",
-                "ip route add fd00:4::/64 via fd00:3::4 dev cni0 metric 1024",
+                "ip route add fd00:4::/64 metric 1024 via inet6 fd00:3::4 dev cni0",
                 f"write {SUBNET_ENV}",
             ],
         )

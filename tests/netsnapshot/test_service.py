@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.networksnapshot import NetworkSnapshotConfig
@@ -79,7 +80,8 @@ class ServiceTests(SynchronousTestCase):
         self.socket = Netlink()
         self.boot_id = "now"
         self.patch(service, "read_boot_id", lambda: self.boot_id)
-        self.patch(watcher, "socket", FakeSockets(self.socket))
+        self.sockets = FakeSockets(self.socket)
+        self.patch(watcher, "socket", self.sockets)
 
     def take(self, request: Request) -> Capture:
         self.requests.append(request)
@@ -100,7 +102,12 @@ class ServiceTests(SynchronousTestCase):
     def receive(self, *data: bytes | OSError) -> None:
         self.socket.queue += data
         for reader in list(self.reactor.readers):
-            reader.doRead()
+            try:
+                reader.doRead()
+            except OSError:
+                # As reactors do.
+                self.reactor.removeReader(reader)
+                reader.connectionLost(Failure())
 
     def change(self, *data: bytes | OSError, **facts: Any) -> None:
         self.found = msgspec.structs.replace(self.found, facts=msgspec.structs.replace(FACTS, **facts))
@@ -168,14 +175,44 @@ class ServiceTests(SynchronousTestCase):
         self.change(OSError(errno.ENOBUFS, "No buffer space available"), routes=())
         self.assertEqual(numbers(self.directory), [2, 1])
 
-    def test_a_watch_that_ended_in_an_error_goes_on(self) -> None:
-        self.start()
-        self.change(OSError(errno.ENOMEM, "Cannot allocate memory"), routes=())
+    def test_a_fault_of_the_socket_does_not_end_the_watch(self) -> None:
+        """There is another socket, which may take several tries, and what was missed is read."""
+        self.start(interval=100_000.0)
+        faults = [OSError(errno.EMFILE, "Too many open files")] * 2
+        made = self.socket
+
+        def socket_or_fault(*_: object) -> Netlink:
+            if faults:
+                raise faults.pop()
+            return made
+
+        self.patch(self.sockets, "socket", socket_or_fault)
+        self.receive(OSError(errno.EBADF, "Bad file descriptor"))
+        self.assertEqual(self.reactor.readers, set())
+        self.found = msgspec.structs.replace(self.found, facts=Facts())
+        self.clock.pump([10.0] * 3)
+        self.assertEqual(len(self.reactor.readers), 1)
         self.clock.advance(2.0)
-        self.assertEqual(numbers(self.directory), [2, 1])  # what came meanwhile, told by nobody
+        self.assertEqual((len(self.requests), numbers(self.directory)), (2, [2, 1]))
         self.change()
-        self.assertEqual(numbers(self.directory), [3, 2, 1])
-        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual((len(self.requests), numbers(self.directory)), (3, [3, 2, 1]))
+        self.flushLoggedErrors(OSError)
+
+    def test_a_stop_while_there_is_no_socket(self) -> None:
+        self.start()
+        self.receive(OSError(errno.EBADF, "Bad file descriptor"))
+        self.service.stopService()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.flushLoggedErrors(OSError)
+
+    def test_readings_that_fail_take_a_bounded_share_of_a_core_too(self) -> None:
+        self.start(interval=100_000.0)
+        self.fault = CaptureError("no end within 60 s", 0.25)
+        for _ in range(10_000):
+            self.receive(address(4))
+            self.clock.advance(1.0)
+        self.assertLessEqual(len(self.requests) * 0.25, CPU_BURST + 10_000 * CPU_SHARE + 0.25)
+        self.assertGreater(len(self.requests), CPU_BURST / 0.25)
 
     def test_readings_take_a_bounded_share_of_a_core(self) -> None:
         self.start(interval=100_000.0)
@@ -213,7 +250,7 @@ class ServiceTests(SynchronousTestCase):
         self.change(routes=())
         self.change(routes=())
         self.assertIn("No space left", str(self.service.status()["faults"]))
-        self.fault = CaptureError("the network cannot be read: exit code 1")
+        self.fault = CaptureError("exit code 1")
         self.change()
         self.assertEqual(self.service.status()["faults"], ["the network cannot be read: exit code 1"])
         lines = [each for each in events if each["log_level"].name == "error"]

@@ -65,13 +65,15 @@ class SystemdTests(SynchronousTestCase):
 
     def test_the_network_is_restored_before_the_runtime_and_with_no_more_than_it_takes(self) -> None:
         service = self.service("superedge-netrestore")
-        command = ["/opt/superedge/bin/superedge", "netrestore", "--config", str(CONFIG)]
+        command = ["/opt/superedge/bin/superedge", "netrestore", "--wait", "30", "--config", str(CONFIG)]
         self.assertEqual(service["ExecStart"].split(), command)
+        self.assertLess(int(command[3]), int(service["TimeoutStartSec"]))
         self.assertEqual(service["SuccessExitStatus"], str(EXIT_NO_SNAPSHOT))
         text = (DEPLOY / "systemd/superedge-netrestore.service").read_text()
         (before,) = re.findall(r"^Before=(.*)$", text, re.MULTILINE)
         units = {"containerd.service", "crio.service", "kubelet.service", "superedge-edge.service"}
-        self.assertLess(units, set(before.split()))
+        self.assertLess(units | {"k3s.service", "k3s-agent.service"}, set(before.split()))
+        self.assertIn("\nAfter=network-online.target\n", text)
         self.assertEqual(service["CapabilityBoundingSet"], "CAP_NET_ADMIN CAP_DAC_OVERRIDE")
         self.assertIn("AF_NETLINK", service["RestrictAddressFamilies"])
 
