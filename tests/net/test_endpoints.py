@@ -116,7 +116,7 @@ class EndpointCase(TestCase):
         return address or TCPAddress("127.0.0.1", cast(Any, port.getHost()).port)
 
     async def dial(
-        self, address: Address, tls: Any = None, name: str | None = None, timeout: float = 5
+        self, address: Address, tls: Any = None, name: str | None = None, timeout: float = 60
     ) -> Any:
         endpoint = ClientEndpoint(reactor, address, tls, name, timeout)
         return await endpoint.connect(cast(Any, Factory.forProtocol(Collector)))
