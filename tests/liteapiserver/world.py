@@ -116,6 +116,7 @@ class Upstream:
     async def start(self, factory: Any = None, tls: ServerContextSource | None = None) -> None:
         context = None if factory is not None and tls is None else (tls or self.tls)
         endpoint = ServerEndpoint(reactor, TCPAddress("127.0.0.1", self.number), context, lambda *_: None)
+        self.factory.stopped = False
         self.port = await endpoint.listen(factory or cast(Any, self.factory))
         self.number = cast(Any, self.port.getHost()).port
 
@@ -123,6 +124,7 @@ class Upstream:
         if self.port is not None:
             self.port.stopListening()
             self.port = None
+        self.factory.stopped = True
         self.factory.abort()
 
     def _handle(self, request: Request) -> None:
