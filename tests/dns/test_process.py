@@ -75,7 +75,7 @@ addresses = ["192.0.2.10"]
         return [str(record.rdata) for record in answer.rr]
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not condition():
             self.assertLess(time.monotonic(), end, (self.directory / "log").read_text())
             time.sleep(0.05)

@@ -95,7 +95,7 @@ path = "cache"
         except OSError:
             return {}
 
-    def wait_until(self, state: str, seconds: float = 20.0) -> None:
+    def wait_until(self, state: str, seconds: float = 60.0) -> None:
         """Until it is online or offline. Raises SuperEdgeError with its log."""
         end = time.monotonic() + seconds
         while self.status().get("state") != state:

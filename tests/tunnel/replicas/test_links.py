@@ -79,8 +79,6 @@ class StaticRegistry:
 
 
 class LinkTests(TestCase):
-    timeout = 20
-
     async def setUp(self) -> None:  # type: ignore[override]
         self.directory = Path(self.mktemp()).absolute()
         self.ca = Authority.create(self.directory)
