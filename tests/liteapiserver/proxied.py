@@ -56,6 +56,8 @@ identities = ["identities"]
 servers = ["{(way or server.url).removeprefix("https://")}"]
 ca = ["{server.ca}"]
 probe_interval = 0.5
+probe_timeout = 10.0
+connect_timeout = 10.0
 [lite_apiserver.cache]
 store = "{store}"
 path = "cache"
