@@ -6,6 +6,8 @@ PYTHON ?= python3
 TESTS ?= tests
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SuperEdge needs Python 3.11 or later: make PYTHON=python3.12")'
 TRIAL := $(BIN)/python -W default -m twisted.trial --temp-directory $(VENV)/trial
+# The tests start many processes: modules are compiled once, not in each of them.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo picture test test-lowest test-cluster lint bench controlplane docs ipam clean
 help:

@@ -203,11 +203,7 @@ def _harden(context: ssl.SSLContext) -> None:
 
 
 def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-    identity = load_identity(certificate, key)
-    try:
-        context.load_cert_chain(certificate, key)
-    except (ssl.SSLError, OSError) as problem:
-        raise IdentityError(certificate, f"cannot be used for TLS: {problem}") from problem
+    identity = load_identity(certificate, key, context)
     CERTIFICATE_EXPIRY.labels(str(certificate)).set(identity.not_after.timestamp())
 
 

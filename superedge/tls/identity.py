@@ -26,10 +26,13 @@ class Identity:
     """The Kubernetes groups of the identity."""
 
 
-def load_identity(certificate: Path, key: Path) -> Identity:
-    """Load a pair, and check that the key belongs to the certificate. Raises IdentityError."""
+def load_identity(certificate: Path, key: Path, context: ssl.SSLContext | None = None) -> Identity:
+    """Load a pair, also into ``context``, and check that the key belongs to the certificate.
+
+    Raises IdentityError.
+    """
     leaf = load_certificates(certificate)[0]
-    _check_key(certificate, key)
+    _load_key(context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
     if not leaf.common_names:
         raise IdentityError(certificate, "has no common name (CN)")
     return Identity(
@@ -43,11 +46,11 @@ def load_identity(certificate: Path, key: Path) -> Identity:
     )
 
 
-def _check_key(certificate: Path, key: Path) -> None:
+def _load_key(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     _read(key)
     try:
         # An empty password: otherwise OpenSSL would ask on the terminal for that of an encrypted key.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
+        context.load_cert_chain(certificate, key, password=lambda: b"")
     except (ssl.SSLError, ValueError, OSError) as problem:
         if getattr(problem, "reason", None) in _MISMATCHES:
             raise IdentityError(key, f"is not the key of {certificate}") from problem

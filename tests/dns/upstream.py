@@ -138,8 +138,6 @@ class StreamClient(Protocol):
 
 
 class LoopbackTestCase(TestCase):
-    timeout = 20
-
     async def setUp(self) -> None:  # type: ignore[override]
         self.ports: list[Any] = []
         self.upstreams: list[Upstream] = []

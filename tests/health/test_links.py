@@ -69,7 +69,6 @@ class Peer(Protocol):
 
 
 class LinkCase(TestCase):
-    timeout = 20
     reactor = ClientContract.reactor
 
     def setUp(self) -> None:
@@ -109,7 +108,7 @@ class LinkCase(TestCase):
         return made
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
-        end = self.reactor.seconds() + 10
+        end = self.reactor.seconds() + 60
         while not condition():
             self.assertLess(self.reactor.seconds(), end, what)
             await deferLater(self.reactor, 0.02)

@@ -60,7 +60,6 @@ class Server(Protocol):
 
 
 class WebTests(TestCase):
-    timeout = 20
     reactor = ClientContract.reactor
 
     def setUp(self) -> None:
@@ -191,7 +190,6 @@ class H2Server(Protocol):
 
 
 class H2Tests(TestCase):
-    timeout = 20
     reactor = ClientContract.reactor
 
     def setUp(self) -> None:

@@ -171,8 +171,6 @@ class Ended(Protocol):
 class ServerTests(TestCase):
     reactor = ClientContract.reactor
 
-    timeout = 20
-
     async def setUp(self) -> None:  # type: ignore[override]
         self.webhook = Webhook(self.reactor, "127.0.0.1:0", KEPT)
         directory = Path(self.mktemp())

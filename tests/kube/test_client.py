@@ -67,7 +67,6 @@ def answer(body: bytes, status: bytes = b"200 OK", more: bytes = b"") -> bytes:
 
 
 class MisbehaviourTests(TestCase):
-    timeout = 20
     reactor = ClientContract.reactor
 
     async def setUp(self) -> None:  # type: ignore[override]

@@ -31,7 +31,7 @@ class Link:
         """Plug it in again."""
         command = [sys.executable, "-m", "superedge.testing.link", f"{self.port}:{self._target}"]
         self._process = subprocess.Popen(command)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()

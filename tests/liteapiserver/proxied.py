@@ -56,6 +56,8 @@ identities = ["identities"]
 servers = ["{(way or server.url).removeprefix("https://")}"]
 ca = ["{server.ca}"]
 probe_interval = 0.5
+probe_timeout = 10.0
+connect_timeout = 10.0
 [lite_apiserver.cache]
 store = "{store}"
 path = "cache"
@@ -95,7 +97,7 @@ path = "cache"
         except OSError:
             return {}
 
-    def wait_until(self, state: str, seconds: float = 20.0) -> None:
+    def wait_until(self, state: str, seconds: float = 60.0) -> None:
         """Until it is online or offline. Raises SuperEdgeError with its log."""
         end = time.monotonic() + seconds
         while self.status().get("state") != state:

@@ -135,9 +135,8 @@ class IsolationTests(GridCase):
         self.service("web", "example.org/site")
         self.slice("web-1", "web", "edge-1", "far-1")
         await until(lambda: self.followed)
-        await until(
-            lambda: self.world.lite is not None and self.world.lite.identities.get("other") is not None
-        )
+        assert self.world.lite is not None
+        self.world.lite.identities.check()
         answer = await self.world.ask("GET", SLICES, [(b"Accept", JSON.encode())], identity=other)
         self.assertEqual(answer.status, 200)
         await self.outage()

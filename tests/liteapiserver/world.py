@@ -24,7 +24,7 @@ from superedge.liteapiserver.upstream.tokenreviewer import PATH as REVIEWS
 from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.plugin import find_plugin
 from superedge.tls.authority import Authority
-from superedge.tls.contexts import ClientContextSource, ServerContextSource
+from superedge.tls.contexts import ClientContextSource, ServerContextSource, file_stamp
 from superedge.tls.identity import Identity
 from superedge.tls.reload import FileWatcher
 from superedge.web.channels import SwitchedConnection
@@ -116,6 +116,7 @@ class Upstream:
     async def start(self, factory: Any = None, tls: ServerContextSource | None = None) -> None:
         context = None if factory is not None and tls is None else (tls or self.tls)
         endpoint = ServerEndpoint(reactor, TCPAddress("127.0.0.1", self.number), context, lambda *_: None)
+        self.factory.stopped = False
         self.port = await endpoint.listen(factory or cast(Any, self.factory))
         self.number = cast(Any, self.port.getHost()).port
 
@@ -123,6 +124,7 @@ class Upstream:
         if self.port is not None:
             self.port.stopListening()
             self.port = None
+        self.factory.stopped = True
         self.factory.abort()
 
     def _handle(self, request: Request) -> None:
@@ -261,6 +263,7 @@ class World:
         self.options = options
         self.lite: LiteAPIServer | None = None
         self.connections: list[H1Connection] = []
+        self._tls_of_clients: dict[object, ClientContextSource] = {}
 
     async def start(self) -> None:
         for upstream in (self.upstream, *self.others):
@@ -312,13 +315,19 @@ class World:
             upstream.stop()
         await deferLater(reactor, 0.02)
 
+    def _client_tls(self, identity: Identity | None) -> ClientContextSource:
+        """A source for each content of the files, since to make one costs more than to connect."""
+        pair = (identity.certificate, identity.key) if identity is not None else ()
+        content = tuple((path, file_stamp(path)) for path in (self.authority.path, *pair))
+        if content not in self._tls_of_clients:
+            self._tls_of_clients[content] = ClientContextSource([self.authority.path], *pair)
+        return self._tls_of_clients[content]
+
     async def connect(self, identity: Identity | None = None) -> H1Connection:
         """A client's connection."""
         assert self.lite is not None
         address = self.lite.addresses[0]
-        pair = (identity.certificate, identity.key) if identity is not None else (None, None)
-        tls = ClientContextSource([self.authority.path], *pair)
-        endpoint = ClientEndpoint(reactor, TCPAddress("127.0.0.1", address.port), tls)
+        endpoint = ClientEndpoint(reactor, TCPAddress("127.0.0.1", address.port), self._client_tls(identity))
         connection = cast(H1Connection, await endpoint.connect(cast(Any, _Clients())))
         self.connections.append(connection)
         return connection

@@ -42,8 +42,6 @@ class Listening(Protocol):
 class LastWordsTests(TestCase):
     """A transport of ours and a plain socket of its peer."""
 
-    timeout = 10
-
     def setUp(self) -> None:
         listener = socket.create_server(("127.0.0.1", 0))
         near = socket.create_connection(listener.getsockname())

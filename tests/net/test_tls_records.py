@@ -45,8 +45,6 @@ class CountTests(SynchronousTestCase):
 
 
 class RecordCase(TLSTransportCase):
-    timeout = 20
-
     async def connected(self) -> RecordClient:
         """A client whose handshake is over, but for what it still has to send."""
         ca = self.authority()

@@ -80,11 +80,11 @@ class EndTests(TrustCase):
         first = await self.connected(self.client_source(self.pair))
         second = await self.connected(self.client_source(later))
         nameless = await self.connected(self.client_source(None))
-        self.time += 60
+        self.time = self.pair.not_after.timestamp()
         self.server.end_expired()
         await self.assert_ended(first[1])
         self.assertFalse(second[1].lost.called)
-        self.time += 10
+        self.time = later.not_after.timestamp()  # whole seconds: not always 10 after the other one
         self.server.end_expired()
         await self.assert_ended(second[1])
         self.assertFalse(nameless[1].lost.called)

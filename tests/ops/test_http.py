@@ -28,8 +28,6 @@ reactor = cast(IReactor, _reactor)
 
 
 class OpsServerTests(TestCase):
-    timeout = 10
-
     def setUp(self) -> None:
         self.server = OpsServer(reactor, OpsConfig(listen="127.0.0.1:0"))
         self.server.startService()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 
+from click.testing import CliRunner
+
+from superedge.cli.main import superedge
 from tests.dns.test_local_process import LocalDNSProcess
 from tests.packaging.test_docs import PROJECT
 
@@ -43,6 +45,6 @@ class ResolverTests(LocalDNSProcess):
         process.wait(10)
 
     def test_without_the_package(self) -> None:
-        done = subprocess.run(self.command(), env=os.environ, capture_output=True, text=True, check=False)
-        self.assertNotEqual(done.returncode, 0)
-        self.assertIn("local_dns.chain: no installed plugin is called 'block'", done.stderr + done.stdout)
+        done = CliRunner().invoke(superedge, ["check", str(self.directory / "edge.toml")])
+        self.assertEqual(done.exit_code, 78)
+        self.assertIn("local_dns.chain: no installed plugin is called 'block'", done.stderr)

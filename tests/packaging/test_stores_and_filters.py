@@ -12,9 +12,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 import twisted.plugins
+from superedge.cli.cache import cache
 from superedge.interfaces import Change, IResponseFilter
 from superedge.liteapiserver.stores.threads import BlockingStore
 from superedge.plugin import find_plugin
@@ -43,8 +45,17 @@ def install(directory: Path) -> None:
     (directory / "test_log_store.py").write_text(suite)
 
 
+def find_here(test: SynchronousTestCase, directory: Path) -> None:
+    """Let this process find what was installed, for the length of the test."""
+    path = str(directory / "twisted" / "plugins")
+    twisted.plugins.__path__.append(path)
+    test.addCleanup(twisted.plugins.__path__.remove, path)
+    for name in ("log_store", "price_filter", "open_shops"):
+        test.addCleanup(sys.modules.pop, f"twisted.plugins.{name}", None)
+
+
 class Installed(SynchronousTestCase):
-    """In this process: its plugins are found for the length of a test."""
+    """The modules in a directory of their own."""
 
     def setUp(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="superedge-"))
@@ -73,13 +84,13 @@ class ContractTests(Installed):
         crash_rounds(lambda path: self.make(path, 20_000), self.directory / "store", 12, "log")
 
     def test_the_command_finds_it(self) -> None:
-        script = Path(sys.executable).with_name("superedge-cache")
+        find_here(self, self.directory)
         store = self.make(self.directory / "store", 1_000_000)
         store.apply([Change(kind, key, value) for (kind, key), value in filled().records.items()])
-        command = [str(script), "verify", "--path", "store", "--store", "log"]
-        done = subprocess.run(
-            command, cwd=self.directory, env=self.environment, capture_output=True, text=True, check=True
+        done = CliRunner().invoke(
+            cache, ["verify", "--path", str(self.directory / "store"), "--store", "log"]
         )
+        self.assertEqual(done.exit_code, 0, done.output)
         self.assertIn(f"{len(filled().records)} records, no faults", done.stdout)
 
 
@@ -91,12 +102,7 @@ class StoreTests(OfflineTestCase):
         directory = Path(tempfile.mkdtemp(prefix="superedge-"))
         self.addCleanup(shutil.rmtree, directory)
         install(directory)
-        path = str(directory / "twisted" / "plugins")
-        twisted.plugins.__path__.append(path)
-        self.addCleanup(twisted.plugins.__path__.remove, path)
-        self.addCleanup(sys.modules.pop, "twisted.plugins.log_store", None)
-        for name in ("price_filter", "open_shops"):
-            self.addCleanup(sys.modules.pop, f"twisted.plugins.{name}", None)
+        find_here(self, directory)
         if self.filter:
             filters = [find_plugin(IResponseFilter, self.filter, "filters")]
             self.options = {"filters": filters, "filter_identity": NODE}

@@ -92,7 +92,6 @@ class Caller(Protocol):
 class TunnelCase(TestCase):
     """One cloud end and one node, edge-1, whose allowed target answers in reverse."""
 
-    timeout = 20
     drain_timeout = 0.5
     limits = LimitsConfig()
     """The cloud's."""

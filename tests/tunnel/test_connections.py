@@ -30,7 +30,7 @@ class ConnectionsTests(TunnelCase):
         return 0 if session is None else len(session.connections)
 
     async def open(self) -> Any:
-        return await self.cloud.open("edge-2", self.target, timeout=5)
+        return await self.cloud.open("edge-2", self.target, timeout=60)
 
     def carrier(self, stream: Any) -> MuxConnection:
         return next(each for each in self.session().connections if each.session is stream._session)

@@ -21,7 +21,7 @@ class DrainCase(TunnelCase):
         return Deferred.fromCoroutine(self.cloud.stopService())
 
     async def open(self) -> MuxStream:
-        return await self.cloud.open("edge-1", self.target, timeout=5)
+        return await self.cloud.open("edge-1", self.target, timeout=60)
 
 
 class PatientTests(DrainCase):

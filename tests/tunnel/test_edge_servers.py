@@ -51,7 +51,7 @@ class WayTests(TunnelCase):
         file = self.directory / "proxy"
         file.write_text("me:secret")
         await self.connected("edge-3", proxy=f"http://{proxy.address}", proxy_credentials=file)
-        stream = await self.cloud.open("edge-3", self.target, timeout=5)
+        stream = await self.cloud.open("edge-3", self.target, timeout=60)
         stream.abortConnection()
 
     async def test_configurations_that_cannot_work(self) -> None:

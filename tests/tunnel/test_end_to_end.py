@@ -210,7 +210,7 @@ class TunnelTests(TunnelCase):
 
     async def test_a_dial_that_succeeds_is_not_logged(self) -> None:
         events = logged(self)
-        stream = await self.cloud.open("edge-1", self.target, timeout=2)
+        stream = await self.cloud.open("edge-1", self.target, timeout=60)
         self.assertEqual([formatEvent(event) for event in events], [])
         stream.abortConnection()
 
@@ -268,7 +268,7 @@ class TunnelTests(TunnelCase):
         for _ in range(3):
             before = self.cloud.nodes.get("edge-1")
             for _ in range(2):
-                stream = await self.cloud.open("edge-1", self.target, timeout=2)
+                stream = await self.cloud.open("edge-1", self.target, timeout=60)
                 stream.abortConnection()
             await self.until(lambda before=before: self.cloud.nodes.get("edge-1") not in (before, None))
 
@@ -277,5 +277,5 @@ class TunnelTests(TunnelCase):
         assert session is not None
         session.connections[0].abort("test")
         await self.until(lambda: self.cloud.nodes.get("edge-1") not in (session, None))
-        stream = await self.cloud.open("edge-1", self.target, timeout=2)
+        stream = await self.cloud.open("edge-1", self.target, timeout=60)
         stream.abortConnection()

@@ -43,8 +43,6 @@ def factory_of(*peers: Talker) -> Any:
 
 
 class CloudTests(TestCase):
-    timeout = 20
-
     async def setUp(self) -> None:  # type: ignore[override]
         self.directory = Path(self.mktemp()).absolute()
         self.ca = Authority.create(self.directory)
@@ -247,8 +245,6 @@ class CloudTests(TestCase):
 
 
 class EdgeTests(TestCase):
-    timeout = 20
-
     async def setUp(self) -> None:  # type: ignore[override]
         self.directory = Path(self.mktemp()).absolute()
         self.ca = Authority.create(self.directory)

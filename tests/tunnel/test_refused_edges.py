@@ -101,7 +101,7 @@ class RefusedEdgeTests(TunnelCase):
 
 class NodeStatusTests(TunnelCase):
     async def test_a_node_while_it_is_here_and_after(self) -> None:
-        stream = await self.cloud.open("edge-1", self.target, timeout=5)
+        stream = await self.cloud.open("edge-1", self.target, timeout=60)
         (node,) = self.cloud.node_status()
         self.assertEqual((node["name"], node["connected"], node["streams"]), ("edge-1", True, 1))
         self.assertRegex(str(node["peer"]), r"^127\.0\.0\.1:\d+$")

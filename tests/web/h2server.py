@@ -212,6 +212,9 @@ class _Chooser(Protocol):
 
     def connectionMade(self) -> None:
         factory, transport = self._factory, self.transport
+        if factory.stopped:
+            transport.abortConnection()
+            return
         factory.chosen.append(transport.alpn or "")
         if transport.alpn == "h2":
             protocol: Any = factory.instead()
@@ -232,6 +235,8 @@ class BothFactory(Factory):
         self.shared: set[H2ServerConnection] = set()
         self.chosen: list[str] = []
         self.largest = 100
+        self.stopped = False
+        """Whether it drops connections, as those whose handshake ends after the server's end."""
 
     def instead(self) -> Any:
         """What speaks HTTP/2; a test may put something else in its place."""

@@ -235,7 +235,8 @@ class Health:
             self._probe_ended = self._reactor.seconds()
             self._note_reason(cause, reason)
             slow_request, self._slow_request = self._slow_request, False
-            if result is ProbeResult.FAILED and self._last_answer > self._probe_began:
+            succeeded = result is not ProbeResult.FAILED
+            if not succeeded and self._last_answer > self._probe_began:
                 result = ProbeResult.ANSWERING  # the link is busy with another response
             if result is ProbeResult.READY:
                 self._machine.probe_ready()
@@ -245,7 +246,7 @@ class Health:
                 if slow_request:
                     self._machine.request_failed()
                 self._machine.probe_failed()
-            if result is not ProbeResult.FAILED and self.online:
+            if succeeded and self.online:
                 self.on_probe_success()
             self._notify_waiters(result is ProbeResult.READY)
             self._loop.iteration_done(self._due)

@@ -130,7 +130,7 @@ class Reflector:
         self.read()
         return self.shown == wanted
 
-    async def until(self, wanted: dict[str, list[str]], what: str = "", seconds: float = 20.0) -> None:
+    async def until(self, wanted: dict[str, list[str]], what: str = "", seconds: float = 60.0) -> None:
         """Until it has exactly this, watching on as long as that takes."""
 
         def there() -> bool:

@@ -136,6 +136,19 @@ class HealthTests(SynchronousTestCase):
         self.answer(FAILED)
         self.assertEqual(self.health.state, "online")
 
+    def test_an_answer_to_another_request_is_no_success_of_the_probe(self) -> None:
+        """It proves no new connection, so what waits for such a proof goes on waiting."""
+        successes: list[str] = []
+        self.health.on_probe_success = lambda: successes.append(self.health.state)
+        self.answer(READY)
+        self.health.request_failed("closed")
+        self.clock.advance(0.1)
+        self.health.request_answered()
+        self.answer(FAILED)
+        self.assertEqual((self.health.state, successes), ("online", ["online"]))
+        self.answer(READY)
+        self.assertEqual(successes, ["online", "online"])
+
     def test_doubts_do_not_hurry_probes_while_offline(self) -> None:
         self.answer(FAILED)
         self.health.request_failed("x")

@@ -58,8 +58,6 @@ class FakeTunnel:
 
 
 class CallerTests(TestCase):
-    timeout = 10
-
     def setUp(self) -> None:
         self.tunnel = FakeTunnel()
         self.path = f"/tmp/superedge-callers-{os.getpid()}.sock"

@@ -261,7 +261,7 @@ class Site:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def wait_until(condition: Callable[[], Any], site: Site, seconds: float = 20.0) -> Any:
+def wait_until(condition: Callable[[], Any], site: Site, seconds: float = 60.0) -> Any:
     """Ask again until the answer is true. Raises AssertionError with the processes' logs."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

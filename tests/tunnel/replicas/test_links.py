@@ -79,8 +79,6 @@ class StaticRegistry:
 
 
 class LinkTests(TestCase):
-    timeout = 20
-
     async def setUp(self) -> None:  # type: ignore[override]
         self.directory = Path(self.mktemp()).absolute()
         self.ca = Authority.create(self.directory)
@@ -160,7 +158,7 @@ class LinkTests(TestCase):
     async def test_every_byte_and_both_ends_pass(self) -> None:
         for number in range(3):
             self.targets.append(Answering())
-            stream = await self.router.open("edge-1", self.target, timeout=5)
+            stream = await self.router.open("edge-1", self.target, timeout=60)
             caller = Caller()
             stream.connect(caller)
             data = BIG[number:]
@@ -175,7 +173,7 @@ class LinkTests(TestCase):
         for ours in (True, False):
             target, caller = Holding(going_on=True), Holding()
             self.targets.append(target)
-            stream = await self.router.open("edge-1", self.target, timeout=5)
+            stream = await self.router.open("edge-1", self.target, timeout=60)
             stream.connect(caller)
             stream.write(b"x")
             while not target.received:
@@ -189,7 +187,7 @@ class LinkTests(TestCase):
         for side in self.links:
             target, caller = Holding(going_on=True), Holding(going_on=True)
             self.targets.append(target)
-            stream = await self.router.open("edge-1", self.target, timeout=5)
+            stream = await self.router.open("edge-1", self.target, timeout=60)
             stream.connect(caller)
             stream.write(b"x")
             while not target.received:
@@ -202,7 +200,7 @@ class LinkTests(TestCase):
         real = time.time
         for source in (self.links[0]._client_tls, self.links[1]._server_tls):
             self.targets.append(Answering())
-            await self.router.open("edge-1", self.target, timeout=5)
+            await self.router.open("edge-1", self.target, timeout=60)
             (link,) = self.links[0]._links
             source._peers._now = lambda: real() + 366 * 86400
             self.watcher.check()
@@ -214,7 +212,7 @@ class LinkTests(TestCase):
     async def test_a_target_that_does_not_read_holds_up_its_sender_alone(self) -> None:
         slow = Holding()
         self.targets.append(slow)
-        stream = await self.router.open("edge-1", self.target, timeout=5)
+        stream = await self.router.open("edge-1", self.target, timeout=60)
         stream.connect(Holding())
         producer = Producer()
         stream.registerProducer(producer, True)
@@ -229,7 +227,7 @@ class LinkTests(TestCase):
         self.assertTrue(producer.paused)
         self.assertLess(sent, 64 * 1024 * 1024)
         self.targets.append(Answering())
-        other = await self.router.open("edge-1", self.target, timeout=5)
+        other = await self.router.open("edge-1", self.target, timeout=60)
         caller = Caller()
         other.connect(caller)
         other.write(b"abc")
@@ -241,7 +239,7 @@ class LinkTests(TestCase):
     async def test_a_link_that_has_used_up_its_stream_ids_is_followed_by_another(self) -> None:
         async def call(data: bytes) -> bytes:
             self.targets.append(Answering())
-            stream = await self.router.open("edge-1", self.target, timeout=5)
+            stream = await self.router.open("edge-1", self.target, timeout=60)
             caller = Caller()
             stream.connect(caller)
             stream.write(data)
@@ -262,20 +260,20 @@ class LinkTests(TestCase):
         self.assertEqual(len(self.links[0]._links), 1, "the second one is still in use")
 
     async def test_causes_come_back(self) -> None:
-        await self.fails(self.router.open("edge-1", "127.0.0.1:1", timeout=5), "denied")
+        await self.fails(self.router.open("edge-1", "127.0.0.1:1", timeout=60), "denied")
         self.registry.known["edge-2"] = self.registry.known["edge-1"]
-        await self.fails(self.router.open("edge-2", self.target, timeout=5), "not-connected")
-        await self.fails(self.router.open("edge-3", self.target, timeout=5), "not-connected")
+        await self.fails(self.router.open("edge-2", self.target, timeout=60), "not-connected")
+        await self.fails(self.router.open("edge-3", self.target, timeout=60), "not-connected")
 
     async def test_a_replica_that_is_gone(self) -> None:
         gone = replace(self.replica(1), name="gone")
         self.registry.known["edge-1"] = [Route(gone, 5)]
-        said = await self.fails(self.router.open("edge-1", self.target, timeout=5), "not-connected")
+        said = await self.fails(self.router.open("edge-1", self.target, timeout=60), "not-connected")
         self.assertIn("no", said)
         # The next newest session is tried.
         self.registry.known["edge-1"] = [Route(gone, 9), Route(self.there, 5)]
         self.targets.append(Answering())
-        stream = await self.router.open("edge-1", self.target, timeout=5)
+        stream = await self.router.open("edge-1", self.target, timeout=60)
         stream.abortConnection()
 
     async def test_what_a_caller_sends_at_once_reaches_the_target_once_whatever_routes_are_tried(
@@ -303,7 +301,7 @@ class LinkTests(TestCase):
         gone = replace(self.replica(1), name="gone")
         self.registry.known["edge-1"] = [Route(gone, 5)]
         self.targets.append(Answering())
-        stream = await router.open("edge-1", self.target, timeout=5)
+        stream = await router.open("edge-1", self.target, timeout=60)
         stream.abortConnection()
 
     async def test_nothing_is_forwarded_twice(self) -> None:
