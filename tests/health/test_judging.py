@@ -475,9 +475,9 @@ class SuccessionTests(Case):
     def test_nothing_is_judged_before_its_units_are_known(self) -> None:
         self.end()
         self.begin()
-        self.patch(self.judging.judge, "_regroup", self.fail)
+        self.patch(self.judging.judge._units, "_regroup", self.fail)
         self.judging.judge.node_changed("n9", read_node(b'{"metadata": {"name": "n9"}}'))
-        self.assertEqual(self.judging.judge._unit_of, {})
+        self.assertEqual(self.judging.judge._units.by_node, {})
 
 
 class ReturnTests(Case):

@@ -7,10 +7,8 @@ from typing import NamedTuple
 
 from superedge.health.cloud.cluster import NodeLease
 from superedge.health.votes.decisions import Contact, Outcome
-from superedge.health.votes.messages import Member, Unit
 from superedge.health.votes.timing import Timing
 from superedge.health.votes.verdicts import Judgement, Verdict
-from superedge.health.votes.witnesses import witnesses_of
 from superedge.net.bucket import Bucket
 
 CHANGES = 0.1
@@ -61,27 +59,3 @@ class NodeState:
             return False
         self._changes.consume(1, now / 1000)
         return True
-
-
-@dataclass(slots=True)
-class UnitMembers:
-    """The members of a unit by name, and their names sorted. ``unit`` is what is sent to them."""
-
-    members: dict[str, Member] = field(default_factory=dict)
-    names: list[str] = field(default_factory=list)
-    unit: Unit | None = None
-    _chosen: dict[str, list[str]] = field(default_factory=dict)
-
-    def regroup(self) -> None:
-        """Update the rest after a change of ``members``."""
-        self.unit = None
-        names = sorted(self.members)
-        if names != self.names:
-            self.names = names
-            self._chosen.clear()
-
-    def witnesses(self, name: str, count: int) -> list[str]:
-        """The witnesses of a member. They are cached, because the choice compares all members."""
-        if name not in self._chosen:
-            self._chosen[name] = witnesses_of(name, self.names, count)
-        return self._chosen[name]

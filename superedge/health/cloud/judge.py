@@ -14,12 +14,13 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from superedge.health import metrics
-from superedge.health.cloud.assessment import Assessment, NodeState, Settings, UnitMembers
+from superedge.health.cloud.assessment import Assessment, NodeState, Settings
 from superedge.health.cloud.cluster import DEAD, NodeFacts, NodeLease, Scope
+from superedge.health.cloud.units import Units
 from superedge.health.votes.ballot import Ballot, Opinion, Refused, SignedBallot
 from superedge.health.votes.ballotbox import BallotBox
 from superedge.health.votes.decisions import Contact, Outcome, contact_of, decide
-from superedge.health.votes.messages import PORT, Member, Unit
+from superedge.health.votes.messages import Unit
 from superedge.health.votes.reference import ReferenceClock
 from superedge.health.votes.signing import Verifier
 from superedge.health.votes.verdicts import Verdict, judge
@@ -64,19 +65,15 @@ class Judge:
         self._settings = settings
         self._changed = changed
         self._asks = asks
-        self._regrouped = regrouped
         self._wall = wall
         # A time that does not jump when the machine's clock is set: nodes stamp their ballots with it.
         self._clock = ReferenceClock(wall, reactor.seconds)
         self._clock.cloud_says(int(wall() * 1000))
         self._nodes: dict[str, NodeFacts] = {}
-        self._unit_of: dict[str, str] = {}
-        self._units: dict[str, UnitMembers] = {}
+        self._units = Units(settings.witnesses, self._not_checked, regrouped)
         self._states: dict[str, NodeState] = {}
-        self._scope: Scope | None = None
-        self._ports: dict[str, int] = {}
         self._sessions: Mapping[str, int] = {}
-        self.box = BallotBox(verifier, self._unit_of.get)
+        self.box = BallotBox(verifier, self._units.by_node.get)
         self._said: dict[str, dict[str, Opinion]] = {}
         self._pending: set[str] = set()
         self._renewals: dict[str, None] = {}
@@ -101,7 +98,7 @@ class Judge:
             node = self._nodes.get(name)
             evicted = node is not None and node.has_taint(DEAD)
             state.renewed = -inf if evicted else self._started
-        turn = sorted(self._unit_of, key=lambda name: self._nodes[name].ready == "True")
+        turn = sorted(self._units.by_node, key=lambda name: self._nodes[name].ready == "True")
         self._turn = turn[AT_ONCE:]
         for name in turn[:AT_ONCE]:
             self._evaluate(name)
@@ -115,64 +112,32 @@ class Judge:
 
     def scope_changed(self, scope: Scope) -> None:
         """Other units are checked."""
-        if scope != self._scope:
-            self._scope = scope
-            for node in list(self._nodes.values()):
-                self._place(node.name, scope.unit_of(node), self._member(node))
+        self._units.scope_changed(scope, self._nodes.values())
 
     def node_changed(self, name: str, node: NodeFacts | None) -> None:
         """A Node object came, changed or went (None)."""
         if node is None:
             self._nodes.pop(name, None)
-            self._ports.pop(name, None)
-            self._place(name, None, None)
+            self._units.remove(name)
             self._forget(name)
             return
         self._nodes[name] = node
-        self._place(name, self._unit_by_scope(node), self._member(node))
-        if name in self._unit_of:
+        self._units.place(node)
+        if self.checks(name):
             self._evaluate(name)
 
     def listens(self, name: str, port: int) -> None:
         """A node accepts links on this port."""
-        if self._ports.get(name, PORT) != port:
-            self._ports[name] = port
-            node = self._nodes.get(name)
-            if node is not None:
-                self._place(name, self._unit_by_scope(node), self._member(node))
+        self._units.listens(name, port, self._nodes.get(name))
 
-    def _unit_by_scope(self, node: NodeFacts) -> str | None:
-        return None if self._scope is None else self._scope.unit_of(node)
-
-    def _member(self, node: NodeFacts) -> Member:
-        return Member(node.name, node.host, node.kubelet or 10250, self._ports.get(node.name, PORT))
-
-    def _place(self, name: str, unit: str | None, member: Member | None) -> None:
-        before = self._unit_of.get(name)
-        if before is not None and before != unit:
-            del self._unit_of[name]
-            self._units[before].members.pop(name, None)
-            self._regroup(before)
-            state = self._states.get(name)
-            if unit is None and state is not None:
-                state.assessment = state.disagreeing_since = state.unknown_since = None
-                self._said.pop(name, None)
-                self.box.drop(name)
-                self._changed(name)
-        if unit is None or member is None:
-            return
-        self._unit_of[name] = unit
-        group = self._units.setdefault(unit, UnitMembers())
-        if group.members.get(name) != member:
-            group.members[name] = member
-            self._regroup(unit)
-
-    def _regroup(self, unit: str) -> None:
-        group = self._units[unit]
-        group.regroup()
-        if not group.names:
-            del self._units[unit]
-        self._regrouped(unit)
+    def _not_checked(self, name: str) -> None:
+        """A node is in no checked unit any more."""
+        state = self._states.get(name)
+        if state is not None:
+            state.assessment = state.disagreeing_since = state.unknown_since = None
+            self._said.pop(name, None)
+            self.box.drop(name)
+            self._changed(name)
 
     def lease_changed(self, name: str, lease: NodeLease | None) -> None:
         """A node's Lease was renewed, or read for the first time."""
@@ -237,24 +202,17 @@ class Judge:
         before = self._said.get(ballot.voter, {})
         self._said[ballot.voter] = said
         for peer, opinion in said.items():
-            if before.get(peer) is not opinion and self._speaks_of(ballot.voter, peer):
+            if before.get(peer) is not opinion and self._units.speaks_of(ballot.voter, peer):
                 self._evaluate(peer)
         return ballot
-
-    def _speaks_of(self, voter: str, peer: str) -> bool:
-        """Whether a voter's opinion of a peer counts."""
-        unit = self._unit_of.get(peer)
-        if unit is None or unit != self._unit_of.get(voter):
-            return False
-        return voter == peer or voter in self._units[unit].witnesses(peer, self._settings.witnesses)
 
     # -- judging
 
     def look(self) -> None:
         """Judge the nodes whose assessment may change with time, and a share of the others."""
         if not self._turn:
-            self._turn = list(self._unit_of)
-        share = len(self._unit_of) // ROUND + 1
+            self._turn = list(self._units.by_node)
+        share = len(self._units.by_node) // ROUND + 1
         turn, self._turn = self._turn[:share], self._turn[share:]
         for name in {*self._pending, *turn, *self._overdue()}:
             self._evaluate(name)
@@ -271,9 +229,8 @@ class Judge:
         return found
 
     def _evaluate(self, name: str) -> None:
-        unit = self._unit_of.get(name)
         node = self._nodes.get(name)
-        if unit is None or node is None:
+        if node is None or not self.checks(name):
             self._pending.discard(name)
             return
         state = self._of(name)
@@ -281,7 +238,7 @@ class Judge:
         now = self.now()
         judgement = judge(
             name,
-            self._units[unit].witnesses(name, self._settings.witnesses),
+            self._units.witnesses(name),
             lambda voter: self.box.get(voter, now),
             now,
             stale=int(self._settings.timing.life * 1000),
@@ -362,7 +319,7 @@ class Judge:
     def assessment(self, name: str) -> Assessment | None:
         """A node's assessment, None when it is in no checked unit."""
         state = self._states.get(name)
-        return state.assessment if state is not None and name in self._unit_of else None
+        return state.assessment if state is not None and name in self._units.by_node else None
 
     def node(self, name: str) -> NodeFacts | None:
         """Its Node object."""
@@ -370,7 +327,7 @@ class Judge:
 
     def checks(self, name: str) -> bool:
         """Whether a node is in a checked unit; soon after the start it may have no assessment yet."""
-        return name in self._unit_of
+        return name in self._units.by_node
 
     def nodes(self) -> Iterator[str]:
         """All nodes, checked or not."""
@@ -378,26 +335,19 @@ class Judge:
 
     def members(self, unit: str) -> list[str]:
         """The names of a unit's members."""
-        return self._units[unit].names if unit in self._units else []
+        return self._units.members(unit)
 
     def unit(self, name: str) -> Unit:
         """A node's unit as it is sent to the node; without members for a node that is not checked."""
-        unit = self._unit_of.get(name)
-        if unit is None:
-            return Unit("", 0, ())
-        group = self._units[unit]
-        if group.unit is None:
-            members = tuple(group.members[each] for each in group.names)
-            group.unit = Unit(unit, self._settings.witnesses, members)
-        return group.unit
+        return self._units.unit(name)
 
     def status(self) -> list[dict[str, Any]]:
         """Units and nodes for the status page."""
         now = self.now()
         found = []
-        for unit, group in sorted(self._units.items()):
+        for unit in self._units:
             nodes = []
-            for name in group.names:
+            for name in self._units.members(unit):
                 assessment, ballot = self.assessment(name), self.box.get(name, now)
                 if assessment is None:
                     continue
