@@ -294,7 +294,7 @@ class Exchange:
             connection.give_up_body()
         self._client.finish(trailers)
         if self._incoming.filtered:
-            self._owner.wrote_whole(self._request, self._caller)
+            self._owner.answers.wrote_whole(self._request, self._caller)
         self._recording.complete()
 
     def switched(self, connection: SwitchedConnection, rest: bytes) -> None:
@@ -335,7 +335,7 @@ class Exchange:
         self._finish()
         owner.health.probe_soon()
         if self._info.verb == "watch" and can_end_here:
-            owner.hold(self._request, self._info, self.started_at)
+            owner.answers.hold(self._request, self._info, self.started_at)
         else:
             _log.info("the response to {path} was cut short: {reason}", path=self._info.path, reason=reason)
             self._request.abort()
@@ -402,13 +402,13 @@ class Exchange:
         self._finish()
         auth_request = self._recording.auth_request
         if auth_request is not None:
-            self._owner.answer_auth_request(
+            self._owner.answers.auth_request(
                 self._request, self._info, self._caller, auth_request.body, auth_request.whole
             )
         elif sent and not (self._is_answerable or self._incoming.repeatable):
-            self._owner.answer_unknown_outcome(self._request, self._info)
+            self._owner.answers.unknown_outcome(self._request, self._info)
         else:
-            self._owner.answer_offline(self._request, self._info, self._caller)
+            self._owner.answers.offline(self._request, self._info, self._caller)
 
     def _finish(self) -> None:
         self._done = True

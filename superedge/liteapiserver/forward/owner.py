@@ -15,6 +15,27 @@ if TYPE_CHECKING:
     from superedge.web.serverrequest import Request
 
 
+class Answers(Protocol):
+    """What answers without the cloud; implemented by `Answering`."""
+
+    def wrote_whole(self, request: Request, caller: Caller) -> None:
+        """A response that was whole in memory was written to the client."""
+
+    def hold(self, request: Request, info: RequestInfo, started_at: float) -> None:
+        """Keep a watch open whose connection to the cloud was lost; it came at ``started_at``."""
+
+    def unknown_outcome(self, request: Request, info: RequestInfo) -> None:
+        """Answer a write that was sent and whose outcome is not known."""
+
+    def auth_request(
+        self, request: Request, info: RequestInfo, caller: Caller, body: BoundedBody, whole: bool = False
+    ) -> None:
+        """Answer an auth request from the cache; ``whole`` says that ``body`` is all of its body."""
+
+    def offline(self, request: Request, info: RequestInfo, caller: Caller) -> None:
+        """Answer any other request from the cache."""
+
+
 class ExchangeOwner(Protocol):
     """Implemented by the frontend."""
 
@@ -22,6 +43,10 @@ class ExchangeOwner(Protocol):
     cache: Cache
     auth_requests: AuthRequests
     filters: Filters
+
+    @property
+    def answers(self) -> Answers:
+        """What answers without the cloud."""
 
     def check_token(self, caller: Caller, info: RequestInfo, status: int) -> None:
         """An API server answered a request that may carry a token."""
@@ -31,20 +56,3 @@ class ExchangeOwner(Protocol):
 
     def answering(self, info: RequestInfo, status: int, started_at: float) -> None:
         """The response to a request begins that came at ``started_at``, reactor seconds."""
-
-    def wrote_whole(self, request: Request, caller: Caller) -> None:
-        """A response that was whole in memory was written to the client."""
-
-    def hold(self, request: Request, info: RequestInfo, started_at: float) -> None:
-        """Keep a watch open whose connection to the cloud was lost; it came at ``started_at``."""
-
-    def answer_unknown_outcome(self, request: Request, info: RequestInfo) -> None:
-        """Answer a write that was sent and whose outcome is not known."""
-
-    def answer_auth_request(
-        self, request: Request, info: RequestInfo, caller: Caller, body: BoundedBody, whole: bool = False
-    ) -> None:
-        """Answer an auth request from the cache; ``whole`` says that ``body`` is all of its body."""
-
-    def answer_offline(self, request: Request, info: RequestInfo, caller: Caller) -> None:
-        """Answer any other request from the cache."""

@@ -58,7 +58,7 @@ class OfflineTests(OfflineTestCase):
         await self.world.send("GET", PODS, connection=deaf)
         lite = self.world.lite
         assert lite is not None
-        shares = lite.frontend._unsent
+        shares = lite.frontend.answers._unsent
         await until(lambda: not shares.admits(OWNER), "an answer waits")
         answer = await self.world.get(PODS)
         self.assertEqual((answer.status, answer.header(b"retry-after")), (429, b"1"))
