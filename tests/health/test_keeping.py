@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from superedge.kube.errors import APIError, Unavailable
 from superedge.kube.times import read_time
-from tests.health.test_judging import NO, YES, Case
+from tests.health.judged import NO, YES, Case
 
 
 class KeepingTests(Case):

@@ -16,7 +16,7 @@ from superedge.kube.errors import Unavailable
 from superedge.kube.leaderelection import DEADLINE
 from superedge.testing.inprocess import InProcessAPI
 from superedge.tls.reload import FileWatcher
-from tests.health.test_judging import Streams
+from tests.health.judged import Streams
 from tests.health.voters import NODES, Voters
 
 
