@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -29,6 +30,13 @@ class _Silent:
     async def check(self, host: str, port: int, timeout: float) -> None:
         self.asked += 1
         await Deferred()
+
+
+class _Even(Random):
+    """The middle of what may be drawn."""
+
+    def random(self) -> float:
+        return 0.5
 
 
 class ProberTests(SynchronousTestCase):
@@ -67,7 +75,7 @@ class ProberTests(SynchronousTestCase):
         reference = ReferenceClock(clock.seconds, clock.seconds)
         voter = Voter("edge-1", cast(Signer, _Unsigned("edge-1")), reference, Timing(), 100)
         said: list[Opinion] = []
-        prober = Prober(clock, voter, check, lambda: said.append(voter.peers["edge-2"].opinion), 5.0)
+        prober = Prober(clock, voter, check, lambda: said.append(voter.peers["edge-2"].opinion), 5.0, _Even())
         prober.startService()
         own = Member("edge-1", "192.0.2.1")
         prober.probe(voter.join(Unit("shop", 10, (own, PEER))))

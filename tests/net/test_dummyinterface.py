@@ -18,7 +18,8 @@ from superedge.net.dummyinterface import DummyInterface, InterfaceError, Made
 from superedge.net.rtnetlink import Message
 
 FOUR, SIX = ip_address("169.254.20.10"), ip_address("fd00::a")
-NAME = "superedge-dns-t"
+NAME = f"edge-dns{os.getpid() % 10**6}"
+"""Unlike that of a suite which runs at the same time."""
 
 
 class Kernel:
