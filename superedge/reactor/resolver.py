@@ -14,6 +14,7 @@ from twisted.internet.interfaces import (
     IHostResolution,
     IResolutionReceiver,
 )
+from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from superedge.interfaces import IReactor
@@ -22,6 +23,8 @@ STALE_AFTER = 1.0
 """Seconds that a name server has to answer before the addresses of its last answer are used."""
 GIVE_UP_AFTER = 120.0
 """Seconds after which a lookup without a result counts as ended, so that the name can be looked up again."""
+THREADS = 10
+"""Names that are looked up at the same time."""
 MAX_CACHED = 256
 """Names whose last addresses are kept. The name that was answered longest ago is dropped first."""
 
@@ -31,9 +34,13 @@ _Key = tuple[str, int, tuple[type[IAddress], ...] | None, str]
 def system_resolver(reactor: IReactor) -> IHostnameResolver:
     """Twisted's resolver, which uses the system's, for `SharedResolver`.
 
+    It has threads of its own: names that no name server answers for must not keep a cache from its disk.
     Twisted's own ends no lookup for which getaddrinfo(3) reports a system error, such as too many open files.
     """
-    return GAIResolver(reactor, getaddrinfo=cast(Any, _getaddrinfo))
+    pool = ThreadPool(0, THREADS, "names")
+    reactor.callWhenRunning(pool.start)
+    reactor.addSystemEventTrigger("during", "shutdown", pool.stop)
+    return GAIResolver(reactor, lambda: pool, cast(Any, _getaddrinfo))
 
 
 def _getaddrinfo(*arguments: Any) -> list[Any]:

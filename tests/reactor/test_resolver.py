@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHostnameResolver, IHostResolution, IResolutionReceiver
 from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
@@ -128,6 +130,17 @@ class SystemResolverTests(TestCase):
         reactor = _WithResolver()
         answer = Deferred.fromCoroutine(resolve(cast(IReactor, reactor), "cloud.example"))
         return self.assertFailure(answer, ResolveError)
+
+    async def test_names_without_an_answer_leave_threads_to_others(self) -> None:
+        answering = threading.Event()
+        self.addCleanup(answering.set)
+        self.patch(resolver, "getaddrinfo", lambda *_: answering.wait() and [])
+        names = cast(IReactor, _WithResolver())
+        asked = [Deferred.fromCoroutine(resolve(names, f"{number}.example")) for number in range(40)]
+        self.assertEqual(await deferToThread(lambda: "done"), "done")
+        answering.set()
+        for answer in asked:
+            await self.assertFailure(answer, ResolveError)
 
 
 class _WithResolver:
