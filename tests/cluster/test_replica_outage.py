@@ -60,7 +60,8 @@ class OutageTests(SynchronousTestCase):
         site.end(first, signal.SIGKILL)
         site.end(second, signal.SIGKILL)
         wait_until(partial(site.reaches, "c"), site)
-        waits = "waiting for the other replicas' records and the cluster's nodes\n"
+        missing = ("the other replicas' records", "the cluster's nodes", "the records of their addresses")
+        waits = f"waiting for {' and '.join(missing)}\n"
         self.assertEqual(site.readiness("c"), (503, waits))
         site.start(first)
         self.assertFalse(site.reaches(first), "it knows of nobody yet")
