@@ -511,11 +511,11 @@ class WebhookStories(HealthStories):
         first = sites.judge()
         assert first is not None
         dead, living = REPLICA_PORTS if first is sites.ends[0] else reversed(REPLICA_PORTS)
-        self.service.targets = ((CLOUD, dead),)
+        self.service.lead_to((CLOUD, dead))
         first.stop(signal.SIGKILL)
         wait_until(lambda: EVICTED in sites.taints("alpha-2"), "nobody answers reviews", 15)
         wait_until(lambda: sites.judge() not in (None, first), "another judges", 40)
-        self.service.targets = ((CLOUD, living),)
+        self.service.lead_to((CLOUD, living))
         wait_until(lambda: EVICTED not in sites.taints("alpha-2"), "the taint is taken away", 8)
         alive = [name for name in names if name != "beta-1"]
         wait_until(lambda: sites.verdicts(*alive) == {"alive"}, "it knows all of them", 40)

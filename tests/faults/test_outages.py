@@ -42,14 +42,24 @@ class Names:
 
     answers = "yes"
 
+    def __init__(self) -> None:
+        self._waiting: list[IResolutionReceiver] = []
+
     def resolveHostName(
         self, resolutionReceiver: IResolutionReceiver, hostName: str, *rest: Any
     ) -> IHostResolution:
         if self.answers == "yes":
             resolutionReceiver.addressResolved(IPv4Address("TCP", "127.0.0.1", 0))
-        if self.answers != "nothing":
+        if self.answers == "nothing":
+            self._waiting.append(resolutionReceiver)
+        else:
             resolutionReceiver.resolutionComplete()
         return cast(IHostResolution, None)
+
+    def end(self) -> None:
+        """End the lookups that got nothing."""
+        for receiver in self._waiting:
+            receiver.resolutionComplete()
 
 
 class OutageTests(TestCase):
@@ -61,6 +71,7 @@ class OutageTests(TestCase):
 
     async def setUp(self) -> None:  # type: ignore[override]
         self.names = Names()
+        self.addCleanup(self.names.end)
         before = reactor.nameResolver
         reactor.installNameResolver(SharedResolver(reactor, cast(IHostnameResolver, self.names)))
         self.addCleanup(reactor.installNameResolver, before)
