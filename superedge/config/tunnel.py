@@ -37,7 +37,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     #: Most open streams on one session.
     streams: int = 4096
     #: Largest receive window of one stream, bytes.
-    window: int = 48 * 1024 * 1024
+    window: int = 64 * 1024 * 1024
     #: Bytes to which all receive windows of one session together may grow. While more bytes than this wait to
     #: be sent, each stream queues only 16 KiB.
     session_buffer: int = 64 * 1024 * 1024

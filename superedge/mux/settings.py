@@ -12,7 +12,7 @@ INITIAL_WINDOW = 256 * 1024
 class MuxSettings:
     """Sizes in bytes, times in seconds."""
 
-    max_window: int = 48 * 1024 * 1024
+    max_window: int = 64 * 1024 * 1024
     """Largest receive window of a stream."""
     session_buffer: int = 64 * 1024 * 1024
     """Sum to which the receive windows of one session may grow.
