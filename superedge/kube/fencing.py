@@ -6,36 +6,22 @@ that another process leads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
+from superedge.kube.beforewrites import BeforeWrites
 from superedge.kube.client import IKubeClient
 from superedge.kube.errors import Unavailable
-from superedge.kube.objects import WatchEvent
 
 
-class FencedClient:
+class FencedClient(BeforeWrites):
     """An `IKubeClient` whose writes fail with Unavailable while ``leads`` returns False."""
 
     def __init__(self, client: IKubeClient, leads: Callable[[], bool]) -> None:
         """``leads``: usually `LeaderElection.leads`."""
-        self._client = client
+        super().__init__(client)
         self._leads = leads
 
-    async def call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: object = None,
-        content_type: str = "application/json",
-    ) -> bytes:
-        """See `IKubeClient`."""
-        if method != "GET" and not self._leads():
+    async def before_write(self) -> None:
+        """See `BeforeWrites`."""
+        if not self._leads():
             raise Unavailable("not written: this process has not renewed its Lease in time")
-        return await self._client.call(method, path, query, body, content_type)
-
-    async def watch(
-        self, path: str, query: Mapping[str, str], seconds: int, on_event: Callable[[WatchEvent], None]
-    ) -> None:
-        """See `IKubeClient`."""
-        await self._client.watch(path, query, seconds, on_event)
