@@ -36,4 +36,4 @@ def response_timeout(info: RequestInfo) -> ResponseTimeout:
     if info.verb == "list":
         return ResponseTimeout(LIST_TIMEOUT, KEPT_TIMEOUT)
     limit = GET_TIMEOUT if info.is_read or info.resource == "leases" else WRITE_TIMEOUT
-    return ResponseTimeout(limit, min(limit, KEPT_TIMEOUT) if info.is_read else limit)
+    return ResponseTimeout(limit, limit)
