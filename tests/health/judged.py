@@ -159,11 +159,11 @@ class Case(SynchronousTestCase):
             mending.STRATEGIC_PATCH,
         )
 
-    def renew(self, *names: str) -> None:
+    def renew(self, *names: str, duration: int = 40) -> None:
         for name in names:
             lease = {
                 "kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": name},
-                "spec": {"renewTime": micro_time(self.wall()), "leaseDurationSeconds": 40},
+                "spec": {"renewTime": micro_time(self.wall()), "leaseDurationSeconds": duration},
             }  # fmt: skip
             self.call(
                 "PATCH",

@@ -40,6 +40,16 @@ class KeepingTests(Case):
         self.advance(2)
         self.assertEqual(set(self.kept()), {"n0", "n1", "n2", "n3"})
 
+    def test_a_lease_of_hours_hides_no_other_that_is_overdue(self) -> None:
+        self.renew("n0", duration=3600)
+        self.renew("n1", "n2", "n3")
+        self.judging.judge._turn = ["n0"] * 60
+        self.advance(14)
+        self.renew("n2", "n3")
+        self.assertEqual(self.kept(), {})
+        self.advance(3)
+        self.assertEqual(list(self.kept()), ["n1"])
+
     def test_entries_are_renewed_together(self) -> None:
         before = self.writes()
         for _ in range(40):

@@ -112,6 +112,52 @@ class SuccessionTests(Case):
         self.advance(10)
         self.assertEqual(self.api.writes["nodes"], before)
 
+    def test_the_first_of_several_witnesses_takes_nothing_back_from_a_new_judge(self) -> None:
+        self.dead()
+        self.end()
+        self.patch(judge, "AT_ONCE", 0)
+        self.begin()
+        self.advance(0.2)
+        before = self.api.writes["nodes"]
+        self.vote(n0={"n1": NO})
+        self.advance(2)
+        self.everybody_says("n1", NO)
+        self.advance(5)
+        self.assertEqual(self.taints("n1"), {"superedge.io/dead:NoExecute"})
+        self.assertEqual(self.api.writes["nodes"], before)
+
+    def test_a_new_judge_counts_from_the_verdict_of_the_last(self) -> None:
+        """n1 was lost, but alive, long before nobody spoke of it any more."""
+        note = {"metadata": {"annotations": {"superedge.io/keep-unknown": "90s"}}}
+        self.call("PATCH", "/api/v1/nodes/n1", note, "application/merge-patch+json")
+        self.ready("n1", "Unknown")
+        for _ in range(6):
+            self.everybody_says("n1", YES)
+            self.renew("n0", "n2", "n3")
+            self.advance(10)
+        self.live(50)
+        self.assertEqual(self.condition("n1"), "Unknown")
+        since = self.since("n1")
+        self.end()
+        self.begin()
+        self.live(50)
+        self.assertEqual(set(self.kept()), {"n1"})
+        self.live(40)
+        self.assertEqual(self.kept(), {})
+        self.assertEqual(self.since("n1"), since)
+
+    def since(self, name: str) -> int:
+        """When its verdict changed, in whole seconds."""
+        assessment = self.judging.judge.assessment(name)
+        assert assessment is not None
+        return int(assessment.since)
+
+    def live(self, seconds: int) -> None:
+        """The others renew their Leases."""
+        for _ in range(seconds // 10):
+            self.renew("n0", "n2", "n3")
+            self.advance(10)
+
     def test_nothing_is_judged_before_its_units_are_known(self) -> None:
         self.end()
         self.begin()
@@ -139,6 +185,7 @@ class ReturnTests(Case):
         self.streams.nodes.update(n1=1, stranger=2)
         self.judging.sessions_changed()
         self.advance(1)
+        self.judging.judge.answered("stranger", True)
         self.everybody_says("n2", YES)
         self.call("DELETE", "/api/v1/nodes/n1")
         self.call("DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1")
