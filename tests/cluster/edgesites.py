@@ -153,8 +153,12 @@ class EdgeSites(ClusterObjects):
         return made
 
     def wait_ready(self, seconds: float = 90.0) -> None:
-        """Until all are Ready and alive for their peers."""
-        wait_until(lambda: all(self.ready(name) == "True" for name in self.nodes), "nodes are ready", seconds)
+        """Until all are Ready, open to pods, and alive for their peers."""
+
+        def usable(name: str) -> bool:
+            return self.ready(name) == "True" and not self.taints(name)
+
+        wait_until(lambda: all(usable(name) for name in self.nodes), "nodes are ready", seconds)
         wait_until(lambda: self.verdicts(*self.nodes) == {"alive"}, "nodes are alive", seconds)
 
     def part(self, site: str, far: list[EdgeNode]) -> None:

@@ -76,7 +76,8 @@ class HidingTests(TestCase):
             self.hide("a", "no")
             await client.until({"a": ["on edge-2"], "b": ["on edge-1"]})
             changes = [event[:2] for event in client.events if event[0] != "BOOKMARK"]
-            self.assertEqual(changes, [("ADDED", "b"), ("DELETED", "a"), ("ADDED", "a")])
+            # Before these, a watch may begin with what its client may have missed.
+            self.assertEqual(changes[-3:], [("ADDED", "b"), ("DELETED", "a"), ("ADDED", "a")])
             # What is hidden while the client is away is gone when it comes back.
             client.leave()
             other = Reflector(self.world, JSON)
