@@ -100,12 +100,14 @@ class NodeStreamsTests(SynchronousTestCase):
         self.judge.scope_changed(Scope("", None))
         for name in ("a", "b", "c"):
             self.judge.node_changed(name, facts(name))
+        self.judge.start()
         self.streams.startService()
         self.tunnel.held = {"a": 1, "b": 1}
         self.streams.look()
         self.clock.advance(0.3)
 
     def tearDown(self) -> None:
+        self.judge.stop()
         self.streams.stopService()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from prometheus_client.metrics import MetricWrapperBase
+
+from superedge.health import metrics
 from superedge.health.cloud import judge
-from superedge.health.cloud.cluster import read_node
+from superedge.health.cloud.cluster import Scope, read_node
 from superedge.health.votes.decisions import Contact
 from superedge.kube.errors import APIError
 from superedge.kube.times import kube_time
 from tests.health.judged import NO, YES, Case
+from tests.health.simulation import facts
 
 
 class ForbiddenTests(Case):
@@ -157,6 +161,41 @@ class SuccessionTests(Case):
         for _ in range(seconds // 10):
             self.renew("n0", "n2", "n3")
             self.advance(10)
+
+    def test_nodes_are_judged_when_all_are_known(self) -> None:
+        self.end()
+        self.begin()
+        judged: list[str] = []
+        self.patch(self.judging.judge, "_evaluate", judged.append)
+        self.judging.judge.scope_changed(Scope("unit", None))
+        self.judging.judge.node_changed("n9", facts("n9", labels={"unit": "shop"}))
+        self.assertEqual(judged, [])
+        self.advance(1)
+        self.assertIn("n9", judged)
+
+    def test_what_the_last_judge_exported_is_exported_no_more(self) -> None:
+        self.everybody_says("n1", NO)
+        self.advance(2)
+        verdicts = self.samples(metrics.VERDICTS)
+        self.assertEqual(self.samples(metrics.ENFORCEMENT), [1.0])
+        self.assertEqual(sum(self.samples(metrics.NODES)), 4)
+        self.end()
+        for metric in (metrics.ENFORCEMENT, metrics.NODES, metrics.OUTCOMES):
+            self.assertEqual(self.samples(metric), [])
+        self.begin()
+        self.assertEqual(self.samples(metrics.ENFORCEMENT), [0.0])
+        self.advance(2)
+        self.assertEqual(self.samples(metrics.ENFORCEMENT), [1.0])
+        self.assertEqual(self.samples(metrics.VERDICTS), verdicts, "no verdict has changed")
+
+    def samples(self, metric: MetricWrapperBase) -> list[float]:
+        """The values that it has, by its labels, but the times when they were made."""
+        return [
+            sample.value
+            for family in metric.collect()
+            for sample in family.samples
+            if not sample.name.endswith("_created")
+        ]
 
     def test_nothing_is_judged_before_its_units_are_known(self) -> None:
         self.end()

@@ -116,7 +116,7 @@ class Judge:
         self._units.scope_changed(scope, self._nodes.values())
 
     def node_changed(self, name: str, node: NodeFacts | None) -> None:
-        """A Node object came, changed or went (None)."""
+        """A Node object came, changed or went (None). Before `start` nothing is concluded from it."""
         if node is None:
             self._nodes.pop(name, None)
             self._units.remove(name)
@@ -124,7 +124,7 @@ class Judge:
             return
         self._nodes[name] = node
         self._units.place(node)
-        if self.checks(name):
+        if self._looking.running and self.checks(name):
             self._evaluate(name)
 
     def listens(self, name: str, port: int) -> None:
@@ -290,7 +290,7 @@ class Judge:
         else:
             self._pending.add(name)
         if before is None or (before.verdict, before.outcome) != (verdict, outcome):
-            if before is None or before.verdict is not verdict:
+            if verdict is not previous:
                 metrics.VERDICTS.labels(verdict.value).inc()
             self._changed(name)
 

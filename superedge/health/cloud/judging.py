@@ -117,6 +117,7 @@ class Judging(MultiService):
     def startService(self) -> None:
         """Read the cluster, then judge."""
         super().startService()
+        self._in_force_metric(False)
         for reflector in self._reflectors.values():
             reflector.startService()
         self._beginning.start()
@@ -140,7 +141,8 @@ class Judging(MultiService):
         self.judge.stop()
         if self._streams.running:
             self._streams.stopService()
-        self._in_force_metric(False)
+        for gauge in (metrics.ENFORCEMENT, metrics.NODES, metrics.OUTCOMES):
+            gauge.clear()  # the next judge has these from now on
         await super().stopService()
 
     async def _begin(self) -> None:
