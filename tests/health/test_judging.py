@@ -211,3 +211,12 @@ class ReadingTests(SynchronousTestCase):
     def test_a_bare_node(self) -> None:
         found = read_node(b'{"metadata": {"name": "n"}}')
         self.assertEqual((found.ready, found.host, found.taints, found.published), ("Unknown", "", (), None))
+
+    def test_addresses_and_ports_that_are_none(self) -> None:
+        for host, port in (("slow.example", 70_000), ("", -1), ("1.2.3", 65_536), ("a b", 0)):
+            status = {
+                "addresses": [{"type": "InternalIP", "address": host}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+            }
+            found = read_node(json.dumps({"metadata": {"name": "n"}, "status": status}).encode())
+            self.assertEqual((found.host, found.kubelet), ("", 0))
