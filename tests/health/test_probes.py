@@ -66,7 +66,7 @@ class WebTests(TestCase):
         self.directory = Path(self.mktemp())
         ca = Authority.create(self.directory)
         self.ca = ca.path
-        pair = ca.issue("kubelet", dns=["kubelet"], ips=["127.0.0.1"], directory=self.directory)
+        pair = ca.issue("system:node:edge-7", dns=["kubelet"], ips=["127.0.0.1"], directory=self.directory)
         self.statuses: list[int] = []
         self.seen: list[bytes] = []
         self.checkers: list[Any] = []
@@ -101,7 +101,7 @@ class WebTests(TestCase):
         checker = self.checker(KubeletChecker)
         self.statuses += [401, 403, 200, 500]
         for _ in range(4):
-            await checker.check("127.0.0.1", self.secure, 1.0)
+            self.assertEqual(await checker.check("127.0.0.1", self.secure, 1.0), "edge-7")
         self.assertEqual(self.seen.count(b"connected"), 2, "one to learn that it is no HTTP/2")
         self.assertNotIn(b"Authorization", b"".join(self.seen))
         self.assertTrue(self.seen[2].startswith(b"HEAD / HTTP/1.1\r\n"))

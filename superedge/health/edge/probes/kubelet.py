@@ -204,8 +204,7 @@ class KubeletChecker:
         """The node that its certificate names. Raises ConnectError."""
         address = TCPAddress(host, port)
         if address in self._old:
-            await self._plain.check(host, port, timeout)
-            return None
+            return node_of((await self._plain.ask(host, port, timeout))[1])
         kept = self._kept.pop(address, None)
         if kept is not None and kept.usable:
             # One that was closed meanwhile says nothing of the kubelet.
@@ -219,8 +218,7 @@ class KubeletChecker:
             made.drop()
             if len(self._old) < MAX_IDLE:
                 self._old.add(address)
-            await self._plain.check(host, port, timeout)
-            return made.node
+            return node_of((await self._plain.ask(host, port, timeout))[1])
         await made.ask()
         self._keep(address, made)
         return made.node

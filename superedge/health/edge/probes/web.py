@@ -104,17 +104,18 @@ class WebChecker:
 
     async def check(self, host: str, port: int, timeout: float) -> None:
         """Raises ConnectError, Unwell."""
+        status, _ = await self.ask(host, port, timeout)
+        if not self._well(status):
+            raise Unwell(f"{TCPAddress(host, port)}{self._options.path} answers {status}")
+
+    async def ask(self, host: str, port: int, timeout: float) -> tuple[int, bytes]:
+        """The status, and the server's certificate, DER, empty without TLS. Raises ConnectError."""
         address = TCPAddress(host, port)
         head = request_head(
             self._method,
             self._options.path.encode(),
             [(b"Host", (self._options.host or str(address)).encode())],
         )
-        status = await self._ask(address, head, timeout)
-        if not self._well(status):
-            raise Unwell(f"{address}{self._options.path} answers {status}")
-
-    async def _ask(self, address: TCPAddress, head: bytes, timeout: float) -> int:
         idle = self._idle.pop(address, None)
         if idle is not None and idle.usable:
             # One that was closed meanwhile says nothing of the server.
@@ -140,10 +141,11 @@ class WebChecker:
         if connection.usable:
             self._idle[address] = connection
 
-    async def _exchange(self, connection: H1Connection, head: bytes) -> int:
+    async def _exchange(self, connection: H1Connection, head: bytes) -> tuple[int, bytes]:
+        certificate = connection.transport.peer_der() if self._tls is not None else b""
         receiver = _Status(connection)
         connection.request(head, self._method == b"HEAD", True, receiver)
-        return await receiver.done
+        return await receiver.done, certificate
 
     def close(self) -> None:
         """Close every connection."""
