@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.errors import IdentityError
@@ -72,6 +73,13 @@ class SigningTests(Case):
         chain = self.voters.signers["edge-1"].chain
         self.assertEqual(self.refused(chain, NOW + year, by=self.verifier.learn), "identity")
         self.assertEqual(self.refused(self.voters.sign(made("edge-1")), NOW + year), "identity")
+
+    def test_what_a_chain_has_besides_is_not_remembered(self) -> None:
+        other, root = self.voters.signers["edge-2"].chain[0], self.voters.authority.path.read_bytes()
+        der = x509.load_pem_x509_certificate(root).public_bytes(Encoding.DER)
+        chain, verifier = self.voters.signers["edge-1"].chain, self.voters.verifier()
+        verifier.learn((*chain, other, der, other), NOW)
+        self.assertEqual(verifier.chain_of(self.voters.sign(made("edge-1"))), chain)
 
     def test_a_certificate_that_begins_in_a_moment(self) -> None:
         """It is shown once."""

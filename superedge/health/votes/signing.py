@@ -151,11 +151,12 @@ class Verifier:
         try:
             leaf, *others = (x509.load_der_x509_certificate(der) for der in chain)
             begin, end = map(_milliseconds, (leaf.not_valid_before_utc, leaf.not_valid_after_utc))
-            crypto.X509StoreContext(
+            verified = crypto.X509StoreContext(
                 self._store(max(now, begin)),
                 crypto.X509.from_cryptography(leaf),
                 [crypto.X509.from_cryptography(other) for other in others],
-            ).verify_certificate()
+            ).get_verified_chain()
+            between = [each.to_cryptography().public_bytes(Encoding.DER) for each in verified[1:-1]]
             parsed = parse_certificate(chain[0])
             public = leaf.public_key()
         except (ValueError, UnsupportedAlgorithm, crypto.Error, crypto.X509StoreContextError) as problem:
@@ -164,14 +165,14 @@ class Verifier:
         name = self._node_of(names[-1] if names else None, parsed.organizations, parsed.serial)
         if name is None:
             raise Refused("identity", f"a voter's certificate is no node's, or is denied: {names}")
-        self._known[key] = _Voter(name, tuple(chain), public, begin, end)
+        self._known[key] = _Voter(name, (chain[0], *between), public, begin, end)
         self._known.move_to_end(key)
         if len(self._known) > self._limit:
             self._known.popitem(last=False)
         return name
 
     def chain_of(self, signed: SignedBallot) -> tuple[bytes, ...] | None:
-        """The certificate chain of a ballot's voter, None if it is not remembered."""
+        """The certificates from a ballot's voter up to a trusted CA; None if they are not remembered."""
         voter = self._known.get(signed.key)
         return None if voter is None else voter.chain
 
