@@ -82,7 +82,7 @@ class HealthStories(SynchronousTestCase):
 
     @classmethod
     def begin(cls) -> None:
-        """A cluster of the class's own, with all stories under way."""
+        """A cluster of the class's own, and its parallel stories, until the last of them is over."""
         directory = Path(tempfile.mkdtemp(prefix="superedge-health-"))
         cls.sites = sites = EdgeSites(directory, toleration=cls.toleration, replicas=cls.replicas)
         sites.up()
