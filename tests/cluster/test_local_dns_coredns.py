@@ -13,8 +13,8 @@ from typing import Any
 import dnslib
 from dnslib import DNSRecord
 
+from superedge.testing.ports import free_port
 from tests.cluster.localdns import LocalDNSCase
-from tests.dns.test_process import free_port
 
 NAMESPACE = "dns-peer"
 SVC = f"{NAMESPACE}.svc.cluster.local"

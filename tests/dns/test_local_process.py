@@ -19,8 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.dns.cluster.objects import Port, Service
 from superedge.dns.snapshot import encode_snapshot, write_snapshot
 from superedge.kube.reflector import Key
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
-from tests.dns.test_process import free_port
 
 KUBECONFIG = {
     "clusters": [

@@ -39,7 +39,7 @@ from superedge.health.votes.messages import (
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.factory import CallableFactory
-from superedge.testing.demo.stage import free_port
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
 from superedge.tls.reload import FileWatcher
 from tests.health.voters import NODES, Voters, ballot

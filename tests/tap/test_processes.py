@@ -16,6 +16,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
 
 TWISTD = Path(sys.executable).with_name("twistd")
@@ -127,11 +128,7 @@ class ProcessTests(TestCase):
         """A cloud and an edge process, and a caller's and a target's socket with a stream between them."""
         self.target = target = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(target.close)
-        ports = []
-        for _ in range(2):
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                ports.append(free.getsockname()[1])
+        ports = [free_port(), free_port()]
         Authority.load(self.directory).issue("cloud", ips=["127.0.0.1"], directory=self.directory)
         cloud = self.directory / "cloud.toml"
         cloud.write_text(
