@@ -61,6 +61,8 @@ class ServerConnection(TwistedProtocol):
         """Read requests."""
         if self._switched is not None:
             self._switched.append(data)
+            self._paused = True  # until the server switches, the other protocol's bytes wait in the socket
+            self.transport.pauseProducing()
             return
         try:
             events = self._reader.feed(data)

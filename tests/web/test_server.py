@@ -196,6 +196,13 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(rest, b"earlylater")
         self.assertEqual(self.sent(), b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
 
+    def test_what_comes_early_waits_in_the_socket(self) -> None:
+        self.receive(b"GET /exec HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        self.assertFalse(self.transport.paused, "a client that leaves is noticed")
+        self.receive(b"early")
+        self.requests[0].resumeProducing()
+        self.assertTrue(self.transport.paused)
+
     def test_switch_that_is_refused_ends_the_connection(self) -> None:
         self.receive(b"GET /exec HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         self.requests[0].respond(403, [])
@@ -211,6 +218,11 @@ class ServerTests(SynchronousTestCase):
         self.assertIs(self.transport.producer, source)
         request.finish()
         self.assertIsNone(self.transport.producer)
+        self.receive(b"GET /exec HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        switching = self.requests[1]
+        switching.throttle(source)
+        switching.hijack(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        self.assertIsNone(self.transport.producer, "the other protocol has its own")
 
     def test_connections_that_ask_for_nothing_end(self) -> None:
         self.receive(GET % 1)
