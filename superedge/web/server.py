@@ -95,6 +95,8 @@ class ServerConnection(TwistedProtocol):
 
     def _event(self, event: RequestHead | bytes | End | Switched) -> None:
         if type(event) is RequestHead:
+            if self.close_after:
+                return  # it came after the last request, whose response says so
             self._request_complete = False
             request = self._request = Request(self, event)
             if event.upgrade:
@@ -127,11 +129,22 @@ class ServerConnection(TwistedProtocol):
             self.hold(False)
         if self._switched is not None:
             self.close_after = True  # it asked to switch and was not switched: its end is unknown
-        if self.close_after:
-            self._request = None
-            self.transport.loseConnection()
+        if self.close_after and not self._awaits_rest(request):
+            self._close()
             return
         self._settle()
+
+    def _awaits_rest(self, request: Request) -> bool:
+        """Whether the client is sending the rest of its request: it may read the response only after that.
+
+        Closing a socket that receives more resets the connection, which may destroy the response.
+        """
+        asks_first = any(name.lower() == b"expect" for name, _ in request.head.headers)
+        return not (self._request_complete or self._switched is not None or asks_first)
+
+    def _close(self) -> None:
+        self._request = None
+        self.transport.loseConnection()
 
     def _settle(self) -> None:
         if self._handling:
@@ -139,6 +152,9 @@ class ServerConnection(TwistedProtocol):
         self._handling = True
         try:
             while self._request is not None and self._request.finished and self._request_complete:
+                if self.close_after:
+                    self._close()
+                    return
                 self._request = None
                 if self._waiting or self._paused:
                     self._take_waiting()
@@ -161,7 +177,9 @@ class ServerConnection(TwistedProtocol):
             self._abandon()
             self.transport.abortConnection()
             return
-        self._request = None
+        if request is not None:
+            self._close()  # the fault is in the rest of a request that has its response
+            return
         body = str(problem).encode() + b"\n"
         headers = [
             (b"Content-Type", b"text/plain; charset=utf-8"),
@@ -193,7 +211,7 @@ class ServerConnection(TwistedProtocol):
 
     def readConnectionLost(self) -> None:
         """Treat a half close as the end: no API client waits for a response after it."""
-        if self._request is None:
+        if self._request is None or self._request.finished:
             self.transport.loseConnection()
         else:
             self.transport.abortConnection()

@@ -125,6 +125,48 @@ class ServerTests(SynchronousTestCase):
         self.assertTrue(self.transport.disconnecting)
         self.assertEqual(len(self.requests), 1)
 
+    def test_no_request_behind_the_last_one_is_handled(self) -> None:
+        def handle(request: Request) -> None:
+            self.requests.append(request)
+            request.close_after()
+            request.respond(400, [])
+
+        self.factory._handler = handle
+        connection = self.factory.buildProtocol(None)
+        connection.makeConnection(self.transport)
+        connection.dataReceived(GET % 1 + GET % 2)
+        self.assertEqual((len(self.requests), self.transport.disconnecting), (1, True))
+
+    def test_a_client_may_send_its_body_before_it_reads_the_last_response(self) -> None:
+        for end in (b"llo" + GET % 2, b"", None):
+            self.setUp()
+            self.receive(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe")
+            self.requests[0].close_after()
+            self.requests[0].respond(404, [])
+            self.assertFalse(self.transport.disconnecting)
+            if end is None:
+                for _ in range(3):
+                    self.factory.check_idle(IdleLimits(1, 2))
+            elif end:
+                self.receive(end)
+            else:
+                self.connection.readConnectionLost()
+            self.assertEqual((len(self.requests), self.transport.disconnecting), (1, True))
+            self.assertFalse(self.transport.aborted)
+
+    def test_a_body_that_waits_for_leave_is_not_awaited(self) -> None:
+        self.receive(b"POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        self.requests[0].close_after()
+        self.requests[0].respond(404, [])
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_garbage_in_the_rest_of_an_answered_request_gets_no_response(self) -> None:
+        self.receive(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.requests[0].respond(404, [])
+        self.sent()
+        self.receive(b"garbage")
+        self.assertEqual((self.sent(), self.transport.disconnecting), (b"", True))
+
     def test_handler_may_answer_at_once(self) -> None:
         self.factory._handler = lambda request: request.respond(204, [])
         connection = self.factory.buildProtocol(None)
