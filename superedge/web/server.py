@@ -129,9 +129,11 @@ class ServerConnection(TwistedProtocol):
             self.hold(False)
         if self._switched is not None:
             self.close_after = True  # it asked to switch and was not switched: its end is unknown
-        if self.close_after and not self._awaits_rest(request):
-            self._close()
-            return
+        if self.close_after:
+            if not self._awaits_rest(request):
+                self._close()
+                return
+            self._idle_counter.last_response_sent()
         self._settle()
 
     def _awaits_rest(self, request: Request) -> bool:

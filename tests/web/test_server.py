@@ -145,8 +145,10 @@ class ServerTests(SynchronousTestCase):
             self.requests[0].respond(404, [])
             self.assertFalse(self.transport.disconnecting)
             if end is None:
-                for _ in range(3):
-                    self.factory.check_idle(IdleLimits(1, 2))
+                self.factory.check_idle(IdleLimits(1, 9))
+                self.assertFalse(self.transport.disconnecting)
+                self.receive(b"l")
+                self.factory.check_idle(IdleLimits(1, 9))
             elif end:
                 self.receive(end)
             else:
