@@ -107,8 +107,11 @@ class ServerConnection(TwistedProtocol):
         elif type(event) is bytes or type(event) is End:
             if type(event) is End:
                 self._request_complete = True
-            if self._request is not None and not self._request.finished:
-                self._request._deliver(event)
+            current = self._request
+            if current is not None and not current.finished:
+                current._deliver(event)
+                if self._held and self._request_complete and current.receiver is not None:
+                    self.hold(False)  # no more body can come, and a client that leaves is noticed
             else:  # the response is complete already: discard the rest of the request
                 self._settle()
 

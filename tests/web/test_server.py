@@ -184,6 +184,14 @@ class ServerTests(SynchronousTestCase):
         self.receive(b"lo")
         self.assertEqual((b"".join(receiver.chunks), receiver.ended), (b"hello", True))
 
+    def test_a_client_whose_body_is_held_is_read_again_when_it_is_whole(self) -> None:
+        self.receive(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel")
+        self.requests[0].receive(Receiver())
+        self.requests[0].pauseProducing()
+        self.assertTrue(self.transport.paused)
+        self.receive(b"lo")
+        self.assertFalse(self.transport.paused, "an end of the connection is noticed")
+
     def test_answered_before_its_body_came(self) -> None:
         self.receive(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe")
         self.requests[0].respond(413, [])

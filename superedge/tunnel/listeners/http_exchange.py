@@ -141,7 +141,6 @@ class Exchange:
         if self._forwarded.chunked:
             connection.transport.write(last_chunk([]))
         connection.transport.unregisterProducer()
-        self._request.resumeProducing()  # a client that leaves ends the target's work
         connection.request_sent()
 
     def client_lost(self) -> None:
