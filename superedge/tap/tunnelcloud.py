@@ -95,19 +95,22 @@ class TunnelBranch:
             self._directory = NodeDirectory(
                 replicated.own.addresses, cloud.nodes, replicated.registry, self._nodes(), names
             )
-        for listener in settings.listeners:
-            self._listener(listener).setServiceParent(self.services)
+        listeners = [self._listener(listener) for listener in settings.listeners]
+        for each in listeners:
+            each.setServiceParent(self.services)
         for kind, options in settings.plugin_listeners.items():
             plugin = find_plugin(ITunnelListener, kind, "tunnel_cloud.plugin_listeners", "kind")
             plugin.create(reactor, options, self._tunnel).setServiceParent(self.services)
         if config.tunnel_dns is not None:
             self._dns()
+        if self._replicated is None:
+            Draining(cloud, [each.draining for each in listeners]).setServiceParent(self.services)
         self.admission: EdgeAdmission | None = None
-        if config.edge_admission is not None:
+        if config.edge_admission is not None:  # its streams would keep the nodes' sessions from draining
             self.admission = self._edge_admission(config.edge_admission, cloud, names)
             self.admission.setServiceParent(self.services)
-        last = Draining(cloud) if self._replicated is None else self._replicated.leaving
-        last.setServiceParent(self.services)
+        if self._replicated is not None:
+            self._replicated.leaving.setServiceParent(self.services)
 
     @cached_property
     def _kubernetes(self) -> _Kubernetes:

@@ -182,12 +182,16 @@ class Request:
     def _done(self) -> None:
         self.finished = True
         self.receiver = None  # breaks the reference cycle with the receiver
+        self._unthrottle()
+        self._connection.request_done(self)
+
+    def _unthrottle(self) -> None:
         if self._producer:
             self._producer = False
             self.transport.unregisterProducer()
-        self._connection.request_done(self)
 
     def hijack(self, head: bytes) -> bytes:
         """Send the head of a 101 and leave HTTP. Returns what the client sent after its request."""
         self.started = self.finished = True
+        self._unthrottle()
         return self._connection.switch(head)

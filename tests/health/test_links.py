@@ -9,13 +9,14 @@ from pathlib import Path
 from time import time
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from superedge.config.addresses import TCPAddress
 from superedge.config.health import EdgeHealthConfig, ProbeConfig
+from superedge.errors import SuperEdgeError
 from superedge.health import metrics
 from superedge.health.edge.links import ALPN, PeerContexts
 from superedge.health.edge.service import EdgeHealth
@@ -178,6 +179,13 @@ class HonestTests(LinkCase):
         self.assertEqual(one.status()["hops"], 0)
         transport.abortConnection()
         await self.until(lambda: one.status()["hops"] > 0, "the way is gone")
+
+    async def test_a_node_that_stops_takes_no_stream_of_the_cloud(self) -> None:
+        node = self.start("edge-1")
+        self.made.remove(node)
+        await maybeDeferred(node.stopService)
+        with self.assertRaises(SuperEdgeError):  # the tunnel would wait for its end
+            await node.handler.connect(self.reactor, {}, 1.0)
 
     async def test_a_certificate_that_is_renewed_and_one_of_another_node(self) -> None:
         one = self.start("edge-1")
