@@ -76,8 +76,12 @@ class FieldSelector:
         return all((codec.field(raw, path) == term.value) is term.equal for path, term in self._others)
 
 
-def parse_field_selector(text: str, group: str, resource: str) -> FieldSelector | None:
-    """The parsed selector; None when it has a field that is not supported for the resource."""
+def parse_field_selector(text: str, group: str, resource: str, custom: bool = False) -> FieldSelector | None:
+    """The parsed selector; None when it has a field that is not supported for the resource.
+
+    With ``custom``, each field of a resource whose group has a dot is supported: the ``selectableFields`` of
+    a custom resource are named by their JSON paths. Only its API server knows which they are.
+    """
     names: list[_Term] = []
     others: list[tuple[FieldPath, _Term]] = []
     at = 0
@@ -88,6 +92,8 @@ def parse_field_selector(text: str, group: str, resource: str) -> FieldSelector 
         key, value = match["key"], re.sub(r"\\(.)", r"\1", match["value"])
         term = _Term(key, match["operator"] != "!=", value.strip())
         path = _FIELDS.get((group, resource), {}).get(key)
+        if path is None and custom and "." in group:
+            path = FieldPath(tuple(key.split(".")), ())
         if key in _NAME:
             names.append(term)
         elif path is not None:

@@ -5,6 +5,7 @@ import json
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.kube.codecs import codec_for
+from superedge.kube.errors import DecodeError
 from superedge.kube.fields import parse_field_selector
 from superedge.kube.media import JSON, PROTOBUF, Representation
 from superedge.kube.wire import field, number_field
@@ -68,3 +69,22 @@ class FieldTests(SynchronousTestCase):
         for text in ("spec.madeUp=1", "metadata.name", "metadata.name=a,,", "=x", "metadata.name=a,spec.x=y"):
             self.assertIsNone(parse_field_selector(text, "", "pods"), text)
         self.assertIsNone(parse_field_selector("spec.nodeName=n", "apps", "pods"))
+
+    def test_fields_of_custom_resources(self) -> None:
+        """Their names are JSON paths; an absent field is an empty string."""
+        self.assertIsNone(parse_field_selector("spec.color=red", "shop.example", "cars"))
+        self.assertIsNone(parse_field_selector("spec.color=red", "apps", "cars", custom=True))
+        codec, protobuf = codec_for(Representation(JSON)), codec_for(Representation(PROTOBUF))
+        assert codec is not None
+        assert protobuf is not None
+        car = json.dumps({"spec": {"color": "red", "doors": 5, "sold": False}}).encode()
+        for text, wanted in (
+            ("spec.color=red,spec.doors=5,spec.sold=false", True),
+            ("spec.color!=red", False),
+            ("spec.engine=", True),
+        ):
+            selector = parse_field_selector(text, "shop.example", "cars", custom=True)
+            assert selector is not None
+            self.assertIs(selector.selects(codec, car), wanted, text)
+            with self.assertRaises(DecodeError):
+                selector.selects(protobuf, b"")
