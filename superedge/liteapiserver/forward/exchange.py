@@ -240,7 +240,9 @@ class Exchange:
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
         owner.answering(info, status, self.started_at)
-        self._recording.response(status, noted, believed=status != 403 or owner.believes(self._caller))
+        self._recording.response(
+            status, noted, believed=status != 403 or owner.believes_refusal(self._caller)
+        )
         if self._client is self._request:
             self._request.start_lines(status, head.reason, lines, bounded)
         else:
