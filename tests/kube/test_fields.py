@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from unittest.mock import Mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -69,6 +70,23 @@ class FieldTests(SynchronousTestCase):
         for text in ("spec.madeUp=1", "metadata.name", "metadata.name=a,,", "=x", "metadata.name=a,spec.x=y"):
             self.assertIsNone(parse_field_selector(text, "", "pods"), text)
         self.assertIsNone(parse_field_selector("spec.nodeName=n", "apps", "pods"))
+
+    def test_texts_that_are_tried_in_many_ways(self) -> None:
+        """Of a length that a request may have; in cubic time this would never end."""
+        for text in (" " * 100_000, "a " * 50_000, "a" * 100_000 + "!", "a=\\" * 25_000):
+            self.assertIsNone(parse_field_selector(text, "", "pods"))
+
+    def test_however_many_terms_an_object_is_decoded_once(self) -> None:
+        codec = codec_for(Representation(JSON))
+        assert codec is not None
+        counting = Mock(wraps=codec)
+        terms = ["status.phase!=Failed", *(f"spec.nodeName!=edge-{number}" for number in range(2, 1000))]
+        selector = parse_field_selector(",".join(terms), "", "pods")
+        assert selector is not None
+        self.assertTrue(selector.selects(counting, json.dumps(POD).encode()))
+        self.assertEqual(counting.field.call_count, 2)
+        self.check("spec.nodeName=edge-1,spec.nodeName==edge-1,spec.nodeName!=edge-2", True)
+        self.check("spec.nodeName=edge-1,spec.nodeName=edge-2", False)
 
     def test_fields_of_custom_resources(self) -> None:
         """Their names are JSON paths; an absent field is an empty string."""
