@@ -138,6 +138,14 @@ class Collection(Objects):
         if changed:
             self._records.put_object(name, stored)
 
+    def _place_elsewhere(self, name: Name, view: View) -> None:
+        """Remove an object that ``view`` has brought from other views whose labels or fields it lost."""
+        stored = self.objects.get(name)
+        if stored is not None and len(stored.views) > 1:
+            others = [each for each in self._views_of(stored) if each is not view and each.scope.is_selective]
+            if others:
+                self._place(name, stored, others)
+
     def _selects(self, view: View, name: Name, stored: StoredObject) -> bool | None:
         """Whether a view's scope selects an object; None when that cannot be told from what is decoded."""
         key = self.key
@@ -152,7 +160,7 @@ class Collection(Objects):
         if stored is not None:
             if stored.number > version and any(view.watchers for view in self._views_of(stored)):
                 return
-            self._drop(name)
+            self._delete(name, stored, version + 1)
         self._absent(name, version)
 
     def apply_deletion(self, name: Name, version: int, raw: bytes = b"") -> None:
@@ -163,10 +171,14 @@ class Collection(Objects):
         stored = self.objects.get(name)
         if stored is not None:
             version = max(version, stored.number)
-            for view in self._views_of(stored):
-                view.add_tombstone(max(view.number, version) + 1, name, raw or stored.item.raw)
-            self._drop(name)
+            self._delete(name, stored, version + 1, raw)
         self._absent(name, version)
+
+    def _delete(self, name: Name, stored: StoredObject, number: int, raw: bytes = b"") -> None:
+        """Drop an object that was deleted by the version ``number``; ``raw`` is its last state."""
+        for view in self._views_of(stored):
+            view.add_tombstone(max(view.number + 1, number), name, raw or stored.item.raw)
+        self._drop(name)
 
     def invalidate(self, name: Name, version: int) -> None:
         """An object was created, changed or deleted at ``version`` or later, with an unknown result.
@@ -213,7 +225,7 @@ class Collection(Objects):
                 self._records.put_object(name, stored)
                 listed[name] = None
             elif scope.proves_deletion and stored.number <= number:
-                self._drop(name)
+                self._delete(name, stored, number)
             else:
                 self._remove_member(name, view)
         view.reorder(listed)
@@ -222,6 +234,13 @@ class Collection(Objects):
         view.updated = view.used = self._clock()
         view.floor = number
         view.tombstones.clear()
+        if number < self.newest:
+            for name in listed:
+                self._place(name, self.objects[name], [view])  # those that are newer than the list
+        if number < self.newest or self.absent:
+            for item in page.items:
+                if (item.namespace, item.name) not in listed:  # known to be deleted since
+                    view.add_tombstone(number + 1, (item.namespace, item.name), item.raw)
         self.newest = max(self.newest, number)
         self._records.put_view(view, self.kind, self.api_version)
 
@@ -251,6 +270,7 @@ class Collection(Objects):
         # Last, so that short-lived allocations do not fragment the memory of the objects.
         for name in changed:
             self._records.put_object(name, self.objects[name])
+            self._place_elsewhere(name, view)
         return listed
 
     def apply(self, view: View, event: WatchEvent, follows: bool = True) -> None:
@@ -274,9 +294,10 @@ class Collection(Objects):
             if number > view.number or name not in view.members:
                 self.put(item, view)
                 stored = self.objects.get(name)
-                if stored is not None and len(stored.views) > 1:
-                    # The others that no watch keeps up to date: its labels may have changed.
-                    self._place(name, stored, [each for each in self._views_of(stored) if not each.watchers])
+                if stored is not None and stored.item is not item:
+                    self._place(name, stored, [view])  # it is newer, and may be selected no longer
+                else:
+                    self._place_elsewhere(name, view)
         elif event.type == "DELETED":
             self._deleted(view, item, number)
         view.updated = self._clock()

@@ -98,6 +98,44 @@ class SelectedViewTests(ViewTests):
         self.feed(f"{PODS}/a", b'{"kind":"Status","reason":"NotFound","code":404}', 404)
         self.assertEqual(self.driver.status(f"{PODS}/a"), 404)
 
+    def test_a_change_that_a_list_brought(self) -> None:
+        self.feed(LABELLED, list_of([pod("a", 3, app="x")], 9))
+        self.feed(f"{PODS}?labelSelector=app%3Dy", list_of([pod("a", 15, app="y")], 20))
+        self.assertEqual(self.driver.events(f"{LABELLED}&resourceVersion=9"), [("DELETED", "a", "15")])
+        behind = f"{PODS}?labelSelector=app%3Dx,%21tier"
+        self.feed(f"{behind}&resourceVersion=0", list_of([pod("a", 3, app="x")], 9))
+        self.driver.watch(f"{LABELLED}&resourceVersion=9", event("MODIFIED", pod("a", 12, app="x")))
+
+        def check() -> None:
+            for target in (LABELLED, behind):
+                self.assertEqual(self.driver.names(target), [], target)
+
+        self.before_and_after_a_reboot(check)
+
+    def test_a_deletion_that_a_read_showed(self) -> None:
+        """Who watches by labels is told."""
+        gone = b'{"kind":"Status","reason":"NotFound","code":404}'
+        named = f"{PODS}?fieldSelector=metadata.name%3Da"
+        for show in (
+            lambda: self.feed(named, list_of([], 15)),
+            lambda: self.feed(f"{PODS}/a", gone, 404),
+        ):
+            self.setUp()
+            for target in (LABELLED, named):
+                self.feed(target, list_of([pod("a", 3, app="x")], 9))
+            show()
+            self.assertEqual(self.driver.events(f"{LABELLED}&resourceVersion=9"), [("DELETED", "a", "3")])
+
+    def test_a_deletion_of_what_a_late_list_shows(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3)], 9))
+        late = self.driver.begin(PODS)
+        assert late is not None
+        self.driver.write("DELETE", f"{PODS}/a", json.dumps(typed(pod("a", 20))).encode())
+        late.data([list_of([pod("a", 3)], 12)])
+        late.complete()
+        self.assertEqual(self.driver.names(PODS), [])
+        self.assertEqual(self.driver.events(f"{PODS}?resourceVersion=12"), [("DELETED", "a", "3")])
+
     def test_a_change_that_another_view_brought(self) -> None:
         """An object that no longer has the labels of a list is not in it, and a client is told so."""
         self.feed(LABELLED, list_of([pod("a", 3, app="x"), pod("b", 4, app="x")], 9))

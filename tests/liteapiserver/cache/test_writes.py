@@ -246,7 +246,7 @@ class DeletedTests(WriteCase):
 
         check()
         told = self.driver.events(f"{PODS}?resourceVersion={version}")
-        self.assertEqual([each[:2] for each in told], [("DELETED", "a")] if version == 9 else [])
+        self.assertEqual([each[:2] for each in told], [("DELETED", "a")])
         self.driver.reboot()
         check()
 
