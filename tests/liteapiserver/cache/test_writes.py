@@ -166,6 +166,7 @@ class ShownTests(WriteCase):
             b'{"kind":"DeleteOptions","dryRun":["All"]}',
             b"k8s\0" + field(2, field(5, b"All")),
             b"dryRun: [All]",
+            b"\xa1fdryRun\x81cAll",
         ):
             self.write("DELETE", f"{PODS}/a", success(), options=options)
         self.write("DELETE", f"{PODS}/a?dryRun=All", success())
@@ -252,6 +253,12 @@ class DeletedTests(WriteCase):
 
     def test_by_a_status(self) -> None:
         self.write("DELETE", f"{PODS}/a", success())
+        self.check_deleted()
+
+    def test_with_options_in_cbor(self) -> None:
+        """A map: ``{"kind": "DeleteOptions", "propagationPolicy": "Background"}``."""
+        options = b"\xd9\xd9\xf7\xa2dkindmDeleteOptionsqpropagationPolicyjBackground"
+        self.write("DELETE", f"{PODS}/a", success(), options=options)
         self.check_deleted()
 
     def test_by_the_object(self) -> None:
