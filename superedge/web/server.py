@@ -17,7 +17,7 @@ from superedge.web.errors import MessageError
 from superedge.web.h1 import End, RequestReader, Switched
 from superedge.web.heads import PHRASES, RequestHead, response_head
 from superedge.web.idle import IdleCounter, IdleLimits
-from superedge.web.serverrequest import Request
+from superedge.web.serverrequest import MAX_PENDING, Request
 
 _log = Logger()
 
@@ -36,6 +36,8 @@ class ServerConnection(TwistedProtocol):
         self._request: Request | None = None
         self._request_complete = True
         self._switched: list[bytes] | None = None
+        """What came after a request to switch protocols."""
+        self._switched_size = 0
         self._handling = False
         self._paused = False
         self._held = False
@@ -61,6 +63,10 @@ class ServerConnection(TwistedProtocol):
         """Read requests."""
         if self._switched is not None:
             self._switched.append(data)
+            self._switched_size += len(data)
+            if self._switched_size > MAX_PENDING and not self._paused:
+                self._paused = True
+                self.transport.pauseProducing()
             return
         try:
             events = self._reader.feed(data)
@@ -186,6 +192,8 @@ class ServerConnection(TwistedProtocol):
         self._connections.discard(self)
         self._request = None
         rest = b"".join(self._switched or ())
+        if self._paused:
+            self.transport.resumeProducing()
         self.transport.write(head)
         return rest
 
