@@ -227,9 +227,9 @@ class JSONCodec:
             raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
         for name in path.names:
             found = found.get(name) if isinstance(found, dict) else None
-        if path.boolean:
+        if path.boolean or isinstance(found, bool):
             return "true" if found else "false"
-        return found if isinstance(found, str) else ""
+        return str(found) if isinstance(found, (str, int)) else ""
 
     def lifecycle(self, raw: bytes) -> Lifecycle:
         """Raises DecodeError."""

@@ -36,6 +36,7 @@ class ServerConnection(TwistedProtocol):
         self._request: Request | None = None
         self._request_complete = True
         self._switched: list[bytes] | None = None
+        """What came after a request to switch protocols."""
         self._handling = False
         self._paused = False
         self._held = False
@@ -211,6 +212,8 @@ class ServerConnection(TwistedProtocol):
         self._connections.discard(self)
         self._request = None
         rest = b"".join(self._switched or ())
+        if self._paused:
+            self.transport.resumeProducing()
         self.transport.write(head)
         return rest
 

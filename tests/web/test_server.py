@@ -12,7 +12,7 @@ from superedge.web.heads import Headers, ResponseHead
 from superedge.web.idle import IdleLimits, idle_client_check
 from superedge.web.responses import ResponseReader
 from superedge.web.server import ServerConnection, ServerFactory
-from superedge.web.serverrequest import Request
+from superedge.web.serverrequest import MAX_PENDING, Request
 
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -253,6 +253,35 @@ class ServerTests(SynchronousTestCase):
         self.assertFalse(self.transport.paused, "a client that leaves is noticed")
         self.receive(b"early")
         self.requests[0].resumeProducing()
+        self.assertTrue(self.transport.paused)
+
+    def test_a_body_that_nothing_takes_is_bounded(self) -> None:
+        self.receive(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+        self.receive(b"x" * MAX_PENDING)
+        self.assertFalse(self.transport.paused)
+        self.receive(b"x")
+        self.assertTrue(self.transport.paused)
+        receiver = Receiver()
+        self.requests[0].receive(receiver)
+        self.assertFalse(self.transport.paused)
+        self.assertEqual(sum(map(len, receiver.chunks)), MAX_PENDING + 1)
+
+    def test_the_rest_of_a_body_that_nothing_took_is_discarded(self) -> None:
+        self.receive(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 900_000)
+        self.assertTrue(self.transport.paused)
+        self.requests[0].respond(503, [])
+        self.assertFalse(self.transport.paused)
+        self.receive(b"x" * 100_000 + GET % 2)
+        self.assertEqual([each.head.target for each in self.requests], [b"/", b"/2"])
+
+    def test_a_receiver_that_pauses_stays_paused(self) -> None:
+        class Slow(Receiver):
+            def body(self, data: bytes) -> None:
+                request.pauseProducing()
+
+        self.receive(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 900_000)
+        request = self.requests[0]
+        request.receive(Slow())
         self.assertTrue(self.transport.paused)
 
     def test_switch_that_is_refused_ends_the_connection(self) -> None:
