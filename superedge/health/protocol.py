@@ -31,6 +31,11 @@ RATE = 200 * 1024
 """Bytes a second that the peer may send; a burst may have MESSAGE_TIMEOUT times as many."""
 MESSAGE = 512
 """Bytes that each message counts in addition to its size: small messages cost time, too."""
+AT_ONCE = MESSAGE_TIMEOUT / 2
+"""Seconds of RATE that ballots may use at once: half of what the peer allows, as they may arrive together."""
+
+PAUSE = 0.1
+"""Least seconds until more of the ballots that wait are sent."""
 
 Received = Callable[["HealthProtocol", Message], None]
 
@@ -59,6 +64,11 @@ class HealthProtocol(Protocol):
         self._ended = ended
         self._reader = MessageReader(limit)
         self._bucket = TokenBucket(RATE, reactor.seconds())
+        self._sent = TokenBucket(RATE, reactor.seconds())
+        """Counts as the peer does."""
+        self._votes: dict[bytes, tuple[SignedBallot, tuple[bytes, ...]]] = {}
+        """Ballots that wait, by the keys of their certificates."""
+        self._voting: IDelayedCall | None = None
         self._deadline: IDelayedCall | None = None
         self._stuck: IDelayedCall | None = None
         self._shown: set[bytes] = set()
@@ -80,18 +90,32 @@ class HealthProtocol(Protocol):
 
     def send(self, *messages: Message) -> None:
         """Send messages."""
-        self.transport.write(b"".join(map(encode_message, messages)))
-
-    def show(self, key: bytes, chain: tuple[bytes, ...]) -> None:
-        """Send a voter's certificate chain, once on each connection."""
-        if key not in self._shown:
-            self._shown.add(key)
-            self.send(Chain(chain))
+        data = b"".join(map(encode_message, messages))
+        self._sent.consume(len(data) + MESSAGE * len(messages), self._reactor.seconds())
+        self.transport.write(data)
 
     def vote(self, signed: SignedBallot, chain: tuple[bytes, ...]) -> None:
-        """Send a ballot, and before it its voter's certificate chain."""
-        self.show(signed.key, chain)
-        self.send(Ballots((signed,)))
+        """Send a ballot, and before its voter's first the voter's certificate chain.
+
+        It waits while the peer would take it for part of a flood; a newer one of the same voter replaces it.
+        """
+        self._votes[signed.key] = signed, chain
+        if self._voting is None:
+            self._send_votes()
+
+    def _send_votes(self) -> None:
+        self._voting = None
+        while self._votes:
+            wait = self._sent.delay(self._reactor.seconds()) - AT_ONCE
+            if wait > 0:
+                self._voting = self._reactor.callLater(max(wait, PAUSE), self._send_votes)
+                return
+            key = next(iter(self._votes))
+            signed, chain = self._votes.pop(key)
+            if key not in self._shown:
+                self._shown.add(key)
+                self.send(Chain(chain))
+            self.send(Ballots((signed,)))
 
     def end(self, reason: str) -> None:
         """Abort the connection."""
@@ -161,4 +185,8 @@ class HealthProtocol(Protocol):
         """Call ``ended``."""
         self._arrived()
         self.resumeProducing()
+        self._votes.clear()
+        if self._voting is not None:
+            self._voting.cancel()
+            self._voting = None
         self._ended(self, self._reason or reason.getErrorMessage())

@@ -47,13 +47,17 @@ class Streams:
 
 
 class Refusing:
-    """A client some of whose requests fail: ``fault`` returns why, None for those that do not."""
+    """A client some of whose requests fail: ``fault`` returns why, None for those that do not.
+
+    ``late`` returns the seconds between a request's effect and its answer.
+    """
 
     def __init__(self, api: InProcessAPI) -> None:
         self._clock = api.reactor
         self._client = api.client()
         self.watch = self._client.watch
         self.fault: Callable[[str, str], Exception | None] = lambda method, path: None
+        self.late: Callable[[str, str], float] = lambda method, path: 0.0
         self.seconds = 0.0
         """After how long they fail."""
 
@@ -62,7 +66,10 @@ class Refusing:
         if problem is not None:
             await deferLater(self._clock, self.seconds)
             raise problem
-        return await self._client.call(method, path, *arguments, **more)
+        answer = await self._client.call(method, path, *arguments, **more)
+        if late := self.late(method, path):
+            await deferLater(self._clock, late)
+        return answer
 
 
 class Case(SynchronousTestCase):
@@ -159,11 +166,11 @@ class Case(SynchronousTestCase):
             mending.STRATEGIC_PATCH,
         )
 
-    def renew(self, *names: str) -> None:
+    def renew(self, *names: str, duration: int = 40) -> None:
         for name in names:
             lease = {
                 "kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": name},
-                "spec": {"renewTime": micro_time(self.wall()), "leaseDurationSeconds": 40},
+                "spec": {"renewTime": micro_time(self.wall()), "leaseDurationSeconds": duration},
             }  # fmt: skip
             self.call(
                 "PATCH",

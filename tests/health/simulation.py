@@ -116,10 +116,14 @@ class _Unsigned:
 class _Trusting:
     """Verifies nothing."""
 
-    def knows(self, key: bytes) -> bool:
-        return True
+    def __init__(self) -> None:
+        self.chains: dict[bytes, tuple[bytes, ...]] = {}
+
+    def chain_of(self, signed: SignedBallot) -> tuple[bytes, ...] | None:
+        return self.chains.get(signed.key)
 
     def learn(self, chain: Sequence[bytes], now: int) -> str:
+        self.chains[key_id(chain[0])] = tuple(chain)
         return chain[0].removeprefix(b"chain of ").partition(b"#")[0].decode()
 
     def check(self, signed: SignedBallot, now: int) -> Ballot:
@@ -277,6 +281,8 @@ class Site:
         self.probes = 0
         self.seen: list[Seen] = []
         self.leases: dict[str, float] = {}
+        self.apart: list[set[str]] = []
+        """Pairs of nodes that do not reach each other."""
         self.nodes = {name: SimulatedNode(self, name, timing.period, skew) for name in names}
         self._begin_judging(0.0)
         unit = self.judge.unit(names[0])
@@ -328,6 +334,8 @@ class Site:
             return False
         if not one or not other:
             return ends[0].cloud
+        if {one, other} in self.apart:
+            return False
         return ends[0].side == ends[1].side
 
     def delay(self, one: str, other: str, limit: float) -> float | None:

@@ -11,7 +11,7 @@ from superedge.health.edge.forwarding import REROUTES, Forwarding
 from superedge.health.edge.voter import Voter
 from superedge.health.votes.ballot import SignedBallot
 from superedge.health.votes.ballotbox import Held
-from superedge.health.votes.messages import NO_ROUTE, Chain, Hops, Member, Unit
+from superedge.health.votes.messages import NO_ROUTE, Hops, Member, Unit
 from superedge.health.votes.reference import ReferenceClock
 from superedge.health.votes.signing import Signer, Verifier
 from superedge.health.votes.timing import Timing
@@ -47,7 +47,7 @@ class ForwardingTests(SynchronousTestCase):
         verifier = cast(Verifier, _Trusting())
         self.forwarding = Forwarding(self.clock, voter, verifier, links, lambda: held)
         for signer in signers.values():
-            self.forwarding.learn(Chain(signer.chain), NOW)
+            verifier.learn(signer.chain, NOW)
         self.addCleanup(self.forwarding.stop)
 
     def test_all_that_is_held_takes_a_new_way(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -86,6 +87,14 @@ class PublishingTests(Case):
         self.advance(1)
         self.assertEqual(self.node("n1")["spec"]["taints"], [other])
 
+    def test_a_taint_of_the_same_key_and_another_effect_evicts_nobody(self) -> None:
+        self.everybody_says("n1", NO)
+        self.advance(16)
+        other = {"key": "superedge.io/dead", "effect": "NoSchedule"}
+        self.call("PATCH", "/api/v1/nodes/n1", {"spec": {"taints": [other]}}, "application/merge-patch+json")
+        self.advance(1)
+        self.assertEqual(self.taints("n1"), {"superedge.io/dead:NoExecute"})
+
     def test_what_an_earlier_judge_left_goes_once_it_is_not_so(self) -> None:
         left = {
             "metadata": {"annotations": {"nodeunhealth": "yes"}},
@@ -99,7 +108,7 @@ class PublishingTests(Case):
     def test_nodes_out_of_scope_lose_the_condition_and_are_left_alone(self) -> None:
         self.everybody_says("n1", YES)
         self.advance(2)
-        scope = {
+        scope: dict[str, Any] = {
             "kind": "ConfigMap", "metadata": {"name": "superedge-edge-health"},
             "data": {"units": "mill, farm"},
         }  # fmt: skip
@@ -113,9 +122,16 @@ class PublishingTests(Case):
         self.call("PATCH", path, {"data": {"units": "sh*"}}, "application/merge-patch+json")
         self.advance(2)
         self.assertEqual(self.judging.judge.unit("n1").members, (), "what cannot be read changes nothing")
-        self.call("PATCH", path, {"data": {"units": "*"}}, "application/merge-patch+json")
+        self.call("DELETE", path)
         self.advance(2)
         self.assertEqual(len(self.judging.judge.unit("n1").members), 4)
+        scope["data"]["units"] = "sh*"
+        self.call("POST", "/api/v1/namespaces/superedge/configmaps", scope)
+        self.advance(2)
+        self.assertEqual(len(self.judging.judge.unit("n1").members), 4, "not as the deleted one said")
+        self.call("PATCH", path, {"data": {"units": "mill"}}, "application/merge-patch+json")
+        self.advance(2)
+        self.assertEqual(self.judging.judge.unit("n1").members, ())
 
 
 class NativeTests(Case):
@@ -195,3 +211,12 @@ class ReadingTests(SynchronousTestCase):
     def test_a_bare_node(self) -> None:
         found = read_node(b'{"metadata": {"name": "n"}}')
         self.assertEqual((found.ready, found.host, found.taints, found.published), ("Unknown", "", (), None))
+
+    def test_addresses_and_ports_that_are_none(self) -> None:
+        for host, port in (("slow.example", 70_000), ("", -1), ("1.2.3", 65_536), ("a b", 0)):
+            status = {
+                "addresses": [{"type": "InternalIP", "address": host}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+            }
+            found = read_node(json.dumps({"metadata": {"name": "n"}, "status": status}).encode())
+            self.assertEqual((found.host, found.kubelet), ("", 0))

@@ -40,6 +40,16 @@ class KeepingTests(Case):
         self.advance(2)
         self.assertEqual(set(self.kept()), {"n0", "n1", "n2", "n3"})
 
+    def test_a_lease_of_hours_hides_no_other_that_is_overdue(self) -> None:
+        self.renew("n0", duration=3600)
+        self.renew("n1", "n2", "n3")
+        self.judging.judge._turn = ["n0"] * 60
+        self.advance(14)
+        self.renew("n2", "n3")
+        self.assertEqual(self.kept(), {})
+        self.advance(3)
+        self.assertEqual(list(self.kept()), ["n1"])
+
     def test_entries_are_renewed_together(self) -> None:
         before = self.writes()
         for _ in range(40):
@@ -79,7 +89,7 @@ class KeepingTests(Case):
         self.assertEqual(set(self.kept()), {"n0", "n1", "n2", "n3"})
 
     def test_entries_follow_clocks_that_are_set_everywhere(self) -> None:
-        self.patch(self.judging._kept, "_compare_clocks", lambda found: None)
+        self.patch(self.judging._kept, "_compare_clocks", lambda found, sent: None)
         self.advance(20)
         for step in (3600.0, -3600.0):
             self.step = step
@@ -96,6 +106,15 @@ class KeepingTests(Case):
                 for text in self.kept().values():
                     self.assertTrue(60 < (read_time(text) or 0) - self.clock.seconds() <= 122, step)
             self.assertTrue(self.judging._kept.holds("n1"))
+
+    def test_an_api_server_that_answers_late_has_no_other_clock(self) -> None:
+        self.client.late = lambda method, path: 8.0 if method == "PATCH" else 0.0
+        self.advance(26)
+        self.client.late = lambda method, path: 0.0
+        before = self.kept()
+        while self.kept() == before:
+            self.advance(1)
+        self.assertTrue(all((read_time(text) or 0) - self.wall() > 117 for text in self.kept().values()))
 
 
 REFUSALS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -187,6 +188,20 @@ class HonestTests(LinkCase):
         with self.assertRaises(SuperEdgeError):  # the tunnel would wait for its end
             await node.handler.connect(self.reactor, {}, 1.0)
 
+    async def test_voters_are_heard_after_the_cas_changed(self) -> None:
+        one, two = self.start("edge-1"), self.start("edge-2")
+
+        def issued() -> list[int]:
+            return [said["issued"] for said in one.status()["ballots"] if said["voter"] == "edge-2"]
+
+        await self.until(issued, "it is heard")
+        os.utime(self.voters.authority.path, (1, 1))
+        self.watchers["edge-1"].check()
+        await self.until(lambda: one.status()["links"], "they are linked again")
+        before = issued()
+        two._exchange.changed()
+        await self.until(lambda: issued() > before, "it is heard again")
+
     async def test_a_certificate_that_is_renewed_and_one_of_another_node(self) -> None:
         one = self.start("edge-1")
         watcher = self.watchers["edge-1"]
@@ -237,6 +252,7 @@ class HostileTests(LinkCase):
             encode_message(Hello(NOW, False, 16)) + encode_message(Ping(1, NOW)),
             encode_message(Hello(-1, True, 0)),
             encode_message(Hello(2**62, True, 0)),
+            encode_message(Hello(253_370_764_800_000, True, 0)),
             encode_message(Hello(NOW, False, 16, 0, 0)),
             encode_message(Hello(NOW, False, 16, 0, 70_000)),
         ):

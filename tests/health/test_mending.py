@@ -41,6 +41,12 @@ class MendingTests(Case):
         self.assertEqual(self.taints("n1"), {"node.kubernetes.io/unreachable:NoSchedule"})
         self.assertEqual((self.pod_ready("a"), self.pod_ready("b")), ("True", "False"))
 
+    def test_no_list_of_pods_reads_the_whole_of_etcd(self) -> None:
+        with mock.patch.object(self.client, "call", wraps=self.client.call) as call:
+            self.lose()
+        asked = [each.args[2] for each in call.mock_calls if each.args[:2] == ("GET", mending.PODS.path())]
+        self.assertEqual({query.get("resourceVersion") for query in asked}, {"0"})
+
     def test_it_is_mended_soon_after_an_api_server_that_refused_for_long(self) -> None:
         refused = APIError(500, "InternalError", "etcdserver: request timed out")
         self.client.fault = lambda method, path: refused if (method, path[-3:]) == ("PATCH", "/n1") else None

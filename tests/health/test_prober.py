@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.health.edge.partners import Partners
 from superedge.health.edge.prober import Prober
 from superedge.health.edge.probes.probeset import ConfiguredProbe, ProbeSet
 from superedge.health.edge.voter import Voter
@@ -60,6 +61,14 @@ class ProberTests(SynchronousTestCase):
         self.assertEqual((silent.asked, changes), (2, []))
         prober.stopService()
         self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_a_peer_without_an_address_is_neither_checked_nor_dialled(self) -> None:
+        reference = ReferenceClock(lambda: 0.0, lambda: 0.0)
+        voter = Voter("edge-1", cast(Signer, _Unsigned("edge-1")), reference, Timing(), 100)
+        bare = Member("edge-3", "")
+        self.assertEqual(voter.join(Unit("shop", 10, (Member("edge-1", "192.0.2.1"), PEER, bare))), [PEER])
+        self.assertEqual({row.peer for row in voter.rows(0.0)}, {"edge-1", "edge-2"})
+        self.assertEqual(list(Partners(voter).due((), 0.0)), [PEER])
 
     def test_a_peer_whose_address_changes_is_checked_there_at_once(self) -> None:
         """What is under way at the old one does not count."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -11,14 +11,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.health.cloud.admission.proof import LATER, Proof, Unproven
+from superedge.health.cloud.admission.proof import Proof, Unproven
 from superedge.health.cloud.keeping import KeptNodes
 from superedge.health.cloud.mending import PODS
 from superedge.kube.errors import APIError
 
 
 class _Cluster:
-    """Pages of pods, each NAME on NODE; only the node ``good`` is ready, and the node ``gone`` is no more."""
+    """Pages of pods, each NAME on NODE. Nodes are ready but those ``lost``; ``gone`` is no more."""
 
     def __init__(self, *pages: dict[str, str]) -> None:
         self.pages = pages
@@ -30,7 +30,7 @@ class _Cluster:
             self.reads.append(name)
             if name == "gone":
                 raise APIError(404, "NotFound", 'nodes "gone" not found')
-            ready = {"type": "Ready", "status": "True" if name == "good" else "Unknown"}
+            ready = {"type": "Ready", "status": "Unknown" if name.startswith("lost") else "True"}
             return json.dumps({"metadata": {"name": name}, "status": {"conditions": [ready]}}).encode()
         number = int((query or {}).get("continue", "0"))
         pods = [
@@ -48,7 +48,10 @@ class _Cluster:
 class FindTests(SynchronousTestCase):
     def find(self, cluster: _Cluster) -> Deferred[Any]:
         clock = cast(Any, Clock())
-        proof = Proof(clock, cast(Any, cluster), KeptNodes(clock, cast(Any, cluster), "superedge"), "policy")
+        kept = KeptNodes(clock, cast(Any, cluster), "superedge", lambda: 0.0)
+        kept.keep("cut", True)
+        kept.observed({"old": "1970-01-01T00:01:00Z", "good": "1969-01-01T00:01:00Z"})
+        proof = Proof(clock, cast(Any, cluster), kept, "policy")
         return Deferred.fromCoroutine(proof._find())
 
     def test_a_ready_pod_behind_many_on_nodes_that_are_lost(self) -> None:
@@ -60,6 +63,10 @@ class FindTests(SynchronousTestCase):
         cluster = _Cluster({"a": "gone", "b": "good"})
         self.assertEqual(self.successResultOf(self.find(cluster)).metadata.name, "b")
 
+    def test_a_node_with_an_entry_is_not_chosen(self) -> None:
+        cluster = _Cluster({"a": "cut", "b": "old", "c": "good"})
+        self.assertEqual(self.successResultOf(self.find(cluster)).metadata.name, "c")
+
     def test_none(self) -> None:
         self.failureResultOf(self.find(_Cluster({"a": "lost-1"}, {})), Unproven)
 
@@ -70,6 +77,7 @@ class _Enforcing:
     def __init__(self, *refused: APIError) -> None:
         self.refused = list(refused)
         self.entries: dict[str, str] = {}
+        self.patched: Callable[[], object] = lambda: None
 
     async def call(
         self, method: str, path: str, query: object = None, body: Any = None, content_type: str = ""
@@ -83,11 +91,14 @@ class _Enforcing:
         ready = {"type": "Ready", "status": "True"}
         item: dict[str, Any] = {"metadata": {"name": "good"}, "status": {"conditions": [ready]}}
         if method == "PATCH":
+            self.patched()
             if self.refused:
                 raise self.refused.pop(0)
-            if kind == "nodes" and body["spec"]["taints"][0].timeAdded == LATER:
+            if kind == "nodes" and body["spec"]["taints"][0].timeAdded > self.entries["good"]:
                 item["spec"] = body["spec"]
-            elif kind == "pod" and body["status"]["conditions"][0]["lastTransitionTime"] == LATER:
+            elif (
+                kind == "pod" and body["status"]["conditions"][0]["lastTransitionTime"] > self.entries["good"]
+            ):
                 item["status"] = body["status"]
         elif path == PODS.path():
             item = {
@@ -100,9 +111,12 @@ class _Enforcing:
 
 
 class RunTests(SynchronousTestCase):
-    def run_proof(self, cluster: _Enforcing) -> Deferred[None]:
+    def run_proof(self, cluster: _Enforcing, cut: bool = False) -> Deferred[None]:
+        """``cut``: during the proof its node is to be kept."""
         clock = Clock()
         kept = KeptNodes(cast(Any, clock), cast(Any, cluster), "superedge")
+        if cut:
+            cluster.patched = lambda: kept.keep("good", True)
         kept.queue.startService()
         self.addCleanup(kept.queue.stopService)
         proof = Proof(cast(Any, clock), cast(Any, cluster), kept, "policy")
@@ -115,6 +129,11 @@ class RunTests(SynchronousTestCase):
             cluster = _Enforcing(*[APIError(code, "Conflict", "the object has been modified")] * 3)
             self.successResultOf(self.run_proof(cluster))
             self.assertEqual(cluster.entries, {}, "the entry of the proof is left")
+
+    def test_a_node_that_is_to_be_kept_meanwhile(self) -> None:
+        cluster = _Enforcing(APIError(409, "Conflict", "the object has been modified"))
+        self.successResultOf(self.run_proof(cluster, cut=True))
+        self.assertEqual(list(cluster.entries), ["good"])
 
     def test_a_refusal_is_its_result(self) -> None:
         cluster = _Enforcing(APIError(403, "Forbidden", "pods is forbidden"))

@@ -6,7 +6,9 @@ import json
 import ssl
 from base64 import b64decode
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from errno import ENOSPC
+from pathlib import Path
 from typing import Any, cast
 from unittest import mock
 
@@ -14,9 +16,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.health.cloud.admission import serving
-from superedge.health.cloud.admission.serving import LOOK, SOON, ServingCertificate
+from superedge.health.cloud.admission.serving import LIFETIME, LOOK, SOON, ServingCertificate, make_pair
 from superedge.kube.client import IKubeClient
 from superedge.kube.errors import APIError
+from superedge.tls.authority import Authority
 
 
 class Cluster:
@@ -56,12 +59,42 @@ class Cluster:
         return json.dumps({"metadata": {"resourceVersion": str(self.version)}, "webhooks": hooks}).encode()
 
 
+NAMES = ["keep.superedge.svc"]
+
+
+class PairTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.now = datetime.now(UTC)
+        self.made = make_pair(NAMES, None, self.now)
+
+    def test_a_ca_of_a_clock_that_was_ahead_is_replaced(self) -> None:
+        before = self.now - timedelta(hours=6)
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        (directory / "ca.crt").write_bytes(self.made.authorities)
+        (directory / "ca.key").write_bytes(self.made.authority_key)
+        leaf = Authority.load(directory).issue(
+            NAMES[0], dns=NAMES, directory=directory, not_before=before, lifetime=LIFETIME
+        )
+        pair = self.made._replace(certificate=leaf.certificate.read_bytes(), key=leaf.key.read_bytes())
+        self.assertTrue(pair.good(NAMES, self.now))
+        self.assertFalse(pair.good(NAMES, before), "its CA is not valid yet")
+        self.assertNotEqual(make_pair(NAMES, pair, before).authority_key, pair.authority_key)
+        self.assertEqual(make_pair(NAMES, pair, self.now).authority_key, pair.authority_key)
+
+    def test_a_bundle_that_cannot_be_read_is_left_behind(self) -> None:
+        block = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+        damaged = self.made._replace(authorities=self.made.authorities + block)
+        self.assertFalse(damaged.good(NAMES, self.now))
+        self.assertTrue(make_pair(NAMES, damaged, self.now).good(NAMES, self.now))
+
+
 class ServingCertificateTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock, self.cluster = Clock(), Cluster()
         self.used: list[ssl.SSLContext] = []
         service = ServingCertificate(
-            self.clock, cast(IKubeClient, self.cluster), "superedge", ["keep.superedge.svc"], self.used.append
+            self.clock, cast(IKubeClient, self.cluster), "superedge", NAMES, self.used.append
         )
         service.startService()
         self.addCleanup(service.stopService)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -71,6 +72,22 @@ class SigningTests(Case):
         chain = self.voters.signers["edge-1"].chain
         self.assertEqual(self.refused(chain, NOW + year, by=self.verifier.learn), "identity")
         self.assertEqual(self.refused(self.voters.sign(made("edge-1")), NOW + year), "identity")
+
+    def test_a_certificate_that_begins_in_a_moment(self) -> None:
+        """It is shown once."""
+        chain = self.voters.signers["edge-1"].chain
+        begin = int(x509.load_der_x509_certificate(chain[0]).not_valid_before_utc.timestamp()) * 1000
+        verifier = self.voters.verifier()
+        self.assertEqual(verifier.learn(chain, begin - 2000), "edge-1")
+        signed = self.voters.sign(made("edge-1"))
+        self.assertEqual(self.refused(signed, begin - 1, by=verifier.check), "identity")
+        self.assertEqual(verifier.check(signed, begin), made("edge-1"))
+
+    def test_times_that_no_calendar_has(self) -> None:
+        late = 253_402_300_800_000
+        chain = self.voters.signers["edge-1"].chain
+        self.assertEqual(self.refused(self.voters.sign(made("edge-1")), late), "identity")
+        self.assertEqual(self.refused(chain, late, by=self.verifier.learn), "identity")
 
     def test_half_of_a_renewed_pair_is_not_used(self) -> None:
         signer, before = self.voters.signers["edge-1"], self.voters.directory / "edge-1.crt"

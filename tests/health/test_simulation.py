@@ -74,6 +74,25 @@ class CutTests(SynchronousTestCase):
             [seen for seen in unit.seen if seen.verdict is not Verdict.ALIVE and seen.at > 20], []
         )
 
+    def test_a_voter_that_was_away_is_relayed_over_the_links_that_had_it_before(self) -> None:
+        unit = site(3)
+        unit.apart.append({"edge-0", "edge-2"})
+        last = unit.nodes["edge-2"]
+        for node in (unit.nodes["edge-1"], last):
+            unit.cut(node)
+        unit.run(60)
+        self.assertIsNotNone(unit.judge.box.get("edge-2", unit.judge.now()))
+        last.die()
+        unit.run(60)
+        self.assertIsNone(unit.judge.box.get("edge-2", unit.judge.now()))
+        unit.judge.listens("edge-1", 4711)
+        for node in unit.nodes.values():
+            node.join(unit.judge.unit(node.name))
+        last.alive = True
+        last.start()
+        unit.run(60)
+        self.assertIsNotNone(unit.judge.box.get("edge-2", unit.judge.now()))
+
     def test_ballots_of_the_cut_are_relayed(self) -> None:
         """Five of six have no session: what they say of the sixth decides all the same."""
         unit = site(7)

@@ -10,11 +10,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.errors import SuperEdgeError
+from superedge.health import metrics
 from superedge.health.cloud.assessment import Settings
 from superedge.health.cloud.cluster import Scope
 from superedge.health.cloud.judge import Judge
 from superedge.health.cloud.streams import NodeStreams
-from superedge.health.votes.ballot import Opinion
+from superedge.health.votes.ballot import Opinion, Refused
 from superedge.health.votes.messages import (
     FROM_CLOUD,
     Ballots,
@@ -99,12 +100,14 @@ class NodeStreamsTests(SynchronousTestCase):
         self.judge.scope_changed(Scope("", None))
         for name in ("a", "b", "c"):
             self.judge.node_changed(name, facts(name))
+        self.judge.start()
         self.streams.startService()
         self.tunnel.held = {"a": 1, "b": 1}
         self.streams.look()
         self.clock.advance(0.3)
 
     def tearDown(self) -> None:
+        self.judge.stop()
         self.streams.stopService()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -221,6 +224,16 @@ class NodeStreamsTests(SynchronousTestCase):
         assert assessment is not None
         self.assertEqual(assessment.judgement.healthy, ("c",))
 
+    def test_a_refused_certificate_is_counted(self) -> None:
+        def refuse(chain: object, now: int) -> str:
+            raise Refused("identity", "a voter's certificate is refused")
+
+        self.patch(self.streams._verifier, "learn", refuse)
+        counter = cast(Any, metrics.BALLOTS_REFUSED.labels("cloud", "identity"))._value
+        before = counter.get()
+        self.stream("a").say(Hello(0, True, 0), Chain((b"forged",)))
+        self.assertEqual((counter.get() - before, self.stream("a").gone), (1, False))
+
     def test_a_node_that_does_not_answer(self) -> None:
         stream = self.stream("a")
         stream.say(Hello(0, True, 0))
@@ -233,6 +246,18 @@ class NodeStreamsTests(SynchronousTestCase):
         self.assertFalse(self.judge._states["a"].answers)
         stream.say(Pong(asked[0].number))
         self.assertTrue(self.judge._states["a"].answers)
+
+    def test_nothing_is_left_of_a_session(self) -> None:
+        self.stream("a").say(Hello(0, True, 0))
+        self.streams.ask("a")
+        self.tunnel.problem = SuperEdgeError("this node serves no streams of kind 'health'")
+        self.stream("b").abortConnection()
+        self.clock.advance(0.1)
+        self.tunnel.held = {}
+        self.streams.look()
+        self.clock.advance(60)
+        for left in ("_asked", "_backoffs", "_retries", "_waiting", "_told", "_connections"):
+            self.assertEqual(getattr(self.streams, left), {}, left)
 
     def test_a_node_that_answers(self) -> None:
         stream = self.stream("a")

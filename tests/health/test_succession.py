@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from prometheus_client.metrics import MetricWrapperBase
+
+from superedge.health import metrics
 from superedge.health.cloud import judge
-from superedge.health.cloud.cluster import read_node
+from superedge.health.cloud.cluster import Scope, read_node
 from superedge.health.votes.decisions import Contact
 from superedge.kube.errors import APIError
 from superedge.kube.times import kube_time
 from tests.health.judged import NO, YES, Case
+from tests.health.simulation import facts
 
 
 class ForbiddenTests(Case):
@@ -112,6 +116,87 @@ class SuccessionTests(Case):
         self.advance(10)
         self.assertEqual(self.api.writes["nodes"], before)
 
+    def test_the_first_of_several_witnesses_takes_nothing_back_from_a_new_judge(self) -> None:
+        self.dead()
+        self.end()
+        self.patch(judge, "AT_ONCE", 0)
+        self.begin()
+        self.advance(0.2)
+        before = self.api.writes["nodes"]
+        self.vote(n0={"n1": NO})
+        self.advance(2)
+        self.everybody_says("n1", NO)
+        self.advance(5)
+        self.assertEqual(self.taints("n1"), {"superedge.io/dead:NoExecute"})
+        self.assertEqual(self.api.writes["nodes"], before)
+
+    def test_a_new_judge_counts_from_the_verdict_of_the_last(self) -> None:
+        """n1 was lost, but alive, long before nobody spoke of it any more."""
+        note = {"metadata": {"annotations": {"superedge.io/keep-unknown": "90s"}}}
+        self.call("PATCH", "/api/v1/nodes/n1", note, "application/merge-patch+json")
+        self.ready("n1", "Unknown")
+        for _ in range(6):
+            self.everybody_says("n1", YES)
+            self.renew("n0", "n2", "n3")
+            self.advance(10)
+        self.live(50)
+        self.assertEqual(self.condition("n1"), "Unknown")
+        since = self.since("n1")
+        self.end()
+        self.begin()
+        self.live(50)
+        self.assertEqual(set(self.kept()), {"n1"})
+        self.live(40)
+        self.assertEqual(self.kept(), {})
+        self.assertEqual(self.since("n1"), since)
+
+    def since(self, name: str) -> int:
+        """When its verdict changed, in whole seconds."""
+        assessment = self.judging.judge.assessment(name)
+        assert assessment is not None
+        return int(assessment.since)
+
+    def live(self, seconds: int) -> None:
+        """The others renew their Leases."""
+        for _ in range(seconds // 10):
+            self.renew("n0", "n2", "n3")
+            self.advance(10)
+
+    def test_nodes_are_judged_when_all_are_known(self) -> None:
+        self.end()
+        self.begin()
+        judged: list[str] = []
+        self.patch(self.judging.judge, "_evaluate", judged.append)
+        self.judging.judge.scope_changed(Scope("unit", None))
+        self.judging.judge.node_changed("n9", facts("n9", labels={"unit": "shop"}))
+        self.assertEqual(judged, [])
+        self.advance(1)
+        self.assertIn("n9", judged)
+
+    def test_what_the_last_judge_exported_is_exported_no_more(self) -> None:
+        self.everybody_says("n1", NO)
+        self.advance(2)
+        verdicts = self.samples(metrics.VERDICTS)
+        self.assertEqual(self.samples(metrics.ENFORCEMENT), [1.0])
+        self.assertEqual(sum(self.samples(metrics.NODES)), 4)
+        self.end()
+        for metric in (metrics.ENFORCEMENT, metrics.NODES, metrics.OUTCOMES):
+            self.assertEqual(self.samples(metric), [])
+        self.begin()
+        self.assertEqual(self.samples(metrics.ENFORCEMENT), [0.0])
+        self.advance(2)
+        self.assertEqual(self.samples(metrics.ENFORCEMENT), [1.0])
+        self.assertEqual(self.samples(metrics.VERDICTS), verdicts, "no verdict has changed")
+
+    def samples(self, metric: MetricWrapperBase) -> list[float]:
+        """The values that it has, by its labels, but the times when they were made."""
+        return [
+            sample.value
+            for family in metric.collect()
+            for sample in family.samples
+            if not sample.name.endswith("_created")
+        ]
+
     def test_nothing_is_judged_before_its_units_are_known(self) -> None:
         self.end()
         self.begin()
@@ -139,6 +224,7 @@ class ReturnTests(Case):
         self.streams.nodes.update(n1=1, stranger=2)
         self.judging.sessions_changed()
         self.advance(1)
+        self.judging.judge.answered("stranger", True)
         self.everybody_says("n2", YES)
         self.call("DELETE", "/api/v1/nodes/n1")
         self.call("DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1")

@@ -10,6 +10,7 @@ from superedge.health.votes.decisions import Ready
 from superedge.kube.errors import DecodeError
 from superedge.kube.json import decode
 from superedge.kube.times import read_time
+from superedge.net.names import is_address
 
 CONDITION = "EdgePeerHealthy"
 """Type of the Node condition that holds the verdict."""
@@ -88,7 +89,8 @@ class Published(NamedTuple):
 class NodeFacts(NamedTuple):
     """What is used of a Node. ``ready_since`` is in seconds since 1970, 0 when it is not given.
 
-    ``keep_unknown`` is the annotation: seconds, None without it.
+    ``host`` is an IP address, or empty; ``kubelet`` is a port, or 0: the API takes any text and number, and a
+    node writes its own. ``keep_unknown`` is the annotation: seconds, None without it.
     """
 
     name: str
@@ -115,7 +117,8 @@ def read_node(raw: bytes) -> NodeFacts:
     conditions = {each.type: each for each in found.status.conditions}
     ready = conditions.get("Ready", _Condition("Ready"))
     own = conditions.get(CONDITION)
-    internal = (each.address for each in found.status.addresses if each.type == "InternalIP")
+    addresses = (each.address for each in found.status.addresses if each.type == "InternalIP")
+    port = found.status.daemonEndpoints.kubeletEndpoint.Port
     status: Any = ready.status if ready.status in ("True", "False") else "Unknown"
     notes = found.metadata.annotations
     return NodeFacts(
@@ -123,8 +126,8 @@ def read_node(raw: bytes) -> NodeFacts:
         uid=found.metadata.uid,
         version=found.metadata.resourceVersion,
         labels=found.metadata.labels,
-        host=next(internal, ""),
-        kubelet=found.status.daemonEndpoints.kubeletEndpoint.Port,
+        host=next(filter(is_address, addresses), ""),
+        kubelet=port if 0 < port < 65536 else 0,
         ready=status,
         ready_since=read_time(ready.lastTransitionTime or "") or 0.0,
         keep_unknown=read_duration(notes.get(KEEP_UNKNOWN, "")),

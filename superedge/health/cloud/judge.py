@@ -24,6 +24,7 @@ from superedge.health.votes.messages import Unit
 from superedge.health.votes.reference import ReferenceClock
 from superedge.health.votes.signing import Verifier
 from superedge.health.votes.verdicts import Verdict, judge
+from superedge.kube.times import read_time
 from superedge.reactor.periodic import PeriodicCall
 
 OVERDUE = 0.375
@@ -76,8 +77,8 @@ class Judge:
         self.box = BallotBox(verifier, self._units.by_node.get)
         self._said: dict[str, dict[str, Opinion]] = {}
         self._pending: set[str] = set()
-        self._renewals: dict[str, None] = {}
-        """Nodes with a Lease, the last renewed last."""
+        self._renewals: dict[int, dict[str, None]] = {}
+        """Nodes with a Lease by its duration, the last renewed last."""
         self._turn: list[str] = []
         self._started = reactor.seconds()
         self._looking = PeriodicCall(reactor, LOOK, self.look)
@@ -115,7 +116,7 @@ class Judge:
         self._units.scope_changed(scope, self._nodes.values())
 
     def node_changed(self, name: str, node: NodeFacts | None) -> None:
-        """A Node object came, changed or went (None)."""
+        """A Node object came, changed or went (None). Before `start` nothing is concluded from it."""
         if node is None:
             self._nodes.pop(name, None)
             self._units.remove(name)
@@ -123,7 +124,7 @@ class Judge:
             return
         self._nodes[name] = node
         self._units.place(node)
-        if self.checks(name):
+        if self._looking.running and self.checks(name):
             self._evaluate(name)
 
     def listens(self, name: str, port: int) -> None:
@@ -143,17 +144,24 @@ class Judge:
         """A node's Lease was renewed, or read for the first time."""
         state = self._of(name)
         if lease is None:
+            self._drop_renewal(name, state)
             state.lease = None
-            self._renewals.pop(name, None)
             self._forget(name)
             return
         if state.lease is None or state.lease.renewed != lease.renewed:
+            self._drop_renewal(name, state)
             state.renewed = self._reactor.seconds()
             state.lease = lease
-            self._renewals.pop(name, None)
-            self._renewals[name] = None
+            self._renewals.setdefault(lease.duration, {})[name] = None
             if state.assessment is not None and state.assessment.contact is not Contact.GOOD:
                 self._evaluate(name)
+
+    def _drop_renewal(self, name: str, state: NodeState) -> None:
+        if state.lease is not None:
+            others = self._renewals[state.lease.duration]
+            del others[name]
+            if not others:
+                del self._renewals[state.lease.duration]
 
     def sessions_changed(self, sessions: Mapping[str, int]) -> None:
         """``sessions`` are all nodes with a session."""
@@ -171,8 +179,8 @@ class Judge:
 
     def answered(self, name: str, answers: bool) -> None:
         """Whether a node answered when it was asked, over its session."""
-        state = self._of(name)
-        if state.answers is not answers:
+        state = self._states.get(name)
+        if state is not None and state.answers is not answers:
             state.answers = answers
             self._evaluate(name)
 
@@ -221,11 +229,11 @@ class Judge:
     def _overdue(self) -> list[str]:
         """Nodes whose Leases are overdue."""
         found, now = [], self._reactor.seconds()
-        for name in self._renewals:
-            state = self._states[name]
-            if state.lease is not None and now - state.renewed <= state.lease.duration * OVERDUE:
-                break  # those behind it were renewed later
-            found.append(name)
+        for duration, names in self._renewals.items():
+            for name in names:
+                if now - self._states[name].renewed <= duration * OVERDUE:
+                    break  # those behind it were renewed later
+                found.append(name)
         return found
 
     def _evaluate(self, name: str) -> None:
@@ -246,6 +254,7 @@ class Judge:
             minimum=self._settings.minimum,
         )
         before = state.assessment
+        previous = before.verdict if before is not None else _published(node)
         verdict = judgement.verdict
         settling = self._reactor.seconds() - self._started < SETTLING
         if verdict is not Verdict.UNKNOWN:
@@ -253,16 +262,20 @@ class Judge:
         elif judgement.healthy or judgement.unhealthy:
             # Witnesses find out one after the other.
             state.disagreeing_since = state.disagreeing_since or now
-            if before is not None and now - state.disagreeing_since < DISAGREEMENT * 1000:
-                verdict = before.verdict
+            if now - state.disagreeing_since < DISAGREEMENT * 1000:
+                verdict = previous
         elif settling:
-            verdict = before.verdict if before is not None else _published(node)
-        held = before is not None and verdict is not before.verdict and not state.may_change(now)
-        if before is not None and held:
-            verdict = before.verdict
+            verdict = previous
+        held = before is not None and verdict is not previous and not state.may_change(now)
+        if held:
+            verdict = previous
         if verdict is Verdict.DEAD and state.session and state.answers and self._late(state, OVERDUE):
             self._asks(name)
-        since = self._wall() if before is None or before.verdict is not verdict else before.since
+        since = self._wall()
+        if before is not None and before.verdict is verdict:
+            since = before.since
+        elif before is None and _published(node) is verdict:
+            since = _published_at(node) or since
         outcome = decide(
             node.ready,
             contact,
@@ -277,7 +290,7 @@ class Judge:
         else:
             self._pending.add(name)
         if before is None or (before.verdict, before.outcome) != (verdict, outcome):
-            if before is None or before.verdict is not verdict:
+            if verdict is not previous:
                 metrics.VERDICTS.labels(verdict.value).inc()
             self._changed(name)
 
@@ -300,9 +313,10 @@ class Judge:
         now = self._reactor.seconds()
         if state.unknown_since is None:
             state.unknown_since = now
-            # Another judge may have published this verdict earlier.
+            # Another judge may have published this verdict earlier, of a node that was lost earlier or later.
             if node.ready == "Unknown" and node.ready_since and _published(node) is Verdict.UNKNOWN:
-                state.unknown_since -= max(0.0, self._wall() - node.ready_since)
+                since = max(node.ready_since, _published_at(node))
+                state.unknown_since -= max(0.0, self._wall() - since)
         return now - state.unknown_since
 
     def _count(self) -> None:
@@ -374,3 +388,8 @@ def _published(node: NodeFacts) -> Verdict:
     """The verdict in the Node's condition."""
     verdicts = {"True": Verdict.ALIVE, "False": Verdict.DEAD}
     return Verdict.UNKNOWN if node.published is None else verdicts.get(node.published.status, Verdict.UNKNOWN)
+
+
+def _published_at(node: NodeFacts) -> float:
+    """When the verdict in the Node's condition changed, in seconds since 1970; 0 when it is not given."""
+    return (read_time(node.published.since) or 0.0) if node.published is not None else 0.0

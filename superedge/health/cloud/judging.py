@@ -117,6 +117,7 @@ class Judging(MultiService):
     def startService(self) -> None:
         """Read the cluster, then judge."""
         super().startService()
+        self._in_force_metric(False)
         for reflector in self._reflectors.values():
             reflector.startService()
         self._beginning.start()
@@ -140,7 +141,8 @@ class Judging(MultiService):
         self.judge.stop()
         if self._streams.running:
             self._streams.stopService()
-        self._in_force_metric(False)
+        for gauge in (metrics.ENFORCEMENT, metrics.NODES, metrics.OUTCOMES):
+            gauge.clear()  # the next judge has these from now on
         await super().stopService()
 
     async def _begin(self) -> None:
@@ -236,18 +238,19 @@ class Judging(MultiService):
 
     def _read_scope(self, raw: bytes) -> Scope:
         try:
-            self._scope = read_scope(raw, self._default)
+            return read_scope(raw, self._default)
         except DecodeError as problem:
             _log.error(
                 "ConfigMap {name}: {problem}; the units stay as they were",
                 name=self._config.config_map,
                 problem=problem,
             )
-        return self._scope
+            return self._scope
 
     def _scope_changed(self, key: Key, scope: Scope | None) -> None:
         if key.name == self._config.config_map:
-            self.judge.scope_changed(scope or self._default)
+            self._scope = scope or self._default
+            self.judge.scope_changed(self._scope)
 
     def _ask(self, name: str) -> None:
         self._streams.ask(name)

@@ -117,6 +117,11 @@ class KeptNodes:
         if self._observed != self._stored:
             self.queue.add_after(NAME, GATHER)
 
+    def has(self, node: str) -> bool:
+        """Whether a node has an entry that has not expired, whoever judged, or is to have one."""
+        until = read_time((self._observed or {}).get(node, ""))
+        return node in self._wanted or (until is not None and until > self._now())
+
     def holds(self, node: str) -> bool:
         """Whether a node's entry is written and has not expired."""
         until = read_time((self._stored or {}).get(node, ""))
@@ -125,9 +130,10 @@ class KeptNodes:
     def _now(self) -> float:
         return self._wall() + self._ahead
 
-    def _compare_clocks(self, found: _ConfigMap) -> None:
+    def _compare_clocks(self, found: _ConfigMap, sent: float) -> None:
+        """Compare the time of a write that was ``sent`` then and answered now: the answer may be late."""
         times = [read_time(each.time) or 0.0 for each in found.metadata.managedFields]
-        if times and abs(max(times) - self._now()) > SKEW:
+        if times and not sent - SKEW <= max(times) <= self._now() + SKEW:
             self._ahead = max(times) - self._wall()
             _log.warn(
                 "this machine's clock differs from the API server's by {seconds:.0f} s",
@@ -158,13 +164,14 @@ class KeptNodes:
             }
             data.update((node, None) for node in stored if node not in wanted)
             if data:
+                sent = self._now()
                 answer = await self._client.call(
                     "PATCH", self._path, body={"data": data}, content_type=MERGE_PATCH
                 )
                 metrics.WRITES.labels("kept", "done").inc()
                 found: _ConfigMap = decode(_ConfigMap, answer)
                 stored = found.data
-                self._compare_clocks(found)
+                self._compare_clocks(found, sent)
             self._stored = stored
         except Problems:
             self._stored = None

@@ -155,7 +155,8 @@ class Mender:
         self._judge.node_changed(node.name, read_node(answer))
 
     async def _ready(self, name: str) -> None:
-        query = {"fieldSelector": f"spec.nodeName={name}"}
+        # From the API server's cache, where pods are found by node: etcd would have to be read as a whole.
+        query = {"fieldSelector": f"spec.nodeName={name}", "resourceVersion": "0"}
         pods = decode(_Pods, await self._client.call("GET", PODS.path(), query)).items
         refused = None
         for pod in pods:

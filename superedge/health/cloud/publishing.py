@@ -139,7 +139,9 @@ class VerdictPublisher:
         kept = tuple(each for each in node.taints if each.key != DEAD)
         now = kube_time(self._wall())
         if fast:
-            known = next((each for each in node.taints if each.key == DEAD), None)
+            known = next(
+                (each for each in node.taints if (each.key, each.effect) == (DEAD, NO_EXECUTE)), None
+            )
             kept += (known or Taint(DEAD, NO_EXECUTE, timeAdded=now),)
         # The node lifecycle controller removes this taint from a node that is Ready.
         if native and node.ready == "Unknown" and not node.has_taint(UNREACHABLE):

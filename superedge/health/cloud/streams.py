@@ -129,10 +129,9 @@ class NodeStreams(Service):
         before, self._sessions = self._sessions, dict(self._streams.sessions())
         self._judge.sessions_changed(self._sessions)
         for node in [node for node in before if self._sessions.get(node) != before[node]]:
-            self._close(node, "its session is another")
+            self._forget(node)
         for node, session in self._sessions.items():
             if before.get(node) != session:
-                self._backoffs.pop(node, None)
                 self._want(node)
         self._tell_units()
 
@@ -218,10 +217,14 @@ class NodeStreams(Service):
         del self._retries[node]
         self._want(node)
 
-    def _close(self, node: str, reason: str) -> None:
-        connection = self._connections.get(node)
-        if connection is not None:
-            connection.end(reason)
+    def _forget(self, node: str) -> None:
+        """A node's session ended, or is another."""
+        if (connection := self._connections.get(node)) is not None:
+            connection.end("its session is another")
+        self._backoffs.pop(node, None)
+        asked = self._asked.pop(node, None)
+        if asked is not None and asked[2].active():
+            asked[2].cancel()
 
     def _ended(self, connection: HealthProtocol, reason: str) -> None:
         node = self._nodes.pop(connection, None)
@@ -252,6 +255,7 @@ class NodeStreams(Service):
                 for signed in message.ballots:
                     self._ballot(node, signed)
         except Refused as problem:
+            metrics.BALLOTS_REFUSED.labels("cloud", problem.reason).inc()
             _refused(node, problem)
         if isinstance(message, Unit | Change | Ping):
             connection.end("nodes may not send this kind of message")

@@ -147,11 +147,15 @@ class Exchange(Service):
         for connection, peer in list(self._links.items()):
             if member(peer) is None:
                 connection.end("the peer is no longer a member of this unit")
-        self._forwarding.forget()
         self._partners.forget()
         self.changed()
         if self.running:
             self._tend()
+
+    def relink(self) -> None:
+        """Make all links anew: their peers show every certificate once on each."""
+        for connection in list(self._links):
+            connection.end("the CAs changed")
 
     # -- the own ballot
 
@@ -282,7 +286,7 @@ class Exchange(Service):
 
     def _learn(self, message: Chain) -> None:
         try:
-            self._forwarding.learn(message, self._clock.now())
+            self._verifier.learn(message.certificates, self._clock.now())
         except Refused as problem:
             self._refused(problem)
 

@@ -11,8 +11,8 @@ from superedge.health.edge.voter import Voter
 from superedge.health.protocol import HealthProtocol
 from superedge.health.votes.ballot import SignedBallot
 from superedge.health.votes.ballotbox import Held
-from superedge.health.votes.messages import Chain, Hops
-from superedge.health.votes.signing import Verifier, key_id
+from superedge.health.votes.messages import Hops
+from superedge.health.votes.signing import Verifier
 from superedge.net.bucket import Bucket
 
 REROUTE = 2.0
@@ -43,7 +43,6 @@ class Forwarding:
         self._current = current
         self._relay: Relay[HealthProtocol] = Relay()
         self._uplink: HealthProtocol | None = None
-        self._chains: dict[bytes, tuple[bytes, ...]] = {}
         self._answers = Bucket(1 / REROUTE, REROUTES, reactor.seconds())
         self._later: IDelayedCall | None = None
         self._moved = False
@@ -107,27 +106,13 @@ class Forwarding:
 
     # -- ballots
 
-    def learn(self, message: Chain, now: int) -> None:
-        """Remember a voter's certificate chain. Raises Refused."""
-        node = self._verifier.learn(message.certificates, now)
-        if self._voter.member(node) is None:
-            return
-        if len(self._chains) > 2 * len(self._voter.unit.members):
-            self.forget()
-        self._chains[key_id(message.certificates[0])] = message.certificates
-
-    def forget(self) -> None:
-        """Keep only the certificates of voters whose ballots are valid now."""
-        current = {each.signed.key for each in self._current()}
-        self._chains = {key: chain for key, chain in self._chains.items() if key in current}
-
     def take(self, link: HealthProtocol, signed: SignedBallot) -> None:
         """Pass on a new ballot, if its link's peer has no session."""
         if self._relay.forwards_from(link):
             self._pass_on(link, signed)
 
     def _pass_on(self, source: HealthProtocol, signed: SignedBallot) -> None:
-        chain = self._chains.get(signed.key)
+        chain = self._verifier.chain_of(signed)
         if chain is None:
             return
         if self._uplink is not None:

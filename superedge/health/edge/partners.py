@@ -29,7 +29,7 @@ class Partners:
         """Peers to dial now. A dial counts as under way until `linked` or `failed` is called."""
         wanted = 0
         if self._candidates is None:
-            names = [member.name for member in self._voter.unit.members]
+            names = [member.name for member in self._voter.unit.members if member.host]
             self._candidates = witnesses_of(self._voter.name, names, CANDIDATES)
         for peer in self._candidates:
             state = self._voter.peers.get(peer)

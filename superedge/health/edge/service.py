@@ -92,7 +92,12 @@ class EdgeHealth(MultiService):
             self._exchange.changed()
 
         watcher.watch([config.certificate, config.key], renewed)
-        watcher.watch(config.ca, verifier.reload)
+
+        def forget_voters() -> None:
+            verifier.reload()
+            self._exchange.relink()
+
+        watcher.watch(config.ca, forget_voters)
 
     def startService(self) -> None:
         """Start with the stored unit."""

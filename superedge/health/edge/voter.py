@@ -36,13 +36,17 @@ class Voter:
         return self._signer.chain
 
     def join(self, unit: Unit) -> Sequence[Member]:
-        """Join a unit. Returns the members to probe, by name; the state of those that stay is kept."""
+        """Join a unit. Returns the members to probe, by name; the state of those that stay is kept.
+
+        Nothing can be said of a member whose Node object has no address.
+        """
         self.unit = unit
         self._members = {member.name: member for member in unit.members}
         if self.name not in self._members:
             self.peers = {}
             return ()
-        names = sorted(probed_by(self.name, list(self._members), unit.witnesses))[: MAX_ROWS - 1]
+        probed = probed_by(self.name, list(self._members), unit.witnesses)
+        names = sorted(name for name in probed if self._members[name].host)[: MAX_ROWS - 1]
         self.peers = {name: self.peers.get(name) or PeerState() for name in names}
         return [self._members[name] for name in names]
 

@@ -31,8 +31,8 @@ class MessageError(SuperEdgeError):
     """The peer sent something that is not a message."""
 
 
-Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]
-"""Since 1970, up to the year 9999."""
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=253_370_764_800_000)]
+"""Since 1970, up to the year 9998: a clock that is set to it and runs on stays within four digits."""
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 

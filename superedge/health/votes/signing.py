@@ -86,13 +86,18 @@ def _signing(path: Path, private: Any) -> Callable[[bytes], bytes]:
 @dataclass(frozen=True, slots=True)
 class _Voter:
     name: str
+    chain: tuple[bytes, ...]
     public: Any
-    not_before: datetime
-    not_after: datetime
+    not_before: int
+    not_after: int
 
     def good(self, now: int) -> bool:
-        """Whether the certificate is valid at this time, milliseconds since 1970."""
-        return self.not_before <= datetime.fromtimestamp(now / 1000, UTC) <= self.not_after
+        """Whether the certificate is valid at this time. All times are milliseconds since 1970."""
+        return self.not_before <= now <= self.not_after
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
 
 
 class Verifier:
@@ -132,7 +137,11 @@ class Verifier:
         self._known.clear()
 
     def learn(self, chain: Sequence[bytes], now: int) -> str:
-        """Verify and remember a voter's certificate chain (DER). Returns the voter's name. Raises Refused."""
+        """Verify and remember a voter's certificate chain (DER). Returns the voter's name. Raises Refused.
+
+        A certificate that is not valid yet is remembered, too, because it is shown only once: `check` refuses
+        its ballots until it is. A new one may be valid from a moment on that this clock has not reached.
+        """
         if not 0 < len(chain) <= MAX_CHAIN or any(len(der) > MAX_CERTIFICATE for der in chain):
             raise Refused("identity", "a certificate chain that is empty or too long")
         key = key_id(chain[0])
@@ -141,8 +150,9 @@ class Verifier:
             return known.name
         try:
             leaf, *others = (x509.load_der_x509_certificate(der) for der in chain)
+            begin, end = map(_milliseconds, (leaf.not_valid_before_utc, leaf.not_valid_after_utc))
             crypto.X509StoreContext(
-                self._store(now),
+                self._store(max(now, begin)),
                 crypto.X509.from_cryptography(leaf),
                 [crypto.X509.from_cryptography(other) for other in others],
             ).verify_certificate()
@@ -154,11 +164,16 @@ class Verifier:
         name = self._node_of(names[-1] if names else None, parsed.organizations, parsed.serial)
         if name is None:
             raise Refused("identity", f"a voter's certificate is no node's, or is denied: {names}")
-        self._known[key] = _Voter(name, public, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+        self._known[key] = _Voter(name, tuple(chain), public, begin, end)
         self._known.move_to_end(key)
         if len(self._known) > self._limit:
             self._known.popitem(last=False)
         return name
+
+    def chain_of(self, signed: SignedBallot) -> tuple[bytes, ...] | None:
+        """The certificate chain of a ballot's voter, None if it is not remembered."""
+        voter = self._known.get(signed.key)
+        return None if voter is None else voter.chain
 
     def check(self, signed: SignedBallot, now: int) -> Ballot:
         """Decode a ballot and verify its signature. Raises Refused."""

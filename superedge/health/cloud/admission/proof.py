@@ -138,7 +138,7 @@ class Proof:
             self._kept.proven(node)
 
     async def _find(self) -> _Pod:
-        """A pod that is ready, on a node that has not lost the cloud."""
+        """A pod that is ready, on a node that has neither lost the cloud nor an entry."""
         query = {"fieldSelector": "status.phase=Running", "limit": PAGE}
         usable: dict[str, bool] = {}
         while True:
@@ -162,7 +162,7 @@ class Proof:
             if problem.code == 404:  # its pods outlast it for a while
                 return False
             raise
-        return facts.ready == "True" and not facts.has_taint(UNREACHABLE)
+        return facts.ready == "True" and not facts.has_taint(UNREACHABLE) and not self._kept.has(node)
 
     async def _fault(self, node: str, pod: _Pod) -> str | None:
         """What does not work, or None."""
@@ -176,11 +176,11 @@ class Proof:
     async def _try(self, node: str, pod: _Pod) -> str | None:
         if await self._taint_stays(node, LONG_AGO):
             return f"the taint {UNREACHABLE}:{NO_EXECUTE} is not removed from a kept node"
-        if not await self._taint_stays(node, LATER):
+        if not await self._taint_stays(node, LATER) and not self._kept.has(node):
             return f"the taint {UNREACHABLE}:{NO_EXECUTE} is removed from a node whose entry expired"
         if await self._unready_stays(pod, LONG_AGO):
             return "pods of a kept node do not stay ready"
-        if not await self._unready_stays(pod, LATER):
+        if not await self._unready_stays(pod, LATER) and not self._kept.has(node):
             return "pods of a node whose entry expired stay ready"
         return None
 

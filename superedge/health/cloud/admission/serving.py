@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -37,6 +38,8 @@ SECRETS = Resource("", "v1", "secrets")
 WEBHOOKS = Resource("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations")
 JSON_PATCH = "application/json-patch+json"
 LIFETIME = timedelta(days=90)
+OLD_CAS = 8
+"""CAs before the one in use that stay in the caBundle."""
 LOOK = 10.0
 """Seconds between two checks of the Secret and the caBundle: with another's the webhook keeps nobody."""
 SOON = 5.0
@@ -75,9 +78,23 @@ class Pair(NamedTuple):
             _log.failure("the webhook's certificate cannot be checked")
             return False
         begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-        in_time = begin <= now < end - (end - begin) / 3 and authority.not_valid_after_utc > now + LIFETIME
+        in_time = begin <= now < end - (end - begin) / 3 and _issues(authority, now, LIFETIME)
         held = {*has.get_values_for_type(x509.DNSName), *map(str, has.get_values_for_type(x509.IPAddress))}
         return in_time and set(names) <= held
+
+
+def _issues(authority: x509.Certificate, now: datetime, lifetime: timedelta) -> bool:
+    """Whether it is valid now and for as long as a certificate that it issues."""
+    return authority.not_valid_before_utc <= now and authority.not_valid_after_utc >= now + lifetime
+
+
+def _latest(authorities: bytes) -> bytes:
+    """The first of several CAs; none if one of them cannot be read."""
+    try:
+        found = x509.load_pem_x509_certificates(authorities)
+    except ValueError:
+        return b""
+    return b"".join(each.public_bytes(Encoding.PEM) for each in found[:OLD_CAS])
 
 
 def make_pair(names: Sequence[str], before: Pair | None, now: datetime) -> Pair:
@@ -92,11 +109,11 @@ def make_pair(names: Sequence[str], before: Pair | None, now: datetime) -> Pair:
         try:
             authority = Authority.load(directory)
             made = x509.load_pem_x509_certificates(before.authorities if before is not None else b"")[0]
-            if made.not_valid_after_utc < now + 2 * LIFETIME:
-                raise ValueError("it ends too soon")
+            if not _issues(made, now, 2 * LIFETIME):
+                raise ValueError("it ends too soon, or begins later")
         except Exception:
             authority = Authority.create(directory / "new", "superedge admission")
-            authorities = authority.path.read_bytes() + authorities[:16384]
+            authorities = authority.path.read_bytes() + _latest(authorities)
             key = (directory / "new" / "ca.key").read_bytes()
         else:
             key = (directory / "ca.key").read_bytes()
