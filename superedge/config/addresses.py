@@ -7,6 +7,9 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import unquote
 
+MAX_SOCKET_PATH = 107
+"""Bytes (unix(7))."""
+
 
 @dataclass(frozen=True, slots=True)
 class TCPAddress:
@@ -57,6 +60,10 @@ def parse_address(text: str, default_port: int | None = None) -> Address:
         if not path.startswith("/"):
             raise ValueError(
                 f"{text!r} is not an address: a Unix socket needs an absolute path, such as unix:/run/x.sock"
+            )
+        if "\0" in path or len(path.encode()) > MAX_SOCKET_PATH:
+            raise ValueError(
+                f"{text!r} is not an address: the path of a Unix socket has at most {MAX_SOCKET_PATH} bytes"
             )
         return UnixAddress(path)
     host, separator, port = _split(text)

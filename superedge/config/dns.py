@@ -7,12 +7,15 @@ from typing import Literal
 import msgspec
 
 from superedge.config.checks import (
+    check_domain,
     check_ip,
     check_networks,
     check_not_empty,
-    check_not_negative,
     check_positive,
+    check_suffixes,
+    check_target,
     check_tcp_address,
+    check_ttl,
 )
 
 
@@ -51,9 +54,12 @@ class TunnelDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         for address in self.listen:
             check_tcp_address("listen", address, 53)
         for upstream in self.upstreams:
-            check_ip("upstreams", check_tcp_address("upstreams", upstream, 53).host)
+            check_ip("upstreams", check_target("upstreams", upstream, 53).host)
         for text in self.addresses:
             check_ip("addresses", text)
         check_networks("allow", self.allow)
-        check_not_negative(ttl=self.ttl)
+        check_suffixes(self.suffixes)
+        for zone in self.upstream_zones:
+            check_domain("upstream_zones", zone)
+        check_ttl(ttl=self.ttl)
         check_positive(timeout=self.timeout)

@@ -9,12 +9,15 @@ from typing import Any, Literal
 import msgspec
 
 from superedge.config.checks import (
+    check_domain,
     check_ip,
     check_networks,
     check_not_empty,
     check_not_negative,
     check_positive,
+    check_target,
     check_tcp_address,
+    check_ttl,
 )
 
 _INTERFACE = re.compile(r"[\w.-]{0,15}", re.ASCII)
@@ -40,7 +43,9 @@ class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         if not self.upstreams and self.resolv_conf is None:
             raise ValueError("upstreams: must name at least one server, or resolv_conf a file that does")
         for upstream in self.upstreams:
-            check_ip("upstreams", check_tcp_address("upstreams", upstream, 53).host)
+            check_ip("upstreams", check_target("upstreams", upstream, 53).host)
+        for zone in self.zones:
+            check_domain("zones", zone)
         check_positive(timeout=self.timeout)
 
 
@@ -53,6 +58,11 @@ class RewriteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     to: str
     #: Whether every name that ends so is meant.
     suffix: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        check_domain("name", self.name)
+        check_domain("to", self.to)
 
 
 class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -74,7 +84,8 @@ class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def __post_init__(self) -> None:
         """Check numbers."""
         check_positive(entries=self.entries, max_bytes=self.max_bytes)
-        check_not_negative(max_ttl=self.max_ttl, max_negative_ttl=self.max_negative_ttl, stale=self.stale)
+        check_ttl(max_ttl=self.max_ttl, max_negative_ttl=self.max_negative_ttl)
+        check_not_negative(stale=self.stale)
 
 
 class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -121,7 +132,8 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for address in self.listen:
             host = check_tcp_address("listen", address, 53).host
             check_ip("listen", host)
-        if not _INTERFACE.fullmatch(self.interface):
+        check_domain("cluster_domain", self.cluster_domain)
+        if not _INTERFACE.fullmatch(self.interface) or self.interface in (".", ".."):
             raise ValueError(
                 f"interface: {self.interface!r} is not the name of an interface: 15 letters or digits"
             )
@@ -131,10 +143,17 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for key, there in (("hosts", self.hosts), ("forward", self.forward), ("rewrite", self.rewrite)):
             if there and key not in self.chain:
                 raise ValueError(f"chain: {key} is not there, and the section has a value for it")
+        for name in self.resolvers:
+            if name not in self.chain:
+                raise ValueError(f"chain: {name} is not there, and resolvers has options for it")
+        zones = [zone.lower().removesuffix(".") for each in self.forward for zone in each.zones]
+        for name in zones:
+            if zones.count(name) > 1:
+                raise ValueError(f"forward.zones: {name or '.'} is there twice")
         own = {str(check_tcp_address("listen", address, 53)) for address in self.listen}
         for each in self.forward:
             for upstream in each.upstreams:
                 if str(check_tcp_address("upstreams", upstream, 53)) in own:
                     raise ValueError(f"forward.upstreams: {upstream} is this server")
         check_networks("allow", self.allow)
-        check_not_negative(ttl=self.ttl)
+        check_ttl(ttl=self.ttl)

@@ -45,6 +45,7 @@ from superedge.kube.client import IKubeClient
 from superedge.metrics import CounterSeries
 from superedge.net.dummyinterface import DummyInterface
 from superedge.net.networks import Networks
+from superedge.plugin import make_with
 
 LINKS = frozenset({"cluster", "cache", "forward", "hosts", "rewrite", "log"})
 """Names of the links that this package has."""
@@ -117,7 +118,10 @@ class LocalDNS(MultiService):
             elif name == "log":
                 chain = LogResolver(reactor, chain)
             else:
-                chain = plugins[name].create(reactor, config.resolvers.get(name, {}), chain)
+                options = config.resolvers.get(name, {})
+                chain = make_with(
+                    plugins[name], IResolver, f"local_dns.chain: {name}", reactor, options, chain
+                )
         return chain
 
     @property

@@ -37,7 +37,9 @@ _log = Logger()
 
 
 def _text(problem: Exception) -> str:
-    return "the API server does not answer" if isinstance(problem, TimeoutError) else str(problem)
+    if isinstance(problem, TimeoutError):
+        return "the API server does not answer"
+    return str(problem) or repr(problem)
 
 
 class _Spec(msgspec.Struct):
@@ -84,7 +86,8 @@ class LeaderElection(Service):
         self._lease: _Lease | None = None
         self._seen = 0.0
         self._renewed = 0.0
-        self._failing = False
+        self._problem = ""
+        self._decided = False
         self._loop = Loop(reactor, f"the election of {name}", self._run, DEADLINE)
         self.leading = False
 
@@ -92,6 +95,12 @@ class LeaderElection(Service):
     def holder(self) -> str:
         """Who leads, as far as is known."""
         return (self._lease.spec.holderIdentity or "") if self._lease is not None else ""
+
+    def waits_for(self) -> str:
+        """For a readiness page: the Lease, until this process has led or has seen another lead."""
+        if self._decided:
+            return ""
+        return f"Lease {self._name}{self._problem and f': {self._problem}'}"
 
     def leads(self) -> bool:
         """Whether this process leads, and renewed the Lease so lately that no other can have it."""
@@ -129,11 +138,11 @@ class LeaderElection(Service):
             except CancelledError:
                 raise
             except Exception as problem:  # whatever it is, without a renewal this process must step down
-                if not self._failing:
-                    self._failing = True
+                if not self._problem:
                     _log.warn("Lease {name}: {problem}", name=self._name, problem=_text(problem))
+                self._problem = _text(problem)
             else:
-                self._failing = False
+                self._problem = ""
                 if not held and self.leading:
                     self._step_down()
             if held and not self.leading:
@@ -169,6 +178,7 @@ class LeaderElection(Service):
         if spec.holderIdentity and spec.holderIdentity != self._identity:
             duration = spec.leaseDurationSeconds or DURATION
             if self._reactor.seconds() - self._seen < duration:
+                self._decided = True
                 return False
         return await self._write("PUT", self._path, found)
 
@@ -181,6 +191,7 @@ class LeaderElection(Service):
             if problem.code in _CONFLICTS:
                 return False
             raise
+        self._decided = True
         self._seen = self._reactor.seconds()
         self._renewed = sent  # others may have seen it as early as that
         return True

@@ -75,8 +75,9 @@ class Reflector(Service, Generic[T]):
         self._versions: dict[Key, str] = {}
         self._version = ""
         self._loop = Loop(reactor, f"following {path}", self._run, MAX_CYCLE)
-        self._failing = False
         self._connected = False
+        self.problem = ""
+        """Which collection cannot be read or watched now, and why; empty while it can."""
         self._synced: Deferred[None] = Deferred()
         self.objects: dict[Key, T] = {}
 
@@ -115,14 +116,13 @@ class Reflector(Service, Generic[T]):
                 version = await self._watch(version)
             except Problems as problem:
                 # The resourceVersion is too old, or an event cannot be decoded: list again.
-                relist = isinstance(problem, DecodeError) or (
-                    isinstance(problem, APIError) and problem.code == _GONE
-                )
+                gone = isinstance(problem, APIError) and problem.code == _GONE
+                relist = gone or isinstance(problem, DecodeError)
                 version = self._version if version and not relist else ""
                 failed = not relist
-                if not relist:
+                if not gone:
                     self._log_failure(str(problem))
-                elif self._reactor.seconds() - started >= SHORT_WATCH:
+                if relist and self._reactor.seconds() - started >= SHORT_WATCH:
                     continue
             else:
                 if self._reactor.seconds() - started >= SHORT_WATCH:
@@ -131,16 +131,16 @@ class Reflector(Service, Generic[T]):
             await deferLater(self._reactor, self._backoff.failed(self._reactor.seconds()))
 
     def _log_failure(self, problem: str) -> None:
-        if not self._failing:
-            self._failing = True
+        if not self.problem:
             _log.warn("cannot watch {path}: {problem}", path=self._path, problem=problem)
+        self.problem = f"{self._path}: {problem}"
 
     def _succeeded(self) -> None:
         if not self._connected:
             self._connected = True
             self._backoff.connected(self._reactor.seconds())
-        if self._failing:
-            self._failing = False
+        if self.problem:
+            self.problem = ""
             _log.info("watching {path} again", path=self._path)
 
     async def _reaches(self, version: str) -> bool:

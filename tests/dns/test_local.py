@@ -394,6 +394,19 @@ class PacketTests(SynchronousTestCase):
         self.assertIsNone(resolver._rewritten(b"\x07ab\x04site\x07example\0"))
         self.assertIsNotNone(resolver._rewritten(b"\x02ab\x04site\x07example\0"))
 
+    def test_an_answer_whose_names_cannot_be_read_is_servfail(self) -> None:
+        @implementer(IResolver)
+        class Hostile:
+            async def resolve(self, question: Question) -> Answer:
+                ahead = b"\xc0\xff" + b"\0\1\0\1\0\0\0\5\0\4\1\2\3\4"
+                return Answer(0, (1, 0, 0), ahead)
+
+        resolver = RewriteResolver([RewriteConfig(name="a.example", to="b.example")], Hostile())
+        question = parse_question(bytes(DNSRecord.question("a.example").pack()))
+        assert question is not None
+        answer = self.successResultOf(Deferred.fromCoroutine(resolver.resolve(question)))
+        self.assertEqual((answer.code, answer.counts), (2, (0, 0, 0)))
+
     def test_another_version_of_edns(self) -> None:
         query = DNSRecord.question(f"web.default.{SVC}")
         query.add_ar(EDNS0(udp_len=1232, version=1))

@@ -20,7 +20,7 @@ from superedge.grid.cloud.crds import crds
 from superedge.grid.cloud.installing import install
 from superedge.grid.cloud.service import ApplicationGrid
 from superedge.interfaces import IReactor
-from superedge.kube.errors import Unavailable
+from superedge.kube.errors import APIError, Unavailable
 from superedge.kube.leaderelection import DEADLINE
 from superedge.tap.compose import compose
 from superedge.testing.inprocess import InProcessAPI
@@ -99,6 +99,38 @@ class ServiceTests(SynchronousTestCase):
         path = "/api/v1/namespaces/shops/services"
         late = service._client.call("POST", path, body={"metadata": {"name": "late"}})
         self.failureResultOf(Deferred.fromCoroutine(late), Unavailable)
+
+    def test_it_is_not_ready_without_the_rights_it_needs(self) -> None:
+        refused = ["/leases"]
+        client = self.api.client()
+        call = client.call
+
+        async def call_or_refuse(method: str, path: str, *rest: Any, **more: Any) -> bytes:
+            if any(part in path for part in refused):
+                raise APIError(403, "Forbidden", f"{path} is forbidden")
+            return await call(method, path, *rest, **more)
+
+        self.patch(client, "call", call_or_refuse)
+        config = ApplicationGridConfig(install_crds=True)
+        grid = ApplicationGrid(cast(IReactor, self.clock), config, client, "superedge")
+        grid.startService()
+        self.addCleanup(self.stop, grid)
+        for part, reason in (
+            ("/leases", "Lease superedge-application-grid: 403 Forbidden"),
+            ("/customresourcedefinitions", "the CRDs"),
+            ("/api/v1/nodes", "/api/v1/nodes: 403 Forbidden"),
+        ):
+            refused[:] = [part]
+            self.run_for(15)
+            self.assertIn(f"the application grid: {reason}", grid.waits_for())
+        self.assertEqual(len(grid.status()["problems"]), 1)
+        refused.clear()
+        self.run_for(15)
+        self.assertEqual(grid.waits_for(), "")
+        self.assertEqual(self.replica().waits_for(), "")  # the other one leads
+        self.api.available = False
+        self.run_for(30)
+        self.assertEqual(grid.waits_for(), "")  # the tunnel of the same process goes on
 
     def test_what_is_installed_is_not_written_again_but_when_it_is_older(self) -> None:
         self.stop(self.replica())

@@ -19,6 +19,7 @@ from superedge.kube.reflector import Key, Reflector
 from superedge.net.endpoints import ServerEndpoint
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
+from tests.events import logged
 from tests.kube.contract import ClientContract
 from tests.testing.server import shared
 
@@ -236,6 +237,16 @@ class ReflectorTests(SynchronousTestCase):
         # The object of the same version may be another than before.
         self.assertEqual(self.seen, [("b", False), ("a", True)])
         self.assertEqual(self.client.watches[1][0], "5")
+
+    def test_an_answer_that_is_no_list_is_said_once(self) -> None:
+        self.client.lists = [b"<html>Log in to the Wi-Fi</html>", b"", page("5")]
+        events = logged(self)
+        self.reflector.startService()
+        self.clock.advance(1)
+        self.assertIn("configmaps: ", self.reflector.problem)
+        self.clock.advance(10)
+        self.assertEqual(self.reflector.problem, "")
+        self.assertEqual([event["log_level"].name for event in events], ["warn", "info"])
 
     def test_a_server_that_ends_every_watch_is_not_hammered(self) -> None:
         self.client.lists = [page("5")]

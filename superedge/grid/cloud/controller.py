@@ -134,6 +134,10 @@ class Controller(MultiService):
         """Whether the cluster was read."""
         return all(reflector.synced for reflector in self._reflectors)
 
+    def problems(self) -> list[str]:
+        """Collections that cannot be read now, each with the reason."""
+        return [each.problem for each in self._reflectors if each.problem]
+
     # -- news
 
     def _node_changed(self, key: Key, labels: Any) -> None:
@@ -374,6 +378,7 @@ class Controller(MultiService):
         """For the status page: each grid's counts and conditions."""
         return {
             "synced": self.synced,
+            "problems": self.problems(),
             "waiting": len(self.sites),
             "grids": {str(key): self._reporter.summary(grid) for key, grid in self._view.grids.items()},
         }
