@@ -31,17 +31,18 @@ class TunnelDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     suffixes: list[str] = []
     #: Seconds that a node's answer may be kept.
     ttl: int = 2
-    #: What is said of a node that has a Node object and no session, with `tunnel_cloud.node_objects`: its own
-    #: `address`, `nxdomain`, `servfail`, or whatever the upstream servers say (`forward`).
+    #: The answer for a node that has a Node object but no session, with `tunnel_cloud.node_objects`: its own
+    #: `address`, `nxdomain`, `servfail`, or what the upstream servers answer (`forward`).
     unconnected: Literal["address", "nxdomain", "servfail", "forward"] = "address"
     #: ConfigMap, `NAMESPACE/NAME`, that is kept in the format of /etc/hosts under the key `hosts`; none when
     #: empty.
     hosts_configmap: str = ""
-    #: Servers that every other question is forwarded to, tried in turn; empty refuses them.
+    #: Servers to which all other questions are forwarded, tried in turn; empty refuses these questions.
     upstreams: list[str] = []
-    #: Zones that are theirs alone, beside `tunnel_cloud.cluster_domain`: no node's name is answered there.
+    #: Zones that only these servers answer, besides `tunnel_cloud.cluster_domain`: no node's name is
+    #: answered there.
     upstream_zones: list[str] = []
-    #: Seconds for one of them to answer.
+    #: Seconds for each of these servers to answer.
     timeout: float = 2.0
     #: Networks (CIDR) that may ask; empty for any.
     allow: list[str] = []

@@ -24,7 +24,7 @@ _INTERFACE = re.compile(r"[\w.-]{0,15}", re.ASCII)
 
 
 class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Servers that names of some zones are asked of."""
+    """Servers that are asked for the names of some zones."""
 
     #: Zones, each with all names below it; "." is every name. The longest one that a name is in counts.
     zones: list[str] = msgspec.field(default_factory=lambda: ["."])
@@ -35,7 +35,7 @@ class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     resolv_conf: Path | None = None
     #: Which is asked first: "sequential", the first that works; "random"; "round-robin".
     policy: Literal["sequential", "random", "round-robin"] = "sequential"
-    #: Seconds for one of them to answer; another is asked beside it after 0.5.
+    #: Seconds for each server to answer; after 0.5 seconds the next one is asked as well.
     timeout: float = 2.0
 
     def __post_init__(self) -> None:
@@ -50,13 +50,13 @@ class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class RewriteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A name that is asked under another name."""
+    """A name, or the end of names, that is replaced in questions."""
 
     #: The name that clients ask, or with `suffix` the end of it.
     name: str
     #: The name, or end of a name, that is asked instead.
     to: str
-    #: Whether every name that ends so is meant.
+    #: Whether the rule is for every name that ends in `name`, and replaces that end.
     suffix: bool = False
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class RewriteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the link `cache` keeps."""
+    """Limits of the link `cache`."""
 
     #: Answers that are kept; beyond, those asked for longest ago give way.
     entries: int = 10_000
@@ -121,7 +121,7 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     forward: list[ForwardConfig] = []
     #: Names for the link `rewrite`; the first rule that matches counts.
     rewrite: list[RewriteConfig] = []
-    #: What the link `cache` keeps.
+    #: Limits of the link `cache`.
     cache: CacheConfig = msgspec.field(default_factory=CacheConfig)
     #: Options of links that installed packages bring: `[local_dns.resolvers.NAME]`.
     resolvers: dict[str, dict[str, Any]] = {}
