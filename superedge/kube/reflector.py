@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from superedge.kube.client import WATCH_GRACE, IKubeClient, Problems
 from superedge.kube.errors import APIError, DecodeError
-from superedge.kube.json import JSONCodec
+from superedge.kube.json import DeepJSONCodec
 from superedge.kube.objects import Item, WatchEvent, version_number
 from superedge.reactor.backoff import Backoff
 from superedge.reactor.loops import Loop
@@ -31,7 +31,7 @@ SHORT_WATCH = 1.0
 """Seconds; a watch that ends sooner is followed by a backoff, like a failed one."""
 
 _GONE = 410
-_codec = JSONCodec()
+_codec = DeepJSONCodec()
 _log = Logger()
 
 T = TypeVar("T")

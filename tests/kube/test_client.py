@@ -14,6 +14,7 @@ from superedge.config.addresses import TCPAddress
 from superedge.kube.access import Access, Token, from_kubeconfig
 from superedge.kube.client import CONFIGMAPS, KubeClient
 from superedge.kube.errors import APIError, Unavailable
+from superedge.kube.json import DeepJSONCodec, decode
 from superedge.kube.objects import Item, WatchEvent
 from superedge.kube.reflector import Key, Reflector
 from superedge.net.endpoints import ServerEndpoint
@@ -247,6 +248,24 @@ class ReflectorTests(SynchronousTestCase):
         self.clock.advance(10)
         self.assertEqual(self.reflector.problem, "")
         self.assertEqual([event["log_level"].name for event in events], ["warn", "info"])
+
+    def test_an_object_that_nests_without_end_is_in_nobodys_way(self) -> None:
+        def deep(name: str) -> bytes:
+            nested = b"[" * 1200 + b"]" * 1200
+            return b'{"metadata":{"name":"%s","resourceVersion":"3"},"spec":%s}' % (name.encode(), nested)
+
+        def read(raw: bytes) -> bytes:
+            decode(dict, raw)
+            return raw
+
+        self.reflector._decode = read
+        self.client.lists = [page("5", a="3").replace(b"[{", b"[%s,{" % deep("deep"))]
+        self.reflector.startService()
+        self.assertEqual(self.seen, [("a", True)])
+        event = DeepJSONCodec().decode_event(b'{"type":"ADDED","object":%s}' % deep("late"))
+        self.client.watches[0][1](event)
+        self.event("ADDED", "b", "7")
+        self.assertEqual(self.seen, [("a", True), ("b", True)])
 
     def test_a_server_that_ends_every_watch_is_not_hammered(self) -> None:
         self.client.lists = [page("5")]
