@@ -241,6 +241,7 @@ class Controller(MultiService):
         """Make a site's child as it is to be. Returns what stands in the way."""
         if child is not None:
             if child.deleting:
+                self._notice(grid.key, site, f"waits until {grid.kind.child} {child.key.name} is deleted")
                 return None
             if (problem := checks.belongs_elsewhere(grid, child)) is not None:
                 self._taken.setdefault(key, set()).add(SiteKey(grid.key, site))
