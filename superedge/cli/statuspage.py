@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Any, TypeVar
 
 import click
@@ -33,8 +34,8 @@ def read_status(url: str) -> Any:
     try:
         with urllib.request.urlopen(page, timeout=TIMEOUT) as response:
             return json.load(response)
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "reason", problem)
+    except (OSError, ValueError, HTTPException) as problem:
+        reason = str(getattr(problem, "reason", problem)).strip()
         raise click.ClickException(f"{page} cannot be read: {reason}") from problem
 
 
