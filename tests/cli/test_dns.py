@@ -122,6 +122,12 @@ class ConvertTests(SynchronousTestCase):
             self.assertIn(what, said)
         self.assertEqual(len(remarks), 6)
 
+    def test_a_zone_of_two_ports(self) -> None:
+        text = ".:53 x.example {\n  forward . 192.0.2.1\n}\n.:5353 y.example {\n  forward . 192.0.2.2\n}\n"
+        config, remarks = self.loaded(text)
+        self.assertEqual([each.zones for each in config.forward], [[".", "x.example"], ["y.example"]])
+        self.assertEqual(remarks, ["line 5: forward: zone . is there twice: the first counts"])
+
     def test_no_corefile(self) -> None:
         for text in ("}", ". {", "errors", ". {\n x {\n y {\n", '. {\n x "\n}'):
             self.assertRaises(CorefileError, parse, text)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,6 +20,15 @@ SCRIPT = str(Path(sys.executable).with_name("superedge"))
 
 
 class MainTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
+
+    def test_a_reload_does_not_end_what_is_about_to_serve(self) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        for name, reaction in (("check", signal.SIG_DFL), ("edge", signal.SIG_IGN)):
+            superedge.get_command(cast(Any, None), name)
+            self.assertEqual(signal.getsignal(signal.SIGHUP), reaction)
+
     def test_every_subcommand_can_be_loaded_and_has_a_help(self) -> None:
         listed = CliRunner().invoke(superedge, ["--help"]).stdout
         for name in superedge.list_commands(None):  # type: ignore[arg-type]
