@@ -131,7 +131,9 @@ class LocalDNS(MultiService):
 
     def waits_for(self) -> str:
         """For the readiness page: without them the cluster's names are SERVFAIL."""
-        return "" if self._follower.loaded else "the cluster's services"
+        if self._follower.loaded:
+            return ""
+        return "; ".join(["the cluster's services", *self._follower.problems()])
 
     def status(self) -> dict[str, object]:
         """For the status page."""

@@ -29,6 +29,8 @@ MAX_CYCLE = WATCH_SECONDS[1] + WATCH_GRACE + 120.0
 """Maximum seconds of one list and watch."""
 SHORT_WATCH = 1.0
 """Seconds; a watch that ends sooner is followed by a backoff, like a failed one."""
+LASTING_WATCH = 5.0
+"""Seconds after which a watch counts as successful without an event: a refusal comes sooner."""
 
 _GONE = 410
 _codec = DeepJSONCodec()
@@ -177,7 +179,12 @@ class Reflector(Service, Generic[T]):
         """Watch from ``version``. Returns the version from which to continue."""
         self._version = version
         query = {**self._query, "resourceVersion": version, "allowWatchBookmarks": "true"}
-        await self._client.watch(self._path, query, self._random.randint(*WATCH_SECONDS), self._event)
+        lasting = self._reactor.callLater(LASTING_WATCH, self._succeeded)
+        try:
+            await self._client.watch(self._path, query, self._random.randint(*WATCH_SECONDS), self._event)
+        finally:
+            if lasting.active():
+                lasting.cancel()
         self._succeeded()
         return self._version
 

@@ -116,11 +116,11 @@ class MisbehaviourTests(TestCase):
     async def test_a_token_is_read_anew(self) -> None:
         self.script += [answer(b"{}"), answer(b"{}")]
         await self.client.call("GET", "/api")
-        self.token.write_text("second, longer")
+        self.token.write_text("second-longer")
         await self.client.call("GET", "/api")
         self.assertIn(b"GET /clusters/1/api HTTP/1.1", self.seen[0])
         self.assertIn(b"Authorization: Bearer first\r\n", self.seen[0])
-        self.assertIn(b"Authorization: Bearer second, longer\r\n", self.seen[1])
+        self.assertIn(b"Authorization: Bearer second-longer\r\n", self.seen[1])
 
     async def test_a_read_on_a_connection_that_was_just_closed(self) -> None:
         self.script += [answer(b"1"), None, answer(b"2")]
