@@ -133,7 +133,7 @@ def _cache_options(command: _T) -> _T:
         ),
         click.option(
             "--config",
-            type=click.Path(path_type=Path),
+            type=click.Path(path_type=Path, readable=False),
             default=CONFIG,
             show_default=True,
             help="Configuration of the edge, which locates the cache if no path is given.",

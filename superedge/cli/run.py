@@ -28,7 +28,7 @@ def _runner(end: str, where: str) -> click.Command:
     @click.option(
         "--config",
         "-c",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         default=default,
         show_default=True,
         help="TOML configuration file.",
@@ -46,7 +46,7 @@ edge = _runner("edge", "on an edge node")
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @_set
 @_strict
 @click.option("--connect", is_flag=True, help="Also connect to every server that it names.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, cast
+from unittest import mock
 
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
@@ -96,6 +98,23 @@ class MainTests(SynchronousTestCase):
         done = CliRunner().invoke(superedge, ["check", str(path)])
         self.assertEqual(done.exit_code, 1)
         self.assertIn(f"{path}: tunnel_edge.ca: {directory / 'ca.crt'}: cannot be read", done.stderr)
+
+    def test_a_configuration_without_the_right_to_read_it(self) -> None:
+        """Exit code 78, after which systemd does not try again: not that of a wrong command line."""
+        path = Path(self.mktemp()).absolute()
+        path.write_text("")
+        self.patch(os, "access", lambda *arguments, **keywords: False)
+        self.patch(Path, "read_text", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
+        for command in (
+            ["check"],
+            ["edge", "--config"],
+            ["netrestore", "--config"],
+            ["cache", "list", "--config"],
+        ):
+            done = CliRunner().invoke(superedge, [*command, str(path)])
+            said = done.stderr or str(done.exception)
+            self.assertIn(f"{path}: cannot be read: Permission denied", said)
+            self.assertNotEqual(done.exit_code, 2)
 
     def test_a_fault_under_the_console_script(self) -> None:
         command = [SCRIPT, "cache", "list", "--config", "/nowhere"]
