@@ -26,6 +26,14 @@ class TCPAddress:
         """Whether a listener on it is reachable only from this machine."""
         return _is_loopback(self.host)
 
+    def takes(self, other: TCPAddress) -> bool:
+        """Whether a listener on it gets what this machine sends to ``other``, as far as the texts tell.
+
+        One on every address of the machine has the loopback addresses, too.
+        """
+        every = self.host in ("0.0.0.0", "::") and other.is_loopback
+        return self.port == other.port and (self.host == other.host or every)
+
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress:

@@ -52,10 +52,12 @@ class TunnelDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         check_not_empty(listen=self.listen)
         if self.hosts_configmap and not all(self.hosts_configmap.partition("/")):
             raise ValueError(f"hosts_configmap: {self.hosts_configmap!r} is not NAMESPACE/NAME")
-        for address in self.listen:
-            check_tcp_address("listen", address, 53)
+        own = [check_tcp_address("listen", address, 53) for address in self.listen]
         for upstream in self.upstreams:
-            check_ip("upstreams", check_target("upstreams", upstream, 53).host)
+            server = check_target("upstreams", upstream, 53)
+            check_ip("upstreams", server.host)
+            if any(address.takes(server) for address in own):
+                raise ValueError(f"upstreams: {upstream} is this server")
         for text in self.addresses:
             check_ip("addresses", text)
         check_networks("allow", self.allow)

@@ -150,10 +150,11 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for name in zones:
             if zones.count(name) > 1:
                 raise ValueError(f"forward.zones: {name or '.'} is there twice")
-        own = {str(check_tcp_address("listen", address, 53)) for address in self.listen}
+        own = [check_tcp_address("listen", address, 53) for address in self.listen]
         for each in self.forward:
             for upstream in each.upstreams:
-                if str(check_tcp_address("upstreams", upstream, 53)) in own:
+                server = check_target("upstreams", upstream, 53)
+                if any(address.takes(server) for address in own):
                     raise ValueError(f"forward.upstreams: {upstream} is this server")
         check_networks("allow", self.allow)
         check_ttl(ttl=self.ttl)

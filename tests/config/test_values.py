@@ -36,6 +36,7 @@ REFUSED = (
     (EDGE.replace("a:1", "a:0"), "tunnel_edge.servers"),
     (TLS + 'target = "127.0.0.1:0"', "tunnel_cloud.listeners[0].target"),
     (TLS.replace("127.0.0.1:1", f"unix:/run/{'x' * 103}"), "tunnel_cloud.listeners[0].listen"),
+    ('[tunnel_dns]\nupstreams = ["127.0.0.1"]', "tunnel_dns.upstreams"),
     # names
     (TLS + 'suffixes = ["edge..example"]', "tunnel_cloud.listeners[0].suffixes"),
     (CLOUD + 'cluster_domain = "a..b"', "tunnel_cloud.cluster_domain"),
@@ -48,6 +49,10 @@ REFUSED = (
     ),
     (REWRITE + 'name = "a..b"\nto = "x"', "local_dns.rewrite[0].name"),
     (REWRITE + 'name = "x"\nto = ""', "local_dns.rewrite[0].to"),
+    (
+        '[local_dns]\nlisten = ["[::]:53"]\n[[local_dns.forward]]\nupstreams = ["127.0.0.1"]',
+        "local_dns.forward.upstreams",
+    ),
     ("[local_dns]\nresolvers = {block = {}}", "local_dns.chain"),
     # files
     (EDGE + 'proxy_credentials = ""', "tunnel_edge.proxy_credentials"),

@@ -190,7 +190,7 @@ class ServerTests(LocalServing):
         forward = [ForwardConfig(upstreams=[first.address], resolv_conf=file, policy="sequential")]
         events = logged(cast(Any, self))
         port = self.ready(forward=forward)
-        own = TCPAddress("127.0.0.1", 53)
+        own = TCPAddress("0.0.0.0", 53)
 
         def servers() -> list[str]:
             return [each["server"] for each in cast(Any, self.server.status())["upstreams"]]
