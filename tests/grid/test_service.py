@@ -9,10 +9,12 @@ from unittest import mock
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.grid import ApplicationGridConfig
 from superedge.config.kubernetes import KubernetesConfig
+from superedge.config.ops import OpsConfig
 from superedge.config.root import Config
 from superedge.errors import SuperEdgeError
 from superedge.grid.cloud import service
@@ -24,6 +26,7 @@ from superedge.kube.errors import APIError, Unavailable
 from superedge.kube.leaderelection import DEADLINE
 from superedge.tap.compose import compose
 from superedge.testing.inprocess import InProcessAPI
+from superedge.tls.authority import Authority
 from tests.grid.controlled import KEY, pods
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -196,3 +199,27 @@ class ConfigTests(SynchronousTestCase):
         config = Config(application_grid=ApplicationGridConfig(), kubernetes=missing)
         problem = self.assertRaises(SuperEdgeError, compose, config, cast(IReactor, Clock()))
         self.assertIn("/nonexistent/kubeconfig", str(problem))
+
+    def test_readiness_waits_for_it(self) -> None:
+        directory = Path(self.mktemp()).absolute()
+        Authority.create(directory)
+        kubeconfig = directory / "kubeconfig"
+        kubeconfig.write_text(
+            json.dumps(
+                {
+                    "current-context": "x",
+                    "contexts": [{"name": "x", "context": {"cluster": "x"}}],
+                    "clusters": [
+                        {"name": "x", "cluster": {"server": "https://x", "certificate-authority": "ca.crt"}}
+                    ],
+                }
+            )
+        )
+        config = Config(
+            ops=OpsConfig(),
+            application_grid=ApplicationGridConfig(),
+            kubernetes=KubernetesConfig(kubeconfig=kubeconfig),
+        )
+        ops: Any = compose(config, cast(IReactor, MemoryReactorClock())).getServiceNamed("ops")
+        waits = b"waiting for the application grid: Lease superedge-application-grid\n"
+        self.assertEqual(ops._ready(), (503, waits))
