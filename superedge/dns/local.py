@@ -86,7 +86,7 @@ class LocalDNS(MultiService):
         self._follower = ClusterFollower(reactor, client, self.zone, config.snapshot, self.forget)
         self._follower.setServiceParent(self)
         self.cache: CacheResolver | None = None
-        self._hosts: HostsResolver | None = None
+        self._hosts: list[HostsResolver] = []
         self._forward: ForwardResolver | None = None
         self._chain: IResolver = self._build(plugins, listen)
         if self.cache is not None and config.cache.stale:
@@ -104,17 +104,14 @@ class LocalDNS(MultiService):
         chain: IResolver = Refuse()
         for name in reversed(config.chain):
             if name == "cluster":
-                chain = ClusterResolver(self.zone, lambda: self._follower.loaded, chain)
+                outside = self._outside(chain)
+                chain = ClusterResolver(self.zone, lambda: self._follower.loaded, chain, outside)
             elif name == "cache":
                 chain = self.cache = CacheResolver(reactor, config.cache, chain)
             elif name == "forward":
                 chain = self._forward = ForwardResolver(reactor, config.forward, own, chain)
-            elif name == "hosts":
-                if config.hosts:
-                    chain = self._hosts = HostsResolver(config.hosts, chain)
-            elif name == "rewrite":
-                if config.rewrite:
-                    chain = RewriteResolver(config.rewrite, chain)
+            elif name in ("hosts", "rewrite"):
+                chain = self._names(name, chain)
             elif name == "log":
                 chain = LogResolver(reactor, chain)
             else:
@@ -123,6 +120,23 @@ class LocalDNS(MultiService):
                     plugins[name], IResolver, f"local_dns.chain: {name}", reactor, options, chain
                 )
         return chain
+
+    def _names(self, name: str, following: IResolver) -> IResolver:
+        """The link `hosts` or `rewrite`, if there is anything for it to do."""
+        config = self._config
+        if name == "hosts" and config.hosts:
+            self._hosts.append(HostsResolver(config.hosts, following))
+            return self._hosts[-1]
+        return (
+            RewriteResolver(config.rewrite, following) if name == "rewrite" and config.rewrite else following
+        )
+
+    def _outside(self, following: IResolver) -> IResolver:
+        """Who is asked what an ExternalName leads to: as any other name, but not the zone again."""
+        before = self._config.chain[: self._config.chain.index("cluster")]
+        for name in reversed(before):
+            following = self._names(name, following)
+        return following
 
     @property
     def addresses(self) -> list[Any]:
@@ -188,9 +202,9 @@ class LocalDNS(MultiService):
 
     def reload_hosts(self) -> None:
         """The files of the link `hosts` have changed."""
-        if self._hosts is not None:
-            self._hosts.reload()
-            self.forget()
+        for hosts in self._hosts:
+            hosts.reload()
+        self.forget()
 
     def reload_upstreams(self) -> None:
         """The files that have upstream servers have changed."""

@@ -215,6 +215,7 @@ class ServerTests(LocalServing):
             RewriteConfig(name="site.example", to="site", suffix=True),
         ]
         port = self.ready(chain=["rewrite", "hosts", "cluster"], hosts=[hosts], rewrite=rules)
+        self.put("printing", external("printer.site.example"))
         for name, kind, expected in (
             ("printer", "A", ["192.0.2.7"]),
             ("PRINTER.site", "A", ["192.0.2.7"]),
@@ -227,6 +228,8 @@ class ServerTests(LocalServing):
             answer = await self.ask(port, name, kind)
             self.assertEqual([str(rr.rdata) for rr in answer.rr], expected, name)
             self.assertEqual({str(rr.rname) for rr in answer.rr} - {name + "."}, set())
+        answer = await self.ask(port, f"printing.default.{SVC}", "A")
+        self.assertEqual([str(rr.rdata) for rr in answer.rr], ["printer.site.example.", "192.0.2.7"])
         self.assertEqual(codes(await self.ask(port, "x.othersite.example", "A"))[0], "REFUSED")
         hosts.write_text("192.0.2.8 printer\n")
         self.server.reload_hosts()
