@@ -97,7 +97,7 @@ class LeaderElection(Service):
         return (self._lease.spec.holderIdentity or "") if self._lease is not None else ""
 
     def waits_for(self) -> str:
-        """For a readiness page: the Lease, until this process has led or has seen another lead."""
+        """For a readiness page: the Lease, until this process has led or has seen another renew it."""
         if self._decided:
             return ""
         return f"Lease {self._name}{self._problem and f': {self._problem}'}"
@@ -171,14 +171,15 @@ class LeaderElection(Service):
             if problem.code != 404:
                 raise
             return await self._write("POST", self._collection, None)
-        if self._lease is None or found.spec != self._lease.spec:
+        first, changed = self._lease is None, self._lease is not None and found.spec != self._lease.spec
+        if first or changed:
             self._seen = self._reactor.seconds()
         self._lease = found
         spec = found.spec
         if spec.holderIdentity and spec.holderIdentity != self._identity:
             duration = spec.leaseDurationSeconds or DURATION
             if self._reactor.seconds() - self._seen < duration:
-                self._decided = True
+                self._decided = self._decided or changed
                 return False
         return await self._write("PUT", self._path, found)
 
