@@ -88,6 +88,8 @@ class LeaderElection(Service):
         self._renewed = 0.0
         self._problem = ""
         self._decided = False
+        self._held = float("-inf")
+        """Until when another holds the Lease, as far as is known."""
         self._loop = Loop(reactor, f"the election of {name}", self._run, DEADLINE)
         self.leading = False
 
@@ -97,8 +99,11 @@ class LeaderElection(Service):
         return (self._lease.spec.holderIdentity or "") if self._lease is not None else ""
 
     def waits_for(self) -> str:
-        """For a readiness page: the Lease, until this process has led or has seen another renew it."""
-        if self._decided:
+        """For a readiness page: the Lease, until this process has led or has seen another renew it.
+
+        A holder that may be dead counts until its time is over: another process need not wait for that.
+        """
+        if self._decided or self._reactor.seconds() < self._held:
             return ""
         return f"Lease {self._name}{self._problem and f': {self._problem}'}"
 
@@ -180,6 +185,7 @@ class LeaderElection(Service):
             duration = spec.leaseDurationSeconds or DURATION
             if self._reactor.seconds() - self._seen < duration:
                 self._decided = self._decided or changed
+                self._held = self._seen + duration
                 return False
         return await self._write("PUT", self._path, found)
 
