@@ -51,7 +51,7 @@ def _check_cidrs(
 @click.option(
     "--config",
     "-c",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help=f"Configuration whose table network_snapshot counts.  [default: {CONFIG}, if it is there]",
 )
 @click.option("--directory", type=click.Path(path_type=Path), help="Directory of the snapshots.")

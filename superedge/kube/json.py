@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from sys import intern
 from typing import Any
 
@@ -20,6 +22,9 @@ from superedge.kube.objects import (
     WatchEvent,
     require_name,
 )
+
+NESTING = 12_000
+"""Levels that a `DeepJSONCodec` passes over; the API server takes no more than 10,000."""
 
 
 class _Metadata(msgspec.Struct):
@@ -286,3 +291,31 @@ class JSONCodec:
             meta["annotations"] = {INITIAL_EVENTS_END: "true"}
         target = {"kind": kind, "apiVersion": api_version, "metadata": meta}
         return _encode({"type": "BOOKMARK", "object": target}) + b"\n"
+
+
+@contextmanager
+def _deep_nesting() -> Iterator[None]:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(NESTING)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+class DeepJSONCodec(JSONCodec):
+    """Reads lists and events with objects that nest deeper than can be decoded.
+
+    Otherwise one such object, which anybody may store who may write a custom resource, would be in the way
+    of all others.
+    """
+
+    def decode_list(self, body: bytes, known: KnownItems | None = None) -> ListPage:
+        """See `JSONCodec`."""
+        with _deep_nesting():
+            return super().decode_list(body, known)
+
+    def decode_event(self, frame: bytes) -> WatchEvent:
+        """See `JSONCodec`."""
+        with _deep_nesting():
+            return super().decode_event(frame)
