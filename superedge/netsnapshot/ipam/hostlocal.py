@@ -8,8 +8,9 @@ configuration's ``type`` changes.
 import posix
 
 from superedge.netsnapshot.ipam.addresses import canonical
-from superedge.netsnapshot.ipam.allocation import Attachment, Moment, Record, Table
+from superedge.netsnapshot.ipam.allocation import Attachment, Table
 from superedge.netsnapshot.ipam.documents import decode
+from superedge.netsnapshot.ipam.records import Moment, Record
 from superedge.netsnapshot.ipam.sharing import open_own
 
 RESULTS = "/var/lib/cni/results"
@@ -111,21 +112,24 @@ def attachment(results: str, network: str, container: str, interface: str) -> At
 
 def adopt(table: Table, directory: str, network: str, addresses: set[str], results: str, now: Moment) -> None:
     """Take over the allocations in the files of these addresses. A file wins over what the table says."""
+    records = table.records
+    holders = {address: each for each in records for address in each.addresses}
+    attached = {(each.container, each.interface): each for each in records if each.container}
     for address in sorted(addresses):
         found = holder(directory, address)
         if found is None:
             continue
-        other = next((each for each in table.records if address in each.addresses), None)
+        other = holders.get(address)
         if other is not None:
             if other.is_of(*found):
                 continue
             other.addresses.remove(address)
             if not other.addresses:
-                table.records.remove(other)
-        record = table.attached(*found)
-        if record is not None:
-            record.addresses.append(address)
-            continue
-        who = attachment(results, network, *found)
-        record = Record([address], *found, who.namespace, who.pod, who.uid, now.wall)
-        table.records.append(record)
+                table.remove(other)
+                attached.pop((other.container, other.interface), None)
+        record = attached.get(found)
+        if record is None:
+            who = attachment(results, network, *found)
+            record = attached[found] = Record([], *found, who.namespace, who.pod, who.uid, now.wall)
+            table.append(record)
+        record.addresses.append(address)

@@ -7,7 +7,7 @@ from _signal import ITIMER_REAL, SIGALRM, setitimer, signal  # type: ignore[impo
 
 from superedge.netsnapshot.ipam import errors
 from superedge.netsnapshot.ipam.addresses import Range, canonical
-from superedge.netsnapshot.ipam.allocation import Attachment, Record
+from superedge.netsnapshot.ipam.allocation import Attachment
 from superedge.netsnapshot.ipam.configuration import (
     VERSIONS,
     Document,
@@ -207,7 +207,7 @@ class _Command:
         valid = valid_attachments(self.document)
         with self._open() as file:
             self._warn(file)
-            stale: list[Record] = [
+            stale = [
                 each
                 for each in file.table.records
                 if each.container and (each.container, each.interface) not in valid

@@ -17,9 +17,10 @@ from errno import EDQUOT, EFBIG, EIO, ENOSPC
 from fcntl import LOCK_EX, flock
 
 from superedge.netsnapshot.ipam import hostlocal
-from superedge.netsnapshot.ipam.allocation import Moment, Record, Table
+from superedge.netsnapshot.ipam.allocation import Table
 from superedge.netsnapshot.ipam.configuration import DIRECTORY, is_name
 from superedge.netsnapshot.ipam.files import HEAD, Contents, check, dump, generation_of, load, parse
+from superedge.netsnapshot.ipam.records import Moment, Record
 from superedge.netsnapshot.ipam.sharing import NETWORK_MODE, is_parent_shared, is_shared, open_own
 
 STATE = "state"
@@ -61,7 +62,6 @@ class NetworkFile:
         self._has_backup = False
         self.files: set[str] = set()
         """The addresses that have a file of host-local's."""
-        self._written: dict[str, tuple[str, str]] = {}
 
     def __enter__(self) -> "NetworkFile":
         self._make_directory()
@@ -106,7 +106,6 @@ class NetworkFile:
         if foreign:
             self.remarks.append(f"{self.directory}/{STATE} is of another node")
             self._contents.node = node
-        self.files = hostlocal.files(self.directory, self.table.taken())
         self._follow_host_local(foreign)
 
     def _copy(self, name: str, generation: int = -1) -> Contents | None:
@@ -118,11 +117,13 @@ class NetworkFile:
         # A later change must not be taken for one that a damaged or foreign copy has already.
         self._latest = max(self._latest, generation_of(data))
         try:
-            signed = check(data)
+            check(data)
             self._has_backup = name == BACKUP
             if generation_of(data) <= generation:
                 return None
-            contents = parse(signed)
+            contents = parse(data)
+            if posix.stat(path).st_uid != posix.geteuid():
+                contents.table.decode()  # a member of the group may have made it up
         except ValueError as problem:
             self.remarks.append(f"{path} {problem}")
             return None
@@ -153,32 +154,25 @@ class NetworkFile:
         contents, table = self._contents, self._contents.table
         latest = hostlocal.latest(self.directory)
         served = latest != contents.host_local
-        attached = self._attached()
+        attached = table.attached_addresses()
+        self.files = hostlocal.files(self.directory, attached)
         unknown = self.files if served or foreign else self.files.difference(attached)
         if unknown:
             hostlocal.adopt(table, self.directory, self.network, unknown, self._results, self.now)
-            attached = self._attached()
+            attached = table.attached_addresses()
         if served:
             contents.host_local = latest
             table.last.update(hostlocal.last_addresses(self.directory))
-        for record in [each for each in table.records if each.container]:
-            if self.files.isdisjoint(record.addresses) and (foreign or self._has_ended(record)):
-                table.detach(record, self.now)
-        self._written = {address: holder for address, holder in attached.items() if address in self.files}
+        if not attached <= self.files:
+            for record in table.records:
+                lacks_files = record.container and self.files.isdisjoint(record.addresses)
+                if lacks_files and (foreign or self._has_ended(record)):
+                    table.detach(record, self.now)
 
     def _has_ended(self, record: Record) -> bool:
         """Whether the runtime, which keeps the results of its attachments, has none of this one any more."""
         path = f"{self._results}/{self.network}-{record.container}-{record.interface}"
         return posix.access(self._results, posix.X_OK) and not _exists(path)
-
-    def _attached(self) -> dict[str, tuple[str, str]]:
-        """The container and the interface of each address that is attached."""
-        return {
-            address: (record.container, record.interface)
-            for record in self.table.records
-            if record.container
-            for address in record.addresses
-        }
 
     def write(self, make_room: bool = False) -> None:
         """Bring the files in line with the table. It is on disk after `flush`. Raises OSError.
@@ -186,14 +180,15 @@ class NetworkFile:
         When the disk is full and ``make_room`` is set, the backup gives its room to the new state: the end of
         a pod must not depend on free space.
         """
-        attached = self._attached()
-        for address in self.files.difference(attached):
+        for address in self.files - self.table.attached_addresses():
             posix.unlink(f"{self.directory}/{address}")
         self._contents.generation = self._latest + 1
         self._write_state(dump(self._contents), make_room)
-        for address, holder in attached.items():
-            if self._written.get(address) != holder:
-                hostlocal.write(self.directory, address, *holder, self._shared)
+        for record in self.table.decoded():
+            holder = record.container, record.interface
+            for address in record.addresses if record.container else ():
+                if address not in self.files or hostlocal.holder(self.directory, address) != holder:
+                    hostlocal.write(self.directory, address, *holder, self._shared)
 
     def _write_state(self, data: bytes, make_room: bool) -> None:
         state = f"{self.directory}/{STATE}"

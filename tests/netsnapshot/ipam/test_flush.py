@@ -216,7 +216,9 @@ class FlushTests(PluginCase):
         for pod, repeat in again.items():
             self.change(pod).flush()
             with self.store.open("edge") as file:
-                file.table.detach(file.table.records[-1], self.now)
+                record = file.table.attached(f"c-{pod}", "eth0")
+                assert record is not None
+                file.table.detach(record, self.now)
                 if pod == "c":
                     file.table.release("default", "c", "", False, False)
                 file.write()

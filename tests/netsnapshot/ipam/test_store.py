@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import posix
 import resource
 from binascii import crc32
+from collections.abc import Callable
 from pathlib import Path
 
 from superedge.netsnapshot.ipam import store
 from superedge.netsnapshot.ipam.files import MAGIC, dump, load
+from superedge.netsnapshot.ipam.records import Record
 from superedge.netsnapshot.ipam.sharing import share
 from superedge.netsnapshot.ipam.store import BACKUP, STATE, SYNC
 from tests.netsnapshot.ipam.calls import PluginCase
@@ -78,24 +81,75 @@ class DamageTests(PluginCase):
     def test_a_file_of_another_version_is_not_guessed_at(self) -> None:
         body = (self.files / STATE).read_bytes().split(b" ", 2)[2]
         body = body.replace(b'"fields":["addresses"', b'"fields":["other"')
-        data = f"{MAGIC} {crc32(body):08x} ".encode() + body
-        problem = self.assertRaises(ValueError, load, data)
+        problem = self.assertRaises(ValueError, load, signed(body))
         self.assertEqual(str(problem), "is of another version of superedge-ipam")
+
+    def test_a_file_of_the_first_version_is_read(self) -> None:
+        """It has all records in its header, and numbers reservations."""
+        fields = ["addresses", "container", "interface", "namespace", "pod", "uid", "since", "boot", "uptime"]
+        values = ["eth0", "default"]
+        document = {
+            "network": "edge",
+            "node": store.machine_id(),
+            "host_local": 0,
+            "last": {"0": "10.1.0.3"},
+            "fields": [*fields, "order", "keep"],
+            "records": [
+                [["10.1.0.3", "fd00::3"], "", *values, "late", "u", 9, "boot", 90, 2, True],
+                [["10.1.0.2"], "c1", *values, "a", "u", 1, "", 0, 0, False],
+                [["10.1.0.9"], "", *values, "soon", "u", 8, "boot", 80, 1, False],
+            ],
+        }
+        for name in (STATE, BACKUP):
+            (self.files / name).write_bytes(
+                signed(f"7 {json.dumps(document)}\n".encode(), b"superedge-ipam/1")
+            )
+        (self.files / "10.1.0.4").unlink()
+        for _ in range(2):
+            with self.store.open("edge") as file:
+                found = [(each.pod, each.state, *each.addresses, each.keep) for each in file.table.records]
+                expected = [
+                    ("a", "attached", "10.1.0.2", False),
+                    ("soon", "reserved", "10.1.0.9", False),
+                    ("late", "reserved", "10.1.0.3", "fd00::3", True),
+                ]
+                self.assertEqual((found, file.remarks), (expected, []))
+                file.write()
+            file.flush()
+        self.assertTrue((self.files / BACKUP).read_bytes().startswith(b"superedge-ipam/2 "))
+        self.assertEqual(self.add("c9", "new"), "10.1.0.4")
+
+    def test_a_call_decodes_the_records_that_it_concerns(self) -> None:
+        decoded: list[str] = []
+
+        def of_line(line: str, real: Callable[[str], Record] = Record.of_line) -> Record:
+            decoded.append(line)
+            return real(line)
+
+        self.patch(Record, "of_line", of_line)
+        self.assertEqual(self.add("c4", "d"), "10.1.0.5")
+        self.assertEqual([each.split(" ")[0] for each in decoded], ["10.1.0.3"])  # the oldest reservation
+        self.call("DEL", "c1", "a")
+        self.assertEqual([each.split(" ")[0] for each in decoded], ["10.1.0.3", "10.1.0.2"])
 
     def test_a_file_that_somebody_made_up_is_not_used(self) -> None:
         """A member of the group could write one; an address becomes the name of a file of root's."""
+        self.patch(posix, "geteuid", lambda: os.getuid() + 1)
         whole = (self.files / BACKUP).read_bytes()
-        for old, new in (
-            (b'"10.1.0.2"', b'"../../target"'),
-            (b'"10.1.0.2"', b"{}"),
-            (b'["10.1.0.2"]', b"7"),
-            (b'"records":[[', b'"records":[[1,2,3,4,5,6,7,8,9,10,11,12],['),
-            (b'"records":', b'"other":'),
+        self.assertIn(b"\nattached 10.1.0.2 [", whole)
+        for old, new, part in (
+            (b"10.1.0.2 ", b"../../target ", "record"),
+            (b"attached 10.1.0.2 ", b"attached ", "record"),
+            (b"attached 10.1.0.2 ", b"other 10.1.0.2 ", "record"),
+            (b"10.1.0.2 [", b"10.1.0.2 7 [", "record"),
+            (b"10.1.0.2 [", b"10.1.0.2 [1,", "record"),
+            (b"10.1.0.2 [", b"10.1.0.2 ", "record"),
+            (b'"last":', b'"other":', "header"),
         ):
             body = whole.split(b" ", 2)[2].replace(b"1 ", b"9 ", 1).replace(old, new, 1)
-            (self.files / STATE).write_bytes(f"{MAGIC} {crc32(body):08x} ".encode() + body)
+            (self.files / STATE).write_bytes(signed(body))
             with self.store.open("edge") as file:
-                text = "has a record that superedge-ipam does not write"
+                text = f"has a {part} that superedge-ipam does not write"
                 self.assertEqual(file.remarks, [f"{self.files}/state {text}"])
                 self.assertEqual(file.table.taken(), {"10.1.0.2", "10.1.0.3", "10.1.0.4"})
         self.check_everything_is_kept()
@@ -174,6 +228,11 @@ class DamageTests(PluginCase):
         self.assertEqual((ended.addresses, ended.network), (("10.1.0.2",), "edge"))
         self.assertFalse((self.files / "10.1.0.2").exists())
         self.assertEqual(json.loads(json.dumps(ended.as_dict()))["pod"], "a")
+
+
+def signed(body: bytes, magic: bytes = MAGIC.rstrip()) -> bytes:
+    """A file with a checksum that matches."""
+    return b"%b %08x %b" % (magic, crc32(body), body)
 
 
 def _other_network(data: bytes) -> bytes:
