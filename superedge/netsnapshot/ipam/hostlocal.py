@@ -60,10 +60,9 @@ def holder(directory: str, address: str) -> tuple[str, str] | None:
     return (container, interface.strip() or "eth0") if container else None
 
 
-def write(directory: str, address: str, container: str, interface: str, shared: bool = False) -> None:
-    """Make or replace an address's file. Raises OSError."""
-    path = f"{directory}/{address}"
-    descriptor = open_own(f"{directory}/address.new", posix.O_WRONLY | posix.O_TRUNC, shared)
+def write(path: str, container: str, interface: str, shared: bool = False) -> None:
+    """Make or overwrite a file for an address that this container has. Raises OSError."""
+    descriptor = open_own(path, posix.O_WRONLY | posix.O_TRUNC, shared)
     try:
         posix.write(descriptor, f"{container}\r\n{interface}".encode())
     except OSError as problem:
@@ -71,7 +70,6 @@ def write(directory: str, address: str, container: str, interface: str, shared: 
         raise
     finally:
         posix.close(descriptor)
-    posix.rename(f"{directory}/address.new", path)
 
 
 def latest(directory: str) -> int:

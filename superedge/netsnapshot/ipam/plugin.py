@@ -1,6 +1,5 @@
 """The plugin itself, as the CNI specification 1.1.0 has it: https://www.cni.dev/docs/spec/"""
 
-import gc
 import posix
 import sys
 from _signal import ITIMER_REAL, SIGALRM, setitimer, signal  # type: ignore[import-not-found]
@@ -259,7 +258,6 @@ def _give_up(*_: object) -> None:
 
 def main() -> None:
     """The console script `superedge-ipam`, and the single file."""
-    gc.disable()  # the process ends before there would be garbage
     environment = {
         key.decode(errors="replace"): value.decode(errors="replace") for key, value in posix.environ.items()
     }

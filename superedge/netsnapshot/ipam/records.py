@@ -1,7 +1,5 @@
 """A pod's addresses, as an object and as a line of a file (pure)."""
 
-from _operator import attrgetter
-
 from superedge.netsnapshot.ipam.documents import decode, encode
 
 ATTACHED = "attached"
@@ -84,7 +82,7 @@ class Record:
 
     def __str__(self) -> str:
         """A line: the addresses with commas between, a space, and the other values in a JSON list."""
-        return f"{','.join(self.addresses)} {encode(_values(self))}"
+        return f"{','.join(self.addresses)} {encode([getattr(self, each) for each in FIELDS[1:]])}"
 
     @property
     def state(self) -> str:
@@ -101,4 +99,3 @@ class Record:
 
 
 FIELDS = Record.__slots__
-_values = attrgetter(*FIELDS[1:])

@@ -1,7 +1,7 @@
 """The allocations of all networks on disk.
 
-``DIRECTORY/NETWORK`` has ``state``, its copy ``state.backup``, ``lock``, ``state.sync`` and the files of
-`hostlocal`.
+``DIRECTORY/NETWORK`` has ``state``, its copy ``state.backup``, ``state.new``, which the next state is written
+into, ``lock``, ``state.sync`` and the files of `hostlocal`.
 
 A call replaces ``state`` under the lock without waiting for the disk, and answers once ``state.backup`` has
 its change as well: a copy is written, flushed and renamed, and the directory flushed, by one call for all
@@ -13,7 +13,6 @@ it is flushed first.
 
 import posix
 import time
-from errno import EDQUOT, EFBIG, EIO, ENOSPC
 from fcntl import LOCK_EX, flock
 
 from superedge.netsnapshot.ipam import hostlocal
@@ -65,9 +64,8 @@ class NetworkFile:
 
     def __enter__(self) -> "NetworkFile":
         self._make_directory()
-        self._lock = open_own(f"{self.directory}/{LOCK}", posix.O_RDWR, self._shared)
+        self._lock = self._take(LOCK)
         try:
-            flock(self._lock, LOCK_EX)
             self._read()
         except BaseException:
             posix.close(self._lock)
@@ -76,6 +74,16 @@ class NetworkFile:
 
     def __exit__(self, *exception: object) -> None:
         posix.close(self._lock)
+
+    def _take(self, name: str) -> int:
+        """Wait for one of both locks. Whoever closes the descriptor releases it."""
+        descriptor = open_own(f"{self.directory}/{name}", posix.O_RDWR, self._shared)
+        try:
+            flock(descriptor, LOCK_EX)
+        except BaseException:
+            posix.close(descriptor)
+            raise
+        return descriptor
 
     def _make_directory(self) -> None:
         if not _exists(self.directory):
@@ -122,7 +130,7 @@ class NetworkFile:
             if generation_of(data) <= generation:
                 return None
             contents = parse(data)
-            if posix.stat(path).st_uid != posix.geteuid():
+            if self._shared:
                 contents.table.decode()  # a member of the group may have made it up
         except ValueError as problem:
             self.remarks.append(f"{path} {problem}")
@@ -182,24 +190,48 @@ class NetworkFile:
         """
         for address in self.files - self.table.attached_addresses():
             posix.unlink(f"{self.directory}/{address}")
-        self._contents.generation = self._latest + 1
-        self._write_state(dump(self._contents), make_room)
+        # What takes room is written before anything that counts changes.
+        ready: list[tuple[str, str]] = []
         for record in self.table.decoded():
             holder = record.container, record.interface
             for address in record.addresses if record.container else ():
                 if address not in self.files or hostlocal.holder(self.directory, address) != holder:
-                    hostlocal.write(self.directory, address, *holder, self._shared)
+                    new = f"{self.directory}/address.{len(ready)}.new"
+                    hostlocal.write(new, *holder, self._shared)
+                    ready.append((new, f"{self.directory}/{address}"))
+        self._contents.generation = self._latest + 1
+        self._write_state(dump(self._contents), make_room)
+        for new, path in ready:
+            posix.rename(new, path)
 
     def _write_state(self, data: bytes, make_room: bool) -> None:
-        state = f"{self.directory}/{STATE}"
         try:
-            self._write_file(f"{state}.new", data, flush=not self._has_backup)
+            self._replace_state(data)
         except OSError:
             if not (make_room and self._has_backup):
                 raise
             self._give_up_backup()
-            self._write_file(f"{state}.new", data, flush=True)
-        posix.rename(f"{state}.new", state)
+            self._has_backup = False
+            self._replace_state(data)
+
+    def _replace_state(self, data: bytes) -> None:
+        """Write ``state.new`` and rename it.
+
+        The file that was ``state`` is the next ``state.new``, as to write into one that is there takes a
+        fraction of the time that a new one does. Without a backup it is left alone: on disk it may still be
+        the only copy.
+        """
+        state, new, former = (f"{self.directory}/{STATE}{suffix}" for suffix in ("", ".new", ".former"))
+        if not self._has_backup or _has_other_name(new):
+            _remove(new)
+        self._write_file(new, data, flush=not self._has_backup)
+        if not self._has_backup or not _exists(state):
+            posix.rename(new, state)
+            return
+        _remove(former)  # left by a call that was killed; it may be the same file as state
+        posix.link(state, former)
+        posix.rename(new, state)
+        posix.rename(former, new)
 
     def flush(self) -> None:
         """Wait until the table is on disk as it was read or written, without the lock. Raises OSError.
@@ -209,9 +241,8 @@ class NetworkFile:
         generation = self._contents.generation
         if not generation:
             return
-        lock = open_own(f"{self.directory}/{SYNC}", posix.O_RDWR, self._shared)
+        lock = self._take(SYNC)
         try:
-            flock(lock, LOCK_EX)
             # Its size is 1 while a backup may be in place that is not on disk: a call was killed.
             if posix.fstat(lock).st_size == 0 and self._backup_generation() >= generation:
                 return
@@ -234,25 +265,42 @@ class NetworkFile:
     def _back_up(self) -> None:
         """Copy ``state``, or, when there is no room for a copy, put ``state`` itself on disk."""
         backup = f"{self.directory}/{BACKUP}"
-        data = hostlocal.read(f"{self.directory}/{STATE}") or b""
-        try:
-            check(data)
-        except ValueError as problem:
-            raise OSError(EIO, str(problem), f"{self.directory}/{STATE}") from None
+        data = self._whole_state()
         try:
             self._write_file(f"{backup}.new", data, flush=True)
         except OSError as problem:
+            from errno import EDQUOT, EFBIG, ENOSPC  # noqa: PLC0415 - it is rarely needed
+
             if problem.errno not in (ENOSPC, EDQUOT, EFBIG):
                 raise
-            lock = open_own(f"{self.directory}/{LOCK}", posix.O_RDWR, self._shared)
+            lock = self._take(LOCK)
             try:
-                flock(lock, LOCK_EX)
                 self._give_up_backup()
             finally:
                 posix.close(lock)
         else:
             posix.rename(f"{backup}.new", backup)
             _flush(self.directory)
+
+    def _whole_state(self) -> bytes:
+        """The bytes of ``state``. Raises OSError when it is torn."""
+        state = f"{self.directory}/{STATE}"
+        data = hostlocal.read(state) or b""
+        try:
+            check(data)
+        except ValueError:
+            # Maybe two calls replaced it meanwhile, and the second one wrote into what was read.
+            lock = self._take(LOCK)
+            try:
+                data = hostlocal.read(state) or b""
+                check(data)
+            except ValueError as problem:
+                from errno import EIO  # noqa: PLC0415 - it is rarely needed
+
+                raise OSError(EIO, str(problem), state) from None
+            finally:
+                posix.close(lock)
+        return data
 
     def _give_up_backup(self) -> None:
         """Remove the backup as soon as ``state`` is on disk. The caller holds the network's lock."""
@@ -262,8 +310,10 @@ class NetworkFile:
         _flush(self.directory)
 
     def _write_file(self, path: str, data: bytes, flush: bool) -> None:
-        descriptor = open_own(path, posix.O_WRONLY | posix.O_TRUNC, self._shared)
+        descriptor = open_own(path, posix.O_WRONLY, self._shared)
         try:
+            if posix.fstat(descriptor).st_size > len(data):
+                posix.ftruncate(descriptor, len(data))
             while data:
                 data = data[posix.write(descriptor, data) :]
             if flush:
@@ -290,6 +340,11 @@ def _flush(path: str) -> None:
 
 def _exists(path: str) -> bool:
     return posix.access(path, posix.F_OK)
+
+
+def _has_other_name(path: str) -> bool:
+    """Whether a file has more than one link."""
+    return _exists(path) and posix.lstat(path).st_nlink > 1
 
 
 def _make(directory: str) -> None:
