@@ -6,8 +6,12 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from superedge.netsnapshot.ipam.files import check
+
 MAX_FILE = 64 * 1024
 """Maximum bytes of a text file."""
+TRIES = 3
+"""Times that a state is read whose checksum does not match."""
 MAX_STATE = 4 * 1024 * 1024
 """Maximum bytes of the state of one network of superedge-ipam."""
 
@@ -41,5 +45,22 @@ def read_ipam(directory: Path, faults: list[str]) -> dict[str, str]:
     except OSError as problem:
         faults.append(f"{directory} cannot be read: {problem.strerror}")
         return {}
-    texts = read_texts((directory / each / "state" for each in networks), MAX_STATE, faults)
-    return {Path(path).parent.name: text for path, text in texts.items()}
+    found = {}
+    for network in networks:
+        # The plugin writes into a file that was the state two calls ago, maybe while that is read here.
+        for _ in range(TRIES):
+            said: list[str] = []
+            texts = read_texts([directory / network / "state"], MAX_STATE, said)
+            if all(map(_is_whole, texts.values())):
+                break
+        found.update({network: text for text in texts.values()})
+        faults += said
+    return found
+
+
+def _is_whole(state: str) -> bool:
+    try:
+        check(state.encode())
+    except ValueError:
+        return False
+    return True
