@@ -45,7 +45,7 @@ def read_ipam(directory: Path, faults: list[str]) -> dict[str, str]:
     except OSError as problem:
         faults.append(f"{directory} cannot be read: {problem.strerror}")
         return {}
-    found = {}
+    found: dict[str, str] = {}
     for network in networks:
         # The plugin writes into a file that was the state two calls ago, maybe while that is read here.
         for _ in range(TRIES):
@@ -53,7 +53,7 @@ def read_ipam(directory: Path, faults: list[str]) -> dict[str, str]:
             texts = read_texts([directory / network / "state"], MAX_STATE, said)
             if all(map(_is_whole, texts.values())):
                 break
-        found.update({network: text for text in texts.values()})
+        found |= {Path(path).parent.name: text for path, text in texts.items()}
         faults += said
     return found
 
