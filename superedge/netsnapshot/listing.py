@@ -97,7 +97,7 @@ class Messages:
 def whole(read: Callable[[], Iterable[Any]]) -> list[Any]:
     """The messages of one dump. Raises OSError when it changes all the time.
 
-    The kernel marks a dump during which something came or went, such as a pod's device: others may be missing.
+    The kernel marks a dump during which something came or went, such as a pod's device: others may lack.
     """
     for _ in range(TRIES):
         found = list(read())

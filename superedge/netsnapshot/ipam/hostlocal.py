@@ -20,8 +20,9 @@ _LAST = "last_reserved_ip."
 
 def read(path: str, links: int = posix.O_NOFOLLOW) -> bytes | None:
     """A file's bytes; None when there is none. ``links`` may be 0: then it follows a link. Raises OSError."""
+    flags = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK  # a pipe is not waited for
     try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | links)
+        descriptor = posix.open(path, flags | links)
     except FileNotFoundError:
         return None
     try:

@@ -25,7 +25,7 @@ from superedge.netsnapshot.ipam.sharing import NETWORK_MODE, is_parent_shared, i
 STATE = "state"
 BACKUP = "state.backup"
 LOCK = "lock"
-_READ = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW
+_READ = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK
 MACHINE_ID = "/etc/machine-id"
 SYNC = "state.sync"
 """The lock of the call that flushes."""
@@ -222,7 +222,7 @@ class NetworkFile:
         the only copy.
         """
         state, new, former = (f"{self.directory}/{STATE}{suffix}" for suffix in ("", ".new", ".former"))
-        if not self._has_backup or _has_other_name(new):
+        if not (self._has_backup and _may_be_overwritten(new)):
             _remove(new)
         self._write_file(new, data, flush=not self._has_backup)
         if not self._has_backup or not _exists(state):
@@ -342,9 +342,12 @@ def _exists(path: str) -> bool:
     return posix.access(path, posix.F_OK)
 
 
-def _has_other_name(path: str) -> bool:
-    """Whether a file has more than one link."""
-    return _exists(path) and posix.lstat(path).st_nlink > 1
+def _may_be_overwritten(path: str) -> bool:
+    """Whether it is a regular file without another name."""
+    if not _exists(path):
+        return False
+    status = posix.lstat(path)
+    return status.st_mode & 0o170000 == 0o100000 and status.st_nlink == 1
 
 
 def _make(directory: str) -> None:
