@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,6 +30,12 @@ class StateTests(SynchronousTestCase):
 
     def test_one_that_is_written_into_is_read_again(self) -> None:
         self.assertEqual(self.read(STATE[:-3], STATE), {"edge": STATE})
+
+    def test_a_pipe_in_its_place_is_not_waited_for(self) -> None:
+        directory = Path(self.mktemp())
+        (directory / "edge").mkdir(parents=True)
+        os.mkfifo(directory / "edge" / "state")
+        self.assertEqual(texts.read_ipam(directory, []), {"edge": ""})
 
     def test_one_that_is_torn_is_there(self) -> None:
         self.assertEqual(self.read("torn", "torn", "torn"), {"edge": "torn"})
