@@ -68,6 +68,12 @@ class Table:
         reserved = f"\n{RESERVED} ".join(["", *map(str, self._reserved)])
         return reserved + f"\n{ATTACHED} ".join(["", *map(str, self._attached)])
 
+    def check(self) -> None:
+        """Raises ValueError when a line is no record."""
+        for each in (*self._attached, *self._reserved):
+            if isinstance(each, str):
+                Record.of_line(each)
+
     @property
     def records(self) -> list[Record]:
         """All of them, those that are attached first."""

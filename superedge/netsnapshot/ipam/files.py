@@ -67,7 +67,7 @@ def load(data: bytes) -> Contents:
     """The contents of a file. Raises ValueError when it is torn, or is none of these files."""
     check(data)
     contents = parse(data)
-    contents.table.decode()
+    contents.table.check()
     return contents
 
 

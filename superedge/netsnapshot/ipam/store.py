@@ -131,7 +131,7 @@ class NetworkFile:
                 return None
             contents = parse(data)
             if self._shared:
-                contents.table.decode()  # a member of the group may have made it up
+                contents.table.check()  # a member of the group may have made it up
         except ValueError as problem:
             self.remarks.append(f"{path} {problem}")
             return None

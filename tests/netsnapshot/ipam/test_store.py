@@ -9,7 +9,7 @@ from binascii import crc32
 from collections.abc import Callable
 from pathlib import Path
 
-from superedge.netsnapshot.ipam import store
+from superedge.netsnapshot.ipam import hostlocal, store
 from superedge.netsnapshot.ipam.files import MAGIC, dump, load
 from superedge.netsnapshot.ipam.records import Record
 from superedge.netsnapshot.ipam.sharing import share
@@ -199,6 +199,8 @@ class DamageTests(PluginCase):
     def test_a_shared_directory_stays_shared(self) -> None:
         (self.files / BACKUP).chmod(0o600)
         share(str(self.directory), os.getgid())
+        # The files of other pods' addresses are not looked into.
+        self.patch(hostlocal, "holder", self.fail)
         self.add("d1", "new")
         self.more["name"] = "later"
         self.add("d2", "other")
