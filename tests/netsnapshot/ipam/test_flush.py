@@ -14,7 +14,7 @@ from superedge.netsnapshot.ipam import hostlocal, sharing, store
 from superedge.netsnapshot.ipam.allocation import Attachment
 from superedge.netsnapshot.ipam.configuration import range_sets
 from superedge.netsnapshot.ipam.files import check
-from superedge.netsnapshot.ipam.store import BACKUP, STATE, SYNC, NetworkFile, Store
+from superedge.netsnapshot.ipam.store import BACKUP, STATE, SYNC, NetworkFile, Reservation, Store
 from tests.netsnapshot.ipam.calls import PluginCase
 
 Files = dict[str, bytes]
@@ -148,13 +148,20 @@ class FlushTests(PluginCase):
             self.patch(module, "posix", posix)
         directory = Path(self.mktemp()).resolve()
         (directory / "edge").mkdir(parents=True)
+        there: Files = {}
+        found: list[Reservation] = []
         for number, left in enumerate(self.disk.instants):
             for files in left:
-                for path in (directory / "edge").iterdir():
-                    path.unlink()
-                for name, data in files.items():
-                    (directory / "edge" / name).write_bytes(data)
-                found = Store(str(directory), str(self.results)).reservations("edge")
+                if files != there:
+                    for name in there.keys() | files.keys():
+                        if name not in files:
+                            (directory / "edge" / name).unlink()
+                        elif files[name] != there.get(name):
+                            (directory / "edge" / name).write_bytes(files[name])
+                    there = files
+                    found = Store(str(directory), str(self.results)).reservations("edge")
+                    for each in {path.name for path in (directory / "edge").iterdir()} - there.keys():
+                        (directory / "edge" / each).unlink()
                 addresses = [address for each in found for address in each.addresses]
                 self.assertEqual(len(addresses), len(set(addresses)))
                 has = {(each.pod, *each.addresses) for each in found}
