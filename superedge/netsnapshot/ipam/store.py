@@ -225,13 +225,15 @@ class NetworkFile:
         if not (self._has_backup and _may_be_overwritten(new)):
             _remove(new)
         self._write_file(new, data, flush=not self._has_backup)
-        if not self._has_backup or not _exists(state):
-            posix.rename(new, state)
-            return
         _remove(former)  # left by a call that was killed; it may be the same file as state
-        posix.link(state, former)
+        try:
+            if self._has_backup:
+                posix.link(state, former)
+        except (FileNotFoundError, PermissionError):
+            pass  # there is no state, or the file system has no links
         posix.rename(new, state)
-        posix.rename(former, new)
+        if _exists(former):
+            posix.rename(former, new)
 
     def flush(self) -> None:
         """Wait until the table is on disk as it was read or written, without the lock. Raises OSError.

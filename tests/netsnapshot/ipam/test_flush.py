@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posix
 from collections.abc import Callable
-from errno import ENOSPC
+from errno import ENOSPC, EPERM
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -309,6 +309,16 @@ class FlushTests(PluginCase):
         self.patch(hostlocal, "read", lambda path: reads.pop(0))
         late.flush()
         self.assertEqual((self.files / BACKUP).read_bytes(), whole)
+
+    def test_a_file_system_without_links(self) -> None:
+        def link(*_: object) -> None:
+            raise PermissionError(EPERM, "Operation not permitted")
+
+        self.patch(self.disk, "link", link)
+        for pod in ("b", "c"):
+            self.add(f"c-{pod}", pod)
+            self.acknowledge(pod)
+        self.check_power_cuts()
 
     def test_a_file_with_two_names_is_not_written_into(self) -> None:
         """As a file system without a journal might leave it."""
