@@ -26,15 +26,20 @@ def read(path: str, links: int = posix.O_NOFOLLOW) -> bytes | None:
     except FileNotFoundError:
         return None
     try:
-        parts = []
-        while part := posix.read(descriptor, 1 << 16):
-            parts.append(part)
-        return b"".join(parts)
+        return read_all(descriptor)
     except OSError as problem:
         problem.filename = path
         raise
     finally:
         posix.close(descriptor)
+
+
+def read_all(descriptor: int) -> bytes:
+    """The bytes up to the end of a file or pipe. Raises OSError."""
+    parts = []
+    while part := posix.read(descriptor, 1 << 16):
+        parts.append(part)
+    return b"".join(parts)
 
 
 def files(directory: str, known: set[str]) -> set[str]:

@@ -24,7 +24,7 @@ from superedge.netsnapshot.ipam.configuration import (
 )
 from superedge.netsnapshot.ipam.documents import decode, encode
 from superedge.netsnapshot.ipam.errors import IPAMError
-from superedge.netsnapshot.ipam.hostlocal import RESULTS, read
+from superedge.netsnapshot.ipam.hostlocal import RESULTS, read, read_all
 from superedge.netsnapshot.ipam.store import NetworkFile, moment
 
 _ENOUGH = 60
@@ -263,8 +263,7 @@ def main() -> None:
     }
     data = b""
     if "CNI_COMMAND" in environment:
-        with open(0, "rb", closefd=False) as stdin:
-            data = stdin.read()
+        data = read_all(0)
     signal(SIGALRM, _give_up)
     setitimer(ITIMER_REAL, _ENOUGH)
     code, output = run(environment, data)
