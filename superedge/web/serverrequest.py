@@ -29,7 +29,7 @@ class RequestConnection(Protocol):
 
 
 MAX_PENDING = 64 * 1024
-"""Bytes of a body, or of another protocol, that are read before something takes them; then reading pauses."""
+"""Bytes of a body that are read before something takes them; then reading pauses."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
