@@ -41,13 +41,6 @@ def program(name: str) -> str:
     return found
 
 
-def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def wait_for_port(port: int, seconds: float = 10.0) -> float:
     """Seconds until something listens."""
     started = time.monotonic()

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.harness import Report, Workbench, cpu_seconds, free_port, resident, wait_for_port, workbench, wrk
+from bench.harness import Report, Workbench, cpu_seconds, resident, wait_for_port, workbench, wrk
 from bench.liteapiserver import POD, PODS, TOKEN, start_lite, write_answers
 from bench.watchload import fan_out
+from superedge.testing.ports import free_port
 
 PROTOCOLS = ("all", "none")
 WATCHES = 300

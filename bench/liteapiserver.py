@@ -21,13 +21,13 @@ from bench.harness import (
     Report,
     Workbench,
     cpu_seconds,
-    free_port,
     resident,
     wait_for_port,
     workbench,
     wrk,
 )
 from bench.watchload import commit_share, fan_out
+from superedge.testing.ports import free_port
 
 POD = "/api/v1/namespaces/default/pods/web-0"
 PODS = "/api/v1/pods"

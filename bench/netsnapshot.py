@@ -16,11 +16,12 @@ import time
 import urllib.request
 from pathlib import Path
 
-from bench.harness import console, free_port, wait_for_port
+from bench.harness import console, wait_for_port
 from superedge.config.networksnapshot import NetworkSnapshotConfig
 from superedge.netsnapshot.commands import commands
 from superedge.netsnapshot.directory import read_snapshots
 from superedge.netsnapshot.plan import Plan
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
 
 DEVICES, ROUTES, NEIGHBOURS = 50, 200, 200

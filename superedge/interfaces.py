@@ -125,7 +125,10 @@ class IStreamHandler(IPlugin):
     kind: str = Attribute("The prologue's kind.")
 
     async def connect(reactor: IReactor, request: Mapping[str, Any], timeout: float) -> ITransport:
-        """Return the connected, paused transport to splice the stream to."""
+        """Return the connected, paused transport to splice the stream to.
+
+        A SuperEdgeError refuses the stream; the caller gets its text.
+        """
 
 
 class ITunnelListener(IPlugin):

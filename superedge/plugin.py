@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
@@ -9,7 +10,7 @@ from twisted.plugin import IPlugin, getPlugins
 from twisted.python.reflect import namedAny
 from zope.interface import Interface, implementer
 
-from superedge.errors import PluginError
+from superedge.errors import PluginError, SuperEdgeError
 from superedge.interfaces import (
     ICacheStore,
     ICacheStorePlugin,
@@ -24,19 +25,44 @@ from superedge.interfaces import (
 T = TypeVar("T")
 
 
+def named_plugins(interface: type[Interface], attribute: str = "name") -> list[tuple[str, Any]]:
+    """The installed plugins of ``interface``, each with its name; those without one cannot be chosen."""
+    plugins = [(getattr(plugin, attribute, None), plugin) for plugin in getPlugins(interface)]
+    return [(name, plugin) for name, plugin in plugins if isinstance(name, str)]
+
+
 def find_plugin(interface: type[Interface], name: str, key: str, attribute: str = "name") -> Any:
     """The installed plugin of ``interface`` whose ``attribute`` is ``name``. Raises PluginError.
 
     ``key`` is the configuration key with the name, for the error.
     """
-    installed = list(getPlugins(interface))
-    found = [plugin for plugin in installed if getattr(plugin, attribute) == name]
+    installed = named_plugins(interface, attribute)
+    found = [plugin for own, plugin in installed if own == name]
     if len(found) == 1:
         return found[0]
     if found:
         raise PluginError(f"{key}: two installed plugins are called {name!r}: {found[0]!r} and {found[1]!r}")
-    names = ", ".join(sorted(getattr(plugin, attribute) for plugin in installed)) or "none"
+    names = ", ".join(sorted(own for own, _ in installed)) or "none"
     raise PluginError(f"{key}: no installed plugin is called {name!r}; installed plugins: {names}")
+
+
+def make_with(plugin: Any, interface: type[Interface], key: str, *arguments: Any) -> Any:
+    """What ``plugin.create`` makes of the arguments. Raises PluginError when it is no ``interface``, or it
+    fails; what it raises itself as a SuperEdgeError stays as it is.
+
+    ``key`` is the configuration key that names the plugin, for the error.
+    """
+    try:
+        made = plugin.create(*arguments)
+    except SuperEdgeError:
+        raise
+    except Exception as problem:
+        at = traceback.extract_tb(problem.__traceback__)[-1]
+        said = f"{type(problem).__name__}: {problem} ({at.filename}, line {at.lineno})"
+        raise PluginError(f"{key}: the plugin failed: {said}") from problem
+    if not interface.providedBy(made):
+        raise PluginError(f"{key}: the plugin made {made!r}, which is no {interface.__name__}")
+    return made
 
 
 @implementer(IPlugin, ICacheStorePlugin)

@@ -23,7 +23,6 @@ from bench.harness import (
     Workbench,
     console,
     cpu_seconds,
-    free_port,
     program,
     resident,
     wait_for_port,
@@ -32,6 +31,7 @@ from bench.harness import (
 from superedge.dns.cluster.objects import Port, Service
 from superedge.dns.snapshot import encode_snapshot, write_snapshot
 from superedge.kube.reflector import Key
+from superedge.testing.ports import free_port
 
 SERVICES = 10_000
 OUTSTANDING = 64

@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from bench.harness import Workbench, console, cpu_seconds, free_port, workbench
+from bench.harness import Workbench, console, cpu_seconds, workbench
 from superedge.config.grid import ApplicationGridConfig
 from superedge.testing.contracts.client import MERGE_PATCH, Client
+from superedge.testing.ports import free_port
 from tests.controlplane.build import build
 from tests.controlplane.cluster import Cluster
 

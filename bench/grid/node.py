@@ -19,8 +19,9 @@ from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
-from bench.harness import console, cpu_seconds, free_port
+from bench.harness import console, cpu_seconds
 from superedge.kube.media import JSON, PROTOBUF
+from superedge.testing.ports import free_port
 from tests.grid.node.case import SITE
 from tests.grid.node.client import Reflector
 from tests.grid.node.fakeapi import NODES, SERVICES, SLICES, FakeAPI

@@ -170,7 +170,7 @@ def main() -> None:
         for plugin in plugins:
             for number in range(CROWD - PODS):
                 address = f"10.1.{100 + number // 250}.{number % 250}"
-                hostlocal.write(str(plugin.data / "bench"), address, f"{50_000 + number:064x}", "eth0")
+                hostlocal.write(str(plugin.data / "bench" / address), f"{50_000 + number:064x}", "eth0")
         sequential(table, plugins, 4000, PODS // 4, f" beside {CROWD} addresses")
         console.print(table)
         if options.kills:

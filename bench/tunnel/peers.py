@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 
-from bench.harness import Workbench, console, free_port, wait_for_port
+from bench.harness import Workbench, console, wait_for_port
 from bench.tunnel.site import Path, Target, wait_for_echo
+from superedge.testing.ports import free_port
 
 
 def _chisel(bench: Workbench, target: Target, path: Path) -> int:

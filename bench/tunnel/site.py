@@ -9,7 +9,8 @@ import sys
 import time
 
 from bench import load
-from bench.harness import Workbench, free_port, wait_for_port
+from bench.harness import Workbench, wait_for_port
+from superedge.testing.ports import free_port
 
 NODE = "edge-1"
 

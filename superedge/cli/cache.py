@@ -17,6 +17,7 @@ from rich.text import Text
 
 from superedge import __version__
 from superedge.cli.errors import exit_on_error
+from superedge.cli.output import table_console
 from superedge.config.load import load_config
 from superedge.config.root import Config
 from superedge.errors import ConfigError, SuperEdgeError
@@ -28,8 +29,6 @@ from superedge.plugin import find_plugin
 CONFIG = Path("/etc/superedge/edge.toml")
 _SHOWN = 100
 """Maximum faults in a table."""
-_UNBOUNDED = 100_000
-"""Columns when the output is not a terminal."""
 
 _T = TypeVar("_T", bound=Callable[..., Any])
 
@@ -133,7 +132,7 @@ def _cache_options(command: _T) -> _T:
         ),
         click.option(
             "--config",
-            type=click.Path(path_type=Path),
+            type=click.Path(path_type=Path, readable=False),
             default=CONFIG,
             show_default=True,
             help="Configuration of the edge, which locates the cache if no path is given.",
@@ -188,8 +187,7 @@ def _opened(
 ) -> tuple[CacheInspector, Printer]:
     """Open the cache that the options locate, and create a printer. Raises SuperEdgeError."""
     before: Path | None = click.get_current_context().find_object(Path)
-    width = None if sys.stdout.isatty() else _UNBOUNDED
-    return _CacheLocation(config, path or before, store).contents(), Printer(output, Console(width=width))
+    return _CacheLocation(config, path or before, store).contents(), Printer(output, table_console())
 
 
 @cache.command("list")

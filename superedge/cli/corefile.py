@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from superedge.errors import SuperEdgeError
 
@@ -94,7 +94,7 @@ def convert(text: str) -> Converted:
     """The whole file. Raises CorefileError."""
     keys: dict[str, object] = {}
     cache: dict[str, object] = {}
-    forward: list[dict[str, object]] = []
+    forward: list[dict[str, Any]] = []
     rewrite: list[dict[str, object]] = []
     remarks: list[str] = []
     logs = False
@@ -105,7 +105,9 @@ def convert(text: str) -> Converted:
             if name == "kubernetes":
                 _kubernetes(keys, arguments, directive, remarks, where)
             elif name == "forward":
-                forward.append(_forward(server, arguments, directive, remarks, where))
+                found = _forward(server, arguments, directive, remarks, where)
+                found["zones"] = _new_zones(forward, found, remarks, where)
+                forward.append(found)
             elif name == "cache":
                 _cache(cache, arguments, directive, remarks, where)
             elif name == "rewrite":
@@ -126,7 +128,7 @@ def convert(text: str) -> Converted:
     pieces += [
         _table("[[local_dns.forward]]", each)
         for each in forward
-        if each["upstreams"] or "resolv_conf" in each
+        if each["zones"] and (each["upstreams"] or "resolv_conf" in each)
     ]
     pieces += [_table("[[local_dns.rewrite]]", each) for each in rewrite]
     if cache:
@@ -187,6 +189,16 @@ def _forward(
     return found
 
 
+def _new_zones(
+    forward: list[dict[str, Any]], found: dict[str, Any], remarks: list[str], where: str
+) -> list[str]:
+    """The zones that no table before has; another port's server may repeat them."""
+    known = {zone for each in forward for zone in each["zones"]}
+    zones: list[str] = found["zones"]
+    remarks += [f"{where}: zone {zone} is there twice: the first counts" for zone in zones if zone in known]
+    return [zone for zone in dict.fromkeys(zones) if zone not in known]
+
+
 def _cache(
     cache: dict[str, object], arguments: list[str], directive: Directive, remarks: list[str], where: str
 ) -> None:
@@ -214,7 +226,8 @@ def _rewrite(
         kind = words[1] if words[1] in ("exact", "suffix") and len(words) >= 4 else "exact"
         names = words[2:4] if words[1] == kind else words[1:3]
         if names[0] not in ("prefix", "substring", "regex"):
-            rule: dict[str, object] = {"name": names[0].strip("."), "to": names[1].strip(".")}
+            old, new = (name.strip(".") or "." for name in names)
+            rule: dict[str, object] = {"name": old, "to": new}
             rules.append({**rule, "suffix": True} if kind == "suffix" else rule)
             return
     remarks.append(f"{where} {' '.join(arguments)} has no counterpart")

@@ -29,10 +29,11 @@ def read_dns(url: str) -> dict[str, Any]:
 def describe(status: dict[str, Any]) -> str:
     """The status for people."""
     age = status["snapshot"]["age"]
+    followed = "followed" if status["synced"] else "not read since the start"
     lines = [
         f"services         {status['services']}",
         f"endpoint slices  {status['endpoint_slices']}",
-        f"API server       {'followed' if status['synced'] else 'not read since the start'}",
+        f"API server       {'; '.join([followed, *status.get('problems', ())])}",
         f"snapshot         {status['snapshot']['path']}, {'none' if age is None else f'{age:.0f} s old'}",
     ]
     if "cache" in status:

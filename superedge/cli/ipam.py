@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from superedge.cli.nodes import age
+from superedge.cli.output import table_console
 from superedge.netsnapshot.ipam import sharing, singlefile
 from superedge.netsnapshot.ipam.addresses import Range
 from superedge.netsnapshot.ipam.configuration import DIRECTORY, decode_configuration, is_name, range_sets
@@ -115,7 +115,7 @@ def list_command(data_dir: str, network: str, output: str) -> None:
     if output == "json":
         click.echo(json.dumps([each.as_dict() for each in found], indent=1))
     else:
-        Console().print(render(found, time.time()))
+        table_console().print(render(found, time.time()))
 
 
 def _ranges(path: Path) -> dict[str, list[list[Range]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 from typing import NamedTuple
 
 import click
@@ -19,11 +20,13 @@ class _Command(NamedTuple):
 
     place: str
     help: str
+    serves: bool = False
+    """Whether it runs until it is stopped, and takes SIGHUP for a request to reload."""
 
 
 _COMMANDS = {
-    "cloud": _Command("superedge.cli.run:cloud", "Run SuperEdge in the cloud, in the foreground."),
-    "edge": _Command("superedge.cli.run:edge", "Run SuperEdge on an edge node, in the foreground."),
+    "cloud": _Command("superedge.cli.run:cloud", "Run SuperEdge in the cloud, in the foreground.", True),
+    "edge": _Command("superedge.cli.run:edge", "Run SuperEdge on an edge node, in the foreground.", True),
     "check": _Command("superedge.cli.run:check", "Check a configuration and the files it names."),
     "nodes": _Command("superedge.cli.nodes:nodes", "List the nodes that are connected to a cloud end."),
     "health": _Command("superedge.cli.health:health", "Show the health verdicts of nodes, and who voted."),
@@ -49,6 +52,9 @@ class _LazyGroup(click.Group):
         known = _COMMANDS.get(cmd_name)
         if known is None:
             return None
+        if known.serves:
+            # A reload must not end a process that has just begun: it reads all files anyway.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         module, _, name = known.place.partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command

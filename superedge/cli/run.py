@@ -28,7 +28,7 @@ def _runner(end: str, where: str) -> click.Command:
     @click.option(
         "--config",
         "-c",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         default=default,
         show_default=True,
         help="TOML configuration file.",
@@ -46,16 +46,16 @@ edge = _runner("edge", "on an edge node")
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @_set
 @_strict
 @click.option("--connect", is_flag=True, help="Also connect to every server that it names.")
 def check(file: Path, overrides: tuple[str, ...], strict: bool, connect: bool) -> None:
-    """Check the configuration FILE, or - for standard input, and the certificates that it names.
+    """Check the configuration FILE, or - for standard input, and the files that it names.
 
     Prints each fault as FILE: KEY: what is wrong; what is accepted. Exits with 0 if there is none, with 78 if
-    the file has a fault, with 1 if a certificate or key that it names cannot be used or, with --connect, a
-    server does not answer.
+    the file has a fault, with 1 if a certificate, key or kubeconfig that it names cannot be used or, with
+    --connect, a server does not answer.
     """
     path = _STDIN if file == Path("-") else file.absolute()
     Program("superedge", path, overrides).check(strict, connect)

@@ -7,17 +7,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
+
+from superedge.cli.output import table_console
 
 URL = "http://127.0.0.1:51010"
 TIMEOUT = 5.0
 WATCH_INTERVAL = 2.0
-_WIDE = 1000
-"""Columns when the output is not a terminal."""
 
 S = TypeVar("S")
 
@@ -33,8 +34,8 @@ def read_status(url: str) -> Any:
     try:
         with urllib.request.urlopen(page, timeout=TIMEOUT) as response:
             return json.load(response)
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "reason", problem)
+    except (OSError, ValueError, HTTPException) as problem:
+        reason = str(getattr(problem, "reason", problem)).strip()
         raise click.ClickException(f"{page} cannot be read: {reason}") from problem
 
 
@@ -45,7 +46,7 @@ def show(
 
     ``render`` is given the value and Unix time.
     """
-    console = Console()
+    console = table_console()
     if output == "json":
         if watch:
             raise click.UsageError("--watch cannot be combined with --output json")
@@ -56,6 +57,4 @@ def show(
                 time.sleep(WATCH_INTERVAL)
                 live.update(render(read(), time.time()), refresh=True)
     else:
-        if not console.is_terminal:
-            console = Console(width=_WIDE)
         console.print(render(read(), time.time()))

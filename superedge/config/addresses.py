@@ -7,6 +7,9 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import unquote
 
+MAX_SOCKET_PATH = 107
+"""Bytes (unix(7))."""
+
 
 @dataclass(frozen=True, slots=True)
 class TCPAddress:
@@ -22,6 +25,14 @@ class TCPAddress:
     def is_loopback(self) -> bool:
         """Whether a listener on it is reachable only from this machine."""
         return _is_loopback(self.host)
+
+    def takes(self, other: TCPAddress) -> bool:
+        """Whether a listener on it gets what this machine sends to ``other``, as far as the texts tell.
+
+        One on every address of the machine has the loopback addresses, too.
+        """
+        every = self.host in ("0.0.0.0", "::") and other.is_loopback
+        return self.port == other.port and (self.host == other.host or every)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,10 @@ def parse_address(text: str, default_port: int | None = None) -> Address:
         if not path.startswith("/"):
             raise ValueError(
                 f"{text!r} is not an address: a Unix socket needs an absolute path, such as unix:/run/x.sock"
+            )
+        if "\0" in path or len(path.encode()) > MAX_SOCKET_PATH:
+            raise ValueError(
+                f"{text!r} is not an address: the path of a Unix socket has at most {MAX_SOCKET_PATH} bytes"
             )
         return UnixAddress(path)
     host, separator, port = _split(text)

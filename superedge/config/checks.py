@@ -8,6 +8,12 @@ from ipaddress import ip_address, ip_network
 from superedge.config.addresses import Address, TCPAddress, parse_address
 from superedge.config.dialrules import parse_dial_rule
 
+MAX_NUMBER = 1e9
+"""Highest number with a fraction, which most often are seconds: thirty years."""
+MAX_NAME, MAX_LABEL = 253, 63
+MAX_TTL = 0x7FFFFFFF
+"""Seconds (RFC 2181 section 8)."""
+
 
 def check_address(key: str, text: str) -> Address:
     """Parse a TCP or Unix address."""
@@ -26,6 +32,36 @@ def check_tcp_address(key: str, text: str, default_port: int | None = None) -> T
     if not isinstance(address, TCPAddress):
         raise ValueError(f"{key}: {text!r} is not host:port or [IPv6 address]:port")
     return address
+
+
+def check_target(key: str, text: str, default_port: int | None = None) -> TCPAddress:
+    """Parse the ``host:port`` of a server, which is dialled."""
+    address = check_tcp_address(key, text, default_port)
+    if not address.port:
+        raise ValueError(f"{key}: {text!r} has port 0, on which nothing listens")
+    return address
+
+
+def check_domain(key: str, text: str) -> None:
+    """Check a DNS name; "." is the root (RFC 1035 section 3.1)."""
+    labels = text.removesuffix(".").split(".")
+    if text != "." and not (
+        text.isascii() and len(text) <= MAX_NAME and all(0 < len(label) <= MAX_LABEL for label in labels)
+    ):
+        raise ValueError(f"{key}: {text!r} is not a DNS name")
+
+
+def check_suffixes(texts: Iterable[str]) -> None:
+    """Check suffixes of node names."""
+    for text in texts:
+        check_domain("suffixes", text.removeprefix("."))
+
+
+def check_ttl(**values: int) -> None:
+    """Check that each is a time to live of DNS records."""
+    for key, value in values.items():
+        if not 0 <= value <= MAX_TTL:
+            raise ValueError(f"{key}: {value} is not 0 to {MAX_TTL}")
 
 
 def check_ip(key: str, text: str) -> None:
@@ -69,6 +105,7 @@ def check_positive(**values: float) -> None:
     for key, value in values.items():
         if not value > 0:
             raise ValueError(f"{key}: {value} must be greater than 0")
+        _check_finite(key, value)
 
 
 def check_not_negative(**values: float) -> None:
@@ -76,3 +113,9 @@ def check_not_negative(**values: float) -> None:
     for key, value in values.items():
         if not value >= 0:
             raise ValueError(f"{key}: {value} must not be negative")
+        _check_finite(key, value)
+
+
+def _check_finite(key: str, value: float) -> None:
+    if isinstance(value, float) and value > MAX_NUMBER:
+        raise ValueError(f"{key}: {value} must be at most {MAX_NUMBER:.0f}")

@@ -7,12 +7,15 @@ from typing import Literal
 import msgspec
 
 from superedge.config.checks import (
+    check_domain,
     check_ip,
     check_networks,
     check_not_empty,
-    check_not_negative,
     check_positive,
+    check_suffixes,
+    check_target,
     check_tcp_address,
+    check_ttl,
 )
 
 
@@ -28,17 +31,18 @@ class TunnelDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     suffixes: list[str] = []
     #: Seconds that a node's answer may be kept.
     ttl: int = 2
-    #: What is said of a node that has a Node object and no session, with `tunnel_cloud.node_objects`: its own
-    #: `address`, `nxdomain`, `servfail`, or whatever the upstream servers say (`forward`).
+    #: The answer for a node that has a Node object but no session, with `tunnel_cloud.node_objects`: its own
+    #: `address`, `nxdomain`, `servfail`, or what the upstream servers answer (`forward`).
     unconnected: Literal["address", "nxdomain", "servfail", "forward"] = "address"
     #: ConfigMap, `NAMESPACE/NAME`, that is kept in the format of /etc/hosts under the key `hosts`; none when
     #: empty.
     hosts_configmap: str = ""
-    #: Servers that every other question is forwarded to, tried in turn; empty refuses them.
+    #: Servers to which all other questions are forwarded, tried in turn; empty refuses these questions.
     upstreams: list[str] = []
-    #: Zones that are theirs alone, beside `tunnel_cloud.cluster_domain`: no node's name is answered there.
+    #: Zones that only these servers answer, besides `tunnel_cloud.cluster_domain`: no node's name is
+    #: answered there.
     upstream_zones: list[str] = []
-    #: Seconds for one of them to answer.
+    #: Seconds for each of these servers to answer.
     timeout: float = 2.0
     #: Networks (CIDR) that may ask; empty for any.
     allow: list[str] = []
@@ -48,12 +52,17 @@ class TunnelDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         check_not_empty(listen=self.listen)
         if self.hosts_configmap and not all(self.hosts_configmap.partition("/")):
             raise ValueError(f"hosts_configmap: {self.hosts_configmap!r} is not NAMESPACE/NAME")
-        for address in self.listen:
-            check_tcp_address("listen", address, 53)
+        own = [check_tcp_address("listen", address, 53) for address in self.listen]
         for upstream in self.upstreams:
-            check_ip("upstreams", check_tcp_address("upstreams", upstream, 53).host)
+            server = check_target("upstreams", upstream, 53)
+            check_ip("upstreams", server.host)
+            if any(address.takes(server) for address in own):
+                raise ValueError(f"upstreams: {upstream} is this server")
         for text in self.addresses:
             check_ip("addresses", text)
         check_networks("allow", self.allow)
-        check_not_negative(ttl=self.ttl)
+        check_suffixes(self.suffixes)
+        for zone in self.upstream_zones:
+            check_domain("upstream_zones", zone)
+        check_ttl(ttl=self.ttl)
         check_positive(timeout=self.timeout)

@@ -204,6 +204,8 @@ def _unknown(key: str, accepted: list[str]) -> str:
 def _wrong(hint: Any, value: Any) -> str:
     if isinstance(value, str) and any(get_origin(choice) is Literal for choice in _alternatives(hint)):
         return f"{value!r} is unknown; expected {expected(hint)}"
+    if isinstance(value, str) and Path in _alternatives(hint):
+        return f"{value!r} is not a path; expected {expected(hint)}"
     return f"is {_FOUND.get(type(value), 'a date')}; expected {expected(hint)}"
 
 

@@ -15,9 +15,9 @@ class ApplicationGridConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     #: Whether the three kinds are installed, and kept up to date, in the cluster; otherwise apply
     #: `deploy/kubernetes/grid-crds.yaml`.
     install_crds: bool = False
-    #: Writes to the API server a second, on average.
+    #: Average number of writes to the API server in a second.
     qps: float = 100.0
-    #: Writes at once after a pause.
+    #: Number of writes that may follow a pause at once.
     burst: int = 200
     #: Seconds for which a site whose last node is gone keeps its workload.
     site_grace: float = 300.0

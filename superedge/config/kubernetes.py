@@ -1,4 +1,4 @@
-"""Table ``[kubernetes]``: the API server that components in the cloud use."""
+"""Table ``[kubernetes]``: the API server for all components but lite-apiserver."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class KubernetesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How components in the cloud, and `local_dns`, reach the API server; without it, as a pod does."""
+    """How components other than lite-apiserver reach the API server; without it, as a pod does."""
 
     #: Kubeconfig whose current context is used, with a client certificate, `token` or `tokenFile`. By
     #: default, the service account of the pod is used.

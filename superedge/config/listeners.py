@@ -13,7 +13,8 @@ from superedge.config.checks import (
     check_networks,
     check_not_negative,
     check_positive,
-    check_tcp_address,
+    check_suffixes,
+    check_target,
 )
 
 MIN_BANDWIDTH = 16 * 1024
@@ -72,7 +73,7 @@ class TCPListenerConfig(BaseListenerConfig, frozen=True, tag="tcp"):
     def __post_init__(self) -> None:
         """Without client certificates, the listener must be on loopback or name networks in `allow`."""
         BaseListenerConfig.__post_init__(self)
-        check_tcp_address("target", self.target)
+        check_target("target", self.target)
         check_not_negative(idle_timeout=self.idle_timeout)
         _require_restricted_access(self)
 
@@ -90,7 +91,8 @@ class TLSListenerConfig(BaseListenerConfig, frozen=True, tag="tls"):
     def __post_init__(self) -> None:
         """Check the target."""
         BaseListenerConfig.__post_init__(self)
-        check_tcp_address("target", self.target)
+        check_suffixes(self.suffixes)
+        check_target("target", self.target)
         check_not_negative(idle_timeout=self.idle_timeout)
 
 
@@ -124,6 +126,7 @@ class ConnectListenerConfig(BaseListenerConfig, frozen=True, tag="connect"):
             [self.node_host] if isinstance(self.node_host, str) else self.node_host
         ):
             raise ValueError("node_host: names no host")
+        check_suffixes(self.suffixes)
         for text in self.access:
             split_access(text)
         if self.access and not self.client_ca:
@@ -156,10 +159,11 @@ class _HTTPListenerConfig(BaseListenerConfig, frozen=True):
         for port, target in self.ports.items():
             if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
                 raise ValueError(f"ports: {port!r} is not a port number")
-            check_tcp_address("ports", target)
+            check_target("ports", target)
         if self.target:
-            check_tcp_address("target", self.target)
+            check_target("target", self.target)
         check_positive(idle_timeout=self.idle_timeout)
+        check_suffixes(self.suffixes)
         if not self.target and not self.ports:
             raise ValueError("name a target, or ports")
 

@@ -13,6 +13,7 @@ from superedge.config.checks import (
     check_not_empty,
     check_not_negative,
     check_positive,
+    check_target,
     check_tcp_address,
 )
 
@@ -50,6 +51,7 @@ class PrefetchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
                 raise ValueError(
                     f"paths: {path!r} has {', '.join(sorted(other))}; only selectors are accepted"
                 )
+        check_positive(refresh=self.refresh)
         if self.refresh < 1:
             raise ValueError("refresh: must be at least 1")
 
@@ -111,7 +113,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         """Check addresses and times."""
         check_not_empty(servers=self.servers, ca=self.ca)
         for server in self.servers:
-            check_tcp_address("servers", server)
+            check_target("servers", server)
         check_positive(
             connect_timeout=self.connect_timeout,
             probe_interval=self.probe_interval,
@@ -171,7 +173,7 @@ class LiteAPIServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
         for address in self.listen:
             check_tcp_address("listen", address)
         if self.advertise:
-            check_ip("advertise", check_tcp_address("advertise", self.advertise).host)
+            check_ip("advertise", check_target("advertise", self.advertise).host)
         check_not_empty(listen=self.listen, client_ca=self.client_ca)
         check_not_negative(
             resume_within=self.resume_within,

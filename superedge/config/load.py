@@ -25,13 +25,15 @@ def load_config(kind: type[S], path: Path, overrides: Sequence[str] = ()) -> S:
     of a shell's ``<(command)``, to the working directory. Raises ConfigError, or ConfigFaults for several.
     """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as problem:
         raise ConfigError(str(path), "", f"cannot be read: {problem.strerror}") from problem
     except UnicodeDecodeError as problem:
         raise ConfigError(str(path), "", f"is not TOML: byte {problem.start} is not valid UTF-8") from problem
-    except tomllib.TOMLDecodeError as problem:
+    except ValueError as problem:
         raise ConfigError(str(path), "", f"is not TOML: {problem}") from problem
+    except RecursionError as problem:
+        raise ConfigError(str(path), "", "is not TOML: lists or tables nest too deep") from problem
     overridden = [apply_override(tree, override) for override in overrides]
     directory = Path.cwd() if path.is_relative_to("/dev") else path.parent
     return convert(kind, tree, str(path), directory, overridden)
@@ -60,7 +62,7 @@ def apply_override(tree: dict[str, Any], override: str) -> str:
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -73,7 +75,7 @@ def convert(
     """
 
     def decode(wanted: type, value: Any) -> Any:
-        if wanted is Path and isinstance(value, str):
+        if wanted is Path and isinstance(value, str) and value and "\0" not in value:
             return directory / value
         raise ValueError(f"{wanted.__name__} cannot be read from {type(value).__name__}")
 

@@ -9,19 +9,22 @@ from typing import Any, Literal
 import msgspec
 
 from superedge.config.checks import (
+    check_domain,
     check_ip,
     check_networks,
     check_not_empty,
     check_not_negative,
     check_positive,
+    check_target,
     check_tcp_address,
+    check_ttl,
 )
 
 _INTERFACE = re.compile(r"[\w.-]{0,15}", re.ASCII)
 
 
 class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Servers that names of some zones are asked of."""
+    """Servers that are asked for the names of some zones."""
 
     #: Zones, each with all names below it; "." is every name. The longest one that a name is in counts.
     zones: list[str] = msgspec.field(default_factory=lambda: ["."])
@@ -32,7 +35,7 @@ class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     resolv_conf: Path | None = None
     #: Which is asked first: "sequential", the first that works; "random"; "round-robin".
     policy: Literal["sequential", "random", "round-robin"] = "sequential"
-    #: Seconds for one of them to answer; another is asked beside it after 0.5.
+    #: Seconds for each server to answer; after 0.5 seconds the next one is asked as well.
     timeout: float = 2.0
 
     def __post_init__(self) -> None:
@@ -40,23 +43,30 @@ class ForwardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         if not self.upstreams and self.resolv_conf is None:
             raise ValueError("upstreams: must name at least one server, or resolv_conf a file that does")
         for upstream in self.upstreams:
-            check_ip("upstreams", check_tcp_address("upstreams", upstream, 53).host)
+            check_ip("upstreams", check_target("upstreams", upstream, 53).host)
+        for zone in self.zones:
+            check_domain("zones", zone)
         check_positive(timeout=self.timeout)
 
 
 class RewriteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A name that is asked under another name."""
+    """A name, or the end of names, that is replaced in questions."""
 
     #: The name that clients ask, or with `suffix` the end of it.
     name: str
     #: The name, or end of a name, that is asked instead.
     to: str
-    #: Whether every name that ends so is meant.
+    #: Whether the rule is for every name that ends in `name`, and replaces that end.
     suffix: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        check_domain("name", self.name)
+        check_domain("to", self.to)
 
 
 class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the link `cache` keeps."""
+    """Limits of the link `cache`."""
 
     #: Answers that are kept; beyond, those asked for longest ago give way.
     entries: int = 10_000
@@ -74,7 +84,8 @@ class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def __post_init__(self) -> None:
         """Check numbers."""
         check_positive(entries=self.entries, max_bytes=self.max_bytes)
-        check_not_negative(max_ttl=self.max_ttl, max_negative_ttl=self.max_negative_ttl, stale=self.stale)
+        check_ttl(max_ttl=self.max_ttl, max_negative_ttl=self.max_negative_ttl)
+        check_not_negative(stale=self.stale)
 
 
 class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -110,7 +121,7 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     forward: list[ForwardConfig] = []
     #: Names for the link `rewrite`; the first rule that matches counts.
     rewrite: list[RewriteConfig] = []
-    #: What the link `cache` keeps.
+    #: Limits of the link `cache`.
     cache: CacheConfig = msgspec.field(default_factory=CacheConfig)
     #: Options of links that installed packages bring: `[local_dns.resolvers.NAME]`.
     resolvers: dict[str, dict[str, Any]] = {}
@@ -121,7 +132,8 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for address in self.listen:
             host = check_tcp_address("listen", address, 53).host
             check_ip("listen", host)
-        if not _INTERFACE.fullmatch(self.interface):
+        check_domain("cluster_domain", self.cluster_domain)
+        if not _INTERFACE.fullmatch(self.interface) or self.interface in (".", ".."):
             raise ValueError(
                 f"interface: {self.interface!r} is not the name of an interface: 15 letters or digits"
             )
@@ -131,10 +143,18 @@ class LocalDNSConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for key, there in (("hosts", self.hosts), ("forward", self.forward), ("rewrite", self.rewrite)):
             if there and key not in self.chain:
                 raise ValueError(f"chain: {key} is not there, and the section has a value for it")
-        own = {str(check_tcp_address("listen", address, 53)) for address in self.listen}
+        for name in self.resolvers:
+            if name not in self.chain:
+                raise ValueError(f"chain: {name} is not there, and resolvers has options for it")
+        zones = [zone.lower().removesuffix(".") for each in self.forward for zone in each.zones]
+        for name in zones:
+            if zones.count(name) > 1:
+                raise ValueError(f"forward.zones: {name or '.'} is there twice")
+        own = [check_tcp_address("listen", address, 53) for address in self.listen]
         for each in self.forward:
             for upstream in each.upstreams:
-                if str(check_tcp_address("upstreams", upstream, 53)) in own:
+                server = check_target("upstreams", upstream, 53)
+                if any(address.takes(server) for address in own):
                     raise ValueError(f"forward.upstreams: {upstream} is this server")
         check_networks("allow", self.allow)
-        check_not_negative(ttl=self.ttl)
+        check_ttl(ttl=self.ttl)

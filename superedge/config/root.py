@@ -26,7 +26,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     log: LogConfig = msgspec.field(default_factory=LogConfig)
     #: Metrics, health and status over HTTP.
     ops: OpsConfig | None = None
-    #: The API server, for components in the cloud.
+    #: The API server, for all components but lite-apiserver.
     kubernetes: KubernetesConfig = msgspec.field(default_factory=KubernetesConfig)
     #: The tunnel's cloud end.
     tunnel_cloud: TunnelCloudConfig | None = None

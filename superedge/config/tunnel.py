@@ -12,17 +12,22 @@ from superedge.config.addresses import parse_proxy
 from superedge.config.checks import (
     check_address,
     check_dial_rules,
+    check_domain,
     check_ip,
     check_networks,
     check_not_empty,
     check_not_negative,
     check_positive,
+    check_target,
     check_tcp_address,
 )
 from superedge.config.listeners import ListenerConfig, check_bandwidth
 
 RESERVED_NAMES = ("localhost", "*.localhost", "kubernetes", "kubernetes.default", "*.svc", "*.svc.*")
 """Names with another meaning in a cluster; the names in the cluster's domain are reserved as well."""
+MAX_WINDOW = 0xFFFF_FFFF
+"""Bytes of credit that a yamux frame can give."""
+MAX_LEASE = 3600
 _REPLICA_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
 
@@ -58,6 +63,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         )
         if self.window < 256 * 1024 or self.session_buffer < 256 * 1024:
             raise ValueError("window and session_buffer must be at least 262144")
+        if self.window > MAX_WINDOW:
+            raise ValueError(f"window: {self.window} is more than {MAX_WINDOW}")
 
 
 class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -96,7 +103,7 @@ class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         """Check addresses, names and times."""
         check_tcp_address("listen", self.listen)
         if self.advertise:
-            check_tcp_address("advertise", self.advertise)
+            check_target("advertise", self.advertise)
         for address in self.addresses:
             check_ip("addresses", address)
         if self.name and not is_replica_name(self.name):
@@ -105,8 +112,8 @@ class ReplicasConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         for name in self.names:
             if name.startswith("system:node:"):
                 raise ValueError(f"names: {name!r} is a node's name: no node may act as a replica")
-        if self.lease_duration < 3:
-            raise ValueError(f"lease_duration: {self.lease_duration} is less than 3")
+        if not 3 <= self.lease_duration <= MAX_LEASE:
+            raise ValueError(f"lease_duration: {self.lease_duration} is not 3 to {MAX_LEASE}")
         check_not_negative(drain_delay=self.drain_delay)
         if (self.certificate is None) != (self.key is None):
             raise ValueError("certificate and key go together")
@@ -167,6 +174,8 @@ class TunnelCloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         check_networks("pod_ranges", self.pod_ranges)
         check_networks("reserved_ranges", self.reserved_ranges)
         check_not_empty(ca=self.ca)
+        if self.cluster_domain:
+            check_domain("cluster_domain", self.cluster_domain)
         if self.registry == "kubernetes" and self.replicas is None:
             raise ValueError('registry = "kubernetes" needs the table replicas')
 
@@ -234,11 +243,11 @@ class TunnelEdgeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         """Check addresses."""
         check_not_empty(servers=self.servers, ca=self.ca)
         for server in self.servers:
-            check_tcp_address("servers", server)
+            check_target("servers", server)
         check_dial_rules("allow", self.allow)
         if not 1 <= self.connections <= 16:
             raise ValueError(f"connections: {self.connections} is not 1 to 16")
-        check_positive(reconnect_initial=self.reconnect_initial)
+        check_positive(reconnect_initial=self.reconnect_initial, reconnect_maximum=self.reconnect_maximum)
         check_not_negative(drain_timeout=self.drain_timeout)
         if not self.reconnect_maximum >= self.reconnect_initial:
             raise ValueError(f"reconnect_maximum: {self.reconnect_maximum} is less than reconnect_initial")

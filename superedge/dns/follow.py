@@ -72,6 +72,10 @@ class ClusterFollower(MultiService):
         """Whether it is known what the cluster has, or had."""
         return self._restored or self.synced
 
+    def problems(self) -> list[str]:
+        """What cannot be read or watched now, each with the reason."""
+        return [each.problem for each in (self._services, self._slices) if each.problem]
+
     def status(self) -> dict[str, object]:
         """For the status page; ages are in seconds."""
         age = None if self._saved is None else round(time() - self._saved, 1)
@@ -79,6 +83,7 @@ class ClusterFollower(MultiService):
             "services": len(self._zone.services),
             "endpoint_slices": len(self._zone.slices),
             "synced": self.synced,
+            "problems": self.problems(),
             "snapshot": {"path": str(self._path), "age": age},
         }
 

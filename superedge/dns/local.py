@@ -45,6 +45,7 @@ from superedge.kube.client import IKubeClient
 from superedge.metrics import CounterSeries
 from superedge.net.dummyinterface import DummyInterface
 from superedge.net.networks import Networks
+from superedge.plugin import make_with
 
 LINKS = frozenset({"cluster", "cache", "forward", "hosts", "rewrite", "log"})
 """Names of the links that this package has."""
@@ -85,7 +86,7 @@ class LocalDNS(MultiService):
         self._follower = ClusterFollower(reactor, client, self.zone, config.snapshot, self.forget)
         self._follower.setServiceParent(self)
         self.cache: CacheResolver | None = None
-        self._hosts: HostsResolver | None = None
+        self._hosts: list[HostsResolver] = []
         self._forward: ForwardResolver | None = None
         self._chain: IResolver = self._build(plugins, listen)
         if self.cache is not None and config.cache.stale:
@@ -103,22 +104,39 @@ class LocalDNS(MultiService):
         chain: IResolver = Refuse()
         for name in reversed(config.chain):
             if name == "cluster":
-                chain = ClusterResolver(self.zone, lambda: self._follower.loaded, chain)
+                outside = self._outside(chain)
+                chain = ClusterResolver(self.zone, lambda: self._follower.loaded, chain, outside)
             elif name == "cache":
                 chain = self.cache = CacheResolver(reactor, config.cache, chain)
             elif name == "forward":
                 chain = self._forward = ForwardResolver(reactor, config.forward, own, chain)
-            elif name == "hosts":
-                if config.hosts:
-                    chain = self._hosts = HostsResolver(config.hosts, chain)
-            elif name == "rewrite":
-                if config.rewrite:
-                    chain = RewriteResolver(config.rewrite, chain)
+            elif name in ("hosts", "rewrite"):
+                chain = self._names(name, chain)
             elif name == "log":
                 chain = LogResolver(reactor, chain)
             else:
-                chain = plugins[name].create(reactor, config.resolvers.get(name, {}), chain)
+                options = config.resolvers.get(name, {})
+                chain = make_with(
+                    plugins[name], IResolver, f"local_dns.chain: {name}", reactor, options, chain
+                )
         return chain
+
+    def _names(self, name: str, following: IResolver) -> IResolver:
+        """The link `hosts` or `rewrite`, if there is anything for it to do."""
+        config = self._config
+        if name == "hosts" and config.hosts:
+            self._hosts.append(HostsResolver(config.hosts, following))
+            return self._hosts[-1]
+        return (
+            RewriteResolver(config.rewrite, following) if name == "rewrite" and config.rewrite else following
+        )
+
+    def _outside(self, following: IResolver) -> IResolver:
+        """Who is asked what an ExternalName leads to: as any other name, but not the zone again."""
+        before = self._config.chain[: self._config.chain.index("cluster")]
+        for name in reversed(before):
+            following = self._names(name, following)
+        return following
 
     @property
     def addresses(self) -> list[Any]:
@@ -127,7 +145,9 @@ class LocalDNS(MultiService):
 
     def waits_for(self) -> str:
         """For the readiness page: without them the cluster's names are SERVFAIL."""
-        return "" if self._follower.loaded else "the cluster's services"
+        if self._follower.loaded:
+            return ""
+        return "; ".join(["the cluster's services", *self._follower.problems()])
 
     def status(self) -> dict[str, object]:
         """For the status page."""
@@ -182,9 +202,9 @@ class LocalDNS(MultiService):
 
     def reload_hosts(self) -> None:
         """The files of the link `hosts` have changed."""
-        if self._hosts is not None:
-            self._hosts.reload()
-            self.forget()
+        for hosts in self._hosts:
+            hosts.reload()
+        self.forget()
 
     def reload_upstreams(self) -> None:
         """The files that have upstream servers have changed."""

@@ -42,5 +42,5 @@ PROBE_FAILURES = Counter(
 PROXY = "forward"
 """Label ``proxy_name``: the link that asks."""
 SERVICES = Gauge("superedge_dns_services", "Services in the cluster's zone")
-"""Zone label of every metric: one chain answers for all names."""
 ZONE = "."
+"""Label ``zone``: one chain answers for all names."""

@@ -40,12 +40,30 @@ class Token:
         stamp = file_stamp(self._path)
         if stamp is None or stamp != self._stamp:
             try:
-                self._text = self._path.read_text().strip()
+                self._text = _token(self._path)
                 self._stamp = stamp
-            except OSError as problem:
+            except IdentityError:
                 if not self._text:
-                    raise IdentityError(self._path, f"cannot be read: {problem.strerror}") from problem
+                    raise
         return self._text
+
+
+def _token(path: Path) -> str:
+    """The token in a file. Raises IdentityError."""
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except OSError as problem:
+        raise IdentityError(path, f"cannot be read: {problem.strerror}") from problem
+    except UnicodeDecodeError as problem:
+        raise IdentityError(path, "is not a token: it has bytes that are not ASCII") from problem
+    if not _is_token(text):
+        raise IdentityError(path, "is not a token, which is one word")
+    return text
+
+
+def _is_token(text: str) -> bool:
+    """Whether it can stand in a header (RFC 6750 section 2.1, more loosely)."""
+    return text.isascii() and text.isprintable() and bool(text) and " " not in text
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +110,7 @@ def from_kubeconfig(path: Path) -> Access:
         tree = yaml.safe_load(path.read_bytes())
     except OSError as problem:
         raise ConfigError(str(path), "", f"cannot be read: {problem.strerror}") from problem
-    except yaml.YAMLError as problem:
+    except (yaml.YAMLError, RecursionError) as problem:
         raise ConfigError(str(path), "", "is not YAML") from problem
     return _Reader(path, tree if isinstance(tree, dict) else {}).access()
 
@@ -160,7 +178,11 @@ class _Reader:
     def _token(self, user: dict[str, Any]) -> Token | None:
         if user.get("tokenFile"):
             return Token(path=self._path.parent / str(user["tokenFile"]))
-        return Token(str(user["token"])) if user.get("token") else None
+        if not user.get("token"):
+            return None
+        if not _is_token(str(user["token"])):
+            raise self.fault("user.token", "is not a token, which is one word")
+        return Token(str(user["token"]))
 
     def _file(self, found: dict[str, Any], key: str) -> Path | None:
         if data := found.get(f"{key}-data"):

@@ -20,7 +20,7 @@ from superedge.errors import IdentityError, SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.kube.access import Access
 from superedge.kube.errors import JSON_FAULTS, APIError, DecodeError, Unavailable
-from superedge.kube.json import JSONCodec
+from superedge.kube.json import DeepJSONCodec
 from superedge.kube.objects import WatchEvent
 from superedge.net.errors import ConnectError
 from superedge.net.servers import Servers
@@ -35,7 +35,7 @@ MAX_BODY = 64 * 1024 * 1024
 WATCH_GRACE = 30.0
 """Seconds after its time limit at which a watch that did not end is cancelled."""
 
-_codec = JSONCodec()
+_codec = DeepJSONCodec()
 
 
 class Resource(NamedTuple):

@@ -32,7 +32,7 @@ _status = msgspec.json.Decoder(_Status)
 
 
 def is_dry_run(options: bytes) -> bool:
-    """Whether DeleteOptions ask for a dry run; true also when they cannot be decoded."""
+    """Whether DeleteOptions ask for a dry run, or name that field in a form that is not decoded here."""
     if not options:
         return False
     try:
@@ -41,7 +41,7 @@ def is_dry_run(options: bytes) -> bool:
             return any(number == _DRY_RUN for number, _, _, _ in walk(raw))
         return bool(_options.decode(options).dryRun)
     except (DecodeError, *JSON_FAULTS):
-        return True
+        return b"dryRun" in options  # CBOR (RFC 8949) and YAML have names as plain text
 
 
 def deleted_uid(status: bytes) -> str:

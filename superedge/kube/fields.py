@@ -7,11 +7,11 @@ their numbers in protobuf, api/core/v1/generated.proto.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from superedge.kube.objects import Codec, FieldPath
 
-_TERM = re.compile(r"\s*(?P<key>[^!=]+?)\s*(?P<operator>==|!=|=)(?P<value>(?:[^\\,=]|\\.)*)")
+# Possessive, so that the time to match grows with the length of the text and no faster.
+_TERM = re.compile(r"(?P<key>[^!=]++)(?P<operator>==|!=|=)(?P<value>(?:[^\\,=]|\\.)*+)")
 _NAME = ("metadata.namespace", "metadata.name")
 
 
@@ -48,16 +48,24 @@ _FIELDS: dict[tuple[str, str], dict[str, FieldPath]] = {
 }
 
 
-class _Term(NamedTuple):
-    key: str
-    equal: bool
-    value: str
+class _Terms:
+    """All terms on one field, however many: they are tested together."""
+
+    def __init__(self) -> None:
+        self._equal: set[str] = set()
+        self._unequal: set[str] = set()
+
+    def add(self, equal: bool, value: str) -> None:
+        (self._equal if equal else self._unequal).add(value)
+
+    def hold(self, value: str) -> bool:
+        return value not in self._unequal and (not self._equal or self._equal == {value})
 
 
 class FieldSelector:
     """The terms of a ``fieldSelector``."""
 
-    def __init__(self, names: list[_Term], others: list[tuple[FieldPath, _Term]]) -> None:
+    def __init__(self, names: dict[str, _Terms], others: dict[FieldPath, _Terms]) -> None:
         self._names = names
         self._others = others
 
@@ -69,30 +77,36 @@ class FieldSelector:
     def selects_name(self, namespace: str, name: str) -> bool:
         """Whether the terms on name and namespace hold."""
         found = dict(zip(_NAME, (namespace, name), strict=True))
-        return all((found[term.key] == term.value) is term.equal for term in self._names)
+        return all(terms.hold(found[key]) for key, terms in self._names.items())
 
     def selects(self, codec: Codec, raw: bytes) -> bool:
         """Whether the other terms hold for an object that has all its fields. Raises DecodeError."""
-        return all((codec.field(raw, path) == term.value) is term.equal for path, term in self._others)
+        return all(terms.hold(codec.field(raw, path)) for path, terms in self._others.items())
 
 
-def parse_field_selector(text: str, group: str, resource: str) -> FieldSelector | None:
-    """The parsed selector; None when it has a field that is not supported for the resource."""
-    names: list[_Term] = []
-    others: list[tuple[FieldPath, _Term]] = []
+def parse_field_selector(text: str, group: str, resource: str, custom: bool = False) -> FieldSelector | None:
+    """The parsed selector; None when it has a field that is not supported for the resource.
+
+    With ``custom``, each field of a resource whose group has a dot is supported: the ``selectableFields`` of
+    a custom resource are named by their JSON paths. Only its API server knows which they are.
+    """
+    names: dict[str, _Terms] = {}
+    others: dict[FieldPath, _Terms] = {}
     at = 0
     while at < len(text):
         match = _TERM.match(text, at)
         if match is None or (match.end() < len(text) and text[match.end()] != ","):
             return None
-        key, value = match["key"], re.sub(r"\\(.)", r"\1", match["value"])
-        term = _Term(key, match["operator"] != "!=", value.strip())
+        key, value = match["key"].strip(), re.sub(r"\\(.)", r"\1", match["value"]).strip()
         path = _FIELDS.get((group, resource), {}).get(key)
+        if path is None and custom and "." in group:
+            path = FieldPath(tuple(key.split(".")), ())
         if key in _NAME:
-            names.append(term)
+            terms = names.setdefault(key, _Terms())
         elif path is not None:
-            others.append((path, term))
+            terms = others.setdefault(path, _Terms())
         else:
             return None
+        terms.add(match["operator"] != "!=", value)
         at = match.end() + 1
     return FieldSelector(names, others)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from sys import intern
 from typing import Any
 
@@ -20,6 +22,9 @@ from superedge.kube.objects import (
     WatchEvent,
     require_name,
 )
+
+NESTING = 12_000
+"""Levels that a `DeepJSONCodec` passes over; the API server takes no more than 10,000."""
 
 
 class _Metadata(msgspec.Struct):
@@ -227,9 +232,9 @@ class JSONCodec:
             raise DecodeError(f"not a Kubernetes object in JSON: {problem}") from problem
         for name in path.names:
             found = found.get(name) if isinstance(found, dict) else None
-        if path.boolean:
+        if path.boolean or isinstance(found, bool):
             return "true" if found else "false"
-        return found if isinstance(found, str) else ""
+        return str(found) if isinstance(found, (str, int)) else ""
 
     def lifecycle(self, raw: bytes) -> Lifecycle:
         """Raises DecodeError."""
@@ -286,3 +291,31 @@ class JSONCodec:
             meta["annotations"] = {INITIAL_EVENTS_END: "true"}
         target = {"kind": kind, "apiVersion": api_version, "metadata": meta}
         return _encode({"type": "BOOKMARK", "object": target}) + b"\n"
+
+
+@contextmanager
+def _deep_nesting() -> Iterator[None]:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(NESTING)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+class DeepJSONCodec(JSONCodec):
+    """Reads lists and events with objects that nest deeper than can be decoded.
+
+    Otherwise one such object, which anybody may store who may write a custom resource, would be in the way
+    of all others.
+    """
+
+    def decode_list(self, body: bytes, known: KnownItems | None = None) -> ListPage:
+        """See `JSONCodec`."""
+        with _deep_nesting():
+            return super().decode_list(body, known)
+
+    def decode_event(self, frame: bytes) -> WatchEvent:
+        """See `JSONCodec`."""
+        with _deep_nesting():
+            return super().decode_event(frame)

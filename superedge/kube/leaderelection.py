@@ -37,7 +37,9 @@ _log = Logger()
 
 
 def _text(problem: Exception) -> str:
-    return "the API server does not answer" if isinstance(problem, TimeoutError) else str(problem)
+    if isinstance(problem, TimeoutError):
+        return "the API server does not answer"
+    return str(problem) or repr(problem)
 
 
 class _Spec(msgspec.Struct):
@@ -84,7 +86,10 @@ class LeaderElection(Service):
         self._lease: _Lease | None = None
         self._seen = 0.0
         self._renewed = 0.0
-        self._failing = False
+        self._problem = ""
+        self._decided = False
+        self._held = float("-inf")
+        """Until when another holds the Lease, as far as is known."""
         self._loop = Loop(reactor, f"the election of {name}", self._run, DEADLINE)
         self.leading = False
 
@@ -92,6 +97,15 @@ class LeaderElection(Service):
     def holder(self) -> str:
         """Who leads, as far as is known."""
         return (self._lease.spec.holderIdentity or "") if self._lease is not None else ""
+
+    def waits_for(self) -> str:
+        """For a readiness page: the Lease, until this process has led or has seen another renew it.
+
+        A holder that may be dead counts until its time is over: another process need not wait for that.
+        """
+        if self._decided or self._reactor.seconds() < self._held:
+            return ""
+        return f"Lease {self._name}{self._problem and f': {self._problem}'}"
 
     def leads(self) -> bool:
         """Whether this process leads, and renewed the Lease so lately that no other can have it."""
@@ -129,11 +143,11 @@ class LeaderElection(Service):
             except CancelledError:
                 raise
             except Exception as problem:  # whatever it is, without a renewal this process must step down
-                if not self._failing:
-                    self._failing = True
+                if not self._problem:
                     _log.warn("Lease {name}: {problem}", name=self._name, problem=_text(problem))
+                self._problem = _text(problem)
             else:
-                self._failing = False
+                self._problem = ""
                 if not held and self.leading:
                     self._step_down()
             if held and not self.leading:
@@ -162,13 +176,16 @@ class LeaderElection(Service):
             if problem.code != 404:
                 raise
             return await self._write("POST", self._collection, None)
-        if self._lease is None or found.spec != self._lease.spec:
+        first, changed = self._lease is None, self._lease is not None and found.spec != self._lease.spec
+        if first or changed:
             self._seen = self._reactor.seconds()
         self._lease = found
         spec = found.spec
         if spec.holderIdentity and spec.holderIdentity != self._identity:
             duration = spec.leaseDurationSeconds or DURATION
             if self._reactor.seconds() - self._seen < duration:
+                self._decided = self._decided or changed
+                self._held = self._seen + duration
                 return False
         return await self._write("PUT", self._path, found)
 
@@ -181,6 +198,7 @@ class LeaderElection(Service):
             if problem.code in _CONFLICTS:
                 return False
             raise
+        self._decided = True
         self._seen = self._reactor.seconds()
         self._renewed = sent  # others may have seen it as early as that
         return True

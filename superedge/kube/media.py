@@ -68,7 +68,7 @@ def parse_media_type(text: str) -> Representation:
 def accepted(accept: str) -> tuple[Representation, ...]:
     """The representations in an Accept header by preference. Wildcards and an empty header mean JSON."""
     clauses: list[tuple[float, int, Representation]] = []
-    for number, clause in enumerate(accept.split(",")):
+    for number, clause in enumerate(dict.fromkeys(accept.split(","))):
         found = parse_media_type(clause)
         if found.media_type in ("", "*/*", "application/*"):
             found = Representation(JSON, found.kind, found.group, found.version)

@@ -108,7 +108,10 @@ class FrameSplitter(Protocol):
 
 
 class FieldPath(NamedTuple):
-    """A field's path, by names in JSON and by numbers in protobuf. A ``boolean`` that is absent is false."""
+    """A field's path, by names in JSON and by numbers in protobuf, which are empty when they are not known.
+
+    A ``boolean`` that is absent is false.
+    """
 
     names: tuple[str, ...]
     numbers: tuple[int, ...]

@@ -102,6 +102,8 @@ def _text_map(raw: bytes, wanted: int) -> dict[str, str]:
 
 def _text_at(raw: bytes, path: FieldPath) -> str:
     start, end, wire = 0, len(raw), BYTES
+    if not path.numbers:
+        raise DecodeError(f"the number of the field {'.'.join(path.names)} is not known")
     for wanted in path.numbers:
         if wire != BYTES:
             raise DecodeError("a field is not a message")

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from superedge.kube.client import WATCH_GRACE, IKubeClient, Problems
 from superedge.kube.errors import APIError, DecodeError
-from superedge.kube.json import JSONCodec
+from superedge.kube.json import DeepJSONCodec
 from superedge.kube.objects import Item, WatchEvent, version_number
 from superedge.reactor.backoff import Backoff
 from superedge.reactor.loops import Loop
@@ -29,9 +29,11 @@ MAX_CYCLE = WATCH_SECONDS[1] + WATCH_GRACE + 120.0
 """Maximum seconds of one list and watch."""
 SHORT_WATCH = 1.0
 """Seconds; a watch that ends sooner is followed by a backoff, like a failed one."""
+LASTING_WATCH = 5.0
+"""Seconds after which a watch counts as successful without an event: a refusal comes sooner."""
 
 _GONE = 410
-_codec = JSONCodec()
+_codec = DeepJSONCodec()
 _log = Logger()
 
 T = TypeVar("T")
@@ -75,8 +77,9 @@ class Reflector(Service, Generic[T]):
         self._versions: dict[Key, str] = {}
         self._version = ""
         self._loop = Loop(reactor, f"following {path}", self._run, MAX_CYCLE)
-        self._failing = False
         self._connected = False
+        self.problem = ""
+        """Which collection cannot be read or watched now, and why; empty while it can."""
         self._synced: Deferred[None] = Deferred()
         self.objects: dict[Key, T] = {}
 
@@ -115,14 +118,13 @@ class Reflector(Service, Generic[T]):
                 version = await self._watch(version)
             except Problems as problem:
                 # The resourceVersion is too old, or an event cannot be decoded: list again.
-                relist = isinstance(problem, DecodeError) or (
-                    isinstance(problem, APIError) and problem.code == _GONE
-                )
+                gone = isinstance(problem, APIError) and problem.code == _GONE
+                relist = gone or isinstance(problem, DecodeError)
                 version = self._version if version and not relist else ""
                 failed = not relist
-                if not relist:
+                if not gone:
                     self._log_failure(str(problem))
-                elif self._reactor.seconds() - started >= SHORT_WATCH:
+                if relist and self._reactor.seconds() - started >= SHORT_WATCH:
                     continue
             else:
                 if self._reactor.seconds() - started >= SHORT_WATCH:
@@ -131,16 +133,16 @@ class Reflector(Service, Generic[T]):
             await deferLater(self._reactor, self._backoff.failed(self._reactor.seconds()))
 
     def _log_failure(self, problem: str) -> None:
-        if not self._failing:
-            self._failing = True
+        if not self.problem:
             _log.warn("cannot watch {path}: {problem}", path=self._path, problem=problem)
+        self.problem = f"{self._path}: {problem}"
 
     def _succeeded(self) -> None:
         if not self._connected:
             self._connected = True
             self._backoff.connected(self._reactor.seconds())
-        if self._failing:
-            self._failing = False
+        if self.problem:
+            self.problem = ""
             _log.info("watching {path} again", path=self._path)
 
     async def _reaches(self, version: str) -> bool:
@@ -177,7 +179,12 @@ class Reflector(Service, Generic[T]):
         """Watch from ``version``. Returns the version from which to continue."""
         self._version = version
         query = {**self._query, "resourceVersion": version, "allowWatchBookmarks": "true"}
-        await self._client.watch(self._path, query, self._random.randint(*WATCH_SECONDS), self._event)
+        lasting = self._reactor.callLater(LASTING_WATCH, self._succeeded)
+        try:
+            await self._client.watch(self._path, query, self._random.randint(*WATCH_SECONDS), self._event)
+        finally:
+            if lasting.active():
+                lasting.cancel()
         self._succeeded()
         return self._version
 

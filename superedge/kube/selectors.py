@@ -18,11 +18,16 @@ _REQUIREMENT = re.compile(
     r"|(?P<key>[\w./-]+)\s*(?:(?P<set>in|notin)\s*\((?P<values>[^()]*)\)"
     r"|(?P<operator>==|!=|=)\s*(?P<value>[\w.-]*)|(?P<order>[<>])\s*(?P<bound>-?\d+))?)\s*"
 )
+MAX_REQUIREMENTS = 256
+"""Each is tested on every object: more of them would take seconds in which nothing else is done."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
 def parse_label_selector(text: str) -> LabelPredicate | None:
-    """A predicate for a ``labelSelector`` parameter, None for an empty one. Raises SelectorError."""
+    """A predicate for a ``labelSelector`` parameter, None for an empty one.
+
+    Raises SelectorError, for more than MAX_REQUIREMENTS, too.
+    """
     if not text.strip():
         return None
     tests: list[LabelPredicate] = []
@@ -31,6 +36,8 @@ def parse_label_selector(text: str) -> LabelPredicate | None:
         match = _REQUIREMENT.match(text, at)
         if match is None or (match.end() < len(text) and text[match.end()] != ","):
             raise SelectorError(f"unable to parse requirement: {text[at:]!r} is not a label requirement")
+        if len(tests) == MAX_REQUIREMENTS:
+            raise SelectorError(f"labelSelector has more than {MAX_REQUIREMENTS} requirements")
         tests.append(_requirement(match))
         if match.end() == len(text):
             break

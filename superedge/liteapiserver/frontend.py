@@ -212,10 +212,11 @@ class Frontend:
     def check_token(self, caller: Caller, info: RequestInfo, status: int) -> None:
         """Note what an API server's response says about the request's token.
 
-        A 401 counts at once, unless it may come from something behind the API server, such as a pod.
+        A 401 counts at once, unless it may come from something behind the API server, such as a pod, or from
+        an API server that is not ready: it may not have found the service account.
         """
         token = caller.token
-        if not token or status >= 500:
+        if not token or status >= 500 or (status == 401 and not self.health.is_settled):
             return
         if status != 401:
             self.token_reviewer.review(token, info.is_resource)
@@ -226,9 +227,11 @@ class Frontend:
         if was_accepted:
             self.token_reviewer.review_again(token)
 
-    def believes(self, caller: Caller) -> bool:
-        """Whether the caller has no token, or one that is accepted or signed by the issuer."""
-        return not caller.token or not self.credentials.rejection(caller.token)
+    def believes_refusal(self, caller: Caller) -> bool:
+        """Whether an API server is ready, and the caller has no token, or one that is accepted or signed by
+        the issuer.
+        """
+        return self.health.is_settled and not (caller.token and self.credentials.rejection(caller.token))
 
     def answering(self, info: RequestInfo, status: int, started_at: float) -> None:
         """Count a response of the cloud that begins."""

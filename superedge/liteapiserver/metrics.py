@@ -60,7 +60,7 @@ CORRUPT_ENTRIES = Counter(
     "superedge_liteapiserver_corrupt_entries", "Stored entries that were damaged and dropped"
 )
 IDENTITY_EXPIRY = Gauge(
-    "superedge_liteapiserver_certificate_expiry_seconds",
+    "superedge_liteapiserver_certificate_expiry_timestamp_seconds",
     "Unix time at which an identity's certificate expires",
     ["name"],
 )

@@ -157,7 +157,7 @@ class LiteAPIServer(Service):
             self.identities,
             history,
             self._host.encode(),
-            lambda: self.health.online,
+            self.health,
         )
         for each in applied.following:
             for what in each.follows():

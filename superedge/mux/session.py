@@ -2,18 +2,12 @@
 
 ``receive`` takes received bytes, and ``pull`` gives the bytes to send. A stream's events go to its
 `StreamEvents`. Times are arguments, in seconds of a monotonic clock.
-
-Sending is fair as in fq_codel (RFC 8290): sparse streams, which had nothing to send a moment ago, go before
-bulk streams, which always have more and are served in turn.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import cast
 
-from superedge.mux.chunks import join_small, take
 from superedge.mux.errors import ProtocolError, SessionClosed, StreamRefused
 from superedge.mux.flood import UNEXPECTED_STREAM, FloodGuard
 from superedge.mux.frames import (
@@ -21,8 +15,6 @@ from superedge.mux.frames import (
     DATA,
     FIN,
     GO_AWAY,
-    HEADER_SIZE,
-    LARGE_PIECE,
     NORMAL,
     PING,
     RST,
@@ -32,16 +24,13 @@ from superedge.mux.frames import (
     header,
 )
 from superedge.mux.keepalive import Keepalive
+from superedge.mux.outgoing import Outgoing
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.state import Stats, Stream
 from superedge.mux.streamids import PeerStreamIds
-from superedge.mux.windows import TIGHT_WINDOW, Allowance
+from superedge.mux.windows import Allowance
 
 MAX_CREDIT = MAX_ID = 0xFFFF_FFFF
-MAX_SPARSE_RUN = 256 * 1024
-"""Most bytes of sparse streams before a bulk stream is served."""
-MIN_FRAME = 8 * 1024
-"""The last frame of a write is shortened to fit, but to no less than this."""
 SMALL_CREDIT = 8 * 1024
 """A window update with less credit counts as a frame without data."""
 SMALL_DATA = 1024
@@ -70,18 +59,11 @@ class Session:
         self._streams: dict[int, Stream] = {}
         self._accepted = 0
         self._peer_ids = PeerStreamIds(self._peer_parity)
-        self._current: Stream | None = None
+        self._current: Stream
         """The stream of the last data frame."""
         self._current_fin = False
         self._received: list[bytes | memoryview] = []
         """Its received bytes that it has not got yet."""
-        self._control: list[bytes] = []
-        self._sparse: deque[Stream] = deque()
-        self._bulk: deque[Stream] = deque()
-        self._sparse_run = 0
-        """Bytes of sparse streams that were sent while a bulk stream waited."""
-        self._unsent = 0
-        """Queued bytes of all streams."""
         self._now = now
         self._keepalive = Keepalive(settings, now)
         self._flood = FloodGuard(now)
@@ -89,6 +71,8 @@ class Session:
         """The peer has sent go-away."""
         self.closed = False
         self.stats = Stats()
+        self._outgoing = Outgoing(settings, self.stats, self._finish)
+        self._control = self._outgoing.control
 
     @property
     def rtt(self) -> float | None:
@@ -121,7 +105,7 @@ class Session:
         self._next_id += 2
         self._streams[stream.id] = stream
         self.stats.streams_opened += 1
-        self._enqueue(stream)
+        self._outgoing.enqueue(stream)
         return stream
 
     def opened(self, stream: Stream) -> bool:
@@ -130,25 +114,13 @@ class Session:
 
     def send(self, stream: Stream, data: bytes) -> bool:
         """Queue bytes. Return False when the stream's producer should pause."""
-        size = len(data)
-        join_small(stream.pending, data)
-        stream.unsent += size
-        stream.transferred += size
-        self._unsent += size
-        if not stream.queued:
-            if stream.send_window:
-                self._enqueue(stream)
-            elif stream.unsent == size:
-                self.stats.window_stalls += 1  # the bytes before used the whole credit
-        settings = self._settings
-        enough = settings.stream_buffer if self._unsent < settings.session_buffer else TIGHT_WINDOW
-        return stream.unsent < enough
+        return self._outgoing.send(stream, data)
 
     def send_fin(self, stream: Stream) -> None:
         """Send FIN after the queued bytes."""
         if not (stream.fin_queued or stream.closed):
             stream.fin_queued = True
-            self._enqueue(stream)
+            self._outgoing.enqueue(stream)
 
     def reset(self, stream: Stream) -> None:
         """Reset the stream now and drop its queued bytes."""
@@ -176,80 +148,14 @@ class Session:
         """Send go-away: the peer shall open no more streams."""
         self._control.append(header(GO_AWAY, 0, 0, code))
 
-    def _enqueue(self, stream: Stream) -> None:
-        if not stream.queued:
-            stream.queued = True
-            self._sparse.append(stream)
-
     @property
     def has_output(self) -> bool:
         """Whether ``pull`` would give bytes."""
-        return bool(self._control or self._sparse or self._bulk)
+        return self._outgoing.waits
 
     def pull(self, limit: int) -> list[bytes | memoryview]:
-        """Frames to send, ``limit`` bytes at most; slightly more if ``limit`` is less than MIN_FRAME.
-
-        Control frames come first, then sparse streams, then bulk streams in turn.
-        """
-        out: list[bytes | memoryview] = []
-        out.extend(self._control)
-        self._control.clear()
-        size, sparse, ready = HEADER_SIZE * len(out), self._sparse, self._bulk
-        quantum = self._settings.write_quantum - HEADER_SIZE
-        while (sparse or ready) and size < limit:
-            room = limit - size - HEADER_SIZE
-            if room < MIN_FRAME:
-                if size:
-                    break
-                room = MIN_FRAME
-            sparse_next = sparse and (self._sparse_run < MAX_SPARSE_RUN or not ready)
-            stream = (sparse if sparse_next else ready).popleft()
-            stream.queued = False
-            bulk_waits = bool(ready)
-            if bulk_waits or sparse:
-                room = min(room, quantum)
-            taken = 0 if stream.closed else self._pull_stream(stream, out, room)
-            self._sparse_run = self._sparse_run + taken if sparse_next and bulk_waits else 0
-            self.stats.bytes_out += taken
-            size += HEADER_SIZE + taken
-        return out
-
-    def _pull_stream(self, stream: Stream, out: list[bytes | memoryview], room: int) -> int:
-        quantum = min(stream.send_window, room)
-        size = 0
-        if stream.unsent and quantum:
-            place = len(out)
-            out.append(b"")
-            size = take(stream.pending, quantum, out)
-            out[place] = header(DATA, stream.flags, stream.id, size)
-            stream.flags = 0
-            stream.send_window -= size
-            settings = self._settings
-            was_full = stream.unsent >= settings.stream_buffer
-            stream.unsent -= size
-            self._unsent -= size
-            if stream.unsent and not stream.send_window:
-                self.stats.window_stalls += 1
-            if not stream.unsent or (
-                was_full and stream.unsent < settings.stream_buffer and self._unsent < settings.session_buffer
-            ):
-                stream.events.drained()
-                if stream.closed:  # drained() reset it
-                    return size
-        if not stream.unsent and stream.fin_queued and not stream.fin_sent:
-            stream.fin_sent = True
-            # FIN has its own frame: Go's yamux may report the end before a data frame's payload.
-            out.append(header(WINDOW_UPDATE, stream.flags | FIN, stream.id, 0))
-            stream.flags = 0
-            if stream.fin_received:
-                self._finish(stream)
-        elif stream.flags:
-            out.append(header(WINDOW_UPDATE, stream.flags, stream.id, 0))
-            stream.flags = 0
-        if stream.unsent and stream.send_window:
-            stream.queued = True
-            self._bulk.append(stream)
-        return size
+        """Frames to send, as `Outgoing.pull`."""
+        return self._outgoing.pull(limit)
 
     # -- receiving
 
@@ -274,7 +180,7 @@ class Session:
         self._keepalive.processed(now)
 
     def _frame(self, kind: int, flags: int, id: int, length: int) -> bool:
-        if self._received and (flags or kind != DATA or cast(Stream, self._current).id != id):
+        if self._received and (flags or kind != DATA or self._current.id != id):
             self._deliver()
         if kind == PING:
             self._ping(flags, length)
@@ -332,20 +238,20 @@ class Session:
         return bool(flags & SYN or (flags & FIN and not stream.fin_received))
 
     def _payload(self, piece: bytes | memoryview, last: bool) -> None:
-        stream = cast(Stream, self._current)
-        if self._received or len(piece) >= LARGE_PIECE:
+        stream = self._current
+        if self._received or isinstance(piece, memoryview):
             self._received.append(piece)
             if last and self._current_fin:
                 self._deliver()
         elif not stream.closed:
-            stream.events.data_received(cast(bytes, piece))
+            stream.events.data_received(piece)
         if last and self._current_fin and not stream.closed:
             self._fin(stream)
 
     def _deliver(self) -> None:
         """Give the current stream its large pieces together: each delivery becomes a write."""
         received, self._received = self._received, []
-        stream = cast(Stream, self._current)
+        stream = self._current
         if not stream.closed:
             stream.events.data_received(b"".join(received))
 
@@ -354,7 +260,7 @@ class Session:
             raise ProtocolError(f"stream {stream.id} was given more credit than a window holds")
         stream.send_window += credit
         if stream.unsent:
-            self._enqueue(stream)
+            self._outgoing.enqueue(stream)
 
     def _fin(self, stream: Stream) -> None:
         if stream.fin_received:
@@ -378,7 +284,7 @@ class Session:
         self._streams[id] = stream
         self._accepted += 1
         self.stats.streams_accepted += 1
-        self._enqueue(stream)
+        self._outgoing.enqueue(stream)
         self._accept(stream)
 
     def _ping(self, flags: int, value: int) -> None:
@@ -418,9 +324,7 @@ class Session:
 
     def _forget(self, stream: Stream) -> None:
         stream.closed = True
-        stream.pending.clear()
-        self._unsent -= stream.unsent
-        stream.unsent = 0
+        self._outgoing.drop(stream)
         stream.receive.release()
         if self._streams.pop(stream.id, None) is not None and stream.id & 1 == self._peer_parity:
             self._accepted -= 1

@@ -137,8 +137,7 @@ class MuxStream:
     def _deliver(self) -> None:
         if self._unread and not self._paused and self.protocol is not None:
             data, self._unread = self._unread, b""
-            if not self.disconnecting:
-                self.protocol.dataReceived(data)
+            self._deliver_unread(data)
         while self._waiting and not self._paused and self.protocol is not None:
             self._deliver_chunk(self._waiting.popleft(), self._connection.reactor.seconds())
         if self._waiting or self._unread or self._paused or self.protocol is None:
@@ -148,6 +147,14 @@ class MuxStream:
             self._deliver_fin()
         if self._closed is not None:
             self._deliver_lost(self._closed)
+
+    def _deliver_unread(self, data: bytes) -> None:
+        if not self.disconnecting:
+            try:
+                self.protocol.dataReceived(data)
+            except Exception:
+                _log.failure("protocol of stream {id} failed", id=self.id)
+                self.abortConnection()
 
     def _deliver_chunk(self, data: bytes, now: float | None = None) -> None:
         if not self.disconnecting:
@@ -180,11 +187,14 @@ class MuxStream:
             self._deadline.cancel()
             self._deadline = None
         producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.stopProducing()
         protocol, self.protocol = self.protocol, None
         del self._state.events  # break the reference cycle: no event follows
-        protocol.connectionLost(reason)
+        try:
+            if producer is not None:
+                producer.stopProducing()
+            protocol.connectionLost(reason)
+        except Exception:
+            _log.failure("protocol of stream {id} failed", id=self.id)
 
     # -- ITransport and IConsumer
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from superedge.netsnapshot.document import MAX_BYTES, Snapshot, SnapshotError, decode_snapshot
+from superedge.netsnapshot.unfinished import read_unfinished
 
 KEPT = 3
 _NAME = re.compile(r"snapshot-(\d{1,18})\.json")
@@ -23,6 +24,11 @@ class Found(NamedTuple):
     path: Path
     snapshot: Snapshot | None
     fault: str = ""
+
+    @property
+    def number(self) -> int:
+        """See `numbers`."""
+        return int(self.path.stem.partition("-")[2])
 
 
 def numbers(directory: Path) -> list[int]:
@@ -58,7 +64,10 @@ def _read(path: Path) -> Found:
 
 
 def write_snapshot(directory: Path, data: bytes) -> Path:
-    """Add the newest snapshot, whole or not at all, and remove all but the last `KEPT`. Raises OSError."""
+    """Add the newest snapshot, whole or not at all. Raises OSError.
+
+    Of the others the last ones are kept, `KEPT` together, and those whose restore is not finished.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     there = numbers(directory)
     path = path_of(directory, there[0] + 1 if there else 1)
@@ -79,7 +88,10 @@ def write_snapshot(directory: Path, data: bytes) -> Path:
         os.fsync(opened)
     finally:
         os.close(opened)
+    unfinished = read_unfinished(directory)
     for number in there[KEPT - 1 :]:
+        if number in unfinished:
+            continue
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path_of(directory, number))
     return path

@@ -5,7 +5,8 @@ Messages are pyroute2's: mappings with an ``attrs`` list, of which `Message.get`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import errno
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
@@ -22,6 +23,9 @@ from superedge.netsnapshot.facts import (
     Rule,
 )
 
+NLM_F_DUMP_INTR = 0x10
+TRIES = 10
+"""Times that a dump is made during which something changes."""
 IFF_UP, IFF_PROMISC = 0x1, 0x100
 IFA_F_PERMANENT, IFA_F_NOPREFIXROUTE = 0x80, 0x200
 NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
@@ -88,6 +92,18 @@ class Messages:
         self.neighbours = list(neighbours)
         self.routes = list(routes)
         self.rules = list(rules)
+
+
+def whole(read: Callable[[], Iterable[Any]]) -> list[Any]:
+    """The messages of one dump. Raises OSError when it changes all the time.
+
+    The kernel marks a dump during which something came or went, such as a pod's device: others may lack.
+    """
+    for _ in range(TRIES):
+        found = list(read())
+        if not any(each["header"]["flags"] & NLM_F_DUMP_INTR for each in found):
+            return found
+    raise OSError(errno.EAGAIN, f"it changed during each of {TRIES} readings")
 
 
 def kind_of(link: Message) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,13 +42,15 @@ class Outcome:
     temporary: bool = False
 
 
-def find_snapshot(config: NetworkSnapshotConfig, node: str, boot_id: str, force: bool) -> Choice:
+def find_snapshot(
+    config: NetworkSnapshotConfig, node: str, boot_id: str, force: bool, unfinished: Container[int]
+) -> Choice:
     """The snapshot to restore. Raises SuperEdgeError when the directory cannot be read."""
     try:
         found = read_snapshots(config.directory)
     except OSError as problem:
         raise SuperEdgeError(f"{config.directory} cannot be read: {problem.strerror}") from problem
-    return choose(found, node, config.pod_cidrs, boot_id, force)
+    return choose(found, node, config.pod_cidrs, boot_id, force, unfinished)
 
 
 def wanted_files(config: NetworkSnapshotConfig, snapshot: Snapshot) -> dict[str, str]:

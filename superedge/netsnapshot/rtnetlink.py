@@ -34,6 +34,7 @@ from superedge.netsnapshot.listing import (
     NUD_PERMANENT,
     RTNH_F_ONLINK,
     Messages,
+    whole,
 )
 from superedge.netsnapshot.plan import Plan, is_unicast
 from superedge.netsnapshot.requests import Refusal, Request, RequestSocket
@@ -47,12 +48,12 @@ def dump(netlink: IPRoute) -> Messages:
     """Everything that is recorded, from a socket of this network namespace. Raises OSError."""
     try:
         return Messages(
-            netlink.get_links(),
-            netlink.get_addr(),
-            netlink.fdb("dump"),
-            netlink.get_neighbours(),
-            netlink.get_routes(),
-            netlink.get_rules(),
+            whole(netlink.get_links),
+            whole(netlink.get_addr),
+            whole(lambda: netlink.fdb("dump")),
+            whole(netlink.get_neighbours),
+            whole(netlink.get_routes),
+            whole(netlink.get_rules),
         )
     except NetlinkError as problem:
         raise OSError(problem.code, f"the kernel's network cannot be listed: {problem}") from problem
@@ -104,7 +105,7 @@ class Applier:
 
     def _learn_indexes(self) -> None:
         self._indexes = {
-            str(each.get("ifname")): int(each.get("index")) for each in self._netlink.get_links()
+            str(each.get("ifname")): int(each.get("index")) for each in whole(self._netlink.get_links)
         }
 
     def _on_devices(self, plan: Plan) -> Iterator[_Step]:

@@ -77,8 +77,11 @@ class Root(MultiService):
         except SuperEdgeError as problem:
             _log.critical("{command} cannot start: {problem}", command=self._program.command, problem=problem)
             self.cannot_start(problem)
+        except Exception as problem:  # of a plugin's service
+            _log.failure("{command} cannot start", command=self._program.command)
+            self.cannot_start(problem)
 
-    def cannot_start(self, problem: SuperEdgeError) -> None:
+    def cannot_start(self, problem: Exception) -> None:
         """End the process."""
         sys.exit(EXIT_FAILED)
 
@@ -129,7 +132,7 @@ class Command(Root):
             sys.exit(f"{self._program.command}: {path or 'twistd.log'}: cannot be opened: {problem.strerror}")
         return self.log_file.stream
 
-    def cannot_start(self, problem: SuperEdgeError) -> None:
+    def cannot_start(self, problem: Exception) -> None:
         """End the process. A daemonizing twistd needs the exception instead."""
         if self._options.parent is not None and not self._options.parent.get("nodaemon"):
             raise problem

@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
-from twisted.application.service import MultiService
+from twisted.application.service import IService, MultiService
 
 from superedge.config.root import Config
 from superedge.errors import ConfigError, ConfigWarning
 from superedge.interfaces import (
+    ICacheStore,
     ICacheStorePlugin,
     IReactor,
     IServicePlugin,
     IStreamHandler,
 )
-from superedge.plugin import find_plugin
+from superedge.plugin import find_plugin, make_with
 from superedge.tap.filters import response_filters
 from superedge.tap.warnings import warnings
 from superedge.tls.reload import FileWatcher
@@ -110,7 +111,9 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
 
         cache = config.lite_apiserver.cache
         maker = find_plugin(ICacheStorePlugin, cache.store, "lite_apiserver.cache.store")
-        store = maker.create(reactor, str(cache.path), cache.options)
+        store = make_with(
+            maker, ICacheStore, "lite_apiserver.cache.store", reactor, str(cache.path), cache.options
+        )
         filters = response_filters(config.lite_apiserver)
         server = LiteAPIServer(reactor, config.lite_apiserver, watcher, store, filters)
         server.setServiceParent(root)
@@ -141,6 +144,8 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
         grid.setServiceParent(root)
         if ops is not None:
             ops.add_status("application_grid", grid.status)
+            ops.add_readiness(grid.waits_for)
     for name, options in config.plugins.items():
-        find_plugin(IServicePlugin, name, "plugins").create(reactor, options).setServiceParent(root)
+        plugin = find_plugin(IServicePlugin, name, "plugins")
+        make_with(plugin, IService, f"plugins.{name}", reactor, options).setServiceParent(root)
     return root

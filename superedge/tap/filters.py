@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import cast
 
-from twisted.plugin import getPlugins
-
 from superedge.config.addresses import TCPAddress, parse_address
 from superedge.config.liteapiserver import LiteAPIServerConfig
 from superedge.errors import ConfigError, PluginError
 from superedge.interfaces import IFollowingFilter, IResponseFilter, IResponseFilterMaker
-from superedge.plugin import find_plugin
+from superedge.plugin import find_plugin, make_with, named_plugins
 
 
 def response_filters(config: LiteAPIServerConfig) -> list[IResponseFilter]:
     """The filters in their order. Raises PluginError, ConfigError."""
-    makers = {maker.name: maker for maker in getPlugins(IResponseFilterMaker)}
+    makers = dict(named_plugins(IResponseFilterMaker))
     unused = set(config.filter_options) - set(config.filters)
     if unused:
         raise ConfigError("lite_apiserver.filter_options", "", f"{min(unused)!r} is not in filters")
-    installed = {*makers, *(plugin.name for plugin in getPlugins(IResponseFilter))}
+    installed = {*makers, *(name for name, _ in named_plugins(IResponseFilter))}
     filters = []
     for name in config.filters:
         if name not in installed:
@@ -28,7 +26,8 @@ def response_filters(config: LiteAPIServerConfig) -> list[IResponseFilter]:
                 f"{', '.join(sorted(installed))}"
             )
         if name in makers:
-            each = makers[name].create(config.filter_options.get(name, {}))
+            options = config.filter_options.get(name, {})
+            each = make_with(makers[name], IResponseFilter, f"lite_apiserver.filters: {name}", options)
         else:
             each = find_plugin(IResponseFilter, name, "lite_apiserver.filters")
         if IFollowingFilter.providedBy(each) and not config.filter_identity:

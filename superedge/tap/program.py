@@ -105,8 +105,11 @@ class Program:
         """The problem, prefixed with the configuration file and key when it lacks them."""
         if isinstance(problem, IdentityError):
             return _FileFault(str(self.path), _key_of(self.config, problem.path), str(problem))
-        if isinstance(problem, ConfigError) and problem.source == str(self.path):
-            return problem
+        if isinstance(problem, ConfigError):
+            if problem.source == str(self.path):
+                return problem
+            if key := _key_of(self.config, Path(problem.source)):  # a kubeconfig
+                return _FileFault(str(self.path), key, str(problem))
         return SuperEdgeError(f"{self.path}: {problem}")
 
     def _fail(self, problems: Sequence[SuperEdgeError]) -> NoReturn:

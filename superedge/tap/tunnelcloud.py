@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from twisted.application.service import MultiService
+from twisted.application.service import IService, MultiService
 
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.config.listeners import (
@@ -22,7 +22,7 @@ from superedge.kube.client import NODES, KubeClient
 from superedge.kube.nodes import Node, NodeIndex, read_node
 from superedge.kube.reflector import Key, Reflector
 from superedge.net.localaddresses import own_addresses
-from superedge.plugin import find_plugin
+from superedge.plugin import find_plugin, make_with
 from superedge.tap.nodestreams import SessionStreams
 from superedge.tap.nodetrust import name_rules, ranges, report
 from superedge.tap.replicas import Replicated, own_replica
@@ -95,19 +95,24 @@ class TunnelBranch:
             self._directory = NodeDirectory(
                 replicated.own.addresses, cloud.nodes, replicated.registry, self._nodes(), names
             )
-        for listener in settings.listeners:
-            self._listener(listener).setServiceParent(self.services)
+        listeners = [self._listener(listener) for listener in settings.listeners]
+        for each in listeners:
+            each.setServiceParent(self.services)
         for kind, options in settings.plugin_listeners.items():
             plugin = find_plugin(ITunnelListener, kind, "tunnel_cloud.plugin_listeners", "kind")
-            plugin.create(reactor, options, self._tunnel).setServiceParent(self.services)
+            key = f"tunnel_cloud.plugin_listeners.{kind}"
+            made = make_with(plugin, IService, key, reactor, options, self._tunnel)
+            made.setServiceParent(self.services)
         if config.tunnel_dns is not None:
             self._dns()
+        if self._replicated is None:
+            Draining(cloud, [each.draining for each in listeners]).setServiceParent(self.services)
         self.admission: EdgeAdmission | None = None
-        if config.edge_admission is not None:
+        if config.edge_admission is not None:  # its streams would keep the nodes' sessions from draining
             self.admission = self._edge_admission(config.edge_admission, cloud, names)
             self.admission.setServiceParent(self.services)
-        last = Draining(cloud) if self._replicated is None else self._replicated.leaving
-        last.setServiceParent(self.services)
+        if self._replicated is not None:
+            self._replicated.leaving.setServiceParent(self.services)
 
     @cached_property
     def _kubernetes(self) -> _Kubernetes:

@@ -14,6 +14,7 @@ import msgspec
 
 from superedge.config.addresses import UnixAddress
 from superedge.config.listening import listening, tables
+from superedge.config.localdns import LocalDNSConfig
 from superedge.config.networksnapshot import NetworkSnapshotConfig
 from superedge.config.root import Config
 from superedge.errors import ConfigWarning
@@ -51,8 +52,25 @@ def warnings(config: Config, now: datetime) -> Iterator[ConfigWarning]:
             " cloud the cluster's names do not resolve",
             temporary=True,
         )
+    if config.local_dns is not None:
+        yield from _of_dns_files(config.local_dns)
     if config.network_snapshot is not None:
         yield from _of_snapshots(config.network_snapshot, config.kubernetes.kubeconfig is not None)
+
+
+def _of_dns_files(table: LocalDNSConfig) -> Iterator[ConfigWarning]:
+    files = [("hosts", path) for path in table.hosts]
+    files += [
+        (f"forward[{at}].resolv_conf", each.resolv_conf)
+        for at, each in enumerate(table.forward)
+        if each.resolv_conf is not None
+    ]
+    for key, path in files:
+        try:
+            path.read_bytes()
+        except OSError as problem:
+            text = f"local_dns.{key}: {path}: cannot be read: {problem.strerror}"
+            yield ConfigWarning(text, temporary=True)
 
 
 def _of_snapshots(table: NetworkSnapshotConfig, has_api_server: bool) -> Iterator[ConfigWarning]:

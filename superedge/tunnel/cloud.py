@@ -38,6 +38,9 @@ from superedge.tunnel.nodehistory import GoneNode, NodeHistory
 from superedge.tunnel.nodetable import NodeSession, NodeTable
 from superedge.tunnel.serve import MAX_REASON
 
+MAX_CONNECTIONS = 32
+"""Connections of one session: twice as many as an edge keeps, since lost ones may not be noticed yet."""
+
 StreamCallback = Callable[[MuxStream], None]
 
 _dial_seconds = metrics.DIAL_SECONDS.labels("cloud")
@@ -191,6 +194,9 @@ class TunnelCloud(Service):
         if hello.joins:
             if session is None or not hello.session or session.hello.session != hello.session:
                 connection.dismiss("the session to join is not on this replica")
+                return
+            if len(session.connections) >= MAX_CONNECTIONS:
+                connection.dismiss(f"the session has {len(session.connections)} connections already")
                 return
             session.connections.append(connection)
             session.controls[connection] = connection.control

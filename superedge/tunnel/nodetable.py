@@ -40,7 +40,7 @@ class NodeSession:
         """The connection for a new stream."""
         if len(self.connections) == 1:
             return self.connections[0]
-        return min(self.connections, key=lambda connection: connection.load)
+        return min(self.connections, key=lambda connection: (connection.exhausted, connection.load))
 
     @property
     def busy(self) -> bool:

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from superedge.config.tunnel import LimitsConfig
+from superedge.errors import SuperEdgeError
 from superedge.interfaces import IReactor
 from superedge.mux.stream import MuxStream
 from superedge.net.splice import Splice
@@ -57,7 +58,7 @@ class StreamServer:
             target = await self._connect(request)
         except DialError as problem:
             self._refuse(stream, address, problem)
-        except MessageError as problem:
+        except SuperEdgeError as problem:
             self._refuse(stream, address, DialError("internal", str(problem)))
         except CancelledError:
             raise

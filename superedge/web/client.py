@@ -176,7 +176,9 @@ class H1Connection(TwistedProtocol):
         # else: the response came before the request was sent, see request_sent
 
     def _release(self) -> None:
-        if not self._keep_alive:
+        if self._keep_alive:
+            self.transport.resumeProducing()  # who received the response may have paused it at the last bytes
+        else:
             self.usable = False
             self.transport.loseConnection()
         self._released(self)

@@ -22,7 +22,8 @@ class IdleLimits(NamedTuple):
     """Consecutive idle checks after which a connection is closed."""
 
     head: int
-    """While a request's head is due: the first one, or one that has begun."""
+    """While a request's head is due, the first one or one that has begun, and for the rest of a request that
+    ends the connection."""
     idle: int
     """Otherwise: between requests, in a request's body, while response bytes wait for the client, and for the
     whole rest of a request that is answered."""
@@ -48,6 +49,10 @@ class IdleCounter:
         """The client sent part of a head. Only the first part counts as activity."""
         if not self._head_due:
             self._head_due = self._heard = True
+
+    def last_response_sent(self) -> None:
+        """The connection ends with the rest of the request, which may take as long as a head."""
+        self._head_due = self._heard = True
 
     def between_requests(self, limits: IdleLimits) -> bool:
         """Check a connection without a request. Returns whether it exceeds the limit."""

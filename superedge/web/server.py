@@ -36,6 +36,7 @@ class ServerConnection(TwistedProtocol):
         self._request: Request | None = None
         self._request_complete = True
         self._switched: list[bytes] | None = None
+        """What came after a request to switch protocols."""
         self._handling = False
         self._paused = False
         self._held = False
@@ -61,6 +62,8 @@ class ServerConnection(TwistedProtocol):
         """Read requests."""
         if self._switched is not None:
             self._switched.append(data)
+            self._paused = True  # until the server switches, the other protocol's bytes wait in the socket
+            self.transport.pauseProducing()
             return
         try:
             events = self._reader.feed(data)
@@ -93,6 +96,8 @@ class ServerConnection(TwistedProtocol):
 
     def _event(self, event: RequestHead | bytes | End | Switched) -> None:
         if type(event) is RequestHead:
+            if self.close_after:
+                return  # it came after the last request, whose response says so
             self._request_complete = False
             request = self._request = Request(self, event)
             if event.upgrade:
@@ -103,8 +108,11 @@ class ServerConnection(TwistedProtocol):
         elif type(event) is bytes or type(event) is End:
             if type(event) is End:
                 self._request_complete = True
-            if self._request is not None and not self._request.finished:
-                self._request._deliver(event)
+            current = self._request
+            if current is not None and not current.finished:
+                current._deliver(event)
+                if self._held and self._request_complete and current.receiver is not None:
+                    self.hold(False)  # no more body can come, and a client that leaves is noticed
             else:  # the response is complete already: discard the rest of the request
                 self._settle()
 
@@ -126,10 +134,23 @@ class ServerConnection(TwistedProtocol):
         if self._switched is not None:
             self.close_after = True  # it asked to switch and was not switched: its end is unknown
         if self.close_after:
-            self._request = None
-            self.transport.loseConnection()
-            return
+            if not self._awaits_rest(request):
+                self._close()
+                return
+            self._idle_counter.last_response_sent()
         self._settle()
+
+    def _awaits_rest(self, request: Request) -> bool:
+        """Whether the client is sending the rest of its request: it may read the response only after that.
+
+        Closing a socket that receives more resets the connection, which may destroy the response.
+        """
+        asks_first = any(name.lower() == b"expect" for name, _ in request.head.headers)
+        return not (self._request_complete or self._switched is not None or asks_first)
+
+    def _close(self) -> None:
+        self._request = None
+        self.transport.loseConnection()
 
     def _settle(self) -> None:
         if self._handling:
@@ -137,6 +158,9 @@ class ServerConnection(TwistedProtocol):
         self._handling = True
         try:
             while self._request is not None and self._request.finished and self._request_complete:
+                if self.close_after:
+                    self._close()
+                    return
                 self._request = None
                 if self._waiting or self._paused:
                     self._take_waiting()
@@ -159,7 +183,9 @@ class ServerConnection(TwistedProtocol):
             self._abandon()
             self.transport.abortConnection()
             return
-        self._request = None
+        if request is not None:
+            self._close()  # the fault is in the rest of a request that has its response
+            return
         body = str(problem).encode() + b"\n"
         headers = [
             (b"Content-Type", b"text/plain; charset=utf-8"),
@@ -186,12 +212,14 @@ class ServerConnection(TwistedProtocol):
         self._connections.discard(self)
         self._request = None
         rest = b"".join(self._switched or ())
+        if self._paused:
+            self.transport.resumeProducing()
         self.transport.write(head)
         return rest
 
     def readConnectionLost(self) -> None:
         """Treat a half close as the end: no API client waits for a response after it."""
-        if self._request is None:
+        if self._request is None or self._request.finished:
             self.transport.loseConnection()
         else:
             self.transport.abortConnection()

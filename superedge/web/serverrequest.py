@@ -28,6 +28,8 @@ class RequestConnection(Protocol):
         """Send the head of a 101 and leave HTTP. Returns what the client sent after its request."""
 
 
+MAX_PENDING = 64 * 1024
+"""Bytes of a body that are read before something takes them; then reading pauses."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -52,6 +54,7 @@ class Request:
         "_chunked",
         "_connection",
         "_pending",
+        "_pending_size",
         "_producer",
         "finished",
         "has_body",
@@ -71,6 +74,7 @@ class Request:
         self._buffer: list[bytes] = []
         # Events of the body that arrived before `receive` was called.
         self._pending: list[bytes | End] = []
+        self._pending_size = 0
 
     @property
     def transport(self) -> Any:
@@ -81,6 +85,9 @@ class Request:
         """Deliver the body to ``receiver``, including what arrived before this call."""
         self.receiver = receiver
         pending, self._pending = self._pending, []
+        if self._pending_size > MAX_PENDING:
+            self._connection.hold(False)
+        self._pending_size = 0
         for event in pending:
             self._deliver(event)
 
@@ -88,6 +95,10 @@ class Request:
         receiver = self.receiver
         if receiver is None:
             self._pending.append(event)
+            if type(event) is bytes:
+                self._pending_size += len(event)
+                if self._pending_size > MAX_PENDING:
+                    self._connection.hold(True)
         elif type(event) is bytes:
             receiver.body(event)
         elif type(event) is End:
@@ -182,12 +193,16 @@ class Request:
     def _done(self) -> None:
         self.finished = True
         self.receiver = None  # breaks the reference cycle with the receiver
+        self._unthrottle()
+        self._connection.request_done(self)
+
+    def _unthrottle(self) -> None:
         if self._producer:
             self._producer = False
             self.transport.unregisterProducer()
-        self._connection.request_done(self)
 
     def hijack(self, head: bytes) -> bytes:
         """Send the head of a 101 and leave HTTP. Returns what the client sent after its request."""
         self.started = self.finished = True
+        self._unthrottle()
         return self._connection.switch(head)

@@ -122,6 +122,12 @@ class ConvertTests(SynchronousTestCase):
             self.assertIn(what, said)
         self.assertEqual(len(remarks), 6)
 
+    def test_a_zone_of_two_ports(self) -> None:
+        text = ".:53 x.example {\n  forward . 192.0.2.1\n}\n.:5353 y.example {\n  forward . 192.0.2.2\n}\n"
+        config, remarks = self.loaded(text)
+        self.assertEqual([each.zones for each in config.forward], [[".", "x.example"], ["y.example"]])
+        self.assertEqual(remarks, ["line 5: forward: zone . is there twice: the first counts"])
+
     def test_no_corefile(self) -> None:
         for text in ("}", ". {", "errors", ". {\n x {\n y {\n", '. {\n x "\n}'):
             self.assertRaises(CorefileError, parse, text)
@@ -145,6 +151,7 @@ class CommandTests(SynchronousTestCase):
             "services": 5,
             "endpoint_slices": 7,
             "synced": False,
+            "problems": ["/api/v1/services: 403 Forbidden"],
             "snapshot": {"path": "/var/x", "age": 12.3},
             "cache": {"entries": 1, "hits": 2, "misses": 3, "stale": 4},
             "upstreams": [{"zones": ["."], "server": "192.0.2.1:53", "healthy": False}],
@@ -168,7 +175,13 @@ class CommandTests(SynchronousTestCase):
         self.addCleanup(server.shutdown)
         url = f"http://127.0.0.1:{server.server_port}"
         text = CliRunner().invoke(dns, ["status", "--url", url]).stdout
-        for part in ("services         5", "12 s old", "2 hits", "192.0.2.1:53 for . does not answer"):
+        for part in (
+            "services         5",
+            "not read since the start; /api/v1/services: 403 Forbidden",
+            "12 s old",
+            "2 hits",
+            "192.0.2.1:53 for . does not answer",
+        ):
             self.assertIn(part, text)
         as_json = CliRunner().invoke(dns, ["status", "--url", url, "--output", "json"]).stdout
         self.assertEqual(json.loads(as_json), status)

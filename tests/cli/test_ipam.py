@@ -73,6 +73,8 @@ class IPAMTests(PluginCase):
         }
         self.assertEqual(found[1], expected)
         self.assertIn("does not serve a network none", self.cli("list", "--network", "none", code=1).stderr)
+        self.add("c3", "w" * 100, "u3")
+        self.assertIn("w" * 100, self.cli("list").stdout, "no line is wrapped for a program")
 
     def configuration(self, **ipam: Any) -> str:
         path = self.directory / "10-edge.conflist"

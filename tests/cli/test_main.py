@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
+from unittest import mock
 
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,6 +22,15 @@ SCRIPT = str(Path(sys.executable).with_name("superedge"))
 
 
 class MainTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
+
+    def test_a_reload_does_not_end_what_is_about_to_serve(self) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        for name, reaction in (("check", signal.SIG_DFL), ("edge", signal.SIG_IGN)):
+            superedge.get_command(cast(Any, None), name)
+            self.assertEqual(signal.getsignal(signal.SIGHUP), reaction)
+
     def test_every_subcommand_can_be_loaded_and_has_a_help(self) -> None:
         listed = CliRunner().invoke(superedge, ["--help"]).stdout
         for name in superedge.list_commands(None):  # type: ignore[arg-type]
@@ -85,6 +98,23 @@ class MainTests(SynchronousTestCase):
         done = CliRunner().invoke(superedge, ["check", str(path)])
         self.assertEqual(done.exit_code, 1)
         self.assertIn(f"{path}: tunnel_edge.ca: {directory / 'ca.crt'}: cannot be read", done.stderr)
+
+    def test_a_configuration_without_the_right_to_read_it(self) -> None:
+        """Exit code 78, after which systemd does not try again: not that of a wrong command line."""
+        path = Path(self.mktemp()).absolute()
+        path.write_text("")
+        self.patch(os, "access", lambda *arguments, **keywords: False)
+        self.patch(Path, "read_text", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
+        for command in (
+            ["check"],
+            ["edge", "--config"],
+            ["netrestore", "--config"],
+            ["cache", "list", "--config"],
+        ):
+            done = CliRunner().invoke(superedge, [*command, str(path)])
+            said = done.stderr or str(done.exception)
+            self.assertIn(f"{path}: cannot be read: Permission denied", said)
+            self.assertNotEqual(done.exit_code, 2)
 
     def test_a_fault_under_the_console_script(self) -> None:
         command = [SCRIPT, "cache", "list", "--config", "/nowhere"]

@@ -91,6 +91,57 @@ class NetRestoreTests(SynchronousTestCase):
         self.assertEqual(self.run_it("--force").exit_code, 0)
         self.assertEqual(self.calls, [(snapshot(boot_id="now"), False, False)])
 
+    def test_what_could_not_be_put_back_is_tried_again_without_force(self) -> None:
+        """The edge process has taken snapshots meanwhile, without what was not put back."""
+        self.write(time=1.0)
+        self.outcome.failed.append("device flannel.1: there is no device eth0")
+        for _ in range(2):
+            self.assertEqual(self.run_it().exit_code, 1)
+            for _ in range(3):
+                self.write(boot_id="now")
+        self.outcome.failed.clear()
+        self.assertEqual(self.run_it("--dry-run").exit_code, 0)
+        done = self.run_it()
+        self.assertEqual((done.exit_code, done.stderr), (0, ""))
+        self.assertIn(f"{self.directory}/snapshot-1.json: ", done.stdout)
+        # When pods may run, superedge-ipam's state is not put back.
+        again = [(snapshot(time=1.0), dry, False) for dry in (False, True, False)]
+        self.assertEqual(self.calls, [(snapshot(time=1.0), False, True), *again])
+        self.assertIn("the node has not rebooted since", self.run_it().stdout)
+        self.write(boot_id="now")
+        self.assertEqual(sorted(each.name for each in self.directory.iterdir())[0], "snapshot-6.json")
+
+    def test_a_restore_that_was_killed_is_tried_again(self) -> None:
+        def killed(*_: object) -> Outcome:
+            raise SystemExit(9)
+
+        self.write()
+        self.patch(netrestore, "restore", killed)
+        self.assertEqual(self.run_it().exit_code, 9)
+        self.patch(netrestore, "restore", self.restore)
+        self.write(boot_id="now")
+        self.assertEqual(self.run_it().exit_code, 0)
+        self.assertEqual([each for each, _, _ in self.calls], [snapshot()])
+
+    def test_the_next_boot_puts_back_both_and_then_gives_up(self) -> None:
+        self.write(time=1.0)
+        self.outcome.failed.append("device flannel.1: there is no device eth0")
+        self.run_it()
+        self.write(boot_id="now", time=2.0)
+        self.calls.clear()
+        for boot_id, times in (("later", [2.0, 1.0]), ("last", [2.0])):
+            self.patch(netrestore, "read_boot_id", lambda boot_id=boot_id: boot_id)
+            self.assertEqual(self.run_it().exit_code, 1)
+            self.assertEqual([each.time for each, _, _ in self.calls], times)
+            self.calls.clear()
+
+    def test_a_directory_that_cannot_be_written(self) -> None:
+        self.write()
+        (self.directory / ".unfinished.new").symlink_to(self.config)
+        done = self.run_it()
+        self.assertEqual((done.exit_code, len(self.calls)), (0, 1))
+        self.assertIn("another run may not finish this one: ", done.stderr)
+
     def test_no_snapshot(self) -> None:
         done = self.run_it()
         said = f"{self.directory}: nothing is restored: there is no snapshot\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import BadStatusLine, IncompleteRead
 from typing import Any
 from unittest.mock import patch
 
@@ -55,6 +56,14 @@ class NodesTests(SynchronousTestCase):
         result = CliRunner().invoke(nodes, ["--url", "http://127.0.0.1:1"])
         self.assertEqual(result.exit_code, 1)
         self.assertIn("http://127.0.0.1:1/superedge/status cannot be read", result.output)
+
+    def test_a_port_of_something_else(self) -> None:
+        """As of an sshd, or a page that is cut short."""
+        for problem in (BadStatusLine("SSH-2.0-OpenSSH"), IncompleteRead(b"{", 99)):
+            with patch("urllib.request.urlopen", side_effect=problem):
+                result = CliRunner().invoke(nodes, [])
+            self.assertEqual(result.exit_code, 1)
+            self.assertIn(f"/superedge/status cannot be read: {problem}", result.output)
 
     def test_units(self) -> None:
         self.assertEqual(

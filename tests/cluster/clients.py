@@ -1,4 +1,4 @@
-"""The Go programs of tests/interop/clients: client-go's informers and kube-proxy."""
+"""Go programs: CoreDNS, and client-go's informers and kube-proxy of tests/interop/clients."""
 
 from __future__ import annotations
 
@@ -23,4 +23,19 @@ def build(name: str) -> str:
         check=True,
         env={**os.environ, "CGO_ENABLED": "0"},
     )
+    return str(binary)
+
+
+@cache
+def install(package: str, version: str) -> str:
+    """The path of a published program, built when it is not yet: minutes."""
+    name = package.rpartition("/")[2]
+    directory = CACHE / f"{name}-{version}"
+    binary = directory / name
+    if not binary.exists():
+        subprocess.run(
+            ["go", "install", "-trimpath", "-ldflags", "-s -w", f"{package}@{version}"],
+            check=True,
+            env={**os.environ, "CGO_ENABLED": "0", "GOBIN": str(directory)},
+        )
     return str(binary)

@@ -10,8 +10,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from superedge.testing.ports import free_port
 from tests.cluster.edgenodes import CLOUD
-from tests.controlplane.cluster import free_port
 
 CLOUD_END = """
 [ops]

@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from superedge.testing.ports import free_port
 from tests.cluster.environment import Environment, wait_until
-from tests.controlplane.cluster import free_port
 
 NAME = "lite"
 

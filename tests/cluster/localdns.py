@@ -16,8 +16,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.testing.ports import free_port
 from tests.cluster.test_apiserver_contract import SKIP, shared
-from tests.dns.test_process import free_port
 
 
 class LocalDNSCase(SynchronousTestCase):

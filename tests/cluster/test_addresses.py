@@ -7,9 +7,9 @@ import signal
 import socket
 from typing import Any
 
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
-from tests.controlplane.cluster import free_port
 
 NODE = "shop-1"
 POD = "web"

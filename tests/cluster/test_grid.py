@@ -13,11 +13,12 @@ import time
 import urllib.request
 from typing import Any
 
+from superedge.testing.ports import free_port
 from tests.cluster.edgesites import DEPLOY
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
 from tests.cluster.namespace import NetworkNamespace
 from tests.controlplane.build import BINARY
-from tests.controlplane.cluster import Cluster, free_port
+from tests.controlplane.cluster import Cluster
 
 CLOUD = "10.214.1.1"
 KEY = "example.com/site"

@@ -13,11 +13,11 @@ import sys
 from typing import Any
 
 from superedge.testing.contracts.client import Client
+from superedge.testing.ports import free_port
 from tests.cluster.clients import build
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
 from tests.cluster.iproute import ip, try_ip
 from tests.cluster.named import NamedServer
-from tests.controlplane.cluster import free_port
 
 KEY = "example.org/shop"
 DEVICE, NEAR = "gridnode-pods", "198.18.41"

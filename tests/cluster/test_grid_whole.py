@@ -10,9 +10,9 @@ import time
 from typing import Any
 
 from superedge.testing.contracts.client import STRATEGIC_PATCH, Client
+from superedge.testing.ports import free_port
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
 from tests.cluster.lite import LiteAPIServer
-from tests.controlplane.cluster import free_port
 
 KEY = "example.com/site"
 NODES = {"alpha-1": "alpha", "beta-1": "beta"}

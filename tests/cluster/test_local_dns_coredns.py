@@ -1,4 +1,4 @@
-"""The same questions at CoreDNS with its kubernetes plugin, where it is on PATH."""
+"""The same questions at CoreDNS with its kubernetes plugin."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 import dnslib
 from dnslib import DNSRecord
 
+from superedge.testing.ports import free_port
+from tests.cluster.clients import install
 from tests.cluster.localdns import LocalDNSCase
-from tests.dns.test_process import free_port
 
 NAMESPACE = "dns-peer"
 SVC = f"{NAMESPACE}.svc.cluster.local"
@@ -50,8 +51,6 @@ COREFILE = """.:{port} {{
 
 class CoreDNSTests(LocalDNSCase):
     namespace = NAMESPACE
-    if shutil.which("coredns") is None:
-        skip = "no coredns on PATH: nothing to compare with"
 
     def endpoints(self, service: str, *addresses: str, **more: Any) -> None:
         self.call(
@@ -93,8 +92,9 @@ class CoreDNSTests(LocalDNSCase):
         port = free_port()
         corefile = self.directory / "Corefile"
         corefile.write_text(COREFILE.format(port=port, kubeconfig=self.directory / "kubeconfig"))
+        program = shutil.which("coredns") or install("github.com/coredns/coredns", "v1.14.0")
         core = subprocess.Popen(
-            ["coredns", "-conf", str(corefile)],
+            [program, "-conf", str(corefile)],
             cwd=self.directory,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -14,11 +14,12 @@ import time
 import urllib.request
 from typing import Any
 
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
 from tests.cluster.environment import Environment, EnvironmentCase, wait_until
 from tests.cluster.namespace import NetworkNamespace
 from tests.cluster.test_tunnel import read_lines
-from tests.controlplane.cluster import Cluster, free_port
+from tests.controlplane.cluster import Cluster
 
 NODE = "shop-1"
 POD = "web"

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
 from superedge.tls.identity import Identity
 from tests.controlplane.build import BINARY, CACHE
@@ -33,13 +33,6 @@ READY_WITHIN = 90.0
 
 class ClusterError(Exception):
     """A component that does not do what it should."""
-
-
-def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Cluster:

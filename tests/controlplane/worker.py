@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from superedge.testing.ports import free_port
 from tests.controlplane.build import BINARY, CACHE
-from tests.controlplane.cluster import Cluster, ClusterError, free_port, process_gone
+from tests.controlplane.cluster import Cluster, ClusterError, process_gone
 
 IMAGE = "test.local/box:1"
 KUBELET_STARTS = 5

@@ -71,6 +71,24 @@ class FollowTests(SynchronousTestCase):
         assert found is not None
         return ".".join(map(str, found.records[0].data)) if found.records else "none"
 
+    def test_why_it_does_not_follow(self) -> None:
+        follower = self.start()
+        self.run_for(1)
+        self.assertEqual((follower.synced, follower.problems()), (True, []))
+        self.api.available = False
+        self.run_for(1)
+        self.assertEqual(follower.status()["synced"], True)
+        self.assertEqual(
+            follower.problems(),
+            [
+                "/api/v1/services: the API server is away",
+                "/apis/discovery.k8s.io/v1/endpointslices: the API server is away",
+            ],
+        )
+        self.api.available = True
+        self.run_for(15)
+        self.assertEqual(follower.problems(), [])
+
     def test_it_follows(self) -> None:
         self.create("web", "10.0.0.1")
         follower = self.start()

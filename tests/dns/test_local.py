@@ -190,7 +190,7 @@ class ServerTests(LocalServing):
         forward = [ForwardConfig(upstreams=[first.address], resolv_conf=file, policy="sequential")]
         events = logged(cast(Any, self))
         port = self.ready(forward=forward)
-        own = TCPAddress("127.0.0.1", 53)
+        own = TCPAddress("0.0.0.0", 53)
 
         def servers() -> list[str]:
             return [each["server"] for each in cast(Any, self.server.status())["upstreams"]]
@@ -215,6 +215,7 @@ class ServerTests(LocalServing):
             RewriteConfig(name="site.example", to="site", suffix=True),
         ]
         port = self.ready(chain=["rewrite", "hosts", "cluster"], hosts=[hosts], rewrite=rules)
+        self.put("printing", external("printer.site.example"))
         for name, kind, expected in (
             ("printer", "A", ["192.0.2.7"]),
             ("PRINTER.site", "A", ["192.0.2.7"]),
@@ -227,6 +228,8 @@ class ServerTests(LocalServing):
             answer = await self.ask(port, name, kind)
             self.assertEqual([str(rr.rdata) for rr in answer.rr], expected, name)
             self.assertEqual({str(rr.rname) for rr in answer.rr} - {name + "."}, set())
+        answer = await self.ask(port, f"printing.default.{SVC}", "A")
+        self.assertEqual([str(rr.rdata) for rr in answer.rr], ["printer.site.example.", "192.0.2.7"])
         self.assertEqual(codes(await self.ask(port, "x.othersite.example", "A"))[0], "REFUSED")
         hosts.write_text("192.0.2.8 printer\n")
         self.server.reload_hosts()
@@ -393,6 +396,19 @@ class PacketTests(SynchronousTestCase):
         resolver = RewriteResolver([rule], cast(Any, None))
         self.assertIsNone(resolver._rewritten(b"\x07ab\x04site\x07example\0"))
         self.assertIsNotNone(resolver._rewritten(b"\x02ab\x04site\x07example\0"))
+
+    def test_an_answer_whose_names_cannot_be_read_is_servfail(self) -> None:
+        @implementer(IResolver)
+        class Hostile:
+            async def resolve(self, question: Question) -> Answer:
+                ahead = b"\xc0\xff" + b"\0\1\0\1\0\0\0\5\0\4\1\2\3\4"
+                return Answer(0, (1, 0, 0), ahead)
+
+        resolver = RewriteResolver([RewriteConfig(name="a.example", to="b.example")], Hostile())
+        question = parse_question(bytes(DNSRecord.question("a.example").pack()))
+        assert question is not None
+        answer = self.successResultOf(Deferred.fromCoroutine(resolver.resolve(question)))
+        self.assertEqual((answer.code, answer.counts), (2, (0, 0, 0)))
 
     def test_another_version_of_edns(self) -> None:
         query = DNSRecord.question(f"web.default.{SVC}")

@@ -19,8 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.dns.cluster.objects import Port, Service
 from superedge.dns.snapshot import encode_snapshot, write_snapshot
 from superedge.kube.reflector import Key
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
-from tests.dns.test_process import free_port
 
 KUBECONFIG = {
     "clusters": [
@@ -90,15 +90,10 @@ class OfflineStartTests(LocalDNSProcess):
             for n in range(SERVICES)
         }
         write_snapshot(self.directory / "dns.snapshot", encode_snapshot(services, {}))
-        begun = time.monotonic()
         process = self.start()
-        self.ask("svc-0.default.svc.cluster.local")
-        seconds = time.monotonic() - begun
         for number in range(0, SERVICES, 7):
             answer = self.ask(f"svc-{number}.default.svc.cluster.local")
             self.assertEqual(str(answer.rr[0].rdata), f"10.0.{number >> 8}.{number & 255}")
-        # Alone it takes half a second; the machine may be busy.
-        self.assertLess(seconds, 10.0)
         self.assertEqual(self.ask("none.default.svc.cluster.local").header.rcode, 3)
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(10), 0)

@@ -17,13 +17,8 @@ from dnslib import DNSRecord
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.cli.main import superedge
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class ProcessTests(SynchronousTestCase):

@@ -20,10 +20,10 @@ from superedge.config.dns import TunnelDNSConfig
 from superedge.dns import transports
 from superedge.dns.server import DNSServer
 from superedge.dns.transports import IDLE, Datagrams, Questions, Streams
+from superedge.testing.ports import free_port
 from tests.dns.corpus import CORPUS
 from tests.dns.directory import StaticDirectory
 from tests.dns.serving import TunnelServing
-from tests.dns.test_process import free_port
 from tests.dns.upstream import reactor
 from tests.netsnapshot.threads import Threads
 

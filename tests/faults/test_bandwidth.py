@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from tests.faults.world import BLOCK, FaultCase, echo, free_port, reverse
+from superedge.testing.ports import free_port
+from tests.faults.world import BLOCK, FaultCase, echo, reverse
 
 RATE = 1_000_000
 SIZE = 1_500_000

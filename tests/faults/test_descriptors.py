@@ -6,7 +6,8 @@ import socket
 import urllib.request
 from urllib.error import HTTPError
 
-from tests.faults.world import FaultCase, abort, echo, free_port, wait_until
+from superedge.testing.ports import free_port
+from tests.faults.world import FaultCase, abort, echo, wait_until
 
 LIMIT = 100
 IDLE = 200

@@ -9,13 +9,13 @@ import sys
 import threading
 import time
 
+from superedge.testing.ports import free_port
 from tests.faults.world import (
     BLOCK,
     FaultCase,
     Refused,
     abort,
     echo,
-    free_port,
     read_all,
     reverse,
     wait_until,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
-from tests.faults.world import FaultCase, echo, free_port, wait_until
+from tests.faults.world import FaultCase, echo, wait_until
 
 
 class RefusedTests(FaultCase):

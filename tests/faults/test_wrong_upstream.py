@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from superedge.testing.contracts.client import Client
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
-from tests.faults.world import FaultCase, Target, free_port, wait_until
+from tests.faults.world import FaultCase, Target, wait_until
 from tests.testing.server import EmbeddedServer
 
 PODS = "/api/v1/namespaces/default/pods"

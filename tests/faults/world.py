@@ -20,6 +20,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
 from tests.faults.link import FaultyLink
 
@@ -29,12 +30,6 @@ SKIP = (
     else "set SUPEREDGE_CLUSTER_TESTS=1 to run tests that take their time"
 )
 BLOCK = os.urandom(1 << 20) * 5
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:

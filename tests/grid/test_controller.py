@@ -6,6 +6,7 @@ from prometheus_client import REGISTRY
 
 from superedge.grid.cloud.controller import TAKEN_RETRY
 from superedge.grid.names import GRID_SELECTOR, GRID_SITE, GRID_UNIQ_KEY, TOPOLOGY_KEYS
+from superedge.kube.apply import APPLY_PATCH
 from superedge.kube.client import MERGE_PATCH
 from superedge.kube.errors import APIError
 from tests.grid.controlled import GRACE, KEY, NAMESPACE, ControlledCase, pods
@@ -388,6 +389,34 @@ class TroubleTests(ControlledCase):
         self.controller.stopService()
         self.advance(5)
         self.assertEqual(numbers(), (None, None))
+
+    def test_a_condition_that_somebody_else_added(self) -> None:
+        self.grid()
+        audited = {"type": "Audited", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        item = {
+            "apiVersion": "superedge.io/v1", "kind": "DeploymentGrid", "metadata": {"name": "shop"},
+            "status": {"conditions": [audited]},
+        }  # fmt: skip
+        path = self.path("deploymentgrids", "shop", "status")
+        self.call("PATCH", path, item, APPLY_PATCH, fieldManager="auditor", force="true")
+        self.advance(1)
+        self.written("")
+        self.patch_child("shop-a", {"metadata": {"annotations": {"seen": "yes"}}}, "kubectl")
+        self.assertEqual(self.written("/status"), [])
+        self.roll_out("shop-a")
+        self.assertEqual(self.status()["readySites"], 1)
+        self.assertEqual(self.condition("Audited")["status"], "True")
+
+    def test_a_workload_whose_deletion_waits(self) -> None:
+        self.grid()
+        self.patch_child("shop-a", {"metadata": {"finalizers": ["example.com/backup"]}}, "kubectl")
+        self.call("DELETE", self.path("deployments", "shop-a"))
+        self.advance(2)
+        said = self.status()["states"]["a"]["message"]
+        self.assertEqual(said, "waits until Deployment shop-a is deleted")
+        self.patch_child("shop-a", {"metadata": {"finalizers": None}}, "kubectl")
+        self.advance(2)
+        self.assertEqual(self.status()["states"]["a"]["message"], "")
 
     def test_no_site(self) -> None:
         self.grid(gridUniqKey="nowhere")

@@ -118,6 +118,14 @@ class SitesTests(SynchronousTestCase):
         found = sorted("abcd", key=lambda site: sites.ordinal(KEY, site, "order"))
         self.assertEqual(found, ["a", "b", "c", "d"])
 
+    def test_a_text_that_python_takes_for_a_number_is_none(self) -> None:
+        """One that is no number in comparisons would leave the order to chance."""
+        sites = Sites()
+        for name, site, order in (("1", "a", "nan"), ("2", "b", "1_0"), ("3", "c", "7"), ("4", "d", "inf")):
+            sites.put(name, {KEY: site, "order": order})
+        found = sorted("abcd", key=lambda site: sites.ordinal(KEY, site, "order"))
+        self.assertEqual(found, ["c", "b", "d", "a"])
+
     def test_what_is_no_node(self) -> None:
         self.assertRaises(DecodeError, read_labels, b"[]")
         self.assertEqual(read_labels(b'{"metadata": {"labels": null}}'), {})
@@ -163,6 +171,15 @@ class DesiredTests(SynchronousTestCase):
         item["spec"]["replicas"] = 5
         child = Child(DEPLOYMENT_GRID, json.dumps(item).encode())
         self.assertEqual(workload(grid, "a", found, child)["spec"]["replicas"], 5)
+
+    def test_templates_that_nest_too_deep(self) -> None:
+        def deep(levels: int) -> Any:
+            return pods(template={"x": json.loads("[" * levels + "]" * levels)})
+
+        self.assertIsNotNone(a_grid(template=deep(50)).template("default"))
+        for levels in (200, 700):
+            self.assertRaises(DecodeError, a_grid, template=deep(levels))
+            self.assertRaises(DecodeError, a_grid, templatePool={"other": deep(levels)})
 
     def test_nulls_are_absent(self) -> None:
         self.assertEqual(without_nulls({"a": None, "b": [{"c": None, "d": 0}]}), {"b": [{"d": 0}]})
@@ -211,6 +228,7 @@ class DifferencesTests(SynchronousTestCase):
             self.same({"resources": {"limits": {"cpu": one}}}, {"resources": {"limits": {"cpu": two}}})
         self.other({"resources": {"limits": {"cpu": "1"}}}, {"resources": {"limits": {"cpu": "2"}}})
         self.other({"limits": {"cpu": "1"}}, {"limits": {"cpu": "no"}})
+        self.other({"limits": {"cpu": "1e9999999"}}, {"limits": {"cpu": "1"}})
         self.other({"env": [{"name": "a", "value": "1000m"}]}, {"env": [{"name": "a", "value": "1"}]})
 
     def test_kinds_of_values(self) -> None:

@@ -9,10 +9,12 @@ from unittest import mock
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.grid import ApplicationGridConfig
 from superedge.config.kubernetes import KubernetesConfig
+from superedge.config.ops import OpsConfig
 from superedge.config.root import Config
 from superedge.errors import SuperEdgeError
 from superedge.grid.cloud import service
@@ -20,10 +22,11 @@ from superedge.grid.cloud.crds import crds
 from superedge.grid.cloud.installing import install
 from superedge.grid.cloud.service import ApplicationGrid
 from superedge.interfaces import IReactor
-from superedge.kube.errors import Unavailable
+from superedge.kube.errors import APIError, Unavailable
 from superedge.kube.leaderelection import DEADLINE
 from superedge.tap.compose import compose
 from superedge.testing.inprocess import InProcessAPI
+from superedge.tls.authority import Authority
 from tests.grid.controlled import KEY, pods
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -100,6 +103,40 @@ class ServiceTests(SynchronousTestCase):
         late = service._client.call("POST", path, body={"metadata": {"name": "late"}})
         self.failureResultOf(Deferred.fromCoroutine(late), Unavailable)
 
+    def test_it_is_not_ready_without_the_rights_it_needs(self) -> None:
+        refused = ["/leases"]
+        client = self.api.client()
+        call = client.call
+
+        async def call_or_refuse(method: str, path: str, *rest: Any, **more: Any) -> bytes:
+            if any(part in path for part in refused):
+                raise APIError(403, "Forbidden", f"{path} is forbidden")
+            return await call(method, path, *rest, **more)
+
+        self.patch(client, "call", call_or_refuse)
+        config = ApplicationGridConfig(install_crds=True)
+        grid = ApplicationGrid(cast(IReactor, self.clock), config, client, "superedge")
+        grid.startService()
+        self.addCleanup(self.stop, grid)
+        for part, reason in (
+            ("/leases", "Lease superedge-application-grid: 403 Forbidden"),
+            ("/customresourcedefinitions", "the CRDs"),
+            ("/api/v1/nodes", "/api/v1/nodes: 403 Forbidden"),
+        ):
+            refused[:] = [part]
+            self.run_for(15)
+            self.assertIn(f"the application grid: {reason}", grid.waits_for())
+        self.assertEqual(len(grid.status()["problems"]), 1)
+        refused.clear()
+        self.run_for(15)
+        self.assertEqual(grid.waits_for(), "")
+        other = self.replica()
+        self.run_for(3)
+        self.assertEqual(other.waits_for(), "")  # the first one leads
+        self.api.available = False
+        self.run_for(30)
+        self.assertEqual(grid.waits_for(), "")  # the tunnel of the same process goes on
+
     def test_what_is_installed_is_not_written_again_but_when_it_is_older(self) -> None:
         self.stop(self.replica())
         before = self.api.writes["customresourcedefinitions"]
@@ -164,3 +201,27 @@ class ConfigTests(SynchronousTestCase):
         config = Config(application_grid=ApplicationGridConfig(), kubernetes=missing)
         problem = self.assertRaises(SuperEdgeError, compose, config, cast(IReactor, Clock()))
         self.assertIn("/nonexistent/kubeconfig", str(problem))
+
+    def test_readiness_waits_for_it(self) -> None:
+        directory = Path(self.mktemp()).absolute()
+        Authority.create(directory)
+        kubeconfig = directory / "kubeconfig"
+        kubeconfig.write_text(
+            json.dumps(
+                {
+                    "current-context": "x",
+                    "contexts": [{"name": "x", "context": {"cluster": "x"}}],
+                    "clusters": [
+                        {"name": "x", "cluster": {"server": "https://x", "certificate-authority": "ca.crt"}}
+                    ],
+                }
+            )
+        )
+        config = Config(
+            ops=OpsConfig(),
+            application_grid=ApplicationGridConfig(),
+            kubernetes=KubernetesConfig(kubeconfig=kubeconfig),
+        )
+        ops: Any = compose(config, cast(IReactor, MemoryReactorClock())).getServiceNamed("ops")
+        waits = b"waiting for the application grid: Lease superedge-application-grid\n"
+        self.assertEqual(ops._ready(), (503, waits))

@@ -10,13 +10,14 @@ from pathlib import Path
 from time import time
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from superedge.config.addresses import TCPAddress
 from superedge.config.health import EdgeHealthConfig, ProbeConfig
+from superedge.errors import SuperEdgeError
 from superedge.health import metrics
 from superedge.health.edge.links import ALPN, PeerContexts
 from superedge.health.edge.service import EdgeHealth
@@ -40,7 +41,7 @@ from superedge.health.votes.messages import (
 from superedge.net.endpoints import ClientEndpoint
 from superedge.net.errors import ConnectError
 from superedge.net.factory import CallableFactory
-from superedge.testing.demo.stage import free_port
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
 from superedge.tls.reload import FileWatcher
 from tests.health.voters import NODES, Voters, ballot
@@ -179,6 +180,13 @@ class HonestTests(LinkCase):
         self.assertEqual(one.status()["hops"], 0)
         transport.abortConnection()
         await self.until(lambda: one.status()["hops"] > 0, "the way is gone")
+
+    async def test_a_node_that_stops_takes_no_stream_of_the_cloud(self) -> None:
+        node = self.start("edge-1")
+        self.made.remove(node)
+        await maybeDeferred(node.stopService)
+        with self.assertRaises(SuperEdgeError):  # the tunnel would wait for its end
+            await node.handler.connect(self.reactor, {}, 1.0)
 
     async def test_voters_are_heard_after_the_cas_changed(self) -> None:
         one, two = self.start("edge-1"), self.start("edge-2")

@@ -30,7 +30,7 @@ from superedge.health.edge.probes.web import http_checker, https_checker
 from superedge.health.votes.messages import Member
 from superedge.net.endpoints import ServerEndpoint
 from superedge.net.errors import ConnectError
-from superedge.testing.demo.stage import free_port
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ServerContextSource
 from superedge.web.h2frames import GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame, settings

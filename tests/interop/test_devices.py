@@ -9,7 +9,8 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.faults.world import FaultCase, free_port, wait_until
+from superedge.testing.ports import free_port
+from tests.faults.world import FaultCase, wait_until
 
 UPLOADS = 30
 BIG = 5 << 20

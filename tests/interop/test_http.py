@@ -10,7 +10,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests.faults.world import BLOCK, FaultCase, Target, echo, free_port, wait_until
+from superedge.testing.ports import free_port
+from tests.faults.world import BLOCK, FaultCase, Target, echo, wait_until
 
 
 class _Handler(BaseHTTPRequestHandler):

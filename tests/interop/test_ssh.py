@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.faults.world import BLOCK, FaultCase, Target, free_port, wait_until
+from superedge.testing.ports import free_port
+from tests.faults.world import BLOCK, FaultCase, Target, wait_until
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin:/sbin")
 

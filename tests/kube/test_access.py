@@ -79,6 +79,20 @@ class KubeconfigTests(SynchronousTestCase):
         assert access.token is not None
         self.assertEqual(access.token.current(), "def")
 
+    def test_what_is_no_token(self) -> None:
+        path = self.directory / "token"
+        for content in (b"\xff\xfe", b"", b"two words", b"a\r\nX-Remote-User: admin"):
+            path.write_bytes(content)
+            token = Token(path=path)
+            problem = self.assertRaises(IdentityError, token.current)
+            self.assertTrue(str(problem).startswith(f"{path}: is not a token"), str(problem))
+        path.write_bytes(b"abc")
+        self.assertEqual(token.current(), "abc")
+        path.write_bytes(b"\xff\xfe\n")
+        self.assertEqual(token.current(), "abc", "the last one that could be read")
+        self.user = {"token": "a\nb"}
+        self.assertEqual(self.fault(self.write()), "user.token: is not a token, which is one word")
+
     def test_a_token_file_that_is_away_for_a_moment(self) -> None:
         path = self.directory / "token"
         token = Token(path=path)
@@ -115,8 +129,9 @@ class KubeconfigTests(SynchronousTestCase):
         self.cluster = {"server": "https://x"}
         self.assertEqual(self.fault(self.write()), "cluster.certificate-authority: is required")
         path = self.write()
-        path.write_text("{")
-        self.assertEqual(self.fault(path), "is not YAML")
+        for text in ("{", "[" * 5000):
+            path.write_text(text)
+            self.assertEqual(self.fault(path), "is not YAML")
 
     def test_a_pod(self) -> None:
         self.patch(os, "environ", {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "6443"})

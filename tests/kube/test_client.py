@@ -14,11 +14,13 @@ from superedge.config.addresses import TCPAddress
 from superedge.kube.access import Access, Token, from_kubeconfig
 from superedge.kube.client import CONFIGMAPS, KubeClient
 from superedge.kube.errors import APIError, Unavailable
+from superedge.kube.json import DeepJSONCodec, decode
 from superedge.kube.objects import Item, WatchEvent
 from superedge.kube.reflector import Key, Reflector
 from superedge.net.endpoints import ServerEndpoint
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
+from tests.events import logged
 from tests.kube.contract import ClientContract
 from tests.testing.server import shared
 
@@ -114,11 +116,11 @@ class MisbehaviourTests(TestCase):
     async def test_a_token_is_read_anew(self) -> None:
         self.script += [answer(b"{}"), answer(b"{}")]
         await self.client.call("GET", "/api")
-        self.token.write_text("second, longer")
+        self.token.write_text("second-longer")
         await self.client.call("GET", "/api")
         self.assertIn(b"GET /clusters/1/api HTTP/1.1", self.seen[0])
         self.assertIn(b"Authorization: Bearer first\r\n", self.seen[0])
-        self.assertIn(b"Authorization: Bearer second, longer\r\n", self.seen[1])
+        self.assertIn(b"Authorization: Bearer second-longer\r\n", self.seen[1])
 
     async def test_a_read_on_a_connection_that_was_just_closed(self) -> None:
         self.script += [answer(b"1"), None, answer(b"2")]
@@ -236,6 +238,34 @@ class ReflectorTests(SynchronousTestCase):
         # The object of the same version may be another than before.
         self.assertEqual(self.seen, [("b", False), ("a", True)])
         self.assertEqual(self.client.watches[1][0], "5")
+
+    def test_an_answer_that_is_no_list_is_said_once(self) -> None:
+        self.client.lists = [b"<html>Log in to the Wi-Fi</html>", b"", page("5")]
+        events = logged(self)
+        self.reflector.startService()
+        self.clock.advance(1)
+        self.assertIn("configmaps: ", self.reflector.problem)
+        self.clock.advance(10)
+        self.assertEqual(self.reflector.problem, "")
+        self.assertEqual([event["log_level"].name for event in events], ["warn", "info"])
+
+    def test_an_object_that_nests_without_end_is_in_nobodys_way(self) -> None:
+        def deep(name: str) -> bytes:
+            nested = b"[" * 1200 + b"]" * 1200
+            return b'{"metadata":{"name":"%s","resourceVersion":"3"},"spec":%s}' % (name.encode(), nested)
+
+        def read(raw: bytes) -> bytes:
+            decode(dict, raw)
+            return raw
+
+        self.reflector._decode = read
+        self.client.lists = [page("5", a="3").replace(b"[{", b"[%s,{" % deep("deep"))]
+        self.reflector.startService()
+        self.assertEqual(self.seen, [("a", True)])
+        event = DeepJSONCodec().decode_event(b'{"type":"ADDED","object":%s}' % deep("late"))
+        self.client.watches[0][1](event)
+        self.event("ADDED", "b", "7")
+        self.assertEqual(self.seen, [("a", True), ("b", True)])
 
     def test_a_server_that_ends_every_watch_is_not_hammered(self) -> None:
         self.client.lists = [page("5")]

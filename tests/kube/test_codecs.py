@@ -235,8 +235,9 @@ class HostileTests(SynchronousTestCase):
             self.assertEqual(table.as_of(b"{}", 0.0), b"{}")
 
     def test_a_deletion(self) -> None:
-        for body in (b'{"x":%b}' % (b"[" * 5000), b'{"details":{"uid":"\xff"}}'):
+        for body in (b'{"details":%b}' % (b"[" * 5000), b'{"details":{"uid":"\xff"}}'):
             self.assertTrue(is_dry_run(body.replace(b"details", b"dryRun")))
+            self.assertFalse(is_dry_run(body.replace(b"details", b"x")))
             self.assertRaises(DecodeError, deleted_uid, body)
 
 

@@ -8,7 +8,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.kube.client import LEASES
-from superedge.kube.errors import Unavailable
+from superedge.kube.errors import APIError, Unavailable
 from superedge.kube.fencing import FencedClient
 from superedge.kube.leaderelection import DEADLINE, DURATION, LeaderElection
 from superedge.testing.inprocess import InProcessAPI
@@ -56,6 +56,39 @@ class LeaderElectionTests(SynchronousTestCase):
         self.run_for(60)
         self.assertEqual(self.events, ["one leads"])
         self.assertEqual((two.holder, one.leading, two.leading), ("one", True, False))
+
+    def test_what_is_waited_for(self) -> None:
+        one = self.candidate("one")
+        self.assertEqual(one.waits_for(), "Lease judge")
+        self.run_for(1)
+        self.assertEqual(one.waits_for(), "")
+        two = self.candidate("two")
+        self.run_for(5)
+        self.assertEqual(two.waits_for(), "")
+        self.api.available = False
+        self.run_for(60)
+        self.assertEqual((one.waits_for(), two.waits_for()), ("", ""), "it says so at the start alone")
+
+    def test_a_lease_of_the_dead_that_may_not_be_taken(self) -> None:
+        dead = self.candidate("dead")
+        self.run_for(1)
+        self.assertTrue(dead.leading)
+        dead._loop.stop()
+        client = self.api.client()
+        call = client.call
+
+        async def call_or_refuse(method: str, *rest: Any, **more: Any) -> bytes:
+            if method != "GET":
+                raise APIError(403, "Forbidden", "may not update leases")
+            return await call(method, *rest, **more)
+
+        self.patch(client, "call", call_or_refuse)
+        self.patch(self.api, "client", lambda: client)
+        one = self.candidate("one")
+        self.run_for(10)
+        self.assertEqual(one.waits_for(), "", "the dead might live")
+        self.run_for(10)
+        self.assertEqual(one.waits_for(), "Lease judge: 403 Forbidden: may not update leases")
 
     def test_who_steps_down_is_followed_at_once(self) -> None:
         one = self.candidate("one")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.kube.errors import SelectorError
-from superedge.kube.selectors import parse_label_selector
+from superedge.kube.selectors import MAX_REQUIREMENTS, parse_label_selector
 
 OBJECTS: dict[str, dict[str, str]] = {
     "none": {},
@@ -51,6 +51,12 @@ class LabelSelectorTests(SynchronousTestCase):
     def test_everything(self) -> None:
         for text in ("", "  "):
             self.assertIsNone(parse_label_selector(text))
+
+    def test_more_than_are_tested(self) -> None:
+        most = ",".join(f"!a{number}" for number in range(MAX_REQUIREMENTS))
+        self.assertEqual(self.selected(most), self.selected("!nothing"))
+        self.assertRaises(SelectorError, parse_label_selector, f"{most},!b")
+        self.assertIsNotNone(parse_label_selector(f"app in ({','.join('a' * 1000)})"))
 
     def test_what_is_none(self) -> None:
         for text in (

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from tests.liteapiserver.proxied import free_port
+from superedge.testing.ports import free_port
 
 
 class Link:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,14 +15,8 @@ from typing import Any
 
 from superedge.errors import SuperEdgeError
 from superedge.testing.contracts.case import ContractServer
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
-
-
-def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class ProxiedServer(ContractServer):

@@ -39,6 +39,20 @@ class ReturnTests(OfflineTestCase):
         await self.world.start_lite()
         self.assertEqual(self.names(await self.world.get(PODS)), ["a", "b", "c"])
 
+    async def test_a_403_of_a_server_that_starts_takes_nothing(self) -> None:
+        """It refuses what it will allow, until its informers are synced."""
+        await self.remember("a", "b", "c")
+        assert self.world.lite is not None
+        health = self.world.lite.health
+        self.upstream.serve(b"/readyz", b"informers are not synced", 500, [])
+        health.probe_soon()
+        await until(lambda: health.reason, "not ready")
+        self.assertEqual(health.state, "online")
+        self.upstream.serve(PODS.encode(), FORBIDDEN, 403)
+        self.assertEqual((await self.world.get(PODS)).status, 403)
+        await self.world.go_offline()
+        self.assertEqual(self.names(await self.world.get(PODS)), ["a", "b", "c"])
+
     async def test_a_403_does_not(self) -> None:
         await self.remember("a", "b", "c")
         self.upstream.serve(PODS.encode(), FORBIDDEN, 403)

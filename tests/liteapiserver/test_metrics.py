@@ -101,7 +101,7 @@ class MetricsTests(OfflineTestCase):
         self.assertEqual(sample("cache_faults_total", reason="body"), faults + 1)
 
     async def test_certificates(self) -> None:
-        expiry = sample("certificate_expiry_seconds", name=NODE)
+        expiry = sample("certificate_expiry_timestamp_seconds", name=NODE)
         self.assertEqual(expiry, self.world.node.not_after.timestamp())
         (self.world.pairs / "broken.pem").write_text("no certificate")
         assert self.world.lite is not None

@@ -154,6 +154,19 @@ class TrustTests(OfflineTestCase):
             await self.world.start_lite()
             await until(lambda: self.world.state == "offline")
 
+    async def test_a_refusal_of_a_server_that_is_not_ready(self) -> None:
+        await self.remember_for_web()
+        await self.world.judged()
+        assert self.world.lite is not None
+        health = self.world.lite.health
+        self.upstream.serve(b"/readyz", b"etcd is away", 500, [])
+        health.probe_soon()
+        await until(lambda: health.reason, "not ready")
+        self.upstream.forged.add(token(GENUINE))
+        self.upstream.serve(PODS.encode(), b'{"kind":"Status","code":401}', 401)
+        self.assertEqual((await self.world.ask("GET", PODS, bearer(GENUINE))).status, 401)
+        await self.check_offline()
+
     async def test_a_pod_behind_the_api_server_refuses_no_token(self) -> None:
         await self.remember_for_web()
         await self.world.judged()

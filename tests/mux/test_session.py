@@ -24,7 +24,8 @@ from superedge.mux.frames import (
     WINDOW_UPDATE,
     header,
 )
-from superedge.mux.session import MAX_SPARSE_RUN, SMALL_DATA, Session
+from superedge.mux.outgoing import MAX_SPARSE_RUN
+from superedge.mux.session import SMALL_DATA, Session
 from superedge.mux.settings import INITIAL_WINDOW, MuxSettings
 from superedge.mux.state import Stream
 
@@ -282,7 +283,7 @@ class SessionTests(SynchronousTestCase):
                 link.b.send_fin(reader.stream)
             link.settle()
             reader.read()  # too late: it is given back already
-            self.assertEqual((link.b._allowance.buffered, link.a._unsent), (0, 0), ending)
+            self.assertEqual((link.b._allowance.buffered, link.a._outgoing.unsent), (0, 0), ending)
             self.assertEqual(link.b._allowance.left, 1 << 20)
 
     def test_what_a_peer_that_has_ended_had_sent_counts_until_it_is_read_and_no_longer(self) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -308,16 +309,20 @@ class StreamTests(SynchronousTestCase):
             def writeConnectionLost(self) -> None:
                 pass
 
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                raise RuntimeError("no")
+
         pair, near, _far, near_protocol, far_protocol = self.joined()
-        for data in (b"x", b""):
+        for data, unread in ((b"x", b""), (b"", b""), (b"", b"given back")):
             other, other_protocol = pair.dialer.open(), Recorder()
             other.connect(other_protocol)
             pair.pump()
+            pair.accepted[-1].unread(unread)
             pair.accepted[-1].connect(Failing())
             other.write(data)
             other.loseWriteConnection()
             pair.pump()
-            self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+            self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2, "once for its end")
             self.assertIsInstance(other_protocol.lost, StreamReset)
         near.write(b"fine")
         pair.pump()

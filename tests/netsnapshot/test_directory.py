@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from superedge.netsnapshot.choice import choose
+from superedge.netsnapshot.choice import Choice, choose
 from superedge.netsnapshot.directory import numbers, path_of, read_snapshots, write_snapshot
 from superedge.netsnapshot.document import MAX_BYTES, SnapshotError, decode_snapshot, encode_snapshot
 from superedge.netsnapshot.facts import Facts, Link
+from superedge.netsnapshot.unfinished import read_unfinished, write_unfinished
 from tests.netsnapshot.examples import snapshot
 
 DATA = encode_snapshot(snapshot())
@@ -74,6 +75,19 @@ class DirectoryTests(InADirectory):
         self.assertEqual(numbers(self.directory), [5, 4, 3])
         found = read_snapshots(self.directory)
         self.assertEqual([each.snapshot and each.snapshot.time for each in found], [100.0, 200.0, 300.0])
+
+    def test_one_whose_restore_is_not_finished_is_kept(self) -> None:
+        for _ in range(3):
+            self.write()
+        write_unfinished(self.directory, {1: "now"})
+        for _ in range(4):
+            self.write()
+        self.assertEqual(numbers(self.directory), [7, 6, 5, 1])
+        for damage in (b"", b"\xff", b"1", b"x now\n"):
+            (self.directory / "unfinished").write_bytes(damage)
+            self.assertEqual(read_unfinished(self.directory), {})
+        self.write()
+        self.assertEqual(numbers(self.directory), [8, 7, 6])
 
     def test_modes(self) -> None:
         modes = [stat.S_IMODE(path.stat().st_mode) for path in (self.write(), self.directory)]
@@ -168,4 +182,4 @@ class ChoiceTests(InADirectory):
         )
 
     def test_none(self) -> None:
-        self.assertEqual(self.choose(), (None, "there is no snapshot", (), True))
+        self.assertEqual(self.choose(), Choice(None, "there is no snapshot", (), True))

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.config.networksnapshot import NetworkSnapshotConfig
 from superedge.netsnapshot.document import decode_snapshot, encode_snapshot
 from superedge.netsnapshot.facts import Facts, ForwardingEntry, NextHop, Route, Rule
-from superedge.netsnapshot.listing import read_all, read_facts
+from superedge.netsnapshot.listing import read_all, read_facts, whole
 from tests.netsnapshot.examples import FACTS, device, messages, route, rule, snapshot
 
 EXCLUDE = NetworkSnapshotConfig().exclude_devices
@@ -121,3 +121,14 @@ class ListingTests(SynchronousTestCase):
         )
         self.assertIn("0.0.0.0/0", [each.destination for each in found.routes])
         self.assertIn("192.0.2.4", [each.address for each in found.neighbours])
+
+
+class DumpTests(SynchronousTestCase):
+    def test_a_dump_during_which_something_changes_is_made_again(self) -> None:
+        dumps = [[{"header": {"flags": 0x2}}, {"header": {"flags": 0x12}}], [{"header": {"flags": 0x2}}], []]
+        self.assertEqual(whole(lambda: dumps.pop(0)), [{"header": {"flags": 0x2}}])
+        self.assertEqual(dumps, [[]])
+        changing = [{"header": {"flags": 0x12}}]
+        self.assertIn(
+            "it changed during each of 10", str(self.assertRaises(OSError, whole, lambda: changing))
+        )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+from prometheus_client import REGISTRY
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.reference import describe
@@ -30,7 +32,32 @@ def blocks(language: str) -> Iterator[tuple[str, str]]:
             yield page.name, text
 
 
+def metrics() -> set[str]:
+    """The names of all metrics."""
+    for path in (PROJECT / "superedge").rglob("metrics.py"):
+        importlib.import_module(".".join(path.relative_to(PROJECT).with_suffix("").parts))
+    suffixes = {"counter": "_total", "info": "_info"}
+    found = {family.name + suffixes.get(family.type, "") for family in REGISTRY.collect()}
+    return {name for name in found if name.startswith(("superedge_", "coredns_"))}
+
+
+def named_metrics() -> set[str]:
+    """Those that the pages name; `` `superedge_a_b`, `_c` `` stands for superedge_a_c, too."""
+    found = set()
+    for line in "\n".join(page.read_text() for page in PAGES).splitlines():
+        words = re.findall(r"`(\w+)(?:{[^`]*})?`", line)
+        for whole in (word for word in words if word.startswith(("superedge_", "coredns_"))):
+            parts = whole.split("_")
+            found.add(whole)
+            for end in (word for word in words if word.startswith("_")):
+                found |= {"_".join(parts[:at]) + end for at in range(2, len(parts))}
+    return found
+
+
 class DocsTests(SynchronousTestCase):
+    def test_every_metric_is_documented(self) -> None:
+        self.assertEqual(metrics() - named_metrics(), set())
+
     def test_links(self) -> None:
         broken = []
         for page in PAGES:

@@ -22,14 +22,9 @@ from twisted.trial.unittest import SynchronousTestCase
 import twisted.plugins
 from superedge.tap import cloud, edge
 from superedge.tap.options import BaseOptions
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
 from tests.packaging.test_docs import PROJECT
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class PluginTests(SynchronousTestCase):

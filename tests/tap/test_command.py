@@ -29,8 +29,11 @@ from superedge.tap.program import Program
 class Broken(Service):
     """Cannot start."""
 
+    def __init__(self, problem: Exception) -> None:
+        self.problem = problem
+
     def startService(self) -> None:
-        raise SuperEdgeError("the port is taken")
+        raise self.problem
 
 
 class Reactor(MemoryReactorClock):
@@ -132,13 +135,21 @@ class CommandTests(SynchronousTestCase):
 
     def test_what_cannot_start_ends_the_process(self) -> None:
         command = self.make(Config(), {"nodaemon": 1})
-        Broken().setServiceParent(command)
+        Broken(SuperEdgeError("the port is taken")).setServiceParent(command)
         stop = cast(SystemExit, self.assertRaises(SystemExit, command.startService))
         self.assertEqual(stop.code, 1)
 
+    def test_a_plugin_that_cannot_start_is_in_the_log(self) -> None:
+        command = self.make(Config(), {"nodaemon": 1})
+        Broken(ValueError("no such door")).setServiceParent(command)
+        stop = cast(SystemExit, self.assertRaises(SystemExit, command.startService))
+        self.assertEqual(stop.code, 1)
+        (failure,) = self.flushLoggedErrors(ValueError)
+        self.assertEqual(failure.getErrorMessage(), "no such door")
+
     def test_what_cannot_start_as_a_daemon_is_told_to_twistd(self) -> None:
         command = self.make(Config(), {"nodaemon": 0})
-        Broken().setServiceParent(command)
+        Broken(SuperEdgeError("the port is taken")).setServiceParent(command)
         self.assertRaises(SuperEdgeError, command.startService)
 
     def test_the_log_begins_with_what_runs_and_what_will_not_do(self) -> None:

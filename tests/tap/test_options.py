@@ -121,6 +121,15 @@ class OptionsTests(SynchronousTestCase):
             " No such file or directory",
         )
 
+    def test_a_kubeconfig_that_does_not_serve_yet(self) -> None:
+        """It may be made later, as by a node's registration: the service is started again until then."""
+        settings = ("--check", "--set", "kubernetes.kubeconfig=kube", "--set", "local_dns.ttl=1")
+        where = f"superedge-edge: {self.path}: kubernetes.kubeconfig: {self.directory / 'kube'}: "
+        said = self.refused(*settings, code=1)
+        self.assertEqual(said, f"{where}cannot be read: No such file or directory")
+        (self.directory / "kube").write_text("x: 1")
+        self.assertEqual(self.refused(*settings, code=1), f"{where}current-context: is required")
+
     def test_check_reads_the_allow_list(self) -> None:
         self.assertEqual(
             self.refused("--check", "--set", 'tunnel_edge.allow=["kubelet"]'),

@@ -16,6 +16,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
 
 TWISTD = Path(sys.executable).with_name("twistd")
@@ -127,11 +128,7 @@ class ProcessTests(TestCase):
         """A cloud and an edge process, and a caller's and a target's socket with a stream between them."""
         self.target = target = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(target.close)
-        ports = []
-        for _ in range(2):
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                ports.append(free.getsockname()[1])
+        ports = [free_port() for _ in range(3)]
         Authority.load(self.directory).issue("cloud", ips=["127.0.0.1"], directory=self.directory)
         cloud = self.directory / "cloud.toml"
         cloud.write_text(
@@ -147,6 +144,10 @@ class ProcessTests(TestCase):
             listen = "127.0.0.1:{ports[1]}"
             node = "edge-1"
             target = "127.0.0.1:{target.getsockname()[1]}"
+            [[tunnel_cloud.listeners]]
+            kind = "http"
+            listen = "127.0.0.1:{ports[2]}"
+            target = "127.0.0.1:{target.getsockname()[1]}"
             """
         )
         self.config.write_text(
@@ -159,7 +160,7 @@ class ProcessTests(TestCase):
             self.start("superedge-edge", "--config", "edge.toml"),
         )
         await runs[0].ready
-        self.door = ("127.0.0.1", ports[1])
+        self.door, self.http_door = ("127.0.0.1", ports[1]), ("127.0.0.1", ports[2])
         return *runs, *await self.stream()
 
     async def stream(self) -> tuple[socket.socket, socket.socket]:
@@ -173,17 +174,33 @@ class ProcessTests(TestCase):
             self.assertEqual(await deferToThread(other.recv, 4), b"half")
         return caller, served
 
+    async def request(self) -> tuple[socket.socket, socket.socket]:
+        """A client's socket and a target's, both idle after a request."""
+        client = socket.create_connection(self.http_door)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: edge-1\r\n\r\n")
+        served, _ = await deferToThread(self.target.accept)
+        served.settimeout(10)
+        self.assertIn(b"GET / ", await deferToThread(served.recv, 9999))
+        served.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        self.assertIn(b" 204 ", await deferToThread(client.recv, 100))
+        for sock in (client, served):
+            self.addCleanup(sock.close)
+        return client, served
+
     async def test_a_cloud_end_that_stops_serves_new_callers_while_a_stream_lasts(self) -> None:
-        cloud, edge, *ends = await self.both_ends_of_a_stream(drain_timeout=30.0)
+        cloud, edge, *ends = await self.both_ends_of_a_stream(drain_timeout=3600.0)
+        client, target = await self.request()
         cloud.until, cloud.ready = b"stopping on SIGTERM", Deferred()
         cloud.transport.signalProcess("TERM")
         await cloud.ready
         for _ in range(2):
             ends += await self.stream()
         self.assertFalse(cloud.ended.called)
-        for end in ends:
+        self.assertEqual(await deferToThread(target.recv, 9999), b"")
+        for end in (*ends, target):
             end.close()
         self.assertEqual(await cloud.ended, 0)
+        client.close()
         edge.transport.signalProcess("TERM")
         self.assertEqual(await edge.ended, 0)
 

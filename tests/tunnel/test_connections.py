@@ -7,6 +7,7 @@ from typing import Any
 from superedge.config.listeners import TCPListenerConfig
 from superedge.config.tunnel import LimitsConfig
 from superedge.mux.protocol import MuxConnection
+from superedge.mux.session import MAX_ID
 from superedge.tunnel.listeners.tcp import TCPListener
 from superedge.tunnel.nodetable import NodeSession
 from tests.tunnel.case import BIG, TunnelCase, reactor
@@ -66,6 +67,13 @@ class ConnectionsTests(TunnelCase):
         for stream in streams:
             stream.abortConnection()
         busy.resumeProducing()
+
+    async def test_one_that_has_used_up_its_stream_ids_gets_no_stream(self) -> None:
+        used_up = self.session().least_loaded()
+        used_up.session._next_id = MAX_ID + 1
+        streams = [await self.open() for _ in range(4)]
+        for stream in streams:
+            stream.abortConnection()
 
     async def test_a_new_process_of_the_node_replaces_all_of_them(self) -> None:
         # The process that is replaced would come back as the newest: not while the test lasts.

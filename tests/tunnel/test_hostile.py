@@ -25,6 +25,7 @@ from superedge.net.endpoints import ClientEndpoint, ServerEndpoint
 from superedge.tls.authority import Authority
 from superedge.tls.contexts import ClientContextSource, ServerContextSource
 from superedge.tls.reload import FileWatcher
+from superedge.tunnel import cloud
 from superedge.tunnel.cloud import TunnelCloud
 from superedge.tunnel.edge import TunnelEdge
 from superedge.tunnel.messages import Hello, Notice, encode
@@ -33,8 +34,14 @@ from tests.events import logged
 from tests.tunnel.case import Talker
 
 reactor = cast(IReactor, _reactor)
-_HELLO = encode(Hello("1"))
-HELLO = header(WINDOW_UPDATE, SYN, 1, 0) + header(DATA, 0, 1, len(_HELLO)) + _HELLO
+
+
+def hello(message: Hello) -> bytes:
+    body = encode(message)
+    return header(WINDOW_UPDATE, SYN, 1, 0) + header(DATA, 0, 1, len(body)) + body
+
+
+HELLO = hello(Hello("1"))
 
 
 def factory_of(*peers: Talker) -> Any:
@@ -204,6 +211,21 @@ class CloudTests(TestCase):
         await peer.over
         self.assertEqual(self.flushLoggedErrors(), [])
         self.assertEqual(len(self.cloud.nodes), 0)
+
+    async def test_a_node_that_opens_connection_after_connection(self) -> None:
+        self.patch(cloud, "MAX_CONNECTIONS", 3)
+        first = await self.node(hello(Hello("1", session="s")))
+        await self.until(lambda: self.cloud.knows("edge-1"))
+        joining = [await self.node(hello(Hello("1", session="s", joins=True))) for _ in range(5)]
+        session = self.cloud.nodes.get("edge-1")
+        assert session is not None
+        await self.until(lambda: [peer.over.called for peer in joining].count(True) == 3)
+        self.assertEqual(len(session.connections), 3)
+        for peer in joining:
+            if peer.over.called:
+                self.assertIn(b"the session has 3 connections already", await peer.over)
+        self.assertFalse(first.over.called)
+        session.close("test")
 
     async def test_a_node_that_breaks_the_frames(self) -> None:
         for says in (b"\xff" * 12, header(DATA, SYN, 1, 1 << 30), header(WINDOW_UPDATE, SYN, 2, 0)):

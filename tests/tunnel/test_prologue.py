@@ -11,6 +11,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.config.tunnel import LimitsConfig
+from superedge.errors import SuperEdgeError
 from superedge.mux.errors import StreamReset
 from superedge.mux.stream import MuxStream
 from superedge.tunnel.dial import ANSWER_GRACE, dial
@@ -192,6 +193,12 @@ class EdgeTests(SynchronousTestCase):
         self.handler.waiting[0].errback(DialError("refused", "nobody listens"))
         self.pair.pump()
         self.assertIn(b'"code":"refused"', heard.data)
+
+    def test_a_handler_that_refuses(self) -> None:
+        _, heard = self.opened(WIRE)
+        self.handler.waiting[0].errback(SuperEdgeError("not now"))
+        self.pair.pump()
+        self.assertIn(b'"code":"internal","message":"not now"', heard.data)
 
     def test_a_handler_that_breaks(self) -> None:
         _, heard = self.opened(WIRE)

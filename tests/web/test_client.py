@@ -65,6 +65,13 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(self.released, [self.connection] * 3)
         self.assertEqual(self.transport.value(), REQUEST * 3)
 
+    def test_a_receiver_that_pauses_at_the_last_bytes_pauses_no_later_response(self) -> None:
+        receiver = self.ask()
+        receiver.complete = lambda trailers: self.transport.pauseProducing()  # type: ignore[method-assign]
+        self.connection.dataReceived(OK)
+        self.assertEqual(self.released, [self.connection])
+        self.assertEqual(self.transport.producerState, "producing")
+
     def test_byte_by_byte_with_an_interim_response(self) -> None:
         receiver = self.ask()
         for byte in b"HTTP/1.1 100 Continue\r\n\r\n" + OK:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,6 +34,13 @@ def merged(events: Sequence[object]) -> list[object]:
 def requests(data: bytes, size: int) -> list[object]:
     reader = RequestReader()
     return merged([event for at in range(0, len(data), size) for event in reader.feed(data[at : at + size])])
+
+
+def everywhere(data: bytes) -> Iterator[list[object]]:
+    """The events of the requests in ``data``, in two pieces that are cut anywhere."""
+    for cut in range(len(data)):
+        reader = RequestReader()
+        yield merged([*reader.feed(data[:cut]), *reader.feed(data[cut:])])
 
 
 def responses(data: bytes, size: int, head_only: bool = False) -> list[object]:
@@ -195,12 +202,41 @@ class RequestTests(SynchronousTestCase):
                 requests(data, len(data))
             self.assertEqual(caught.exception.code, 501)
 
-    def test_no_body_before_another_protocol(self) -> None:
+    def test_a_request_with_a_body_does_not_switch(self) -> None:
         """Else what follows it would be read as a body, when the server does not switch."""
         head = b"POST /exec HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n%b\r\n\r\n"
-        for line in (b"Content-Length: 3", b"content-length: 003", b"Transfer-Encoding: chunked"):
-            self.assertRaises(MessageError, requests, head % line + b"abc", 4096)
+        for line, body in (
+            (b"Content-Length: 3", b"abc"),
+            (b"content-length: 003", b"abc"),
+            (b"Transfer-Encoding: chunked", b"3\r\nabc\r\n0\r\n\r\n"),
+        ):
+            for first, *rest in everywhere(head % line + body + GET):
+                assert isinstance(first, RequestHead)
+                self.assertEqual((first.target, first.upgrade), (b"/exec", False))
+                self.assertEqual(rest, [b"abc", End([]), *requests(GET, 4096)])
         self.assertEqual(len(requests(head % b"Content-Length: 0", 4096)), 3)
+        self.assertRaises(
+            MessageError, requests, b"CONNECT a:1 HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", 4096
+        )
+
+    def test_a_request_that_prefers_http2_does_not_switch(self) -> None:
+        lines = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n\r\n"
+        for first, *rest in everywhere(b"GET / HTTP/1.1\r\n" + lines + GET):
+            assert isinstance(first, RequestHead)
+            self.assertFalse(first.upgrade)
+            self.assertEqual(rest, [End([]), *requests(GET, 4096)])
+
+    def test_what_follows_the_last_request_is_not_read(self) -> None:
+        for lines in (b"HTTP/1.1\r\nConnection: close", b"HTTP/1.0"):
+            for body in (b"", b"abc"):
+                last = b"POST / %b\r\nContent-Length: %d\r\n\r\n%b" % (lines, len(body), body)
+                for found in everywhere(last + b"\r\n\xff" + GET):
+                    self.assertEqual(found[1:], [*filter(None, [body]), End([])])
+
+    def test_whitespace_around_a_value_is_not_of_it(self) -> None:
+        (head, _) = requests(b"GET / HTTP/1.1\r\nHost: \ta b \t \r\nX:  \r\n\r\n", 1)
+        assert isinstance(head, RequestHead)
+        self.assertEqual(head.headers, [(b"Host", b"a b"), (b"X", b"")])
 
     def test_chunk_extensions_are_dropped_and_bounded(self) -> None:
         head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"

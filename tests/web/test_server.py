@@ -12,7 +12,7 @@ from superedge.web.heads import Headers, ResponseHead
 from superedge.web.idle import IdleLimits, idle_client_check
 from superedge.web.responses import ResponseReader
 from superedge.web.server import ServerConnection, ServerFactory
-from superedge.web.serverrequest import Request
+from superedge.web.serverrequest import MAX_PENDING, Request
 
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -125,6 +125,50 @@ class ServerTests(SynchronousTestCase):
         self.assertTrue(self.transport.disconnecting)
         self.assertEqual(len(self.requests), 1)
 
+    def test_no_request_behind_the_last_one_is_handled(self) -> None:
+        def handle(request: Request) -> None:
+            self.requests.append(request)
+            request.close_after()
+            request.respond(400, [])
+
+        self.factory._handler = handle
+        connection = self.factory.buildProtocol(None)
+        connection.makeConnection(self.transport)
+        connection.dataReceived(GET % 1 + GET % 2)
+        self.assertEqual((len(self.requests), self.transport.disconnecting), (1, True))
+
+    def test_a_client_may_send_its_body_before_it_reads_the_last_response(self) -> None:
+        for end in (b"llo" + GET % 2, b"", None):
+            self.setUp()
+            self.receive(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe")
+            self.requests[0].close_after()
+            self.requests[0].respond(404, [])
+            self.assertFalse(self.transport.disconnecting)
+            if end is None:
+                self.factory.check_idle(IdleLimits(1, 9))
+                self.assertFalse(self.transport.disconnecting)
+                self.receive(b"l")
+                self.factory.check_idle(IdleLimits(1, 9))
+            elif end:
+                self.receive(end)
+            else:
+                self.connection.readConnectionLost()
+            self.assertEqual((len(self.requests), self.transport.disconnecting), (1, True))
+            self.assertFalse(self.transport.aborted)
+
+    def test_a_body_that_waits_for_leave_is_not_awaited(self) -> None:
+        self.receive(b"POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        self.requests[0].close_after()
+        self.requests[0].respond(404, [])
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_garbage_in_the_rest_of_an_answered_request_gets_no_response(self) -> None:
+        self.receive(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.requests[0].respond(404, [])
+        self.sent()
+        self.receive(b"garbage")
+        self.assertEqual((self.sent(), self.transport.disconnecting), (b"", True))
+
     def test_handler_may_answer_at_once(self) -> None:
         self.factory._handler = lambda request: request.respond(204, [])
         connection = self.factory.buildProtocol(None)
@@ -139,6 +183,14 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual((receiver.chunks, receiver.ended), ([b"hel"], False))
         self.receive(b"lo")
         self.assertEqual((b"".join(receiver.chunks), receiver.ended), (b"hello", True))
+
+    def test_a_client_whose_body_is_held_is_read_again_when_it_is_whole(self) -> None:
+        self.receive(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel")
+        self.requests[0].receive(Receiver())
+        self.requests[0].pauseProducing()
+        self.assertTrue(self.transport.paused)
+        self.receive(b"lo")
+        self.assertFalse(self.transport.paused, "an end of the connection is noticed")
 
     def test_answered_before_its_body_came(self) -> None:
         self.receive(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe")
@@ -196,6 +248,42 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(rest, b"earlylater")
         self.assertEqual(self.sent(), b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
 
+    def test_what_comes_early_waits_in_the_socket(self) -> None:
+        self.receive(b"GET /exec HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        self.assertFalse(self.transport.paused, "a client that leaves is noticed")
+        self.receive(b"early")
+        self.requests[0].resumeProducing()
+        self.assertTrue(self.transport.paused)
+
+    def test_a_body_that_nothing_takes_is_bounded(self) -> None:
+        self.receive(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+        self.receive(b"x" * MAX_PENDING)
+        self.assertFalse(self.transport.paused)
+        self.receive(b"x")
+        self.assertTrue(self.transport.paused)
+        receiver = Receiver()
+        self.requests[0].receive(receiver)
+        self.assertFalse(self.transport.paused)
+        self.assertEqual(sum(map(len, receiver.chunks)), MAX_PENDING + 1)
+
+    def test_the_rest_of_a_body_that_nothing_took_is_discarded(self) -> None:
+        self.receive(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 900_000)
+        self.assertTrue(self.transport.paused)
+        self.requests[0].respond(503, [])
+        self.assertFalse(self.transport.paused)
+        self.receive(b"x" * 100_000 + GET % 2)
+        self.assertEqual([each.head.target for each in self.requests], [b"/", b"/2"])
+
+    def test_a_receiver_that_pauses_stays_paused(self) -> None:
+        class Slow(Receiver):
+            def body(self, data: bytes) -> None:
+                request.pauseProducing()
+
+        self.receive(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 900_000)
+        request = self.requests[0]
+        request.receive(Slow())
+        self.assertTrue(self.transport.paused)
+
     def test_switch_that_is_refused_ends_the_connection(self) -> None:
         self.receive(b"GET /exec HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         self.requests[0].respond(403, [])
@@ -211,6 +299,11 @@ class ServerTests(SynchronousTestCase):
         self.assertIs(self.transport.producer, source)
         request.finish()
         self.assertIsNone(self.transport.producer)
+        self.receive(b"GET /exec HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        switching = self.requests[1]
+        switching.throttle(source)
+        switching.hijack(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        self.assertIsNone(self.transport.producer, "the other protocol has its own")
 
     def test_connections_that_ask_for_nothing_end(self) -> None:
         self.receive(GET % 1)

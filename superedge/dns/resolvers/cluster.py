@@ -25,8 +25,12 @@ MAX_KNOWN = 20_000
 class ClusterResolver:
     """Answers from ``zone``; before ``loaded`` the zone's names and reverse names are SERVFAIL."""
 
-    def __init__(self, zone: ClusterZone, loaded: Callable[[], bool], following: IResolver) -> None:
+    def __init__(
+        self, zone: ClusterZone, loaded: Callable[[], bool], following: IResolver, outside: IResolver
+    ) -> None:
+        """``outside`` is asked what an ExternalName leads to."""
         self._zone = zone
+        self._targets = outside
         self._suffixes = (zone.name, *REVERSE)
         self._loaded = loaded
         self._following = following
@@ -78,9 +82,9 @@ class ClusterResolver:
         return packed(question, records, authority, found.additional, code=code, until=inf, source=NAME)
 
     async def _outside(self, question: Question, name: bytes, aliases: list[Record]) -> Answer:
-        """What the next link says of the name that an ExternalName leads to, behind the way there."""
+        """What is said of the name that an ExternalName leads to, behind the way there."""
         target = replace(question, name=name, section=name + question.section[-4:])
-        answer = await self._following.resolve(target)
+        answer = await self._targets.resolve(target)
         try:
             records, authority, _ = expanded(target, answer)
         except ValueError:

@@ -91,7 +91,7 @@ class ForwardResolver:
                         continue
                     text = ""
                 for server in parse_nameservers(text):
-                    if server in self._own:
+                    if any(address.takes(server) for address in self._own):
                         _log.warn(
                             "{path}: {server} is this server", path=zone.resolv_conf, server=str(server)
                         )

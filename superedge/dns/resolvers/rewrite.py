@@ -10,7 +10,7 @@ from zope.interface import implementer
 from superedge.config.localdns import RewriteConfig
 from superedge.dns.packing import packed
 from superedge.dns.received import expanded
-from superedge.dns.wire import MAX_NAME, wire_name
+from superedge.dns.wire import MAX_NAME, SERVFAIL, wire_name
 from superedge.interfaces import Answer, IResolver, Question
 
 
@@ -29,9 +29,13 @@ class RewriteResolver:
             return await self._following.resolve(question)
         asked = replace(question, name=other, section=other + question.section[-4:])
         answer = await self._following.resolve(asked)
+        try:
+            found = expanded(asked, answer)
+        except ValueError:
+            return Answer(SERVFAIL, source=answer.source)
         sections = [
             [record._replace(owner=question.name) if record.owner == other else record for record in section]
-            for section in expanded(asked, answer)
+            for section in found
         ]
         renamed = packed(
             question,

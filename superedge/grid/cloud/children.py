@@ -115,7 +115,7 @@ class ChildKey(NamedTuple):
 
 
 class Fingerprint(NamedTuple):
-    """What of a child the controller writes; a change of its status leaves it as it is."""
+    """What the controller looks at; a change of the child's status leaves it as it is."""
 
     uid: str
     generation: int
@@ -124,6 +124,7 @@ class Fingerprint(NamedTuple):
     owners: tuple[Owner, ...]
     scaler: str
     owned: frozenset[str]
+    deleting: bool
 
 
 class Child:
@@ -136,7 +137,6 @@ class Child:
         self.key = ChildKey(kind.name, metadata.namespace, metadata.name)
         self.grid = GridKey(kind.name, metadata.namespace, metadata.labels.get(GRID_SELECTOR, ""))
         self.version = metadata.resourceVersion
-        self.deleting = metadata.deletionTimestamp is not None
         self.selector = spec.selector
         self.pod_labels = spec.template.metadata.labels or {}
         self.node_selector = spec.template.spec.nodeSelector
@@ -155,11 +155,17 @@ class Child:
             tuple(metadata.ownerReferences),
             scaler,
             own,
+            metadata.deletionTimestamp is not None,
         )
 
     @property
     def uid(self) -> str:
         return self.fingerprint.uid
+
+    @property
+    def deleting(self) -> bool:
+        """Whether it was deleted, and finalizers or its pods keep it."""
+        return self.fingerprint.deleting
 
     @property
     def scaler(self) -> str:

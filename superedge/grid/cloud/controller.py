@@ -134,6 +134,10 @@ class Controller(MultiService):
         """Whether the cluster was read."""
         return all(reflector.synced for reflector in self._reflectors)
 
+    def problems(self) -> list[str]:
+        """Collections that cannot be read now, each with the reason."""
+        return [each.problem for each in self._reflectors if each.problem]
+
     # -- news
 
     def _node_changed(self, key: Key, labels: Any) -> None:
@@ -237,6 +241,7 @@ class Controller(MultiService):
         """Make a site's child as it is to be. Returns what stands in the way."""
         if child is not None:
             if child.deleting:
+                self._notice(grid.key, site, f"waits until {grid.kind.child} {child.key.name} is deleted")
                 return None
             if (problem := checks.belongs_elsewhere(grid, child)) is not None:
                 self._taken.setdefault(key, set()).add(SiteKey(grid.key, site))
@@ -374,6 +379,7 @@ class Controller(MultiService):
         """For the status page: each grid's counts and conditions."""
         return {
             "synced": self.synced,
+            "problems": self.problems(),
             "waiting": len(self.sites),
             "grids": {str(key): self._reporter.summary(grid) for key, grid in self._view.grids.items()},
         }

@@ -7,7 +7,7 @@ the Kubernetes API (x-kubernetes-list-map-keys); other lists belong to their own
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 _NAME = ("name",)
@@ -93,5 +93,5 @@ def _quantity(value: Any) -> Decimal | None:
         if suffix in _SUFFIXES:
             return Decimal(number) * _SUFFIXES[suffix]
         return Decimal(text)
-    except InvalidOperation:
+    except ArithmeticError:
         return None

@@ -16,8 +16,11 @@ from superedge.grid.cloud.types import (
     WorkloadGridSpec,
     WorkloadGridStatus,
 )
+from superedge.kube.errors import DecodeError
 from superedge.kube.json import decode
 
+MAX_NESTING = 100
+"""Levels of lists and objects in templates; those of pods have a dozen."""
 Status = WorkloadGridStatus | ServiceGridStatus
 
 
@@ -70,6 +73,8 @@ class Grid:
         self.spec: Any = found.spec
         self.status: Any = found.status
         self._templates: dict[str, Template] = {}
+        if nests_deeper([self.spec.template, getattr(self.spec, "templatePool", None)], MAX_NESTING):
+            raise DecodeError(f"its templates nest deeper than {MAX_NESTING} levels")
 
     @property
     def site_key(self) -> str:
@@ -125,6 +130,22 @@ class Grid:
 def reader(kind: Kind) -> Callable[[bytes], Grid]:
     """Reads a grid of a kind; it raises DecodeError."""
     return lambda raw: Grid(kind, raw)
+
+
+def nests_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested in more levels."""
+    level = [value]
+    for _ in range(levels):
+        below: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                below += each.values()
+            elif isinstance(each, list):
+                below += each
+        if not below:
+            return False
+        level = below
+    return any(isinstance(each, dict | list) for each in level)
 
 
 def without_nulls(value: Any) -> Any:

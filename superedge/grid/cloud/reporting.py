@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from msgspec.structs import replace
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -12,7 +13,7 @@ from superedge.grid.cloud import metrics
 from superedge.grid.cloud.grids import Grid
 from superedge.grid.cloud.kinds import API_VERSION, SERVICE_GRID, GridKey
 from superedge.grid.cloud.status import SiteView, is_complete, service_status, workload_status
-from superedge.grid.cloud.types import Condition
+from superedge.grid.cloud.types import CONDITIONS, Condition
 from superedge.grid.cloud.waves import Wave
 from superedge.grid.cloud.writing import Writer
 from superedge.kube.events import EventRecorder, Reference
@@ -56,7 +57,7 @@ class Reporter:
         """
         status = self._status(grid, views, wave)
         self._count(grid, views, status)
-        if status == grid.status:
+        if status == _own(grid.status):
             return grid
         now = self._reactor.seconds()
         pause = PAUSE + len(views) * PAUSE_FOR_EACH_SITE
@@ -140,3 +141,8 @@ class Reporter:
             "ready": status.readySites,
             "conditions": found,
         }
+
+
+def _own(status: Any) -> Any:
+    """A grid's status without conditions that others have added."""
+    return replace(status, conditions=[each for each in status.conditions if each.type in CONDITIONS])

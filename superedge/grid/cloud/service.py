@@ -64,6 +64,19 @@ class ApplicationGrid(MultiService):
         if controller is not None:
             controller.disownServiceParent()
 
+    def waits_for(self) -> str:
+        """For the readiness page: what keeps this process from making workloads, or from leaving it to the
+        leader."""
+        if not self._election.leading:
+            waits = self._election.waits_for()
+        elif self._controller is None:
+            waits = "the CRDs"
+        elif self._controller.synced:
+            waits = ""
+        else:
+            waits = "; ".join(self._controller.problems()) or "the cluster's nodes and grids"
+        return waits and f"the application grid: {waits}"
+
     def status(self) -> dict[str, Any]:
         """For the status page."""
         found: dict[str, Any] = {"leading": self._election.leading, "leader": self._election.holder}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from superedge.kube.json import decode
+
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 class _Metadata(msgspec.Struct):
@@ -73,7 +76,4 @@ class Sites:
 
 
 def _ordinal(value: str) -> tuple[int, float, str]:
-    try:
-        return 0, float(value), ""
-    except ValueError:
-        return 1, 0.0, value
+    return (0, float(value), "") if _NUMBER.fullmatch(value) else (1, 0.0, value)

@@ -169,6 +169,10 @@ class ServiceGridSpec(Struct, frozen=True, omit_defaults=True):
     ]
 
 
+CONDITIONS = ("Ready", "Degraded", "Progressing")
+"""Types of a grid's conditions."""
+
+
 class Condition(Struct, frozen=True):
     """Source: metav1.Condition."""
 

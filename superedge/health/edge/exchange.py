@@ -10,6 +10,7 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from superedge.errors import SuperEdgeError
 from superedge.health import metrics
 from superedge.health.edge.forwarding import Forwarding
 from superedge.health.edge.partners import Partners
@@ -204,7 +205,9 @@ class Exchange(Service):
         metrics.LINKS.set(len(self._links))
 
     def uplink(self) -> HealthProtocol:
-        """The protocol for a new uplink; it replaces the previous one."""
+        """The protocol for a new uplink; it replaces the previous one. Raises SuperEdgeError when stopped."""
+        if not self.running:
+            raise SuperEdgeError("edge health is stopping on this node")
         before = self._uplink
         connection = self._uplink = HealthProtocol(
             self._reactor, self._hello, self._from_cloud, self._uplink_ended, FROM_CLOUD

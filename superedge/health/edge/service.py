@@ -24,8 +24,8 @@ from superedge.health.votes.messages import Unit
 from superedge.health.votes.reference import ReferenceClock
 from superedge.health.votes.signing import NodeOf, Signer, Verifier
 from superedge.health.votes.timing import Timing
-from superedge.interfaces import IHealthProbe, IReactor
-from superedge.plugin import find_plugin
+from superedge.interfaces import IHealthChecker, IHealthProbe, IReactor
+from superedge.plugin import find_plugin, make_with
 from superedge.reactor.periodic import PeriodicCall
 from superedge.tls.identity import load_identity
 from superedge.tls.reload import FileWatcher
@@ -162,6 +162,8 @@ def _probes(reactor: IReactor, config: EdgeHealthConfig) -> list[ConfiguredProbe
     found = []
     for probe, weight in zip(config.probes, config.weights(), strict=True):
         plugin = find_plugin(IHealthProbe, probe.kind, "edge_health.probes", "kind")
-        checker = plugin.create(reactor, probe.options)
+        checker = make_with(
+            plugin, IHealthChecker, f"edge_health.probes: {probe.kind}", reactor, probe.options
+        )
         found.append(ConfiguredProbe(probe.kind, checker, weight, probe.timeout, probe.retries, probe.port))
     return found

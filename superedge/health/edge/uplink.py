@@ -28,8 +28,9 @@ class UplinkHandler:
 
     async def connect(self, reactor: IReactor, request: Mapping[str, Any], timeout: float) -> Any:
         """The paused other end of a new connection."""
+        protocol = self._uplink()
         here, there = socket.socketpair()
         for each in (here, there):
             each.setblocking(False)
-        StreamTransport(here, cast(Any, self._uplink()), reactor, "").begin()
+        StreamTransport(here, cast(Any, protocol), reactor, "").begin()
         return StreamTransport(there, Protocol(), reactor, "")

@@ -7,6 +7,7 @@ from functools import partial
 
 from superedge.kube.media import JSON, Representation
 from superedge.kube.request import RequestInfo
+from superedge.liteapiserver.cache.collection import Collection
 from superedge.liteapiserver.cache.documents import Documents
 from superedge.liteapiserver.cache.index import CollectionIndex
 from superedge.liteapiserver.cache.objects import CollectionKey
@@ -15,6 +16,14 @@ from superedge.liteapiserver.cache.scopes import object_name
 
 _NO_SUCH_PATH = b"404 page not found"
 """The body of an API server's 404 for a path that it does not serve."""
+
+
+def _is_scope_of(collection: Collection, namespaced: bool) -> bool:
+    """Whether what is known of a resource is in namespaces, or else is not, as ``namespaced`` says."""
+    first = next(iter(collection.objects), None)
+    if first is not None:
+        return bool(first[0]) is namespaced
+    return namespaced and any(scope.namespace for scope in collection.views)
 
 
 class Absences:
@@ -58,11 +67,16 @@ class Absences:
         self._documents.forget(identity, request, self._commit)
 
     def _not_served(self, identity: str, request: RequestInfo, body: bytes) -> None:
-        """The API server does not serve the resource: its CustomResourceDefinition may be deleted."""
+        """The API server does not serve the resource: its CustomResourceDefinition may be deleted.
+
+        Nor does it serve an object of a namespaced resource outside of namespaces, nor other resources in
+        one: such a path tells nothing about the objects that are known.
+        """
         if body.strip() != _NO_SUCH_PATH:
             return
         for collection in self._collections.of(identity, request):
-            collection.reset()
+            if not (request.namespace or request.name) or _is_scope_of(collection, bool(request.namespace)):
+                collection.reset()
         self._documents.forget(identity, request, self._commit)
 
     def _path_unknown(self, identity: str, request: RequestInfo, _body: bytes) -> None:

@@ -49,8 +49,9 @@ class WatchAnswer:
     timeout: float | None
     """Seconds the client asked for."""
     bookmark: bytes | None
-    """A bookmark at the version that `frames` lead to, if the client asked for bookmarks. It never advances:
-    the client sees no later events here, and must not skip them when it watches again."""
+    """A bookmark at the version that `frames` lead to, or at the client's if that is later; None for a client
+    that did not ask for bookmarks. It never advances: the client sees no later events here, and must not skip
+    them when it watches again."""
     outcome: str = field(default="hit")
 
 

@@ -100,33 +100,51 @@ class Collection(Objects):
             self._restored(self)
         self.apply_object(item)
 
-    def apply_object(self, item: Item) -> None:
+    def apply_object(self, item: Item, is_own_write: bool = False) -> None:
         """Apply an object from the response to a get or a write, and update the older complete views."""
         self.put(item)
-        name, number = (item.namespace, item.name), version_number(item.version)
+        name = (item.namespace, item.name)
         stored = self.objects.get(name)
-        if stored is None or stored.item is not item:
-            return  # the cached object is newer
+        if stored is not None and stored.item is item:  # else the cached object is newer
+            self._place(name, stored, list(self.views.values()), is_own_write)
+
+    def _place(
+        self, name: Name, stored: StoredObject, views: Iterable[View], is_own_write: bool = False
+    ) -> None:
+        """Add a new state of an object to the older complete views that select it, and remove it from others.
+
+        Where that cannot be told after the client's own write, a view becomes partial, unless a watch keeps
+        it up to date.
+        """
         changed = False
-        for view in list(self.views.values()):
-            if view.complete and number > view.number and self._place(view, name, stored):
+        for view in views:
+            if not view.complete or stored.number <= view.number:
+                continue
+            is_member = name in view.members
+            selected = self._selects(view, name, stored)
+            if selected is None:
+                if is_own_write and not view.watchers:
+                    self.mark_partial(view)
+            elif selected != is_member:
                 changed = True
+                if selected:
+                    view.members[name] = stored
+                    stored.views = (*stored.views, view.identifier)
+                else:
+                    del view.members[name]
+                    view.add_tombstone(stored.number, name, stored.item.raw)
+                    stored.views = tuple(other for other in stored.views if other != view.identifier)
                 self._records.put_view(view, self.kind, self.api_version)
-        if changed and name in self.objects:
+        if changed:
             self._records.put_object(name, stored)
 
-    def _place(self, view: View, name: Name, stored: StoredObject) -> bool:
-        """Add an object to a view that selects it, or remove it from another; whether the view changed."""
-        selected = self._selects(view, name, stored)
-        if selected is None or selected == (name in view.members):
-            return False
-        if selected:
-            view.members[name] = stored
-            stored.views = (*stored.views, view.identifier)
-        else:
-            del view.members[name]
-            stored.views = tuple(other for other in stored.views if other != view.identifier)
-        return True
+    def _place_elsewhere(self, name: Name, view: View) -> None:
+        """Remove an object that ``view`` has brought from other views whose labels or fields it lost."""
+        stored = self.objects.get(name)
+        if stored is not None and len(stored.views) > 1:
+            others = [each for each in self._views_of(stored) if each is not view and each.scope.is_selective]
+            if others:
+                self._place(name, stored, others)
 
     def _selects(self, view: View, name: Name, stored: StoredObject) -> bool | None:
         """Whether a view's scope selects an object; None when that cannot be told from what is decoded."""
@@ -142,7 +160,7 @@ class Collection(Objects):
         if stored is not None:
             if stored.number > version and any(view.watchers for view in self._views_of(stored)):
                 return
-            self._drop(name)
+            self._delete(name, stored, version + 1)
         self._absent(name, version)
 
     def apply_deletion(self, name: Name, version: int, raw: bytes = b"") -> None:
@@ -153,10 +171,14 @@ class Collection(Objects):
         stored = self.objects.get(name)
         if stored is not None:
             version = max(version, stored.number)
-            for view in self._views_of(stored):
-                view.add_tombstone(max(view.number, version) + 1, raw or stored.item.raw)
-            self._drop(name)
+            self._delete(name, stored, version + 1, raw)
         self._absent(name, version)
+
+    def _delete(self, name: Name, stored: StoredObject, number: int, raw: bytes = b"") -> None:
+        """Drop an object that was deleted by the version ``number``; ``raw`` is its last state."""
+        for view in self._views_of(stored):
+            view.add_tombstone(max(view.number + 1, number), name, raw or stored.item.raw)
+        self._drop(name)
 
     def invalidate(self, name: Name, version: int) -> None:
         """An object was created, changed or deleted at ``version`` or later, with an unknown result.
@@ -203,7 +225,7 @@ class Collection(Objects):
                 self._records.put_object(name, stored)
                 listed[name] = None
             elif scope.proves_deletion and stored.number <= number:
-                self._drop(name)
+                self._delete(name, stored, number)
             else:
                 self._remove_member(name, view)
         view.reorder(listed)
@@ -212,6 +234,13 @@ class Collection(Objects):
         view.updated = view.used = self._clock()
         view.floor = number
         view.tombstones.clear()
+        if number < self.newest:
+            for name in listed:
+                self._place(name, self.objects[name], [view])  # those that are newer than the list
+        if number < self.newest or self.absent:
+            for item in page.items:
+                if (item.namespace, item.name) not in listed:  # known to be deleted since
+                    view.add_tombstone(number + 1, (item.namespace, item.name), item.raw)
         self.newest = max(self.newest, number)
         self._records.put_view(view, self.kind, self.api_version)
 
@@ -241,6 +270,7 @@ class Collection(Objects):
         # Last, so that short-lived allocations do not fragment the memory of the objects.
         for name in changed:
             self._records.put_object(name, self.objects[name])
+            self._place_elsewhere(name, view)
         return listed
 
     def apply(self, view: View, event: WatchEvent, follows: bool = True) -> None:
@@ -260,8 +290,14 @@ class Collection(Objects):
             return
         members = len(view.members)
         if event.type in ("ADDED", "MODIFIED"):
-            if number > view.number or (item.namespace, item.name) not in view.members:
+            name = (item.namespace, item.name)
+            if number > view.number or name not in view.members:
                 self.put(item, view)
+                stored = self.objects.get(name)
+                if stored is not None and stored.item is not item:
+                    self._place(name, stored, [view])  # it is newer, and may be selected no longer
+                else:
+                    self._place_elsewhere(name, view)
         elif event.type == "DELETED":
             self._deleted(view, item, number)
         view.updated = self._clock()
@@ -274,14 +310,14 @@ class Collection(Objects):
         stored = self.objects.get(name)
         if stored is None:
             if name in self.absent:  # this client deleted it, without learning the version
-                view.add_tombstone(number, item.raw)
+                view.add_tombstone(number, name, item.raw)
             return
         if stored.number > number:
             return
         if view.scope.proves_deletion:
             for holder in self._views_of(stored):
-                holder.add_tombstone(number, item.raw)
+                holder.add_tombstone(number, name, item.raw)
             self._drop(name)
         elif name in view.members:
-            view.add_tombstone(number, item.raw)
+            view.add_tombstone(number, name, item.raw)
             self._remove_member(name, view)

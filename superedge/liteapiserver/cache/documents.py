@@ -23,6 +23,7 @@ _PATH_SELECTORS = frozenset({"hash"})
 
 _Key = tuple[str, str, Representation]
 """Identity, path and representation."""
+_Document = tuple[DocumentHeader, bytes]
 
 
 class _ListMetadata(msgspec.Struct):
@@ -47,9 +48,9 @@ def document_path(request: RequestInfo) -> str:
     return f"{request.path}?{urlencode(kept)}" if kept else request.path
 
 
-def _size(key: _Key, document: tuple[DocumentHeader, bytes]) -> int:
+def _size(identity: str, path: str, document: _Document) -> int:
     header, body = document
-    return len(body) + len(key[0]) + len(key[1]) + len(header.content_type) + len(header.accept)
+    return len(body) + len(identity) + len(path) + len(header.content_type) + len(header.accept)
 
 
 def _check(representation: Representation, body: bytes) -> None:
@@ -67,33 +68,43 @@ class Documents:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._found: dict[_Key, tuple[DocumentHeader, bytes]] = {}
+        self._found: dict[str, dict[tuple[str, Representation], _Document]] = {}
+        """Those of each identity, by path and representation: to look for some costs an identity no more
+        than it has itself."""
         self._in_memory: set[_Key] = set()
         """Documents that must not reach the store."""
         self.size = 0
         """Bytes of all bodies and names."""
-
-    @property
-    def records(self) -> int:
+        self.records = 0
         """The number of documents."""
-        return len(self._found)
 
     def ages(self) -> Iterator[tuple[str, float, Callable[[Commit], None]]]:
         """Identity, Unix time of the last response, and a function that forgets it, of each document."""
-        for key, (header, _) in self._found.items():
-            yield key[0], header.updated, partial(self._forget, key)
+        for identity, own in self._found.items():
+            for (path, representation), (header, _) in own.items():
+                yield identity, header.updated, partial(self._forget, (identity, path, representation))
 
-    def sizes(self) -> Iterator[tuple[str, int]]:
-        """Identity and bytes of each document."""
-        for key, document in self._found.items():
-            yield key[0], _size(key, document)
+    def sizes(self) -> Iterator[tuple[str, int, int]]:
+        """Each identity with the number of its documents and their bytes."""
+        for identity, own in self._found.items():
+            size = sum(_size(identity, path, document) for (path, _), document in own.items())
+            yield identity, len(own), size
 
     def all(self) -> list[tuple[str, str, DocumentHeader, bytes]]:
         """Identity, path, header and body of each."""
-        return [(identity, path, *document) for (identity, path, _), document in self._found.items()]
+        return [
+            (identity, path, *document)
+            for identity, own in self._found.items()
+            for (path, _), document in own.items()
+        ]
 
     def _forget(self, key: _Key, commit: Commit) -> None:
-        self.size -= _size(key, self._found.pop(key))
+        identity, path, representation = key
+        own = self._found[identity]
+        self.size -= _size(identity, path, own.pop((path, representation)))
+        self.records -= 1
+        if not own:
+            del self._found[identity]
         self._in_memory.discard(key)
         commit(records.DOCUMENT, (key[0], key[1], str(key[2])), None)
 
@@ -125,32 +136,37 @@ class Documents:
             self._write(key, commit)
 
     def _write(self, key: _Key, commit: Commit) -> None:
-        commit(records.DOCUMENT, (key[0], key[1], str(key[2])), pack(*self._found[key]))
+        document = self._found[key[0]][key[1:]]
+        commit(records.DOCUMENT, (key[0], key[1], str(key[2])), pack(*document))
 
     def save(self, commit: Commit) -> None:
         """Commit everything again."""
-        for key in self._found.keys() - self._in_memory:
-            self._write(key, commit)
+        for identity, own in self._found.items():
+            for path, representation in own:
+                if (key := (identity, path, representation)) not in self._in_memory:
+                    self._write(key, commit)
 
     def _forget_others(self, identity: str, path: str, commit: Commit) -> None:
         """Forget the older schemas of a path, whose parameter ``hash`` differs."""
-        plain = path.partition("?")[0]
-        for key in list(self._found):
-            if key[0] == identity and key[1] != path and key[1].startswith(f"{plain}?hash="):
-                self._forget(key, commit)
+        start = f"{path.partition('?')[0]}?hash="
+        self._forget_where(identity, lambda each: each != path and each.startswith(start), commit)
+
+    def _forget_where(self, identity: str, is_meant: Callable[[str], bool], commit: Commit) -> None:
+        for path, representation in list(self._found.get(identity, ())):
+            if is_meant(path):
+                self._forget((identity, path, representation), commit)
 
     def confirm(self, identity: str, request: RequestInfo, etag: str) -> None:
         """Note that a 304 confirmed the document with this ETag."""
         path = document_path(request)
-        for (owner, known, _), (header, _body) in self._found.items():
-            if owner == identity and known == path and etag and header.etag == etag:
+        for (known, _), (header, _body) in self._found.get(identity, {}).items():
+            if known == path and etag and header.etag == etag:
                 header.updated = self._clock()
 
     def forget(self, identity: str, request: RequestInfo, commit: Commit) -> None:
         """Forget the documents of a request's path."""
         path = document_path(request)
-        for key in [key for key in self._found if key[:2] == (identity, path)]:
-            self._forget(key, commit)
+        self._forget_where(identity, lambda each: each == path, commit)
 
     def forget_about(self, identity: str, request: RequestInfo, commit: Commit) -> None:
         """Forget the documents of a written object, and of every list that may show it."""
@@ -158,10 +174,12 @@ class Documents:
         anywhere = f"{start}{request.version}/{request.resource}"
         lists = {anywhere, f"{start}{request.version}/namespaces/{request.namespace}/{request.resource}"}
         names = tuple(f"{each}/{request.name}/" for each in lists if request.name)
-        for key in list(self._found):
-            path = key[1].partition("?")[0]
-            if key[0] == identity and (path in lists or f"{path}/".startswith(names)):
-                self._forget(key, commit)
+
+        def may_show(path: str) -> bool:
+            plain = path.partition("?")[0]
+            return plain in lists or f"{plain}/".startswith(names)
+
+        self._forget_where(identity, may_show, commit)
 
     def load(self, key: tuple[str, ...], header: DocumentHeader, body: bytes) -> None:
         """Load a document."""
@@ -169,29 +187,31 @@ class Documents:
         self._keep((identity, path, parse_media_type(representation)), header, body)
 
     def _keep(self, key: _Key, header: DocumentHeader, body: bytes) -> None:
-        before = self._found.get(key)
+        identity, path, representation = key
+        own = self._found.setdefault(identity, {})
+        before = own.get((path, representation))
         if before is not None:
-            self.size -= _size(key, before)
-        self._found[key] = (header, body)
-        self.size += _size(key, self._found[key])
+            self.size -= _size(identity, path, before)
+            self.records -= 1
+        document = own[path, representation] = (header, body)
+        self.size += _size(identity, path, document)
+        self.records += 1
 
-    def get(self, identity: str, request: RequestInfo) -> tuple[DocumentHeader, bytes] | None:
+    def get(self, identity: str, request: RequestInfo) -> _Document | None:
         """The document in the representation that the client prefers."""
         path = document_path(request)
         for representation in accepted_representations(request):
-            found = self._found.get((identity, path, representation))
+            found = self._found.get(identity, {}).get((path, representation))
             if found is not None:
                 return found
         return None if request.is_resource else self._by_accept(identity, request, path)
 
-    def _by_accept(
-        self, identity: str, request: RequestInfo, path: str
-    ) -> tuple[DocumentHeader, bytes] | None:
+    def _by_accept(self, identity: str, request: RequestInfo, path: str) -> _Document | None:
         """The document with the same Accept: the media type of a schema is not the requested one."""
         anything = not request.accept or "*/*" in request.accept
         chosen = None
-        for (owner, known, _), document in self._found.items():
-            if owner == identity and known == path:
+        for (known, _), document in self._found.get(identity, {}).items():
+            if known == path:
                 if document[0].accept == request.accept:
                     return document
                 if anything:

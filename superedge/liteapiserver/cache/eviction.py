@@ -74,22 +74,23 @@ def _shares(
     collections: list[Collection], documents: Documents, limits: Limits, commit: Commit
 ) -> dict[str, _Share]:
     shares: dict[str, _Share] = {}
+    by_identity: dict[str, _Share] = {}
 
     def share(identity: str) -> _Share:
-        name, weight = share_of(identity)
-        found = shares.get(name)
+        found = by_identity.get(identity)
         if found is None:
-            found = shares[name] = _Share(limits, weight)
+            name, weight = share_of(identity)
+            found = by_identity[identity] = shares.setdefault(name, _Share(limits, weight))
         return found
 
     for collection in collections:
         found = share(collection.key.identity)
         found.size += collection.size
         found.records += collection.records
-    for identity, size in documents.sizes():
+    for identity, count, size in documents.sizes():
         found = share(identity)
         found.size += size
-        found.records += 1
+        found.records += count
     for candidate in _candidates(collections, documents, commit):
         share(candidate.identity).candidates.append(candidate)
     for found in shares.values():

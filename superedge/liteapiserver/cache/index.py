@@ -69,6 +69,15 @@ class CollectionIndex:
         """The collections of a request's resource, one for each representation."""
         return self._by_resource.get((identity, request.group, request.version, request.resource), [])
 
+    def of_any_version(self, identity: str, request: RequestInfo) -> list[Collection]:
+        """The collections of a request's resource in every version of its API group."""
+        return [
+            collection
+            for (owner, group, _, resource), found in self._by_resource.items()
+            if (owner, group, resource) == (identity, request.group, request.resource)
+            for collection in found
+        ]
+
     def all(self) -> list[Collection]:
         """Every collection."""
         return list(self._by_key.values())

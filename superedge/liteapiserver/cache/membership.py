@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from superedge.kube.errors import DecodeError, SelectorError
-from superedge.kube.fields import parse_field_selector
+from superedge.kube.fields import FieldSelector, parse_field_selector
 from superedge.kube.memo import memo
 from superedge.kube.objects import Codec
 from superedge.kube.selectors import parse_label_selector
 from superedge.liteapiserver.cache.scopes import Name, Scope
 
-# A kubelet has a watch for each ConfigMap and Secret of its pods.
-_fields = memo(1024)(parse_field_selector)
+
+@memo(1024)  # a kubelet has a watch for each ConfigMap and Secret of its pods
+def _fields(selector: str, group: str, resource: str) -> FieldSelector | None:
+    """The parsed selector of a scope: the API server supports its fields, since it answered."""
+    return parse_field_selector(selector, group, resource, custom=True)
 
 
 def belongs(scope: Scope, codec: Codec, group: str, resource: str, name: Name, raw: bytes) -> bool | None:

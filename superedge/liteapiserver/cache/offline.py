@@ -75,10 +75,12 @@ class OfflineReader:
 
     def _get(self, identity: str, request: RequestInfo) -> Answer:
         name = object_name(request)
-        best = -1
+        best = known = -1
         found: Answer | None = None
         for collection in self._accepted_collections(identity, request):
             stored = collection.objects.get(name)
+            if stored is not None:
+                known = max(known, collection.last_seen(stored))
             if stored is not None and stored.number > best:
                 codec = collection.codec
                 item = stored.item
@@ -96,14 +98,15 @@ class OfflineReader:
             body = not_found(request.group, request.resource, request.name)
             return Answer(404, stale_headers(JSON, 0), body, "hit")
         wanted = version_number(request.query.get("resourceVersion", ""))
-        if found is not None and wanted > best > 0:
-            return too_new(wanted, best)
+        if found is not None and wanted > known > 0:
+            return too_new(wanted, known)
         return found or not_cached(request)
 
     def _absent_since(self, identity: str, request: RequestInfo, name: Name) -> int:
         """The version at which a 404 or a complete view proves that an object does not exist; else -1.
 
-        It proves nothing when another view or representation shows the object at this version or later.
+        It proves nothing when another view or representation shows the object at this version or later, or
+        when the object has left the scope of a view since, by a change or a deletion.
         """
         absent = -1
         one = f"metadata.name={request.name}"
@@ -117,7 +120,14 @@ class OfflineReader:
         if absent < 0:
             return -1
         shown = [each.last_seen(each.objects[name]) for each in collections if name in each.objects]
-        return absent if absent > max(shown, default=-1) else -1
+        left = [
+            view.left_at(name)
+            for each in collections
+            for view in each.views.values()
+            if view.tombstones and not view.scope.proves_deletion
+        ]
+        is_proven = absent > max(shown, default=-1) and absent >= max(left, default=-1)
+        return absent if is_proven else -1
 
     def _selection(self, identity: str, request: RequestInfo) -> Answer | WatchAnswer:
         if request.query.get("continue"):
@@ -173,19 +183,29 @@ def _list(request: RequestInfo, found: Selection, age: float) -> Answer:
 
 def _watch(request: RequestInfo, found: Selection, age: float) -> Answer | WatchAnswer:
     version = request.query.get("resourceVersion", "")
+    number = version_number(version)
     bookmarks = request.flag("allowWatchBookmarks")
-    if request.flag("sendInitialEvents"):
-        frames = [*found.all_events(), found.bookmark(end=True)]
+    initial = request.flag("sendInitialEvents")
+    position = found.view.version
+    if initial:
+        if number > found.number > 0:
+            return too_new(number, found.number)
+        frames = found.all_events()
     elif version in ("", "0"):
         frames = found.all_events()
     else:
-        since = found.events_since(version_number(version))
+        since = found.events_since(number)
         if since is None:
-            return failure(410, f"too old resource version: {version} ({found.view.version})", outcome="hit")
+            return failure(410, f"too old resource version: {version} ({position})", outcome="hit")
         frames = since
+        if number > found.number:
+            position = version  # the client has seen more than the cache kept, and must not go back
+    if bookmarks and (frames or initial):
+        # The last event may have an earlier version, or a later one than other events that are not known.
+        frames.append(found.bookmark(position, end=initial))
     return WatchAnswer(
         stale_headers(found.collection.key.representation.stream_type, age),
         frames,
         float(timeout) if (timeout := request.number("timeoutSeconds")) else None,
-        found.bookmark(end=False) if bookmarks else None,
+        found.bookmark(position) if bookmarks else None,
     )

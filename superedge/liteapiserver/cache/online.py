@@ -75,7 +75,10 @@ class OnlineRecorder:
 
     def baseline(self, identity: str, request: RequestInfo) -> Baseline:
         """Which versions are known when a request is about to be sent."""
-        collections = self._collections.of(identity, request)
+        if request.is_read:
+            collections = self._collections.of(identity, request)
+        else:
+            collections = self._collections.of_any_version(identity, request)
         reached = 0
         for each in collections:
             reached = max(reached, each.newest)
@@ -301,7 +304,7 @@ class OnlineRecorder:
         The arguments are those of `record`; ``is_dry_run`` tells whether the request's body asks for a dry
         run.
         """
-        if not changes_objects(request) or not self._collections.of(identity, request):
+        if not changes_objects(request) or not self._collections.of_any_version(identity, request):
             return None
 
         def apply(change: Callable[[], None]) -> None:

@@ -25,6 +25,11 @@ class Scope(NamedTuple):
         return blake2s("\0".join(self).encode(), digest_size=6).hexdigest()
 
     @property
+    def is_selective(self) -> bool:
+        """Whether it has a selector, so that an object may leave it."""
+        return bool(self.labels or self.fields)
+
+    @property
     def proves_deletion(self) -> bool:
         """Whether only deleted objects leave the scope, as it selects by fields that never change."""
         return not self.labels and all(

@@ -111,25 +111,16 @@ class Selection:
             if stored.number > version and self._name_matches(name):
                 type_ = "ADDED" if self._selects(stored.item.raw) else "DELETED"
                 found.append((stored.number, type_, stored.item.raw))
-        for number, raw in self.view.tombstones:
-            if number > version and self._name_matches(self._name_of(raw)):
+        for number, name, raw in self.view.tombstones:
+            if number > version and self._name_matches(name):
                 found.append((number, "DELETED", raw))
         found.sort(key=lambda each: each[0])
         return [self._event(type_, raw, at == 0) for at, (_, type_, raw) in enumerate(found)]
 
-    def _name_of(self, raw: bytes) -> Name:
+    def bookmark(self, version: str, end: bool = False) -> bytes:
+        """A bookmark; ``end`` for the one after the initial events."""
         collection = self.collection
-        item: Item = collection.codec.decode_object(
-            collection.codec.encode_object(collection.kind, collection.api_version, raw)
-        )
-        return (item.namespace, item.name)
-
-    def bookmark(self, end: bool) -> bytes:
-        """A bookmark at the view's version."""
-        collection = self.collection
-        return collection.codec.encode_bookmark(
-            collection.kind, collection.api_version, self.view.version, end
-        )
+        return collection.codec.encode_bookmark(collection.kind, collection.api_version, version, end)
 
 
 def select(collection: Collection, scope: Scope, now: float) -> Selection | None:

@@ -52,7 +52,8 @@ class View:
         self.observers: set[Callable[[Name, Item | None], None]] = set()
         """Called after each event of a watch, with an object as it is now, or None when it is gone."""
         self.floor = 0
-        self.tombstones: deque[tuple[int, bytes]] = deque()
+        self.tombstones: deque[tuple[int, Name, bytes]] = deque()
+        """Version, name and last state of what was deleted or left the scope."""
 
     def advance(self, version: str) -> bool:
         """Move to a later version; False when it is not later."""
@@ -69,8 +70,12 @@ class View:
             keys = {name: name for name in members}  # reuses the key objects, which saves memory
             self.members = {keys[name]: members[name] for name in names}
 
-    def add_tombstone(self, number: int, raw: bytes) -> None:
-        """Remember a deletion."""
-        self.tombstones.append((number, raw))
+    def left_at(self, name: Name) -> int:
+        """The version at which an object was deleted or left the scope; -1 when that is not known."""
+        return max((number for number, gone, _ in self.tombstones if gone == name), default=-1)
+
+    def add_tombstone(self, number: int, name: Name, raw: bytes) -> None:
+        """Remember that an object was deleted or left the scope."""
+        self.tombstones.append((number, name, raw))
         if len(self.tombstones) > MAX_TOMBSTONES:
             self.floor = self.tombstones.popleft()[0]

@@ -44,8 +44,11 @@ class Writes:
     def apply(
         self, identity: str, request: RequestInfo, baseline: Baseline, content_type: str, body: bytes
     ) -> None:
-        """Apply a complete response. Raises DecodeError; then nothing has changed."""
+        """Apply a complete response. Raises DecodeError; then nothing shown has changed."""
         self._documents.forget_about(identity, request, self._commit)
+        self._invalidate_other_versions(identity, request, baseline)
+        if not self._collections.of(identity, request):
+            return
         if request.subresource in _OF_OTHER_KIND:
             self.invalidate(identity, request, baseline)
         elif request.verb == "deletecollection":
@@ -65,17 +68,26 @@ class Writes:
     def invalidate(self, identity: str, request: RequestInfo, baseline: Baseline) -> None:
         """Apply a successful write whose result is not known."""
         self._documents.forget_about(identity, request, self._commit)
+        for collection in self._collections.of_any_version(identity, request):
+            self._invalidate(collection, request, baseline)
+
+    def _invalidate_other_versions(self, identity: str, request: RequestInfo, baseline: Baseline) -> None:
+        """An object has another form in each version of its API, and the response shows one of them."""
+        for collection in self._collections.of_any_version(identity, request):
+            if collection.key.version != request.version:
+                self._invalidate(collection, request, baseline)
+
+    def _invalidate(self, collection: Collection, request: RequestInfo, baseline: Baseline) -> None:
         name = object_name(request)
-        for collection in self._collections.of(identity, request):
-            names = {name}
-            if request.verb == "deletecollection":
-                names.update(each for each in collection.objects if name[0] in ("", each[0]))
-            for each in names:
-                collection.invalidate(each, baseline.reached + 1)
+        names = {name}
+        if request.verb == "deletecollection":
+            names.update(each for each in collection.objects if name[0] in ("", each[0]))
+        for each in names:
+            collection.invalidate(each, baseline.reached + 1)
 
     def clear_absence(self, identity: str, request: RequestInfo) -> None:
         """A write succeeded and its response was cut short: forget a 404, and keep what was shown."""
-        for collection in self._collections.of(identity, request):
+        for collection in self._collections.of_any_version(identity, request):
             collection.clear_absence(*object_name(request))
 
     def _collection(
@@ -104,7 +116,7 @@ class Writes:
                 continue  # the API server's own representation
             shown = item if collection is own else _derived(own, collection, item)
             if shown is not None:
-                collection.apply_object(shown)
+                collection.apply_object(shown, is_own_write=True)
             else:
                 collection.invalidate(name, number)
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from superedge.liteapiserver.access.caller import Caller
 from superedge.liteapiserver.forward.filtered import FilteredBody, FilteredWatch, filtered_client
 from superedge.liteapiserver.forward.recording import ExchangeRecording
+from superedge.liteapiserver.forward.upstreamrequest import UpstreamRequest
 from superedge.liteapiserver.upstream.origin import BALANCER, Origin, UndecidedResponse, origin
-from superedge.net.errors import ConnectError
 from superedge.net.splice import splice
-from superedge.web.channels import ChannelSource, SwitchedConnection, UpstreamChannel
+from superedge.web.channels import SwitchedConnection
 from superedge.web.heads import HOP_BY_HOP, Headers, ResponseHead, response_head, split_headers
 
 if TYPE_CHECKING:
@@ -35,22 +34,18 @@ class Exchange:
         "_base",
         "_caller",
         "_client",
-        "_connecting",
-        "_connection",
         "_done",
         "_ended",
-        "_has_body",
         "_incoming",
         "_info",
         "_interim_seen",
         "_owner",
         "_recording",
         "_request",
-        "_retried",
-        "_source",
         "_started",
         "_switch_head",
         "_undecided",
+        "_upstream",
         "heard_at",
         "is_doubtful",
         "started_at",
@@ -82,19 +77,13 @@ class Exchange:
         """When some of the response came last, or else when the request came, reactor seconds."""
         self.is_doubtful = False
         """Whether nothing has come since the cloud was lost."""
-        pool = caller.pool
-        self._source: ChannelSource = pool.shared if incoming.shares and pool.shared is not None else pool
-        self._connection: UpstreamChannel | None = None
-        self._connecting: Deferred[UpstreamChannel] | None = None
+        self._upstream = UpstreamRequest(request, incoming, caller.pool, self)
         self._recording = ExchangeRecording(owner.cache, owner.auth_requests, incoming, caller)
         self._undecided: UndecidedResponse | None = None
         """A response that is held back until its body shows whether an API server sent it."""
-        self._has_body = False
-        """Whether some of the request's body is still to be sent."""
         self._started = False
         self._ended = ended
         self._done = False
-        self._retried = False
         self._interim_seen = False
         self._switch_head = b""
 
@@ -113,80 +102,43 @@ class Exchange:
         """Whether it is a watch whose response has begun."""
         return self._started and self._info.verb == "watch"
 
-    # -- towards the cloud
-
     def begin(self) -> None:
-        """Send the request over an idle connection, or else over a new one."""
-        connection = self._source.take_idle(proven=not self._incoming.repeatable)
-        if connection is not None:
-            self._send(connection)
-        else:
-            self._connect()
+        """Send the request."""
+        self._upstream.begin()
 
-    def _connect(self) -> None:
-        # Until there is a connection the body waits in the client's socket.
-        self._request.pauseProducing()
-        connecting = self._connecting = self._source.connect()
-        connecting.addCallbacks(self._connected, self._not_connected)
-        connecting.addErrback(self._unexpected)
+    # -- RequestOwner
 
-    def _connected(self, connection: UpstreamChannel) -> None:
-        self._connecting = None
-        if self._done:
-            connection.abandon()
-            return
-        self._request.resumeProducing()
-        self._send(connection)
+    def unreachable(self, reason: str) -> None:
+        """There is no connection to the cloud, and nothing was sent."""
+        if not self._done:
+            self._failed_upstream(reason, sent=False)
 
-    def _not_connected(self, failure: Failure) -> None:
-        self._connecting = None
-        if failure.check(CancelledError):
-            return
-        failure.trap(ConnectError)
-        if self._done:
-            return
-        self._request.resumeProducing()
-        self._unreachable(failure.getErrorMessage(), sent=False)
-
-    def _unexpected(self, failure: Failure) -> None:
+    def unexpected(self, failure: Failure) -> None:
+        """The request could not be sent for a reason that is no failure of the cloud."""
         _log.failure("request could not be forwarded", failure)
         if not self._done:
             self._finish()
             self._request.abort()
-
-    def _send(self, connection: UpstreamChannel) -> None:
-        self._connection = connection
-        outgoing = self._incoming.outgoing
-        self._has_body = outgoing.has_body
-        connection.begin(outgoing, self)
-        if self._has_body:
-            connection.body_from(self._request)
-        self._request.receive(self)
 
     # -- RequestReceiver
 
     def body(self, data: bytes) -> None:
         """Send on some of the request's body."""
         self._recording.request_data(data)
-        connection = self._connection
-        if connection is not None and not self._done:
-            connection.send(data)
+        if not self._done:
+            self._upstream.body(data)
 
     def body_end(self, trailers: Headers) -> None:
         """The request is complete."""
         self._recording.request_complete()
-        connection = self._connection
-        if connection is None or not self._has_body:
-            return
-        self._has_body = False
-        connection.end(trailers)
+        self._upstream.body_end(trailers)
 
     def client_lost(self) -> None:
         """The client closed the connection: give the request up."""
         if not self._done:
             self._recording.abort()
             self._finish()
-            self._drop_upstream()
+            self._upstream.drop()
 
     # -- ResponseReceiver
 
@@ -212,7 +164,7 @@ class Exchange:
         if self._done:
             return  # that failure ended the online state, and the request was answered
         if self._is_answerable or head.status not in BALANCER:
-            self._drop_upstream()
+            self._upstream.drop()
             self._answer_without(sent=True)
         else:
             self._answer(head)
@@ -240,7 +192,9 @@ class Exchange:
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
         owner.answering(info, status, self.started_at)
-        self._recording.response(status, noted, believed=status != 403 or owner.believes(self._caller))
+        self._recording.response(
+            status, noted, believed=status != 403 or owner.believes_refusal(self._caller)
+        )
         if self._client is self._request:
             self._request.start_lines(status, head.reason, lines, bounded)
         else:
@@ -278,8 +232,8 @@ class Exchange:
         if self._info.verb != "watch" or self.is_awaited:
             self.heard_at = self._owner.health.request_answered()
         self._client.flush()
-        if self._connection is not None:
-            self._request.throttle(self._connection.producer)
+        if self._upstream.connection is not None:
+            self._request.throttle(self._upstream.connection.producer)
         self._recording.flush()
 
     def complete(self, trailers: Headers) -> None:
@@ -289,9 +243,7 @@ class Exchange:
             if self._done:
                 return
         self._finish()
-        connection = self._connection
-        if self._has_body and connection is not None:
-            connection.give_up_body()
+        self._upstream.answered()
         self._client.finish(trailers)
         if self._incoming.filtered:
             self._owner.answers.wrote_whole(self._request, self._caller)
@@ -316,17 +268,12 @@ class Exchange:
         """The connection ended before the response did."""
         if self._done:
             return
-        connection, self._connection = self._connection, None
+        if self._upstream.failed(may_repeat=not (self._started or self._interim_seen)):
+            return
         if self._started:
             self._cut_short(reason)
-            return
-        stale = connection is not None and connection.used and not self._interim_seen
-        if stale and self._incoming.repeatable and not self._retried:
-            # The server closed the idle connection while the request was being written to it.
-            self._retried = True
-            self._connect()
-            return
-        self._unreachable(reason, sent=True)
+        else:
+            self._failed_upstream(reason, sent=True)
 
     def _cut_short(self, reason: str) -> None:
         owner = self._owner
@@ -345,14 +292,14 @@ class Exchange:
     def went_offline(self) -> None:
         """The cloud is away: answer from the cache, or end the response so that the client asks again."""
         if self.waiting:
-            sent = self._connection is not None
-            self._drop_upstream()
+            sent = self._upstream.connection is not None
+            self._upstream.drop()
             self._answer_without(sent)
         elif not self._done and not self._can_end_here:
             _log.info("the response to {path} is ended: the cloud is offline", path=self._info.path)
             self._recording.abort()
             self._finish()
-            self._drop_upstream()
+            self._upstream.drop()
             self._request.abort()
 
     def came_online(self) -> None:
@@ -361,7 +308,7 @@ class Exchange:
         After a long outage, the server may wait as long again before it repeats what was lost.
         """
         if self.is_doubtful and self.is_watch and not self._done:
-            self._drop_upstream()
+            self._upstream.drop()
             self._cut_short("nothing came since the cloud was lost")
 
     @property
@@ -379,16 +326,10 @@ class Exchange:
 
         Times are in reactor seconds; ``proven_at`` is when that probe began.
         """
-        connection = self._connection
-        if connection is None or self._has_body or not self.waiting:
-            return
-        timeout = self._incoming.response_timeout
-        allowed = timeout.kept if connection.used and self._incoming.repeatable else timeout.new
-        silent = now - self.heard_at
-        if silent > allowed and proven_at > self.heard_at:
-            connection.give_up(f"no response within {silent:.0f} s, while new connections work")
+        if self.waiting and proven_at > self.heard_at:
+            self._upstream.give_up_if_silent(now - self.heard_at)
 
-    def _unreachable(self, reason: str, sent: bool) -> None:
+    def _failed_upstream(self, reason: str, sent: bool) -> None:
         self._owner.health.request_failed(reason)
         if not self._done:  # the change to offline may have answered it
             self._answer_without(sent)
@@ -413,12 +354,3 @@ class Exchange:
     def _finish(self) -> None:
         self._done = True
         self._ended(self)
-
-    def _drop_upstream(self) -> None:
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            connecting.cancel()
-            self._request.resumeProducing()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.abandon()

@@ -51,8 +51,8 @@ class ExchangeOwner(Protocol):
     def check_token(self, caller: Caller, info: RequestInfo, status: int) -> None:
         """An API server answered a request that may carry a token."""
 
-    def believes(self, caller: Caller) -> bool:
-        """Whether the caller is known to be who its credentials name."""
+    def believes_refusal(self, caller: Caller) -> bool:
+        """Whether a 403 of an API server is its judgement on who the credentials name."""
 
     def answering(self, info: RequestInfo, status: int, started_at: float) -> None:
         """The response to a request begins that came at ``started_at``, reactor seconds."""

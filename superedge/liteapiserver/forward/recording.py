@@ -68,8 +68,8 @@ class ExchangeRecording:
     def response(self, status: int, noted: dict[bytes, bytes], believed: bool) -> None:
         """Choose a recorder; ``noted`` are the response's headers as `split_headers` gives them.
 
-        A 403 counts only if the caller's credentials are ``believed``: a server that ignored them answers a
-        stranger, and must not take from the identity what it may read.
+        A 403 counts only if it is ``believed``: a server that is not ready, or that ignored the credentials
+        and answers a stranger, must not take from the identity what it may read.
         """
         info, caller = self._info, self._caller
         content_type = noted.get(b"content-type", b"")

@@ -147,6 +147,10 @@ class Health:
         """Why the last probe found no ready API server; empty if it found one."""
         self._logged_reason = ""
         """The reason that was logged last."""
+        self._failures = 0
+        """How often something failed, or made a probe necessary."""
+        self._failures_before: int | None = None
+        """How many failures came before the last probe began; None unless it found a ready API server."""
         self._probe_ended = -MIN_PROBE_INTERVAL
         """When the last probe ended, reactor seconds."""
         self._waiters: list[Deferred[bool]] = []
@@ -174,6 +178,14 @@ class Health:
         return self._last_answer
 
     @property
+    def is_settled(self) -> bool:
+        """Whether a probe has found a ready API server, and nothing has failed since it began.
+
+        Until its informers are synced, an API server that starts refuses with 403 what it will allow.
+        """
+        return self._failures_before == self._failures
+
+    @property
     def probe_began(self) -> float:
         """When the last probe began, reactor seconds."""
         return self._probe_began
@@ -196,6 +208,7 @@ class Health:
 
     def probe_soon(self) -> None:
         """Probe at once, if online."""
+        self._failures += 1
         if self.online:
             self._end_pause()
 
@@ -231,8 +244,10 @@ class Health:
     async def _run(self) -> None:
         while True:
             self._probe_began = self._reactor.seconds()
+            failures = self._failures
             result, cause, reason = await self._probe()
             self._probe_ended = self._reactor.seconds()
+            self._failures_before = failures if result is ProbeResult.READY else None
             self._note_reason(cause, reason)
             slow_request, self._slow_request = self._slow_request, False
             succeeded = result is not ProbeResult.FAILED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -19,6 +19,7 @@ from superedge.liteapiserver.access.caller import Caller, certificate_identity
 from superedge.liteapiserver.cache.cache import Cache
 from superedge.liteapiserver.cache.recorders import Recorder
 from superedge.liteapiserver.upstream.fetch import FetchError, UnexpectedStatus, fetch
+from superedge.liteapiserver.upstream.health import Health
 from superedge.liteapiserver.upstream.history import History
 from superedge.liteapiserver.upstream.identity import IdentityManager
 from superedge.net.errors import ConnectError
@@ -161,6 +162,8 @@ class Target:
         asked = self.prefetch.cache.baseline(self.owner, request)
 
         def begin(head: ResponseHead) -> Recorder | None:
+            if head.status == 403 and not self.prefetch.health.is_settled:
+                return None
             if head.status == 200 and request.verb == "watch":
                 self.state, self.failing = "watching", False
             headers = {name.lower(): value for name, value in head.headers}
@@ -191,11 +194,11 @@ class Prefetch:
         identities: IdentityManager,
         history: History,
         host: bytes,
-        online: Callable[[], bool],
+        health: Health,
         random: Random | None = None,
     ) -> None:
-        """``host`` is the Host header for the cloud; ``online`` says whether the cloud is reachable."""
-        self._online = online
+        """``host`` is the Host header for the cloud."""
+        self.health = health
         self._away = False
         """Whether the cloud was away at the last poll."""
         self.seconds = reactor.seconds
@@ -216,7 +219,7 @@ class Prefetch:
 
     def poll(self) -> None:
         """Start the reads that are due; cancel all while the cloud is away."""
-        if not self._online():
+        if not self.health.online:
             self._away = True
             self.stop()
             return

@@ -1,12 +1,16 @@
-"""A network's table as a file (pure): a header line with a checksum, and JSON."""
+"""A network's table as a file (pure): a header line with a checksum and JSON, and a line for each record.
 
-from _operator import attrgetter
+`records.Record` has the form of a record's line, `allocation.Table` that of all of them.
+"""
+
 from binascii import crc32
 
-from superedge.netsnapshot.ipam.allocation import Record, Table
+from superedge.netsnapshot.ipam.allocation import Table
 from superedge.netsnapshot.ipam.documents import decode, encode
+from superedge.netsnapshot.ipam.records import FIELDS, Record
 
-MAGIC = "superedge-ipam/1"
+MAGIC = b"superedge-ipam/2 "
+_FIRST_MAGIC = b"superedge-ipam/1 "
 HEAD = 64
 
 
@@ -29,25 +33,19 @@ class Contents:
         self.host_local = host_local
 
 
-_FIELDS = list(Record.__slots__)
-_values = attrgetter(*_FIELDS)
-_ADDRESS_CHARACTERS = set("0123456789abcdef.:")
-
-
 def dump(contents: Contents) -> bytes:
-    """The file's bytes. A record is a list of values, in the order that ``fields`` gives."""
-    body = encode(
+    """The file's bytes. ``fields`` says in which order a line has its values."""
+    header = encode(
         {
             "network": contents.network,
             "node": contents.node,
             "host_local": contents.host_local,
             "last": contents.table.last,
-            "fields": _FIELDS,
-            "records": [_values(each) for each in contents.table.records],
+            "fields": FIELDS,
         }
     )
-    signed = f"{contents.generation} {body}\n"
-    return f"{MAGIC} {crc32(signed.encode()):08x} {signed}".encode()
+    signed = f"{contents.generation} {header}{contents.table.lines()}\n".encode()
+    return b"%b%08x %b" % (MAGIC, crc32(signed), signed)
 
 
 def generation_of(data: bytes) -> int:
@@ -56,35 +54,49 @@ def generation_of(data: bytes) -> int:
     return int(number[0]) if number and number[0].isdigit() else -1
 
 
-def check(data: bytes) -> memoryview:
-    """What the checksum is of: the generation and the JSON. Raises ValueError when it does not match."""
-    head = len(MAGIC) + 10
-    if data[: head - 9] != MAGIC.encode() + b" ":
+def check(data: bytes) -> None:
+    """Raises ValueError when a file's checksum does not match, or it has none."""
+    if not data.startswith((MAGIC, _FIRST_MAGIC)):
         raise ValueError("is not a file of superedge-ipam")
-    signed = memoryview(data)[head:]
-    if data[head - 9 : head] != f"{crc32(signed):08x} ".encode():
+    start = len(MAGIC) + 9
+    if data[len(MAGIC) : start] != b"%08x " % crc32(memoryview(data)[start:]):
         raise ValueError("is torn: its checksum does not match")
-    return signed
 
 
 def load(data: bytes) -> Contents:
     """The contents of a file. Raises ValueError when it is torn, or is none of these files."""
-    return parse(check(data))
+    check(data)
+    contents = parse(data)
+    contents.table.check()
+    return contents
 
 
-def parse(signed: memoryview) -> Contents:
-    """The contents from what the checksum is of. Raises ValueError when nothing that is known wrote it."""
-    generation, _, body = str(signed, "utf-8").partition(" ")
-    found = decode(body)
-    if not isinstance(found, dict) or found.get("fields") != _FIELDS:
+def parse(data: bytes) -> Contents:
+    """The contents of a file whose checksum matches; what is no record comes to light later.
+
+    Raises ValueError when nothing that is known wrote it.
+    """
+    _, _, generation, body = data.decode().split(" ", 3)
+    header, _, _ = body.partition("\n")
+    found = decode(header)
+    first = data.startswith(_FIRST_MAGIC)
+    if not isinstance(found, dict) or found.get("fields") != list(_FIRST_FIELDS if first else FIELDS):
         raise ValueError("is of another version of superedge-ipam")
     try:
-        table = Table([Record(*each) for each in found["records"]], found["last"])
-        contents = Contents(found["network"], found["node"], table, int(generation), found["host_local"])
-        # An address becomes the name of a file.
-        are_addresses = _ADDRESS_CHARACTERS.issuperset("".join(table.taken()))
-    except (KeyError, TypeError):
-        are_addresses = False
-    if not are_addresses:
-        raise ValueError("has a record that superedge-ipam does not write")
-    return contents
+        table = _first_version(found["records"]) if first else Table(body[len(header) : -1])
+        table.last = found["last"]
+        return Contents(found["network"], found["node"], table, int(generation), found["host_local"])
+    except (LookupError, TypeError):
+        raise ValueError("has a header that superedge-ipam does not write") from None
+
+
+_FIRST_FIELDS = (*FIELDS[:-1], "order", FIELDS[-1])
+
+
+def _first_version(records: list[list[object]]) -> Table:
+    """The table of a file that has its records in its header; ``order`` numbers reservations."""
+    table = Table()
+    records.sort(key=lambda each: each[-2])  # type: ignore[arg-type,return-value]
+    for *values, _, keep in records:
+        table.append(Record.of_line(str(Record(*values, keep))))  # type: ignore[call-arg,arg-type]
+    return table

@@ -8,8 +8,9 @@ configuration's ``type`` changes.
 import posix
 
 from superedge.netsnapshot.ipam.addresses import canonical
-from superedge.netsnapshot.ipam.allocation import Attachment, Moment, Record, Table
+from superedge.netsnapshot.ipam.allocation import Attachment, Table
 from superedge.netsnapshot.ipam.documents import decode
+from superedge.netsnapshot.ipam.records import Moment, Record
 from superedge.netsnapshot.ipam.sharing import open_own
 
 RESULTS = "/var/lib/cni/results"
@@ -19,20 +20,26 @@ _LAST = "last_reserved_ip."
 
 def read(path: str, links: int = posix.O_NOFOLLOW) -> bytes | None:
     """A file's bytes; None when there is none. ``links`` may be 0: then it follows a link. Raises OSError."""
+    flags = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK  # a pipe is not waited for
     try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | links)
+        descriptor = posix.open(path, flags | links)
     except FileNotFoundError:
         return None
     try:
-        parts = []
-        while part := posix.read(descriptor, 1 << 16):
-            parts.append(part)
-        return b"".join(parts)
+        return read_all(descriptor)
     except OSError as problem:
         problem.filename = path
         raise
     finally:
         posix.close(descriptor)
+
+
+def read_all(descriptor: int) -> bytes:
+    """The bytes up to the end of a file or pipe. Raises OSError."""
+    parts = []
+    while part := posix.read(descriptor, 1 << 16):
+        parts.append(part)
+    return b"".join(parts)
 
 
 def files(directory: str, known: set[str]) -> set[str]:
@@ -59,10 +66,9 @@ def holder(directory: str, address: str) -> tuple[str, str] | None:
     return (container, interface.strip() or "eth0") if container else None
 
 
-def write(directory: str, address: str, container: str, interface: str, shared: bool = False) -> None:
-    """Make or replace an address's file. Raises OSError."""
-    path = f"{directory}/{address}"
-    descriptor = open_own(f"{directory}/address.new", posix.O_WRONLY | posix.O_TRUNC, shared)
+def write(path: str, container: str, interface: str, shared: bool = False) -> None:
+    """Make or overwrite a file for an address that this container has. Raises OSError."""
+    descriptor = open_own(path, posix.O_WRONLY | posix.O_TRUNC, shared)
     try:
         posix.write(descriptor, f"{container}\r\n{interface}".encode())
     except OSError as problem:
@@ -70,7 +76,6 @@ def write(directory: str, address: str, container: str, interface: str, shared: 
         raise
     finally:
         posix.close(descriptor)
-    posix.rename(f"{directory}/address.new", path)
 
 
 def latest(directory: str) -> int:
@@ -111,21 +116,24 @@ def attachment(results: str, network: str, container: str, interface: str) -> At
 
 def adopt(table: Table, directory: str, network: str, addresses: set[str], results: str, now: Moment) -> None:
     """Take over the allocations in the files of these addresses. A file wins over what the table says."""
+    records = table.records
+    holders = {address: each for each in records for address in each.addresses}
+    attached = {(each.container, each.interface): each for each in records if each.container}
     for address in sorted(addresses):
         found = holder(directory, address)
         if found is None:
             continue
-        other = next((each for each in table.records if address in each.addresses), None)
+        other = holders.get(address)
         if other is not None:
             if other.is_of(*found):
                 continue
             other.addresses.remove(address)
             if not other.addresses:
-                table.records.remove(other)
-        record = table.attached(*found)
-        if record is not None:
-            record.addresses.append(address)
-            continue
-        who = attachment(results, network, *found)
-        record = Record([address], *found, who.namespace, who.pod, who.uid, now.wall)
-        table.records.append(record)
+                table.remove(other)
+                attached.pop((other.container, other.interface), None)
+        record = attached.get(found)
+        if record is None:
+            who = attachment(results, network, *found)
+            record = attached[found] = Record([], *found, who.namespace, who.pod, who.uid, now.wall)
+            table.append(record)
+        record.addresses.append(address)

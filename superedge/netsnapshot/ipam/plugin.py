@@ -1,13 +1,12 @@
 """The plugin itself, as the CNI specification 1.1.0 has it: https://www.cni.dev/docs/spec/"""
 
-import gc
 import posix
 import sys
 from _signal import ITIMER_REAL, SIGALRM, setitimer, signal  # type: ignore[import-not-found]
 
 from superedge.netsnapshot.ipam import errors
 from superedge.netsnapshot.ipam.addresses import Range, canonical
-from superedge.netsnapshot.ipam.allocation import Attachment, Record
+from superedge.netsnapshot.ipam.allocation import Attachment
 from superedge.netsnapshot.ipam.configuration import (
     VERSIONS,
     Document,
@@ -25,7 +24,7 @@ from superedge.netsnapshot.ipam.configuration import (
 )
 from superedge.netsnapshot.ipam.documents import decode, encode
 from superedge.netsnapshot.ipam.errors import IPAMError
-from superedge.netsnapshot.ipam.hostlocal import RESULTS, read
+from superedge.netsnapshot.ipam.hostlocal import RESULTS, read, read_all
 from superedge.netsnapshot.ipam.store import NetworkFile, moment
 
 _ENOUGH = 60
@@ -207,7 +206,7 @@ class _Command:
         valid = valid_attachments(self.document)
         with self._open() as file:
             self._warn(file)
-            stale: list[Record] = [
+            stale = [
                 each
                 for each in file.table.records
                 if each.container and (each.container, each.interface) not in valid
@@ -259,14 +258,12 @@ def _give_up(*_: object) -> None:
 
 def main() -> None:
     """The console script `superedge-ipam`, and the single file."""
-    gc.disable()  # the process ends before there would be garbage
     environment = {
         key.decode(errors="replace"): value.decode(errors="replace") for key, value in posix.environ.items()
     }
     data = b""
     if "CNI_COMMAND" in environment:
-        with open(0, "rb", closefd=False) as stdin:
-            data = stdin.read()
+        data = read_all(0)
     signal(SIGALRM, _give_up)
     setitimer(ITIMER_REAL, _ENOUGH)
     code, output = run(environment, data)

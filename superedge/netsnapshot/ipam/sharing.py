@@ -25,10 +25,12 @@ def is_shared(network: str) -> bool:
 
 def open_own(path: str, flags: int, shared: bool) -> int:
     """Open a file of ours for writing, which is made if it is not there. Raises OSError."""
-    descriptor = posix.open(path, flags | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
-    status = posix.fstat(descriptor)
-    if shared and status.st_uid == posix.geteuid() and status.st_mode & 0o777 != FILE_MODE:
-        posix.fchmod(descriptor, FILE_MODE)
+    flags |= posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK  # a pipe is not waited for
+    descriptor = posix.open(path, flags, 0o600)
+    if shared:
+        status = posix.fstat(descriptor)
+        if status.st_uid == posix.geteuid() and status.st_mode & 0o777 != FILE_MODE:
+            posix.fchmod(descriptor, FILE_MODE)
     return descriptor
 
 

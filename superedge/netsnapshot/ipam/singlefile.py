@@ -25,6 +25,7 @@ _MODULES = (
     "errors",
     "addresses",
     "documents",
+    "records",
     "allocation",
     "configuration",
     "sharing",

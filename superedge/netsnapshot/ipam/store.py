@@ -1,7 +1,7 @@
 """The allocations of all networks on disk.
 
-``DIRECTORY/NETWORK`` has ``state``, its copy ``state.backup``, ``lock``, ``state.sync`` and the files of
-`hostlocal`.
+``DIRECTORY/NETWORK`` has ``state``, its copy ``state.backup``, ``state.new``, which the next state is written
+into, ``lock``, ``state.sync`` and the files of `hostlocal`.
 
 A call replaces ``state`` under the lock without waiting for the disk, and answers once ``state.backup`` has
 its change as well: a copy is written, flushed and renamed, and the directory flushed, by one call for all
@@ -13,19 +13,19 @@ it is flushed first.
 
 import posix
 import time
-from errno import EDQUOT, EFBIG, EIO, ENOSPC
 from fcntl import LOCK_EX, flock
 
 from superedge.netsnapshot.ipam import hostlocal
-from superedge.netsnapshot.ipam.allocation import Moment, Record, Table
+from superedge.netsnapshot.ipam.allocation import Table
 from superedge.netsnapshot.ipam.configuration import DIRECTORY, is_name
 from superedge.netsnapshot.ipam.files import HEAD, Contents, check, dump, generation_of, load, parse
+from superedge.netsnapshot.ipam.records import Moment, Record
 from superedge.netsnapshot.ipam.sharing import NETWORK_MODE, is_parent_shared, is_shared, open_own
 
 STATE = "state"
 BACKUP = "state.backup"
 LOCK = "lock"
-_READ = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW
+_READ = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK
 MACHINE_ID = "/etc/machine-id"
 SYNC = "state.sync"
 """The lock of the call that flushes."""
@@ -61,13 +61,11 @@ class NetworkFile:
         self._has_backup = False
         self.files: set[str] = set()
         """The addresses that have a file of host-local's."""
-        self._written: dict[str, tuple[str, str]] = {}
 
     def __enter__(self) -> "NetworkFile":
         self._make_directory()
-        self._lock = open_own(f"{self.directory}/{LOCK}", posix.O_RDWR, self._shared)
+        self._lock = self._take(LOCK)
         try:
-            flock(self._lock, LOCK_EX)
             self._read()
         except BaseException:
             posix.close(self._lock)
@@ -76,6 +74,16 @@ class NetworkFile:
 
     def __exit__(self, *exception: object) -> None:
         posix.close(self._lock)
+
+    def _take(self, name: str) -> int:
+        """Wait for one of both locks. Whoever closes the descriptor releases it."""
+        descriptor = open_own(f"{self.directory}/{name}", posix.O_RDWR, self._shared)
+        try:
+            flock(descriptor, LOCK_EX)
+        except BaseException:
+            posix.close(descriptor)
+            raise
+        return descriptor
 
     def _make_directory(self) -> None:
         if not _exists(self.directory):
@@ -106,7 +114,6 @@ class NetworkFile:
         if foreign:
             self.remarks.append(f"{self.directory}/{STATE} is of another node")
             self._contents.node = node
-        self.files = hostlocal.files(self.directory, self.table.taken())
         self._follow_host_local(foreign)
 
     def _copy(self, name: str, generation: int = -1) -> Contents | None:
@@ -118,11 +125,13 @@ class NetworkFile:
         # A later change must not be taken for one that a damaged or foreign copy has already.
         self._latest = max(self._latest, generation_of(data))
         try:
-            signed = check(data)
+            check(data)
             self._has_backup = name == BACKUP
             if generation_of(data) <= generation:
                 return None
-            contents = parse(signed)
+            contents = parse(data)
+            if self._shared:
+                contents.table.check()  # a member of the group may have made it up
         except ValueError as problem:
             self.remarks.append(f"{path} {problem}")
             return None
@@ -153,32 +162,25 @@ class NetworkFile:
         contents, table = self._contents, self._contents.table
         latest = hostlocal.latest(self.directory)
         served = latest != contents.host_local
-        attached = self._attached()
+        attached = table.attached_addresses()
+        self.files = hostlocal.files(self.directory, attached)
         unknown = self.files if served or foreign else self.files.difference(attached)
         if unknown:
             hostlocal.adopt(table, self.directory, self.network, unknown, self._results, self.now)
-            attached = self._attached()
+            attached = table.attached_addresses()
         if served:
             contents.host_local = latest
             table.last.update(hostlocal.last_addresses(self.directory))
-        for record in [each for each in table.records if each.container]:
-            if self.files.isdisjoint(record.addresses) and (foreign or self._has_ended(record)):
-                table.detach(record, self.now)
-        self._written = {address: holder for address, holder in attached.items() if address in self.files}
+        if not attached <= self.files:
+            for record in table.records:
+                lacks_files = record.container and self.files.isdisjoint(record.addresses)
+                if lacks_files and (foreign or self._has_ended(record)):
+                    table.detach(record, self.now)
 
     def _has_ended(self, record: Record) -> bool:
         """Whether the runtime, which keeps the results of its attachments, has none of this one any more."""
         path = f"{self._results}/{self.network}-{record.container}-{record.interface}"
         return posix.access(self._results, posix.X_OK) and not _exists(path)
-
-    def _attached(self) -> dict[str, tuple[str, str]]:
-        """The container and the interface of each address that is attached."""
-        return {
-            address: (record.container, record.interface)
-            for record in self.table.records
-            if record.container
-            for address in record.addresses
-        }
 
     def write(self, make_room: bool = False) -> None:
         """Bring the files in line with the table. It is on disk after `flush`. Raises OSError.
@@ -186,25 +188,52 @@ class NetworkFile:
         When the disk is full and ``make_room`` is set, the backup gives its room to the new state: the end of
         a pod must not depend on free space.
         """
-        attached = self._attached()
-        for address in self.files.difference(attached):
+        for address in self.files - self.table.attached_addresses():
             posix.unlink(f"{self.directory}/{address}")
+        # What takes room is written before anything that counts changes.
+        ready: list[tuple[str, str]] = []
+        for record in self.table.decoded():
+            holder = record.container, record.interface
+            for address in record.addresses if record.container else ():
+                if address not in self.files or hostlocal.holder(self.directory, address) != holder:
+                    new = f"{self.directory}/address.{len(ready)}.new"
+                    hostlocal.write(new, *holder, self._shared)
+                    ready.append((new, f"{self.directory}/{address}"))
         self._contents.generation = self._latest + 1
         self._write_state(dump(self._contents), make_room)
-        for address, holder in attached.items():
-            if self._written.get(address) != holder:
-                hostlocal.write(self.directory, address, *holder, self._shared)
+        for new, path in ready:
+            posix.rename(new, path)
 
     def _write_state(self, data: bytes, make_room: bool) -> None:
-        state = f"{self.directory}/{STATE}"
         try:
-            self._write_file(f"{state}.new", data, flush=not self._has_backup)
+            self._replace_state(data)
         except OSError:
             if not (make_room and self._has_backup):
                 raise
             self._give_up_backup()
-            self._write_file(f"{state}.new", data, flush=True)
-        posix.rename(f"{state}.new", state)
+            self._has_backup = False
+            self._replace_state(data)
+
+    def _replace_state(self, data: bytes) -> None:
+        """Write ``state.new`` and rename it.
+
+        The file that was ``state`` is the next ``state.new``, as to write into one that is there takes a
+        fraction of the time that a new one does. Without a backup it is left alone: on disk it may still be
+        the only copy.
+        """
+        state, new, former = (f"{self.directory}/{STATE}{suffix}" for suffix in ("", ".new", ".former"))
+        if not (self._has_backup and _may_be_overwritten(new)):
+            _remove(new)
+        self._write_file(new, data, flush=not self._has_backup)
+        _remove(former)  # left by a call that was killed; it may be the same file as state
+        try:
+            if self._has_backup:
+                posix.link(state, former)
+        except (FileNotFoundError, PermissionError):
+            pass  # there is no state, or the file system has no links
+        posix.rename(new, state)
+        if _exists(former):
+            posix.rename(former, new)
 
     def flush(self) -> None:
         """Wait until the table is on disk as it was read or written, without the lock. Raises OSError.
@@ -214,9 +243,8 @@ class NetworkFile:
         generation = self._contents.generation
         if not generation:
             return
-        lock = open_own(f"{self.directory}/{SYNC}", posix.O_RDWR, self._shared)
+        lock = self._take(SYNC)
         try:
-            flock(lock, LOCK_EX)
             # Its size is 1 while a backup may be in place that is not on disk: a call was killed.
             if posix.fstat(lock).st_size == 0 and self._backup_generation() >= generation:
                 return
@@ -239,25 +267,42 @@ class NetworkFile:
     def _back_up(self) -> None:
         """Copy ``state``, or, when there is no room for a copy, put ``state`` itself on disk."""
         backup = f"{self.directory}/{BACKUP}"
-        data = hostlocal.read(f"{self.directory}/{STATE}") or b""
-        try:
-            check(data)
-        except ValueError as problem:
-            raise OSError(EIO, str(problem), f"{self.directory}/{STATE}") from None
+        data = self._whole_state()
         try:
             self._write_file(f"{backup}.new", data, flush=True)
         except OSError as problem:
+            from errno import EDQUOT, EFBIG, ENOSPC  # noqa: PLC0415 - it is rarely needed
+
             if problem.errno not in (ENOSPC, EDQUOT, EFBIG):
                 raise
-            lock = open_own(f"{self.directory}/{LOCK}", posix.O_RDWR, self._shared)
+            lock = self._take(LOCK)
             try:
-                flock(lock, LOCK_EX)
                 self._give_up_backup()
             finally:
                 posix.close(lock)
         else:
             posix.rename(f"{backup}.new", backup)
             _flush(self.directory)
+
+    def _whole_state(self) -> bytes:
+        """The bytes of ``state``. Raises OSError when it is torn."""
+        state = f"{self.directory}/{STATE}"
+        data = hostlocal.read(state) or b""
+        try:
+            check(data)
+        except ValueError:
+            # Maybe two calls replaced it meanwhile, and the second one wrote into what was read.
+            lock = self._take(LOCK)
+            try:
+                data = hostlocal.read(state) or b""
+                check(data)
+            except ValueError as problem:
+                from errno import EIO  # noqa: PLC0415 - it is rarely needed
+
+                raise OSError(EIO, str(problem), state) from None
+            finally:
+                posix.close(lock)
+        return data
 
     def _give_up_backup(self) -> None:
         """Remove the backup as soon as ``state`` is on disk. The caller holds the network's lock."""
@@ -267,8 +312,10 @@ class NetworkFile:
         _flush(self.directory)
 
     def _write_file(self, path: str, data: bytes, flush: bool) -> None:
-        descriptor = open_own(path, posix.O_WRONLY | posix.O_TRUNC, self._shared)
+        descriptor = open_own(path, posix.O_WRONLY, self._shared)
         try:
+            if posix.fstat(descriptor).st_size > len(data):
+                posix.ftruncate(descriptor, len(data))
             while data:
                 data = data[posix.write(descriptor, data) :]
             if flush:
@@ -295,6 +342,14 @@ def _flush(path: str) -> None:
 
 def _exists(path: str) -> bool:
     return posix.access(path, posix.F_OK)
+
+
+def _may_be_overwritten(path: str) -> bool:
+    """Whether it is a regular file without another name."""
+    if not _exists(path):
+        return False
+    status = posix.lstat(path)
+    return status.st_mode & 0o170000 == 0o100000 and status.st_nlink == 1
 
 
 def _make(directory: str) -> None:

@@ -1,7 +1,8 @@
 """What is wrong with a network's table (pure)."""
 
 from superedge.netsnapshot.ipam.addresses import Range, range_for
-from superedge.netsnapshot.ipam.allocation import Record, Table
+from superedge.netsnapshot.ipam.allocation import Table
+from superedge.netsnapshot.ipam.records import Record
 
 
 def _holder(record: Record) -> str:

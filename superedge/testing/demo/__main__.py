@@ -37,6 +37,8 @@ def main() -> None:
         find_kubectl()
     except DemoError as problem:
         sys.exit(str(problem))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # whichever it is, no process stays
     directory = Path(tempfile.mkdtemp(prefix="superedge-demo-"))
     stage = Stage(directory)
     failed = True

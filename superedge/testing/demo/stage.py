@@ -18,6 +18,7 @@ from typing import Any
 
 from superedge.errors import SuperEdgeError
 from superedge.testing.demo.informer import Informer
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
 
 STEP_TIMEOUT = 20.0
@@ -25,13 +26,6 @@ STEP_TIMEOUT = 20.0
 
 class DemoError(SuperEdgeError):
     """A step did not show what it promised."""
-
-
-def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:

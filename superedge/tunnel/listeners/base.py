@@ -330,6 +330,9 @@ class Listener(Service):
         self._port = port
         _log.info("listener {kind} on {address}", kind=self.kind, address=address_text(port.getHost()))
 
+    def draining(self) -> None:
+        """The process waits for open streams to finish, and then stops: keep none open without a caller."""
+
     def stopService(self) -> None:
         """Accept no more callers; connected callers stay."""
         super().stopService()

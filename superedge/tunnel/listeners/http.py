@@ -57,6 +57,10 @@ class HTTPListener(Listener):
         for each in self._periodic:
             each.start()
 
+    def draining(self) -> None:
+        """Close the idle connections to targets, and keep none from now on."""
+        self._upstreams.close()
+
     def stopService(self) -> None:
         """Accept no more callers. Each connection closes after its current response."""
         super().stopService()

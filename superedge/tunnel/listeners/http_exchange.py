@@ -73,8 +73,10 @@ class Exchange:
             self._connect()
 
     def _connect(self) -> None:
-        # The body waits in the client's socket, not in this process.
-        self._request.pauseProducing()
+        if self._body_complete:
+            self._request.receive(self)  # a client that leaves gives the dial up
+        else:
+            self._request.pauseProducing()  # the body waits in the client's socket, not in this process
         self._connecting = self._upstreams.connect(
             self._target, caller_name(self._request.transport)
         ).addCallbacks(self._connected, self._not_connected)
@@ -105,6 +107,12 @@ class Exchange:
 
     def _send(self, connection: H1Connection) -> None:
         self._connection = connection
+        if not connection.usable:
+            connection.abandon()
+            self.failed("it sent something before it was asked")
+            return
+        if self._limits[1] is not None:
+            self._throttled_response = ThrottledProducer(self._limits[1], connection.transport)
         forwarded = self._forwarded
         connection.request(forwarded.head, self._request.head.method == b"HEAD", not forwarded.has_body, self)
         if not self._body_complete:
@@ -156,8 +164,6 @@ class Exchange:
         if request.head.upgrade or (self._forwarded.expects_continue and not self._interim_seen):
             request.close_after()  # what the client sends now is unknown
         self._started = True
-        if self._limits[1] is not None and self._connection is not None:
-            self._throttled_response = ThrottledProducer(self._limits[1], self._connection.transport)
         self._answered(head.status)
         request.start(head.status, head.reason, headers, bounded)
 
@@ -176,7 +182,7 @@ class Exchange:
 
     def read_complete(self) -> None:
         """Send on what came."""
-        if self._started and not self._done:
+        if (self._started or self._interim_seen) and not self._done:
             self._request.flush()
             if self._connection is not None:
                 self._request.throttle(self._throttled_response or self._connection.transport)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IReactorTime
@@ -35,12 +37,16 @@ class Draining(Service):
 
     name = "draining"
 
-    def __init__(self, cloud: TunnelCloud) -> None:
+    def __init__(self, cloud: TunnelCloud, listeners: Sequence[Callable[[], None]]) -> None:
+        """Each of ``listeners`` is called when draining starts."""
         self._cloud = cloud
+        self._listeners = listeners
 
     async def stopService(self) -> None:
         """Drain; the other services still run."""
         super().stopService()
+        for draining in self._listeners:
+            draining()
         await self._cloud.drain()
 
 

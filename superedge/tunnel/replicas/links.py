@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -78,6 +78,9 @@ class _ForwardedStreamServer(StreamServer):
                 self._pending.release(request.node, "")
         except DialError as problem:
             outcome = problem.code
+            raise
+        except CancelledError:
+            outcome = "cancelled"
             raise
         finally:
             metrics.FORWARDED.labels("in", outcome).inc()
@@ -170,6 +173,9 @@ class ReplicaLinks(Service):
             return await dial(link, forward)
         except DialError as problem:
             outcome = problem.code
+            raise
+        except CancelledError:
+            outcome = "cancelled"
             raise
         finally:
             metrics.FORWARDED.labels("out", outcome).inc()

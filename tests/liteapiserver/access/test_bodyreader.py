@@ -67,7 +67,7 @@ class AskedOfflineTests(SynchronousTestCase):
         self.assertEqual(self.transport.value(), b"")
         self.clock.advance(1)
         self.assertEqual((self.asked, self.status()), ([], b"408"))
-        self.assertTrue(self.transport.disconnecting)
+        self.assertIn(b"Connection: close\r\n", self.transport.value())
 
     def test_a_client_that_leaves(self) -> None:
         self.connection.dataReceived(HEAD % (2, b""))

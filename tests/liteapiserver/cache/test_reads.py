@@ -304,8 +304,8 @@ class ReadTests(SynchronousTestCase):
         # What client-go looks for before it lists again without a version.
         (cause,) = json.loads(answer.body)["details"]["causes"]
         self.assertEqual(cause["reason"], "ResourceVersionTooLarge")
-        self.assertEqual(self.driver.status(f"{PODS}/a?resourceVersion=3"), 200)
-        self.assertEqual(self.driver.status(f"{PODS}/a?resourceVersion=4"), 504)
+        self.assertEqual(self.driver.status(f"{PODS}/a?resourceVersion=9"), 200, "the list showed it then")
+        self.assertEqual(self.driver.status(f"{PODS}/a?resourceVersion=10"), 504)
 
     def test_one_page_offline(self) -> None:
         self.feed(PODS, list_of([pod("a", 3), pod("b", 4)], 9))
@@ -368,6 +368,21 @@ class ReadTests(SynchronousTestCase):
                 self.assertEqual(self.driver.names(PODS), ["a"])
                 self.feed(tills, list_of([pod("u", 40)], 41, "TillList"))
                 self.assertEqual(self.driver.names(tills), ["u"])
+
+    def test_a_path_of_another_scope(self) -> None:
+        """A path outside of namespaces says nothing of an object in one, nor the other way round."""
+        below = "/apis/shop.example/v1"
+        namespaced = f"{below}/namespaces/default"
+        for scope, namespace, wrong in (
+            (f"{namespaced}/tills", "default", f"{below}/tills/t"),
+            (f"{below}/tills", "", f"{namespaced}/tills"),
+            (f"{below}/tills", "", f"{namespaced}/tills/t"),
+        ):
+            with self.subTest(wrong=wrong):
+                self.setUp()
+                self.feed(scope, list_of([pod("t", 30, namespace)], 31, "TillList"))
+                self.feed(wrong, b"404 page not found\n", 404, content_type="text/plain")
+                self.assertEqual(self.driver.names(scope), ["t"])
 
     def test_bad_selector_is_400(self) -> None:
         self.feed(PODS, list_of([pod("a", 3)], 9))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -85,6 +87,68 @@ class SelectedViewTests(ViewTests):
                 self.assertEqual(self.driver.status(f"{PODS}/a"), 503)
 
             self.before_and_after_a_reboot(check)
+
+    def test_what_left_a_view_beside_an_older_list(self) -> None:
+        """The list is from before the object was made, and proves nothing."""
+        self.feed(PODS, list_of([], 5))
+        one = event("ADDED", pod("a", 7, app="x")), event("DELETED", pod("a", 8, app="x"))
+        self.driver.watch(f"{LABELLED}&resourceVersion=5", *one)
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 503)
+        self.assertEqual(self.driver.names(PODS), [])
+        self.feed(f"{PODS}/a", b'{"kind":"Status","reason":"NotFound","code":404}', 404)
+        self.assertEqual(self.driver.status(f"{PODS}/a"), 404)
+
+    def test_a_change_that_a_list_brought(self) -> None:
+        self.feed(LABELLED, list_of([pod("a", 3, app="x")], 9))
+        self.feed(f"{PODS}?labelSelector=app%3Dy", list_of([pod("a", 15, app="y")], 20))
+        self.assertEqual(self.driver.events(f"{LABELLED}&resourceVersion=9"), [("DELETED", "a", "15")])
+        behind = f"{PODS}?labelSelector=app%3Dx,%21tier"
+        self.feed(f"{behind}&resourceVersion=0", list_of([pod("a", 3, app="x")], 9))
+        self.driver.watch(f"{LABELLED}&resourceVersion=9", event("MODIFIED", pod("a", 12, app="x")))
+
+        def check() -> None:
+            for target in (LABELLED, behind):
+                self.assertEqual(self.driver.names(target), [], target)
+
+        self.before_and_after_a_reboot(check)
+
+    def test_a_deletion_that_a_read_showed(self) -> None:
+        """Who watches by labels is told."""
+        gone = b'{"kind":"Status","reason":"NotFound","code":404}'
+        named = f"{PODS}?fieldSelector=metadata.name%3Da"
+        for show in (
+            lambda: self.feed(named, list_of([], 15)),
+            lambda: self.feed(f"{PODS}/a", gone, 404),
+        ):
+            self.setUp()
+            for target in (LABELLED, named):
+                self.feed(target, list_of([pod("a", 3, app="x")], 9))
+            show()
+            self.assertEqual(self.driver.events(f"{LABELLED}&resourceVersion=9"), [("DELETED", "a", "3")])
+
+    def test_a_deletion_of_what_a_late_list_shows(self) -> None:
+        self.feed(PODS, list_of([pod("a", 3)], 9))
+        late = self.driver.begin(PODS)
+        assert late is not None
+        self.driver.write("DELETE", f"{PODS}/a", json.dumps(typed(pod("a", 20))).encode())
+        late.data([list_of([pod("a", 3)], 12)])
+        late.complete()
+        self.assertEqual(self.driver.names(PODS), [])
+        self.assertEqual(self.driver.events(f"{PODS}?resourceVersion=12"), [("DELETED", "a", "3")])
+
+    def test_a_change_that_another_view_brought(self) -> None:
+        """An object that no longer has the labels of a list is not in it, and a client is told so."""
+        self.feed(LABELLED, list_of([pod("a", 3, app="x"), pod("b", 4, app="x")], 9))
+        other = f"{PODS}?labelSelector=tier%3Dweb"
+        self.feed(other, list_of([pod("a", 3, tier="web")], 9))
+        self.driver.watch(f"{other}&resourceVersion=9", event("MODIFIED", pod("a", 15, app="y", tier="web")))
+        self.assertEqual(self.driver.events(f"{LABELLED}&resourceVersion=9"), [("DELETED", "a", "15")])
+
+        def check() -> None:
+            self.assertEqual(self.driver.names(LABELLED), ["b"])
+            self.assertEqual(self.driver.names(other), ["a"])
+
+        self.before_and_after_a_reboot(check)
 
     def test_an_object_of_two_views_that_leaves_one(self) -> None:
         other = f"{PODS}?labelSelector=tier%3Dweb"
@@ -314,6 +378,34 @@ class SizeTests(ViewTests):
 
 
 class DocumentTests(ViewTests):
+    def test_those_of_one_identity_cost_others_nothing(self) -> None:
+        def lines(identity: str) -> int:
+            """Lines that run for what looks for an identity's documents."""
+            count = 0
+
+            def trace(*_: Any) -> Any:
+                nonlocal count
+                count += 1
+                return trace
+
+            before = sys.gettrace()
+            sys.settrace(trace)
+            try:
+                self.driver.write("PATCH", f"{PODS}/a", json.dumps(typed(pod("a", 20))).encode())
+                self.driver.begin("/apis", 304, etag=b'"abc"', identity=identity)
+                self.feed("/apis/none.example", b"404 page not found\n", 404, identity=identity)
+                self.driver.status("/openapi/v2", identity=identity)
+            finally:
+                sys.settrace(before)
+            return count
+
+        self.feed(PODS, list_of([pod("a", 3)], 9))
+        lines("me")
+        alone = lines("me")
+        for number in range(300):
+            self.feed(f"/apis/{number}.example", b"{}", identity="token:other@k8s")
+        self.assertEqual(lines("me"), alone)
+
     def test_of_one_identity_no_other_hears(self) -> None:
         hashed = "/openapi/v3/apis/apps/v1?hash="
         for identity in ("one", "two"):

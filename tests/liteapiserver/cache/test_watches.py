@@ -372,6 +372,32 @@ class OfflineTests(SynchronousTestCase):
         self.assertEqual((made["type"], made["object"]["kind"]), ("BOOKMARK", "Pod"))
         self.assertEqual(made["object"]["metadata"]["resourceVersion"], "9")
 
+    def bookmarks(self, query: str) -> tuple[list[str], str]:
+        """The versions of the events that a watch begins with, and of the bookmarks that follow."""
+        answer = self.driver.ask(f"{PODS}?watch=true&allowWatchBookmarks=true&{query}")
+        assert isinstance(answer, WatchAnswer)
+        assert answer.bookmark is not None
+        frames = [json.loads(frame)["object"]["metadata"] for frame in [*answer.frames, answer.bookmark]]
+        return [meta["resourceVersion"] for meta in frames[:-1]], frames[-1]["resourceVersion"]
+
+    def test_a_client_that_saw_more_than_was_kept(self) -> None:
+        """It stays where it is: an earlier version would have it see the same changes twice."""
+        self.assertEqual(self.bookmarks("resourceVersion=12"), ([], "12"))
+        for query, wanted in (("resourceVersion=9", 200), ("resourceVersion=12", 504)):
+            self.assertEqual(self.driver.status(f"{PODS}?watch=true&{INITIAL}&{query}"), wanted)
+
+    def test_a_client_is_where_the_view_is_after_the_events(self) -> None:
+        """The own write is later than changes of others that are not known."""
+        self.driver.write("POST", PODS, json.dumps(typed(pod("c", 20))).encode())
+        self.assertEqual(self.bookmarks("resourceVersion=9"), (["20", "9"], "9"))
+        self.driver.write("DELETE", f"{PODS}/a", b'{"kind":"Status","apiVersion":"v1"}')
+        self.assertEqual(self.bookmarks("resourceVersion=9")[0][-1], "9")
+
+    def test_initial_events_without_bookmarks(self) -> None:
+        """The API server does not tell their end then."""
+        target = f"{PODS}?{INITIAL}".replace("&allowWatchBookmarks=true", "")
+        self.assertEqual(self.driver.events(target), [("ADDED", "a", "3"), ("ADDED", "b", "4")])
+
     def test_a_partial_view_is_not_watched(self) -> None:
         driver = Driver()
         driver.watch(PODS, event("ADDED", pod("a", 3)))

@@ -68,6 +68,20 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(self.health.state, "online")
         self.assertEqual(self.changes, [])
 
+    def test_it_is_settled_once_a_probe_that_began_since_the_last_failure_was_good(self) -> None:
+        settled = [self.health.is_settled]
+        self.answer(READY)
+        settled.append(self.health.is_settled)
+        self.health.probe_soon()
+        settled.append(self.health.is_settled)
+        self.health.request_failed("closed")  # while the probe is under way
+        self.answer(READY)
+        settled.append(self.health.is_settled)
+        for result in (READY, ANSWERING, READY):
+            self.answer(result)
+            settled.append(self.health.is_settled)
+        self.assertEqual(settled, [False, True, False, False, True, False, True])
+
     def test_two_failed_probes_without_any_request(self) -> None:
         self.answer(READY, FAILED)
         self.assertEqual(self.health.state, "suspect")

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.netsnapshot.ipam import plugin
-from superedge.netsnapshot.ipam.allocation import Moment
+from superedge.netsnapshot.ipam.records import Moment
 from superedge.netsnapshot.ipam.store import Store
 
 

@@ -8,9 +8,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from twisted.trial.unittest import SynchronousTestCase
 
 from superedge.netsnapshot.ipam.addresses import Range
-from superedge.netsnapshot.ipam.allocation import Attachment, Moment, Table
+from superedge.netsnapshot.ipam.allocation import Attachment, Table
 from superedge.netsnapshot.ipam.configuration import range_sets
 from superedge.netsnapshot.ipam.errors import IPAMError
+from superedge.netsnapshot.ipam.records import Moment
 
 NOW = Moment(1000, "boot-1", 100)
 

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable
 
 from superedge.netsnapshot.ipam import plugin, store
-from superedge.netsnapshot.ipam.allocation import Moment
 from superedge.netsnapshot.ipam.errors import IPAMError
 from superedge.netsnapshot.ipam.files import load
+from superedge.netsnapshot.ipam.records import Moment
 from tests.netsnapshot.ipam.calls import PluginCase
 
 HOST_LOCAL = "/usr/lib/cni/host-local"

@@ -6,10 +6,12 @@ import json
 import os
 import resource
 from binascii import crc32
+from collections.abc import Callable
 from pathlib import Path
 
-from superedge.netsnapshot.ipam import store
+from superedge.netsnapshot.ipam import hostlocal, store
 from superedge.netsnapshot.ipam.files import MAGIC, dump, load
+from superedge.netsnapshot.ipam.records import Record
 from superedge.netsnapshot.ipam.sharing import share
 from superedge.netsnapshot.ipam.store import BACKUP, STATE, SYNC
 from tests.netsnapshot.ipam.calls import PluginCase
@@ -78,24 +80,75 @@ class DamageTests(PluginCase):
     def test_a_file_of_another_version_is_not_guessed_at(self) -> None:
         body = (self.files / STATE).read_bytes().split(b" ", 2)[2]
         body = body.replace(b'"fields":["addresses"', b'"fields":["other"')
-        data = f"{MAGIC} {crc32(body):08x} ".encode() + body
-        problem = self.assertRaises(ValueError, load, data)
+        problem = self.assertRaises(ValueError, load, signed(body))
         self.assertEqual(str(problem), "is of another version of superedge-ipam")
+
+    def test_a_file_of_the_first_version_is_read(self) -> None:
+        """It has all records in its header, and numbers reservations."""
+        fields = ["addresses", "container", "interface", "namespace", "pod", "uid", "since", "boot", "uptime"]
+        values = ["eth0", "default"]
+        document = {
+            "network": "edge",
+            "node": store.machine_id(),
+            "host_local": 0,
+            "last": {"0": "10.1.0.3"},
+            "fields": [*fields, "order", "keep"],
+            "records": [
+                [["10.1.0.3", "fd00::3"], "", *values, "late", "u", 9, "boot", 90, 2, True],
+                [["10.1.0.2"], "c1", *values, "a", "u", 1, "", 0, 0, False],
+                [["10.1.0.9"], "", *values, "soon", "u", 8, "boot", 80, 1, False],
+            ],
+        }
+        for name in (STATE, BACKUP):
+            (self.files / name).write_bytes(
+                signed(f"7 {json.dumps(document)}\n".encode(), b"superedge-ipam/1")
+            )
+        (self.files / "10.1.0.4").unlink()
+        for _ in range(2):
+            with self.store.open("edge") as file:
+                found = [(each.pod, each.state, *each.addresses, each.keep) for each in file.table.records]
+                expected = [
+                    ("a", "attached", "10.1.0.2", False),
+                    ("soon", "reserved", "10.1.0.9", False),
+                    ("late", "reserved", "10.1.0.3", "fd00::3", True),
+                ]
+                self.assertEqual((found, file.remarks), (expected, []))
+                file.write()
+            file.flush()
+        self.assertTrue((self.files / BACKUP).read_bytes().startswith(b"superedge-ipam/2 "))
+        self.assertEqual(self.add("c9", "new"), "10.1.0.4")
+
+    def test_a_call_decodes_the_records_that_it_concerns(self) -> None:
+        decoded: list[str] = []
+
+        def of_line(line: str, real: Callable[[str], Record] = Record.of_line) -> Record:
+            decoded.append(line)
+            return real(line)
+
+        self.patch(Record, "of_line", of_line)
+        self.assertEqual(self.add("c4", "d"), "10.1.0.5")
+        self.assertEqual([each.split(" ")[0] for each in decoded], ["10.1.0.3"])  # the oldest reservation
+        self.call("DEL", "c1", "a")
+        self.assertEqual([each.split(" ")[0] for each in decoded], ["10.1.0.3", "10.1.0.2"])
 
     def test_a_file_that_somebody_made_up_is_not_used(self) -> None:
         """A member of the group could write one; an address becomes the name of a file of root's."""
+        share(str(self.directory), os.getgid())
         whole = (self.files / BACKUP).read_bytes()
-        for old, new in (
-            (b'"10.1.0.2"', b'"../../target"'),
-            (b'"10.1.0.2"', b"{}"),
-            (b'["10.1.0.2"]', b"7"),
-            (b'"records":[[', b'"records":[[1,2,3,4,5,6,7,8,9,10,11,12],['),
-            (b'"records":', b'"other":'),
+        self.assertIn(b"\nattached 10.1.0.2 [", whole)
+        for old, new, part in (
+            (b"10.1.0.2 ", b"../../target ", "record"),
+            (b"attached 10.1.0.2 ", b"attached ", "record"),
+            (b"attached 10.1.0.2 ", b"other 10.1.0.2 ", "record"),
+            (b"10.1.0.2 [", b"10.1.0.2 7 [", "record"),
+            (b"10.1.0.2 [", b"10.1.0.2 [1,", "record"),
+            (b"10.1.0.2 [", b"10.1.0.2 ", "record"),
+            (b'"last":', b'"other":', "header"),
         ):
             body = whole.split(b" ", 2)[2].replace(b"1 ", b"9 ", 1).replace(old, new, 1)
-            (self.files / STATE).write_bytes(f"{MAGIC} {crc32(body):08x} ".encode() + body)
+            (self.files / STATE).write_bytes(signed(body))
             with self.store.open("edge") as file:
-                text = "has a record that superedge-ipam does not write"
+                text = f"has a {part} that superedge-ipam does not write"
                 self.assertEqual(file.remarks, [f"{self.files}/state {text}"])
                 self.assertEqual(file.table.taken(), {"10.1.0.2", "10.1.0.3", "10.1.0.4"})
         self.check_everything_is_kept()
@@ -130,19 +183,24 @@ class DamageTests(PluginCase):
             self.assertEqual(file.remarks, [])
 
     def test_a_full_disk_changes_nothing(self) -> None:
-        before = {path.name: path.read_bytes() for path in self.files.iterdir()}
+        def contents() -> dict[str, bytes]:
+            return {each.name: each.read_bytes() for each in self.files.iterdir() if each.suffix != ".new"}
+
+        before = contents()
         self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE))
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
         code, answer = self.attempt("ADD", "c9", "new")
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         text = f"{self.files}/state.new: File too large"
         self.assertEqual((code, answer["code"], answer["msg"]), (1, 5, text))
-        self.assertEqual({path.name: path.read_bytes() for path in self.files.iterdir()}, before)
+        self.assertEqual(contents(), before)
         self.check_everything_is_kept()
 
     def test_a_shared_directory_stays_shared(self) -> None:
         (self.files / BACKUP).chmod(0o600)
         share(str(self.directory), os.getgid())
+        # The files of other pods' addresses are not looked into.
+        self.patch(hostlocal, "holder", self.fail)
         self.add("d1", "new")
         self.more["name"] = "later"
         self.add("d2", "other")
@@ -158,13 +216,25 @@ class DamageTests(PluginCase):
         target.write_text("of somebody else")
         share(str(self.directory), os.getgid())
         target.chmod(0o600)
-        for name in (f"{STATE}.new", f"{BACKUP}.new", "address.new", SYNC):
+        for name in (f"{STATE}.new", f"{BACKUP}.new", "address.0.new", SYNC):
             (self.files / name).unlink(missing_ok=True)
             (self.files / name).symlink_to(target)
-            self.assertEqual(self.attempt("ADD", f"link-{name}", name.replace(".", "-"))[0], 1)
+            failed = int(name != f"{STATE}.new")  # that one is made anew
+            self.assertEqual(self.attempt("ADD", f"link-{name}", name.replace(".", "-"))[0], failed)
             (self.files / name).unlink(missing_ok=True)
         self.assertEqual(target.read_text(), "of somebody else")
         self.assertEqual(self.add("d1", "a"), "10.1.0.2")
+
+    def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(self) -> None:
+        for name in (STATE, f"{STATE}.new", BACKUP):
+            (self.files / name).unlink(missing_ok=True)
+            os.mkfifo(self.files / name)
+            for _ in range(3):
+                self.assertEqual(self.add(f"d-{name}", "a"), "10.1.0.2")
+            with self.store.open("edge") as file:
+                self.assertEqual((file.damage(), file.remarks), ([], []))
+        os.mkfifo(self.files / "address.0.new")
+        self.assertEqual(self.attempt("ADD", "d9", "a")[1]["code"], 5)
 
     def test_release_of_a_pod(self) -> None:
         self.assertEqual([each.pod for each in self.store.release("default", "b", "u")], ["b"])
@@ -174,6 +244,11 @@ class DamageTests(PluginCase):
         self.assertEqual((ended.addresses, ended.network), (("10.1.0.2",), "edge"))
         self.assertFalse((self.files / "10.1.0.2").exists())
         self.assertEqual(json.loads(json.dumps(ended.as_dict()))["pod"], "a")
+
+
+def signed(body: bytes, magic: bytes = MAGIC.rstrip()) -> bytes:
+    """A file with a checksum that matches."""
+    return b"%b %08x %b" % (magic, crc32(body), body)
 
 
 def _other_network(data: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -34,6 +35,8 @@ class Tunnel:
         self.pair = Pair()
         self.opened: list[tuple[str, str, str]] = []
         self.problem: Exception | None = None
+        self.answer: Deferred[None] | None = None
+        """Fires when targets are connected; None for at once."""
 
     def knows(self, node: str) -> bool:
         return node in ("edge-1", "edge-2")
@@ -51,7 +54,10 @@ class Tunnel:
         self.opened.append((node, address, kind))
         if self.problem is not None:
             raise self.problem
-        return self.pair.dialer.open()
+        stream = self.pair.dialer.open()
+        if self.answer is not None:
+            await self.answer
+        return stream
 
 
 class Caller(StringTransport):
@@ -342,6 +348,19 @@ class HttpListenerTests(HttpCase):
         self.answer(self.targets[1], OK)
         self.assertNotIn(b"no", transport.value())
         self.assertEqual(self.statuses(transport), [200, 200])
+
+    def test_a_target_that_speaks_first(self) -> None:
+        def speak(stream: MuxStream) -> None:
+            stream.write(b"SSH-2.0-x\r\n")
+            self.targets.append(Recorder())
+            stream.connect(self.targets[-1])
+
+        self.pair.on_accept = speak
+        self.tunnel.answer = Deferred()
+        connection, transport = self.caller()
+        self.ask(connection, get("edge-1"))
+        self.tunnel.answer.callback(None)
+        self.assertEqual(self.statuses(transport), [502], "at once")
 
     def test_a_kept_connection_that_the_target_closed(self) -> None:
         connection, transport = self.caller()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, cast
 
 from prometheus_client import REGISTRY
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from superedge.mux.errors import StreamReset
 from superedge.tunnel.errors import DialError
 from superedge.tunnel.listeners.upstreams import MAX_IDLE
-from tests.tunnel.listeners.test_http import OK, HttpCase, get
+from tests.tunnel.listeners.test_http import OK, Caller, HttpCase, get
 
 
 class RepeatTests(HttpCase):
@@ -95,7 +96,56 @@ class KeptTests(HttpCase):
         self.assertTrue(busy[1].disconnecting and self.targets[0].fin)
 
 
+class _Full(Caller):
+    """A caller that reads nothing."""
+
+    def write(self, data: bytes) -> None:
+        if self.producer is not None:
+            cast(Any, self.producer).pauseProducing()
+
+
+class SlowCallerTests(HttpCase):
+    def setUp(self) -> None:
+        super().setUp()
+        slow = self.listener.make_protocol()
+        slow.makeConnection(_Full())
+        self.ask(slow, get("edge-1"))
+
+    def test_the_targets_connection_serves_the_next_caller(self) -> None:
+        self.answer(self.targets[0], b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        self.answer(self.targets[0], b"cd")
+        connection, transport = self.caller()
+        self.ask(connection, get("edge-1"))
+        self.answer(self.targets[0], OK)
+        self.assertEqual((self.statuses(transport), len(self.targets)), ([200], 1))
+
+    def test_informational_responses_wait_in_the_nodes_window(self) -> None:
+        hints = b"HTTP/1.1 103 Early Hints\r\nLink: " + bytes(1000).replace(b"\0", b"x") + b"\r\n\r\n"
+        target: Any = self.targets[0].transport
+        for _ in range(1000):
+            self.answer(self.targets[0], hints)
+        self.assertGreater(target._state.unsent, 500 * len(hints))
+
+
 class LeavingTests(HttpCase):
+    def test_a_caller_that_leaves_gives_the_dial_up(self) -> None:
+        given_up: list[Deferred[None]] = []
+        self.tunnel.answer = Deferred(given_up.append)
+        connection, transport = self.caller()
+        self.ask(connection, get("edge-1"))
+        self.assertFalse(transport.paused)
+        connection.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(given_up, [self.tunnel.answer])
+
+    def test_a_caller_that_leaves_after_its_body_ends_the_targets_work(self) -> None:
+        connection, transport = self.caller()
+        self.ask(connection, b"PUT / HTTP/1.1\r\nHost: edge-1\r\nContent-Length: 999999\r\n\r\n")
+        cast(Any, self.targets[0].transport).pauseProducing()
+        self.ask(connection, bytes(999_990))
+        self.assertTrue(transport.paused)
+        self.ask(connection, bytes(9))
+        self.assertFalse(transport.paused, "an end of the connection is noticed")
+
     def test_a_caller_that_leaves_during_the_answer(self) -> None:
         connection, _ = self.caller()
         self.ask(connection, get("edge-1"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import random
 import re
 import shutil
 import signal
@@ -22,6 +20,7 @@ from typing import Any
 
 from dnslib import DNSRecord
 
+from superedge.testing.ports import free_port
 from superedge.tls.authority import Authority
 
 NODE = "edge-1"
@@ -73,15 +72,6 @@ ca = ["pki/ca.crt"]
 allow = ["127.0.0.1:*"]
 reconnect_initial = 0.2
 """
-
-
-def free_port() -> int:
-    """A port that nobody has, below those that the kernel gives to outgoing connections."""
-    while True:
-        port = random.randint(15000, 32000)
-        with socket.socket() as sock, contextlib.suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            return port
 
 
 class Echo:

@@ -339,12 +339,15 @@ class LinkTests(TestCase):
     async def test_a_caller_that_leaves_does_not_take_the_link_from_others(self) -> None:
         request = DialRequest("tcp", self.target, 5.0)
         self.targets.append(Answering())
+        before = forwarded("out", "opened"), forwarded("out", "cancelled")
         first = Deferred.fromCoroutine(self.links[0].open(self.there, "edge-1", request))
         second = Deferred.fromCoroutine(self.links[0].open(self.there, "edge-1", request))
         first.addErrback(lambda failure: None)
         first.cancel()
         stream = await second
         stream.abortConnection()
+        after = forwarded("out", "opened"), forwarded("out", "cancelled")
+        self.assertEqual(after, (before[0] + 1, before[1] + 1))
         self.assertEqual(len(self.links[0]._links), 1)
 
     async def test_one_that_comes_when_all_others_have_left_waits_for_the_same_link(self) -> None:

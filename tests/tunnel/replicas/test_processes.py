@@ -86,7 +86,7 @@ class ReplicaProcesses(Base):
         stopping = threading.Thread(target=site.end, args=(first,))
         stopping.start()
         wait_until(lambda: site.holder() not in ("", first), site)
-        self.assertTrue(site.reaches(second) and site.reaches(third))
+        wait_until(lambda: site.reaches(second) and site.reaches(third), site)
         wait_until(lambda: site.resolve(third) == [site.address(site.holder())], site)
         payload = os.urandom(500_000)
         for sock in (near, far):
