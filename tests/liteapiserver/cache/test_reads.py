@@ -294,7 +294,8 @@ class ReadTests(SynchronousTestCase):
             (f"{older}&resourceVersionMatch=Exact", 410),
             (newer, 504),
             (f"{newer}&resourceVersionMatch=NotOlderThan", 504),
-            ("resourceVersionMatch=NotOlderThan", 400),
+            ("resourceVersionMatch=NotOlderThan", 422),
+            ("resourceVersion=x", 400),
             ("limit=1", 200),
             ("limit=1&continue=abc", 410),
         ):
