@@ -22,6 +22,7 @@ from superedge.kube.objects import Item, version_number
 from superedge.kube.request import RequestInfo, qualified
 from superedge.kube.status import not_found, status_body
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, failure
+from superedge.liteapiserver.cache.recorders import PendingBytes
 from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.forward.bodies import filter_list, filter_object
 from superedge.liteapiserver.forward.resumption import Resumption
@@ -103,6 +104,8 @@ class Filters:
     def __init__(self, filters: Sequence[IResponseFilter], max_body: int = MAX_BODY) -> None:
         """``max_body`` is the length of the longest response that is filtered, bytes."""
         self.max_body = max_body
+        self.collected = PendingBytes(max_body)
+        """Bytes of the responses that are collected to be filtered."""
         self.following = [each for each in filters if IFollowingFilter.providedBy(each)]
         """The filters that follow other objects."""
         self._by_resource: dict[tuple[str, str], ResourceFilters] = {}
