@@ -26,7 +26,7 @@ from superedge.liteapiserver.cache.recorders import PendingBytes
 from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.forward.bodies import filter_list, filter_object
 from superedge.liteapiserver.forward.resumption import Resumption
-from superedge.liteapiserver.forward.watchfilter import WatchFilter
+from superedge.liteapiserver.forward.watchfilter import KnownObjects, WatchFilter
 from superedge.web.heads import Headers
 
 FAILED = status_body(500, "a response filter of this node failed; its log has the reason")
@@ -54,6 +54,8 @@ class ResourceFilters:
         """Whether all read encoded objects, and therefore hide nothing."""
         self.follows = False
         """Whether one of them follows other objects."""
+        self.known = {each.media_type: KnownObjects() for each in _FILTERED}
+        """What watches have shown last, by media type."""
         self._remembered: dict[bytes, bytes] = {}
         self._size = 0
 
@@ -183,6 +185,7 @@ class Filters:
             media_type,
             request,
             base or {},
+            found.known[media_type],
             missed=found.follows and not self.resumption.is_current(resource, number),
             remembers=found.follows or not found.encoded,
             replayed=replayed,

@@ -78,6 +78,21 @@ class WatchFilterTests(SynchronousTestCase):
             self.assertEqual(self.seen(query, *hidden, gone), [])
             self.assertEqual(self.seen(query, added, replayed=True), [])
 
+    def test_watches_share_what_they_show(self) -> None:
+        filters = Filters([HideSecretPods()])
+        name = ("default", "a")
+        watches = []
+        for query, version in (("", 21), ("", 21), ("&resourceVersion=20", 22)):
+            info = request(f"{PODS}?watch=true{query}")
+            watches.append(filters.watch(info, "application/json", self.known))
+            watches[-1].feed([event("ADDED", pod("a", version))])
+        one, same, later = (each._objects[name] for each in watches)
+        self.assertIs(one, same)
+        self.assertIsNot(one, later)
+        watches[0].feed([event("MODIFIED", pod("a", 22))])
+        self.assertIs(watches[0]._objects[name], later)
+        self.assertEqual(json.loads(one.raw)["metadata"]["resourceVersion"], "21")
+
     def test_names_of_what_is_gone_are_not_kept(self) -> None:
         for number in range(3):
             name = f"p{number}"
