@@ -25,15 +25,19 @@ class Refusal(NamedTuple):
 def refusal(verb: str, query: Mapping[str, str]) -> Refusal | None:
     """What is wrong with the parameters of a get, list or watch; None when nothing is."""
     for key in _NUMBERS:
-        if (value := query.get(key, "")) and not value.removeprefix("-").isdecimal():
+        if (value := query.get(key, "")) and not _is_number(value.removeprefix("-")):
             return Refusal(400, f'strconv.ParseInt: parsing "{value}": invalid syntax', "BadRequest")
     problem = "" if verb == "get" else _list_problem(verb == "watch", query)
     if problem:
         return Refusal(422, f'ListOptions.meta.k8s.io "" is invalid: {problem}', "Invalid")
     version = query.get("resourceVersion", "")
-    if version and not version.isdecimal():
+    if version and not _is_number(version):
         return Refusal(400, f'resourceVersion: Invalid value: "{version}": it is not a number', "BadRequest")
     return None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def _list_problem(is_watch: bool, query: Mapping[str, str]) -> str:

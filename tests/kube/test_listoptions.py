@@ -25,6 +25,7 @@ class RefusalTests(SynchronousTestCase):
             ("get", f"{MATCH}=Exact", None),
             ("get", "resourceVersion=x", 400),
             ("list", "resourceVersion=-1", 400),
+            ("list", "resourceVersion=٣", 400),
             ("watch", "resourceVersion=x", 400),
             ("list", f"{VERSION}&{MATCH}=Exact", None),
             ("list", f"resourceVersion=0&{MATCH}=NotOlderThan", None),
