@@ -97,7 +97,7 @@ def parse_field_selector(text: str, group: str, resource: str, custom: bool = Fa
         match = _TERM.match(text, at)
         if match is None or (match.end() < len(text) and text[match.end()] != ","):
             return None
-        key, value = match["key"].strip(), re.sub(r"\\(.)", r"\1", match["value"]).strip()
+        key, value = match["key"], re.sub(r"\\(.)", r"\1", match["value"])
         path = _FIELDS.get((group, resource), {}).get(key)
         if path is None and custom and "." in group:
             path = FieldPath(tuple(key.split(".")), ())

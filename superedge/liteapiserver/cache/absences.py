@@ -16,6 +16,8 @@ from superedge.liteapiserver.cache.scopes import object_name
 
 _NO_SUCH_PATH = b"404 page not found"
 """The body of an API server's 404 for a path that it does not serve."""
+_NO_SUCH_RESOURCE = b"the server could not find the requested resource"
+"""In the Status that it has instead for a resource in a group and version that it does serve."""
 
 
 def _is_scope_of(collection: Collection, namespaced: bool) -> bool:
@@ -54,7 +56,7 @@ class Absences:
 
     def _missing(self, identity: str, request: RequestInfo, version: int, audited: bool, body: bytes) -> None:
         """Apply the 404 of a get; ``version`` is the latest known before the request."""
-        if b"NotFound" not in body:  # no Status
+        if b"NotFound" not in body or _NO_SUCH_RESOURCE in body:
             if audited:
                 self._not_served(identity, request, body)
             return
@@ -72,7 +74,7 @@ class Absences:
         Nor does it serve an object of a namespaced resource outside of namespaces, nor other resources in
         one: such a path tells nothing about the objects that are known.
         """
-        if body.strip() != _NO_SUCH_PATH:
+        if body.strip() != _NO_SUCH_PATH and _NO_SUCH_RESOURCE not in body:
             return
         for collection in self._collections.of(identity, request):
             if not (request.namespace or request.name) or _is_scope_of(collection, bool(request.namespace)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from superedge.kube.errors import SelectorError
+from superedge.kube.listoptions import refusal
 from superedge.kube.media import JSON
 from superedge.kube.objects import version_number
 from superedge.kube.request import RequestInfo
@@ -43,6 +44,9 @@ class OfflineReader:
         if not request.is_read and request.method != "HEAD":
             return cloud_only(request)
         if request.is_resource and not request.subresource:
+            refused = refusal(request.verb, request.query)
+            if refused is not None:
+                return failure(refused.code, refused.message, refused.reason, outcome="refused")
             if request.name and request.verb == "get":
                 return self._get(identity, request)
             return self._selection(identity, request)
@@ -169,8 +173,6 @@ class OfflineReader:
 def _list(request: RequestInfo, found: Selection, age: float) -> Answer:
     version = request.query.get("resourceVersion", "")
     match = request.query.get("resourceVersionMatch", "")
-    if match and not version:
-        return failure(400, "resourceVersionMatch is forbidden unless resourceVersion is provided")
     number = version_number(version)
     if match == "Exact" and number != found.number:
         message = f"the cloud is unreachable, and the cache holds no list of version {version}"

@@ -61,9 +61,13 @@ class PendingBytes:
         self.limit = limit
         self._sizes: dict[str, int] = {}
 
+    def total(self, identity: str) -> int:
+        """The bytes of an identity."""
+        return self._sizes.get(identity, 0)
+
     def add(self, identity: str, size: int) -> bool:
         """Add ``size`` bytes, or subtract; whether the total is within the limit."""
-        total = self._sizes.get(identity, 0) + size
+        total = self.total(identity) + size
         if total:
             self._sizes[identity] = total
         else:

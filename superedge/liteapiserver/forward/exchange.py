@@ -188,7 +188,9 @@ class Exchange:
             owner.check_token(self._caller, info, status)
         if status == 200 and self._incoming.filtered:
             base, self._base = self._base, None
-            self._client = filtered_client(self._request, owner.filters, info, base, self.client_lost)
+            self._client = filtered_client(
+                self._request, owner.filters, info, self._caller.identity, base, self.client_lost
+            )
         bounded = b"content-length" in noted or status in (204, 304) or self._request.head.method == b"HEAD"
         self._started = True
         owner.answering(info, status, self.started_at)
@@ -353,4 +355,6 @@ class Exchange:
 
     def _finish(self) -> None:
         self._done = True
+        if isinstance(self._client, FilteredBody):
+            self._client.release()
         self._ended(self)

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from superedge.kube.errors import DecodeError
 from superedge.kube.objects import Item
 from superedge.kube.request import RequestInfo
-from superedge.liteapiserver.cache.answers import failure
+from superedge.liteapiserver.cache.answers import Answer, failure
 from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.forward.filters import FAILED, Filters, hidden, media_type_of
 from superedge.liteapiserver.forward.watchfilter import WatchFilter
@@ -24,9 +24,13 @@ class FilteredBody:
     """Collects the response to a get or a list, and filters it when it is whole."""
 
     def __init__(
-        self, request: Request, filters: Filters, info: RequestInfo, failed: Callable[[], None]
+        self, request: Request, filters: Filters, info: RequestInfo, identity: str, failed: Callable[[], None]
     ) -> None:
-        """``failed`` is called when the response is too long to be filtered; the client then has a 500."""
+        """``failed`` is called when the response cannot be collected; the client then has a 500 or 429.
+
+        All that is collected for one ``identity`` has the limit that each response has.
+        """
+        self._identity = identity
         self._failed = failed
         self._size = 0
         self._request = request
@@ -44,16 +48,29 @@ class FilteredBody:
         if self._request.finished:
             return
         self._chunks += chunks
-        self._size += sum(map(len, chunks))
+        added = sum(map(len, chunks))
+        self._size += added
+        within = self._filters.collected.add(self._identity, added)
         if self._size > self._filters.max_body:
-            self._chunks.clear()
             message = (
                 f"this node filters no response of more than {self._filters.max_body} bytes: "
                 "ask for pages with limit"
             )
-            answer = failure(500, message)
-            self._request.respond(answer.status, answer.headers, answer.body)
-            self._failed()
+            self._refuse(failure(500, message))
+        elif not within:
+            answer = failure(429, "too many long responses to this identity are filtered at the same time")
+            answer.headers.append((b"Retry-After", b"1"))
+            self._refuse(answer)
+
+    def _refuse(self, answer: Answer) -> None:
+        self._chunks.clear()
+        self._request.respond(answer.status, answer.headers, answer.body)
+        self._failed()
+
+    def release(self) -> None:
+        """The response is whole, or given up."""
+        self._filters.collected.add(self._identity, -self._size)
+        self._size = 0
 
     def flush(self) -> None:
         """Send nothing before the end."""
@@ -145,10 +162,11 @@ def filtered_client(
     request: Request,
     filters: Filters,
     info: RequestInfo,
+    identity: str,
     base: Mapping[Name, Item] | None,
     failed: Callable[[], None],
 ) -> FilteredBody | FilteredWatch:
-    """What takes the response to a filtered request; ``base`` is for `WatchFilter`, ``failed`` for both."""
+    """What takes the response to a filtered request of an identity; ``base`` is for `WatchFilter`."""
     if info.verb == "watch":
         return FilteredWatch(request, filters, info, base, failed)
-    return FilteredBody(request, filters, info, failed)
+    return FilteredBody(request, filters, info, identity, failed)

@@ -22,10 +22,11 @@ from superedge.kube.objects import Item, version_number
 from superedge.kube.request import RequestInfo, qualified
 from superedge.kube.status import not_found, status_body
 from superedge.liteapiserver.cache.answers import Answer, WatchAnswer, failure
+from superedge.liteapiserver.cache.recorders import PendingBytes
 from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.forward.bodies import filter_list, filter_object
 from superedge.liteapiserver.forward.resumption import Resumption
-from superedge.liteapiserver.forward.watchfilter import WatchFilter
+from superedge.liteapiserver.forward.watchfilter import KnownObjects, WatchFilter
 from superedge.web.heads import Headers
 
 FAILED = status_body(500, "a response filter of this node failed; its log has the reason")
@@ -53,6 +54,8 @@ class ResourceFilters:
         """Whether all read encoded objects, and therefore hide nothing."""
         self.follows = False
         """Whether one of them follows other objects."""
+        self.known = {each.media_type: KnownObjects() for each in _FILTERED}
+        """What watches have shown last, by media type."""
         self._remembered: dict[bytes, bytes] = {}
         self._size = 0
 
@@ -103,6 +106,8 @@ class Filters:
     def __init__(self, filters: Sequence[IResponseFilter], max_body: int = MAX_BODY) -> None:
         """``max_body`` is the length of the longest response that is filtered, bytes."""
         self.max_body = max_body
+        self.collected = PendingBytes(max_body)
+        """Bytes of the responses that are collected to be filtered."""
         self.following = [each for each in filters if IFollowingFilter.providedBy(each)]
         """The filters that follow other objects."""
         self._by_resource: dict[tuple[str, str], ResourceFilters] = {}
@@ -180,6 +185,7 @@ class Filters:
             media_type,
             request,
             base or {},
+            found.known[media_type],
             missed=found.follows and not self.resumption.is_current(resource, number),
             remembers=found.follows or not found.encoded,
             replayed=replayed,

@@ -8,7 +8,8 @@ a selector. Clients need its fields to undo what they derived.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -21,11 +22,31 @@ from superedge.liteapiserver.cache.scopes import Name
 from superedge.liteapiserver.forward.bodies import Apply
 
 
-class _Known(NamedTuple):
-    """An object as the API server sent it, and as the client has it; None for hidden."""
+class Known:
+    """An object as the API server sent it, and as the client has it; None for hidden. Immutable."""
 
-    raw: bytes
-    shown: bytes | None
+    __slots__ = ("__weakref__", "raw", "shown")
+
+    def __init__(self, raw: bytes, shown: bytes | None) -> None:
+        self.raw = raw
+        self.shown = shown
+
+
+class KnownObjects:
+    """What watches have shown last: those of the same resource and form share it.
+
+    Otherwise each watch would have all objects in memory. What no watch has is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._latest: WeakValueDictionary[Name, Known] = WeakValueDictionary()
+
+    def share(self, name: Name, raw: bytes, shown: bytes | None) -> Known:
+        """The same as another watch has, if it is equal."""
+        latest = self._latest.get(name)
+        if latest is None or latest.raw != raw or latest.shown != shown:
+            latest = self._latest[name] = Known(raw, shown)
+        return latest
 
 
 class WatchFilter:
@@ -37,6 +58,7 @@ class WatchFilter:
         media_type: str,
         request: RequestInfo,
         base: Mapping[Name, Item],
+        known: KnownObjects,
         missed: bool = False,
         remembers: bool = True,
         replayed: bool = False,
@@ -45,8 +67,8 @@ class WatchFilter:
     ) -> None:
         """``base`` are the objects as they were when a client resumes, or later; ``missed`` says that it may
         have an earlier view of them, ``replayed`` that the events come from the cache, which sends every
-        change as ADDED. Without ``remembers`` objects are never hidden nor told again. ``shown`` is called
-        with versions that the client is shown.
+        change as ADDED. ``known`` is shared with other watches. Without ``remembers`` objects are never
+        hidden nor told again. ``shown`` is called with versions that the client is shown.
         """
         codec = codec_for(Representation(media_type))
         assert codec is not None
@@ -68,7 +90,8 @@ class WatchFilter:
         if resumes:
             self._old = ("ADDED", "MODIFIED", "DELETED") if replayed else ("MODIFIED", "DELETED")
         self._kind = self._api_version = ""
-        self._objects: dict[Name, _Known] = {}
+        self._known = known
+        self._objects: dict[Name, Known] = {}
         self._missed: list[Name] = []
         if remembers and resumes:
             start = version_number(version)
@@ -77,7 +100,7 @@ class WatchFilter:
                 # A later one comes in the stream; another representation cannot be told.
                 if version_number(item.version) <= start and item.raw.startswith(b"{") is not encoded:
                     self._typed(item)
-                    self._objects[name] = _Known(item.raw, apply(item.raw))
+                    self._objects[name] = known.share(name, item.raw, apply(item.raw))
             if missed:
                 self._missed = list(self._objects)
 
@@ -90,9 +113,9 @@ class WatchFilter:
         missed, self._missed = self._missed, []
         frames = []
         for name in missed:
-            raw, shown = self._objects[name]
-            type_ = "DELETED" if shown is None else "MODIFIED"
-            frames.append(self._encoded(type_, raw if shown is None else shown))
+            known = self._objects[name]
+            type_ = "DELETED" if known.shown is None else "MODIFIED"
+            frames.append(self._encoded(type_, known.raw if known.shown is None else known.shown))
         return self._at_position(frames)
 
     def changed(self) -> list[bytes]:
@@ -101,11 +124,11 @@ class WatchFilter:
 
     def _different(self) -> list[bytes]:
         frames = []
-        for name, (raw, before) in self._objects.items():
-            shown = self._apply(raw)
+        for name, known in self._objects.items():
+            shown, before = self._apply(known.raw), known.shown
             if shown == before:
                 continue
-            self._objects[name] = _Known(raw, shown)
+            self._objects[name] = self._known.share(name, known.raw, shown)
             if shown is not None:
                 frames.append(self._encoded("ADDED" if before is None else "MODIFIED", shown))
             elif before is not None:
@@ -158,7 +181,7 @@ class WatchFilter:
         self._typed(item)
         name = (item.namespace, item.name)
         before = self._objects.get(name)
-        self._objects[name] = _Known(item.raw, shown)
+        self._objects[name] = self._known.share(name, item.raw, shown)
         if shown is not None:
             appears = before is not None and before.shown is None
             return self._told(frame, event, "ADDED" if appears else event.type, shown)
@@ -175,7 +198,7 @@ class WatchFilter:
             return self._told(frame, event, "DELETED", shown)
         return self._gone(event, before)
 
-    def _gone(self, event: WatchEvent, before: _Known | None) -> bytes:
+    def _gone(self, event: WatchEvent, before: Known | None) -> bytes:
         """The event of an object that is hidden from now on."""
         if before is None and event.type not in self._old:
             return b""

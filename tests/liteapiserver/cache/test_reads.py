@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -294,7 +295,8 @@ class ReadTests(SynchronousTestCase):
             (f"{older}&resourceVersionMatch=Exact", 410),
             (newer, 504),
             (f"{newer}&resourceVersionMatch=NotOlderThan", 504),
-            ("resourceVersionMatch=NotOlderThan", 400),
+            ("resourceVersionMatch=NotOlderThan", 422),
+            ("resourceVersion=x", 400),
             ("limit=1", 200),
             ("limit=1&continue=abc", 410),
         ):
@@ -350,8 +352,11 @@ class ReadTests(SynchronousTestCase):
         """A CustomResourceDefinition was deleted: its objects do not come back at the next outage."""
         tills = "/apis/shop.example/v1/namespaces/default/tills"
         every = {"tills": tills, "one": f"{tills}/t", "watch": f"{tills}?watch=true&resourceVersion=31"}
-        for name, asked in every.items():
-            with self.subTest(asked=name):
+        message = "the server could not find the requested resource"
+        status = b'{"kind":"Status","reason":"NotFound","message":"%b"}' % message.encode()
+        page = b"404 page not found\n"
+        for (name, asked), gone in itertools.product(every.items(), (page, status)):
+            with self.subTest(asked=name, gone=gone):
                 self.setUp()
                 self.feed(tills, list_of([pod("t", 30)], 31, "TillList"))
                 self.feed(f"{tills}?labelSelector=a", list_of([], 31, "TillList"))
@@ -360,7 +365,7 @@ class ReadTests(SynchronousTestCase):
                 for body, audited in ((b"404 page not found\n", False), (b"<html>not found</html>", True)):
                     self.feed(asked, body, 404, content_type="text/plain", audited=audited)
                     self.assertEqual(self.driver.names(tills), ["t"], "no API server says so")
-                self.feed(asked, b"404 page not found\n", 404, content_type="text/plain; charset=utf-8")
+                self.feed(asked, gone, 404, content_type="text/plain; charset=utf-8")
                 self.feed("/apis/shop.example/v1", b"404 page not found\n", 404, content_type="text/plain")
                 self.driver.reboot()
                 for path in (tills, f"{tills}/t", f"{tills}?labelSelector=a", "/apis/shop.example/v1"):

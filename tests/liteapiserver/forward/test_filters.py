@@ -17,7 +17,7 @@ from superedge.liteapiserver.forward.filters import Filters
 from superedge.liteapiserver.forward.kubernetes import KubernetesEndpoints
 from tests.liteapiserver.cache.driver import TABLE, event, list_of, pod, request, typed
 from tests.liteapiserver.test_proxying import PODS, ProxyTestCase
-from tests.liteapiserver.world import JSON, Response, Seen, until
+from tests.liteapiserver.world import JSON, NODE, Response, Seen, until
 
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 ENDPOINTS = "/api/v1/namespaces/default/endpoints/kubernetes"
@@ -77,6 +77,21 @@ class WatchFilterTests(SynchronousTestCase):
         for query in ("", "&resourceVersion=0", "&resourceVersion=20&sendInitialEvents=true"):
             self.assertEqual(self.seen(query, *hidden, gone), [])
             self.assertEqual(self.seen(query, added, replayed=True), [])
+
+    def test_watches_share_what_they_show(self) -> None:
+        filters = Filters([HideSecretPods()])
+        name = ("default", "a")
+        watches = []
+        for query, version in (("", 21), ("", 21), ("&resourceVersion=20", 22)):
+            info = request(f"{PODS}?watch=true{query}")
+            watches.append(filters.watch(info, "application/json", self.known))
+            watches[-1].feed([event("ADDED", pod("a", version))])
+        one, same, later = (each._objects[name] for each in watches)
+        self.assertIs(one, same)
+        self.assertIsNot(one, later)
+        watches[0].feed([event("MODIFIED", pod("a", 22))])
+        self.assertIs(watches[0]._objects[name], later)
+        self.assertEqual(json.loads(one.raw)["metadata"]["resourceVersion"], "21")
 
     def test_names_of_what_is_gone_are_not_kept(self) -> None:
         for number in range(3):
@@ -216,6 +231,33 @@ class FilterTests(ProxyTestCase):
         self.upstream.answers[PODS.encode()] = begin
         watch = await self.world.ask("GET", f"{PODS}?watch=true", identity=self.world.node)
         self.assertEqual(watch.body, b"")
+
+    async def test_responses_that_are_collected_at_the_same_time(self) -> None:
+        assert self.world.lite is not None
+        filters = self.world.lite.frontend.filters
+        filters.collected.limit = 10_000
+        begun: list[Seen] = []
+
+        def begin(seen: Seen) -> None:
+            seen.request.start(200, b"OK", list(JSON), False)
+            seen.request.write([b" " * 6_000])
+            seen.request.flush()
+            begun.append(seen)
+
+        self.upstream.answers[PODS.encode()] = begin
+        first = await self.world.send("GET", PODS, identity=self.world.node)
+        await until(lambda: filters.collected.total(f"cert:{NODE}") == 6_000, "half")
+        second = await self.world.get(PODS)
+        self.assertEqual((second.status, second.header(b"retry-after")), (429, b"1"))
+        begun[0].request.write([list_of([pod("a", 3)], 9)])
+        begun[0].request.finish()
+        await first.over
+        self.assertEqual(first.status, 200)
+        third = await self.world.send("GET", PODS, identity=self.world.node)
+        assert third.connection is not None
+        await until(lambda: filters.collected.total(f"cert:{NODE}") == 6_000, "half")
+        third.connection.transport.abortConnection()
+        await until(lambda: not filters.collected.total(f"cert:{NODE}"), "given up")
 
     async def test_a_filter_that_fails_harms_one_answer(self) -> None:
         self.upstream.serve(PODS.encode(), list_of([pod("broken", 3)], 9))
