@@ -127,14 +127,15 @@ class LocalDNS(MultiService):
         if name == "hosts" and config.hosts:
             self._hosts.append(HostsResolver(config.hosts, following))
             return self._hosts[-1]
-        return (
-            RewriteResolver(config.rewrite, following) if name == "rewrite" and config.rewrite else following
-        )
+        if name == "rewrite" and config.rewrite:
+            return RewriteResolver(config.rewrite, following)
+        return following
 
     def _outside(self, following: IResolver) -> IResolver:
-        """Who is asked what an ExternalName leads to: as any other name, but not the zone again."""
-        before = self._config.chain[: self._config.chain.index("cluster")]
-        for name in reversed(before):
+        """What resolves the targets of ExternalNames: the links `hosts` and `rewrite` before the link
+        `cluster`, and those after it."""
+        chain = self._config.chain
+        for name in reversed(chain[: chain.index("cluster")]):
             following = self._names(name, following)
         return following
 

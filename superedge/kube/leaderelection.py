@@ -176,8 +176,8 @@ class LeaderElection(Service):
             if problem.code != 404:
                 raise
             return await self._write("POST", self._collection, None)
-        first, changed = self._lease is None, self._lease is not None and found.spec != self._lease.spec
-        if first or changed:
+        changed = self._lease is not None and found.spec != self._lease.spec
+        if self._lease is None or changed:
             self._seen = self._reactor.seconds()
         self._lease = found
         spec = found.spec

@@ -65,8 +65,7 @@ class ApplicationGrid(MultiService):
             controller.disownServiceParent()
 
     def waits_for(self) -> str:
-        """For the readiness page: what keeps this process from making workloads, or from leaving it to the
-        leader."""
+        """For the readiness page: what is missing until this process works, or sees that another does."""
         if not self._election.leading:
             waits = self._election.waits_for()
         elif self._controller is None:
