@@ -32,8 +32,8 @@ class OrderedServices(MultiService):
 
 
 class Draining(Service):
-    """The first service to stop without replicas: it drains the node sessions while callers are still
-    served."""
+    """The tunnel's first service to stop without replicas: it drains the node sessions while callers are
+    still served."""
 
     name = "draining"
 
