@@ -22,6 +22,9 @@ from superedge.net.transport import StreamTransport
 from superedge.tunnel.allow import AllowList
 from superedge.tunnel.errors import DialError
 
+MIN_SHARE = 0.1
+"""Seconds that each address of a name gets of a dial's timeout, at least."""
+
 
 class _Placeholder(Protocol):
     """The protocol of a target's transport until the splice: it pauses the transport."""
@@ -49,12 +52,16 @@ class TCPHandler:
         """A paused transport connected to ``request["address"]``. Raises DialError."""
         text = request["address"]
         literal = self._literal(text)
-        targets = await self._resolved(reactor, text) if literal is None else (literal,)
         try:
-            for target in targets[:-1]:
+            if literal is not None:
+                return await self._dial(reactor, literal, text, timeout)
+            end = reactor.seconds() + timeout
+            targets = await self._resolved(reactor, text)
+            for number, target in enumerate(targets[:-1]):
+                share = (end - reactor.seconds()) / (len(targets) - number)
                 with contextlib.suppress(ConnectError):
-                    return await self._dial(reactor, target, text, timeout / len(targets))
-            return await self._dial(reactor, targets[-1], text, timeout)
+                    return await self._dial(reactor, target, text, max(share, MIN_SHARE))
+            return await self._dial(reactor, targets[-1], text, max(end - reactor.seconds(), MIN_SHARE))
         except ConnectTimeout as problem:
             raise DialError("timeout", str(problem)) from problem
         except ConnectError as problem:
