@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.plugin import IPlugin
 from zope.interface import implementer
@@ -56,7 +57,7 @@ class TCPHandler:
             if literal is not None:
                 return await self._dial(reactor, literal, text, timeout)
             end = reactor.seconds() + timeout
-            targets = await self._resolved(reactor, text)
+            targets = await self._resolved(reactor, text, timeout)
             for number, target in enumerate(targets[:-1]):
                 share = (end - reactor.seconds()) / (len(targets) - number)
                 with contextlib.suppress(ConnectError):
@@ -81,7 +82,7 @@ class TCPHandler:
             return None
         return cast(TCPAddress, address) if covered else None
 
-    async def _resolved(self, reactor: IReactor, text: str) -> Sequence[TCPAddress]:
+    async def _resolved(self, reactor: IReactor, text: str, timeout: float) -> Sequence[TCPAddress]:
         """The allowed addresses of ``text``. Only these are dialled: the name is not resolved again."""
         try:
             address = parse_address(text)
@@ -91,9 +92,12 @@ class TCPHandler:
             raise DialError("denied", f"{text} is not host:port")
         by_name = self._allow.allows_name(address)
         try:
-            hosts = await resolve(reactor, address.host)
+            hosts = await Deferred.fromCoroutine(resolve(reactor, address.host)).addTimeout(timeout, reactor)
         except ResolveError as problem:
             raise DialError("unresolvable", str(problem)) from problem
+        except TimeoutError as problem:
+            reason = f"no name server answered for {address.host} within {timeout:g} s"
+            raise DialError("timeout", reason) from problem
         found = [TCPAddress(host, address.port) for host in hosts]
         targets = [target for target in found if by_name or self._allow.allows_address(target)]
         if not targets:

@@ -57,6 +57,19 @@ class NameTests(TunnelCase):
         self.assertEqual(caught.exception.code, "timeout")
         self.assertAlmostEqual(clock.seconds(), 10.0)
 
+    async def test_a_name_server_that_does_not_answer(self) -> None:
+        async def resolve(reactor: Any, host: str) -> Sequence[str]:
+            return await Deferred()
+
+        self.patch(handlers, "resolve", resolve)
+        clock, handler = Clock(), TCPHandler(AllowList(["*:*"]))
+        connecting = Deferred.fromCoroutine(handler.connect(cast(IReactor, clock), {"address": "app:1"}, 5.0))
+        clock.advance(5)
+        problem = self.failureResultOf(connecting, DialError).value
+        self.assertEqual(
+            (problem.code, problem.message), ("timeout", "no name server answered for app within 5 s")
+        )
+
     async def test_a_name_without_an_address(self) -> None:
         async def resolve(reactor: Any, host: str) -> Sequence[str]:
             raise ResolveError(f"{host} has no address")
