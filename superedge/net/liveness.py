@@ -11,9 +11,14 @@ from typing import Any
 
 from superedge.net.sockets import KEEPALIVE, set_keepalive
 
-# Offsets in struct tcp_info (linux/tcp.h): tcpi_rto in microseconds; time since the last data and ACK in ms.
+# Offsets in struct tcp_info (linux/tcp.h): unanswered window probes, one byte; tcpi_rto in microseconds;
+# segments in flight; time since the last data and ACK in ms.
 _SIZE = 60
-_RTO, _LAST_DATA, _LAST_ACK = 8, 52, 56
+_PROBES, _RTO, _UNACKED, _LAST_DATA, _LAST_ACK = 3, 8, 24, 52, 56
+UNANSWERED_FOR = 30.0
+"""Seconds without an acknowledgement of what is in flight, after which a peer has vanished."""
+MAX_PROBES = 3
+"""As UNANSWERED_FOR, in window probes. They come ever more rarely to a peer that takes nothing."""
 ANSWER_WITHIN = 2.5
 """Seconds that a peer has to answer a probe, in addition to the retransmission timeout."""
 _LONGEST_WAIT = 8.0
@@ -21,8 +26,23 @@ _LONGEST_WAIT = 8.0
 
 def seconds_silent(sock: socket.socket) -> float:
     """Seconds since the last segment from the peer of a TCP connection."""
-    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
+    info = connection_info(sock)
     return min(_field(info, _LAST_DATA), _field(info, _LAST_ACK)) / 1000
+
+
+def has_vanished(info: bytes) -> bool:
+    """Whether a TCP connection's peer answers nothing, by its ``tcp_info`` from `connection_info`.
+
+    Keepalive probes do not tell, as the kernel sends none while data waits. A peer that lives and takes
+    nothing answers window probes.
+    """
+    silent = _field(info, _LAST_ACK) / 1000 >= UNANSWERED_FOR
+    return silent and bool(_field(info, _UNACKED) or info[_PROBES] >= MAX_PROBES)
+
+
+def connection_info(sock: socket.socket) -> bytes:
+    """What the kernel says of a TCP connection."""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
 
 
 def _field(info: bytes, offset: int) -> int:
@@ -33,7 +53,7 @@ def _field(info: bytes, offset: int) -> int:
 def start_probe(sock: socket.socket) -> float:
     """Have the kernel probe the peer now. Return the seconds after which to call `finish_probe`."""
     set_keepalive(sock, 1, 1, 5)
-    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
+    info = connection_info(sock)
     return ANSWER_WITHIN + min(_field(info, _RTO) / 1e6, _LONGEST_WAIT)
 
 

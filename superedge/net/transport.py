@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from superedge.interfaces import IReactor
 from superedge.net.halfclose import half_closeable
+from superedge.net.liveness import connection_info, has_vanished
 from superedge.net.sending import SendingDescriptor
 from superedge.net.sockets import twisted_address
 
@@ -35,6 +36,8 @@ FLUSH_MIN_BYTES = 4096
 """A closing transport is aborted when the peer takes less than FLUSH_MIN_BYTES in FLUSH_TIMEOUT seconds.
 
 A slow reader gets everything; a reader that has stopped does not keep the transport forever."""
+PEER_CHECK = 10.0
+"""Seconds between two checks of a peer for which bytes wait."""
 
 # All transports share this buffer: the one reactor thread copies each read out before any callback.
 _read_view = memoryview(bytearray(READ_SIZE))
@@ -66,6 +69,7 @@ class StreamTransport(SendingDescriptor):
     _flush_deadline: IDelayedCall | None = None
     _unflushed = 0
     """Bytes unsent when ``_flush_deadline`` started."""
+    _peer_check: IDelayedCall | None = None
 
     def __init__(self, sock: socket.socket, protocol: IProtocol, reactor: IReactor, peer: Any) -> None:
         """``sock`` is non-blocking, with its options set; ``peer`` is its peer's address for the socket
@@ -130,6 +134,22 @@ class StreamTransport(SendingDescriptor):
             self.readConnectionLost(connectionDone)
         else:
             self.connectionLost(Failure(outcome))
+
+    # -- a peer that vanished
+
+    def _wait_to_send(self) -> None:
+        SendingDescriptor._wait_to_send(self)
+        if self._peer_check is None and self._tcp:
+            self._peer_check = cast(IReactor, self.reactor).callLater(PEER_CHECK, self._check_peer)
+
+    def _check_peer(self) -> None:
+        self._peer_check = None
+        if not self.unsent():
+            return
+        if has_vanished(connection_info(self.socket)):
+            self.abortConnection("the peer has vanished: it acknowledges nothing")
+        else:
+            self._peer_check = cast(IReactor, self.reactor).callLater(PEER_CHECK, self._check_peer)
 
     # -- closing
 
@@ -242,6 +262,9 @@ class StreamTransport(SendingDescriptor):
         if self._flush_deadline is not None:
             self._flush_deadline.cancel()
             self._flush_deadline = None
+        if self._peer_check is not None:
+            self._peer_check.cancel()
+            self._peer_check = None
         self._close_socket(not self._aborting and not isinstance(reason.value, error.ConnectionAborted))
         protocol = self.protocol
         del self.protocol

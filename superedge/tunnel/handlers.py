@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.plugin import IPlugin
 from zope.interface import implementer
@@ -21,6 +22,9 @@ from superedge.net.sockets import peer_sockaddr
 from superedge.net.transport import StreamTransport
 from superedge.tunnel.allow import AllowList
 from superedge.tunnel.errors import DialError
+
+MIN_SHARE = 0.1
+"""Seconds that each address of a name gets of a dial's timeout, at least."""
 
 
 class _Placeholder(Protocol):
@@ -49,12 +53,16 @@ class TCPHandler:
         """A paused transport connected to ``request["address"]``. Raises DialError."""
         text = request["address"]
         literal = self._literal(text)
-        targets = await self._resolved(reactor, text) if literal is None else (literal,)
         try:
-            for target in targets[:-1]:
+            if literal is not None:
+                return await self._dial(reactor, literal, text, timeout)
+            end = reactor.seconds() + timeout
+            targets = await self._resolved(reactor, text, timeout)
+            for number, target in enumerate(targets[:-1]):
+                share = (end - reactor.seconds()) / (len(targets) - number)
                 with contextlib.suppress(ConnectError):
-                    return await self._dial(reactor, target, text, timeout / len(targets))
-            return await self._dial(reactor, targets[-1], text, timeout)
+                    return await self._dial(reactor, target, text, max(share, MIN_SHARE))
+            return await self._dial(reactor, targets[-1], text, max(end - reactor.seconds(), MIN_SHARE))
         except ConnectTimeout as problem:
             raise DialError("timeout", str(problem)) from problem
         except ConnectError as problem:
@@ -74,7 +82,7 @@ class TCPHandler:
             return None
         return cast(TCPAddress, address) if covered else None
 
-    async def _resolved(self, reactor: IReactor, text: str) -> Sequence[TCPAddress]:
+    async def _resolved(self, reactor: IReactor, text: str, timeout: float) -> Sequence[TCPAddress]:
         """The allowed addresses of ``text``. Only these are dialled: the name is not resolved again."""
         try:
             address = parse_address(text)
@@ -84,9 +92,12 @@ class TCPHandler:
             raise DialError("denied", f"{text} is not host:port")
         by_name = self._allow.allows_name(address)
         try:
-            hosts = await resolve(reactor, address.host)
+            hosts = await Deferred.fromCoroutine(resolve(reactor, address.host)).addTimeout(timeout, reactor)
         except ResolveError as problem:
             raise DialError("unresolvable", str(problem)) from problem
+        except TimeoutError as problem:
+            reason = f"no name server answered for {address.host} within {timeout:g} s"
+            raise DialError("timeout", reason) from problem
         found = [TCPAddress(host, address.port) for host in hosts]
         targets = [target for target in found if by_name or self._allow.allows_address(target)]
         if not targets:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
-from superedge.net.errors import ResolveError
+from superedge.interfaces import IReactor
+from superedge.net.errors import ConnectTimeout, ResolveError
 from superedge.tunnel import handlers
 from superedge.tunnel.allow import AllowList
 from superedge.tunnel.errors import DialError
@@ -36,6 +38,37 @@ class NameTests(TunnelCase):
         self.resolving("127.0.0.2", "::1", "127.0.0.1")
         transport = await self.connect("app:*")
         self.assertEqual(transport.getPeer().host, "127.0.0.1")
+
+    async def test_all_addresses_together_have_the_time_of_the_dial(self) -> None:
+        clock = Clock()
+
+        class Silent(TCPHandler):
+            async def _dial(self, reactor: Any, target: Any, asked: str, timeout: float) -> Any:
+                clock.advance(timeout)
+                raise ConnectTimeout(f"{target} did not answer")
+
+        async def resolve(reactor: Any, host: str) -> Sequence[str]:
+            clock.advance(1.0)
+            return ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+
+        self.patch(handlers, "resolve", resolve)
+        with self.assertRaises(DialError) as caught:
+            await Silent(AllowList(["*:*"])).connect(cast(IReactor, clock), {"address": "app:1"}, 10.0)
+        self.assertEqual(caught.exception.code, "timeout")
+        self.assertAlmostEqual(clock.seconds(), 10.0)
+
+    async def test_a_name_server_that_does_not_answer(self) -> None:
+        async def resolve(reactor: Any, host: str) -> Sequence[str]:
+            return await Deferred()
+
+        self.patch(handlers, "resolve", resolve)
+        clock, handler = Clock(), TCPHandler(AllowList(["*:*"]))
+        connecting = Deferred.fromCoroutine(handler.connect(cast(IReactor, clock), {"address": "app:1"}, 5.0))
+        clock.advance(5)
+        problem = self.failureResultOf(connecting, DialError).value
+        self.assertEqual(
+            (problem.code, problem.message), ("timeout", "no name server answered for app within 5 s")
+        )
 
     async def test_a_name_without_an_address(self) -> None:
         async def resolve(reactor: Any, host: str) -> Sequence[str]:

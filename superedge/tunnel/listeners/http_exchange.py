@@ -56,6 +56,7 @@ class Exchange:
         self._connecting: Deferred[None] | None = None
         self._connection: H1Connection | None = None
         self._body_complete = not forwarded.has_body
+        self._repeatable = request.head.method in _REPEATABLE and not forwarded.has_body
         self._started = False
         self._done = False
         self._retried = False
@@ -66,7 +67,7 @@ class Exchange:
 
     def begin(self) -> None:
         """Send the request, over an idle connection if there is one."""
-        connection = self._upstreams.take_idle(self._target)
+        connection = self._upstreams.take_idle(self._target, self._repeatable)
         if connection is not None:
             self._send(connection)
         else:
@@ -223,8 +224,7 @@ class Exchange:
             self._request.abort()
             return
         stale = connection is not None and connection.used and not self._interim_seen
-        repeatable = self._request.head.method in _REPEATABLE and not self._forwarded.has_body
-        if stale and repeatable and not self._retried:
+        if stale and self._repeatable and not self._retried:
             # The target closed the idle connection just as the request was sent.
             self._retried = True
             self._connect()

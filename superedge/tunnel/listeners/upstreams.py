@@ -12,6 +12,9 @@ from superedge.web.client import H1Connection
 
 MAX_IDLE = 16
 """Idle connections that are kept to one target."""
+PROVEN_WITHIN = 1.0
+"""Seconds after its last response in which a connection is used for a request that cannot be sent twice: many
+servers close a connection that was idle for a few seconds, just as such a request arrives."""
 
 
 class Target(NamedTuple):
@@ -32,10 +35,12 @@ class Upstreams:
         self._idle: dict[Target, list[H1Connection]] = {}
         self._closed = False
 
-    def take_idle(self, target: Target) -> H1Connection | None:
-        """An idle connection, if there is one."""
+    def take_idle(self, target: Target, repeatable: bool) -> H1Connection | None:
+        """An idle connection, if there is one; for a request that is not ``repeatable``, one just used."""
         idle = self._idle.get(target, [])
         while idle:
+            if not repeatable and self._reactor.seconds() - idle[-1].idle_since > PROVEN_WITHIN:
+                return None  # the others have been idle for longer
             connection = idle.pop()
             if not idle:
                 del self._idle[target]

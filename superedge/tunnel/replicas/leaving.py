@@ -32,20 +32,20 @@ class OrderedServices(MultiService):
 
 
 class Draining(Service):
-    """The first service to stop without replicas: it drains the node sessions while callers are still
-    served."""
+    """The tunnel's first service to stop without replicas: it drains the node sessions while callers are
+    still served."""
 
     name = "draining"
 
-    def __init__(self, cloud: TunnelCloud, listeners: Sequence[Callable[[], None]]) -> None:
-        """Each of ``listeners`` is called when draining starts."""
+    def __init__(self, cloud: TunnelCloud, on_draining: Sequence[Callable[[], None]]) -> None:
+        """Each of ``on_draining`` is called before the drain."""
         self._cloud = cloud
-        self._listeners = listeners
+        self._on_draining = on_draining
 
     async def stopService(self) -> None:
         """Drain; the other services still run."""
         super().stopService()
-        for draining in self._listeners:
+        for draining in self._on_draining:
             draining()
         await self._cloud.drain()
 

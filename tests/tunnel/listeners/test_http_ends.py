@@ -47,6 +47,17 @@ class RepeatTests(HttpCase):
             self.pair.pump()
             self.assertEqual((self.statuses(transport), len(self.tunnel.opened)), ([502], 2), method)
 
+    def test_what_may_change_something_goes_over_a_connection_just_used(self) -> None:
+        connection, transport = self.caller()
+        self.ask(connection, get("edge-1"))
+        self.answer(self.targets[0], OK)
+        for pause, method, used in ((1, "POST", 1), (2, "GET", 1), (2, "POST", 2), (1, "POST", 2)):
+            self.pair.clock.advance(pause)
+            self.ask(connection, f"{method} / HTTP/1.1\r\nHost: edge-1\r\n\r\n".encode())
+            self.assertEqual(len(self.targets), used, (pause, method))
+            self.answer(self.targets[-1], OK)
+        self.assertEqual(self.statuses(transport), [200] * 5)
+
 
 class KeptTests(HttpCase):
     def test_a_bounded_number_is_kept(self) -> None:
