@@ -78,6 +78,7 @@ def compose(config: Config, reactor: IReactor | None = None) -> Composition:
             ops.add_readiness(branch.waits_for)
             if branch.admission is not None:
                 ops.add_status("edge_admission", branch.admission.status)
+                ops.add_readiness(branch.admission.waits_for)
     elif config.tunnel_dns is not None:
         raise ConfigError(
             "tunnel_dns", "", "needs a table tunnel_cloud in the same file, whose nodes it resolves"

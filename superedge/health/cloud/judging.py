@@ -264,6 +264,10 @@ class Judging(MultiService):
         self._publisher.queue.add(name)
         self._mender.consider(name)
 
+    def waits_for(self) -> str:
+        """What has not been read yet, and why."""
+        return "; ".join(each.problem or what for what, each in self._reflectors.items() if not each.synced)
+
     def status(self) -> dict[str, Any]:
         """For the status page."""
         return {

@@ -160,6 +160,12 @@ class EdgeAdmission(MultiService):
         if done is not None:
             await done
 
+    def waits_for(self) -> str:
+        """For the readiness page: what is missing until this process judges, or sees that another does."""
+        judging = self._judging
+        waits = self._election.waits_for() if judging is None else judging.waits_for()
+        return waits and f"edge health: {waits}"
+
     def status(self) -> dict[str, Any]:
         """The data of the status page and of `superedge health`."""
         found: dict[str, Any] = {"judging": self._judging is not None, "judge": self._election.holder}
