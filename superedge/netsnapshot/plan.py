@@ -43,9 +43,36 @@ class Plan:
         return devices + entries + len(self.routes) + len(self.rules) + len(self.files)
 
 
-def make_plan(wanted: Facts, present: Facts, files: Mapping[str, str], there: Mapping[str, str]) -> Plan:
-    """``present`` is all that the node has; ``there`` is the text of those files that exist."""
-    return _Planner(wanted, present).plan(files, there)
+def make_plan(
+    wanted: Facts,
+    present: Facts,
+    files: Mapping[str, str],
+    there: Mapping[str, str],
+    ipv6: bool = True,
+) -> Plan:
+    """``present`` is all that the node has; ``there`` is the text of those files that exist.
+
+    Without ``ipv6`` the kernel would refuse what is of IPv6, so that is left.
+    """
+    possible = wanted if ipv6 else _without_ipv6(wanted)
+    plan = _Planner(possible, present).plan(files, there)
+    if possible != wanted:
+        plan.left.append("IPv6 is disabled on this node, so what is of it is not put back")
+    return plan
+
+
+def _without_ipv6(facts: Facts) -> Facts:
+    return msgspec.structs.replace(
+        facts,
+        addresses=tuple(each for each in facts.addresses if ":" not in each.address),
+        neighbours=tuple(each for each in facts.neighbours if ":" not in each.address),
+        routes=tuple(
+            each
+            for each in facts.routes
+            if ":" not in each.destination and not any(":" in hop.gateway for hop in each.hops)
+        ),
+        rules=tuple(each for each in facts.rules if each.version == 4),
+    )
 
 
 class _Planner:

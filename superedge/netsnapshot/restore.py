@@ -22,6 +22,7 @@ from superedge.netsnapshot.texts import MAX_FILE, read_ipam, read_texts
 if TYPE_CHECKING:
     from superedge.netsnapshot.rtnetlink import Applier
 
+DISABLE_IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
 INTERVAL = 1.0
 """Seconds between two tries while something that others need is missing."""
 
@@ -63,6 +64,14 @@ def wanted_files(config: NetworkSnapshotConfig, snapshot: Snapshot) -> dict[str,
     return files
 
 
+def has_ipv6() -> bool:
+    """Whether new devices of this network namespace may have IPv6 addresses."""
+    try:
+        return DISABLE_IPV6.read_text().strip() == "0"
+    except OSError:
+        return False
+
+
 def repeat(attempt: Callable[[], Outcome], deadline: float) -> Outcome:
     """Restore, and again each second while devices or addresses that others need are missing.
 
@@ -100,7 +109,7 @@ def restore(config: NetworkSnapshotConfig, snapshot: Snapshot, dry_run: bool, re
         with IPRoute() as netlink:
 
             def plan() -> Plan:
-                return make_plan(snapshot.facts, read_all(dump(netlink)), files, there)
+                return make_plan(snapshot.facts, read_all(dump(netlink)), files, there, has_ipv6())
 
             outcome = Outcome(plan(), faults)
             if not dry_run:

@@ -154,6 +154,23 @@ class PlanTests(SynchronousTestCase):
             plan = make_plan(Facts(), HOST, files, there)
             self.assertEqual((plan.files, len(plan.left)), (written, left))
 
+    def test_without_ipv6_the_rest_is_put_back(self) -> None:
+        six = Facts(
+            addresses=(Address("cni0", "fd00:3::1/64"),),
+            neighbours=(Neighbour("flannel.1", "fd00:4::", "4e:00:00:00:00:04"),),
+            routes=(
+                Route("fd00:4::/64", (NextHop("cni0", "fd00:3::4"),)),
+                Route("10.9.0.0/24", (NextHop("cni0", "fd00:3::9"),)),
+            ),
+            rules=(Rule(7, 100, 6),),
+        )
+        four = Facts((BRIDGE, FLANNEL), (GATEWAY, VTEP), (ENTRY,), (NEIGHBOUR,), (ROUTE,), (Rule(7, 100, 4),))
+        left = "IPv6 is disabled on this node, so what is of it is not put back"
+        self.assertEqual(len(self.plan(HOST, merged(four, six))), 8 + 5)
+        for wanted, said in ((merged(four, six), [left]), (four, [])):
+            plan = make_plan(wanted, HOST, {}, {}, ipv6=False)
+            self.assertEqual((len(plan), plan.left), (8, said))
+
     def test_as_commands(self) -> None:
         text = list(commands(make_plan(FACTS, HOST, {SUBNET_ENV: "x"}, {})))
         self.assertEqual(

@@ -25,7 +25,7 @@ from superedge.netsnapshot.ipam.configuration import (
 from superedge.netsnapshot.ipam.documents import decode, encode
 from superedge.netsnapshot.ipam.errors import IPAMError
 from superedge.netsnapshot.ipam.hostlocal import RESULTS, read, read_all
-from superedge.netsnapshot.ipam.store import NetworkFile, moment
+from superedge.netsnapshot.ipam.networkfile import NetworkFile, moment
 
 _ENOUGH = 60
 """Seconds after which a command gives up: another process holds the lock, or the disk does not answer."""

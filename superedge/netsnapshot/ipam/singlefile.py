@@ -31,7 +31,7 @@ _MODULES = (
     "sharing",
     "hostlocal",
     "files",
-    "store",
+    "networkfile",
     "plugin",
 )
 """What the plugin has, each after those that it imports."""

@@ -11,7 +11,7 @@ from superedge.netsnapshot.ipam.addresses import Range
 from superedge.netsnapshot.ipam.allocation import Attachment, Table
 from superedge.netsnapshot.ipam.configuration import range_sets
 from superedge.netsnapshot.ipam.errors import IPAMError
-from superedge.netsnapshot.ipam.records import Moment
+from superedge.netsnapshot.ipam.records import Moment, Record
 
 NOW = Moment(1000, "boot-1", 100)
 
@@ -177,18 +177,25 @@ class AllocatorMachine(RuleBasedStateMachine):
         self.running: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.count = 0
 
+    def records(self) -> list[Record]:
+        """What would be on disk; the table's own stay lines until a method asks for them."""
+        return Table(self.table.lines()).records
+
+    @rule()
+    def write_and_read(self) -> None:
+        self.table = Table(self.table.lines(), self.table.last)
+
     @rule(name=NAMES, uid=st.sampled_from(["u1", "u2", ""]), keep=st.booleans())
     def add(self, name: str, uid: str, keep: bool) -> None:
         self.count += 1
         container = f"c{self.count}"
-        before = self.table.taken()
-        reserved = {
-            address for each in self.table.records if not each.container for address in each.addresses
-        }
-        own = {address for each in self.table.records if each.pod == name for address in each.addresses}
+        before, kept = self.table.taken(), Table(self.table.lines(), self.table.last)
+        reserved = {address for each in self.records() if not each.container for address in each.addresses}
+        own = {address for each in self.records() if each.pod == name for address in each.addresses}
         try:
             chosen = self.table.add(pod(name, container, uid), self.sets, [], keep, NOW)
         except IPAMError:
+            self.table = kept
             assert not self.table.can_add(self.sets)
             return
         found = tuple(address for address, _ in chosen)
@@ -204,9 +211,11 @@ class AllocatorMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def delete(self, data: st.DataObject) -> None:
-        attached = [each for each in self.table.records if each.container]
+        attached = [each.container for each in self.records() if each.container]
         if attached:
-            self.table.detach(data.draw(st.sampled_from(attached)), NOW)
+            record = self.table.attached(data.draw(st.sampled_from(attached)), "eth0")
+            assert record is not None
+            self.table.detach(record, NOW)
 
     @rule(name=NAMES, uid=st.sampled_from(["u1", "u2", ""]))
     def release(self, name: str, uid: str) -> None:
@@ -218,11 +227,12 @@ class AllocatorMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_address_has_two_holders(self) -> None:
-        every = [address for each in self.table.records for address in each.addresses]
+        every = [address for each in self.records() for address in each.addresses]
         assert len(every) == len(set(every)), every
-        containers = [each.container for each in self.table.records if each.container]
+        assert self.table.taken() == set(every)
+        containers = [each.container for each in self.records() if each.container]
         assert len(containers) == len(set(containers))
-        assert all(each.addresses for each in self.table.records)
+        assert all(each.addresses for each in self.records())
 
 
 class StatefulTests(SynchronousTestCase):

@@ -10,11 +10,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from superedge.netsnapshot.ipam import hostlocal, sharing, store
+from superedge.netsnapshot.ipam import hostlocal, networkfile, sharing
 from superedge.netsnapshot.ipam.allocation import Attachment
 from superedge.netsnapshot.ipam.configuration import range_sets
 from superedge.netsnapshot.ipam.files import check
-from superedge.netsnapshot.ipam.store import BACKUP, STATE, SYNC, NetworkFile, Reservation, Store
+from superedge.netsnapshot.ipam.networkfile import BACKUP, STATE, SYNC, NetworkFile
+from superedge.netsnapshot.ipam.store import Reservation, Store
 from tests.netsnapshot.ipam.calls import PluginCase
 
 Files = dict[str, bytes]
@@ -124,7 +125,7 @@ class FlushTests(PluginCase):
 
     def watch(self) -> None:
         self.disk = Disk(self.files)
-        for module in (store, hostlocal, sharing):
+        for module in (networkfile, hostlocal, sharing):
             self.patch(module, "posix", self.disk)
 
     def acknowledge(self, *pods: str) -> None:
@@ -144,7 +145,7 @@ class FlushTests(PluginCase):
     def check_power_cuts(self) -> None:
         """After a power cut at any instant, what was acknowledged by then is there, and has one holder."""
         self.assertGreater(len(self.disk.instants), 5)
-        for module in (store, hostlocal, sharing):
+        for module in (networkfile, hostlocal, sharing):
             self.patch(module, "posix", posix)
         directory = Path(self.mktemp()).resolve()
         (directory / "edge").mkdir(parents=True)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from superedge.netsnapshot.ipam import plugin, store
+from superedge.netsnapshot.ipam import networkfile, plugin
 from superedge.netsnapshot.ipam.errors import IPAMError
 from superedge.netsnapshot.ipam.files import load
 from superedge.netsnapshot.ipam.records import Moment
@@ -201,7 +201,7 @@ class CommandTests(PluginCase):
         for name, text in (("resolv.conf", "nameserver 10.0.0.1\n"), ("machine-id", "0123\n")):
             (self.directory / f"real-{name}").write_text(text)
             (self.directory / name).symlink_to(f"real-{name}")
-        self.patch(store, "MACHINE_ID", str(self.directory / "machine-id"))
+        self.patch(networkfile, "MACHINE_ID", str(self.directory / "machine-id"))
         self.ipam["resolvConf"] = str(self.directory / "resolv.conf")
         self.assertEqual(self.call("ADD", "c1", "a")["dns"], {"nameservers": ["10.0.0.1"]})
         self.assertEqual(load((self.files / "state").read_bytes()).node, "0123")

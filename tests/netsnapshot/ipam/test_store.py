@@ -9,11 +9,11 @@ from binascii import crc32
 from collections.abc import Callable
 from pathlib import Path
 
-from superedge.netsnapshot.ipam import hostlocal, store
+from superedge.netsnapshot.ipam import hostlocal, networkfile
 from superedge.netsnapshot.ipam.files import MAGIC, dump, load
+from superedge.netsnapshot.ipam.networkfile import BACKUP, STATE, SYNC
 from superedge.netsnapshot.ipam.records import Record
 from superedge.netsnapshot.ipam.sharing import share
-from superedge.netsnapshot.ipam.store import BACKUP, STATE, SYNC
 from tests.netsnapshot.ipam.calls import PluginCase
 
 
@@ -89,7 +89,7 @@ class DamageTests(PluginCase):
         values = ["eth0", "default"]
         document = {
             "network": "edge",
-            "node": store.machine_id(),
+            "node": networkfile.machine_id(),
             "host_local": 0,
             "last": {"0": "10.1.0.3"},
             "fields": [*fields, "order", "keep"],
@@ -171,7 +171,7 @@ class DamageTests(PluginCase):
 
     def test_files_of_another_node_cost_no_address(self) -> None:
         """Its containers are not here: what they had is reserved, until the time limit."""
-        self.patch(store, "machine_id", lambda: "another")
+        self.patch(networkfile, "machine_id", lambda: "another")
         self.files.joinpath("10.1.0.2").write_text("mine\r\neth0")
         self.files.joinpath("10.1.0.4").unlink()
         with self.store.open("edge") as file:
