@@ -77,7 +77,7 @@ class Exchange:
         """When some of the response came last, or else when the request came, reactor seconds."""
         self.is_doubtful = False
         """Whether nothing has come since the cloud was lost."""
-        self._upstream = UpstreamRequest(request, incoming, caller.pool, self)
+        self._upstream = UpstreamRequest(request, incoming, caller.pool)
         self._recording = ExchangeRecording(owner.cache, owner.auth_requests, incoming, caller)
         self._undecided: UndecidedResponse | None = None
         """A response that is held back until its body shows whether an API server sent it."""
@@ -104,7 +104,7 @@ class Exchange:
 
     def begin(self) -> None:
         """Send the request."""
-        self._upstream.begin()
+        self._upstream.begin(self)
 
     # -- RequestOwner
 
@@ -270,7 +270,7 @@ class Exchange:
         """The connection ended before the response did."""
         if self._done:
             return
-        if self._upstream.failed(may_repeat=not (self._started or self._interim_seen)):
+        if self._upstream.failed(self, may_repeat=not (self._started or self._interim_seen)):
             return
         if self._started:
             self._cut_short(reason)

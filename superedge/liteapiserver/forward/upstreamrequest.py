@@ -31,25 +31,24 @@ class RequestOwner(RequestReceiver, ResponseReceiver, Protocol):
 class UpstreamRequest:
     """The request and the connection that carries it.
 
-    One that can be sent twice is, if the server may have closed the idle connection meanwhile.
+    One that can be sent twice is, if the server may have closed the idle connection meanwhile. Its owner is
+    an argument: a reference to it would keep both in memory until the garbage collector runs.
     """
 
     __slots__ = (
         "_connecting",
         "_has_body",
         "_incoming",
-        "_owner",
         "_repeated",
         "_request",
         "_source",
         "connection",
     )
 
-    def __init__(self, request: Request, incoming: IncomingRequest, pool: Pool, owner: RequestOwner) -> None:
-        """``request`` is the client's, which feeds ``owner`` with its body."""
+    def __init__(self, request: Request, incoming: IncomingRequest, pool: Pool) -> None:
+        """``request`` is the client's, which feeds the owner with its body."""
         self._request = request
         self._incoming = incoming
-        self._owner = owner
         self._source: ChannelSource = pool.shared if incoming.shares and pool.shared is not None else pool
         self._connecting: Deferred[UpstreamChannel] | None = None
         self.connection: UpstreamChannel | None = None
@@ -58,46 +57,46 @@ class UpstreamRequest:
         """Whether some of the request's body is still to be sent."""
         self._repeated = False
 
-    def begin(self) -> None:
+    def begin(self, owner: RequestOwner) -> None:
         """Send the head, now or once there is a connection."""
         connection = self._source.take_idle(proven=not self._incoming.repeatable)
         if connection is not None:
-            self._send(connection)
+            self._send(connection, owner)
         else:
-            self._connect()
+            self._connect(owner)
 
-    def _connect(self) -> None:
+    def _connect(self, owner: RequestOwner) -> None:
         # Until there is a connection the body waits in the client's socket.
         self._request.pauseProducing()
         connecting = self._connecting = self._source.connect()
-        connecting.addCallbacks(self._connected, self._not_connected)
-        connecting.addErrback(self._owner.unexpected)
+        connecting.addCallbacks(self._connected, self._not_connected, (owner,), errbackArgs=(owner,))
+        connecting.addErrback(owner.unexpected)
 
-    def _connected(self, connection: UpstreamChannel) -> None:
+    def _connected(self, connection: UpstreamChannel, owner: RequestOwner) -> None:
         if self._connecting is None:  # dropped
             connection.abandon()
             return
         self._connecting = None
         self._request.resumeProducing()
-        self._send(connection)
+        self._send(connection, owner)
 
-    def _not_connected(self, failure: Failure) -> None:
+    def _not_connected(self, failure: Failure, owner: RequestOwner) -> None:
         if failure.check(CancelledError):
             return
         connecting, self._connecting = self._connecting, None
         failure.trap(ConnectError)
         if connecting is not None:
             self._request.resumeProducing()
-            self._owner.unreachable(failure.getErrorMessage())
+            owner.unreachable(failure.getErrorMessage())
 
-    def _send(self, connection: UpstreamChannel) -> None:
+    def _send(self, connection: UpstreamChannel, owner: RequestOwner) -> None:
         self.connection = connection
         outgoing = self._incoming.outgoing
         self._has_body = outgoing.has_body
-        connection.begin(outgoing, self._owner)
+        connection.begin(outgoing, owner)
         if self._has_body:
             connection.body_from(self._request)
-        self._request.receive(self._owner)
+        self._request.receive(owner)
 
     def body(self, data: bytes) -> None:
         """Send some of the body."""
@@ -115,7 +114,7 @@ class UpstreamRequest:
         if self._has_body and self.connection is not None:
             self.connection.give_up_body()
 
-    def failed(self, may_repeat: bool) -> bool:
+    def failed(self, owner: RequestOwner, may_repeat: bool) -> bool:
         """The connection failed; whether the request is sent again, as it ``may_repeat``."""
         connection, self.connection = self.connection, None
         stale = connection is not None and connection.used
@@ -123,7 +122,7 @@ class UpstreamRequest:
             return False
         # The server closed the idle connection while the request was being written to it.
         self._repeated = True
-        self._connect()
+        self._connect(owner)
         return True
 
     def give_up_if_silent(self, silent: float) -> None:
