@@ -220,7 +220,7 @@ class GridTests(EnvironmentCase):
         service = {"selector": {"app": "shop"}, "ports": [{"port": 80, "targetPort": 8080}]}
         kubectl("apply", "-f", "-", stdin=grid("ServiceGrid", "shop", template=service))
         self.until("Ready", "SitesReady")
-        self.assertEqual(set(self.pods("shop").values()), {"alpha", "beta"})
+        wait_until(lambda: set(self.pods("shop").values()) == {"alpha", "beta"}, "its pods run", 30)
         head, line = kubectl("get", "dg").splitlines()
         self.assertEqual(head.split(), ["NAME", "KEY", "SITES", "UPDATED", "READY", "DEGRADED", "AGE"])
         self.assertEqual(line.split()[:6], ["shop", KEY, "2", "2", "2", "False"])
