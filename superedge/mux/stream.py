@@ -137,7 +137,7 @@ class MuxStream:
     def _deliver(self) -> None:
         if self._unread and not self._paused and self.protocol is not None:
             data, self._unread = self._unread, b""
-            self._deliver_unread(data)
+            self._hand(data)
         while self._waiting and not self._paused and self.protocol is not None:
             self._deliver_chunk(self._waiting.popleft(), self._connection.reactor.seconds())
         if self._waiting or self._unread or self._paused or self.protocol is None:
@@ -148,24 +148,21 @@ class MuxStream:
         if self._closed is not None:
             self._deliver_lost(self._closed)
 
-    def _deliver_unread(self, data: bytes) -> None:
+    def _hand(self, data: bytes) -> bool:
+        """Give the protocol bytes, unless it is disconnecting. False if it failed: the stream is reset."""
         if not self.disconnecting:
             try:
                 self.protocol.dataReceived(data)
             except Exception:
                 _log.failure("protocol of stream {id} failed", id=self.id)
                 self.abortConnection()
+                return False
+        return True
 
     def _deliver_chunk(self, data: bytes, now: float | None = None) -> None:
-        if not self.disconnecting:
-            try:
-                self.protocol.dataReceived(data)
-            except Exception:
-                _log.failure("protocol of stream {id} failed", id=self.id)
-                self.abortConnection()
-                return
-        self._session.consumed(self._state, len(data), now)
-        self._connection.flush_soon()
+        if self._hand(data):
+            self._session.consumed(self._state, len(data), now)
+            self._connection.flush_soon()
 
     def _deliver_fin(self) -> None:
         half = None if self.disconnecting else half_closeable(self.protocol)

@@ -34,6 +34,8 @@ class InProcessAPI:
         self.operations = Operations(self.store, self.registry)
         self.writes: dict[str, int] = {}
         """Number of writes by the resource's plural name."""
+        self.refused: tuple[str, ...] = ()
+        """Parts of the paths that no client has a right to."""
         self._available = True
         self._watches: set[Deferred[None]] = set()
 
@@ -49,6 +51,13 @@ class InProcessAPI:
             watches, self._watches = self._watches, set()
             for done in watches:
                 done.errback(Failure(Unavailable("the API server is away")))
+
+    def check(self, path: str) -> None:
+        """Raise Unavailable while the server is away, and APIError for a path that is refused."""
+        if not self._available:
+            raise Unavailable("the API server is away")
+        if any(part in path for part in self.refused):
+            raise APIError(403, "Forbidden", f"{path} is forbidden")
 
     def client(self) -> InProcessClient:
         """A new client."""
@@ -71,8 +80,7 @@ class InProcessClient:
     ) -> bytes:
         """See `IKubeClient`."""
         await deferLater(self._api.reactor, self._api.latency)
-        if not self._api.available:
-            raise Unavailable("the API server is away")
+        self._api.check(path)
         info = parse_request(method.encode(), path.encode(), b"")
         # Copy the body, as sending it would.
         item = None if body is None else msgspec.json.decode(msgspec.json.encode(body))
@@ -136,8 +144,7 @@ class InProcessClient:
         info = parse_request(b"GET", path.encode(), b"")
         resource = self._resource(info)
         selected = _selected(resource, query)
-        if not api.available:
-            raise Unavailable("the API server is away")
+        api.check(path)
         done: Deferred[None] = Deferred()
 
         def deliver(event: WatchEvent) -> None:

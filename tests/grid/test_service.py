@@ -22,7 +22,7 @@ from superedge.grid.cloud.crds import crds
 from superedge.grid.cloud.installing import install
 from superedge.grid.cloud.service import ApplicationGrid
 from superedge.interfaces import IReactor
-from superedge.kube.errors import APIError, Unavailable
+from superedge.kube.errors import Unavailable
 from superedge.kube.leaderelection import DEADLINE
 from superedge.tap.compose import compose
 from superedge.testing.inprocess import InProcessAPI
@@ -104,18 +104,9 @@ class ServiceTests(SynchronousTestCase):
         self.failureResultOf(Deferred.fromCoroutine(late), Unavailable)
 
     def test_it_is_not_ready_without_the_rights_it_needs(self) -> None:
-        refused = ["/leases"]
-        client = self.api.client()
-        call = client.call
-
-        async def call_or_refuse(method: str, path: str, *rest: Any, **more: Any) -> bytes:
-            if any(part in path for part in refused):
-                raise APIError(403, "Forbidden", f"{path} is forbidden")
-            return await call(method, path, *rest, **more)
-
-        self.patch(client, "call", call_or_refuse)
+        self.api.refused = ("/leases",)
         config = ApplicationGridConfig(install_crds=True)
-        grid = ApplicationGrid(cast(IReactor, self.clock), config, client, "superedge")
+        grid = ApplicationGrid(cast(IReactor, self.clock), config, self.api.client(), "superedge")
         grid.startService()
         self.addCleanup(self.stop, grid)
         for part, reason in (
@@ -123,11 +114,11 @@ class ServiceTests(SynchronousTestCase):
             ("/customresourcedefinitions", "the CRDs"),
             ("/api/v1/nodes", "/api/v1/nodes: 403 Forbidden"),
         ):
-            refused[:] = [part]
+            self.api.refused = (part,)
             self.run_for(15)
             self.assertIn(f"the application grid: {reason}", grid.waits_for())
         self.assertEqual(len(grid.status()["problems"]), 1)
-        refused.clear()
+        self.api.refused = ()
         self.run_for(15)
         self.assertEqual(grid.waits_for(), "")
         other = self.replica()

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from superedge.config.health import EdgeAdmissionConfig
 from superedge.health.cloud.service import EdgeAdmission
 from superedge.interfaces import IReactor
-from superedge.kube.errors import APIError, Unavailable
+from superedge.kube.errors import Unavailable
 from superedge.kube.leaderelection import DEADLINE
 from superedge.testing.inprocess import InProcessAPI
 from superedge.tls.reload import FileWatcher
@@ -46,26 +46,16 @@ class ServiceTests(SynchronousTestCase):
         return made
 
     def test_it_is_not_ready_without_the_rights_it_needs(self) -> None:
-        refused = ["/leases"]
-        client = self.api.client()
-        call = client.call
-
-        async def call_or_refuse(method: str, path: str, *rest: Any, **more: Any) -> bytes:
-            if any(part in path for part in refused):
-                raise APIError(403, "Forbidden", f"{path} is forbidden")
-            return await call(method, path, *rest, **more)
-
-        self.patch(client, "call", call_or_refuse)
-        self.patch(self.api, "client", lambda: client)
+        self.api.refused = ("/leases",)
         one = self.replica()
         for part, reason in (
             ("superedge/leases", "Lease superedge-edge-health: 403 Forbidden"),
             ("/api/v1/nodes", "/api/v1/nodes: 403 Forbidden"),
         ):
-            refused[:] = [part]
+            self.api.refused = (part,)
             self.clock.pump([0.5] * 30)
             self.assertIn(f"edge health: {reason}", one.waits_for())
-        refused.clear()
+        self.api.refused = ()
         self.clock.pump([0.5] * 30)
         self.assertEqual(one.waits_for(), "")
         self.assertEqual(self.replica().waits_for(), "")  # the first one judges
