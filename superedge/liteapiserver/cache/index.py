@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from superedge.kube.codecs import codec_for
 from superedge.kube.request import RequestInfo
@@ -11,9 +12,17 @@ from superedge.liteapiserver.cache.objects import CollectionKey
 from superedge.liteapiserver.cache.policy import Keep, Policy
 from superedge.liteapiserver.cache.records import Commit
 
+_Key = TypeVar("_Key")
+
 
 def in_memory(_kind: str, _key: tuple[str, ...], _value: bytes | None) -> None:
     """The `Commit` of records that must not reach the store."""
+
+
+def _remove(index: dict[_Key, list[Collection]], key: _Key, collection: Collection) -> None:
+    index[key].remove(collection)
+    if not index[key]:
+        del index[key]
 
 
 class CollectionIndex:
@@ -27,6 +36,8 @@ class CollectionIndex:
         self._by_key: dict[CollectionKey, Collection] = {}
         # The collections of an identity's resource, one for each representation.
         self._by_resource: dict[tuple[str, str, str, str], list[Collection]] = {}
+        # The same in every version of the API group.
+        self._of_any_version: dict[tuple[str, str, str], list[Collection]] = {}
 
     def commit_for(self, keep: Keep) -> Commit:
         """The commit function for a policy's verdict."""
@@ -46,6 +57,7 @@ class CollectionIndex:
             commit = self.commit_for(self._policy.for_resource(key.group, key.resource))
             collection = self._by_key[key] = Collection(key, codec, commit, self._clock, self._reset)
             self._by_resource.setdefault(key[:4], []).append(collection)
+            self._of_any_version.setdefault((key.identity, key.group, key.resource), []).append(collection)
         return collection
 
     def retire_empty(self) -> bool:
@@ -55,10 +67,8 @@ class CollectionIndex:
             collection.retire()
             key = collection.key
             del self._by_key[key]
-            siblings = self._by_resource[key[:4]]
-            siblings.remove(collection)
-            if not siblings:
-                del self._by_resource[key[:4]]
+            _remove(self._by_resource, key[:4], collection)
+            _remove(self._of_any_version, (key.identity, key.group, key.resource), collection)
         return bool(empty)
 
     def _reset(self, collection: Collection) -> None:
@@ -71,12 +81,7 @@ class CollectionIndex:
 
     def of_any_version(self, identity: str, request: RequestInfo) -> list[Collection]:
         """The collections of a request's resource in every version of its API group."""
-        return [
-            collection
-            for (owner, group, _, resource), found in self._by_resource.items()
-            if (owner, group, resource) == (identity, request.group, request.resource)
-            for collection in found
-        ]
+        return self._of_any_version.get((identity, request.group, request.resource), [])
 
     def all(self) -> list[Collection]:
         """Every collection."""
